@@ -1,0 +1,117 @@
+"""The table of what a service does on which event.
+
+    handlers = Handlers("storage")
+
+    @handlers.on(DownloadCompleted, slots=4)
+    async def shelve(event: DownloadCompleted, storage: Storage) -> AsyncIterator[Event]:
+        files = await storage.take_in(event)
+        yield VideoArchived(...)
+
+A handler is an async generator from one event to the events that it causes. The bus wraps and publishes what is
+yielded, awaits the stream's ack, and only then acks the input; so it may see an event again and must be idempotent.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from bus.message import Delivery, Envelope, Event
+
+Reaction = Callable[[Any, Any], AsyncIterator[Event]]  # (event, context) -> facts
+Inbox = Callable[[Sequence[Envelope], Any], Awaitable[None]]
+Ear = Callable[[Any, Any], Awaitable[None]]
+Answer = Callable[[Any, Any], Awaitable[BaseModel]]
+Ready = Callable[[Any], Awaitable[None]]
+
+_handling: ContextVar[Envelope] = ContextVar("handling")
+
+
+def handling() -> Envelope:
+    """The envelope that is being handled in this task: its trace_id, its id. LookupError outside a handler."""
+    return _handling.get()
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """One durable pull consumer. `handler` or `inbox` is set, never both."""
+
+    events: tuple[type[Event], ...]
+    durable: str
+    slots: Callable[[Any], int]  # context -> how many at once (batch size for an inbox)
+    ready: Ready | None = None  # awaited before each fetch: a worker that is blocked does not pull
+    handler: Reaction | None = None
+    inbox: Inbox | None = None
+
+
+@dataclass
+class Handlers:
+    """What one service consumes, hears and answers, and the check that it publishes only its own subjects."""
+
+    publisher: str
+    consumptions: list[Consumption] = field(default_factory=list)
+    ears: dict[type[Event], Ear] = field(default_factory=dict)
+    answers: dict[type[Event], Answer] = field(default_factory=dict)
+
+    def on(
+        self, kind: type[Event], *, slots: int | Callable[[Any], int] = 1, ready: Ready | None = None
+    ) -> Callable[[Reaction], Reaction]:
+        """Handle a stream event, up to `slots` at once. Instances of one service share the work."""
+        self._expect(kind, Delivery.STREAM, Delivery.LOG)
+
+        def add(handler: Reaction) -> Reaction:
+            durable = f"{self.publisher}-{kind.subject.replace('.', '_')}"
+            self.consumptions.append(Consumption((kind,), durable, _count(slots), ready, handler=handler))
+            return handler
+
+        return add
+
+    def inbox(self, *kinds: type[Event], name: str = "inbox", size: int = 100) -> Callable[[Inbox], Inbox]:
+        """Handle several stream events in their order, up to `size` in one call (one transaction, say).
+
+        The handler gets envelopes that open without error, and publishes by itself.
+        """
+        for kind in kinds:
+            self._expect(kind, Delivery.STREAM, Delivery.LOG)
+
+        def add(handler: Inbox) -> Inbox:
+            self.consumptions.append(Consumption(kinds, f"{self.publisher}-{name}", _count(size), inbox=handler))
+            return handler
+
+        return add
+
+    def hear(self, kind: type[Event]) -> Callable[[Ear], Ear]:
+        """Hear a core event: every instance hears it, nothing is kept for one that is away."""
+        self._expect(kind, Delivery.CORE)
+
+        def add(handler: Ear) -> Ear:
+            self.ears[kind] = handler
+            return handler
+
+        return add
+
+    def answer(self, kind: type[Event]) -> Callable[[Answer], Answer]:
+        """Answer a request; instances of one service share the work."""
+        self._expect(kind, Delivery.REQUEST)
+
+        def add(handler: Answer) -> Answer:
+            self.answers[kind] = handler
+            return handler
+
+        return add
+
+    def check_publishes(self, event: Event) -> None:
+        """Raise TypeError if this service does not own the subject: a mistake in our code, never in data."""
+        if self.publisher not in type(event).publishers:
+            raise TypeError(f"{self.publisher} does not publish {event.subject}")
+
+    @staticmethod
+    def _expect(kind: type[Event], *allowed: Delivery) -> None:
+        if kind.delivery not in allowed:
+            raise TypeError(f"{kind.subject} is delivered as {kind.delivery}, this handler takes {allowed}")
+
+
+def _count(slots: int | Callable[[Any], int]) -> Callable[[Any], int]:
+    return slots if callable(slots) else lambda _context: slots

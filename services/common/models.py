@@ -1,0 +1,433 @@
+"""The nouns of SPEC.md ("Common Data Models"), declared once, and ours beside them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+# --- SPEC: base models ------------------------------------------------------------------------------------------
+
+
+class ErrorCode(StrEnum):
+    API_QUOTA_EXCEEDED = "E001"
+    VIDEO_UNAVAILABLE = "E002"
+    NETWORK_TIMEOUT = "E003"
+    STORAGE_FULL = "E004"
+    INVALID_CREDENTIALS = "E005"
+    SERVICE_UNAVAILABLE = "E006"
+    INVALID_REQUEST = "E007"
+    INTERNAL_ERROR = "E999"
+
+
+class ErrorDetail(BaseModel):
+    code: ErrorCode
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ServiceRequest(BaseModel):
+    trace_id: str
+    timestamp: AwareDatetime
+    data: dict[str, Any]
+
+
+class ServiceResponse(BaseModel):
+    success: bool
+    data: Any | None = None
+    error: ErrorDetail | None = None
+    trace_id: str
+
+
+class HealthStatus(StrEnum):
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class HealthCheck(BaseModel):
+    service: str
+    status: HealthStatus
+    version: str
+    uptime_seconds: int
+    checks: dict[str, bool] = Field(
+        default_factory=lambda: {
+            "http_responsive": True,
+            "dependencies_available": True,
+            "no_critical_errors": True,
+            "disk_space_available": True,
+        }
+    )
+    metrics: dict[str, Any] | None = None
+
+
+# --- SPEC: job models -------------------------------------------------------------------------------------------
+
+
+class JobType(StrEnum):
+    VIDEO_DOWNLOAD = "video_download"
+    PLAYLIST_DOWNLOAD = "playlist_download"
+    METADATA_ONLY = "metadata_only"
+
+
+class JobStatus(StrEnum):
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRYING = "retrying"
+
+    @property
+    def ended(self) -> bool:
+        return self in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+class JobOptions(BaseModel):
+    """What a job may ask for. `output_dir` that was not set means the configured base_path, whatever that is there;
+    so an unset one is left out when the options are written (DESIGN §6)."""
+
+    output_dir: str = Field(default="~/YTArchive", max_length=4096)
+    quality: str = Field(default="1080p", min_length=1, max_length=500)
+    include_metadata: bool = True
+    include_captions: bool = True
+    caption_languages: list[str] = Field(default_factory=lambda: ["en"], max_length=100)
+    skip_existing: bool = True
+    api_key: str | None = Field(default=None, max_length=200, repr=False)
+
+    @property
+    def chosen_output_dir(self) -> str | None:
+        return self.output_dir if "output_dir" in self.model_fields_set else None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.chosen_output_dir is None:
+            written.pop("output_dir", None)
+        if self.api_key is None:
+            written.pop("api_key", None)
+        return written
+
+
+class JobResult(BaseModel):
+    video_id: str
+    status: str  # "success", "failed", "skipped"
+    message: str | None = None
+    metadata_saved: bool = False
+    video_downloaded: bool = False
+    file_size: int | None = None
+    duration_seconds: float | None = None
+    error_code: ErrorCode | None = None
+
+
+class Progress(BaseModel):
+    current: int
+    total: int
+    percentage: float
+    message: str
+    speed_bps: float | None = None  # bytes per second
+    eta_seconds: int | None = None
+
+
+# --- SPEC: work plan models ---------------------------------------------------------------------------------------
+
+
+class UnavailableVideo(BaseModel):
+    video_id: str
+    title: str | None = None
+    reason: str  # a GoneReason
+    detected_at: AwareDatetime
+    playlist_id: str | None = None
+    last_available: AwareDatetime | None = None
+
+
+class FailedDownload(BaseModel):
+    video_id: str
+    title: str
+    attempts: int
+    last_attempt: AwareDatetime
+    errors: list[dict[str, Any]]
+    file_size: int | None = None
+    retry_after: AwareDatetime | None = None
+
+
+# --- ours ---------------------------------------------------------------------------------------------------------
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TargetKind(StrEnum):
+    VIDEOS = "videos"
+    PLAYLIST = "playlist"
+    CHANNEL = "channel"
+
+
+class Target(_Frozen):
+    """What a user asked for, parsed. `id` is a playlist id, a channel's UC… id, or a channel's handle path
+    (`@name`, `c/name`, `user/name`); `video_ids` is set for VIDEOS only (at most a page of 100)."""
+
+    kind: TargetKind
+    id: str = ""
+    video_ids: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.id or ", ".join(self.video_ids)
+
+
+class Wanted(_Frozen):
+    """What a job wants of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector."""
+
+    media: bool = True
+    quality: str = "1080p"
+    thumbnail: bool = True
+    captions: tuple[str, ...] = ()
+    metadata: bool = True
+
+    @classmethod
+    def of(cls, type: JobType, options: JobOptions) -> Self:
+        media = type is not JobType.METADATA_ONLY
+        captions = tuple(dict.fromkeys(options.caption_languages)) if options.include_captions and media else ()
+        return cls(
+            media=media,
+            quality=options.quality,
+            thumbnail=media,
+            captions=captions,
+            metadata=options.include_metadata or not media,
+        )
+
+
+class GoneReason(StrEnum):
+    """Why a video is not to be had. The first four are SPEC's; a work plan shows them as they are."""
+
+    PRIVATE = "private"
+    DELETED = "deleted"
+    REGION_BLOCKED = "region_blocked"
+    AGE_RESTRICTED = "age_restricted"
+    TERMINATED = "terminated"
+    COPYRIGHT = "copyright"
+    MEMBERS_ONLY = "members_only"
+    MISSING = "missing"
+
+
+class FailureKind(StrEnum):
+    """What a failure means for the queue (DESIGN §5)."""
+
+    GONE = "gone"  # onto the work plan, never retried blindly
+    NOT_YET = "not_yet"  # again at retry_after
+    PASSING = "passing"  # again after a backoff; counts as an attempt
+    SITE_WIDE = "site_wide"  # the site refuses this machine: nobody's attempt, everybody waits
+    LOCAL = "local"  # our side: no space, a child that crashed, a bug; counts as an attempt
+
+
+class Failure(_Frozen):
+    """One failure, classified once. `reason` is a GoneReason for GONE, else a short word: `http_503`, `bot_check`."""
+
+    kind: FailureKind
+    code: ErrorCode
+    reason: str
+    message: str
+    retry_after: AwareDatetime | None = None
+    gained_bytes: bool = False  # a timeout that got further than the attempt before it is free
+
+
+class KnownGone(_Frozen):
+    reason: str
+    at: AwareDatetime
+
+
+class FileRole(StrEnum):
+    VIDEO = "video"
+    AUDIO = "audio"
+    THUMBNAIL = "thumbnail"
+    CAPTION = "caption"
+    INFO = "info"
+
+
+class FileFact(_Frozen):
+    """A file: `name` relative to the directory that the event names, size in bytes, sha256 in hex."""
+
+    name: str
+    role: FileRole
+    size: int
+    sha256: str
+    language: str | None = None  # captions
+
+
+class Held(_Frozen):
+    """What the archive holds of one video in one root.
+
+    `qualities`: what was asked for when the media that are held were fetched (a 720p video fetched as `1080p` is all
+    there is, and counts as 1080p). `absent`: what upstream did not have: `thumbnail`, `captions/de`.
+    """
+
+    video_id: str
+    qualities: tuple[str, ...] = ()
+    thumbnail: bool = False
+    captions: tuple[str, ...] = ()
+    metadata: bool = False
+    absent: tuple[str, ...] = ()
+    bytes: int = 0
+    known_gone: KnownGone | None = None
+
+
+class Entry(_Frozen):
+    """One line of a listing. `marked` is the listing's own hint (`private`, `deleted`); it decides nothing."""
+
+    video_id: str
+    title: str | None = None
+    duration_seconds: float | None = None
+    channel: str | None = None
+    position: int = 0  # counted from 0 within the target
+    marked: str | None = None
+
+
+class VideoMetadata(BaseModel):
+    """One video as YouTube describes it. Times are UTC, `upload_date` is ISO (YYYY-MM-DD)."""
+
+    video_id: str
+    title: str
+    description: str = ""
+    channel: str | None = None
+    channel_id: str | None = None
+    channel_handle: str | None = None
+    upload_date: str | None = None
+    duration_seconds: float | None = None
+    view_count: int | None = None
+    like_count: int | None = None
+    comment_count: int | None = None
+    tags: list[str] = Field(default_factory=list)
+    categories: list[str] = Field(default_factory=list)
+    chapters: list[dict[str, Any]] = Field(default_factory=list)
+    thumbnails: list[dict[str, Any]] = Field(default_factory=list)
+    caption_languages: list[str] = Field(default_factory=list)
+    language: str | None = None
+    license: str | None = None
+    age_limit: int | None = None
+    availability: str | None = None
+    live_status: str | None = None
+    webpage_url: str | None = None
+
+
+class PlaylistMetadata(BaseModel):
+    """A playlist or a channel's uploads as the site describes it."""
+
+    playlist_id: str
+    title: str | None = None
+    description: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    channel_handle: str | None = None
+    entry_count: int | None = None  # as announced; unavailable ones may be missing from it
+    webpage_url: str | None = None
+    availability: str | None = None
+    modified_date: str | None = None
+
+
+class Provenance(BaseModel):
+    """How the files came to be: enough to judge them in ten years."""
+
+    source_url: str
+    extractor: str = "youtube"
+    format_ids: list[str] = Field(default_factory=list)
+    tools: Mapping[str, str] = Field(default_factory=dict)  # name -> version
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    trace_id: str = ""
+    height: int | None = None
+    duration_seconds: float | None = None
+
+
+class ItemStatus(StrEnum):
+    LISTED = "listed"  # waits for storage to say what is held
+    WAITING = "waiting"  # in the queue, or for its timer
+    RUNNING = "running"
+    CLOSING = "closing"  # failed for good; the work plan has not answered yet
+    ARCHIVED = "archived"
+    SKIPPED = "skipped"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def open(self) -> bool:
+        return self in {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.CLOSING}
+
+
+class Item(BaseModel):
+    """One video of one job, as REST and the CLI show it."""
+
+    job_id: str
+    video_id: str
+    position: int
+    title: str | None = None
+    status: ItemStatus
+    attempts: int = 0
+    reason: str | None = None
+    message: str | None = None
+    error_code: ErrorCode | None = None
+    retry_at: AwareDatetime | None = None
+    result: JobResult | None = None
+    revision: int = 0
+
+
+class JobCounts(BaseModel):
+    total: int = 0
+    open: int = 0
+    archived: int = 0
+    skipped: int = 0
+    unavailable: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Job(BaseModel):
+    """A job as REST, the bus and the CLI show it. `work_plan` is the path of its plan once it has gaps."""
+
+    job_id: str
+    trace_id: str
+    type: JobType
+    status: JobStatus
+    paused: bool = False
+    priority: int = 0
+    targets: list[str]
+    options: JobOptions
+    root: str
+    title: str | None = None
+    counts: JobCounts = Field(default_factory=JobCounts)
+    listed: bool = False  # every target is listed or failed: `counts.total` is final
+    progress: Progress
+    error: ErrorDetail | None = None
+    retry_at: AwareDatetime | None = None  # status retrying: the earliest timer
+    work_plan: str | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
+    revision: int = 0
+
+
+class ServiceInfo(BaseModel):
+    """An entry of the service registry."""
+
+    name: str
+    instance: str
+    url: str
+    version: str
+    slots: int = 0  # downloads at once; 0 for the other services
+    free_slots: int = 0
+    egress: str | None = None
+    pid: int
+    started_at: AwareDatetime
+
+
+class ClaimVerdict(StrEnum):
+    GO = "go"
+    STALE = "stale"  # cancelled, superseded or done: drop it
+    WAIT = "wait"  # the source is blocked until `until`
+    PROBE = "probe"  # as go, and you are the one that finds out whether the source answers again
+
+
+class ClaimAnswer(_Frozen):
+    verdict: ClaimVerdict
+    until: AwareDatetime | None = None

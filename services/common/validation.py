@@ -1,0 +1,36 @@
+"""SPEC.md's validation rules: ids and storage paths. Pure, but for the look at the file system that it says."""
+
+import os
+import re
+from pathlib import Path
+
+VIDEO_ID_PATTERN = r"^[a-zA-Z0-9_-]{11}$"
+PLAYLIST_ID_PATTERN = r"^(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41}$"
+CHANNEL_ID_PATTERN = r"^UC[a-zA-Z0-9_-]{22}$"
+
+
+def validate_video_id(video_id: str) -> bool:
+    return _whole(VIDEO_ID_PATTERN, video_id)
+
+
+def validate_playlist_id(playlist_id: str) -> bool:
+    return _whole(PLAYLIST_ID_PATTERN, playlist_id)
+
+
+def validate_channel_id(channel_id: str) -> bool:
+    return _whole(CHANNEL_ID_PATTERN, channel_id)
+
+
+def validate_storage_path(path: str) -> bool:
+    """Absolute or starting with `~/`, free of `..`, and writable: the nearest folder that exists decides."""
+    if "\0" in path or not (path.startswith(("/", "~/"))) or ".." in Path(path).parts:
+        return False
+    folder = Path(path).expanduser()
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+def _whole(pattern: str, text: str) -> bool:
+    # fullmatch: `$` alone would let a trailing newline pass
+    return re.fullmatch(pattern, text) is not None
