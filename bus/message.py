@@ -41,6 +41,9 @@ class Event(BaseModel):
     delivery: ClassVar[Delivery] = Delivery.STREAM
     key: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **_words: Any) -> None:
+        super().__init_subclass__()  # the words of a subclass are for the hook below, which sees the fields too
+
     @classmethod
     def __pydantic_init_subclass__(
         cls,
