@@ -1,0 +1,75 @@
+"""The errors that we raise, one tree. Each knows its code (SPEC: Standard Error Codes) and its HTTP status.
+
+YTArchiveError                 E999  500
+├── InvalidRequest             E007  400   bad input: say what and what to do; nothing was changed
+│   ├── NotFound               E007  404
+│   └── ConfigError            E007  400   a config file or variable: names file, key and remedy
+├── VideoUnavailable           E002  404
+├── QuotaExceeded              E001  429
+├── InvalidCredentials         E005  400
+├── StorageFull                E004  503
+├── NetworkTimeout             E003  503
+└── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
+"""
+
+from typing import Any, ClassVar
+
+from services.common.models import ErrorCode, ErrorDetail
+
+
+class YTArchiveError(Exception):
+    """Base. The message is for people: what happened, to what, and what to do. `details` are for programs."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def detail(self) -> ErrorDetail:
+        return ErrorDetail(code=self.code, message=self.message, details=self.details or None)
+
+
+class InvalidRequest(YTArchiveError):
+    code = ErrorCode.INVALID_REQUEST
+    http_status = 400
+
+
+class NotFound(InvalidRequest):
+    http_status = 404
+
+
+class ConfigError(InvalidRequest):
+    pass
+
+
+class VideoUnavailable(YTArchiveError):
+    code = ErrorCode.VIDEO_UNAVAILABLE
+    http_status = 404
+
+
+class QuotaExceeded(YTArchiveError):
+    code = ErrorCode.API_QUOTA_EXCEEDED
+    http_status = 429
+
+
+class InvalidCredentials(YTArchiveError):
+    code = ErrorCode.INVALID_CREDENTIALS
+    http_status = 400
+
+
+class StorageFull(YTArchiveError):
+    code = ErrorCode.STORAGE_FULL
+    http_status = 503
+
+
+class NetworkTimeout(YTArchiveError):
+    code = ErrorCode.NETWORK_TIMEOUT
+    http_status = 503
+
+
+class ServiceUnavailable(YTArchiveError):
+    code = ErrorCode.SERVICE_UNAVAILABLE
+    http_status = 503
