@@ -99,7 +99,9 @@ class DeadLettered(Event, subject="dead.lettered", publishers={"bus"}, key=("con
     error: str
     payload: str
     job_id: str | None = None
+    video_id: str | None = None
     dispatch_id: str | None = None
+    target_index: int | None = None
 
 
 class Envelope(BaseModel):
@@ -124,9 +126,11 @@ class Envelope(BaseModel):
     def around(
         cls, event: Event, *, source: str, trace_id: str, caused_by: str | None = None, id: str | None = None
     ) -> Self:
-        """Wrap an event. Without an `id` it gets the deterministic one of its cause, or a random one."""
+        """Wrap an event. Without an `id` one for the stream EVENTS gets the deterministic one of its cause; others,
+        which may be many alike and are never read twice, a random one."""
         if id is None:
-            id = event.id_after(caused_by) if caused_by else str(uuid4())
+            repeatable = caused_by and event.delivery is Delivery.STREAM
+            id = event.id_after(caused_by) if repeatable and caused_by else str(uuid4())
         return cls(
             id=id,
             type=event.subject,

@@ -1,5 +1,6 @@
 """The nouns of SPEC.md ("Common Data Models"), declared once, and ours beside them."""
 
+import platform
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Self
@@ -417,6 +418,7 @@ class ServiceInfo(BaseModel):
     slots: int = 0  # downloads at once; 0 for the other services
     free_slots: int = 0
     egress: str | None = None
+    host: str = Field(default_factory=platform.node)
     pid: int
     started_at: AwareDatetime
 

@@ -1,0 +1,60 @@
+# make demo    archive a playlist from the bundled emulator, from nothing
+# make test    the test suite
+# make check   all that CI runs: lint, types, import contracts, generated docs, tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# One stamp per set of packages: a changed pyproject.toml installs again, an unchanged one costs nothing.
+RUN    := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+
+.PHONY: demo test check lint types contracts fresh fix docs bench clean
+
+demo: $(RUN)
+	@$(BIN)/ytarchive demo --dir .demo
+
+test: $(DEV)
+	$(BIN)/pytest $(ARGS)
+
+check: lint types contracts fresh test
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+contracts: $(DEV)
+	$(BIN)/lint-imports
+
+fresh: $(DEV)
+	$(BIN)/python -m ytarchive.catalogue --check
+
+fix: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(DEV)
+	$(BIN)/python -m ytarchive.catalogue
+
+bench: $(DEV)
+	$(BIN)/python tests/benchmarks/bus.py
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "YTArchive needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(RUN)

@@ -1,0 +1,65 @@
+"""A SQLite file with its own thread: WAL, synchronous=FULL, one transaction per call."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from services.common.errors import ServiceUnavailable, StorageFull
+
+T = TypeVar("T")
+
+
+class Database:
+    """Functions of a connection go in, they run one after the other as transactions, results come out."""
+
+    def __init__(self, path: Path, schema: str, version: int = 1) -> None:
+        """`schema` is SQL that makes what is missing; `version` is kept as user_version.
+
+        Raises ServiceUnavailable when the file was written by a newer version of ours.
+        """
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
+        self._connection: sqlite3.Connection = self._thread.submit(self._open, schema, version).result()
+
+    def _open(self, schema: str, version: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > version:
+            connection.close()
+            raise ServiceUnavailable(
+                f"{self._path} was written by a newer version (schema {found}, this one knows {version}): upgrade"
+            )
+        connection.executescript(schema)
+        connection.execute(f"PRAGMA user_version={version:d}")
+        return connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` as one transaction: committed when it returns, undone when it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StorageFull(f"no space for {self._path}: free some and it goes on by itself") from error
+            raise
+        return result
+
+    def close(self) -> None:
+        self._thread.submit(self._connection.close).result()
+        self._thread.shutdown()

@@ -1,0 +1,52 @@
+"""Does what is held satisfy what is wanted? Pure."""
+
+import re
+
+from services.common.models import Held, Wanted
+
+
+def missing(wanted: Wanted, held: Held) -> Wanted | None:
+    """The part of `wanted` that is not held and not known to be absent upstream; None when nothing is missing."""
+    media = wanted.media and not any(quality_covers(have, wanted.quality) for have in held.qualities)
+    thumbnail = wanted.thumbnail and not held.thumbnail and "thumbnail" not in held.absent
+    captions = tuple(
+        lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
+    )
+    metadata = wanted.metadata and not held.metadata
+    if not (media or thumbnail or captions or metadata):
+        return None
+    return Wanted(media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata)
+
+
+def union(first: Wanted, second: Wanted) -> Wanted | None:
+    """One fetch for both, or None where one file cannot serve both (audio beside video, two raw selectors)."""
+    if not first.media or not second.media:
+        quality = first.quality if first.media else second.quality
+    elif quality_covers(first.quality, second.quality):
+        quality = first.quality
+    elif quality_covers(second.quality, first.quality):
+        quality = second.quality
+    else:
+        return None
+    return Wanted(
+        media=first.media or second.media,
+        quality=quality,
+        thumbnail=first.thumbnail or second.thumbnail,
+        captions=tuple(dict.fromkeys(first.captions + second.captions)),
+        metadata=first.metadata or second.metadata,
+    )
+
+
+def quality_covers(have: str, want: str) -> bool:
+    """Is media fetched as `have` good enough for `want`? `best` covers every height; others only themselves."""
+    if have == want:
+        return True
+    have_rank, want_rank = _height(have), _height(want)
+    return have_rank is not None and want_rank is not None and have_rank >= want_rank
+
+
+def _height(quality: str) -> float | None:
+    if quality == "best":
+        return float("inf")
+    match = re.fullmatch(r"(\d{3,4})p", quality)
+    return float(match[1]) if match else None

@@ -1,0 +1,229 @@
+"""The scheduler at work: releases videos to the workers, wakes timers, asks again what nobody answered."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from services.common.events import DownloadClaim
+from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
+from services.jobs import machine, scheduler, store
+from services.jobs.machine import Out
+from services.jobs.registry import Registry
+from services.jobs.rows import FetchRow, FetchState, JobRow, ListingRow, ListingState, Rows
+from services.jobs.store import Change, SqlRows, Store
+
+_TICK = 5.0  # seconds; timers that are nearer wake it earlier
+_UNANSWERED = timedelta(seconds=60)
+_UNANSWERED_TAKE_IN = timedelta(hours=1)  # a NAS may take its time
+
+_STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
+
+
+class Dispatcher:
+    """`parked` jobs are left alone: a one-shot does its own job, not what an earlier one left open."""
+
+    def __init__(
+        self, store: Store, registry: Registry, parked: Iterable[str], noted: Callable[[Change], None]
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._noted = noted
+        self._wake = asyncio.Event()
+        self._served: dict[str, int] = {}  # job -> when it had its last turn
+        self._turn = 0
+        self._next_timer: datetime | None = None
+        self.parked = set(parked)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            self._noted(await self._store.change(self._decide))
+            wait = _TICK
+            if self._next_timer is not None:
+                wait = min(wait, max(0.05, (self._next_timer - datetime.now(UTC)).total_seconds()))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _decide(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        running = [job_id for job_id in store.open_jobs(sql) if job_id not in self.parked]
+        self._served = {job_id: self._served.get(job_id, 0) for job_id in running}
+        out = self._listings(rows, sql, now)
+        out += self._unanswered(rows, sql, now)
+        rows.save()  # the queries below look at the tables
+        out += self._release(rows, sql, now)
+        rows.save()
+        self._note_timers(rows, sql, now)
+        return out
+
+    # --- videos
+
+    def _release(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        """Fill the window: one video at a time, each for the job whose turn it is."""
+        out: list[Out] = []
+        fetches = [rows.fetch(video_id) for video_id in store.busy_fetches(sql)]
+        busy = sum(1 for f in fetches if f and f.state in {FetchState.DISPATCHED, FetchState.CLAIMED})
+        free = scheduler.window(self._registry.live("download"), store.load_blocks(sql), now) - busy
+        for _ in range(free):
+            job_id = scheduler.next_job(store.candidates(rows, sql, self._served, now))
+            video_id = store.ready_video(sql, job_id, now) if job_id else None
+            if job_id is None or video_id is None:
+                break
+            self._turn += 1
+            self._served[job_id] = self._turn
+            out += machine.dispatch(rows, video_id, now)
+            rows.save()
+        return out
+
+    # --- what nobody answered
+
+    def _listings(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        out: list[Out] = []
+        for listing in store.open_listings(rows, sql):
+            job = rows.job(listing.job_id)
+            if job and job.job_id not in self.parked and not job.paused and self._listing_due(listing, now):
+                out += machine.queue_listing(job, listing, now)
+        return out
+
+    def _listing_due(self, listing: ListingRow, now: datetime) -> bool:
+        if listing.state is ListingState.TIMER:
+            return listing.retry_at is None or listing.retry_at <= now
+        if listing.state is ListingState.CLAIMED:
+            return self._registry.gone(listing.instance)
+        return now - listing.since > _UNANSWERED and bool(self._registry.live("metadata"))
+
+    def _unanswered(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        for video_id in store.busy_fetches(sql):
+            fetch = rows.fetch(video_id)
+            if fetch and self._fetch_lost(fetch, now):
+                machine.release(rows, fetch, now)
+        if not self._registry.live("storage"):
+            return []
+        out: list[Out] = []
+        for item in store.unanswered_items(rows, sql):
+            job = rows.job(item.job_id)
+            if job is None or job.status.ended or now - item.since < _UNANSWERED:
+                continue
+            if item.status is ItemStatus.CLOSING:
+                out.append(machine.announce_failure(job, item, now))
+            else:
+                out += _list_again(rows, job, item.target_index, now)
+        return out
+
+    def _fetch_lost(self, fetch: FetchRow, now: datetime) -> bool:
+        waited = now - fetch.since
+        match fetch.state:
+            case FetchState.CLAIMED:
+                return self._registry.gone(fetch.instance)
+            case FetchState.STORING:
+                return waited > _UNANSWERED_TAKE_IN and bool(self._registry.live("storage"))
+            case _:
+                return waited > _UNANSWERED and bool(self._registry.live("download"))
+
+    # --- timers
+
+    def _note_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
+        soonest: list[datetime] = []
+        listings = store.open_listings(rows, sql)
+        for job_id in self._served:
+            job = rows.job(job_id)
+            if job is None or job.status.ended:
+                continue
+            waiting, earliest = store.timers(sql, job_id, now)
+            times = [earliest] if earliest else []
+            for listing in listings:
+                if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:
+                    waiting += 1
+                    times.append(listing.retry_at)
+            earliest = min(times, default=None)
+            machine.note_timers(job, waiting, earliest, now)
+            soonest += times
+        self._next_timer = min(soonest, default=None)
+
+    # --- claims
+
+    async def claim(self, claim: DownloadClaim) -> ClaimAnswer:
+        """The answer to a worker that would begin; binds the dispatch or listing to it when that is go or probe."""
+        answers: list[ClaimAnswer] = []
+
+        def decide(rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+            blocks = store.load_blocks(sql)
+            block = blocks.get(claim.egress)
+            answer = self._answer(rows, sql, claim, block, now)
+            if block is not None:
+                store.save_block(sql, claim.egress, block)
+            answers.append(answer)
+            return []
+
+        self._noted(await self._store.change(decide))
+        return answers[-1]
+
+    def _answer(
+        self,
+        rows: SqlRows,
+        sql: sqlite3.Connection,
+        claim: DownloadClaim,
+        block: scheduler.Block | None,
+        now: datetime,
+    ) -> ClaimAnswer:
+        if claim.dispatch_id is not None:
+            return self._claim_dispatch(rows, sql, claim, claim.dispatch_id, block, now)
+        for listing in store.open_listings(rows, sql):
+            if (listing.job_id, listing.number) == (claim.job_id, claim.listing):
+                return self._claim_listing(rows, listing, claim.instance, block, now)
+        return _STALE
+
+    def _claim_dispatch(
+        self,
+        rows: SqlRows,
+        sql: sqlite3.Connection,
+        claim: DownloadClaim,
+        dispatch_id: str,
+        block: scheduler.Block | None,
+        now: datetime,
+    ) -> ClaimAnswer:
+        found = (rows.fetch(video_id) for video_id in store.busy_fetches(sql))
+        fetch = next((row for row in found if row and row.dispatch_id == dispatch_id), None)
+        if fetch is None or fetch.state is FetchState.STORING:
+            return _STALE
+        if fetch.state is FetchState.CLAIMED and fetch.instance != claim.instance:
+            return _STALE
+        if all(item.job_id in self.parked for item in rows.waiters(fetch.video_id)):
+            machine.release(rows, fetch, now)
+            return _STALE
+        answer = scheduler.claim_verdict(block, dispatch_id, now)
+        if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
+            machine.claimed(rows, fetch, claim.instance, now)
+        return answer
+
+    def _claim_listing(
+        self, rows: Rows, listing: ListingRow, instance: str, block: scheduler.Block | None, now: datetime
+    ) -> ClaimAnswer:
+        job = rows.job(listing.job_id)
+        if job is None or listing.state is ListingState.TIMER:
+            return _STALE
+        if listing.state is ListingState.CLAIMED and listing.instance != instance:
+            return _STALE
+        if job.paused or job.job_id in self.parked:
+            listing.state, listing.retry_at = ListingState.TIMER, None  # asked again when the job goes on
+            return _STALE
+        answer = scheduler.claim_verdict(block, f"{listing.job_id}/{listing.number}", now)
+        if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
+            listing.state, listing.instance, listing.since = ListingState.CLAIMED, instance, now
+        return answer
+
+
+def _list_again(rows: Rows, job: JobRow, target_index: int, now: datetime) -> list[Out]:
+    """Storage never answered for a page: have the target listed anew, from its start."""
+    listing = rows.listing(job.job_id, target_index)
+    if listing is None or listing.state is not ListingState.LISTED:
+        return []
+    listing.cursor, listing.awaited = None, None
+    job.listings_open += 1
+    return machine.queue_listing(job, listing, now)

@@ -1,0 +1,174 @@
+"""The jobs service: jobs.db, the scheduler and the registry under one roof."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bus import BusError, BusSettings
+from bus.handlers import Handlers
+from bus.message import Envelope, event_types
+from services.common import events as e
+from services.common.config import Config
+from services.common.errors import InvalidRequest
+from services.common.http import Route
+from services.common.models import ErrorDetail, Job, ServiceInfo
+from services.common.service import ServiceBase
+from services.jobs import api, machine, store
+from services.jobs.dispatcher import Dispatcher
+from services.jobs.handlers import handlers
+from services.jobs.intake import examine
+from services.jobs.live import Live
+from services.jobs.machine import Out
+from services.jobs.registry import Registry
+from services.jobs.scheduler import Block
+from services.jobs.store import Change, SqlRows, Store
+
+_PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
+_BUS_AWAY = 0.5  # seconds until the outbox is tried again
+_AT_ONCE = 16  # publishes under way; the stream acks them one by one
+_TYPES = {kind.subject: kind for kind in event_types()}
+_RUN_ENDS = {kind.subject for kind in (e.DownloadCompleted, e.DownloadFailed, e.DownloadDeferred, e.VideoArchived)}
+
+
+class JobsService(ServiceBase):
+    """`park_open` leaves jobs of earlier runs alone, but for those in `attach` (the one-shot, DESIGN §7)."""
+
+    name: ClassVar[str] = "jobs"
+    handlers: ClassVar[Handlers] = handlers
+
+    def __init__(
+        self, config: Config, bus: BusSettings, *, park_open: bool = False, attach: Collection[str] = ()
+    ) -> None:
+        super().__init__(config, bus)
+        self._park_open = park_open
+        self._attach = frozenset(attach)
+        self._outbox = asyncio.Event()
+        self._changed: set[str] = set()
+        self._store: Store | None = None
+        self.live = Live()
+
+    async def initialize_resources(self) -> None:
+        storage = self.config.storage
+        self._store = await asyncio.to_thread(Store, storage.jobs_dir / "jobs.db", f"jobs/{self.instance}")
+        self.registry = Registry(storage.registry_dir / "services.json")
+        await self.store.prune_inbox()
+        parked: set[str] = set()
+        if self._park_open:
+            parked = set(await self.store.read(lambda _rows, sql: store.open_jobs(sql))) - self._attach
+        self.dispatcher = Dispatcher(self.store, self.registry, parked, self.noted)
+
+    async def after_start(self) -> None:
+        self.registry.heard(self.info())
+        self._outbox.set()
+        self.spawn(self.dispatcher.run(), "dispatcher")
+        self.spawn(self._publish_outbox(), "outbox")
+        self.spawn(self._publish_progress(), "progress")
+
+    async def cleanup_resources(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise RuntimeError("jobs.db is not open yet")
+        return self._store
+
+    def routes(self) -> Sequence[Route]:
+        return api.routes(self)
+
+    def disk_paths(self) -> Sequence[Path]:
+        return [self.config.storage.jobs_dir]
+
+    def metrics(self) -> dict[str, Any]:
+        return {"services": len(self.registry.everyone()), "parked_jobs": len(self.dispatcher.parked)}
+
+    # --- messages in
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Apply what is new of these, in order, as one transaction; the outbox follows."""
+        for envelope in envelopes:
+            self._note(envelope)
+        self.noted(await self.store.apply(envelopes, self._apply))
+        for envelope in envelopes:
+            if envelope.type == e.JobCreated.subject:
+                self.dispatcher.parked.discard(str(envelope.data.get("job_id")))
+        self.dispatcher.wake()
+
+    def _apply(self, rows: SqlRows, envelope: Envelope, now: datetime) -> list[Out]:
+        event = _TYPES[envelope.type].read(envelope)
+        match event:
+            case e.JobCreated():
+                if rows.job(event.job_id) is None:
+                    return machine.create(rows, event, envelope.trace_id, examine(event, self.config), now)
+            case e.SourceBlocked():
+                store.save_block(rows.sql, event.egress, Block(event.until, event.reason))
+            case e.SourceCleared():
+                store.save_block(rows.sql, event.egress, None)
+            case e.ServiceRegistered() | e.ServiceStopped():
+                pass  # the registry has it
+            case _:
+                return machine.step(rows, event, now)
+        return []
+
+    def _note(self, envelope: Envelope) -> None:
+        """What is kept in memory only: who is alive, and which downloads run."""
+        if envelope.type == e.ServiceRegistered.subject:
+            self.heard(e.ServiceRegistered.read(envelope).service)
+        elif envelope.type == e.ServiceStopped.subject:
+            self.registry.stopped(e.ServiceStopped.read(envelope).instance)
+        elif envelope.type in _RUN_ENDS:
+            self.live.ended(str(envelope.data.get("video_id")))
+
+    def heard(self, info: ServiceInfo) -> None:
+        self.registry.heard(info)
+        self.dispatcher.wake()
+
+    async def submit(self, event: e.JobCreated, trace_id: str) -> Job:
+        """A job from REST: looked at first, then published, and kept before this returns. Raises InvalidRequest."""
+        verdict = await asyncio.to_thread(examine, event, self.config)
+        if isinstance(verdict, ErrorDetail):
+            raise InvalidRequest(verdict.message, **(verdict.details or {}))
+        envelope = await self.bus.publish(event, trace_id=trace_id)
+        await self.take([envelope])  # the copy that the stream brings finds its id in the inbox
+        job = await self.store.job(event.job_id)
+        assert job is not None  # noqa: S101 - it was just committed
+        return job
+
+    # --- facts out
+
+    def noted(self, change: Change) -> None:
+        """After a transaction: publish what it queued, tell who watches."""
+        if change.outbox:
+            self._outbox.set()
+        if change.jobs:
+            self._changed |= change.jobs
+            self.live.changed(change.jobs)
+
+    async def _publish_outbox(self) -> None:
+        """What a transaction queued goes out in its order; while the broker is away it stays in the table."""
+        while True:
+            await self._outbox.wait()
+            self._outbox.clear()
+            try:
+                while pending := await self.store.pending():
+                    for start in range(0, len(pending), _AT_ONCE):
+                        group = pending[start : start + _AT_ONCE]
+                        async with asyncio.TaskGroup() as tasks:
+                            for row in group:
+                                tasks.create_task(self.bus.send(row.envelope, row.kind))
+                        await self.store.published(group)
+            except* BusError:
+                self._outbox.set()
+                await asyncio.sleep(_BUS_AWAY)
+
+    async def _publish_progress(self) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY)
+            changed, self._changed = self._changed, set()
+            for job_id in changed:
+                job = await self.store.job(job_id)
+                if job is not None and self.bus.connected:
+                    await self.bus.publish(e.JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)

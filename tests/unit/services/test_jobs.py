@@ -1,0 +1,470 @@
+"""The jobs machine, on rows in memory: what each fact means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bus.message import Event
+from services.common import events as e
+from services.common.models import (
+    Entry,
+    ErrorCode,
+    ErrorDetail,
+    Failure,
+    FailureKind,
+    Held,
+    ItemStatus,
+    JobOptions,
+    JobStatus,
+    JobType,
+    KnownGone,
+    Provenance,
+    Target,
+    TargetKind,
+    VideoMetadata,
+    Wanted,
+)
+from services.jobs import machine
+from services.jobs.machine import Accepted, Out
+from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+VIDEO, OTHER = "aaaaaaaaaaa", "bbbbbbbbbbb"
+ROOT = "/archive"
+
+
+@dataclass
+class MemoryRows:
+    jobs: dict[str, JobRow] = field(default_factory=dict)
+    listings: dict[tuple[str, int], ListingRow] = field(default_factory=dict)
+    items: dict[tuple[str, str], ItemRow] = field(default_factory=dict)
+    fetches: dict[str, FetchRow] = field(default_factory=dict)
+
+    def job(self, job_id: str) -> JobRow | None:
+        return self.jobs.get(job_id)
+
+    def listing(self, job_id: str, target_index: int) -> ListingRow | None:
+        return self.listings.get((job_id, target_index))
+
+    def item(self, job_id: str, video_id: str) -> ItemRow | None:
+        return self.items.get((job_id, video_id))
+
+    def fetch(self, video_id: str) -> FetchRow | None:
+        return self.fetches.get(video_id)
+
+    def waiters(self, video_id: str) -> Sequence[ItemRow]:
+        waiting = {ItemStatus.WAITING, ItemStatus.RUNNING}
+        found = [item for item in self.items.values() if item.video_id == video_id and item.status in waiting]
+        return sorted(found, key=lambda item: (self.jobs[item.job_id].created_at, item.job_id))
+
+    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None:
+        match row:
+            case JobRow():
+                self.jobs[row.job_id] = row
+            case ListingRow():
+                self.listings[row.job_id, row.target_index] = row
+            case ItemRow():
+                self.items[row.job_id, row.video_id] = row
+            case FetchRow():
+                self.fetches[row.video_id] = row
+
+    def drop(self, fetch: FetchRow) -> None:
+        del self.fetches[fetch.video_id]
+
+
+class World:
+    """Jobs over rows in memory, with the other services played by hand."""
+
+    def __init__(self) -> None:
+        self.rows = MemoryRows()
+        self.now = NOW
+        self.out: list[Event] = []
+
+    def _did(self, outs: list[Out]) -> list[Event]:
+        events = [event for event, _trace in outs]
+        self.out += events
+        return events
+
+    def create(self, job_id: str = "j1", *, root: str = ROOT, targets: int = 1, **words: object) -> list[Event]:
+        options = JobOptions.model_validate({"include_captions": False} | words)
+        event = e.JobCreated(job_id=job_id, targets=("x",), options=options, type=JobType.VIDEO_DOWNLOAD)
+        accepted = Accepted(tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(targets)), root)
+        return self._did(machine.create(self.rows, event, f"trace-{job_id}", accepted, self.now))
+
+    def step(self, event: Event) -> list[Event]:
+        return self._did(machine.step(self.rows, event, self.now))
+
+    def checked(
+        self,
+        job_id: str = "j1",
+        *videos: str,
+        held: Held | None = None,
+        marked: str | None = None,
+        key: str = "p1",
+        index: int = 0,
+    ) -> list[Event]:
+        entries = tuple(
+            Entry(video_id=v, position=n, title=f"title {v}", marked=marked) for n, v in enumerate(videos or (VIDEO,))
+        )
+        holds = tuple(held or Held(video_id=entry.video_id) for entry in entries)
+        return self.step(
+            e.ArchiveChecked(
+                job_id=job_id, root=self.rows.jobs[job_id].root, target_index=index, listing=1, page_key=key,
+                playlist_id="PL0", entries=entries, held=holds,
+            )
+        )  # fmt: skip
+
+    def listed(self, job_id: str = "j1", *keys: str, index: int = 0) -> list[Event]:
+        listing = self.rows.listings[job_id, index]
+        return self.step(
+            e.ListingCompleted(
+                job_id=job_id, root=ROOT, target_index=index, listing=listing.number, page_keys=keys or ("p1",), total=1
+            )
+        )
+
+    def queued(self, job_id: str = "j1", **words: object) -> None:
+        self.create(job_id, **words)  # type: ignore[arg-type]  # options by name
+        self.checked(job_id)
+        self.listed(job_id)
+
+    def dispatch(self, video: str = VIDEO) -> e.DownloadRequested:
+        (event,) = self._did(machine.dispatch(self.rows, video, self.now))
+        assert isinstance(event, e.DownloadRequested)
+        machine.claimed(self.rows, self.rows.fetches[video], "worker", self.now)
+        return event
+
+    def failed(self, request: e.DownloadRequested, kind: FailureKind, **words: object) -> list[Event]:
+        code = ErrorCode.VIDEO_UNAVAILABLE if kind is FailureKind.GONE else ErrorCode.NETWORK_TIMEOUT
+        about = {"reason": "private" if kind is FailureKind.GONE else "http_503", "message": "it failed"}
+        failure = Failure.model_validate({"kind": kind, "code": code} | about | words)
+        return self.step(e.DownloadFailed(**_names(request), failure=failure))
+
+    def archived(self, request: e.DownloadRequested, **held: object) -> list[Event]:
+        holding = Held.model_validate(
+            {"video_id": request.video_id, "qualities": [request.wanted.quality], "thumbnail": True, "metadata": True}
+            | held
+        )
+        return self.step(
+            e.VideoArchived(
+                job_id=request.job_id, video_id=request.video_id, root=request.root, dispatch_id=request.dispatch_id,
+                directory="/archive/videos/x", files=(), bytes=5, held=holding,
+            )
+        )  # fmt: skip
+
+    def plan_answers(self, event: Event) -> list[Event]:
+        assert isinstance(event, e.VideoFailed)
+        return self.step(
+            e.WorkPlanUpdated(
+                plan_id=event.job_id, job_id=event.job_id, video_ids=(event.video_id,), number=event.number,
+                path="/plans/x.json", unavailable=1, failed=0, resolved=0,
+            )
+        )  # fmt: skip
+
+    def status(self, job_id: str = "j1", video: str = VIDEO) -> ItemStatus:
+        return self.rows.items[job_id, video].status
+
+
+def _names(request: e.DownloadRequested) -> dict[str, str]:
+    return request.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_each_target_is_listed_on_its_own(world: World) -> None:
+    queued = world.create(targets=2)
+    assert [(event.target_index, event.listing) for event in queued if isinstance(event, e.JobQueued)] == [
+        (0, 1),
+        (1, 2),
+    ]
+    assert world.rows.jobs["j1"].status is JobStatus.QUEUED
+
+
+def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) -> None:
+    event = e.JobCreated(job_id="j1", targets=("x",), options=JobOptions(api_key="secret"))
+    error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
+    ((failed, trace),) = machine.create(world.rows, event, "t", error, NOW)
+    assert isinstance(failed, e.JobFailed)
+    assert trace == "t"
+    assert failed.job.error == error
+    assert failed.job.options.api_key is None
+
+
+def test_an_empty_listing_ends_the_job_at_once(world: World) -> None:
+    world.create()
+    (done,) = world.step(e.ListingCompleted(job_id="j1", root=ROOT, target_index=0, listing=1, page_keys=(), total=0))
+    assert isinstance(done, e.JobCompleted)
+
+
+def test_a_job_does_not_end_before_every_page_of_the_listing_came(world: World) -> None:
+    world.create()
+    assert world.listed("j1", "p1", "p2") == []
+    held = Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True)
+    assert world.checked(held=held, key="p1") == []
+    (done,) = world.checked("j1", OTHER, held=held, key="p2")
+    assert isinstance(done, e.JobCompleted)
+    assert done.job.counts.skipped == 2
+
+
+def test_a_job_fails_only_when_all_its_targets_failed(world: World) -> None:
+    world.create(targets=2)
+    error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no such playlist")
+    world.step(e.ListingFailed(job_id="j1", root=ROOT, target_index=0, listing=1, error=error, final=True))
+    assert world.rows.jobs["j1"].status is JobStatus.QUEUED
+    (end,) = world.step(e.ListingFailed(job_id="j1", root=ROOT, target_index=1, listing=2, error=error, final=True))
+    assert isinstance(end, e.JobFailed)
+
+
+def test_a_listing_goes_on_from_its_cursor_at_its_time(world: World) -> None:
+    world.create()
+    error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
+    at = NOW + timedelta(minutes=5)
+    world.step(
+        e.ListingFailed(
+            job_id="j1", root=ROOT, target_index=0, listing=1, error=error, cursor="100", retry_after=at, spent=False
+        )
+    )
+    listing = world.rows.listings["j1", 0]
+    assert (listing.retry_at, listing.attempts) == (at, 0)
+    ((again, _),) = machine.queue_listing(world.rows.jobs["j1"], listing, at)
+    assert isinstance(again, e.JobQueued)
+    assert (again.cursor, again.listing) == ("100", 2)
+
+
+@pytest.mark.parametrize(
+    ("held", "options", "status"),
+    [
+        (Held(video_id=VIDEO), {}, ItemStatus.WAITING),
+        (Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True), {}, ItemStatus.SKIPPED),
+        (Held(video_id=VIDEO, qualities=("best",), absent=("thumbnail",), metadata=True), {}, ItemStatus.SKIPPED),
+        (Held(video_id=VIDEO, qualities=("720p",), thumbnail=True, metadata=True), {}, ItemStatus.WAITING),
+        (
+            Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True),
+            {"skip_existing": False},
+            ItemStatus.WAITING,
+        ),
+        (Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)), {}, ItemStatus.CLOSING),
+        (
+            Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)),
+            {"skip_existing": False},
+            ItemStatus.WAITING,
+        ),
+        (
+            Held(video_id=VIDEO, known_gone=KnownGone(reason="copyright", at=NOW - timedelta(days=8))),
+            {},
+            ItemStatus.WAITING,
+        ),
+    ],
+)
+def test_what_is_held_decides(world: World, held: Held, options: dict[str, object], status: ItemStatus) -> None:
+    world.create(**options)  # type: ignore[arg-type]  # options by name
+    world.checked(held=held, marked="private")
+    assert world.status() is status
+
+
+def test_a_private_video_that_is_no_longer_marked_is_tried_again(world: World) -> None:
+    world.create()
+    world.checked(held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)), marked=None)
+    assert world.status() is ItemStatus.WAITING
+
+
+def test_a_saved_video_ends_its_item_and_the_job(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    assert world.status() is ItemStatus.RUNNING
+    (done,) = world.archived(request)
+    assert isinstance(done, e.JobCompleted)
+    assert world.rows.items["j1", VIDEO].result is not None
+    assert world.rows.fetches == {}
+
+
+def test_gone_costs_one_try_and_ends_with_the_work_plan(world: World) -> None:
+    world.queued()
+    (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
+    assert isinstance(failed, e.VideoFailed)
+    assert failed.unavailable is not None
+    assert failed.unavailable.reason == "private"
+    assert not world.rows.jobs["j1"].status.ended
+    (done,) = world.plan_answers(failed)
+    assert isinstance(done, e.JobCompleted)
+    assert done.job.counts.unavailable == 1
+    assert done.job.work_plan == "/plans/x.json"
+
+
+def test_three_attempts_and_no_more(world: World) -> None:
+    world.queued()
+    for wait in (2, 4):
+        assert world.failed(world.dispatch(), FailureKind.PASSING) == []
+        assert world.rows.items["j1", VIDEO].retry_at == world.now + timedelta(seconds=wait)
+        world.now += timedelta(seconds=wait)
+    (failed,) = world.failed(world.dispatch(), FailureKind.PASSING)
+    assert isinstance(failed, e.VideoFailed)
+    assert failed.failed is not None
+    assert failed.failed.attempts == 3
+    assert len(failed.failed.errors) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (FailureKind.NOT_YET, {"retry_after": NOW + timedelta(hours=3)}),
+        (FailureKind.PASSING, {"gained_bytes": True}),
+        (FailureKind.LOCAL, {"retry_after": NOW + timedelta(minutes=1)}),
+    ],
+)
+def test_some_failures_are_free(world: World, kind: FailureKind, words: dict[str, object]) -> None:
+    world.queued()
+    for _ in range(5):
+        world.failed(world.dispatch(), kind, **words)
+    assert world.status() is ItemStatus.WAITING
+    assert world.rows.items["j1", VIDEO].attempts == 0
+
+
+def test_two_jobs_that_want_one_video_share_one_fetch(world: World) -> None:
+    world.queued("j1")
+    world.queued("j2")
+    ends = world.archived(world.dispatch())
+    assert {event.job_id for event in ends if isinstance(event, e.JobCompleted)} == {"j1", "j2"}
+    assert sum(isinstance(event, e.DownloadRequested) for event in world.out) == 1
+
+
+def test_who_joins_a_running_fetch_and_wants_more_gets_another_dispatch(world: World) -> None:
+    world.queued("j1", quality="720p")
+    first = world.dispatch()
+    world.queued("j2", quality="1080p")
+    world.archived(first)
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    assert world.status("j2") is ItemStatus.WAITING
+    second = world.dispatch()
+    assert second.dispatch_id != first.dispatch_id
+    assert second.wanted.quality == "1080p"
+
+
+def test_who_wants_only_a_caption_more_does_not_fetch_the_media_again(world: World) -> None:
+    held = Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True, captions=("en",))
+    world.create(include_captions=True, caption_languages=["en", "de"])
+    world.checked(held=held)
+    assert world.dispatch().wanted == Wanted(
+        media=False, quality="1080p", thumbnail=False, captions=("de",), metadata=False
+    )
+
+
+def test_another_root_gets_its_own_dispatch(world: World) -> None:
+    world.queued("j1")
+    world.queued("j2", root="/elsewhere")
+    world.archived(world.dispatch())
+    assert world.status("j2") is ItemStatus.WAITING
+    second = world.dispatch()
+    assert second.root == "/elsewhere"
+    world.archived(second)
+    assert world.rows.jobs["j2"].status is JobStatus.COMPLETED
+
+
+def test_facts_of_an_older_dispatch_change_nothing_but_an_archived_video_counts(world: World) -> None:
+    world.queued()
+    old = world.dispatch()
+    machine.release(world.rows, world.rows.fetches[VIDEO], world.now)
+    new = world.dispatch()
+    assert new.dispatch_id != old.dispatch_id
+    assert world.failed(old, FailureKind.GONE) == []
+    assert world.status() is ItemStatus.RUNNING
+    (done,) = world.archived(old)
+    assert isinstance(done, e.JobCompleted)
+
+
+def test_force_is_not_content_with_a_copy_that_was_under_way(world: World) -> None:
+    world.queued("j1")
+    first = world.dispatch()
+    world.queued("j2", skip_existing=False)
+    world.archived(first)
+    assert world.status("j2") is ItemStatus.WAITING
+    world.archived(world.dispatch())
+    assert world.rows.jobs["j2"].status is JobStatus.COMPLETED
+
+
+def test_what_could_not_be_fetched_beside_the_media_is_tried_again_alone(world: World) -> None:
+    world.queued(include_captions=True)
+    world.archived(world.dispatch(), captions=())
+    again = world.dispatch()
+    assert (again.wanted.media, again.wanted.captions) == (False, ("en",))
+    world.archived(again, qualities=("1080p",), captions=("en",))
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+
+
+def test_a_fact_that_comes_twice_changes_nothing(world: World) -> None:
+    world.create()
+    for _ in range(2):
+        world.checked("j1", VIDEO, OTHER)
+        world.listed()
+    request = world.dispatch()
+    for _ in range(2):
+        world.archived(request)
+    job = world.rows.jobs["j1"]
+    assert (job.total, job.open, job.archived) == (2, 1, 1)
+
+
+def test_metadata_only_ends_with_metadata_archived(world: World) -> None:
+    event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
+    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT)
+    machine.create(world.rows, event, "t", accepted, NOW)
+    world.checked()
+    world.listed()
+    request = world.dispatch()
+    assert request.wanted == Wanted(media=False, thumbnail=False, captions=(), metadata=True)
+    (done,) = world.step(
+        e.MetadataArchived(job_id="j1", root=ROOT, video_id=VIDEO, source_name="yt_dlp", path="/archive/m.json")
+    )
+    assert isinstance(done, e.JobCompleted)
+    assert world.rows.fetches == {}
+
+
+def test_a_deferred_dispatch_costs_no_attempt(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    world.step(e.DownloadDeferred(**_names(request), reason="shutdown"))
+    assert world.rows.items["j1", VIDEO].attempts == 0
+    assert world.rows.fetches[VIDEO].state is FetchState.IDLE
+    assert world.dispatch().dispatch_id != request.dispatch_id
+
+
+def test_a_completed_download_waits_for_storage(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    world.step(
+        e.DownloadCompleted(
+            **_names(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
+            metadata=VideoMetadata(video_id=VIDEO, title="the title"),
+            provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
+        )
+    )  # fmt: skip
+    assert world.rows.fetches[VIDEO].state is FetchState.STORING
+    assert world.rows.items["j1", VIDEO].title == "the title"
+
+
+def test_a_dead_letter_ends_the_dispatch_with_e999(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    (failed,) = world.step(
+        e.DeadLettered(
+            type="download.completed", consumer="storage", sequence=1, error="KeyError", payload="",
+            job_id="j1", video_id=VIDEO, dispatch_id=request.dispatch_id,
+        )
+    )  # fmt: skip
+    assert isinstance(failed, e.VideoFailed)
+    assert failed.failed is not None
+    assert failed.failed.errors[0]["code"] == ErrorCode.INTERNAL_ERROR
+
+
+def test_retrying_means_that_only_timers_are_left(world: World) -> None:
+    world.queued()
+    later = NOW + timedelta(hours=1)
+    world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=later)
+    job = world.rows.jobs["j1"]
+    machine.note_timers(job, 1, later, world.now)
+    assert (job.status, job.retry_at) == (JobStatus.RETRYING, later)
+    machine.note_timers(job, 0, None, later)
+    assert job.status is JobStatus.RUNNING

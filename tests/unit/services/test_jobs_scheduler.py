@@ -1,0 +1,87 @@
+"""Coverage of wants and the scheduler's decisions, as tables."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.common.models import ClaimVerdict, Held, ServiceInfo, Wanted
+from services.jobs.coverage import missing, quality_covers, union
+from services.jobs.scheduler import Block, Candidate, backoff, claim_verdict, next_job, window
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "covers"),
+    [
+        ("best", "2160p", True),
+        ("1080p", "1080p", True),
+        ("1080p", "720p", True),
+        ("720p", "1080p", False),
+        ("1080p", "best", False),
+        ("audio", "audio", True),
+        ("best", "audio", False),
+        ("audio", "144p", False),
+        ("bv[height<=480]+ba", "480p", False),
+        ("bv[height<=480]+ba", "bv[height<=480]+ba", True),
+    ],
+)
+def test_quality_covers(have: str, want: str, covers: bool) -> None:
+    assert quality_covers(have, want) is covers
+
+
+def test_missing_names_only_what_is_missing() -> None:
+    wanted = Wanted(quality="720p", captions=("en", "de", "fr"))
+    held = Held(
+        video_id="x", qualities=("1080p",), thumbnail=True, captions=("en",), absent=("captions/fr",), metadata=True
+    )
+    need = missing(wanted, held)
+    assert need == Wanted(media=False, quality="720p", thumbnail=False, captions=("de",), metadata=False)
+
+
+def test_union_takes_the_better_quality_and_all_captions() -> None:
+    first, second = Wanted(quality="720p", captions=("en",)), Wanted(quality="best", captions=("de", "en"))
+    assert union(first, second) == Wanted(quality="best", captions=("en", "de"))
+
+
+def test_audio_and_video_are_two_files() -> None:
+    assert union(Wanted(quality="audio"), Wanted(quality="720p")) is None
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (50, 30)])
+def test_backoff(attempts: int, seconds: int) -> None:
+    assert backoff(attempts) == timedelta(seconds=seconds)
+
+
+def test_turns_go_by_priority_then_fewest_running_then_longest_wait() -> None:
+    def job(name: str, priority: int = 0, running: int = 0, served: int = 0) -> Candidate:
+        return Candidate(name, priority, running, served, NOW)
+
+    assert next_job([]) is None
+    assert next_job([job("a"), job("b", priority=1, running=9)]) == "b"
+    assert next_job([job("a", running=1), job("b", served=7)]) == "b"
+    assert next_job([job("a", served=3), job("b", served=2)]) == "b"
+
+
+def _worker(egress: str, slots: int = 2) -> ServiceInfo:
+    return ServiceInfo(
+        name="download", instance=egress, url="http://x", version="1", slots=slots, egress=egress, pid=1, started_at=NOW
+    )
+
+
+def test_a_blocked_egress_gets_nothing_and_then_one_probe() -> None:
+    workers = [_worker("a"), _worker("b"), _worker("b")]
+    assert window(workers, {}, NOW) == 6
+    blocks = {"b": Block(NOW + timedelta(minutes=5), "bot_check")}
+    assert window(workers, blocks, NOW) == 2
+    assert window(workers, blocks, NOW + timedelta(minutes=6)) == 3
+
+
+def test_one_claim_probes_and_the_others_wait() -> None:
+    block = Block(NOW, "bot_check")
+    assert claim_verdict(None, "a", NOW).verdict is ClaimVerdict.GO
+    assert claim_verdict(Block(NOW + timedelta(minutes=1), "x"), "a", NOW).verdict is ClaimVerdict.WAIT
+    assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
+    assert claim_verdict(block, "b", NOW).verdict is ClaimVerdict.WAIT
+    assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
+    assert claim_verdict(block, "b", NOW + timedelta(minutes=3)).verdict is ClaimVerdict.PROBE
