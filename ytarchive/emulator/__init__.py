@@ -1,0 +1,24 @@
+"""A small YouTube on 127.0.0.1, for the demo and the tests: unmodified clients talk to it through a proxy setting.
+
+`async with Emulator() as emulator` runs one in this process, `python -m ytarchive.emulator` in another one,
+which `emulator_process` starts and an `EmulatorClient` steers. It imports nothing else of this project.
+"""
+
+from ytarchive.emulator.child import emulator_process
+from ytarchive.emulator.client import EmulatorClient
+from ytarchive.emulator.faults import Effect, Fault
+from ytarchive.emulator.server import Emulator
+from ytarchive.emulator.world import Channel, Kind, Playlist, Video, World
+
+__all__ = [
+    "Channel",
+    "Effect",
+    "Emulator",
+    "EmulatorClient",
+    "Fault",
+    "Kind",
+    "Playlist",
+    "Video",
+    "World",
+    "emulator_process",
+]

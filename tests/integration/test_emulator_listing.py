@@ -1,0 +1,188 @@
+"""Unmodified yt-dlp lists playlists and channels of the emulator."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yt_dlp  # type: ignore[import-untyped]  # it ships no types
+
+from ytarchive.emulator import EmulatorClient, emulator_process, sample
+
+PLAYLIST = "https://www.youtube.com/playlist?list="
+
+Listing = Callable[..., dict[str, Any]]
+
+
+# yt-dlp leaves the sockets of failed requests to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+
+
+class Silence:
+    """yt-dlp's logger protocol."""
+
+    def debug(self, message: str) -> None: ...
+
+    warning = error = debug
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
+    with (
+        emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("SSL_CERT_FILE", str(client.ca_file))
+        yield client
+
+
+@pytest.fixture
+def listing(emulator: EmulatorClient) -> Iterator[Listing]:
+    """A flat listing by yt-dlp, entries included."""
+
+    def run(url: str, *compat: str) -> dict[str, Any]:
+        settings = {
+            "proxy": emulator.proxy_url,
+            "compat_opts": {"no-certifi", *compat},
+            "extract_flat": "in_playlist",
+            "extractor_retries": 0,
+            "logger": Silence(),
+            "cachedir": False,
+        }
+        with yt_dlp.YoutubeDL(settings) as client:
+            info: dict[str, Any] = client.sanitize_info(client.extract_info(url, download=False))
+        return info
+
+    yield run
+    gc.collect()  # now, where the mark above still holds
+    emulator.reset()
+
+
+def ids(info: dict[str, Any]) -> list[str]:
+    return [entry["id"] for entry in info["entries"]]
+
+
+def test_the_demo_playlist(listing: Listing) -> None:
+    info = listing(PLAYLIST + sample.DEMO_PLAYLIST)
+
+    assert (info["title"], info["playlist_count"], len(info["entries"])) == ("YTArchive demo", 12, 12)
+    assert (info["uploader"], info["channel_id"]) == ("Loopback Lectures", sample.CHANNEL)
+    assert info["description"] == "Twelve short films, two of them no longer available."
+    entries = {entry["id"]: entry for entry in info["entries"]}
+    assert (entries[sample.VIDEO_DELETED]["title"], entries[sample.VIDEO_DELETED]["duration"]) == (
+        "[Deleted video]",
+        None,
+    )
+    assert entries[sample.VIDEO_PRIVATE]["title"] == "[Private video]"
+    assert entries[sample.VIDEO_OK]["duration"] == 2
+    assert entries[sample.VIDEO_OK]["channel_id"] == sample.CHANNEL
+    assert entries[sample.VIDEO_HOSTILE_TITLE]["title"] == sample.HOSTILE_TITLE
+
+
+def test_a_playlist_of_250_comes_in_pages_of_100(listing: Listing, emulator: EmulatorClient) -> None:
+    info = listing(PLAYLIST + sample.PLAYLIST_250)
+
+    titles = [entry["title"] for entry in info["entries"]]
+    assert len(titles) == 250
+    assert [n for n, title in enumerate(titles) if title == "[Deleted video]"] == [*sample.PLAYLIST_250_DELETED]
+    assert [n for n, title in enumerate(titles) if title == "[Private video]"] == [*sample.PLAYLIST_250_PRIVATE]
+    assert len(set(ids(info))) == 250
+    assert [entry["kind"] for entry in emulator.log()] == ["playlist_page", "browse", "browse", "browse"]
+
+
+def test_the_plain_page_of_a_playlist_hides_what_is_gone(listing: Listing) -> None:
+    info = listing(PLAYLIST + sample.PLAYLIST_250, "no-youtube-unavailable-videos")
+    assert len(info["entries"]) == 250 - len(sample.PLAYLIST_250_DELETED) - len(sample.PLAYLIST_250_PRIVATE)
+    assert {entry["duration"] for entry in info["entries"]} == {2}
+
+
+@pytest.mark.parametrize(
+    ("playlist", "count"), [(sample.PLAYLIST_3, 3), (sample.PLAYLIST_20, 20), (sample.PLAYLIST_120, 120)]
+)
+def test_playlists_of_every_size(listing: Listing, playlist: str, count: int) -> None:
+    assert len(ids(listing(PLAYLIST + playlist))) == count
+
+
+def test_a_playlist_of_any_size_is_made_on_request(listing: Listing, emulator: EmulatorClient) -> None:
+    emulator.put_playlist("PLmany000000000000", count=1201, channel=sample.CHANNEL, deleted=[0, 1200])
+
+    info = listing(PLAYLIST + "PLmany000000000000")
+
+    assert len(set(ids(info))) == 1201
+    assert [info["entries"][n]["title"] for n in (0, 1, 1200)] == [
+        "[Deleted video]",
+        "Part 2 of 1201",
+        "[Deleted video]",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        sample.CHANNEL_HANDLE,
+        f"{sample.CHANNEL_HANDLE}/videos",
+        sample.CHANNEL_HANDLE.lower(),
+        f"channel/{sample.CHANNEL}",
+        f"c/{sample.CHANNEL_OLD_NAME}",
+        f"user/{sample.CHANNEL_OLD_NAME}",
+        sample.CHANNEL_OLD_NAME,
+    ],
+)
+def test_a_channel_by_any_of_its_names(listing: Listing, address: str) -> None:
+    info = listing(f"https://www.youtube.com/{address}")
+
+    assert (info["channel_id"], info["channel"], info["uploader_id"]) == (
+        sample.CHANNEL,
+        "Loopback Lectures",
+        sample.CHANNEL_HANDLE,
+    )
+    assert ids(info) == [f"upload-{n:04d}" for n in range(sample.CHANNEL_UPLOADS, 0, -1)]
+    assert {entry["duration"] for entry in info["entries"]} == {2}
+
+
+def test_what_is_not_over_yet_is_marked_in_listings(listing: Listing, emulator: EmulatorClient) -> None:
+    emulator.put_channel(sample.OTHER_CHANNEL, handle=sample.OTHER_CHANNEL_HANDLE, title="Second Source",
+                         uploads=[sample.KINDS["upcoming"], sample.VIDEO_LIVE, sample.VIDEO_OK])  # fmt: skip
+    for address in (f"playlist?list=UU{sample.OTHER_CHANNEL[2:]}", sample.OTHER_CHANNEL_HANDLE):
+        entries = listing(f"https://www.youtube.com/{address}")["entries"]
+        assert [(entry["live_status"], entry["duration"]) for entry in entries] == [
+            ("is_upcoming", None),
+            ("is_live", None),
+            (None, 2),
+        ]
+
+
+def test_the_uploads_playlist_hides_what_is_gone(listing: Listing, emulator: EmulatorClient) -> None:
+    emulator.set_kind("upload-0036", "private")
+
+    info = listing(PLAYLIST + sample.UPLOADS_PLAYLIST)
+
+    assert (info["title"], info["channel_id"]) == ("Uploads from Loopback Lectures", sample.CHANNEL)
+    assert len(info["entries"]) == sample.CHANNEL_UPLOADS - 1
+    assert "upload-0036" not in ids(info)
+
+
+def test_an_empty_channel_has_an_empty_listing(listing: Listing) -> None:
+    assert listing(f"https://www.youtube.com/{sample.OTHER_CHANNEL_HANDLE}")["entries"] == []
+
+
+def test_a_video_inside_a_playlist_leads_to_the_playlist(listing: Listing) -> None:
+    address = f"https://www.youtube.com/watch?v={sample.VIDEO_OK}&list={sample.DEMO_PLAYLIST}"
+    info = listing(address)
+    assert info["id"] == sample.DEMO_PLAYLIST
+    assert info["_type"] in ("url", "playlist")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (f"playlist?list={sample.PLAYLIST_MISSING}", "The playlist does not exist"),
+        ("@nobody", "HTTP Error 404"),
+        (f"{sample.CHANNEL_HANDLE}/shorts", "does not have a shorts tab"),
+    ],
+)
+def test_what_is_not_there_is_said_as_youtube_says_it(listing: Listing, address: str, says: str) -> None:
+    with pytest.raises(yt_dlp.utils.DownloadError, match=says):
+        listing(f"https://www.youtube.com/{address}")

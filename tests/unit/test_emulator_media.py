@@ -1,0 +1,77 @@
+"""The bytes that the emulator serves."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ytarchive.emulator.media import Blob, Media, ffmpegs
+from ytarchive.emulator.world import HEIGHTS, Video
+
+PATTERN = bytes(n % 251 for n in range(4093))
+
+
+def decode(path: Path, *output: str) -> tuple[int, bytes, bytes]:
+    """Status, errors and output of ffmpeg, which stops at the first error."""
+    command = [ffmpegs()[-1], "-v", "error", "-xerror", "-i", str(path), *output, "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return done.returncode, done.stderr, done.stdout
+
+
+@given(st.binary(max_size=50), st.integers(0, 20_000), st.integers(0, 21_000), st.integers(0, 21_000))
+def test_any_part_of_a_blob_is_a_slice_of_the_whole(head: bytes, pad: int, start: int, stop: int) -> None:
+    blob = Blob(head, pad, PATTERN)
+    whole = (head + PATTERN * 6)[: len(head) + pad]
+    assert blob.size == len(whole)
+    assert blob.read(0, blob.size) == whole
+    assert blob.read(start, stop) == whole[start:stop]
+
+
+@pytest.fixture
+async def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
+    media = Media(tmp_path_factory.getbasetemp().parent / "emulator-cache")
+    await media.prepare()
+    return media
+
+
+async def test_a_signed_format_keeps_its_size_and_plays(media: Media, tmp_path: Path) -> None:
+    video = Video("abcdefghijk", "t", "c", heights=(144, 360), size=300_000)
+    formats = await media.itags(video)
+
+    assert set(formats) == {160, 134, 140, 18}
+    assert {itag: blob.size for itag, blob in formats.items() if itag != 140} == {
+        160: 300_000,
+        134: 300_000,
+        18: 300_000,
+    }
+    for itag, blob in formats.items():
+        path = tmp_path / f"{itag}.mp4"
+        path.write_bytes(blob.read(0, blob.size))
+        assert decode(path, "-f", "null")[:2] == (0, b"")
+        assert video.id.encode() in path.read_bytes()
+
+
+async def test_clips_are_small_and_made_once(media: Media, tmp_path: Path) -> None:
+    formats = await media.itags(Video("small-films", "t", "c", heights=HEIGHTS))
+    assert all(5_000 < blob.size < 300_000 for blob in formats.values())
+
+    again = Media(tmp_path / "new")
+    await again.prepare()
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").glob("*/*")}
+    third = Media(tmp_path / "new")
+    await third.prepare()
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").glob("*/*")} == made
+
+
+async def test_thumbnails_are_pictures_signed_with_the_id(media: Media, tmp_path: Path) -> None:
+    for ext in ("jpg", "webp"):
+        data = media.thumbnail("abcdefghijk", "maxresdefault", ext)
+        assert b"abcdefghijk" in data
+        path = tmp_path / f"picture.{ext}"
+        path.write_bytes(data)
+        status, errors, pixels = decode(path, "-f", "rawvideo", "-pix_fmt", "gray")
+        assert (status, errors, len(pixels)) == (0, b"", 1280 * 720)

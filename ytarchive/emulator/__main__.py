@@ -1,0 +1,83 @@
+"""`python -m ytarchive.emulator`: a loopback YouTube until SIGTERM, SIGINT, or the end of stdin."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ytarchive.emulator.media import MediaError
+from ytarchive.emulator.server import Emulator
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ytarchive.emulator", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--cache-dir", type=Path, help="where the clips and certificates are kept")
+    parser.add_argument("--ca-file", type=Path, help="also copy the CA certificate to this file")
+    parser.add_argument("--export", action="store_true", help="print shell lines too, to be evaluated")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end when the parent is gone")
+    return parser.parse_args(argv)
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """Set `ended` when stdin closes; works for pipes, terminals and files alike."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # a stdin that cannot be read counts as closed
+            while os.read(0, 4096):
+                pass
+        with contextlib.suppress(RuntimeError):  # the loop is already closed
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=watch, daemon=True, name="stdin").start()
+
+
+def _say(addresses: dict[str, str], *, export: bool) -> None:
+    lines = [json.dumps(addresses)]
+    if export:
+        names = {
+            "proxy": "YTARCHIVE_EMULATOR_PROXY",
+            "api_endpoint": "YTARCHIVE_EMULATOR_API",
+            "ca_file": "SSL_CERT_FILE",
+        }
+        lines += [f"export {name}={shlex.quote(addresses[key])}" for key, name in names.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+async def _run(options: argparse.Namespace) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    if options.until_stdin_closes:
+        _watch_stdin(loop, ended)
+    async with Emulator(cache_dir=options.cache_dir, port=options.port) as emulator:
+        addresses = emulator.addresses()
+        if options.ca_file:
+            shutil.copyfile(emulator.ca_file, options.ca_file)
+            addresses["ca_file"] = str(options.ca_file.absolute())
+        _say(addresses, export=options.export)
+        await ended.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = _arguments(argv)
+    try:
+        asyncio.run(_run(options))
+    except (MediaError, OSError) as error:
+        sys.exit(f"the emulator cannot start: {error}")
+
+
+if __name__ == "__main__":
+    main()
