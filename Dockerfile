@@ -1,0 +1,20 @@
+# One image for every service and the CLI:  docker run ytarchive service jobs
+FROM python:3.11-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ffmpeg tini \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY bus bus
+COPY services services
+COPY ytarchive ytarchive
+RUN pip install --no-cache-dir . && rm -rf /src
+RUN useradd --create-home --uid 1000 archivist \
+ && mkdir -p /data /archive && chown archivist:archivist /data /archive
+USER archivist
+WORKDIR /home/archivist
+ENV YTARCHIVE_STORAGE__BASE_DATA_DIR=/data \
+    YTARCHIVE_STORAGE__BASE_PATH=/archive
+# tini reaps what a killed yt-dlp may leave behind
+ENTRYPOINT ["tini", "--", "ytarchive"]
+CMD ["up"]
