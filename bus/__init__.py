@@ -1,0 +1,26 @@
+"""Events over NATS JetStream. Knows nothing of the services that use it."""
+
+from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer
+from bus.handlers import Handlers, handling
+from bus.jetstream import Bus
+from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage, event_types
+from bus.server import EmbeddedServer
+from bus.settings import BusSettings
+
+__all__ = [
+    "BrokerUnavailable",
+    "Bus",
+    "BusError",
+    "BusSettings",
+    "DeadLettered",
+    "Delivery",
+    "EmbeddedServer",
+    "Envelope",
+    "Event",
+    "Handlers",
+    "MessageTooLarge",
+    "NoAnswer",
+    "UnreadableMessage",
+    "event_types",
+    "handling",
+]

@@ -9,22 +9,25 @@
 
 A handler is an async generator from one event to the events that it causes. The bus wraps and publishes what is
 yielded, awaits the stream's ack, and only then acks the input; so it may see an event again and must be idempotent.
+One that causes nothing may be a plain `async def` that returns None.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from bus.message import Delivery, Envelope, Event
 
-Reaction = Callable[[Any, Any], AsyncIterator[Event]]  # (event, context) -> facts
+Reaction = Callable[[Any, Any], AsyncIterator[Event] | Awaitable[None]]  # (event, context) -> facts
 Inbox = Callable[[Sequence[Envelope], Any], Awaitable[None]]
 Ear = Callable[[Any, Any], Awaitable[None]]
 Answer = Callable[[Any, Any], Awaitable[BaseModel]]
 Ready = Callable[[Any], Awaitable[None]]
+_R = TypeVar("_R", bound=Reaction)
 
 _handling: ContextVar[Envelope] = ContextVar("handling")
 
@@ -32,6 +35,16 @@ _handling: ContextVar[Envelope] = ContextVar("handling")
 def handling() -> Envelope:
     """The envelope that is being handled in this task: its trace_id, its id. LookupError outside a handler."""
     return _handling.get()
+
+
+@contextmanager
+def handling_of(envelope: Envelope) -> Iterator[None]:
+    """For the bus: `handling()` gives `envelope` inside."""
+    before = _handling.set(envelope)
+    try:
+        yield
+    finally:
+        _handling.reset(before)
 
 
 @dataclass(frozen=True)
@@ -57,13 +70,13 @@ class Handlers:
 
     def on(
         self, kind: type[Event], *, slots: int | Callable[[Any], int] = 1, ready: Ready | None = None
-    ) -> Callable[[Reaction], Reaction]:
+    ) -> Callable[[_R], _R]:
         """Handle a stream event, up to `slots` at once. Instances of one service share the work."""
         self._expect(kind, Delivery.STREAM, Delivery.LOG)
 
-        def add(handler: Reaction) -> Reaction:
+        def add(handler: _R) -> _R:
             durable = f"{self.publisher}-{kind.subject.replace('.', '_')}"
-            self.consumptions.append(Consumption((kind,), durable, _count(slots), ready, handler=handler))
+            self._add(Consumption((kind,), durable, _count(slots), ready, handler=handler))
             return handler
 
         return add
@@ -71,13 +84,16 @@ class Handlers:
     def inbox(self, *kinds: type[Event], name: str = "inbox", size: int = 100) -> Callable[[Inbox], Inbox]:
         """Handle several stream events in their order, up to `size` in one call (one transaction, say).
 
-        The handler gets envelopes that open without error, and publishes by itself.
+        The handler gets envelopes that open without error, and publishes by itself. When it raises, it is given
+        the same messages one by one, so that only the bad one counts as failed; UnreadableMessage buries that at once.
         """
         for kind in kinds:
             self._expect(kind, Delivery.STREAM, Delivery.LOG)
+        if len({kind.delivery for kind in kinds}) != 1:
+            raise TypeError("an inbox reads one stream: give the events of EVENTS and of LOGS an inbox each")
 
         def add(handler: Inbox) -> Inbox:
-            self.consumptions.append(Consumption(kinds, f"{self.publisher}-{name}", _count(size), inbox=handler))
+            self._add(Consumption(kinds, f"{self.publisher}-{name}", _count(size), inbox=handler))
             return handler
 
         return add
@@ -87,6 +103,7 @@ class Handlers:
         self._expect(kind, Delivery.CORE)
 
         def add(handler: Ear) -> Ear:
+            self._once(kind, self.ears)
             self.ears[kind] = handler
             return handler
 
@@ -97,6 +114,7 @@ class Handlers:
         self._expect(kind, Delivery.REQUEST)
 
         def add(handler: Answer) -> Answer:
+            self._once(kind, self.answers)
             self.answers[kind] = handler
             return handler
 
@@ -106,6 +124,16 @@ class Handlers:
         """Raise TypeError if this service does not own the subject: a mistake in our code, never in data."""
         if self.publisher not in type(event).publishers:
             raise TypeError(f"{self.publisher} does not publish {event.subject}")
+
+    def _add(self, consumption: Consumption) -> None:
+        if any(other.durable == consumption.durable for other in self.consumptions):
+            raise TypeError(f"{consumption.durable} has a handler already: two would share its messages")
+        self.consumptions.append(consumption)
+
+    @staticmethod
+    def _once(kind: type[Event], table: Container[type[Event]]) -> None:
+        if kind in table:
+            raise TypeError(f"{kind.subject} has a handler already")
 
     @staticmethod
     def _expect(kind: type[Event], *allowed: Delivery) -> None:
