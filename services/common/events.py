@@ -335,3 +335,10 @@ class LogRecorded(Event, subject="log.recorded", publishers=_ALL | {"cli"}, deli
     """Structured records, up to 100 or 250 ms worth of them: {timestamp, level, event, service, trace_id?, …}."""
 
     records: tuple[dict[str, Any], ...] = Field(max_length=100)
+
+
+def catalogue() -> tuple[type[Event], ...]:
+    """Every event of this page, in its order; the bus's own last."""
+    named = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Event)]
+    kinds = [kind for kind in dict.fromkeys(named) if kind.subject and kind is not DeadLettered]
+    return (*kinds, DeadLettered)

@@ -15,27 +15,34 @@ T = TypeVar("T")
 class Database:
     """Functions of a connection go in, they run one after the other as transactions, results come out."""
 
-    def __init__(self, path: Path, schema: str, version: int = 1) -> None:
-        """`schema` is SQL that makes what is missing; `version` is kept as user_version.
+    def __init__(self, path: Path, schema: str, version: int = 1, *, read_only: bool = False) -> None:
+        """`schema` is SQL that makes what is missing; `version` is kept as user_version. With `read_only` the file
+        must exist, and stays as it is.
 
         Raises ServiceUnavailable when the file was written by a newer version of ours.
         """
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._read_only = read_only
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
         self._connection: sqlite3.Connection = self._thread.submit(self._open, schema, version).result()
 
     def _open(self, schema: str, version: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+        mode = "ro" if self._read_only else "rwc"
+        place = f"{self._path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=30)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found > version:
             connection.close()
             raise ServiceUnavailable(
                 f"{self._path} was written by a newer version (schema {found}, this one knows {version}): upgrade"
             )
+        if self._read_only:
+            return connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
         connection.executescript(schema)
         connection.execute(f"PRAGMA user_version={version:d}")
         return connection
@@ -47,7 +54,7 @@ class Database:
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
             try:
                 result = work(connection)
             except BaseException:

@@ -1,0 +1,121 @@
+"""Files that survive a crash: written whole or not at all, hashed, locked, measured. All calls block: use a thread."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from services.common.errors import ServiceUnavailable
+
+_GRACE = 0.25  # seconds: a look at a lock (`lock_holder`) holds it for an instant
+
+
+class LockHeld(ServiceUnavailable):
+    """Another process (or another part of this one) holds the lock; `pid` is its owner's where it is known."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        super().__init__(f"{path} is locked by process {pid or 'unknown'}", path=str(path), pid=pid)
+        self.path = path
+        self.pid = pid
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Replace `path` as a whole: hidden sibling, fsync, rename, fsync of the directory. Parents are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        sibling.replace(path)
+    except BaseException:
+        sibling.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and new names in it durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_space(path: Path) -> int:
+    """Bytes free on the disk of `path`, or of its nearest parent that exists."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def writable(path: Path) -> bool:
+    """Whether `path`, or its nearest parent that exists, is a folder that may be written to."""
+    nearest = _existing(path)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on `path`, which then names our pid. Never waits: raises LockHeld.
+
+    The file stays when the lock is gone: the lock is the truth, not the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _try_lock(descriptor, fcntl.LOCK_EX, _GRACE):
+            raise LockHeld(path, _pid_in(path))
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)  # gives up the lock
+
+
+def lock_holder(path: Path) -> int | None:
+    """The pid of the process that holds the lock, 0 if it holds it and is unknown, None if nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        free = _try_lock(descriptor, fcntl.LOCK_SH, 0.0)
+    finally:
+        os.close(descriptor)
+    return None if free else _pid_in(path) or 0
+
+
+def _try_lock(descriptor: int, kind: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+
+
+def _pid_in(path: Path) -> int | None:
+    text = path.read_text().strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,50 @@
+"""Secrets do not leave: one place that knows what a secret looks like, for logs, the event record and `config show`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "********"
+
+_SECRET_KEYS = frozenset(
+    {"api_key", "apikey", "token", "cookie", "cookies", "set_cookie", "password", "passwd", "secret"}
+    | {"authorization", "proxy_authorization", "x_goog_api_key"}
+)
+_SECRET_ENDINGS = ("_api_key", "_token", "_password", "_secret", "_cookie", "_cookies")
+_IN_TEXT = (
+    # ?key=… and &access_token=… of a URL
+    (re.compile(r"(?i)([?&](?:key|api_key|token|access_token|password)=)[^&#\s\"'<>]+"), rf"\1{MASK}"),
+    # user:password@ or token@ of a proxy or a broker
+    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@"), rf"\1{MASK}@"),
+    # headers that somebody quoted
+    (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
+    # "api_key": "…", password=… and their like
+    (
+        re.compile(r"(?i)\b(api_?key|access_token|token|password|secret)([\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;)}\]]+"),
+        rf"\1\2{MASK}",
+    ),
+    # a Google API key, wherever it stands
+    (re.compile(r"\bAIza[0-9A-Za-z_-]{35}"), MASK),
+)
+
+
+def is_secret_key(key: str) -> bool:
+    plain = key.lower().replace("-", "_")
+    return plain in _SECRET_KEYS or plain.endswith(_SECRET_ENDINGS)
+
+
+def mask_text(text: str) -> str:
+    for pattern, replacement in _IN_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def mask(value: Any) -> Any:
+    """A copy of JSON-like data without secrets, at any depth. None and empty stay: they tell that none was set."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, Mapping):
+        return {key: MASK if inner and is_secret_key(str(key)) else mask(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [mask(inner) for inner in value]
+    return value

@@ -1,0 +1,233 @@
+"""What every service is: SPEC's start-up and shut-down order ("Service Lifecycle"), registration, heartbeat, health.
+
+Lifecycle only: what a service does is in its handlers, its routes and the modules named for what they own.
+Signals are the business of the composition root.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import structlog
+
+from bus import Bus, BusError, BusSettings, Handlers
+from services.common.config import Config, Endpoint
+from services.common.errors import ConfigError
+from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
+from services.common.files import writable
+from services.common.health import DeadLetterWatch, HealthReport
+from services.common.http import Rest, Route
+from services.common.listener import Listener
+from services.common.logs import Shipper
+from services.common.models import ServiceInfo
+
+VERSION = version("ytarchive")
+HEARTBEAT = 5.0  # seconds
+SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
+FAREWELL = 2.0  # seconds that a broker which is away is waited for at the end
+
+
+class ServiceBase:
+    """Subclasses set `name` and `handlers` and fill the hooks in; handlers get the service as their context.
+
+    `bus` and `url` are set from start-up on.
+    """
+
+    name: ClassVar[str]
+    handlers: ClassVar[Handlers]
+
+    url: str
+
+    def __init__(self, config: Config, bus: BusSettings) -> None:
+        self.config = config
+        self.bus_settings = bus
+        self.instance = uuid4().hex[:12]
+        self.logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(f"services.{self.name}").bind(
+            service=self.name, version=VERSION
+        )
+        self.accepting = False
+        self.closing = asyncio.Event()
+        self.started_at = datetime.now(UTC)
+        self.rest: Rest | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._died: dict[str, str] = {}
+        self._dead_letters = DeadLetterWatch(self.name)
+        self._listener: Listener | None = None
+        self._bus: Bus | None = None
+        self._initialized = False
+
+    # --- hooks ----------------------------------------------------------------------------------------------------
+
+    async def initialize_resources(self) -> None:
+        """Open what the service owns. The bus is connected, nothing is served yet."""
+
+    async def after_start(self) -> None:
+        """Everything serves: spawn background tasks."""
+
+    async def cleanup_resources(self) -> None:
+        """Close what initialize_resources opened, also when that failed half-way. Nothing is served any more."""
+
+    def routes(self) -> Sequence[Route]:
+        """The REST of this service, besides health."""
+        return ()
+
+    def disk_paths(self) -> Sequence[Path]:
+        """Where this service writes: created and checked at start, and watched by health."""
+        return ()
+
+    def metrics(self) -> dict[str, Any]:
+        """Numbers for the health answer."""
+        return {}
+
+    async def dependencies_available(self) -> bool:
+        return self.bus.connected and await self.bus.reachable()
+
+    def info(self) -> ServiceInfo:
+        """This instance's entry in the registry."""
+        return ServiceInfo(
+            name=self.name,
+            instance=self.instance,
+            url=self.url,
+            version=VERSION,
+            pid=os.getpid(),
+            started_at=self.started_at,
+        )
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def startup(self) -> None:
+        """SPEC: Startup Process. Configuration was loaded (step 1). On an error all that was begun is undone."""
+        try:
+            self.validate_environment()
+            self._bus = await Bus.connect(self.bus_settings, source=f"{self.name}/{self.instance}")
+            self._initialized = True
+            await self.initialize_resources()
+            if self.name != "jobs":
+                registration = ServiceRegistered(instance=self.instance, service=self.info())
+                await self.bus.publish(registration, trace_id=str(uuid4()))
+            await self._serve()
+        except BaseException:
+            await self._wind_down(0.0)
+            if self._bus is not None:
+                await self._bus.close()
+            raise
+        self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
+
+    async def _serve(self) -> None:
+        health = HealthReport(self)
+        self.rest = Rest(self, (health.route(), *self.routes()))
+        self.accepting = True
+        await self.rest.start(self._bound)
+        self.spawn(Shipper(self.bus).run(), "log shipper")
+        self.spawn(self._dead_letters.run(self.bus), "dead letter watch")
+        self.spawn(self._beat(), "heartbeat")
+        await self.bus.serve(self.handlers, self)
+        await self.after_start()
+
+    async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
+        """SPEC: Graceful Shutdown. What is in hand gets up to `within` seconds in all; then it is cut off."""
+        await self._wind_down(within)
+        self.logger.info("service_stopped")
+        await Shipper(self.bus).flush()
+        await self.bus.close()
+
+    async def _wind_down(self, within: float) -> None:
+        """As far as start-up came: finish, stop, clean up. The bus stays open when the end is still to be told."""
+        begun = self._bus is not None
+        self.accepting = False
+        self.closing.set()
+        if begun:
+            await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
+            stopped = ServiceStopped(instance=self.instance, name=self.name)
+            with suppress(BusError):  # the broker went first: jobs notices by the missing heartbeat
+                await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+        if self.rest is not None:
+            await self.rest.stop()
+        if self._listener is not None:
+            self._listener.socket.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._initialized:
+            await self.cleanup_resources()
+
+    async def _requests_done(self, within: float) -> None:
+        if self.rest is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.rest.idle(), within)
+
+    def validate_environment(self) -> None:
+        """The port is free, the folders can be written to. Raises ConfigError, naming the key."""
+        for path in self.disk_paths():
+            if not writable(path):
+                raise ConfigError(f"The {self.name} service cannot write to {path}. Grant it, or set another path.")
+            path.mkdir(parents=True, exist_ok=True)
+        self._listener = Listener.bind(self.name, self.endpoint)
+        self.url = self._listener.url
+
+    @property
+    def bus(self) -> Bus:
+        if self._bus is None:
+            raise RuntimeError(f"{self.name} is not connected yet")
+        return self._bus
+
+    @property
+    def _bound(self) -> Listener:
+        if self._listener is None:
+            raise RuntimeError(f"{self.name} has no port yet")
+        return self._listener
+
+    @property
+    def endpoint(self) -> Endpoint:
+        endpoint: Endpoint = getattr(self.config.services, self.name)
+        return endpoint
+
+    @property
+    def port(self) -> int:
+        """The port that is served: the configured one, or what 0 became."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def uptime(self) -> float:
+        return (datetime.now(UTC) - self.started_at).total_seconds()
+
+    @property
+    def bus_connected(self) -> bool:
+        return self.bus.connected
+
+    # --- background work ------------------------------------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run in the background until it ends or the service does. A failure is logged and makes it unhealthy."""
+        task = asyncio.create_task(coroutine, name=f"{self.name}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._died[task.get_name()] = f"{type(error).__name__}: {error}"
+            self.logger.error("background_task_died", task=task.get_name(), error_message=str(error), exc_info=error)
+
+    def critical_errors(self) -> list[str]:
+        """What makes this service unhealthy: background tasks that died, dead letters of the last ten minutes."""
+        died = [f"{task}: {error}" for task, error in self._died.items()]
+        return died + self._dead_letters.recent()
+
+    async def announce(self) -> None:
+        """A heartbeat now, because slots changed. Silent while the broker is away."""
+        with suppress(BusError):
+            await self.bus.publish(ServiceHeartbeat(service=self.info()), trace_id=str(uuid4()))
+
+    async def _beat(self) -> None:
+        while True:
+            await self.announce()
+            await asyncio.sleep(HEARTBEAT)

@@ -1,0 +1,239 @@
+"""What a user pasted -> a video, a playlist or a channel. Pure: nothing is asked of YouTube here.
+
+Two rules that a URL alone does not settle:
+
+- A video URL that also names a list (`watch?v=…&list=…`) means the list when that is something somebody made:
+  PL, UU, FL, OL, or an editors' mix (RDCLAK5uy_). Other RD lists are mixes that YouTube spins without end around the
+  video and the viewer, and WL, LL and their like are the viewer's own: then the video is meant.
+- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, which is all its uploads
+  (DESIGN §5).
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
+
+from services.common.errors import InvalidRequest
+from services.common.models import Target, TargetKind
+from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
+
+MAX_VIDEOS = 100  # of one Target: they become one page of a listing
+_MAX_LENGTH = 2048
+_MAX_NESTING = 3  # links inside links: a consent page around an attribution link
+
+_PRIVATE_LISTS = {
+    "WL": "Watch later",
+    "LL": "Liked videos",
+    "LM": "Liked music",
+    "RDMM": "My mix",
+}
+_AROUND = " \t\r\n\u00a0\u200b\ufeff<>()[]{}\"'`,;"
+_ACCEPTED = (
+    "give the URL of a YouTube video, playlist or channel, or a bare id: a video's (11 characters), a playlist's"
+    " (begins with PL, UU, FL, OL or RD), a channel's (begins with UC), or a @handle"
+)
+_SITES = ("youtube.com", "youtube-nocookie.com", "youtubekids.com", "youtube.googleapis.com")
+_VIDEO_PATHS = frozenset({"watch", "shorts", "live", "embed", "v", "e", "w", "watch_popup"})
+_LINK_PARAMETERS = {"attribution_link": "u", "redirect": "q", "oembed": "url", "signin": "next"}
+# first parts of a path that are YouTube's own, not an old name of a channel
+_NOT_A_NAME = frozenset(
+    {
+        "about", "account", "browse", "c", "channel", "clip", "embed", "explore", "feed", "feeds", "gaming", "hashtag",
+        "index", "kids", "live", "logout", "movies", "music", "oops", "playlist", "playlists", "post", "premium",
+        "results", "search", "shared", "shorts", "signin", "source", "storefront", "t", "trending", "upload", "user",
+        "watch",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTarget:
+    """One thing that was asked for. `id` is a video id (kind VIDEOS), a playlist id, or as `Target.id` a channel."""
+
+    kind: TargetKind
+    id: str
+
+    @property
+    def identity(self) -> tuple[TargetKind, str]:
+        """Equal for two ways to write one thing: names of channels have no case, ids have."""
+        named = self.kind is TargetKind.CHANNEL and not validate_channel_id(self.id)
+        return self.kind, self.id.casefold() if named else self.id
+
+
+def parse_target(text: str) -> ParsedTarget:
+    """Read a URL or a bare id. Raises InvalidRequest, whose message says what would be accepted."""
+    wanted = _clean(text)
+    found = _bare(wanted) or _link(wanted, _MAX_NESTING)
+    if found is None:
+        raise _refusal(text)
+    return found
+
+
+def group_targets(texts: Iterable[str]) -> list[Target]:
+    """Parse all, drop what comes twice, and gather single videos in groups of up to 100; each group stands where its
+    first video stood. Raises InvalidRequest that names every text that was refused (`details.refused`)."""
+    parsed: dict[tuple[TargetKind, str], ParsedTarget] = {}
+    refused: list[str] = []
+    for text in texts:
+        try:
+            target = parse_target(text)
+        except InvalidRequest as error:
+            refused.append(error.message)
+        else:
+            parsed.setdefault(target.identity, target)
+    if refused:
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise InvalidRequest(refused[0] + more, refused=refused[:100])
+    return _grouped(parsed.values())
+
+
+def target_url(target: Target) -> str:
+    """The page of a playlist or of a channel's own description; a channel's uploads are the list `UU…`."""
+    if target.kind is TargetKind.PLAYLIST:
+        return f"https://www.youtube.com/playlist?list={target.id}"
+    path = f"channel/{target.id}" if validate_channel_id(target.id) else target.id
+    return f"https://www.youtube.com/{quote(path, safe='@/')}"
+
+
+def _grouped(parsed: Iterable[ParsedTarget]) -> list[Target]:
+    groups: list[list[ParsedTarget]] = []
+    videos: list[ParsedTarget] | None = None
+    for target in parsed:
+        if target.kind is not TargetKind.VIDEOS:
+            groups.append([target])
+            continue
+        if videos is None or len(videos) == MAX_VIDEOS:
+            videos = []
+            groups.append(videos)
+        videos.append(target)
+    return [_target(group) for group in groups]
+
+
+def _target(group: list[ParsedTarget]) -> Target:
+    if group[0].kind is TargetKind.VIDEOS:
+        return Target(kind=TargetKind.VIDEOS, video_ids=tuple(video.id for video in group))
+    return Target(kind=group[0].kind, id=group[0].id)
+
+
+def _clean(text: str) -> str:
+    """Without what copying leaves: blanks, brackets, quotes, the end of a sentence, escapes of shells and HTML."""
+    if len(text) > _MAX_LENGTH:
+        raise _refusal(text)
+    wanted = text.strip(_AROUND).rstrip(_AROUND + ".:!")
+    if any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"} for char in wanted):
+        raise _refusal(text)
+    wanted = re.sub(r"\\([?=&])", r"\1", wanted.replace("&amp;", "&"))
+    if re.match(r"https?%3a%2f%2f", wanted, re.IGNORECASE):
+        wanted = unquote(wanted)
+    return wanted
+
+
+def _bare(text: str) -> ParsedTarget | None:
+    if validate_video_id(text):
+        return ParsedTarget(TargetKind.VIDEOS, text)
+    if validate_channel_id(text) or text.startswith("@"):
+        return _channel(text)
+    kind, _, name = text.partition("/")
+    if kind in {"c", "user"} and "/" not in name:
+        return _channel(text)
+    return _list(text)
+
+
+def _link(text: str, depth: int) -> ParsedTarget | None:
+    if "://" not in text:
+        text = "https://" + text.removeprefix("//")
+    try:
+        url = urlsplit(text)
+        host = (url.hostname or "").rstrip(".")
+    except ValueError:  # a malformed IPv6 address, or characters that turn into others when normalised
+        return None
+    if url.scheme not in {"http", "https"} or depth == 0:
+        return None
+    path = [unquote(part) for part in url.path.split("/") if part]
+    query = {name: values[0].strip() for name, values in parse_qs(url.query).items()}
+    if host in {"youtu.be", "www.youtu.be"}:
+        return _video_or_list(path[0] if path else None, query)
+    if host.removeprefix("www.") == "google.com" and path == ["url"]:
+        return _link(query.get("q") or query.get("url", ""), depth - 1)
+    if not any(host == site or host.endswith("." + site) for site in _SITES):
+        return None
+    nested = query.get("continue") if host.startswith("consent.") else query.get(_link_parameter(path))
+    if nested:
+        return _link(urljoin("https://www.youtube.com/", nested), depth - 1)
+    return _page(path, query)
+
+
+def _link_parameter(path: list[str]) -> str:
+    return _LINK_PARAMETERS.get(path[0], "") if path else ""
+
+
+def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
+    first = path[0] if path else ""
+    name = path[1] if len(path) > 1 else ""
+    if first in _VIDEO_PATHS:
+        return _video_or_list(query.get("v") or name, query)
+    if first in _NAMED_PAGES:
+        return _NAMED_PAGES[first](name, query)
+    if first.startswith("@"):
+        return _channel(first)
+    if first.casefold() in _NOT_A_NAME | _LINK_PARAMETERS.keys() or "." in first:
+        return None
+    return _channel(f"c/{first}")  # youtube.com/name, from before handles
+
+
+def _video_or_list(video_id: str | None, query: dict[str, str]) -> ParsedTarget | None:
+    """A page that shows one video, perhaps within a list: the module's docstring says which is meant."""
+    video = ParsedTarget(TargetKind.VIDEOS, video_id) if video_id and validate_video_id(video_id) else None
+    list_id = query.get("list", "")
+    if video is None:
+        return _list(list_id)
+    made_by_somebody = validate_playlist_id(list_id) and (
+        not list_id.startswith("RD") or list_id.startswith("RDCLAK5uy_")
+    )
+    return ParsedTarget(TargetKind.PLAYLIST, list_id) if made_by_somebody else video
+
+
+def _list(list_id: str) -> ParsedTarget | None:
+    list_id = list_id.removeprefix("VL")  # how YouTube's own pages name a list
+    if list_id in _PRIVATE_LISTS:
+        raise InvalidRequest(
+            f"{list_id} ({_PRIVATE_LISTS[list_id]}) is a different list for every viewer and cannot be archived by its"
+            " id; copy its videos to a playlist of your own (unlisted will do) and give that one's URL"
+        )
+    return ParsedTarget(TargetKind.PLAYLIST, list_id) if validate_playlist_id(list_id) else None
+
+
+def _channel(id: str) -> ParsedTarget | None:
+    """`UC…`, `@name`, `c/name` or `user/name`; names may be of any script."""
+    id = unicodedata.normalize("NFC", unquote(id))
+    if validate_channel_id(id):
+        return ParsedTarget(TargetKind.CHANNEL, id)
+    name = re.sub(r"^(@|c/|user/)", "", id)
+    least, most = (3, 30) if id.startswith("@") else (1, 100)  # support.google.com/youtube/answer/11585688
+    # combining marks belong to the names of many scripts, and `\w` leaves them out
+    written = all(char in "_-.·" or unicodedata.category(char)[0] in "LMN" for char in name)
+    usable = name != id and least <= len(name) <= most and written and name.strip(".") == name
+    return ParsedTarget(TargetKind.CHANNEL, id) if usable else None
+
+
+def _browse(name: str, _query: dict[str, str]) -> ParsedTarget | None:
+    """`/channel/…` and `/browse/…`: a channel's id or, on music.youtube.com, a list's behind VL."""
+    return _channel(name) if validate_channel_id(name) else _list(name)
+
+
+_NAMED_PAGES: dict[str, Callable[[str, dict[str, str]], ParsedTarget | None]] = {
+    "playlist": lambda _name, query: _list(query.get("list", "")),
+    "channel": _browse,
+    "browse": _browse,
+    "c": lambda name, _query: _channel(f"c/{name}"),
+    "user": lambda name, _query: _channel(f"user/{name}"),
+}
+
+
+def _refusal(text: str) -> InvalidRequest:
+    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[:80])
+    if not text.strip():
+        return InvalidRequest(f"an empty target: {_ACCEPTED}")
+    return InvalidRequest(f"'{shown}{'…' if len(text) > 80 else ''}' is not something to archive: {_ACCEPTED}")

@@ -1,0 +1,46 @@
+"""Which caption tracks a wish means, and their download as VTT. A caption that fails never fails the video."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from yt_dlp.networking.exceptions import network_exceptions  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.utils import YoutubeDLError  # type: ignore[import-untyped]  # yt-dlp ships no types
+
+_LANGUAGE = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+Tracks = Mapping[str, Sequence[Mapping[str, Any]]]  # language -> the same track in several formats
+
+
+def choose_track(language: str, manual: Tracks, automatic: Tracks) -> Mapping[str, Any] | None:
+    """The VTT track for a wanted language: written by people before made by machine. None: upstream has none.
+
+    A wish without a region (`en`) also takes one with (`en-GB`), before the machine's.
+    """
+    regional = sorted(name for name in manual if name.startswith(f"{language}-")) if "-" not in language else []
+    for tracks, names in ((manual, (language, *regional)), (automatic, (language, f"{language}-orig"))):
+        for name in names:
+            vtt = [track for track in tracks.get(name) or () if track.get("ext") == "vtt" and track.get("url")]
+            if vtt:
+                return vtt[-1]
+    return None
+
+
+def valid_language(language: str) -> bool:
+    """Whether it can be part of a file name."""
+    return _LANGUAGE.fullmatch(language) is not None
+
+
+def fetch_caption(ydl: Any, info: Mapping[str, Any], track: Mapping[str, Any], target: Path) -> bool:
+    """Download a track (one request); False if it did not arrive, with a warning for the log."""
+    if target.exists():
+        return True  # from an earlier attempt
+    target.with_name(f"{target.name}.part").unlink(missing_ok=True)  # made anew on each request: no Range
+    wanted = {**track, "http_headers": info.get("http_headers")}
+    try:
+        ydl.dl(str(target), wanted, subtitle=True)
+    except (YoutubeDLError, OSError, *network_exceptions) as error:
+        ydl.report_warning(f"captions {target.stem}: {error}")
+        return False
+    return target.exists()

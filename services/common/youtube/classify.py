@@ -1,0 +1,175 @@
+"""From the facts of an error to what it means for the queue: the one table (DESIGN §5). Pure.
+
+The words are YouTube's and yt-dlp's (extractor/youtube/_video.py); the first rule that fits decides, so the narrow
+ones stand before the wide ones.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.common.masking import mask_text
+from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
+from services.common.youtube.facts import ErrorFacts
+
+REFUSALS = frozenset({"http_403", "http_429"})
+"""Reasons that are one expired URL when seen once, and a refusal of this address when seen again and again."""
+
+FALLBACK_WAIT = timedelta(hours=1)  # a stream that does not say when it begins
+RECORDING_WAIT = timedelta(hours=6)  # an ended stream that YouTube has not made a video of yet
+_MARGIN = timedelta(minutes=1)
+_LONGEST_MESSAGE = 500
+
+_UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+_WAIT = re.compile(r"\bin (\d+) (minute|hour|day)s?\b")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_ADVICE = re.compile(
+    r"\s*(?:Use --cookies|For more information, refer to|It is recommended to use|; please report this issue|"
+    r"Please report this issue|Use --list-formats|You might want to use a VPN|Also see ).*",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Fits when `fits` says so; what comes of it. `wait` None: no retry_after."""
+
+    fits: Callable[[ErrorFacts], bool]
+    kind: FailureKind
+    code: ErrorCode
+    reason: str
+    wait: timedelta | None = None
+
+
+def _words(pattern: str) -> Callable[[ErrorFacts], bool]:
+    expression = re.compile(pattern, re.IGNORECASE)
+    return lambda facts: expression.search(facts.message) is not None
+
+
+def _type(*names: str) -> Callable[[ErrorFacts], bool]:
+    return lambda facts: not {facts.type, *facts.types}.isdisjoint(names)
+
+
+def _warned(pattern: str) -> Callable[[ErrorFacts], bool]:
+    """The player was refused: yt-dlp only warns, and then finds no formats."""
+    expression = re.compile(pattern, re.IGNORECASE)
+    return lambda facts: "No video formats found" in facts.message and any(map(expression.search, facts.warnings))
+
+
+def _status(*codes: int, stage: str | None = None) -> Callable[[ErrorFacts], bool]:
+    return lambda facts: facts.status in codes and stage in (None, facts.stage)
+
+
+def _gone(pattern: str, reason: GoneReason) -> _Rule:
+    return _Rule(_words(pattern), FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, reason)
+
+
+def _site(fits: Callable[[ErrorFacts], bool], reason: str) -> _Rule:
+    return _Rule(fits, FailureKind.SITE_WIDE, ErrorCode.SERVICE_UNAVAILABLE, reason)
+
+
+def _not_yet(fits: Callable[[ErrorFacts], bool], reason: str, wait: timedelta = FALLBACK_WAIT) -> _Rule:
+    return _Rule(fits, FailureKind.NOT_YET, ErrorCode.VIDEO_UNAVAILABLE, reason, wait)
+
+
+def _passing(fits: Callable[[ErrorFacts], bool], reason: str, code: ErrorCode = ErrorCode.NETWORK_TIMEOUT) -> _Rule:
+    return _Rule(fits, FailureKind.PASSING, code, reason)
+
+
+def _local(fits: Callable[[ErrorFacts], bool], reason: str, code: ErrorCode) -> _Rule:
+    return _Rule(fits, FailureKind.LOCAL, code, reason)
+
+
+_RULES: tuple[_Rule, ...] = (
+    # our side
+    _local(lambda facts: facts.errno == 28, "disk_full", ErrorCode.STORAGE_FULL),
+    _local(_words("No space left on device|Disk quota exceeded"), "disk_full", ErrorCode.STORAGE_FULL),
+    _local(_type("PartialBusy"), "partial_busy", ErrorCode.SERVICE_UNAVAILABLE),
+    _local(_type("FfmpegMissing"), "no_ffmpeg", ErrorCode.SERVICE_UNAVAILABLE),
+    _local(_type("CookieLoadError"), "cookies", ErrorCode.INVALID_CREDENTIALS),
+    _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
+    _local(_words("Postprocessing:|conversion failed"), "postprocessing", ErrorCode.INTERNAL_ERROR),
+    # the site refuses this machine
+    _site(_words("not a bot|captcha challenge"), "bot_check"),
+    _site(_words("rate-limited|try again later"), "rate_limit"),
+    _site(_warned(r"HTTP Error 429"), "http_429"),
+    _site(_warned(r"HTTP Error 403"), "http_403"),
+    _site(_status(429, stage="extraction"), "http_429"),
+    _site(_status(403, stage="extraction"), "http_403"),
+    # not yet
+    _not_yet(_type("LiveNow"), "live_now"),
+    _not_yet(_words("recording is not available|live event has ended"), "recording", RECORDING_WAIT),
+    _not_yet(_words("Premieres in|Premiere will begin|Premieres "), "premiere"),
+    _not_yet(_words("live event will begin|live stream will begin|is offline|Scheduled for"), "upcoming"),
+    _not_yet(_words("processing this video|being processed"), "processing"),
+    # gone
+    _gone("private video|video is private", GoneReason.PRIVATE),
+    _gone("account associated with this video has been|closed their YouTube account|channel .*terminated",
+          GoneReason.TERMINATED),
+    _Rule(_type("GeoRestrictedError"), FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, GoneReason.REGION_BLOCKED),
+    _gone("in your country|your region", GoneReason.REGION_BLOCKED),
+    _gone("copyright", GoneReason.COPYRIGHT),
+    _gone("confirm your age|age.restricted|inappropriate for some users", GoneReason.AGE_RESTRICTED),
+    _gone("channel's members|members-only|members only|join this channel|requires payment", GoneReason.MEMBERS_ONLY),
+    _gone("removed by the uploader|has been removed|been deleted", GoneReason.DELETED),
+    _gone("isn't available anymore|no longer available|video unavailable|video is unavailable|video is not available|"
+          "does not exist|Incomplete YouTube ID", GoneReason.MISSING),
+    # passing
+    _passing(_status(403), "http_403"),
+    _passing(_status(429), "http_429"),
+    _passing(_words("HTTP Error 403"), "http_403"),
+    _passing(_words("HTTP Error 429"), "http_429"),
+    _passing(_warned(r"HTTP Error 5\d\d"), "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
+    _passing(lambda facts: facts.status is not None and facts.status >= 500, "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
+    _passing(_words(r"HTTP Error 5\d\d"), "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
+    _passing(_type("MediaIncomplete", "ContentTooShortError", "IncompleteRead"), "truncated"),
+    _passing(_words("more expected|content too short|did not get any data blocks"), "truncated"),
+    _passing(_words("timed out|timeout"), "timeout"),
+    _passing(_warned("timed out|timeout"), "timeout"),
+    _passing(_type("ProxyError"), "proxy"),
+    _passing(_type("TransportError", "ConnectionError", "ConnectionResetError", "TimeoutError", "SSLError"), "network"),
+    _passing(_words("connection|network|resolve|unreachable|remote end closed"), "network"),
+    _passing(_warned("connection|unable to download|transport"), "network"),
+    _passing(_words("requested format is not available"), "format_unavailable", ErrorCode.INVALID_REQUEST),
+    _passing(_words("DRM"), "drm", ErrorCode.VIDEO_UNAVAILABLE),
+    _passing(_words("sign in|login required|cookies"), "login", ErrorCode.INVALID_CREDENTIALS),
+    _passing(_words("No video formats found"), "no_formats", ErrorCode.VIDEO_UNAVAILABLE),
+    _local(lambda facts: any(name.endswith("OSError") or name == "PermissionError" for name in facts.types),
+           "disk", ErrorCode.INTERNAL_ERROR),
+)  # fmt: skip
+_UNKNOWN = _Rule(lambda _facts: True, FailureKind.PASSING, ErrorCode.INTERNAL_ERROR, "unknown")
+
+
+def classify(facts: ErrorFacts, now: datetime) -> Failure:
+    """What a failure of yt-dlp means. `now` is when it happened: the base of `retry_after`.
+
+    What no rule knows is PASSING with E999: three attempts, then it is told as it is.
+    """
+    rule = next((rule for rule in _RULES if rule.fits(facts)), _UNKNOWN)
+    reason = rule.reason
+    if reason == "http_5xx" and facts.status:
+        reason = f"http_{facts.status}"
+    return Failure(
+        kind=rule.kind,
+        code=rule.code,
+        reason=reason,
+        message=readable(facts),
+        retry_after=now + _wait(facts.message, rule.wait) if rule.wait else None,
+    )
+
+
+def _wait(message: str, fallback: timedelta) -> timedelta:
+    """`in 3 hours` as YouTube rounds it, and a little more."""
+    found = _WAIT.search(message)
+    return int(found[1]) * _UNITS[found[2]] + _MARGIN if found else fallback
+
+
+def readable(facts: ErrorFacts) -> str:
+    """The message for people: without control characters and secrets, and without yt-dlp's advice on its
+    command line."""
+    text = _ADVICE.sub("", facts.message.removeprefix("ERROR: "))
+    text = mask_text(_CONTROL.sub(" ", text).strip())
+    if facts.countries:
+        text += f" (available in {', '.join(facts.countries)})"
+    return text[:_LONGEST_MESSAGE] or facts.type

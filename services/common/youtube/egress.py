@@ -1,0 +1,14 @@
+"""The name of a machine's way out to YouTube. Blocks are counted for it, so metadata and download must agree on it."""
+
+import socket
+from urllib.parse import urlsplit
+
+
+def egress_of(proxy: str | None, host: str | None = None) -> str:
+    """`host/direct`, or `host/proxy:port`; never the proxy's user and password."""
+    host = host or socket.gethostname()
+    if not proxy:
+        return f"{host}/direct"
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{host}/{parts.hostname or 'proxy'}{port}"

@@ -1,0 +1,162 @@
+"""The parent's side of the child process: started, asked, watched and killed as one process group."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from services.common.masking import mask_text
+from services.common.youtube.facts import ErrorFacts
+from services.common.youtube.settings import ChildSettings
+
+HANG_AFTER = 30.0  # seconds without a line; the child at work sends one every second
+KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL
+_LINE_LIMIT = 64 * 1024 * 1024
+_STDERR_LINES = 40
+
+OnMessage = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ChildFailed(Exception):
+    """The operation failed in an orderly way; the child goes on to serve."""
+
+    def __init__(self, facts: ErrorFacts) -> None:
+        super().__init__(facts.message)
+        self.facts = facts
+
+
+class ChildCrashed(Exception):
+    """The child ended, hung or spoke nonsense: it is dead now, and start() makes a new one."""
+
+
+class YtDlpChild:
+    """One child process, which serves one operation at a time.
+
+    A `run` that ends early, because it is cancelled or because `on_message` raises, leaves no child behind:
+    what it did is not known any more.
+    """
+
+    def __init__(self, settings: ChildSettings, *, hang_after: float = HANG_AFTER) -> None:
+        self._settings = settings
+        self._hang_after = hang_after
+        self._process: asyncio.subprocess.Process | None = None
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, which is that of its group too; None when there is none."""
+        return self._process.pid if self._process is not None and self.alive else None
+
+    async def start(self) -> None:
+        """Start the process unless it runs. Call it from the main thread: its end is the child's end (Linux)."""
+        if self.alive:
+            return
+        self._stderr.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # what lies in the current directory is nobody's module
+            "-m",
+            "services.common.youtube.child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._settings.environment,
+            start_new_session=True,
+            limit=_LINE_LIMIT,
+        )
+        self._draining = asyncio.create_task(self._drain(self._process), name="yt-dlp stderr")
+
+    async def run(self, op: str, request: dict[str, Any], *, on_message: OnMessage) -> None:
+        """Serve one operation; starts the process if need be. Raises ChildFailed, ChildCrashed."""
+        await self.start()
+        finished = False
+        try:
+            await self._write({"op": op, "request": request, "options": self._settings.options})
+            while (answer := await self._read()).get("done") is None:
+                if "error" in answer:
+                    finished = True
+                    raise ChildFailed(ErrorFacts.model_validate(answer["error"]))
+                if "message" in answer:
+                    await on_message(answer["message"])
+            finished = True
+        finally:
+            if not finished:
+                await asyncio.shield(self.kill())
+
+    async def kill(self) -> None:
+        """End the process and all that it started, within 2 s: SIGTERM, then SIGKILL to the group."""
+        process = self._process
+        if process is None:
+            return
+        for number, patience in ((signal.SIGTERM, KILL_AFTER), (signal.SIGKILL, KILL_AFTER)):
+            _signal_group(process.pid, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await process.wait()
+                    break
+        _signal_group(process.pid, signal.SIGKILL)  # an ffmpeg that outlived the child
+        if process.stdin is not None:
+            process.stdin.close()
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.gather(self._draining, return_exceptions=True)
+        self._process = self._draining = None
+
+    def last_words(self) -> str:
+        """The end of what the child wrote to stderr, without secrets."""
+        return mask_text(" | ".join(list(self._stderr)[-5:]))
+
+    async def _write(self, order: dict[str, Any]) -> None:
+        stdin = self._process.stdin if self._process else None
+        if stdin is None:
+            raise ChildCrashed("the child is gone")
+        try:
+            stdin.write(json.dumps(order).encode() + b"\n")
+            await stdin.drain()
+        except ConnectionError as error:
+            raise ChildCrashed(await self._obituary("ended")) from error
+
+    async def _read(self) -> dict[str, Any]:
+        stdout = self._process.stdout if self._process else None
+        if stdout is None:
+            raise ChildCrashed("the child is gone")
+        try:
+            async with asyncio.timeout(self._hang_after):
+                line = await stdout.readline()
+            answer = json.loads(line) if line else None
+        except TimeoutError as error:
+            raise ChildCrashed(f"the child hung: not a line in {self._hang_after:g} s") from error
+        except ValueError as error:  # no JSON, or a line beyond the limit
+            raise ChildCrashed(f"the child spoke nonsense: {error}") from error
+        if not isinstance(answer, dict):
+            raise ChildCrashed(await self._obituary("ended"))
+        return answer
+
+    async def _obituary(self, what: str) -> str:
+        """How it ended, with the last words on stderr."""
+        code: int | None = None
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_AFTER):
+                    code = await self._process.wait()
+        words = self.last_words()
+        return f"the child {what} with {code}{': ' + words if words else ''}"
+
+    async def _drain(self, process: asyncio.subprocess.Process) -> None:
+        while process.stderr is not None and (line := await process.stderr.readline()):
+            self._stderr.append(line.decode(errors="replace").rstrip())
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, for a group of zombies
+        os.killpg(pid, number)

@@ -1,0 +1,32 @@
+"""What may be asked for as `quality`: `best`, `2160p` … `144p`, `audio`, or a raw yt-dlp format selector."""
+
+import re
+
+HEIGHTS = (2160, 1440, 1080, 720, 480, 360, 240, 144)
+BEST = "best"
+AUDIO = "audio"
+NAMED = frozenset({BEST, AUDIO, *(f"{height}p" for height in HEIGHTS)})
+
+_FILTERS = re.compile(r"\[[^\]]*\]")
+
+
+def valid_quality(quality: str) -> bool:
+    """Whether a download can be asked for it; a raw selector is read by yt-dlp's own parser.
+
+    Refused besides bad syntax: selectors of several files (`,` and `all`), which one video here cannot be; `-`, which
+    asks at the terminal; and a bare height (`1080` for `1080p`), which yt-dlp takes for the id of a format.
+    """
+    if quality in NAMED:
+        return True
+    bare = _FILTERS.sub("", quality).strip()
+    if bare in {"", "-", "all", *map(str, HEIGHTS)} or "," in bare:
+        return False
+    # 0.2 s, which most jobs need not pay
+    from yt_dlp import YoutubeDL  # type: ignore[import-untyped]  # yt-dlp ships no types
+
+    with YoutubeDL({"quiet": True, "no_warnings": True}, auto_init=False) as ydl:
+        try:
+            ydl.build_format_selector(quality)
+        except (SyntaxError, ValueError):  # ValueError: a filter whose number is none
+            return False
+    return True

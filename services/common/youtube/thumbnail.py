@@ -1,0 +1,49 @@
+"""The thumbnail in SPEC's priority, asked for as JPEG: the first size that exists."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from yt_dlp.networking import Request  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.networking.exceptions import HTTPError, TransportError  # type: ignore[import-untyped]  # yt-dlp ships no types
+
+SIZES = ("maxresdefault", "sddefault", "hqdefault", "mqdefault", "default")  # SPEC: Thumbnail Priority
+_TRIES = 3
+_NOT_THERE = (404, 410)
+
+
+class Found(Enum):
+    SAVED = "saved"
+    ABSENT = "absent"  # no size exists
+    FAILED = "failed"  # it may exist: nothing can be said
+
+
+def fetch_thumbnail(ydl: Any, video_id: str, target: Path) -> Found:
+    """Save the best thumbnail. A size that fails for another reason than not being there ends the search: a smaller
+    one would be kept for good."""
+    if target.exists():
+        return Found.SAVED  # from an earlier attempt
+    for size in SIZES:
+        found = _fetch(ydl, f"https://i.ytimg.com/vi/{video_id}/{size}.jpg", target)
+        if found is not Found.ABSENT:
+            return found
+    return Found.ABSENT
+
+
+def _fetch(ydl: Any, url: str, target: Path) -> Found:
+    for number in range(1, _TRIES + 1):
+        try:
+            with ydl.urlopen(Request(url)) as answer:
+                picture = answer.read()
+        except HTTPError as error:
+            if error.status in _NOT_THERE:
+                return Found.ABSENT
+            ydl.report_warning(f"thumbnail {url}: {error} (try {number})")
+        except TransportError as error:
+            ydl.report_warning(f"thumbnail {url}: {error} (try {number})")
+        else:
+            fresh = target.with_name(f".{target.name}")
+            fresh.write_bytes(picture)
+            fresh.replace(target)
+            return Found.SAVED
+    return Found.FAILED

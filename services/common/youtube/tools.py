@@ -1,0 +1,52 @@
+"""The programs that yt-dlp needs beside it, and which versions did the work."""
+
+import platform
+import shutil
+import subprocess
+import sysconfig
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import imageio_ffmpeg  # type: ignore[import-untyped]  # it ships no types
+
+import services
+
+
+def find_ffmpeg() -> Path | None:
+    """The system's ffmpeg, else the one that the package imageio-ffmpeg carries; None if there is neither."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        try:
+            found = imageio_ffmpeg.get_ffmpeg_exe()
+        except RuntimeError:  # it has no binary for this platform
+            return None
+    return Path(found)
+
+
+def scripts_directory() -> Path:
+    """Where the interpreter's own programs lie (deno among them)."""
+    return Path(sysconfig.get_path("scripts"))
+
+
+def code_directory() -> Path:
+    """The directory that holds our top-level packages."""
+    return Path(services.__file__).parents[1]
+
+
+@cache
+def versions(ffmpeg: str) -> dict[str, str]:
+    """Tool names and versions for Provenance; starts ffmpeg once."""
+    found = {"python": platform.python_version(), "ffmpeg": _ffmpeg_version(ffmpeg)}
+    for name, distribution in (("yt-dlp", "yt-dlp"), ("deno", "deno"), ("ytarchive", "ytarchive")):
+        try:
+            found[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _ffmpeg_version(ffmpeg: str) -> str:
+    ran = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # the path is our own find
+    words = ran.stdout.split(maxsplit=3)
+    return words[2] if words[:2] == ["ffmpeg", "version"] else "unknown"
