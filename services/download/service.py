@@ -1,0 +1,107 @@
+"""The download service: slots, the breaker of this egress, partials. It keeps no state that matters: jobs does."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bus import BusSettings, Event, Handlers
+from services.common.config import Config
+from services.common.errors import ServiceUnavailable
+from services.common.events import DownloadRequested, VideoArchived
+from services.common.models import Failure, ServiceInfo
+from services.common.service import ServiceBase
+from services.common.youtube.egress import egress_of
+from services.common.youtube.partial import remove_partial
+from services.common.youtube.settings import ChildSettings
+from services.common.youtube.tools import find_ffmpeg
+from services.download.breaker import Breaker
+from services.download.handlers import handlers
+from services.download.slots import Slots
+from services.download.work import Work
+
+
+class DownloadService(ServiceBase):
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = handlers
+
+    def __init__(self, config: Config, bus: BusSettings) -> None:
+        super().__init__(config, bus)
+        self.breaker = Breaker()
+        self.egress = egress_of(config.youtube.proxy)
+        self.slots = Slots(config.download.slots, ChildSettings.of(config))
+        self._in_hand: set[str] = set()  # dispatch ids
+
+    async def initialize_resources(self) -> None:
+        """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""
+        if find_ffmpeg() is None:
+            raise ServiceUnavailable("No ffmpeg: install it, or the Python package imageio-ffmpeg.")
+
+    async def cleanup_resources(self) -> None:
+        await self.slots.close()
+
+    def disk_paths(self) -> Sequence[Path]:
+        return (self.config.storage.tmp_dir,)
+
+    @property
+    def free_slots(self) -> int:
+        """What jobs may count on: none while the source is blocked or the service closes."""
+        if self.closing.is_set() or self.breaker.blocked(datetime.now(UTC)):
+            return 0
+        return self.slots.free
+
+    def info(self) -> ServiceInfo:
+        update = {"slots": self.slots.count, "free_slots": self.free_slots, "egress": self.egress}
+        return super().info().model_copy(update=update)
+
+    def metrics(self) -> dict[str, Any]:
+        blocked_until = self.breaker.until if self.breaker.blocked(datetime.now(UTC)) else None
+        return {
+            "slots": self.slots.count,
+            "free_slots": self.free_slots,
+            "egress": self.egress,
+            "blocked_until": blocked_until.isoformat() if blocked_until else None,
+        }
+
+    def partial_of(self, video_id: str) -> Path:
+        """SPEC: Temporary Files, `{video_id}.part`; a directory here."""
+        return (self.config.storage.tmp_dir / f"{video_id}.part").absolute()
+
+    async def ready(self) -> None:
+        """Returns when the source is not blocked, as far as this worker knows; a blocked one does not pull."""
+        while self.breaker.until is not None and (wait := (self.breaker.until - datetime.now(UTC)).total_seconds()) > 0:
+            await asyncio.sleep(wait)
+            await self.announce()
+
+    async def fetch(self, event: DownloadRequested) -> AsyncGenerator[Event, None]:
+        """All facts of one dispatch. A message that comes again while it is in hand causes nothing."""
+        if event.dispatch_id in self._in_hand:
+            return
+        self._in_hand.add(event.dispatch_id)
+        try:
+            async with self.slots.take() as slot:
+                await self.announce()
+                async with aclosing(Work(self, event).run(slot)) as facts:
+                    async for fact in facts:
+                        yield fact
+        finally:
+            self._in_hand.discard(event.dispatch_id)
+            await self.announce()
+
+    async def clear_away(self, event: VideoArchived) -> None:
+        """The files were moved into the archive: what else lies in the directory is of no use any more."""
+        if await asyncio.to_thread(remove_partial, self.partial_of(event.video_id), event.dispatch_id):
+            self.logger.debug("partial_removed", video_id=event.video_id)
+
+    def log_failure(self, event: DownloadRequested, failure: Failure) -> None:
+        self.logger.warning(
+            "download_failed",
+            video_id=event.video_id,
+            job_id=event.job_id,
+            error_code=failure.code,
+            error_message=failure.message,
+            kind=failure.kind,
+            reason=failure.reason,
+        )

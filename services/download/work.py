@@ -1,0 +1,218 @@
+"""From `download.requested` to its answer: claim, fetch, tell. One call per dispatch; yields the facts in order."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bus import Event, NoAnswer, handling
+from services.common.events import (
+    DownloadClaim,
+    DownloadCompleted,
+    DownloadDeferred,
+    DownloadFailed,
+    DownloadProgress,
+    DownloadRequested,
+    DownloadStarted,
+    MetadataFetched,
+    SourceBlocked,
+    SourceCleared,
+)
+from services.common.files import free_space
+from services.common.models import ClaimAnswer, ClaimVerdict, Failure, VideoMetadata
+from services.common.youtube.messages import Downloading, FetchMessage, FetchRequest, FetchResult, MetadataFound
+from services.download.attempt import Attempt, Outcome
+from services.download.formats import choose
+from services.download.progress import ProgressRule, progress_of, share_of
+from services.download.slots import Slot
+
+if TYPE_CHECKING:
+    from services.download.service import DownloadService
+
+CLAIM_TIMEOUT = 5.0  # seconds for one question
+CLAIM_PAUSE, CLAIM_LONGEST_PAUSE = 0.25, 5.0  # seconds between two questions while jobs is away
+
+SHUTDOWN = "shutdown"
+DISK_FULL = "disk_full"
+# What costs no attempt: a disk to wait for, and a worker that was given up on and still holds the partial.
+WAITS = {DISK_FULL: timedelta(seconds=60), "partial_busy": timedelta(seconds=30)}
+
+T = TypeVar("T")
+
+
+class Work:
+    """One dispatch in one slot."""
+
+    def __init__(self, service: "DownloadService", event: DownloadRequested) -> None:
+        self._service = service
+        self._event = event
+        self._trace_id = handling().trace_id
+        self._cause = handling().id
+        self._rule = ProgressRule()
+        self._state = Downloading(downloaded=0)
+        self._metadata: VideoMetadata | None = None
+
+    async def run(self, slot: Slot) -> AsyncGenerator[Event, None]:
+        """The facts of this dispatch. Nothing at all when the claim says that it is stale."""
+        await self._until_closing(slot.rest(self._service.config.youtube.sleep_interval))
+        answer = await self._claim()
+        if answer is None:
+            yield self._deferred(SHUTDOWN)
+        elif answer.verdict is ClaimVerdict.WAIT:
+            yield self._deferred("source_blocked", answer.until)
+        elif answer.verdict is not ClaimVerdict.STALE:
+            async with aclosing(self._fetch(slot)) as facts:
+                async for fact in facts:
+                    yield fact
+
+    async def _fetch(self, slot: Slot) -> AsyncGenerator[Event, None]:
+        config = self._service.config
+        if await asyncio.to_thread(free_space, config.storage.tmp_dir) < config.storage.min_free:
+            yield self._deferred(DISK_FULL, datetime.now(UTC) + WAITS[DISK_FULL])
+            return
+        yield DownloadStarted(**self._names(), instance=self._service.instance)
+        told: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
+        attempt = asyncio.create_task(self._attempt(slot, told), name=f"fetch {self._event.video_id}")
+        try:
+            while (found := await told.get()) is not None:
+                self._metadata = found.metadata
+                yield self._metadata_fetched(found.metadata)
+            outcome = await attempt
+        finally:
+            attempt.cancel()  # does nothing to one that is done
+            await asyncio.gather(attempt, return_exceptions=True)
+        async with aclosing(self._tell_outcome(outcome)) as facts:
+            async for fact in facts:
+                yield fact
+
+    async def _attempt(self, slot: Slot, told: "asyncio.Queue[MetadataFound | None]") -> Outcome | None:
+        """None: the service closes, and the child was killed."""
+
+        async def tell(message: FetchMessage) -> None:
+            if isinstance(message, MetadataFound):
+                told.put_nowait(message)
+            elif isinstance(message, Downloading):
+                self._state = message
+                await self._progress()
+
+        attempt = Attempt(slot.child, self._request(), self._service.config.download.timeout)
+        try:
+            return await self._until_closing(attempt.run(tell))
+        finally:
+            told.put_nowait(None)
+
+    async def _tell_outcome(self, outcome: Outcome | None) -> AsyncGenerator[Event, None]:
+        if outcome is None:
+            yield self._deferred(SHUTDOWN)
+        elif isinstance(outcome, Failure):
+            for fact in self._failed(outcome):
+                yield fact
+        elif self._metadata is None:
+            raise RuntimeError(f"{self._event.video_id}: a result without metadata")
+        else:
+            if self._service.breaker.succeed():
+                yield SourceCleared(egress=self._service.egress)
+            if self._event.wanted.media:
+                await self._progress(finished=True)
+            yield self._completed(outcome, self._metadata)
+
+    def _failed(self, failure: Failure) -> list[Event]:
+        now = datetime.now(UTC)
+        self._service.log_failure(self._event, failure)
+        if self._service.breaker.judge(failure):
+            until = self._service.breaker.trip(now)
+            blocked = SourceBlocked(egress=self._service.egress, reason=failure.reason, until=until)
+            return [blocked, self._deferred(failure.reason, until)]
+        if failure.reason in WAITS:
+            return [self._deferred(failure.reason, now + WAITS[failure.reason])]
+        title = self._metadata.title if self._metadata else None
+        return [DownloadFailed(**self._names(), failure=failure, title=title)]
+
+    async def _claim(self) -> ClaimAnswer | None:
+        """Jobs' answer, however long jobs is away; None when the service closes meanwhile."""
+        claim = DownloadClaim(
+            instance=self._service.instance, egress=self._service.egress, dispatch_id=self._event.dispatch_id
+        )
+
+        async def ask() -> ClaimAnswer:
+            pause = CLAIM_PAUSE
+            while True:
+                try:
+                    return await self._service.bus.request(
+                        claim, ClaimAnswer, trace_id=self._trace_id, timeout=CLAIM_TIMEOUT
+                    )
+                except NoAnswer as error:
+                    self._service.logger.warning("claim_unanswered", error_message=str(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, CLAIM_LONGEST_PAUSE)
+
+        return await self._until_closing(ask())
+
+    async def _until_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`; None if the service closes before it is there, and then `work` is cancelled."""
+        task = asyncio.ensure_future(work)
+        closing = asyncio.ensure_future(self._service.closing.wait())
+        try:
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for part in (task, closing):
+                part.cancel()
+            await asyncio.gather(task, closing, return_exceptions=True)
+
+    async def _progress(self, *, finished: bool = False) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._rule.due(now, share_of(self._state), last=finished):
+            return
+        progress = DownloadProgress(
+            **self._names(),
+            title=self._metadata.title if self._metadata else None,
+            progress=progress_of(self._state, finished=finished),
+        )
+        await self._service.bus.publish(progress, trace_id=self._trace_id, caused_by=self._cause)
+
+    def _request(self) -> FetchRequest:
+        wanted = self._event.wanted
+        return FetchRequest(
+            video_id=self._event.video_id,
+            dispatch_id=self._event.dispatch_id,
+            wanted=wanted,
+            choice=choose(wanted.quality),
+            directory=str(self.directory),
+        )
+
+    @property
+    def directory(self) -> Path:
+        return self._service.partial_of(self._event.video_id)
+
+    def _metadata_fetched(self, metadata: VideoMetadata) -> MetadataFetched:
+        return MetadataFetched(
+            job_id=self._event.job_id,
+            root=self._event.root,
+            video_id=self._event.video_id,
+            source_name="yt_dlp",
+            fetched_at=datetime.now(UTC),
+            metadata=metadata,
+            dispatch_id=self._event.dispatch_id,
+        )
+
+    def _completed(self, result: FetchResult, metadata: VideoMetadata) -> DownloadCompleted:
+        return DownloadCompleted(
+            **self._names(),
+            wanted=self._event.wanted,
+            directory=str(self.directory),
+            files=result.files,
+            absent=result.absent,
+            metadata=metadata,
+            provenance=result.provenance.model_copy(update={"trace_id": self._trace_id}),
+        )
+
+    def _deferred(self, reason: str, retry_after: datetime | None = None) -> DownloadDeferred:
+        return DownloadDeferred(**self._names(), reason=reason, retry_after=retry_after)
+
+    def _names(self) -> dict[str, Any]:
+        """What names the dispatch, for every event about it."""
+        event = self._event
+        return event.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})

@@ -1,0 +1,56 @@
+"""The logging service: two journals under `logs/`, one of log records, one of events."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bus import BusSettings, Envelope, Handlers
+from services.common.config import Config
+from services.common.service import ServiceBase
+from services.logging import records
+from services.logging.handlers import handlers
+from services.logging.journal import Journal, Message
+
+DISK_PATIENCE = 5.0  # seconds between two tries to write
+
+
+class LoggingService(ServiceBase):
+    """Writes `{date}.jsonl` and `events-{date}.jsonl`. Its own records stay local: each would make another."""
+
+    name: ClassVar[str] = "logging"
+    handlers: ClassVar[Handlers] = handlers
+
+    def __init__(self, config: Config, bus: BusSettings) -> None:
+        super().__init__(config, bus)
+        self.logs = Journal(config.storage.logs_dir)
+        self.events = Journal(config.storage.logs_dir, "events-")
+        self.disk_patience = DISK_PATIENCE
+        self.write_failures = 0
+        self._lines = {"log_lines": 0, "event_lines": 0}
+
+    def disk_paths(self) -> Sequence[Path]:
+        return (self.config.storage.logs_dir,)
+
+    def metrics(self) -> dict[str, Any]:
+        return {**self._lines, "write_failures": self.write_failures}
+
+    async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
+        self._lines["log_lines"] += await self._append(self.logs, [records.of_logs(one) for one in envelopes])
+
+    async def write_events(self, envelopes: Sequence[Envelope]) -> None:
+        self._lines["event_lines"] += await self._append(self.events, [records.of_event(one) for one in envelopes])
+
+    async def _append(self, journal: Journal, messages: Sequence[Message]) -> int:
+        """Until it is written: a full disk is waited for, it is no reason to lose a message."""
+        while True:
+            try:
+                return await asyncio.to_thread(journal.append, messages)
+            except OSError as error:
+                self.write_failures += 1
+                self.logger.error("journal_write_failed", error_message=str(error), retry_in=self.disk_patience)
+            await asyncio.sleep(self.disk_patience)
+
+    async def cleanup_resources(self) -> None:
+        await asyncio.to_thread(self.logs.close)
+        await asyncio.to_thread(self.events.close)

@@ -1,0 +1,51 @@
+"""Writes a playlist's file once all parts of its listing have come, in whatever order they came."""
+
+from datetime import datetime
+from pathlib import Path
+
+from services.common.config import Storage
+from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
+from services.storage.catalogue import Catalogue
+from services.storage.layout import tree_of
+from services.storage.locks import Locks
+from services.storage.playlists import save_listing, save_own
+from services.storage.space import Space
+
+
+class Listings:
+    """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
+
+    def __init__(self, settings: Storage, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+        self._settings = settings
+        self._pages = catalogue.listings
+        self._locks = locks
+        self._space = space
+
+    async def page(self, event: ListingPageFetched) -> None:
+        await self._pages.keep_page(event)
+        await self._write_if_finished(event.job_id, event.target_index)
+
+    async def own_metadata(self, event: PlaylistFetched) -> None:
+        path, key = self._place(event.root, event.playlist.playlist_id)
+        await self._pages.keep_playlist(event)
+        if await self._pages.is_written(event.job_id, event.target_index):
+            async with self._locks.hold(*key):
+                await self._space.write(lambda: save_own(path, event.playlist))
+
+    async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+        await self._pages.complete(event, at=at, trace_id=trace_id)
+        await self._write_if_finished(event.job_id, event.target_index)
+
+    async def _write_if_finished(self, job_id: str, target_index: int) -> None:
+        listing = await self._pages.finished(job_id, target_index)
+        if listing is None or listing.completed.playlist_id is None:
+            return
+        playlist_id = listing.completed.playlist_id
+        path, key = self._place(listing.completed.root, playlist_id)
+        async with self._locks.hold(*key):
+            await self._space.write(lambda: save_listing(path, playlist_id, listing))
+        await self._pages.mark_written(job_id, target_index)
+
+    def _place(self, root: str, playlist_id: str) -> tuple[Path, tuple[str, str]]:
+        tree = tree_of(root, self._settings)
+        return tree.playlist_metadata(playlist_id), (tree.key, f"playlist/{playlist_id}")

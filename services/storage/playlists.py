@@ -1,0 +1,125 @@
+"""metadata/playlists/{playlist_id}.json: a playlist as it was when it was last listed to its end.
+
+`listings` has one line for every look; `history` is where availability is appended (appeared, vanished, …).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from services.common.events import ListingCompleted, ListingPageFetched
+from services.common.files import write_atomically
+from services.common.models import Entry, PlaylistMetadata
+
+_log = structlog.get_logger()
+
+
+class Look(BaseModel):
+    """One complete listing: when it ended, for which job, and how many entries it had."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    at: AwareDatetime
+    job_id: str
+    trace_id: str
+    total: int
+
+
+class PlaylistFile(PlaylistMetadata):
+    """The file: the playlist's own metadata, its entries in order, and every look at it, oldest first."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fetched_at: AwareDatetime
+    trace_id: str
+    entries: list[Entry]
+    listings: list[Look] = Field(default_factory=list)
+    history: list[dict[str, Any]] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A listing of which every part has arrived."""
+
+    completed: ListingCompleted
+    at: datetime
+    trace_id: str
+    pages: Sequence[ListingPageFetched]
+    playlist: PlaylistMetadata | None
+
+
+def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str]) -> list[Entry]:
+    """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor."""
+    named = set(page_keys)
+    pages = sorted(pages, key=lambda page: page.listing)
+    last = [page for page in pages if page.page_key in named]
+    begin = min((entry.position for page in last for entry in page.entries), default=0)
+    by_position = {
+        entry.position: entry
+        for page in pages
+        if page.page_key not in named
+        for entry in page.entries
+        if entry.position < begin
+    }
+    by_position.update((entry.position, entry) for page in last for entry in page.entries)
+    return [by_position[position] for position in sorted(by_position)]
+
+
+def read_playlist_file(path: Path) -> PlaylistFile | None:
+    """None where there is no file, or none that can be read (which is logged)."""
+    try:
+        return PlaylistFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
+    """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
+    done = listing.completed
+    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total)
+    looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
+    if held is not None and held.fetched_at > listing.at:
+        return held.model_copy(update={"listings": looks})
+    own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
+    return PlaylistFile(
+        **{**own.model_dump(), "playlist_id": playlist_id},
+        fetched_at=listing.at,
+        trace_id=listing.trace_id,
+        entries=entries_of(listing.pages, done.page_keys),
+        listings=looks,
+        history=held.history if held else [],
+    )
+
+
+def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
+    """Write the file once for a finished listing. Blocks; the caller holds the lock of (root, playlist)."""
+    held = read_playlist_file(path)
+    merged = merge_listing(held, playlist_id, listing)
+    if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
+        _log.warning(
+            "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
+        )
+    if merged != held:
+        write_atomically(path, merged.model_dump_json(indent=2))
+
+
+def save_own(path: Path, own: PlaylistMetadata) -> None:
+    """Put a playlist's own metadata, which came after its listing ended, into the file."""
+    held = read_playlist_file(path)
+    if held is None:
+        return
+    merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
+    if merged != held:
+        write_atomically(path, merged.model_dump_json(indent=2))
+
+
+def _when(look: Look) -> datetime:
+    return look.at

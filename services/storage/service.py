@@ -1,0 +1,110 @@
+"""The storage service: owns the archive tree, its catalogue and the work plans."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bus import BusSettings, Handlers
+from services.common.config import Config
+from services.common.events import MetadataFetched
+from services.common.service import ServiceBase
+from services.storage import handlers as reactions
+from services.storage.catalogue import Catalogue, Totals
+from services.storage.listings import Listings
+from services.storage.locks import Locks
+from services.storage.metadata_store import save_metadata
+from services.storage.planner import Planner
+from services.storage.scan import trees_below
+from services.storage.shelf import Shelf
+from services.storage.space import Space
+
+_PLANS = "work_plans"  # beside the roots in the catalogue's list of what it has read
+_COUNT_EVERY = 30.0  # seconds between two counts for the metrics
+
+
+class StorageService(ServiceBase):
+    """Handlers reach its parts: `shelf` (files), `listings` (playlist files), `planner` (work plans), `catalogue`."""
+
+    name: ClassVar[str] = "storage"
+    handlers: ClassVar[Handlers] = reactions.handlers
+
+    catalogue: Catalogue
+    shelf: Shelf
+    listings: Listings
+    planner: Planner
+    space: Space
+
+    def __init__(self, config: Config, bus: BusSettings, space: Space | None = None) -> None:
+        """`space` is how a full disk is waited for; unset, as `[storage] min_free` says and for five minutes."""
+        super().__init__(config, bus)
+        self.space = space or Space(config.storage.min_free)
+        self._locks = Locks(config.storage.run_dir / "storage-locks")
+        self._resources = AsyncExitStack()
+        self._totals: Totals | None = None
+        self._recovered = 0
+        self._scanning: str | None = None
+
+    def disk_paths(self) -> Sequence[Path]:
+        storage = self.config.storage
+        return (*storage.all_roots, storage.base_data_dir, storage.work_plans_dir)
+
+    async def initialize_resources(self) -> None:
+        """Open the catalogue and finish what a dead process left; a catalogue that is new knows the plans at once."""
+        storage = self.config.storage
+        self.catalogue = Catalogue(storage.base_data_dir / "catalogue.db")
+        self._resources.callback(self.catalogue.close)
+        self.shelf = Shelf(storage, self.catalogue, self._locks, self.space)
+        self.listings = Listings(storage, self.catalogue, self._locks, self.space)
+        self.planner = Planner(storage.work_plans_dir, self.catalogue, self._locks, self.space)
+        self._recovered = await self.shelf.recover_unfinished()
+        if not await self.catalogue.scanned(_PLANS):
+            await self.planner.index_all()
+            await self.catalogue.mark_scanned(_PLANS)
+        await self.catalogue.listings.forget_old()
+
+    async def after_start(self) -> None:
+        self.spawn(self._scan_new_roots(), "first scan")
+        self.spawn(self._count(), "totals")
+
+    async def cleanup_resources(self) -> None:
+        await self._resources.aclose()
+
+    async def save_metadata(self, event: MetadataFetched, trace_id: str) -> Path:
+        """Merge what a source says of a video into metadata/videos/. Returns the file's path."""
+        tree = self.shelf.tree(event.root)
+        path = tree.video_metadata(event.video_id)
+        async with self._locks.hold(tree.key, event.video_id):
+            await self.space.write(lambda: save_metadata(path, event, trace_id))
+        await self.catalogue.see([(event.video_id, event.metadata.title, event.fetched_at)])
+        return path
+
+    async def rescan(self, root: Path) -> None:
+        """Read a root, and the archives below it, into the catalogue."""
+        below = await asyncio.to_thread(lambda: list(trees_below(root)))
+        for path in (root, *below):
+            self._scanning = str(path)
+            await self.shelf.rescan(path)
+        self._scanning = None
+
+    async def _scan_new_roots(self) -> None:
+        """Answers are right before it ends, only slower: what the catalogue does not know is looked up."""
+        for root in self.config.storage.all_roots:
+            if await self.catalogue.scanned(str(root)):
+                await self.shelf.sweep(self.shelf.tree(root))
+                continue
+            try:
+                await self.rescan(root)
+            except OSError as error:
+                self.logger.error("scan_failed", root=str(root), error_message=str(error))
+
+    async def _count(self) -> None:
+        while True:
+            self._totals = await self.catalogue.totals()
+            await asyncio.sleep(_COUNT_EVERY)
+
+    def metrics(self) -> dict[str, Any]:
+        totals = asdict(self._totals) if self._totals else {}
+        return {**totals, "take_ins_recovered": self._recovered, "scanning": self._scanning}

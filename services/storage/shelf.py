@@ -1,0 +1,209 @@
+"""The archive as the rest of storage uses it: takes in, answers what is held, recovers, rescans.
+
+It joins the tree (`archive`), the index of it (`catalogue`), the locks and the space on the disk.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from services.common.config import Storage
+from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
+from services.common.events import DownloadCompleted
+from services.common.models import Held
+from services.storage import archive, scan
+from services.storage.catalogue import Catalogue, Indexed, Known
+from services.storage.layout import Tree, tree_of
+from services.storage.locks import Locks
+from services.storage.metadata_store import read_video_file
+from services.storage.record import Holding, Record, held_of
+from services.storage.space import Space
+from services.storage.staging import NO_SPACE
+
+_log = structlog.get_logger()
+_BATCH = 200  # videos per transaction of a rescan
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rescan:
+    """What a rescan of one root found: videos, rows of videos that are not there, folders with no readable record."""
+
+    root: str
+    videos: int = 0
+    forgotten: int = 0
+    unreadable: int = 0
+
+
+class Shelf:
+    """Every path that it hands out or touches belongs to a root of the configuration."""
+
+    def __init__(self, settings: Storage, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._locks = locks
+        self._space = space
+
+    def tree(self, root: str | Path) -> Tree:
+        return tree_of(root, self._settings)
+
+    # --- take-in --------------------------------------------------------------------------------------------------
+
+    async def take_in(self, event: DownloadCompleted, trace_id: str) -> Record:
+        """Take the delivery in, under the video's lock, and index it.
+
+        Raises TakeInFailed, StorageFull (after waiting), InvalidRequest or OSError; then nothing visible changed.
+        """
+        tree = self.tree(event.root)
+        self._expect_below_tmp(Path(event.directory))
+        await self._space.make_sure(tree.videos, await asyncio.to_thread(self._needed, tree, event))
+        async with self._locks.hold(tree.key, event.video_id):
+            await self._catalogue.begin_take_in(tree.key, event.video_id)
+            record = await self._take_in(tree, event, trace_id)
+            await self._index(tree, event.video_id)
+            await self._catalogue.end_take_in(tree.key, event.video_id)
+        return record
+
+    async def _take_in(self, tree: Tree, event: DownloadCompleted, trace_id: str) -> Record:
+        stop = threading.Event()
+        now = datetime.now(UTC)
+        try:
+            return await _in_thread(
+                lambda: archive.take_in(tree, event, now=now, trace_id=trace_id, stop=stop.is_set), stop
+            )
+        except YTArchiveError:  # what it began is cleared already, so the journal need not remember it
+            await self._catalogue.end_take_in(tree.key, event.video_id)
+            raise
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise StorageFull(f"no space on the disk of {tree.videos}: {error}") from error
+            raise
+
+    def _expect_below_tmp(self, directory: Path) -> None:
+        tmp = self._settings.tmp_dir
+        if ".." in directory.parts or not directory.is_relative_to(tmp):
+            raise InvalidRequest(f"{directory} is not below {tmp}: files are taken in from there only")
+
+    @staticmethod
+    def _needed(tree: Tree, event: DownloadCompleted) -> int:
+        """Bytes that the take-in will use: none where the files can be linked."""
+        return 0 if _device(tree.videos) == _device(Path(event.directory)) else sum(file.size for file in event.files)
+
+    # --- what is held ---------------------------------------------------------------------------------------------
+
+    async def held(self, root: str, video_ids: Sequence[str]) -> list[Held]:
+        """What is held of each video, in the order asked: by the catalogue, checked against the files' sizes."""
+        tree = self.tree(root)
+        known = await self._catalogue.get(tree.key, video_ids)
+        found, stale = await asyncio.to_thread(_inspect, tree, video_ids, known)
+        if stale:
+            await self._catalogue.put(stale)
+        gone = await self._catalogue.known_gone(video_ids)
+        return [held.model_copy(update={"known_gone": gone.get(held.video_id)}) for held in found]
+
+    async def _index(self, tree: Tree, video_id: str) -> None:
+        entry = await asyncio.to_thread(scan.index, tree, video_id)
+        if entry is not None:
+            await self._catalogue.put([entry])
+
+    # --- recovery and rescan --------------------------------------------------------------------------------------
+
+    async def recover_unfinished(self) -> int:
+        """Recover the take-ins that a dead process left, by the journal. Returns how many there were."""
+        unfinished = await self._catalogue.taking_in()
+        for root, video_id in unfinished:
+            try:
+                tree = self.tree(root)
+            except InvalidRequest:
+                _log.warning("root_not_configured", root=root, video_id=video_id)
+                continue  # the journal keeps it until the root is back
+            await self._recover(tree, video_id)
+            await self._index(tree, video_id)
+            await self._catalogue.end_take_in(tree.key, video_id)
+        return len(unfinished)
+
+    async def _recover(self, tree: Tree, video_id: str) -> None:
+        async with self._locks.hold(tree.key, video_id):
+            await _in_thread(lambda: archive.recover(tree, video_id))
+
+    async def rescan(self, root: str | Path) -> Rescan:
+        """Make the catalogue's rows of one root anew from its tree, and clear what dead writers left in it."""
+        tree = self.tree(root)
+        video_ids = await asyncio.to_thread(lambda: list(scan.video_ids(tree)))
+        found: set[str] = set()
+        for start in range(0, len(video_ids), _BATCH):
+            batch = video_ids[start : start + _BATCH]
+            for video_id in await asyncio.to_thread(archive.unfinished, tree, batch):
+                await self._recover(tree, video_id)
+            entries = await asyncio.to_thread(_index_all, tree, batch)
+            await self._catalogue.put(entries)
+            found.update(entry.record.video_id for entry in entries)
+        forgotten = await self._catalogue.remove_others(tree.key, found)
+        await self._see_all(tree)
+        await self.sweep(tree)
+        await self._catalogue.mark_scanned(tree.key)
+        result = Rescan(tree.key, len(found), forgotten, len(video_ids) - len(found))
+        _log.info(
+            "root_scanned", root=tree.key, videos=result.videos, forgotten=forgotten, unreadable=result.unreadable
+        )
+        return result
+
+    async def sweep(self, tree: Tree) -> None:
+        for folder in (tree.metadata / "videos", tree.metadata / "playlists"):
+            await asyncio.to_thread(scan.sweep, folder)
+
+    async def _see_all(self, tree: Tree) -> None:
+        paths = await asyncio.to_thread(lambda: list(scan.metadata_files(tree)))
+        for start in range(0, len(paths), _BATCH):
+            files = await asyncio.to_thread(
+                lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
+            )
+            await self._catalogue.see((file.video_id, file.title, file.fetched_at) for file in files if file)
+
+
+def _inspect(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> tuple[list[Held], list[Indexed]]:
+    """What is on the disk, and the records that the catalogue does not know in their present state."""
+    found: list[Held] = []
+    stale: list[Indexed] = []
+    for video_id in video_ids:
+        row = known.get(video_id)
+        stamp = scan.stamp_of(tree.record(video_id))
+        holding: Holding | None = row.holding if row is not None and row.stamp == stamp else None
+        if stamp is not None and holding is None and (entry := scan.index(tree, video_id)):
+            stale.append(entry)
+            holding = entry.record
+        metadata = tree.video_metadata(video_id).exists()
+        if holding is None:
+            found.append(Held(video_id=video_id, metadata=metadata))
+        else:
+            present = archive.present(tree.video_dir(video_id), holding)
+            found.append(held_of(holding, present=present, metadata=metadata))
+    return found, stale
+
+
+def _index_all(tree: Tree, video_ids: Sequence[str]) -> list[Indexed]:
+    return [entry for video_id in video_ids if (entry := scan.index(tree, video_id))]
+
+
+def _device(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return path.stat().st_dev
+
+
+async def _in_thread(work: Callable[[], T], stop: threading.Event | None = None) -> T:
+    """Run `work` in a thread and see it to its end, also when cancelled: its caller holds a lock for it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop.set()
+        await asyncio.wait({task})
+        raise

@@ -1,0 +1,54 @@
+"""A full disk is waited for: somebody may free some, and what was downloaded must not be lost meanwhile."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from services.common.errors import StorageFull
+from services.common.files import free_space
+from services.storage.staging import NO_SPACE
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Space:
+    """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks."""
+
+    min_free: int
+    patience: float = 300.0
+    recheck: float = 5.0
+
+    async def make_sure(self, path: Path, needed: int) -> None:
+        """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull at last."""
+        end = time.monotonic() + self.patience
+        told = False
+        while (free := await asyncio.to_thread(free_space, path)) < self.min_free + needed:
+            if time.monotonic() >= end:
+                raise StorageFull(
+                    f"{free} bytes are free on the disk of {path}, {needed} and a reserve of {self.min_free}"
+                    " are needed: free some, or lower [storage] min_free",
+                    path=str(path),
+                    free=free,
+                )
+            if not told:
+                _log.warning("waiting_for_space", path=str(path), free=free, needed=needed, min_free=self.min_free)
+                told = True
+            await asyncio.sleep(min(self.recheck, self.patience))
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Run a small write in a thread; while the disk is full, again and again, with no end."""
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                _log.warning("waiting_for_space", path=error.filename, error_message=str(error))
+            await asyncio.sleep(self.recheck)
