@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bus import BusSettings, EmbeddedServer
 from services.common.config import Config, load_config
+from ytarchive.emulator import EmulatorClient, emulator_process
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
@@ -50,3 +51,18 @@ def eventually() -> Eventually:
         return found
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def emulator_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
+    # beside the folders of the workers, so that they share the encoded clips
+    cache = tmp_path_factory.getbasetemp().parent / "emulator-cache"
+    with emulator_process(cache) as client:
+        yield client
+
+
+@pytest.fixture
+def emulator(emulator_child: EmulatorClient) -> EmulatorClient:
+    """A loopback YouTube in a process of its own, with the sample world, no faults and an empty log."""
+    emulator_child.reset()
+    return emulator_child

@@ -129,13 +129,15 @@ class Dispatcher:
     # --- timers
 
     def _note_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
-        soonest: list[datetime] = []
+        blocks = store.load_blocks(sql)
+        blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
+        soonest = [block.until for block in blocks.values() if block.until > now]
         listings = store.open_listings(rows, sql)
         for job_id in self._served:
             job = rows.job(job_id)
             if job is None or job.status.ended:
                 continue
-            waiting, earliest = store.timers(sql, job_id, now)
+            waiting, earliest = store.timers(sql, job_id, now, blocked)
             times = [earliest] if earliest else []
             for listing in listings:
                 if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:

@@ -1,6 +1,6 @@
 """Who is next, how many at once, and when again. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -56,6 +56,12 @@ def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: dat
             probes.add(worker.egress or "")
             open_slots += 1
     return open_slots
+
+
+def blocked_until(workers: Collection[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> datetime | None:
+    """When the first of the blocks runs out, if every live worker is behind one; None if anybody can work."""
+    ends = [block.until for worker in workers if (block := blocks.get(worker.egress or "")) and block.until > now]
+    return min(ends) if ends and len(ends) == len(workers) else None
 
 
 def claim_verdict(block: Block | None, claim: str, now: datetime) -> ClaimAnswer:

@@ -175,8 +175,8 @@ class Change:
 class Store:
     """jobs.db. Its methods are coroutines; each is one transaction."""
 
-    def __init__(self, path: Path, source: str) -> None:
-        self._db = Database(path, SCHEMA)
+    def __init__(self, path: Path, source: str, *, read_only: bool = False) -> None:
+        self._db = Database(path, SCHEMA, read_only=read_only)
         self._source = source
 
     def close(self) -> None:
@@ -330,10 +330,16 @@ def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, limit: int = 200) -
     return [row for row in found if row is not None]
 
 
-def timers(sql: sqlite3.Connection, job_id: str, now: datetime) -> tuple[int, datetime | None]:
-    """How many items of a job only wait for a later time, and the earliest of these times."""
-    query = "SELECT count(*) n, min(retry_at) at FROM items WHERE job_id=? AND status='waiting' AND retry_at > ?"
-    found = sql.execute(query, (job_id, _time(now))).fetchone()
+def timers(
+    sql: sqlite3.Connection, job_id: str, now: datetime, blocked: datetime | None
+) -> tuple[int, datetime | None]:
+    """How many items of a job only wait for a later time, and the earliest of these times.
+
+    While nobody can work (`blocked` until then) that is every item that waits.
+    """
+    query = """SELECT count(*) n, min(at) at FROM (
+        SELECT max(coalesce(retry_at, ?1), ?1) at FROM items WHERE job_id = ?2 AND status = 'waiting') WHERE at > ?3"""
+    found = sql.execute(query, (_time(blocked or now), job_id, _time(now))).fetchone()
     return found["n"], datetime.fromisoformat(found["at"]) if found["at"] else None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.models import ClaimVerdict, Held, ServiceInfo, Wanted
 from services.jobs.coverage import missing, quality_covers, union
-from services.jobs.scheduler import Block, Candidate, backoff, claim_verdict, next_job, window
+from services.jobs.scheduler import Block, Candidate, backoff, blocked_until, claim_verdict, next_job, window
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -75,6 +75,15 @@ def test_a_blocked_egress_gets_nothing_and_then_one_probe() -> None:
     blocks = {"b": Block(NOW + timedelta(minutes=5), "bot_check")}
     assert window(workers, blocks, NOW) == 2
     assert window(workers, blocks, NOW + timedelta(minutes=6)) == 3
+
+
+def test_all_wait_only_while_everybody_is_blocked() -> None:
+    soon, later = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
+    blocks = {"a": Block(soon, "x"), "b": Block(later, "x")}
+    assert blocked_until([_worker("a"), _worker("b")], blocks, NOW) == soon
+    assert blocked_until([_worker("a"), _worker("c")], blocks, NOW) is None
+    assert blocked_until([_worker("a")], blocks, later) is None
+    assert blocked_until([], blocks, NOW) is None
 
 
 def test_one_claim_probes_and_the_others_wait() -> None:

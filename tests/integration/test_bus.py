@@ -1,0 +1,356 @@
+"""Two services and a broker: what is published arrives, is handled once, and keeps its story."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from structlog.contextvars import get_contextvars
+
+from bus import BrokerUnavailable, Bus, Envelope, Event, Handlers, MessageTooLarge, NoAnswer, handling
+from bus.streams import EVENTS, LOGS
+from services.common.events import (
+    DownloadClaim,
+    LogRecorded,
+    ServiceHeartbeat,
+    ServiceStopped,
+    SourceBlocked,
+    SourceCleared,
+)
+from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, ServiceInfo
+
+Connect = Callable[..., Awaitable[Bus]]
+UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
+LIMIT = 10.0  # seconds that anything here may take
+
+
+def blocked(egress: str = "home") -> SourceBlocked:
+    return SourceBlocked(egress=egress, reason="bot check", until=UNTIL)
+
+
+def heartbeat() -> ServiceHeartbeat:
+    return ServiceHeartbeat(
+        service=ServiceInfo(name="download", instance="1", url="http://x", version="1", pid=1, started_at=UNTIL)
+    )
+
+
+def collecting(service: str, *kinds: type[Event]) -> tuple[Handlers, "asyncio.Queue[Envelope]"]:
+    """A service that puts what its inbox gets into a queue."""
+    handlers = Handlers(service)
+    queue: asyncio.Queue[Envelope] = asyncio.Queue()
+
+    @handlers.inbox(*kinds)
+    async def collect(envelopes: Sequence[Envelope], _context: object) -> None:
+        for envelope in envelopes:
+            queue.put_nowait(envelope)
+
+    return handlers, queue
+
+
+async def test_what_a_handler_yields_carries_the_story_on(connect: Connect) -> None:
+    download, jobs = await connect("download"), await connect("jobs")
+    seen: list[tuple[Envelope, object, object]] = []
+    handlers = Handlers("download")
+
+    @handlers.on(SourceBlocked)
+    async def clear(event: SourceBlocked, context: object) -> AsyncIterator[Event]:
+        seen.append((handling(), get_contextvars().get("trace_id"), context))
+        yield SourceCleared(egress=event.egress)
+
+    listener, inbox = collecting("jobs", SourceCleared)
+    await download.serve(handlers, "the service")
+    await jobs.serve(listener, None)
+
+    asked = await jobs.publish(blocked(), trace_id="story")
+    async with asyncio.timeout(LIMIT):
+        answer = await inbox.get()
+
+    assert seen == [(asked, "story", "the service")]
+    assert (answer.type, answer.trace_id, answer.caused_by) == ("source.cleared", "story", asked.id)
+    assert answer.id == SourceCleared(egress="home").id_after(asked.id)
+    assert answer.source == download.source
+    assert SourceCleared.read(answer) == SourceCleared(egress="home")
+
+
+async def test_the_stream_keeps_events_for_who_comes_later_and_two_services_hear_the_same(connect: Connect) -> None:
+    sender = await connect("download")
+    sent = [await sender.publish(blocked(f"e{number}"), trace_id="t") for number in range(3)]
+    for service in ("jobs", "storage"):
+        handlers, inbox = collecting(service, SourceBlocked)
+        await (await connect(service)).serve(handlers, None)
+        async with asyncio.timeout(LIMIT):
+            assert [await inbox.get() for _ in sent] == sent
+
+
+async def test_the_same_id_is_stored_once(connect: Connect) -> None:
+    bus = await connect("download")
+    first = await bus.publish(SourceCleared(egress="home"), trace_id="t", caused_by="cause")
+    again = await bus.publish(SourceCleared(egress="home"), trace_id="t", caused_by="cause")
+    await bus.send(first, SourceCleared)
+    await bus.publish(SourceCleared(egress="office"), trace_id="t", caused_by="cause")
+    assert first.id == again.id
+    assert (await bus.js.stream_info(EVENTS)).state.messages == 2
+
+
+async def test_logs_have_a_stream_of_their_own(connect: Connect) -> None:
+    bus = await connect("logging")
+    handlers, inbox = collecting("logging", LogRecorded)
+    await bus.serve(handlers, None)
+    await bus.publish(LogRecorded(records=({"event": "x"},)), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        assert LogRecorded.read(await inbox.get()).records == ({"event": "x"},)
+    assert (await bus.js.stream_info(LOGS)).state.messages == 1
+    assert (await bus.js.stream_info(EVENTS)).state.messages == 0
+
+
+async def test_slots_are_filled_and_not_exceeded(connect: Connect) -> None:
+    bus = await connect("jobs")
+    handlers = Handlers("jobs")
+    running, most, done = 0, 0, 0
+    full, go, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @handlers.on(SourceBlocked, slots=3)
+    async def work(_event: SourceBlocked, _context: object) -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        if running == 3:
+            full.set()
+        await go.wait()
+        running -= 1
+        done += 1
+        if done == 8:
+            finished.set()
+
+    for number in range(8):
+        await bus.publish(blocked(f"e{number}"), trace_id="t")
+    await bus.serve(handlers, None)
+    async with asyncio.timeout(LIMIT):
+        await full.wait()
+        consumer = await bus.js.consumer_info(EVENTS, "jobs-source_blocked")
+        assert consumer.num_ack_pending == 3, "what has no slot stays in the stream, for other instances"
+        go.set()
+        await finished.wait()
+    assert most == 3
+
+
+async def test_a_service_that_is_not_ready_does_not_pull(connect: Connect) -> None:
+    bus = await connect("jobs")
+    handlers = Handlers("jobs")
+    asked, allowed, handled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def ready(_context: object) -> None:
+        asked.set()
+        await allowed.wait()
+
+    @handlers.on(SourceBlocked, ready=ready)
+    async def work(_event: SourceBlocked, _context: object) -> None:
+        handled.set()
+
+    await bus.publish(blocked(), trace_id="t")
+    await bus.serve(handlers, None)
+    async with asyncio.timeout(LIMIT):
+        await asked.wait()
+        assert (await bus.js.consumer_info(EVENTS, "jobs-source_blocked")).delivered.stream_seq == 0
+        allowed.set()
+        await handled.wait()
+
+
+async def test_two_instances_share_the_work(connect: Connect) -> None:
+    handled: list[str] = []
+    both, all_done = asyncio.Event(), asyncio.Event()
+
+    def instance(name: str) -> Handlers:
+        handlers = Handlers("download")
+
+        @handlers.on(SourceBlocked)
+        async def work(event: SourceBlocked, _context: object) -> None:
+            handled.append(f"{name} {event.egress}")
+            if len({line.split()[0] for line in handled}) == 2:
+                both.set()
+            await both.wait()
+            if len(handled) == 4:
+                all_done.set()
+
+        return handlers
+
+    first, second = await connect("download"), await connect("download")
+    await first.serve(instance("first"), None)
+    await second.serve(instance("second"), None)
+    for number in range(4):
+        await first.publish(blocked(f"e{number}"), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await all_done.wait()
+    assert sorted(line.split()[1] for line in handled) == ["e0", "e1", "e2", "e3"]
+
+
+async def test_a_request_is_answered(connect: Connect) -> None:
+    jobs, download = await connect("jobs"), await connect("download")
+    handlers = Handlers("jobs")
+    traces = []
+
+    @handlers.answer(DownloadClaim)
+    async def decide(claim: DownloadClaim, _context: object) -> ClaimAnswer:
+        traces.append(get_contextvars()["trace_id"])
+        if claim.dispatch_id == "bad":
+            raise ValueError("some secret detail")
+        return ClaimAnswer(verdict=ClaimVerdict.GO)
+
+    claim = DownloadClaim(instance="1", egress="home", dispatch_id="d")
+    with pytest.raises(NoAnswer, match=r"download\.claim: .*no responders"):
+        await download.request(claim, ClaimAnswer, trace_id="t", timeout=2.0)
+    await jobs.serve(handlers, None)
+    answer = await download.request(claim, ClaimAnswer, trace_id="story", timeout=2.0)
+    assert (answer.verdict, traces) == (ClaimVerdict.GO, ["story"])
+    with pytest.raises(NoAnswer, match=r"the answering service failed: ValueError$"):
+        await download.request(claim.model_copy(update={"dispatch_id": "bad"}), ClaimAnswer, trace_id="t", timeout=2.0)
+    with pytest.raises(NoAnswer, match="not a HealthCheck"):
+        await download.request(claim, HealthCheck, trace_id="t", timeout=2.0)
+
+
+async def test_a_slow_answer_is_no_answer_and_does_not_hold_up_others(connect: Connect) -> None:
+    jobs, download = await connect("jobs"), await connect("download")
+    handlers = Handlers("jobs")
+
+    @handlers.answer(DownloadClaim)
+    async def decide(claim: DownloadClaim, _context: object) -> ClaimAnswer:
+        if claim.dispatch_id == "slow":
+            await asyncio.Event().wait()
+        return ClaimAnswer(verdict=ClaimVerdict.GO)
+
+    await jobs.serve(handlers, None)
+    slow, quick = (DownloadClaim(instance="1", egress="home", dispatch_id=name) for name in ("slow", "quick"))
+    waiting = asyncio.create_task(download.request(slow, ClaimAnswer, trace_id="t", timeout=1.0))
+    await asyncio.sleep(0)
+    assert (await download.request(quick, ClaimAnswer, trace_id="t", timeout=2.0)).verdict is ClaimVerdict.GO
+    with pytest.raises(NoAnswer, match=r"download\.claim"):
+        await waiting
+
+
+async def test_every_instance_hears_a_core_event_and_a_deaf_ear_hears_the_next(connect: Connect) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    for name in ("first", "second"):
+        handlers = Handlers("jobs")
+
+        @handlers.hear(ServiceHeartbeat)
+        async def hear(event: ServiceHeartbeat, context: object) -> None:
+            if event.service.url == "http://bad":
+                raise ValueError("deaf")
+            heard.put_nowait(f"{context} {event.service.instance} {handling().trace_id}")
+
+        await (await connect("jobs")).serve(handlers, name)
+    sender = await connect("download")
+    bad = heartbeat().service.model_copy(update={"url": "http://bad"})
+    await sender.publish(ServiceHeartbeat(service=bad), trace_id="t")
+    await sender.publish(heartbeat(), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        assert sorted([await heard.get(), await heard.get()]) == ["first 1 t", "second 1 t"]
+    assert (await sender.js.stream_info(EVENTS)).state.messages == 0
+
+
+async def test_a_tail_sees_stream_and_core_events_in_order_once_and_nothing_else(connect: Connect) -> None:
+    sender, reader = await connect("download"), await connect("cli")
+    async with reader.tail(SourceBlocked, ServiceHeartbeat) as tail:
+        wanted = []
+        for number in range(50):
+            wanted.append(await sender.publish(blocked(f"e{number}"), trace_id="t"))
+            wanted.append(await sender.publish(heartbeat(), trace_id="t"))
+        await sender.publish(SourceCleared(egress="home"), trace_id="t")
+        await sender.send(wanted[0], SourceBlocked)  # repeated: its ack was late, say
+        await sender.js.publish("source.blocked", b"not one of ours")
+        wanted.append(await sender.publish(blocked("last"), trace_id="t"))
+        async with asyncio.timeout(LIMIT):
+            assert [await anext(tail) for _ in wanted] == wanted
+
+
+async def test_a_tail_ends_with_its_bus(connect: Connect) -> None:
+    reader = await connect("cli")
+    async with reader.tail(SourceBlocked) as tail, asyncio.timeout(LIMIT):
+        await reader.close()
+        assert [envelope async for envelope in tail] == []
+
+
+async def test_an_event_too_large_for_a_message_is_refused_at_once(connect: Connect) -> None:
+    bus = await connect("download")
+    with pytest.raises(MessageTooLarge, match=r"source\.blocked of 83\d{5} bytes"):
+        await bus.publish(SourceBlocked(egress="x" * 8_385_000, reason="", until=UNTIL), trace_id="t")
+    await bus.publish(SourceBlocked(egress="x" * 8_384_000, reason="", until=UNTIL), trace_id="t")
+    assert bus.connected
+
+
+async def test_the_way_an_event_travels_is_its_own(connect: Connect) -> None:
+    bus = await connect("download")
+    claim = DownloadClaim(instance="1", egress="home")
+    with pytest.raises(TypeError, match=r"use request\(\)"):
+        await bus.publish(claim, trace_id="t")
+    with pytest.raises(TypeError, match="not as a request"):
+        await bus.request(blocked(), ClaimAnswer, trace_id="t", timeout=1.0)
+
+
+async def test_a_stopping_service_finishes_what_it_has_and_takes_nothing_new(connect: Connect) -> None:
+    bus, other = await connect("jobs"), await connect("storage")
+    handlers = Handlers("jobs")
+    begun, go = asyncio.Event(), asyncio.Event()
+    handled: list[str] = []
+
+    @handlers.on(SourceBlocked)
+    async def work(event: SourceBlocked, _context: object) -> None:
+        begun.set()
+        await go.wait()
+        handled.append(event.egress)
+
+    await bus.serve(handlers, None)
+    await other.publish(blocked("first"), trace_id="t")
+    await other.publish(blocked("second"), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await begun.wait()
+        stopping = asyncio.create_task(bus.stop_serving(timeout=LIMIT))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        go.set()
+        await stopping
+    assert handled == ["first"]
+    assert await bus.reachable(), "it goes on publishing until it is closed"
+    await bus.close()
+    consumer = await other.js.consumer_info(EVENTS, "jobs-source_blocked")
+    assert (consumer.num_ack_pending, consumer.num_pending) == (0, 1)
+
+
+async def test_a_handler_that_does_not_end_in_time_is_cancelled_and_its_message_given_back(connect: Connect) -> None:
+    first, second = await connect("jobs"), await connect("jobs")
+    begun, cleaned, handled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    stuck, quick = Handlers("jobs"), Handlers("jobs")
+
+    @stuck.on(SourceBlocked)
+    async def wait(_event: SourceBlocked, _context: object) -> AsyncIterator[Event]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+        yield SourceCleared(egress="never")
+
+    @quick.on(SourceBlocked)
+    async def work(_event: SourceBlocked, _context: object) -> None:
+        handled.set()
+
+    await first.serve(stuck, None)
+    await first.publish(blocked(), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await begun.wait()
+        await first.stop_serving(timeout=0.01)
+        assert cleaned.is_set()
+        await second.serve(quick, None)
+    async with asyncio.timeout(0.8):  # less than ack_wait: it was given back
+        await handled.wait()
+
+
+async def test_stopping_twice_or_without_serving_is_fine(connect: Connect) -> None:
+    bus = await connect("jobs")
+    await bus.stop_serving(timeout=1.0)
+    await bus.close()
+    await bus.close()
+    assert not bus.connected
+    assert not await bus.reachable()
+    with pytest.raises(BrokerUnavailable, match=r"service\.stopped is not stored"):
+        await bus.publish(ServiceStopped(instance="1", name="jobs"), trace_id="t", patience=0.2)

@@ -1,0 +1,303 @@
+"""The broker goes away and comes back: with its store, without it, full, or with a grudge."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
+from bus.janitor import sweep
+from bus.streams import EVENTS
+from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
+from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
+
+Connect = Callable[..., Awaitable[Bus]]
+UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
+LIMIT = 30.0  # seconds that anything here may take
+
+
+@pytest.fixture
+def broker_numbers() -> BusSettings:
+    return BusSettings(url="nats://unset", ack_wait=1.0, events_max_bytes=1024**2, logs_max_bytes=1024**2)
+
+
+def blocked(egress: str = "home", reason: str = "bot check") -> SourceBlocked:
+    return SourceBlocked(egress=egress, reason=reason, until=UNTIL)
+
+
+def collecting(service: str, *kinds: type[Event]) -> tuple[Handlers, "asyncio.Queue[str]"]:
+    handlers = Handlers(service)
+    queue: asyncio.Queue[str] = asyncio.Queue()
+
+    @handlers.inbox(*kinds)
+    async def collect(envelopes: Sequence[Envelope], _context: object) -> None:
+        for envelope in envelopes:
+            queue.put_nowait(str(envelope.data["egress"]))
+
+    return handlers, queue
+
+
+async def names(queue: "asyncio.Queue[str]", wanted: set[str]) -> None:
+    """Until all have come; at-least-once delivery may bring some twice."""
+    missing = set(wanted)
+    async with asyncio.timeout(LIMIT):
+        while missing:
+            missing.discard(await queue.get())
+
+
+async def test_a_killed_broker_costs_nothing_that_was_published(connect: Connect, nats_server: EmbeddedServer) -> None:
+    sender, reader = await connect("download"), await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked)
+    reconnected = asyncio.Event()
+
+    async def note() -> None:
+        reconnected.set()
+
+    reader.on_reconnect.append(note)
+    await reader.serve(handlers, None)
+
+    async def publish_all() -> None:
+        for number in range(60):
+            await sender.publish(blocked(f"e{number}"), trace_id="t")
+            if number in {20, 40}:
+                os.kill(nats_server.pid, signal.SIGKILL)
+
+    async with asyncio.timeout(LIMIT):
+        await publish_all()
+    await names(queue, {f"e{number}" for number in range(60)})
+    async with asyncio.timeout(LIMIT):
+        await reconnected.wait()
+        assert await reader.reachable()
+    assert (await reader.js.stream_info(EVENTS)).state.messages == 60
+
+
+async def test_a_fact_waits_for_the_broker_while_its_cause_stays_in_hand(
+    connect: Connect, nats_server: EmbeddedServer
+) -> None:
+    bus = await connect("download")
+    handlers, runs = Handlers("download"), 0
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @handlers.on(SourceBlocked)
+    async def work(event: SourceBlocked, _context: object) -> AsyncIterator[Event]:
+        nonlocal runs
+        runs += 1
+        begun.set()
+        await go.wait()
+        yield SourceCleared(egress=event.egress)
+
+    await bus.serve(handlers, None)
+    listener, queue = collecting("jobs", SourceCleared)
+    await (await connect("jobs")).serve(listener, None)
+    await bus.publish(blocked(), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await begun.wait()
+        os.kill(nats_server.pid, signal.SIGKILL)
+        go.set()
+    await names(queue, {"home"})
+    assert (await bus.js.stream_info(EVENTS)).state.messages == 2
+
+
+async def test_ears_answers_and_tails_come_back_too(connect: Connect, nats_server: EmbeddedServer) -> None:
+    jobs, other = await connect("jobs"), await connect("download")
+    handlers = Handlers("jobs")
+    heard = asyncio.Event()
+
+    @handlers.hear(ServiceHeartbeat)
+    async def hear(_event: ServiceHeartbeat, _context: object) -> None:
+        heard.set()
+
+    @handlers.answer(DownloadClaim)
+    async def decide(_claim: DownloadClaim, _context: object) -> ClaimAnswer:
+        return ClaimAnswer(verdict=ClaimVerdict.GO)
+
+    await jobs.serve(handlers, None)
+    async with other.tail(SourceBlocked) as tail, asyncio.timeout(LIMIT):
+        os.kill(nats_server.pid, signal.SIGKILL)
+        sent = await jobs.publish(blocked(), trace_id="t")
+        claim = DownloadClaim(instance="1", egress="home")
+        assert (await other.request(claim, ClaimAnswer, trace_id="t", timeout=LIMIT)).verdict is ClaimVerdict.GO
+        service = ServiceInfo(name="download", instance="1", url="http://x", version="1", pid=1, started_at=UNTIL)
+        await other.publish(ServiceHeartbeat(service=service), trace_id="t")
+        await heard.wait()
+        later = await jobs.publish(blocked("later"), trace_id="t")
+        async for envelope in tail:
+            if envelope == later:
+                break
+            assert envelope == sent, "what went by while the tail was away is not repeated"
+
+
+async def test_a_lost_store_is_made_anew_and_told(
+    connect: Connect, nats_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    sender, reader = await connect("download"), await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked)
+    told: list[str] = []
+
+    async def lost() -> None:
+        told.append("lost")
+
+    async def reconnected() -> None:
+        told.append("reconnected")
+
+    reader.on_store_lost.append(lost)
+    reader.on_reconnect.append(reconnected)
+    await reader.serve(handlers, None)
+    await sender.publish(blocked("before"), trace_id="t")
+    await names(queue, {"before"})
+
+    await nats_server.stop()
+    shutil.rmtree(tmp_path / "nats" / "jetstream")
+    await nats_server.start()
+
+    await sender.publish(blocked("after"), trace_id="t")
+    await names(queue, {"after"})
+    async with asyncio.timeout(LIMIT):
+        while len(told) < 2:  # noqa: ASYNC110 - the hooks run one after the other
+            await asyncio.sleep(0.01)
+    assert told == ["lost", "reconnected"]
+
+
+async def test_a_message_in_hand_when_the_store_is_lost_does_not_ack_a_new_one(
+    connect: Connect, nats_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Both have sequence 1 in their stores."""
+    bus = await connect("jobs")
+    handlers = Handlers("jobs")
+    go = {"old": asyncio.Event(), "new": asyncio.Event()}
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    @handlers.on(SourceBlocked, slots=2)
+    async def work(event: SourceBlocked, _context: object) -> None:
+        begun.put_nowait(event.egress)
+        await go[event.egress].wait()
+        begun.put_nowait(f"{event.egress} done")
+
+    await bus.serve(handlers, None)
+    await bus.publish(blocked("old"), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        assert await begun.get() == "old"
+        await nats_server.stop()
+        shutil.rmtree(tmp_path / "nats" / "jetstream")
+        await nats_server.start()
+        await bus.publish(blocked("new"), trace_id="t")
+        assert await begun.get() == "new"
+        go["old"].set()
+        assert await begun.get() == "old done"
+        assert (await bus.js.consumer_info(EVENTS, "jobs-source_blocked")).num_ack_pending == 1
+        go["new"].set()
+        assert await begun.get() == "new done"
+        while (await bus.js.consumer_info(EVENTS, "jobs-source_blocked")).num_ack_pending:  # noqa: ASYNC110 - the broker's
+            await asyncio.sleep(0.01)
+
+
+async def test_a_durable_or_stream_that_somebody_deleted_is_made_anew(connect: Connect) -> None:
+    bus = await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked)
+    await bus.serve(handlers, None)
+    await bus.js.delete_consumer(EVENTS, "jobs-inbox")
+    await bus.publish(blocked("one"), trace_id="t")
+    await names(queue, {"one"})
+    await bus.js.delete_stream(EVENTS)
+    await bus.publish(blocked("two"), trace_id="t")
+    await names(queue, {"two"})
+
+
+async def test_while_the_broker_is_away(connect: Connect, nats_server: EmbeddedServer) -> None:
+    bus = await connect("download")
+    await nats_server.stop()
+    async with asyncio.timeout(LIMIT):
+        while bus.connected:  # noqa: ASYNC110 - the socket tells when it is looked at
+            await asyncio.sleep(0.01)
+        assert not await bus.reachable()
+        with pytest.raises(BrokerUnavailable, match=r"source\.blocked is not stored"):
+            await bus.publish(blocked(), trace_id="t", patience=0.3)
+        await bus.close()
+
+
+async def test_a_connection_that_was_closed_for_good_is_opened_anew(connect: Connect) -> None:
+    """A protocol violation makes the server hang up and nats-py give up."""
+    bus, sender = await connect("jobs"), await connect("download")
+    handlers, queue = collecting("jobs", SourceBlocked)
+    heard = asyncio.Event()
+
+    @handlers.hear(ServiceHeartbeat)
+    async def hear(_event: ServiceHeartbeat, _context: object) -> None:
+        heard.set()
+
+    await bus.serve(handlers, None)
+    back = asyncio.Event()
+
+    async def note() -> None:
+        back.set()
+
+    bus.on_reconnect.append(note)
+    await bus.js._nc._process_err("'unknown protocol operation'")
+    async with asyncio.timeout(LIMIT):
+        await back.wait()
+        await sender.publish(blocked("after"), trace_id="t")
+        await names(queue, {"after"})
+        service = ServiceInfo(name="download", instance="1", url="http://x", version="1", pid=1, started_at=UNTIL)
+        await sender.publish(ServiceHeartbeat(service=service), trace_id="t")
+        await heard.wait()
+        await bus.publish(SourceCleared(egress="home"), trace_id="t")
+
+
+async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) -> None:
+    """The stream holds 1 MiB; 4 MiB go through it."""
+    bus = await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked, SourceCleared)
+    idle, _nothing = collecting("storage", SourceCleared)
+    await bus.serve(handlers, None)
+    await (await connect("storage")).serve(idle, None)
+    await bus.publish(SourceCleared(egress="first"), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        for number in range(128):
+            await bus.publish(blocked(f"e{number}", reason="x" * 32_768), trace_id="t", patience=LIMIT)
+    await names(queue, {f"e{number}" for number in range(128)})
+    await sweep(bus.js)
+    state = (await bus.js.stream_info(EVENTS)).state
+    assert state.bytes <= 1024**2 // 2
+    assert state.last_seq == 129
+
+
+async def test_a_full_stream_that_somebody_has_not_read_refuses(connect: Connect) -> None:
+    bus = await connect("download")
+    handlers, _queue = collecting("jobs", SourceBlocked)
+    reader = await connect("jobs")
+    await reader.serve(handlers, None)
+    await reader.stop_serving(timeout=1.0)
+    with pytest.raises(BrokerUnavailable, match="maximum bytes exceeded"):
+        for _ in range(40):
+            await bus.publish(blocked(reason="x" * 32_768), trace_id="t", patience=0.5)
+    assert (await bus.js.stream_info(EVENTS)).state.first_seq == 1
+
+
+async def test_two_versions_share_the_streams(connect: Connect) -> None:
+    bus = await connect("jobs")
+    info = await bus.js.stream_info(EVENTS)
+    await bus.js.update_stream(info.config.evolve(subjects=[*(info.config.subjects or ()), "other.version"]))
+    await connect("storage")
+    after = (await bus.js.stream_info(EVENTS)).config
+    assert "other.version" in (after.subjects or ())
+    assert "download.progress" not in (after.subjects or ())
+    wider = bus.settings.model_copy(update={"events_max_bytes": 2 * 1024**2, "ack_wait": 3.0})
+    await connect("download", wider)
+    assert (await bus.js.stream_info(EVENTS)).config.max_bytes == 2 * 1024**2
+
+
+async def test_a_durable_follows_its_table(connect: Connect) -> None:
+    bus = await connect("jobs")
+    tables: list[list[type[Event]]] = [[SourceBlocked], [SourceBlocked, SourceCleared], [SourceCleared]]
+    for kinds in tables:
+        handlers, _queue = collecting("jobs", *kinds)
+        await bus.serve(handlers, None)
+        await bus.stop_serving(timeout=1.0)
+        config = (await bus.js.consumer_info(EVENTS, "jobs-inbox")).config
+        found = [config.filter_subject] if config.filter_subject else config.filter_subjects
+        assert found == sorted(kind.subject for kind in kinds)

@@ -1,0 +1,410 @@
+"""The download service on a real bus and the loopback YouTube; the test plays jobs, which answers claims."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pytest
+
+from bus import Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
+from services.common.config import Config, load_config
+from services.common.events import (
+    DownloadClaim,
+    DownloadCompleted,
+    DownloadDeferred,
+    DownloadFailed,
+    DownloadProgress,
+    DownloadRequested,
+    DownloadStarted,
+    MetadataFetched,
+    ServiceHeartbeat,
+    SourceBlocked,
+    SourceCleared,
+    VideoArchived,
+)
+from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, Wanted
+from services.download.breaker import THRESHOLD
+from services.download.service import DownloadService
+from ytarchive.emulator import EmulatorClient, emulator_process, sample
+
+KINDS = (
+    DownloadCompleted,
+    DownloadDeferred,
+    DownloadFailed,
+    DownloadProgress,
+    DownloadStarted,
+    MetadataFetched,
+    ServiceHeartbeat,
+    SourceBlocked,
+    SourceCleared,
+)
+E = TypeVar("E", bound=Event)
+PATIENCE = 20.0
+
+
+@dataclass
+class FakeJobs:
+    """The part of jobs that this service speaks to: it says `verdict` to every claim, and keeps what it is told."""
+
+    bus: Bus
+    verdict: ClaimVerdict = ClaimVerdict.GO
+    until: datetime | None = None
+    claims: list[DownloadClaim] = field(default_factory=list)
+    heard: list[Envelope] = field(default_factory=list)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def listen(self, envelopes: AsyncIterator[Envelope]) -> None:
+        async for envelope in envelopes:
+            self.heard.append(envelope)
+            async with self.news:
+                self.news.notify_all()
+
+    def all(self, kind: type[E]) -> list[E]:
+        return [kind.read(envelope) for envelope in self.heard if envelope.type == kind.subject]
+
+    async def wait(self, kind: type[E], condition: Callable[[E], bool] = lambda _event: True) -> E:
+        """The first such event, whenever it came."""
+        async with asyncio.timeout(PATIENCE), self.news:
+            await self.news.wait_for(lambda: any(map(condition, self.all(kind))))
+        return next(filter(condition, self.all(kind)))
+
+    async def request(self, video_id: str, **wanted: Any) -> DownloadRequested:
+        event = DownloadRequested(
+            dispatch_id=uuid4().hex,
+            fetch_id="f1",
+            job_id="job-1",
+            video_id=video_id,
+            root="/archive",
+            wanted=Wanted(**wanted),
+        )
+        await self.bus.publish(event, trace_id=f"trace-{event.dispatch_id}")
+        return event
+
+
+jobs_handlers = Handlers("jobs")
+
+
+@jobs_handlers.answer(DownloadClaim)
+async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
+    verdict = ClaimAnswer(verdict=jobs.verdict, until=jobs.until)
+    jobs.claims.append(claim)
+    async with jobs.news:
+        jobs.news.notify_all()
+    return verdict
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
+    with emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client:
+        yield client
+
+
+@pytest.fixture
+def emulator(served: EmulatorClient) -> EmulatorClient:
+    served.reset()
+    return served
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
+    server = EmbeddedServer(tmp_path / "nats")
+    settings = await server.start()
+    yield settings.model_copy(update={"ack_wait": 2.0})
+    await server.stop()
+
+
+@asynccontextmanager
+async def playing_jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
+    bus = await Bus.connect(broker, source="jobs/test")
+    jobs = FakeJobs(bus)
+    async with bus.tail(*KINDS) as envelopes:
+        listening = asyncio.create_task(jobs.listen(envelopes))
+        await bus.serve(jobs_handlers, jobs)
+        yield jobs
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    await bus.close()
+
+
+@pytest.fixture
+async def jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
+    async with playing_jobs(broker) as jobs:
+        yield jobs
+
+
+Start = Callable[..., Awaitable[DownloadService]]
+
+
+@pytest.fixture
+async def start(emulator: EmulatorClient, broker: BusSettings, tmp_path: Path) -> AsyncIterator[Start]:
+    def config(**changes: str) -> Config:
+        environment = {
+            "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+            "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+            "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(tmp_path / "data"),
+            "YTARCHIVE_STORAGE__BASE_PATH": str(tmp_path / "archive"),
+            "YTARCHIVE_STORAGE__MIN_FREE": "0",
+            "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "5",
+            "YTARCHIVE_SERVICES__DOWNLOAD__PORT": "0",
+        }
+        given = {f"YTARCHIVE_{name.upper()}": value for name, value in changes.items()}
+        return load_config(env={**environment, **given}, cwd=tmp_path)
+
+    async with AsyncExitStack() as stack:
+
+        async def run(**changes: str) -> DownloadService:
+            service = DownloadService(config(**changes), broker)
+            await service.startup()
+            stack.push_async_callback(service.shutdown, 5.0)
+            return service
+
+        yield run
+
+
+@pytest.fixture
+async def service(start: Start) -> DownloadService:
+    return await start()
+
+
+def files_in(directory: str | Path) -> list[str]:
+    folder = Path(directory)
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+async def test_a_download_tells_its_story_in_order(service: DownloadService, jobs: FakeJobs) -> None:
+    asked = await jobs.request(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de"))
+    done = await jobs.wait(DownloadCompleted)
+    heard = [envelope for envelope in jobs.heard if envelope.type != ServiceHeartbeat.subject]
+    story = [envelope.type for envelope in heard if envelope.type != DownloadProgress.subject]
+    assert story == [DownloadStarted.subject, MetadataFetched.subject, DownloadCompleted.subject]
+    assert {envelope.trace_id for envelope in heard} == {f"trace-{asked.dispatch_id}"}
+    assert {envelope.source for envelope in heard} == {f"download/{service.instance}"}
+    assert len({envelope.caused_by for envelope in heard}) == 1
+
+    assert [claim.dispatch_id for claim in jobs.claims] == [asked.dispatch_id]
+    assert jobs.claims[0].egress == service.egress
+    metadata = jobs.all(MetadataFetched)[0]
+    assert (metadata.source_name, metadata.dispatch_id) == ("yt_dlp", asked.dispatch_id)
+    assert metadata.metadata == done.metadata
+    assert done.provenance.trace_id == f"trace-{asked.dispatch_id}"
+    assert {file.name for file in done.files} <= set(files_in(done.directory))
+    assert Path(done.directory) == service.config.storage.tmp_dir / f"{sample.VIDEO_TWO_CAPTIONS}.part"
+
+    progress = jobs.all(DownloadProgress)
+    assert progress[-1].progress.percentage == 100.0
+    assert progress[-1].title == done.metadata.title
+
+
+async def test_metadata_only(service: DownloadService, jobs: FakeJobs) -> None:
+    await jobs.request(sample.VIDEO_OK, media=False, thumbnail=False)
+    done = await jobs.wait(DownloadCompleted)
+    assert done.files == ()
+    assert jobs.all(MetadataFetched)
+    assert not jobs.all(DownloadProgress)
+
+
+async def test_two_slots_announce_what_is_free(service: DownloadService, jobs: FakeJobs) -> None:
+    await jobs.request(sample.VIDEO_OK)
+    await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 1)
+    await jobs.wait(DownloadCompleted)
+    beat = await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 2)
+    assert (beat.service.slots, beat.service.egress) == (2, service.egress)
+
+
+async def test_a_stale_claim_costs_nothing(service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient) -> None:
+    jobs.verdict = ClaimVerdict.STALE
+    await jobs.request(sample.VIDEO_OK)
+    async with asyncio.timeout(PATIENCE), jobs.news:
+        await jobs.news.wait_for(lambda: jobs.claims)
+    jobs.verdict = ClaimVerdict.GO
+    await jobs.request(sample.VIDEO_480P)
+    done = await jobs.wait(DownloadCompleted)
+    assert done.video_id == sample.VIDEO_480P
+    assert {event.video_id for event in jobs.all(DownloadStarted)} == {sample.VIDEO_480P}
+    assert {entry["video_id"] for entry in emulator.log()} == {sample.VIDEO_480P}
+
+
+async def test_a_claim_that_waits_is_deferred(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    jobs.verdict, jobs.until = ClaimVerdict.WAIT, datetime.now(UTC) + timedelta(minutes=7)
+    await jobs.request(sample.VIDEO_OK)
+    deferred = await jobs.wait(DownloadDeferred)
+    assert (deferred.reason, deferred.retry_after) == ("source_blocked", jobs.until)
+    assert emulator.log() == []
+
+
+async def test_it_waits_for_jobs_to_come_back(start: Start, broker: BusSettings, emulator: EmulatorClient) -> None:
+    await start()
+    sender = await Bus.connect(broker, source="jobs/sender")
+    event = await FakeJobs(sender).request(sample.VIDEO_OK)
+    await asyncio.sleep(0.5)  # long enough for a claim that nobody answers
+    assert emulator.log() == []
+    async with playing_jobs(broker) as jobs:
+        assert (await jobs.wait(DownloadCompleted)).dispatch_id == event.dispatch_id
+    await sender.close()
+
+
+async def test_gone_is_told_once_with_its_reason(service: DownloadService, jobs: FakeJobs) -> None:
+    await jobs.request(sample.VIDEO_DELETED)
+    failed = await jobs.wait(DownloadFailed)
+    assert (failed.failure.kind, failed.failure.reason) == (FailureKind.GONE, "deleted")
+    assert not jobs.all(MetadataFetched)
+
+
+async def test_metadata_are_told_though_the_media_fail(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    emulator.add_fault("media", "status", status=403)
+    await jobs.request(sample.VIDEO_OK)
+    failed = await jobs.wait(DownloadFailed)
+    assert (failed.failure.kind, failed.failure.reason) == (FailureKind.PASSING, "http_403")
+    assert failed.title == jobs.all(MetadataFetched)[0].metadata.title
+
+
+async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    emulator.set_kind("*", "bot_check")
+    first = await jobs.request(sample.VIDEO_OK)
+    blocked = await jobs.wait(SourceBlocked)
+    deferred = await jobs.wait(DownloadDeferred)
+    assert (blocked.egress, blocked.reason) == (service.egress, "bot_check")
+    assert (deferred.dispatch_id, deferred.retry_after) == (first.dispatch_id, blocked.until)
+    assert not jobs.all(DownloadFailed)
+    await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 0)
+    assert service.metrics()["blocked_until"] == blocked.until.isoformat()
+
+    emulator.set_kind("*", "ok")
+    service.breaker.until = datetime.now(UTC)  # the five minutes are over
+    await jobs.request(sample.VIDEO_OK)
+    assert (await jobs.wait(SourceCleared)).egress == service.egress
+    await jobs.wait(DownloadCompleted)
+
+
+async def test_refused_files_in_a_row_are_the_sites_word(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    emulator.add_fault("media", "status", status=429)
+    for _ in range(THRESHOLD - 1):
+        asked = await jobs.request(sample.VIDEO_OK)
+        await jobs.wait(DownloadFailed, lambda event, id=asked.dispatch_id: event.dispatch_id == id)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    assert not jobs.all(SourceBlocked)
+    last = await jobs.request(sample.VIDEO_OK)
+    assert (await jobs.wait(SourceBlocked)).reason == "http_429"
+    assert (await jobs.wait(DownloadDeferred)).dispatch_id == last.dispatch_id
+
+
+async def test_a_child_that_dies_costs_one_attempt(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    fault = emulator.add_fault("media", "throttle", rate=500_000)
+    await jobs.request(sample.VIDEO_LARGE)
+    await jobs.wait(DownloadProgress, lambda event: event.progress.current > 0)
+    await service.slots.close()  # kills the children
+    failed = await jobs.wait(DownloadFailed)
+    assert (failed.failure.kind, failed.failure.code) == (FailureKind.LOCAL, ErrorCode.INTERNAL_ERROR)
+    emulator.remove_fault(fault)
+    since = emulator.last()
+    await jobs.request(sample.VIDEO_LARGE)
+    await jobs.wait(DownloadCompleted)
+    assert not emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
+
+
+async def test_a_download_that_gains_nothing_is_given_up(
+    start: Start, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    await start(download__timeout="2", download__socket_timeout="60")
+    emulator.add_fault("media", "stall", after=100_000)
+    await jobs.request(sample.VIDEO_LARGE)
+    failure = (await jobs.wait(DownloadFailed)).failure
+    assert (failure.kind, failure.code, failure.reason) == (FailureKind.PASSING, ErrorCode.NETWORK_TIMEOUT, "timeout")
+    assert failure.gained_bytes
+    emulator.clear_faults()
+    emulator.add_fault("media", "stall", after=0)
+    again = await jobs.request(sample.VIDEO_LARGE)
+    second = await jobs.wait(DownloadFailed, lambda event: event.dispatch_id == again.dispatch_id)
+    assert second.failure.reason == "timeout"
+    assert not second.failure.gained_bytes
+
+
+async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator: EmulatorClient) -> None:
+    service = await start(storage__min_free=str(2**62))
+    await jobs.request(sample.VIDEO_OK)
+    deferred = await jobs.wait(DownloadDeferred)
+    assert deferred.reason == "disk_full"
+    assert deferred.retry_after is not None
+    assert 30 < (deferred.retry_after - datetime.now(UTC)).total_seconds() <= 60
+    assert emulator.log() == []
+    assert service.breaker.until is None
+
+
+async def test_shutdown_gives_back_what_is_in_hand_and_the_next_goes_on(
+    start: Start, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    service = await start()
+    fault = emulator.add_fault("media", "throttle", rate=500_000)
+    asked = await jobs.request(sample.VIDEO_LARGE)
+    await jobs.wait(DownloadProgress, lambda event: event.progress.current > 0)
+    begun = asyncio.get_running_loop().time()
+    await service.shutdown()
+    assert asyncio.get_running_loop().time() - begun < 10
+    deferred = await jobs.wait(DownloadDeferred)
+    assert (deferred.dispatch_id, deferred.reason) == (asked.dispatch_id, "shutdown")
+    partial = service.partial_of(sample.VIDEO_LARGE)
+    assert any(name.endswith(".part") for name in files_in(partial))
+
+    emulator.remove_fault(fault)
+    since = emulator.last()
+    await start()
+    await jobs.request(sample.VIDEO_LARGE)
+    await jobs.wait(DownloadCompleted)
+    assert not emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
+
+
+async def test_what_is_left_goes_when_the_video_is_archived(
+    service: DownloadService, jobs: FakeJobs, broker: BusSettings
+) -> None:
+    asked = await jobs.request(sample.VIDEO_OK)
+    done = await jobs.wait(DownloadCompleted)
+    storage = await Bus.connect(broker, source="storage/test")
+
+    async def archived(dispatch_id: str) -> None:
+        event = VideoArchived(
+            job_id=asked.job_id,
+            video_id=asked.video_id,
+            root=asked.root,
+            dispatch_id=dispatch_id,
+            directory="/archive/videos/x",
+            files=(),
+            bytes=0,
+            held=Held(video_id=asked.video_id),
+        )
+        await storage.publish(event, trace_id="t")
+
+    await archived("another")
+    await archived(asked.dispatch_id)
+    async with asyncio.timeout(PATIENCE):
+        while files_in(done.directory):  # noqa: ASYNC110  # nothing tells of a directory that is gone
+            await asyncio.sleep(0.02)
+    await storage.close()
+
+
+async def test_a_pause_between_two_downloads_of_a_slot(start: Start, jobs: FakeJobs) -> None:
+    await start(download__slots="1", youtube__sleep_interval="1.5")
+    times: dict[str, datetime] = {}
+    for video in (sample.VIDEO_OK, sample.VIDEO_480P):
+        await jobs.request(video)
+    for video in (sample.VIDEO_OK, sample.VIDEO_480P):
+        await jobs.wait(DownloadCompleted, lambda event, video=video: event.video_id == video)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    for envelope in jobs.heard:
+        if envelope.type in (DownloadStarted.subject, DownloadCompleted.subject):
+            times[f"{envelope.type} {envelope.data['video_id']}"] = envelope.timestamp
+    first_done = times[f"{DownloadCompleted.subject} {sample.VIDEO_OK}"]
+    second_start = times[f"{DownloadStarted.subject} {sample.VIDEO_480P}"]
+    assert (second_start - first_done).total_seconds() >= 1.3

@@ -1,0 +1,387 @@
+"""All five services in one process, on real parts: broker, SQLite, yt-dlp, ffmpeg, and the emulator as YouTube."""
+
+import asyncio
+import collections
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import imageio_ffmpeg
+import nats
+import pytest
+
+from services.common.config import Config, load_config
+from services.common.models import Item, ItemStatus, Job
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import Stack
+
+
+class Archive:
+    """A running stack, used over REST as a script would."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession, emulator: EmulatorClient) -> None:
+        self.stack = stack
+        self.root = stack.config.storage.base_path
+        self.emulator = emulator
+        self._http = http
+        self._jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
+
+    async def create(self, *targets: str, type: str = "playlist_download", **options: Any) -> str:
+        body = {"targets": targets, "type": type, "options": options}
+        async with self._http.post(self._jobs, json=body) as response:
+            assert response.status == 201, await response.text()
+            job_id: str = (await response.json())["data"]["job_id"]
+            return job_id
+
+    async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
+        """Follow a job to its end: the job, and its items by video id."""
+        async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
+            async for line in response.content:
+                if line.startswith(b"event: end"):
+                    break
+        items: list[Item] = []
+        total = 1
+        while len(items) < total:
+            async with self._http.get(f"{self._jobs}/{job_id}/items?limit=1000&offset={len(items)}") as response:
+                page = (await response.json())["data"]
+            total = page["total"]
+            items += [Item.model_validate(item) for item in page["items"]]
+            if not page["items"]:
+                break
+        async with self._http.get(f"{self._jobs}/{job_id}") as response:
+            job = Job.model_validate((await response.json())["data"]["job"])
+        return job, {item.video_id: item for item in items}
+
+    async def save(self, *targets: str, **words: Any) -> tuple[Job, dict[str, Item]]:
+        return await self.ended(await self.create(*targets, **words))
+
+    def files(self, video_id: str) -> set[str]:
+        folder = self.root / "videos" / video_id
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    def media(self, video_id: str, suffix: str = ".mp4") -> Path:
+        return self.root / "videos" / video_id / f"{video_id}{suffix}"
+
+    def record(self, video_id: str) -> dict[str, Any]:
+        text = (self.root / "videos" / video_id / f"{video_id}_metadata.json").read_text()
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+def plan_of(job: Job) -> dict[str, Any]:
+    assert job.work_plan is not None
+    plan: dict[str, Any] = json.loads(Path(job.work_plan).read_text())
+    return plan
+
+
+def decode(path: Path) -> None:
+    """Let ffmpeg decode a file to its end; any error fails."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), path
+
+
+@pytest.fixture
+def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config:
+    """The configuration of a stack whose YouTube is the emulator."""
+    env = {
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "3",
+    }
+    chosen = load_config(env=env, cwd=tmp_path)
+    return chosen.model_copy(update={"services": config.services})
+
+
+@pytest.fixture
+async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        yield Archive(stack, http, emulator)
+
+
+async def test_a_playlist_with_gaps(archive: Archive) -> None:
+    job, items = await archive.save(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
+    assert job.status == "completed"
+    assert (job.counts.total, job.counts.archived, job.counts.unavailable) == (12, 10, 2)
+    saved = [video_id for video_id, item in items.items() if item.status is ItemStatus.ARCHIVED]
+    digests = set()
+    for video_id in saved:
+        decode(archive.media(video_id))
+        assert video_id.encode() in archive.media(video_id).read_bytes()  # the emulator writes the id into the media
+        digests.add(hashlib.sha256(archive.media(video_id).read_bytes()).hexdigest())
+    assert len(digests) == len(saved) == 10
+
+    plan = plan_of(job)
+    reasons = {entry["video_id"]: entry["reason"] for entry in plan["unavailable_videos"]}
+    assert reasons == {sample.VIDEO_DELETED: "deleted", sample.VIDEO_PRIVATE: "private"}
+    assert not list(archive.stack.config.storage.tmp_dir.glob("*.part"))
+
+
+async def test_the_files_of_a_video_are_as_specified_and_their_digests_true(archive: Archive) -> None:
+    video = sample.VIDEO_TWO_CAPTIONS
+    await archive.save(video, caption_languages=["en", "de"])
+    assert archive.files(video) == {
+        f"{video}.mp4",
+        f"{video}_thumb.jpg",
+        f"{video}_metadata.json",
+        f"{video}.info.json",
+        f"captions/{video}_en.vtt",
+        f"captions/{video}_de.vtt",
+    }
+    folder = archive.root / "videos" / video
+    assert (folder / f"{video}_thumb.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    assert (folder / "captions" / f"{video}_de.vtt").read_text().startswith("WEBVTT")
+    fixity = archive.record(video)["fixity"]
+    for name in archive.files(video) - {f"{video}_metadata.json"}:
+        content = (folder / name).read_bytes()
+        told = fixity[name] if isinstance(fixity, dict) else next(fact for fact in fixity if fact["name"] == name)
+        assert (told["size"], told["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    kept = json.loads((archive.root / "metadata" / "videos" / f"{video}.json").read_text())
+    assert kept["sources"]["yt_dlp"]["metadata"]["title"] == "Part 2: in two languages"
+
+
+async def test_a_second_run_asks_for_the_listing_only(archive: Archive) -> None:
+    await archive.save(sample.DEMO_PLAYLIST)
+    first = archive.emulator.log()
+    listing = {entry["kind"] for entry in first} & {"playlist_page", "browse"}
+    assert listing
+    mark = archive.emulator.last()
+    job, items = await archive.save(sample.DEMO_PLAYLIST)
+    assert (job.counts.skipped, job.counts.unavailable) == (10, 2)
+    assert items[sample.VIDEO_PRIVATE].reason == "private"
+    again = archive.emulator.log(since=mark)
+    assert {entry["kind"] for entry in again} == listing
+    assert len(again) == sum(entry["kind"] in listing for entry in first)
+
+
+async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive) -> None:
+    settings = archive.stack.settings
+    assert settings.token is not None
+    client = await nats.connect(settings.url, token=settings.token.get_secret_value())
+    seen: dict[str, set[str]] = collections.defaultdict(set)
+
+    async def note(message: Any) -> None:
+        seen[message.subject].add(json.loads(message.data)["trace_id"])
+
+    for subject in ("job.created", "metadata.fetched", "download.progress", "video.archived", "job.completed"):
+        await client.subscribe(subject, cb=note)
+    await client.flush()
+    job, _items = await archive.save(sample.PLAYLIST_3)
+    await client.drain()
+    assert set(seen) == {"job.created", "metadata.fetched", "download.progress", "video.archived", "job.completed"}
+    assert set().union(*seen.values()) == {job.trace_id}
+
+
+GONE = {
+    "private": "private",
+    "deleted": "deleted",
+    "missing": "missing",
+    "terminated": "terminated",
+    "copyright": "copyright",
+    "geo": "region_blocked",
+    "age": "age_restricted",
+    "members": "members_only",
+}
+
+
+async def test_every_kind_of_gone_costs_one_try_and_gives_its_reason(archive: Archive) -> None:
+    videos = {sample.KINDS[kind]: reason for kind, reason in GONE.items()}
+    job, items = await archive.save(*videos)
+    assert {video: item.reason for video, item in items.items()} == videos
+    assert all(item.status is ItemStatus.UNAVAILABLE and item.attempts == 1 for item in items.values())
+    plan = plan_of(job)
+    assert {entry["video_id"]: entry["reason"] for entry in plan["unavailable_videos"]} == videos
+    tries = collections.Counter(entry["video_id"] for entry in archive.emulator.log(kind="watch"))
+    assert set(tries.values()) == {1}
+    assert job.status == "completed"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"effect": "status", "status": 503, "times": 2},
+        {"effect": "reset", "after": 60_000, "times": 1},
+        {"effect": "truncate", "after": 60_000, "times": 1},
+        {"effect": "stall", "after": 60_000, "times": 1},
+    ],
+    ids=lambda fault: str(fault["effect"]),
+)
+async def test_passing_faults_of_the_media_recover(archive: Archive, fault: dict[str, Any]) -> None:
+    archive.emulator.add_fault("media", **fault)
+    job, _items = await archive.save(sample.VIDEO_OK)
+    assert job.counts.archived == 1
+    decode(archive.media(sample.VIDEO_OK))
+
+
+async def test_a_video_that_fails_three_times_goes_onto_the_plan_and_the_others_are_saved(archive: Archive) -> None:
+    archive.emulator.add_fault("media", "status", status=404, video_id=sample.VIDEO_OK)
+    job, items = await archive.save(sample.VIDEO_OK, sample.VIDEO_480P)
+    assert items[sample.VIDEO_480P].status is ItemStatus.ARCHIVED
+    assert items[sample.VIDEO_OK].status is ItemStatus.FAILED
+    assert items[sample.VIDEO_OK].attempts == 3
+    plan = plan_of(job)
+    (failed,) = plan["failed_downloads"]
+    assert (failed["video_id"], failed["attempts"], len(failed["errors"])) == (sample.VIDEO_OK, 3, 3)
+
+
+async def test_a_bot_check_parks_the_queue_and_spends_no_attempt(archive: Archive) -> None:
+    archive.emulator.set_kind("*", "bot_check")
+    job_id = await archive.create(sample.PLAYLIST_3)
+    async with aiohttp.ClientSession() as http:
+        url = f"{archive.stack.services['jobs'].url}/api/v1/jobs/{job_id}"
+        async with http.get(f"{url}/events") as response:
+            async for line in response.content:
+                if line.startswith(b"data: ") and json.loads(line[6:]).get("status") == "retrying":
+                    break
+        async with http.get(url) as response:
+            detail = (await response.json())["data"]
+    assert detail["job"]["retry_at"] is not None
+    assert {item["attempts"] for item in detail["items"]} == {0}
+    assert {item["status"] for item in detail["items"]} == {"waiting"}
+
+
+async def test_audio_only(archive: Archive) -> None:
+    await archive.save(sample.VIDEO_OK, quality="audio", include_captions=False)
+    assert archive.files(sample.VIDEO_OK) >= {f"{sample.VIDEO_OK}.m4a"}
+    assert f"{sample.VIDEO_OK}.mp4" not in archive.files(sample.VIDEO_OK)
+    decode(archive.media(sample.VIDEO_OK, ".m4a"))
+    job, _items = await archive.save(sample.VIDEO_OK, quality="720p", include_captions=False)
+    assert job.counts.archived == 1
+    assert archive.files(sample.VIDEO_OK) >= {f"{sample.VIDEO_OK}.m4a", f"{sample.VIDEO_OK}.mp4"}
+
+
+@pytest.mark.parametrize(("quality", "height"), [("best", 2160), ("720p", 720), ("144p", 144), ("wv*+wa", 144)])
+async def test_the_quality_that_was_asked_for(archive: Archive, quality: str, height: int) -> None:
+    await archive.save(sample.VIDEO_2160P, quality=quality)
+    assert archive.record(sample.VIDEO_2160P)["provenance"]["height"] == height
+
+
+async def test_what_upstream_does_not_have_is_noted_and_not_asked_for_again(archive: Archive) -> None:
+    first, _items = await archive.save(sample.VIDEO_NO_CAPTIONS, sample.VIDEO_NO_MAXRES, caption_languages=["en", "fr"])
+    assert first.counts.archived == 2
+    assert f"{sample.VIDEO_NO_MAXRES}_thumb.jpg" in archive.files(sample.VIDEO_NO_MAXRES)
+    assert set(archive.record(sample.VIDEO_NO_CAPTIONS)["absent"]) == {"captions/en", "captions/fr"}
+    second, _items = await archive.save(
+        sample.VIDEO_NO_CAPTIONS, sample.VIDEO_NO_MAXRES, caption_languages=["en", "fr"]
+    )
+    assert second.counts.skipped == 2
+
+
+async def test_another_caption_language_is_added_without_the_media(archive: Archive) -> None:
+    video = sample.VIDEO_TWO_CAPTIONS
+    await archive.save(video, caption_languages=["en"])
+    before = archive.media(video).stat()
+    mark = archive.emulator.last()
+    job, _items = await archive.save(video, caption_languages=["en", "de"])
+    assert job.counts.archived == 1
+    assert archive.files(video) >= {f"captions/{video}_en.vtt", f"captions/{video}_de.vtt", f"{video}.mp4"}
+    assert "media" not in {entry["kind"] for entry in archive.emulator.log(since=mark)}
+    assert archive.media(video).stat().st_mtime_ns == before.st_mtime_ns
+
+
+async def test_metadata_only(archive: Archive) -> None:
+    job, _items = await archive.save(sample.PLAYLIST_3, type="metadata_only")
+    assert job.counts.archived == 3
+    assert len(list((archive.root / "metadata" / "videos").iterdir())) == 3
+    assert not (archive.root / "videos").exists() or not list((archive.root / "videos").iterdir())
+    assert {entry["kind"] for entry in archive.emulator.log()} <= {"playlist_page", "browse", "watch", "player"}
+
+
+async def test_a_playlist_of_250_with_deleted_entries_inside(archive: Archive) -> None:
+    job, items = await archive.save(sample.PLAYLIST_250, quality="144p", include_captions=False)
+    gone = len(sample.PLAYLIST_250_DELETED) + len(sample.PLAYLIST_250_PRIVATE)
+    assert (job.counts.total, job.counts.archived, job.counts.unavailable) == (250, 250 - gone, gone)
+    order = list(items)
+    assert [items[order[n]].reason for n in sample.PLAYLIST_250_DELETED] == ["deleted"] * 4
+    kept = json.loads((archive.root / "metadata" / "playlists" / f"{sample.PLAYLIST_250}.json").read_text())
+    assert len(kept["entries"]) == 250
+
+
+async def test_a_channel_by_its_handle(archive: Archive) -> None:
+    job, _items = await archive.save(
+        f"https://www.youtube.com/{sample.CHANNEL_HANDLE}", quality="144p", include_captions=False
+    )
+    assert job.counts.archived == sample.CHANNEL_UPLOADS
+    assert (archive.root / "metadata" / "playlists" / f"{sample.UPLOADS_PLAYLIST}.json").exists()
+
+
+async def test_no_more_requests_than_yt_dlp_itself(archive: Archive, tmp_path: Path) -> None:
+    await archive.save(sample.PLAYLIST_3, quality="1080p", caption_languages=["en"])
+    ours = collections.Counter(entry["kind"] for entry in archive.emulator.log())
+    mark = archive.emulator.last()
+    emulator = archive.emulator
+    command = [
+        sys.executable, "-m", "yt_dlp", "--quiet", "--ignore-config", "--proxy", emulator.proxy_url,
+        "--compat-options", "no-certifi", "--format", "bv*[height<=1080]+ba", "--write-subs", "--sub-langs", "en",
+        "--write-thumbnail", "--write-info-json", "--ffmpeg-location", imageio_ffmpeg.get_ffmpeg_exe(),
+        "--paths", str(tmp_path / "theirs"), f"https://www.youtube.com/playlist?list={sample.PLAYLIST_3}",
+    ]  # fmt: skip
+    done = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env={"PATH": "/usr/bin:/bin", "SSL_CERT_FILE": str(emulator.ca_file)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = collections.Counter(entry["kind"] for entry in archive.emulator.log(since=mark))
+    assert theirs["media"] >= 6, theirs
+    assert ours.total() <= theirs.total(), (ours, theirs)
+
+
+async def test_two_jobs_that_want_the_same_video_at_once_fetch_it_once(archive: Archive) -> None:
+    archive.emulator.add_fault("media", "delay", seconds=1.0, times=1)
+    first = await archive.create(sample.VIDEO_OK)
+    second = await archive.create(sample.VIDEO_OK)
+    for job_id in (first, second):
+        job, _items = await archive.ended(job_id)
+        assert job.counts.archived + job.counts.skipped == 1
+    assert len(archive.emulator.log(kind="watch", video_id=sample.VIDEO_OK)) == 1
+
+
+async def test_one_video_does_not_wait_behind_a_playlist_of_60(archive: Archive) -> None:
+    archive.emulator.put_playlist("PLemulator00000000000000000000060", count=60, channel=sample.CHANNEL)
+    large = await archive.create("PLemulator00000000000000000000060", quality="144p", include_captions=False)
+    await asyncio.to_thread(archive.emulator.wait_for, kind="media", count=2)
+    mark = archive.emulator.last()
+    job, _items = await archive.save(sample.VIDEO_OK, quality="144p", include_captions=False)
+    assert job.counts.archived == 1
+    started = [entry["video_id"] for entry in archive.emulator.log(since=mark, kind="watch")]
+    slots = archive.stack.config.download.slots
+    assert started.index(sample.VIDEO_OK) <= slots  # only what had been released by then may go first
+    await archive.ended(large)
+
+
+async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resumes(
+    emulated: Config, emulator: EmulatorClient
+) -> None:
+    # unmerged, so that the padding that makes it large is archived too
+    emulator.add_fault("media", "throttle", rate=1_500_000, video_id=sample.VIDEO_LARGE)
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        job_id = await Archive(stack, http, emulator).create(sample.VIDEO_LARGE, include_captions=False)
+        url = f"{stack.services['jobs'].url}/api/v1/jobs/{job_id}/events"
+        async with http.get(url) as response:
+            async for line in response.content:
+                if line.startswith(b"data: ") and json.loads(line[6:]).get("progress", {}).get("percentage", 0) > 20:
+                    break
+    partial = emulated.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part"
+    assert any(path.name.endswith(".part") for path in partial.iterdir())
+    emulator.clear_faults()
+    mark = emulator.last()
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        job, items = await Archive(stack, http, emulator).ended(job_id)
+    assert job.counts.archived == 1
+    assert items[sample.VIDEO_LARGE].attempts == 0
+    ranges = [entry["range"] for entry in emulator.log(since=mark, kind="media")]
+    assert any(given and not given.startswith("bytes=0-") for given in ranges)
+    decode(emulated.storage.base_path / "videos" / sample.VIDEO_LARGE / f"{sample.VIDEO_LARGE}.mp4")

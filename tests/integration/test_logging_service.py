@@ -1,0 +1,161 @@
+"""The logging service on a real broker: records and events end in daily files, once, without secrets."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus import Bus, BusSettings
+from services.common.config import Config
+from services.common.events import JobCreated, LogRecorded, ServiceStopped, SourceCleared
+from services.common.models import JobOptions
+from services.logging.service import LoggingService
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+@asynccontextmanager
+async def running(config: Config, broker: BusSettings) -> AsyncIterator[LoggingService]:
+    service = LoggingService(config, broker)
+    await service.startup()
+    try:
+        yield service
+    finally:
+        await service.shutdown(5.0)
+
+
+@pytest.fixture
+async def sender(broker: BusSettings) -> AsyncIterator[Bus]:
+    bus = await Bus.connect(broker, source="cli/test")
+    yield bus
+    await bus.close()
+
+
+def lines(config: Config, prefix: str = "") -> list[dict[str, Any]]:
+    """What the file of today holds (of yesterday too, for a test at midnight)."""
+    files = sorted(path for path in config.storage.logs_dir.glob(f"{prefix}20*.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+def record(number: int, **more: Any) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat()
+    return {"timestamp": at, "level": "info", "event": "tried", "service": "download", "number": number, **more}
+
+
+async def test_records_are_written_as_they_are(
+    config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
+) -> None:
+    first = tuple(record(number, trace_id="t1") for number in range(100))
+    async with running(config, broker) as service:
+        envelope = await sender.publish(LogRecorded(records=first), trace_id="x")
+        await sender.publish(LogRecorded(records=(record(100, api_key="geheim", title="Ünïcode"),)), trace_id="x")
+
+        async def all_there() -> bool:
+            return len(lines(config)) == 101
+
+        await eventually(all_there)
+        assert service.metrics()["log_lines"] == 101
+    written = lines(config)
+    assert [line["number"] for line in written] == list(range(101))
+    assert {**first[0], "message_id": envelope.id} == written[0]
+    assert written[100]["api_key"] == "********"
+    assert written[100]["title"] == "Ünïcode"
+    today = datetime.now(UTC).date().isoformat()
+    assert (config.storage.logs_dir / f"{today}.jsonl").exists()
+
+
+async def test_what_was_said_while_it_was_away_is_written_later_and_once(
+    config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
+) -> None:
+    async def written(count: int) -> None:
+        async def there() -> bool:
+            return len(lines(config)) >= count
+
+        await eventually(there)
+
+    async with running(config, broker):
+        await sender.publish(LogRecorded(records=(record(0),)), trace_id="x", id="m0")
+        await written(1)
+    await sender.publish(LogRecorded(records=(record(1),)), trace_id="x", id="m1")
+    async with running(config, broker) as service:
+        await written(2)
+        envelopes = [await sender.publish(LogRecorded(records=(record(n),)), trace_id="x", id=f"m{n}") for n in (2, 3)]
+        await written(4)
+        await service.write_logs(envelopes)  # as after a crash before the ack
+    assert [line["number"] for line in lines(config)] == [0, 1, 2, 3]
+
+
+async def test_every_durable_event_is_told_with_its_trace_and_no_secret(
+    config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
+) -> None:
+    created = JobCreated(job_id="job-1", targets=("dQw4w9WgXcQ",), options=JobOptions(api_key="geheim"))
+    async with running(config, broker):
+        envelope = await sender.publish(created, trace_id="story")
+        await sender.publish(SourceCleared(egress="e"), trace_id="story", caused_by=envelope.id)
+
+        async def both() -> bool:
+            return len([line for line in lines(config, "events-") if line["trace_id"] == "story"]) == 2
+
+        await eventually(both)
+    told = [line for line in lines(config, "events-") if line["trace_id"] == "story"]
+    assert [line["subject"] for line in told] == ["job.created", "source.cleared"]
+    assert told[0]["event"] == "event_seen"
+    assert told[0]["message_id"] == told[1]["caused_by"] == envelope.id
+    assert told[0]["source"] == "cli/test"
+    assert told[0]["data"]["options"] == {**told[0]["data"]["options"], "api_key": "********"}
+    assert "geheim" not in "".join(path.read_text() for path in config.storage.logs_dir.iterdir())
+
+
+def farewells(config: Config) -> list[dict[str, Any]]:
+    return [line["data"] for line in lines(config, "events-") if line["subject"] == ServiceStopped.subject]
+
+
+async def test_its_own_end_is_read_by_the_next_run(config: Config, broker: BusSettings, eventually: Eventually) -> None:
+    async with running(config, broker) as before:
+        pass
+    async with running(config, broker):
+
+        async def told() -> bool:
+            return bool(farewells(config))
+
+        await eventually(told)
+    assert farewells(config)[0] == {"instance": before.instance, "name": "logging"}
+
+
+def block(config: Config) -> list[Path]:
+    """Folders where the files of the log would be: today's, and tomorrow's for a test at midnight."""
+    today = datetime.now(UTC).date()
+    folders = [config.storage.logs_dir / f"{today + timedelta(days=days)}.jsonl" for days in (0, 1)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders
+
+
+def unblock(folders: list[Path]) -> None:
+    for folder in folders:
+        folder.rmdir()
+
+
+async def test_a_disk_that_takes_nothing_is_waited_for(
+    config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
+) -> None:
+    folders = block(config)
+    async with running(config, broker) as service:
+        service.disk_patience = 0.05
+        await sender.publish(LogRecorded(records=(record(1),)), trace_id="x")
+
+        async def tried() -> bool:
+            return service.write_failures > 0
+
+        await eventually(tried)
+        unblock(folders)
+
+        async def there() -> bool:
+            return bool(lines(config))
+
+        await eventually(there)
+    assert [line["number"] for line in lines(config)] == [1]

@@ -1,0 +1,527 @@
+"""What every service has: SPEC's order of start and end, health that looks, REST scaffolding, logs on the bus."""
+
+import asyncio
+import io
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+import pytest
+import structlog
+from aiohttp import web
+from aiohttp_sse import sse_response
+from pydantic import BaseModel, ConfigDict, Field
+
+from bus import Bus, BusError, BusSettings, EmbeddedServer, Envelope, Event, Handlers
+from services.common import logs
+from services.common.config import Config
+from services.common.errors import ConfigError, NotFound, QuotaExceeded, ServiceUnavailable
+from services.common.events import (
+    DeadLettered,
+    JobQueued,
+    ListingCompleted,
+    LogRecorded,
+    ServiceHeartbeat,
+    ServiceRegistered,
+    ServiceStopped,
+)
+from services.common.http import Call, Reply, Route
+from services.common.models import JobOptions, JobType, Target, TargetKind
+from services.common.service import VERSION, ServiceBase
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+HEALTH = "/api/v1/health"
+handlers = Handlers("metadata")
+
+
+@handlers.on(JobQueued)
+async def list_it(event: JobQueued, probe: "Probe") -> AsyncIterator[Event]:
+    probe.seen.append(f"handling {event.job_id}")
+    probe.began.set()
+    if event.job_id == "poison":
+        raise ValueError("this one never works")
+    await probe.go_on.wait()
+    yield ListingCompleted(job_id=event.job_id, root="/r", target_index=0, listing=1, page_keys=(), total=0)
+
+
+class Sum(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: int = Field(ge=0)
+    b: int = 0
+
+
+class Total(BaseModel):
+    total: int
+
+
+class Probe(ServiceBase):
+    """A service that does as little as one can, and tells what happened to it."""
+
+    name: ClassVar[str] = "metadata"
+    handlers: ClassVar[Handlers] = handlers
+
+    def __init__(self, config: Config, bus: BusSettings) -> None:
+        super().__init__(config, bus)
+        self.seen: list[str] = []
+        self.began = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.fail_in = ""
+
+    async def initialize_resources(self) -> None:
+        self._step("initialize_resources")
+
+    async def after_start(self) -> None:
+        self._step("after_start")
+
+    async def cleanup_resources(self) -> None:
+        self.seen.append("cleanup_resources")
+
+    def _step(self, name: str) -> None:
+        self.seen.append(name)
+        if self.fail_in == name:
+            raise ServiceUnavailable(f"no {name}")
+
+    def disk_paths(self) -> Sequence[Path]:
+        return (self.config.storage.tmp_dir,)
+
+    def routes(self) -> Sequence[Route]:
+        base = "/api/v1/things"
+        return (
+            Route("POST", f"{base}/sum", self.add, body=Sum, response=Total, status=201),
+            Route("GET", f"{base}/sum", self.add_query, query=Sum, response=Total),
+            Route("GET", f"{base}/{{thing}}", self.thing),
+            Route("POST", f"{base}/wait", self.wait),
+            Route("GET", f"{base}/a/stream", self.stream, streams=True),
+            Route("GET", f"{base}/broken/stream", self.broken_stream, streams=True),
+            Route("POST", f"{base}/publish", self.wait, needs_bus=True),
+        )
+
+    async def add(self, _call: Call, body: Sum) -> Total:
+        return Total(total=body.a + body.b)
+
+    async def add_query(self, _call: Call, query: Sum) -> Total:
+        return Total(total=query.a + query.b)
+
+    async def thing(self, call: Call) -> Any:
+        errors: dict[str, Exception] = {
+            "missing": NotFound("There is no such thing.", thing="missing"),
+            "quota": QuotaExceeded("The quota is used up."),
+            "bus": BusError("the broker is away"),
+            "bug": KeyError("oops"),
+        }
+        name = call.path["thing"]
+        if name in errors:
+            raise errors[name]
+        return Reply({"thing": name}, 202, {"X-Other": "1"}) if name == "later" else {"thing": name}
+
+    async def wait(self, _call: Call) -> dict[str, str]:
+        self.began.set()
+        await self.go_on.wait()
+        return {"waited": "yes"}
+
+    async def stream(self, call: Call) -> web.StreamResponse:
+        async with sse_response(call.raw) as response:
+            await response.send("hello")
+            await call.closing.wait()
+            await response.send("goodbye")
+        return response
+
+    async def broken_stream(self, call: Call) -> web.StreamResponse:
+        async with sse_response(call.raw) as response:
+            await response.send("hello")
+            raise NotFound("too late to say so")
+
+
+Running = Callable[..., Any]
+
+
+@pytest.fixture
+def running(config: Config, broker: BusSettings) -> Running:
+    @asynccontextmanager
+    async def run(config: Config = config, bus: BusSettings = broker) -> AsyncIterator[Probe]:
+        probe = Probe(config, bus)
+        await probe.startup()
+        try:
+            yield probe
+        finally:
+            probe.go_on.set()
+            await probe.shutdown(5.0)
+
+    return run
+
+
+@pytest.fixture
+async def observer(broker: BusSettings) -> AsyncIterator[Bus]:
+    bus = await Bus.connect(broker, source="cli/test")
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def web_client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def recorded() -> Iterator[None]:
+    """Records go to the bus in this test."""
+    logs.setup(level="DEBUG", console=None)
+    yield
+    logs.tear_down()
+
+
+def queued(job_id: str) -> JobQueued:
+    target = Target(kind=TargetKind.PLAYLIST, id="PL" + "a" * 16)
+    return JobQueued(
+        job_id=job_id,
+        type=JobType.PLAYLIST_DOWNLOAD,
+        root="/r",
+        options=JobOptions(),
+        target=target,
+        target_index=0,
+        listing=1,
+    )
+
+
+async def first(envelopes: AsyncIterator[Envelope], kind: type[Event]) -> Envelope:
+    async with asyncio.timeout(10):
+        async for envelope in envelopes:
+            if envelope.type == kind.subject:
+                return envelope
+    raise AssertionError(f"no {kind.subject}")
+
+
+# --- life ---------------------------------------------------------------------------------------------------------
+
+
+async def test_it_registers_beats_serves_and_says_goodbye(
+    observer: Bus, running: Running, web_client: aiohttp.ClientSession
+) -> None:
+    async with observer.tail(ServiceRegistered, ServiceHeartbeat, ServiceStopped) as told:
+        async with running() as probe:
+            registered = ServiceRegistered.read(await first(told, ServiceRegistered))
+            assert registered.service.url == probe.url
+            assert registered.service.version == VERSION
+            beat = ServiceHeartbeat.read(await first(told, ServiceHeartbeat))
+            assert beat.service.instance == probe.instance == registered.instance
+            await probe.announce()
+            await first(told, ServiceHeartbeat)
+            async with web_client.get(probe.url + HEALTH) as response:
+                assert response.status == 200
+            assert probe.seen == ["initialize_resources", "after_start"]
+        stopped = ServiceStopped.read(await first(told, ServiceStopped))
+        assert (stopped.instance, stopped.name) == (probe.instance, "metadata")
+    assert probe.seen[-1] == "cleanup_resources"
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_the_end_is_logged_last(observer: Bus, running: Running) -> None:
+    async with observer.tail(LogRecorded) as told:
+        async with running():
+            pass
+        events: list[str] = []
+        while "service_stopped" not in events:
+            events += [record["event"] for record in LogRecorded.read(await first(told, LogRecorded)).records]
+    assert events.index("service_started") < events.index("service_stopped")
+
+
+async def test_a_taken_port_names_port_and_key(config: Config, broker: BusSettings) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        taken = config.services.metadata.model_copy(update={"port": port})
+        services = config.services.model_copy(update={"metadata": taken})
+        probe = Probe(config.model_copy(update={"services": services}), broker)
+        with pytest.raises(ConfigError, match=rf"{port} is taken .* services\.metadata\.port"):
+            await probe.startup()
+    assert probe.seen == []
+
+
+@pytest.mark.parametrize("step", ["initialize_resources", "after_start"])
+async def test_a_start_that_fails_leaves_nothing_behind(step: str, config: Config, broker: BusSettings) -> None:
+    probe = Probe(config, broker)
+    probe.fail_in = step
+    with pytest.raises(ServiceUnavailable, match=step):
+        await probe.startup()
+    assert probe.seen[-1] == "cleanup_resources"
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", probe.port))
+    assert not probe.bus_connected
+
+
+async def test_a_folder_that_cannot_be_made_is_told_of(config: Config, broker: BusSettings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    storage = config.storage.model_copy(update={"tmp_dir": tmp_path / "file" / "tmp"})
+    with pytest.raises(ConfigError, match=r"cannot write to .*file/tmp"):
+        await Probe(config.model_copy(update={"storage": storage}), broker).startup()
+
+
+async def test_the_end_waits_for_what_is_in_hand(
+    observer: Bus, config: Config, broker: BusSettings, web_client: aiohttp.ClientSession
+) -> None:
+    """A request and a handler are under way: both finish, then the end comes."""
+    probe = Probe(config, broker)
+    await probe.startup()
+    request = asyncio.create_task(web_client.post(f"{probe.url}/api/v1/things/wait"))
+    await asyncio.wait_for(probe.began.wait(), 5)
+    probe.began.clear()
+    async with observer.tail(ListingCompleted) as told:
+        await observer.publish(queued("slow"), trace_id="t")
+        await asyncio.wait_for(probe.began.wait(), 10)
+        end = asyncio.create_task(probe.shutdown(10.0))
+        await asyncio.wait_for(probe.closing.wait(), 5)
+        async with web_client.get(probe.url + HEALTH) as refused:
+            assert refused.status == 503
+            assert (await refused.json())["error"]["code"] == "E006"
+        assert "cleanup_resources" not in probe.seen
+        probe.go_on.set()
+        async with await request as response:
+            assert (await response.json())["data"] == {"waited": "yes"}
+        assert (await first(told, ListingCompleted)).data["job_id"] == "slow"
+        await asyncio.wait_for(end, 10)
+    assert probe.seen[-1] == "cleanup_resources"
+
+
+async def test_the_end_does_not_wait_for_ever(
+    config: Config, broker: BusSettings, web_client: aiohttp.ClientSession
+) -> None:
+    probe = Probe(config, broker)
+    await probe.startup()
+    request = asyncio.create_task(web_client.post(f"{probe.url}/api/v1/things/wait"))
+    await asyncio.wait_for(probe.began.wait(), 5)
+    async with asyncio.timeout(8):
+        await probe.shutdown(0.2)
+    with pytest.raises(aiohttp.ClientError):
+        await request
+
+
+async def test_a_stream_ends_with_the_service(
+    config: Config, broker: BusSettings, web_client: aiohttp.ClientSession
+) -> None:
+    probe = Probe(config, broker)
+    await probe.startup()
+    async with web_client.get(f"{probe.url}/api/v1/things/a/stream") as response:
+        assert response.content_type == "text/event-stream"
+        assert b"hello" in await response.content.readline()
+        await probe.shutdown(5.0)
+        assert b"goodbye" in await response.content.read()
+
+
+async def test_a_stream_that_fails_is_broken_off(running: Running, web_client: aiohttp.ClientSession) -> None:
+    async with running() as probe:
+        async with web_client.get(f"{probe.url}/api/v1/things/broken/stream") as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        assert await health(web_client, probe)
+
+
+# --- health -------------------------------------------------------------------------------------------------------
+
+
+async def health(client: aiohttp.ClientSession, probe: Probe) -> dict[str, Any]:
+    async with client.get(probe.url + HEALTH) as response:
+        body: dict[str, Any] = await response.json()
+    good = body["data"]["status"] == "healthy"
+    assert response.status == (200 if good else 503)
+    assert body["success"] is good
+    checks: dict[str, bool] = body["data"]["checks"]
+    assert good is all(checks.values())
+    return checks
+
+
+async def test_health_is_specs(running: Running, web_client: aiohttp.ClientSession) -> None:
+    async with running() as probe, web_client.get(probe.url + HEALTH) as response:
+        body = await response.json()
+    assert set(body) == {"success", "data", "error", "trace_id"}
+    assert set(body["data"]) == {"service", "status", "version", "uptime_seconds", "checks", "metrics"}
+    assert body["data"]["service"] == "metadata"
+    assert body["data"]["checks"] == {
+        "http_responsive": True,
+        "dependencies_available": True,
+        "no_critical_errors": True,
+        "disk_space_available": True,
+    }
+
+
+async def test_health_sees_a_broker_that_is_away(
+    config: Config, tmp_path: Path, running: Running, web_client: aiohttp.ClientSession, eventually: Eventually
+) -> None:
+    server = EmbeddedServer(tmp_path / "other")
+    settings = await server.start()
+    async with running(config, settings) as probe:
+        await server.stop()
+
+        async def away() -> bool:
+            return not (await health(web_client, probe))["dependencies_available"]
+
+        await eventually(away)
+        async with web_client.post(f"{probe.url}/api/v1/things/publish") as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == "E006"
+
+
+async def test_health_sees_a_background_task_that_died(running: Running, web_client: aiohttp.ClientSession) -> None:
+    async def die() -> None:
+        raise LookupError("gone")
+
+    async with running() as probe:
+        task = probe.spawn(die(), "watch")
+        await asyncio.wait([task])
+        assert (await health(web_client, probe))["no_critical_errors"] is False
+        assert probe.critical_errors() == ["metadata: watch: LookupError: gone"]
+
+
+async def test_health_sees_dead_letters_of_its_own(
+    observer: Bus, running: Running, web_client: aiohttp.ClientSession, eventually: Eventually
+) -> None:
+    async with running() as probe, observer.tail(DeadLettered) as told:
+        await observer.publish(queued("poison"), trace_id="t")
+        letter = DeadLettered.read(await asyncio.wait_for(anext(told), 60))
+        assert letter.consumer == "metadata-job_queued"
+
+        async def noticed() -> bool:
+            return not (await health(web_client, probe))["no_critical_errors"]
+
+        await eventually(noticed)
+
+
+async def test_health_sees_a_disk_that_is_full(
+    config: Config, running: Running, web_client: aiohttp.ClientSession
+) -> None:
+    storage = config.storage.model_copy(update={"min_free": 2**62})
+    async with running(config.model_copy(update={"storage": storage})) as probe:
+        assert (await health(web_client, probe))["disk_space_available"] is False
+
+
+# --- REST ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "told"),
+    [
+        ("POST", "sum", b'{"a": 1, "b": 2}', 201, None, {"total": 3}),
+        ("GET", "sum?a=1&b=2", None, 200, None, {"total": 3}),
+        ("GET", "anything", None, 200, None, {"thing": "anything"}),
+        ("GET", "later", None, 202, None, {"thing": "later"}),
+        ("POST", "sum", b'{"a": -1}', 400, "E007", "body field a"),
+        ("POST", "sum", b'{"a": 1, "c": 1}', 400, "E007", "body field c"),
+        ("POST", "sum", b"{", 400, "E007", "body: Invalid JSON"),
+        ("POST", "sum", b"", 400, "E007", "body field a"),
+        ("POST", "sum", b"[]", 400, "E007", "body"),
+        ("GET", "sum?a=x", None, 400, "E007", "query field a"),
+        ("GET", "sum?a=1&z=1", None, 400, "E007", "query field z"),
+        ("GET", "missing", None, 404, "E007", "There is no such thing."),
+        ("GET", "quota", None, 429, "E001", "quota"),
+        ("GET", "bus", None, 503, "E006", "the broker is away"),
+        ("GET", "bug", None, 500, "E999", "Internal error (KeyError)"),
+        ("GET", "no/such/path", None, 404, "E007", "There is no /api/v1/things/no/such/path"),
+        ("DELETE", "sum", None, 405, "E007", "DELETE is not possible"),
+        ("POST", "sum", b" " * (1024**2 + 1), 413, "E007", "larger than"),
+    ],
+)
+async def test_models_in_service_response_out(
+    method: str,
+    path: str,
+    body: bytes | None,
+    status: int,
+    code: str | None,
+    told: Any,
+    running: Running,
+    web_client: aiohttp.ClientSession,
+) -> None:
+    async with (
+        running() as probe,
+        web_client.request(
+            method,
+            f"{probe.url}/api/v1/things/{path}",
+            data=body and io.BytesIO(body),
+            headers={"X-Trace-Id": "my-trace"},
+        ) as response,
+    ):
+        answer = await response.json()
+    assert response.status == status
+    assert response.headers["X-Trace-Id"] == answer["trace_id"] == "my-trace"
+    assert set(answer) == {"success", "data", "error", "trace_id"}
+    assert answer["success"] is (code is None)
+    if code is None:
+        assert answer["data"] == told
+    else:
+        assert answer["error"]["code"] == code
+        assert told in answer["error"]["message"]
+        assert answer["error"]["details"]["trace_id"] == "my-trace"
+
+
+@pytest.mark.parametrize("given", [None, "", "with space", "x" * 129])
+async def test_a_trace_that_is_missing_or_unfit_is_made(
+    given: str | None, running: Running, web_client: aiohttp.ClientSession
+) -> None:
+    headers = {} if given is None else {"X-Trace-Id": given}
+    async with running() as probe, web_client.get(probe.url + HEALTH, headers=headers) as response:
+        made = (await response.json())["trace_id"]
+    assert made != given
+    assert len(made) == 36
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_requests_and_secrets_in_the_log(
+    observer: Bus, running: Running, web_client: aiohttp.ClientSession
+) -> None:
+    found: dict[str, dict[str, Any]] = {}
+    async with running() as probe, observer.tail(LogRecorded) as told:
+        structlog.get_logger("bus").warning("stays_local")
+        probe.logger.info("with_secret", api_key="geheim", url="https://h/?key=geheim")
+        async with web_client.get(f"{probe.url}/api/v1/things/bug", headers={"X-Trace-Id": "t1"}):
+            pass
+        while not {"with_secret", "request_completed"} <= set(found):
+            for record in LogRecorded.read(await first(told, LogRecorded)).records:
+                found[record["event"]] = record
+    assert "stays_local" not in found
+    assert "geheim" not in str(found)
+    received, completed = found["request_received"], found["request_completed"]
+    assert (received["endpoint"], received["method"]) == ("/api/v1/things/bug", "GET")
+    assert completed["status_code"] == 500
+    assert completed["duration_ms"] > 0
+    assert found["error_occurred"]["error_type"] == "KeyError"
+    assert "Traceback" in found["error_occurred"]["exception"]
+    for record in (received, completed, found["error_occurred"]):
+        assert (record["service"], record["version"], record["trace_id"]) == ("metadata", VERSION, "t1")
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_hostile_texts_reach_neither_terminal_nor_bus_raw(
+    observer: Bus, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.setup(level="INFO", console="INFO")
+    async with running() as probe, observer.tail(LogRecorded) as told:
+        probe.logger.warning("titled \x1b[31m", title="a\x1b]0;x\x07b\u202ec\udc80d\nsecond", odd={1: {2}, (3,): 4})
+        probe.logger.warning("endless", text="y" * 100_000)
+        found: list[dict[str, Any]] = []
+        while not any(record["event"] == "endless" for record in found):
+            found += LogRecorded.read(await first(told, LogRecorded)).records
+    shown = capsys.readouterr().err
+    assert "titled \\x1b[31m" in shown
+    assert not set("\x1b\x07\u202e") & set(shown)
+    (endless,) = (record for record in found if record["event"] == "endless")
+    assert endless["service"] == "metadata"
+    assert 10_000 < len(endless["cut"]) < 20_000
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_many_records_go_out_in_batches(observer: Bus, running: Running) -> None:
+    sizes: list[int] = []
+    async with running() as probe, observer.tail(LogRecorded) as told:
+        for number in range(250):
+            probe.logger.info("one_of_many", number=number)
+        numbers: list[int] = []
+        while len(numbers) < 250:
+            records = LogRecorded.read(await first(told, LogRecorded)).records
+            sizes.append(len(records))
+            numbers += [record["number"] for record in records if record["event"] == "one_of_many"]
+    assert numbers == list(range(250))
+    assert max(sizes) == 100

@@ -1,0 +1,267 @@
+"""The composition root: a stack is found, is alone, and ends cleanly, by signal too."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import aiohttp
+import pytest
+
+from bus import Bus, BusSettings, Handlers
+from services.common.config import Config, Endpoint
+from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
+from services.common.events import ServiceHeartbeat
+from services.common.files import LockHeld
+from services.common.service import ServiceBase
+from ytarchive.stack import Stack, StackInfo, find_running
+
+ONE = ("logging",)  # a stack of one is a stack, when it brings its broker
+
+
+@pytest.fixture
+async def stack(config: Config) -> AsyncIterator[Stack]:
+    async with Stack(config, ONE, embedded=True) as stack:
+        yield stack
+
+
+def stack_file(config: Config) -> Path:
+    return config.storage.run_dir / "stack.json"
+
+
+async def healthy(url: str) -> bool:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/api/v1/health") as response:
+        return response.status == 200
+
+
+async def test_a_running_stack_is_found_and_reached(config: Config, stack: Stack) -> None:
+    info = find_running(config)
+    assert info is not None
+    assert info == stack.info
+    assert info.pid == os.getpid()
+    assert await healthy(info.services["logging"])
+    bus = await Bus.connect(info.bus_settings(config), source="cli/test")
+    async with bus.tail(ServiceHeartbeat) as beats:
+        beat = await asyncio.wait_for(anext(beats), 10)
+    await bus.close()
+    assert ServiceHeartbeat.read(beat).service.url == info.services["logging"]
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def test_the_file_is_for_its_owner_only_and_holds_the_token(config: Config, stack: Stack) -> None:
+    assert mode(stack_file(config)) == 0o600
+    token = stack.settings.token
+    assert token is not None
+    assert json.loads(stack_file(config).read_text())["nats_token"] == token.get_secret_value()
+    assert token.get_secret_value() not in repr(stack.info)
+
+
+async def test_there_is_one_stack_per_data_directory(config: Config, stack: Stack) -> None:
+    with pytest.raises(LockHeld) as caught:
+        await Stack(config, ONE, embedded=True).__aenter__()
+    assert caught.value.pid == os.getpid()
+    assert find_running(config) == stack.info  # the second left no mark
+
+
+async def test_nothing_is_left_when_it_has_ended(config: Config) -> None:
+    async with Stack(config, ONE, embedded=True) as stack:
+        url = stack.services["logging"].url
+    assert find_running(config) is None
+    assert not stack_file(config).exists()
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await healthy(url)
+    async with Stack(config, ONE, embedded=True):  # and it can start again
+        assert find_running(config) is not None
+
+
+async def test_a_file_without_the_lock_is_no_stack(config: Config, stack: Stack, tmp_path: Path) -> None:
+    other = config.model_copy(update={"storage": config.storage.model_copy(update={"base_data_dir": tmp_path / "b"})})
+    assert stack.info is not None
+    stack_file(other).parent.mkdir(parents=True)
+    stack_file(other).write_text(stack.info.model_dump_json())
+    assert find_running(other) is None
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port: int = other.getsockname()[1]
+        yield port
+
+
+def with_port(config: Config, port: int) -> Config:
+    services = config.services.model_copy(update={"logging": Endpoint(port=port)})
+    return config.model_copy(update={"services": services})
+
+
+async def test_a_taken_port_stops_a_stack_and_undoes_it(config: Config, taken_port: int) -> None:
+    with pytest.raises(ConfigError, match=r"services\.logging\.port"):
+        await Stack(with_port(config, taken_port), ONE, embedded=True).__aenter__()
+    async with Stack(config, ONE, embedded=True):  # lock and broker were given back
+        pass
+
+
+async def test_a_one_shot_takes_a_free_port_instead(config: Config, taken_port: int) -> None:
+    async with Stack(with_port(config, taken_port), ONE, embedded=True, ports="free_if_taken") as stack:
+        assert stack.services["logging"].port not in (0, taken_port)
+        assert await healthy(stack.services["logging"].url)
+
+
+async def test_an_external_broker_is_used_and_its_secret_not_written(config: Config, broker: BusSettings) -> None:
+    nats = config.nats.model_copy(update={"url": broker.url, "token": broker.token, "ack_wait": 3.0})
+    config = config.model_copy(update={"nats": nats})
+    async with Stack(config, ONE) as stack:
+        assert not stack.embedded
+        assert stack.settings.ack_wait == 3.0
+        assert await healthy(stack.services["logging"].url)
+        assert not stack_file(config).exists()  # a service alone is no stack
+
+
+async def test_a_service_alone_uses_the_broker_of_the_running_stack(config: Config, stack: Stack) -> None:
+    async with Stack(config, ONE) as alone:
+        assert alone.settings.url == stack.settings.url
+        assert await healthy(alone.services["logging"].url)
+    assert find_running(config) == stack.info
+
+
+async def test_a_service_alone_without_a_broker_says_what_to_do(config: Config) -> None:
+    with pytest.raises(ServiceUnavailable, match=r"ytarchive up.*\[nats\] url"):
+        await Stack(config, ONE).__aenter__()
+
+
+def test_an_unknown_service_is_refused(config: Config) -> None:
+    with pytest.raises(InvalidRequest, match=r"no service 'cron'.*jobs, metadata"):
+        Stack(config, ["cron"])
+
+
+def test_further_roots_are_roots_of_this_stack(config: Config, tmp_path: Path) -> None:
+    stack = Stack(config, ONE, extra_roots=[tmp_path / "other", config.storage.base_path])
+    assert stack.config.storage.all_roots == (config.storage.base_path, tmp_path / "other")
+    assert config.storage.roots == ()
+
+
+class Stubborn(ServiceBase):
+    """Fails at its end."""
+
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = Handlers("download")
+
+    async def shutdown(self, within: float = 30.0) -> None:
+        await super().shutdown(within)
+        raise OSError("the end went wrong")
+
+
+async def test_a_service_that_fails_at_its_end_does_not_keep_the_others(config: Config) -> None:
+    async with Stack(config, ONE, embedded=True) as stack:
+        stubborn = Stubborn(config, stack.settings)
+        await stubborn.startup()
+        stack.services["download"] = stubborn
+        url = stack.services["logging"].url
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await healthy(url)
+    assert find_running(config) is None
+
+
+# --- as a program -------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import asyncio, sys
+from services.common.config import load_config
+from services.common.service import ServiceBase
+from ytarchive.stack import run_services
+
+async def ready(stack):
+    print("ready", flush=True)
+    if sys.argv[1] == "hang":
+        await asyncio.Event().wait()
+
+config = load_config(env=dict(setting.split("=", 1) for setting in sys.argv[2:]))
+asyncio.run(run_services(["logging"], config, embedded=True, on_ready=ready))
+"""
+
+
+@contextmanager
+def started(config: Config, how: str) -> Iterator[subprocess.Popen[bytes]]:
+    settings = [
+        f"YTARCHIVE_STORAGE__BASE_DATA_DIR={config.storage.base_data_dir}",
+        f"YTARCHIVE_STORAGE__BASE_PATH={config.storage.base_path}",
+        "YTARCHIVE_STORAGE__MIN_FREE=0",
+        "YTARCHIVE_SERVICES__LOGGING__PORT=0",
+    ]
+    command = [sys.executable, "-c", PROGRAM, how, *settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert b"ready\n" in iter(child.stdout.readline, b"")
+            yield child
+        finally:
+            child.kill()
+
+
+@pytest.fixture
+def program(config: Config) -> Iterator[subprocess.Popen[bytes]]:
+    with started(config, "run") as child:
+        yield child
+
+
+@pytest.fixture
+def hanging(config: Config) -> Iterator[subprocess.Popen[bytes]]:
+    """One that does not come to its end by the first signal."""
+    with started(config, "hang") as child:
+        yield child
+
+
+def info_of(config: Config) -> StackInfo:
+    info = find_running(config)
+    assert info is not None
+    return info
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(number: signal.Signals, config: Config, program: subprocess.Popen[bytes]) -> None:
+    assert info_of(config).pid == program.pid
+    program.send_signal(number)
+    assert program.wait(30) == 0
+    assert not stack_file(config).exists()
+    assert find_running(config) is None
+
+
+def test_a_second_signal_ends_it_at_once(config: Config, hanging: subprocess.Popen[bytes]) -> None:
+    info = info_of(config)
+    hanging.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        hanging.wait(0.5)
+    hanging.send_signal(signal.SIGTERM)
+    assert hanging.wait(5) == 128 + signal.SIGTERM
+    assert find_running(config) is None
+    port = int(info.nats_url.rpartition(":")[2])
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) != 0  # the broker went with it
+
+
+def test_a_stack_that_was_killed_is_not_found_and_its_place_is_free(
+    config: Config, program: subprocess.Popen[bytes]
+) -> None:
+    info_of(config)
+    program.kill()
+    program.wait(10)
+    assert stack_file(config).exists()
+    assert find_running(config) is None
+
+    async def again() -> None:
+        async with Stack(config, ONE, embedded=True) as stack:
+            assert find_running(config) == stack.info
+
+    asyncio.run(again())

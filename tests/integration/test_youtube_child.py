@@ -1,0 +1,512 @@
+"""The yt-dlp child on the loopback YouTube: what it fetches, what it makes of failures, and how it ends."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.config import Config, load_config
+from services.common.models import ErrorCode, Failure, FailureKind, Wanted
+from services.common.youtube.classify import classify
+from services.common.youtube.messages import FetchRequest
+from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
+from services.common.youtube.settings import ChildSettings
+from services.common.youtube.tools import find_ffmpeg
+from services.download.formats import choose
+from ytarchive.emulator import EmulatorClient, emulator_process, sample
+
+Messages = list[dict[str, Any]]
+Fetch = Callable[..., Coroutine[Any, Any, Messages]]
+
+LARGE = sample.VIDEO_LARGE
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
+    with emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client:
+        yield client
+
+
+@pytest.fixture
+def emulator(served: EmulatorClient) -> EmulatorClient:
+    served.reset()
+    return served
+
+
+@pytest.fixture
+def config(emulator: EmulatorClient, tmp_path: Path) -> Config:
+    environment = {
+        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(tmp_path / "data"),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(tmp_path / "archive"),
+        "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "1",
+    }
+    return load_config(env=environment, cwd=tmp_path)
+
+
+@pytest.fixture
+async def child(config: Config) -> AsyncIterator[YtDlpChild]:
+    child = YtDlpChild(ChildSettings.of(config))
+    yield child
+    await child.kill()
+
+
+def order(directory: Path, video_id: str, quality: str = "1080p", **wanted: Any) -> dict[str, Any]:
+    return FetchRequest(
+        video_id=video_id,
+        dispatch_id="d1",
+        wanted=Wanted(quality=quality, **wanted),
+        choice=choose(quality),
+        directory=str(directory),
+    ).model_dump(mode="json")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "tmp" / "video.part"
+
+
+@pytest.fixture
+def fetch(child: YtDlpChild, directory: Path) -> Fetch:
+    async def run(video_id: str, quality: str = "1080p", **wanted: Any) -> Messages:
+        messages: Messages = []
+
+        async def hear(message: dict[str, Any]) -> None:
+            messages.append(message)
+
+        await child.run("fetch", order(directory, video_id, quality, **wanted), on_message=hear)
+        return messages
+
+    return run
+
+
+async def failure_of(run: Awaitable[object]) -> Failure:
+    with pytest.raises(ChildFailed) as caught:
+        await run
+    return classify(caught.value.facts, datetime.now(UTC))
+
+
+def held_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+
+
+def decodes(path: Path) -> bool:
+    ran = subprocess.run(
+        [str(find_ffmpeg()), "-v", "error", "-i", str(path), "-f", "null", "-"], capture_output=True, check=False
+    )
+    return ran.returncode == 0 and not ran.stderr
+
+
+async def test_a_video_with_captions_in_two_languages(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+    messages = await fetch(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de", "fr"))
+    kinds = [message["type"] for message in messages]
+    assert (kinds[0], kinds[1], kinds[-1]) == ("metadata", "downloading", "result")
+    metadata, result = messages[0]["metadata"], messages[-1]
+    assert metadata["title"] == "Part 2: in two languages"
+    assert metadata["channel_handle"] == sample.CHANNEL_HANDLE
+    assert metadata["caption_languages"] == ["de", "en"]
+    named = {file["name"]: file for file in result["files"]}
+    video = sample.VIDEO_TWO_CAPTIONS
+    assert {name: file["role"] for name, file in named.items()} == {
+        f"{video}.mp4": "video",
+        f"{video}_thumb.jpg": "thumbnail",
+        f"{video}_en.vtt": "caption",
+        f"{video}_de.vtt": "caption",
+        f"{video}.info.json": "info",
+    }
+    for name, file in named.items():
+        content = (directory / name).read_bytes()
+        assert (file["size"], file["sha256"]) == (len(content), sha256(content).hexdigest())
+    assert "(de)" in (directory / f"{video}_de.vtt").read_text()
+    assert result["absent"] == ["captions/fr"]
+    assert result["provenance"]["format_ids"] == ["137", "140"]
+    assert result["provenance"]["height"] == 1080
+    assert {"yt-dlp", "ffmpeg", "python", "ytarchive"} <= set(result["provenance"]["tools"])
+    assert decodes(directory / f"{video}.mp4")
+    text = (directory / f"{video}.info.json").read_text()
+    assert json.loads(text)["title"] == metadata["title"]
+    assert "googlevideo.com" not in text
+    assert emulator.proxy_url not in text
+
+
+async def test_progress_counts_all_formats(fetch: Fetch) -> None:
+    progress = [message for message in await fetch(LARGE) if message["type"] == "downloading"]
+    amounts = [step["downloaded"] for step in progress]
+    assert amounts == sorted(amounts)
+    assert amounts[0] == 0
+    assert amounts[-1] == progress[-1]["total"] > sample.LARGE_SIZE
+
+
+async def test_audio_only(fetch: Fetch, directory: Path) -> None:
+    result = (await fetch(sample.VIDEO_OK, "audio"))[-1]
+    assert [file["name"] for file in result["files"] if file["role"] == "audio"] == [f"{sample.VIDEO_OK}.m4a"]
+    assert decodes(directory / f"{sample.VIDEO_OK}.m4a")
+
+
+@pytest.mark.parametrize(
+    ("video_id", "quality", "height"),
+    [
+        (sample.VIDEO_2160P, "best", 2160),
+        (sample.VIDEO_480P, "1080p", 480),
+        (sample.VIDEO_OK, "144p", 144),
+        (sample.VIDEO_LEADING_DASH, "18", 360),
+        (sample.VIDEO_HOSTILE_TITLE, "720p", 720),
+    ],
+)
+async def test_quality(fetch: Fetch, directory: Path, video_id: str, quality: str, height: int) -> None:
+    result = (await fetch(video_id, quality))[-1]
+    assert result["provenance"]["height"] == height
+    assert result["files"][0]["name"] == f"{video_id}.mp4"
+    assert (directory / f"{video_id}.mp4").is_file()
+
+
+async def test_a_raw_selector_of_audio_makes_an_m4a(fetch: Fetch) -> None:
+    result = (await fetch(sample.VIDEO_OK, "bestaudio"))[-1]
+    assert (result["files"][0]["name"], result["files"][0]["role"]) == (f"{sample.VIDEO_OK}.m4a", "audio")
+
+
+async def test_a_format_that_is_not_there_still_tells_the_metadata(child: YtDlpChild, directory: Path) -> None:
+    messages: Messages = []
+
+    async def hear(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    failure = await failure_of(child.run("fetch", order(directory, sample.VIDEO_OK, "9999"), on_message=hear))
+    assert (failure.reason, failure.code) == ("format_unavailable", ErrorCode.INVALID_REQUEST)
+    assert [message["type"] for message in messages] == ["metadata"]
+
+
+async def test_the_first_thumbnail_that_exists(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+    result = (await fetch(sample.VIDEO_NO_MAXRES))[-1]
+    assert f"{sample.VIDEO_NO_MAXRES}_thumb.jpg" in [file["name"] for file in result["files"]]
+    asked = [(Path(entry["path"]).name, entry["status"]) for entry in emulator.log(kind="thumbnail")]
+    assert asked == [("maxresdefault.jpg", 404), ("sddefault.jpg", 404), ("hqdefault.jpg", 200)]
+
+
+async def test_no_thumbnail_and_no_captions_are_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
+    emulator.change_video(sample.VIDEO_NO_CAPTIONS, thumbnails=[])
+    result = (await fetch(sample.VIDEO_NO_CAPTIONS, captions=("en",)))[-1]
+    assert sorted(result["absent"]) == ["captions/en", "thumbnail"]
+    assert [file["role"] for file in result["files"]] == ["video", "info"]
+
+
+async def test_captions_by_machine_when_nobody_wrote_any(fetch: Fetch) -> None:
+    result = (await fetch(sample.VIDEO_AUTO_CAPTIONS, captions=("en",)))[-1]
+    assert f"{sample.VIDEO_AUTO_CAPTIONS}_en.vtt" in [file["name"] for file in result["files"]]
+
+
+async def test_a_caption_that_fails_is_neither_held_nor_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
+    emulator.add_fault("caption", "status", status=429)
+    result = (await fetch(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de")))[-1]
+    assert [file["role"] for file in result["files"]] == ["video", "thumbnail", "info"]
+    assert result["absent"] == []
+    assert any("captions" in warning for warning in result["warnings"])
+
+
+async def test_metadata_only_writes_nothing(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+    messages = await fetch(sample.VIDEO_OK, media=False, thumbnail=False)
+    assert [message["type"] for message in messages] == ["metadata", "result"]
+    assert messages[-1]["files"] == []
+    assert held_in(directory) == []
+    assert [entry["kind"] for entry in emulator.log()] == ["watch", "player"]
+
+
+GONE = {
+    "private": "private",
+    "deleted": "deleted",
+    "missing": "missing",
+    "terminated": "terminated",
+    "copyright": "copyright",
+    "geo": "region_blocked",
+    "age": "age_restricted",
+    "members": "members_only",
+}
+
+
+@pytest.mark.parametrize(("kind", "reason"), GONE.items())
+async def test_every_kind_of_gone(fetch: Fetch, directory: Path, kind: str, reason: str) -> None:
+    failure = await failure_of(fetch(sample.KINDS[kind]))
+    assert (failure.kind, failure.code, failure.reason) == (FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, reason)
+    assert held_in(directory) == []
+
+
+@pytest.mark.parametrize(("kind", "hours"), [("upcoming", 3), ("premiere", 3), ("ended_live", 6)])
+async def test_every_kind_of_not_yet(fetch: Fetch, kind: str, hours: int) -> None:
+    failure = await failure_of(fetch(sample.KINDS[kind]))
+    assert failure.kind is FailureKind.NOT_YET
+    assert failure.retry_after is not None
+    wait = (failure.retry_after - datetime.now(UTC)).total_seconds()
+    assert hours * 3600 - 60 <= wait <= hours * 3600 + 120
+
+
+@pytest.mark.parametrize("kind", ["bot_check", "rate_limit"])
+async def test_every_kind_of_site_wide(fetch: Fetch, kind: str) -> None:
+    failure = await failure_of(fetch(sample.KINDS[kind]))
+    assert (failure.kind, failure.reason) == (FailureKind.SITE_WIDE, kind)
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_a_player_that_refuses_is_site_wide(fetch: Fetch, emulator: EmulatorClient, status: int) -> None:
+    emulator.add_fault("player", "status", status=status)
+    failure = await failure_of(fetch(sample.VIDEO_OK))
+    assert (failure.kind, failure.reason) == (FailureKind.SITE_WIDE, f"http_{status}")
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_one_refused_file_is_passing(fetch: Fetch, emulator: EmulatorClient, status: int) -> None:
+    emulator.add_fault("media", "status", status=status)
+    failure = await failure_of(fetch(sample.VIDEO_OK))
+    assert (failure.kind, failure.reason) == (FailureKind.PASSING, f"http_{status}")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"effect": "status", "status": 503, "times": 2},
+        {"effect": "reset", "times": 2},
+        {"effect": "truncate", "times": 2},
+        {"effect": "stall", "times": 1},
+    ],
+    ids=lambda fault: str(fault["effect"]),
+)
+async def test_what_passes_is_overcome(
+    fetch: Fetch, directory: Path, emulator: EmulatorClient, fault: dict[str, Any]
+) -> None:
+    emulator.add_fault("media", **fault)
+    result = (await fetch(sample.VIDEO_OK))[-1]
+    assert result["type"] == "result"
+    assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
+    assert emulator.state()["faults"] == [] or emulator.state()["faults"][0]["times"] == 0
+
+
+def partial_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.part"))
+
+
+async def wait_for_bytes(directory: Path, least: int) -> None:
+    async with asyncio.timeout(20):
+        while partial_bytes(directory) < least:  # noqa: ASYNC110  # files of another process tell of no event
+            await asyncio.sleep(0.02)
+
+
+async def test_killed_by_force_it_resumes_by_range(
+    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
+) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
+    running = asyncio.create_task(fetch(LARGE))
+    await wait_for_bytes(directory, 1_000_000)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(ChildCrashed):
+        await running
+    held = partial_bytes(directory)
+    emulator.remove_fault(throttle)
+    since = emulator.last()
+    messages = await fetch(LARGE)
+    assert messages[1]["downloaded"] == held
+    first = emulator.log(since=since, kind="media")[0]
+    assert first["range"].startswith(f"bytes={held}-")
+    assert messages[-1]["type"] == "result"
+    assert decodes(directory / f"{LARGE}.mp4")
+
+
+async def test_what_is_whole_is_not_fetched_again(fetch: Fetch, emulator: EmulatorClient) -> None:
+    first = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
+    since = emulator.last()
+    again = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
+    media = [file for file in first["files"] if file["role"] != "info"]  # info.json has the time in it
+    assert [file for file in again["files"] if file["role"] != "info"] == media
+    assert [entry["kind"] for entry in emulator.log(since=since)] == ["watch", "player"]
+
+
+async def test_killed_between_merging_and_tidying_up(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+    await fetch(sample.VIDEO_OK)
+    for name in (f"{sample.VIDEO_OK}.f137.mp4", f"{sample.VIDEO_OK}.temp.mp4"):
+        (directory / name).write_bytes(b"left over")
+    since = emulator.last()
+    assert (await fetch(sample.VIDEO_OK))[-1]["type"] == "result"
+    assert emulator.log(since=since, kind="media") == []
+    assert [name for name in held_in(directory) if name.endswith(".mp4")] == [f"{sample.VIDEO_OK}.mp4"]
+    assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
+
+
+async def test_another_quality_does_not_resume_the_wrong_bytes(fetch: Fetch, directory: Path) -> None:
+    await fetch(sample.VIDEO_OK, "720p")
+    result = (await fetch(sample.VIDEO_OK, "1080p"))[-1]
+    assert result["provenance"]["height"] == 1080
+    assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
+
+
+async def test_kill_takes_less_than_2_seconds_and_the_whole_group(
+    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
+) -> None:
+    emulator.add_fault("media", "throttle", rate=200_000)
+    running = asyncio.create_task(fetch(LARGE))
+    await wait_for_bytes(directory, 100_000)
+    group = child.pid
+    assert group is not None
+    begun = time.monotonic()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert time.monotonic() - begun < 2.0
+    assert not child.alive
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+async def test_a_child_that_does_not_speak_is_taken_for_hung(config: Config, directory: Path) -> None:
+    child = YtDlpChild(ChildSettings.of(config), hang_after=2.0)
+    await child.start()
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(ChildCrashed, match="hung"):
+        await child.run("fetch", order(directory, sample.VIDEO_OK), on_message=_ignore)
+    assert not child.alive
+
+
+async def _ignore(_message: dict[str, Any]) -> None:
+    return
+
+
+async def test_after_a_crash_the_next_request_gets_a_new_child(fetch: Fetch, child: YtDlpChild) -> None:
+    await child.start()
+    first = child.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(ChildCrashed):
+        await fetch(sample.VIDEO_OK)
+    assert (await fetch(sample.VIDEO_OK))[-1]["type"] == "result"
+    assert child.pid != first
+
+
+async def test_one_process_serves_many(fetch: Fetch, child: YtDlpChild) -> None:
+    await fetch(sample.VIDEO_OK, media=False, thumbnail=False)
+    first = child.pid
+    await failure_of(fetch(sample.KINDS["private"]))
+    await fetch(sample.VIDEO_480P, media=False, thumbnail=False)
+    assert child.pid == first
+
+
+PARENT = """
+import asyncio
+from services.common.config import load_config
+from services.common.youtube.process import YtDlpChild
+from services.common.youtube.settings import ChildSettings
+
+async def main():
+    child = YtDlpChild(ChildSettings.of(load_config()))
+    await child.start()
+    print(child.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_it_goes_with_a_parent_that_is_killed(config: Config, tmp_path: Path) -> None:
+    environment = ChildSettings.of(config).environment
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    os.kill(pid, 0)
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(10):
+        while is_running(pid):  # noqa: ASYNC110  # it is nobody's child by now
+            await asyncio.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_what_is_printed_does_not_break_the_protocol(config: Config, tmp_path: Path) -> None:
+    """A yt-dlp plug-in is other people's code, and prints."""
+    plugin = tmp_path / "plugins" / "noisy" / "yt_dlp_plugins" / "postprocessor" / "noisy.py"
+    write(plugin, "import os\nprint('hello')\nos.write(1, b'from C\\n')\n")
+    settings = ChildSettings.of(config)
+    path = f"{plugin.parents[2]}:{settings.environment['PYTHONPATH']}"
+    child = YtDlpChild(ChildSettings(settings.options, {**settings.environment, "PYTHONPATH": path}))
+    messages: Messages = []
+
+    async def hear(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    await child.run("fetch", order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False), on_message=hear)
+    assert [message["type"] for message in messages] == ["metadata", "result"]
+    assert "from C" in child.last_words()
+    await child.kill()
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+async def test_a_directory_in_use_is_left_alone(fetch: Fetch, directory: Path) -> None:
+    with locked(directory):
+        failure = await failure_of(fetch(sample.VIDEO_OK))
+    assert (failure.kind, failure.reason) == (FailureKind.LOCAL, "partial_busy")
+
+
+async def test_no_more_requests_than_the_command_line(
+    fetch: Fetch, emulator: EmulatorClient, config: Config, tmp_path: Path
+) -> None:
+    videos = [sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_OK, sample.VIDEO_NO_MAXRES, sample.VIDEO_NO_CAPTIONS]
+    for video in videos:
+        await fetch(video, captions=("en", "de"))
+    ours = emulator.log()
+    since = emulator.last()
+    settings = ChildSettings.of(config)
+    command = [
+        *(sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-cache-dir", "--proxy", emulator.proxy_url),
+        *("--compat-options", "no-certifi", "--ffmpeg-location", str(find_ffmpeg()), "--format", "bv*+ba/b"),
+        *("--format-sort", ",".join(choose("1080p").sort), "--merge-output-format", "mp4", "--write-info-json"),
+        *("--write-subs", "--write-auto-subs", "--sub-langs", "en,de", "--sub-format", "vtt", "--write-thumbnail"),
+        *("--paths", str(tmp_path / "cli"), "--output", "%(id)s.%(ext)s"),
+        *(f"https://www.youtube.com/watch?v={video}" for video in videos),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=settings.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    theirs = emulator.log(since=since)
+    assert len(list((tmp_path / "cli").glob("*.mp4"))) == len(videos)
+
+    def count(log: list[dict[str, Any]], video: str, kind: str) -> int:
+        return sum(entry["kind"] == kind and entry["video_id"] == video for entry in log)
+
+    kinds = {entry["kind"] for entry in ours}
+    assert kinds <= {entry["kind"] for entry in theirs}
+    for video in videos:
+        for kind in kinds:
+            assert count(ours, video, kind) <= count(theirs, video, kind), (video, kind)
+    assert len(ours) <= len(theirs)

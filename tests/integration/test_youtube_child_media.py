@@ -1,0 +1,100 @@
+"""Streams that YouTube serves and the emulator does not (VP9, Opus): they too end in an mp4 or an m4a."""
+
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from services.common.config import YouTube
+from services.common.youtube.media import MediaIncomplete, fetch_media, is_audio
+from services.common.youtube.messages import Downloading
+from services.common.youtube.options import base_options
+from services.common.youtube.session import Session
+from services.common.youtube.tools import find_ffmpeg
+
+VIDEO = "dQw4w9WgXcQ"
+FFMPEG = str(find_ffmpeg())
+PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=5:d=1")
+SOUND = ("-f", "lavfi", "-i", "sine=d=1")
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's output is not a log."""
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a folder with WebM streams."""
+    folder = tmp_path_factory.mktemp("streams")
+    for name, arguments in {
+        "video.webm": (*PICTURE, "-c:v", "libvpx-vp9"),
+        "audio.webm": (*SOUND, "-c:a", "libopus"),
+        "both.webm": (*PICTURE, *SOUND, "-c:v", "libvpx-vp9", "-c:a", "libopus"),
+    }.items():
+        subprocess.run([FFMPEG, "-v", "error", *arguments, str(folder / name)], check=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def stream(url: str, vcodec: str, acodec: str, **more: Any) -> dict[str, Any]:
+    return {"format_id": Path(url).stem, "url": url, "ext": "webm", "vcodec": vcodec, "acodec": acodec, **more}
+
+
+def fetch(directory: Path, streams: list[dict[str, Any]], selector: str) -> tuple[Path, list[Downloading]]:
+    session = Session(base_options(YouTube(proxy=""), socket_timeout=5, ffmpeg=Path(FFMPEG)))
+    params = session.ydl.params
+    params["paths"], params["merge_output_format"] = {"home": str(directory)}, "mp4"
+    params["outtmpl"]["default"] = f"{VIDEO}.%(ext)s"
+    session.ydl.format_selector = session.ydl.build_format_selector(selector)
+    raw = {"id": VIDEO, "title": "x", "extractor": "youtube", "extractor_key": "Youtube", "webpage_url": "http://x/"}
+    info = session.ydl.process_ie_result({**raw, "formats": streams}, download=False)
+    directory.mkdir()
+    told: list[Downloading] = []
+    path = fetch_media(session, info, directory, audio=is_audio(info), tell=told.append)
+    session.ydl.close()
+    return path, told
+
+
+def described(path: Path) -> str:
+    ran = subprocess.run([FFMPEG, "-i", str(path)], capture_output=True, text=True, check=False)
+    return ran.stderr
+
+
+def test_two_webm_streams_make_an_mp4(streams: str, tmp_path: Path) -> None:
+    formats = [stream(f"{streams}/video.webm", "vp9", "none"), stream(f"{streams}/audio.webm", "none", "opus")]
+    path, told = fetch(tmp_path / "work", formats, "bv*+ba/b")
+    assert path.name == f"{VIDEO}.mp4"
+    text = described(path)
+    assert "Video: vp9" in text
+    assert "Audio: opus" in text
+    assert told[-1].downloaded > 0
+
+
+def test_one_webm_stream_makes_an_mp4(streams: str, tmp_path: Path) -> None:
+    path, _ = fetch(tmp_path / "work", [stream(f"{streams}/both.webm", "vp9", "opus")], "b")
+    assert path.name == f"{VIDEO}.mp4"
+    assert "Video: vp9" in described(path)
+
+
+def test_opus_that_fits_into_no_m4a_is_encoded_again(streams: str, tmp_path: Path) -> None:
+    path, _ = fetch(tmp_path / "work", [stream(f"{streams}/audio.webm", "none", "opus")], "ba")
+    assert path.name == f"{VIDEO}.m4a"
+    assert "Audio: aac" in described(path)
+
+
+def test_a_stream_that_is_not_as_long_as_announced_is_not_taken(streams: str, tmp_path: Path) -> None:
+    announced = stream(f"{streams}/both.webm", "vp9", "opus", filesize=10_000_000)
+    with pytest.raises(MediaIncomplete, match="10000000 expected"):
+        fetch(tmp_path / "work", [announced], "b")
+    assert list((tmp_path / "work").glob("*.webm")) == []

@@ -1,0 +1,146 @@
+"""What the child is told: settings to YoutubeDL options and environment, and what is shown of a video."""
+
+from pathlib import Path
+
+import pytest
+from yt_dlp.cookies import (  # type: ignore[import-untyped]  # yt-dlp ships no types
+    _parse_browser_specification,
+)
+
+from services.common.config import YouTube
+from services.common.errors import ConfigError
+from services.common.youtube.captions import choose_track
+from services.common.youtube.options import base_options, child_environment
+from services.common.youtube.video import public_info, video_metadata
+
+
+def test_the_defaults_name_nothing_that_is_not_set() -> None:
+    options = base_options(YouTube(), socket_timeout=30)
+    assert options["socket_timeout"] == 30
+    assert not {"proxy", "cookiefile", "cookiesfrombrowser", "ratelimit", "ffmpeg_location"} & set(options)
+    assert options["compat_opts"] == []
+
+
+def test_every_setting_arrives() -> None:
+    youtube = YouTube(
+        proxy="http://127.0.0.1:1",
+        ca_file=Path("/ca.pem"),
+        cookies_file=Path("/cookies.txt"),
+        extractor_args={"youtube": {"player_client": ["tv"]}},
+        rate_limit=1000,
+    )
+    options = base_options(youtube, socket_timeout=5, ffmpeg=Path("/bin/ffmpeg"))
+    expected = {
+        "proxy": "http://127.0.0.1:1",
+        "cookiefile": "/cookies.txt",
+        "extractor_args": {"youtube": {"player_client": ["tv"]}},
+        "ratelimit": 1000,
+        "compat_opts": ["no-certifi"],
+        "ffmpeg_location": "/bin/ffmpeg",
+    }
+    assert expected.items() <= options.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("firefox", ["firefox", None, None, None]),
+        ("Chrome+gnomekeyring:Profile 1", ["chrome", "Profile 1", "GNOMEKEYRING", None]),
+        ("firefox:default::Personal", ["firefox", "default", None, "Personal"]),
+    ],
+)
+def test_a_browser_is_read_as_on_the_command_line(text: str, expected: list[str | None]) -> None:
+    specification = base_options(YouTube(cookies_from_browser=text), socket_timeout=5)["cookiesfrombrowser"]
+    assert specification == expected
+    assert _parse_browser_specification(*specification)  # yt-dlp itself takes it
+
+
+def test_a_browser_that_cannot_be_read_names_the_key() -> None:
+    with pytest.raises(ConfigError, match="cookies_from_browser"):
+        base_options(YouTube(cookies_from_browser=":"), socket_timeout=5)
+
+
+def test_the_environment_has_no_proxy_but_the_ca_and_our_programs() -> None:
+    environment = child_environment(
+        YouTube(ca_file=Path("/ca.pem")),
+        {"PATH": "/usr/bin", "HTTPS_PROXY": "http://other", "no_proxy": "*", "HOME": "/home/me"},
+        scripts=Path("/venv/bin"),
+        code=Path("/code"),
+    )
+    assert environment == {
+        "PATH": "/venv/bin:/usr/bin",
+        "HOME": "/home/me",
+        "PYTHONPATH": "/code",
+        "PYTHONIOENCODING": "utf-8",
+        "SSL_CERT_FILE": "/ca.pem",
+    }
+
+
+def test_an_info_json_that_can_be_shown() -> None:
+    signed = "https://rr1.googlevideo.com/videoplayback?expire=1&ip=1.2.3.4&sig=abc"
+    shown = public_info(
+        {
+            "id": "x",
+            "title": "kept",
+            "webpage_url": "https://www.youtube.com/watch?v=x",
+            "formats": [{"format_id": "137", "url": signed, "http_headers": {"Cookie": "secret"}, "cookies": "secret"}],
+            "subtitles": {
+                "en": [{"ext": "vtt", "url": "https://www.youtube.com/api/timedtext?v=x&expire=1&signature=s"}]
+            },
+            "thumbnails": [{"url": "https://i.ytimg.com/vi/x/maxresdefault.jpg"}],
+            "urls": [signed],
+            "__x_forwarded_for_ip": "1.2.3.4",
+        }
+    )
+    assert shown == {
+        "id": "x",
+        "title": "kept",
+        "webpage_url": "https://www.youtube.com/watch?v=x",
+        "formats": [{"format_id": "137"}],
+        "subtitles": {"en": [{"ext": "vtt"}]},
+        "thumbnails": [{"url": "https://i.ytimg.com/vi/x/maxresdefault.jpg"}],
+        "urls": [],
+    }
+
+
+def test_metadata_are_normalised() -> None:
+    metadata = video_metadata(
+        {
+            "id": "dQw4w9WgXcQ",
+            "title": "T",
+            "upload_date": "20240301",
+            "uploader_id": "@handle",
+            "duration": 2,
+            "subtitles": {"en": [], "live_chat": []},
+        }
+    )
+    assert metadata.upload_date == "2024-03-01"
+    assert metadata.channel_handle == "@handle"
+    assert metadata.caption_languages == ["en"]
+
+
+def test_an_upload_date_comes_from_the_timestamp_if_need_be() -> None:
+    assert video_metadata({"id": "x", "timestamp": 1709290800}).upload_date == "2024-03-01"
+
+
+def tracks(*languages: str) -> dict[str, list[dict[str, str]]]:
+    return {name: [{"ext": ext, "url": f"{name}.{ext}"} for ext in ("json3", "vtt")] for name in languages}
+
+
+@pytest.mark.parametrize(
+    ("wish", "manual", "automatic", "expected"),
+    [
+        ("en", ("en",), ("en",), "en.vtt"),
+        ("en", ("en-GB", "en-US"), ("en",), "en-GB.vtt"),
+        ("en", ("de",), ("en",), "en.vtt"),
+        ("en", (), ("en-orig",), "en-orig.vtt"),
+        ("en-US", ("en-GB",), (), None),
+        ("en", ("eng",), ("english",), None),
+        ("fr", (), (), None),
+    ],
+)
+def test_captions_written_by_people_come_first(
+    wish: str, manual: tuple[str, ...], automatic: tuple[str, ...], expected: str | None
+) -> None:
+    track = choose_track(wish, tracks(*manual), tracks(*automatic))
+    assert (track["url"] if track else None) == expected

@@ -1,0 +1,61 @@
+"""The directory of a fetch: whose it is, what of it is kept, who may remove it."""
+
+from pathlib import Path
+
+import pytest
+
+from services.common.youtube.partial import PartialBusy, keep_if_same, media_of, remove_partial, working_in
+
+VIDEO = "dQw4w9WgXcQ"
+STREAM = {"format_id": "137", "filesize": 1000}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "tmp" / f"{VIDEO}.part"
+
+
+def test_only_one_works_in_it(directory: Path) -> None:
+    with working_in(directory, "d1"):
+        with pytest.raises(PartialBusy), working_in(directory, "d2"):
+            raise AssertionError("two at once")
+        assert not remove_partial(directory, "d1")
+    with working_in(directory, "d2"):
+        assert directory.is_dir()
+
+
+def test_it_goes_when_its_own_dispatch_is_archived(directory: Path) -> None:
+    with working_in(directory, "d1"):
+        (directory / "left.over").touch()
+    assert not remove_partial(directory, "d0")
+    assert remove_partial(directory, "d1")
+    assert not directory.exists()
+    assert not remove_partial(directory, "d1")
+
+
+def test_a_later_dispatch_owns_it(directory: Path) -> None:
+    for dispatch in ("d1", "d2"):
+        with working_in(directory, dispatch):
+            pass
+    assert not remove_partial(directory, "d1")
+    assert remove_partial(directory, "d2")
+
+
+def test_a_directory_of_others_is_left_alone(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    assert not remove_partial(directory, "d1")
+    assert directory.exists()
+
+
+def test_media_are_kept_for_the_same_streams_only(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    keep_if_same(directory, VIDEO, [STREAM])
+    partial = directory / f"{VIDEO}.f137.mp4.part"
+    others = [directory / f"{VIDEO}_en.vtt", directory / f"{VIDEO}_thumb.jpg", directory / f"{VIDEO}.info.json"]
+    for path in (partial, *others):
+        path.touch()
+    keep_if_same(directory, VIDEO, [STREAM])
+    assert media_of(directory, VIDEO) == [partial]
+    keep_if_same(directory, VIDEO, [{**STREAM, "filesize": 1001}])
+    assert media_of(directory, VIDEO) == []
+    assert all(path.exists() for path in others)

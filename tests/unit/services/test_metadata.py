@@ -1,0 +1,370 @@
+"""Metadata without a broker or a child: the names of pages, and what a listing does on every answer it may get."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bus import Event
+from services.common.events import (
+    JobQueued,
+    ListingCompleted,
+    ListingFailed,
+    ListingPageFetched,
+    PlaylistFetched,
+    SourceBlocked,
+    SourceCleared,
+)
+from services.common.models import (
+    ClaimAnswer,
+    ClaimVerdict,
+    Entry,
+    ErrorCode,
+    Failure,
+    FailureKind,
+    JobOptions,
+    JobType,
+    PlaylistMetadata,
+    Target,
+    TargetKind,
+)
+from services.common.youtube.egress import egress_of
+from services.common.youtube.facts import ErrorFacts
+from services.common.youtube.process import ChildCrashed, ChildFailed
+from services.metadata.claims import Closing
+from services.metadata.lister import Lister, given
+from services.metadata.pages import Cursor, Page, page_key
+from services.metadata.sources import Part, SourceFailed
+from services.metadata.ytdlp_source import judge
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+LIST = "PLBB231211A4F62143"
+UPLOADS = "UUuAXFkgsw1L7xaCfnd5JJOw"
+TIMEOUT = 10
+
+GO = ClaimAnswer(verdict=ClaimVerdict.GO)
+PROBE = ClaimAnswer(verdict=ClaimVerdict.PROBE)
+STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
+WAIT = ClaimAnswer(verdict=ClaimVerdict.WAIT, until=NOW)
+
+
+def queued(target: Target | None = None, *, listing: int = 3, cursor: str | None = None) -> JobQueued:
+    return JobQueued(
+        job_id="job-1",
+        type=JobType.PLAYLIST_DOWNLOAD,
+        root="/archive",
+        options=JobOptions(quality="720p"),
+        target=target or Target(kind=TargetKind.PLAYLIST, id=LIST),
+        target_index=2,
+        listing=listing,
+        cursor=cursor,
+    )
+
+
+def page(offset: int, count: int) -> Page:
+    entries = tuple(Entry(video_id=f"video{n:06d}", position=n) for n in range(offset, offset + count))
+    return Page(offset, offset + count, entries)
+
+
+PLAYLIST = PlaylistMetadata(playlist_id=LIST, title="A list")
+PARTS: tuple[Part, ...] = (PLAYLIST, page(0, 100), page(100, 100), page(200, 50))
+
+
+class Script:
+    """A source that says what it was given, then fails, falls silent or ends; and the answers of jobs to claims."""
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        parts: Iterable[Part] = PARTS,
+        *,
+        failure: Failure | None = None,
+        silent: bool = False,
+        answers: Iterable[ClaimAnswer] = (),
+    ) -> None:
+        self._parts = parts
+        self._failure = failure
+        self._silent = silent
+        self._answers = iter(answers)
+        self.asked: list[tuple[Target, int]] = []
+        self.claims = 0
+        self.closed = False
+        self.reached_silence = asyncio.Event()
+        self.closing = asyncio.Event()
+
+    async def parts(self, target: Target, offset: int) -> AsyncGenerator[Part, None]:
+        self.asked.append((target, offset))
+        try:
+            for part in self._parts:
+                yield part
+            if self._failure:
+                raise SourceFailed(self._failure)
+            if self._silent:
+                self.reached_silence.set()
+                await asyncio.Event().wait()
+        finally:
+            self.closed = True
+
+    async def claim(self, _queued: JobQueued) -> ClaimAnswer:
+        if self.closing.is_set():
+            raise Closing
+        self.claims += 1
+        return next(self._answers, GO)
+
+    async def run(self, event: JobQueued) -> list[Event]:
+        lister = Lister(self, self.claim, "here", self.closing)
+        async with asyncio.timeout(TIMEOUT):
+            return [fact async for fact in lister.run(event)]
+
+
+def failure(kind: FailureKind, reason: str = "some", retry_after: datetime | None = None) -> Failure:
+    return Failure(kind=kind, code=ErrorCode.NETWORK_TIMEOUT, reason=reason, message="why", retry_after=retry_after)
+
+
+def kinds(facts: Iterable[Event]) -> list[type[Event]]:
+    return [type(fact) for fact in facts]
+
+
+def last_failed(facts: list[Event]) -> ListingFailed:
+    assert isinstance(facts[-1], ListingFailed)
+    return facts[-1]
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_key_names_listing_source_offset_and_content() -> None:
+    key = page_key(3, "yt_dlp", page(100, 50))
+    assert key.rpartition("/")[0] == "3/yt_dlp/100"
+    assert key == page_key(3, "yt_dlp", page(100, 50))
+    assert key != page_key(3, "yt_dlp", page(100, 49))
+
+
+def test_a_cursor_reads_back() -> None:
+    cursor = Cursor("yt_dlp", UPLOADS, 200)
+    assert Cursor.read(str(cursor)) == cursor
+    assert cursor.target() == Target(kind=TargetKind.PLAYLIST, id=UPLOADS)
+
+
+@pytest.mark.parametrize("text", [None, "", "200", "yt_dlp/PLx", "yt_dlp/PLx/-1", "yt_dlp/PLx/1/2", "a/b/c", "a/../1"])
+def test_a_cursor_of_nobody_is_none(text: str | None) -> None:
+    assert Cursor.read(text) is None
+
+
+# --- listings that go well ------------------------------------------------------------------------------------------
+
+
+async def test_given_videos_are_a_page_with_no_request() -> None:
+    target = Target(kind=TargetKind.VIDEOS, video_ids=("dQw4w9WgXcQ", "-demo_00012"))
+    facts = [fact async for fact in given(queued(target))]
+    fetched, completed = facts
+    assert isinstance(fetched, ListingPageFetched)
+    assert isinstance(completed, ListingCompleted)
+    assert [(entry.video_id, entry.position) for entry in fetched.entries] == [("dQw4w9WgXcQ", 0), ("-demo_00012", 1)]
+    assert fetched.page_key.startswith("3/given/0/")
+    assert (completed.page_keys, completed.total) == ((fetched.page_key,), 2)
+    assert fetched.playlist_id is completed.playlist_id is completed.title is None
+
+
+async def test_a_playlist_is_told_then_its_pages_then_that_this_was_all() -> None:
+    script = Script()
+    facts = await script.run(queued())
+    assert kinds(facts) == [PlaylistFetched, *[ListingPageFetched] * 3, ListingCompleted]
+    pages = [fact for fact in facts if isinstance(fact, ListingPageFetched)]
+    completed = facts[-1]
+    assert isinstance(completed, ListingCompleted)
+    assert completed.page_keys == tuple(fact.page_key for fact in pages)
+    assert (completed.total, completed.playlist_id, completed.title) == (250, LIST, "A list")
+    for fact in pages:
+        assert (fact.job_id, fact.root, fact.target_index, fact.listing) == ("job-1", "/archive", 2, 3)
+        assert (fact.type, fact.options.quality) == (JobType.PLAYLIST_DOWNLOAD, "720p")
+        assert fact.playlist_id == LIST
+    assert script.claims == 3  # before it starts, and before every page but the first
+    assert script.closed
+
+
+async def test_an_empty_playlist_is_complete() -> None:
+    facts = await Script([PLAYLIST]).run(queued())
+    assert kinds(facts) == [PlaylistFetched, ListingCompleted]
+    assert isinstance(facts[-1], ListingCompleted)
+    assert (facts[-1].page_keys, facts[-1].total) == ((), 0)
+
+
+async def test_a_cursor_is_where_it_goes_on() -> None:
+    script = Script([PLAYLIST, page(200, 50)])
+    handle = Target(kind=TargetKind.CHANNEL, id="@name")
+    facts = await script.run(queued(handle, cursor=f"scripted/{UPLOADS}/200"))
+    assert script.asked == [(Target(kind=TargetKind.PLAYLIST, id=UPLOADS), 200)]
+    assert kinds(facts) == [ListingPageFetched, ListingCompleted]
+    assert isinstance(facts[-1], ListingCompleted)
+    assert facts[-1].total == 250
+
+
+async def test_a_cursor_of_another_source_means_nothing_here() -> None:
+    script = Script()
+    await script.run(queued(cursor=f"data_api/{LIST}/200"))
+    assert script.asked == [(Target(kind=TargetKind.PLAYLIST, id=LIST), 0)]
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stale_listing_is_dropped_without_a_word_or_a_request() -> None:
+    script = Script(answers=[STALE])
+    assert await script.run(queued()) == []
+    assert script.asked == []
+
+
+async def test_a_listing_that_becomes_stale_stops() -> None:
+    script = Script(answers=[GO, GO, STALE])
+    facts = await script.run(queued())
+    assert kinds(facts) == [PlaylistFetched, ListingPageFetched, ListingPageFetched]
+    assert script.closed
+
+
+async def test_a_blocked_source_costs_no_attempt_and_no_request() -> None:
+    script = Script(answers=[WAIT])
+    failed = last_failed(await script.run(queued()))
+    assert (failed.retry_after, failed.spent, failed.final, failed.cursor) == (NOW, False, False, None)
+    assert script.asked == []
+
+
+async def test_a_source_that_is_blocked_midway_goes_on_from_there() -> None:
+    script = Script(answers=[GO, GO, WAIT])
+    failed = last_failed(await script.run(queued()))
+    assert (failed.retry_after, failed.spent, failed.cursor) == (NOW, False, f"scripted/{LIST}/200")
+    assert script.closed
+
+
+async def test_a_probe_that_gets_an_answer_clears_the_source_once() -> None:
+    facts = await Script(answers=[PROBE, PROBE, PROBE]).run(queued())
+    assert kinds(facts) == [SourceCleared, PlaylistFetched, *[ListingPageFetched] * 3, ListingCompleted]
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_passing_failure_goes_on_from_the_last_page_and_counts() -> None:
+    script = Script([PLAYLIST, page(0, 100)], failure=failure(FailureKind.PASSING))
+    failed = last_failed(await script.run(queued()))
+    assert (failed.cursor, failed.spent, failed.final) == (f"scripted/{LIST}/100", True, False)
+    assert failed.retry_after is None  # jobs counts the attempts, so it knows how long to wait
+    assert failed.error.code is ErrorCode.NETWORK_TIMEOUT
+    assert failed.error.message == f"{LIST}: why"
+
+
+async def test_a_failure_before_any_page_has_no_cursor() -> None:
+    failed = last_failed(await Script([], failure=failure(FailureKind.LOCAL)).run(queued()))
+    assert (failed.cursor, failed.spent, failed.final) == (None, True, False)
+
+
+async def test_what_does_not_exist_is_final() -> None:
+    facts = await Script([], failure=failure(FailureKind.GONE)).run(queued())
+    assert kinds(facts) == [ListingFailed]
+    assert last_failed(facts).final
+
+
+async def test_a_probe_that_learns_that_a_list_does_not_exist_got_its_answer() -> None:
+    facts = await Script([], failure=failure(FailureKind.GONE), answers=[PROBE]).run(queued())
+    assert kinds(facts) == [SourceCleared, ListingFailed]
+
+
+async def test_a_refusal_blocks_the_egress_and_costs_no_attempt() -> None:
+    until = datetime.now(UTC) + timedelta(minutes=1)
+    facts = await Script([], failure=failure(FailureKind.SITE_WIDE, "bot_check", until)).run(queued())
+    blocked, failed = facts[0], last_failed(facts)
+    assert blocked == SourceBlocked(egress="here", reason="bot_check", until=until)
+    assert (failed.retry_after, failed.spent, failed.final) == (until, False, False)
+
+
+async def test_a_refusal_without_a_time_blocks_for_a_while() -> None:
+    facts = await Script([], failure=failure(FailureKind.SITE_WIDE)).run(queued())
+    assert isinstance(facts[0], SourceBlocked)
+    assert facts[0].until > datetime.now(UTC)
+    assert facts[0].until == last_failed(facts).retry_after
+
+
+# --- endings ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_service_that_closes_gives_the_listing_back_at_once() -> None:
+    script = Script([PLAYLIST, page(0, 100)], silent=True)
+    running = asyncio.create_task(script.run(queued()))
+    async with asyncio.timeout(TIMEOUT):
+        await script.reached_silence.wait()
+    script.closing.set()
+    failed = last_failed(await running)
+    assert (failed.cursor, failed.spent, failed.final) == (f"scripted/{LIST}/100", False, False)
+    assert failed.retry_after is not None
+    assert failed.retry_after <= datetime.now(UTC)
+    assert script.closed
+
+
+async def test_a_service_that_closes_does_not_start_a_listing() -> None:
+    script = Script()
+    script.closing.set()
+    assert kinds(await script.run(queued())) == [ListingFailed]
+    assert script.asked == []
+
+
+async def test_a_handler_that_is_cancelled_ends_its_source() -> None:
+    script = Script([PLAYLIST], silent=True)
+    running = asyncio.create_task(script.run(queued()))
+    async with asyncio.timeout(TIMEOUT):
+        await script.reached_silence.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert script.closed
+
+
+async def test_a_handler_that_is_closed_between_two_facts_ends_its_source() -> None:
+    script = Script()
+    facts = Lister(script, script.claim, "here", script.closing).run(queued())
+    assert isinstance(await anext(facts), PlaylistFetched)
+    await facts.aclose()
+    assert script.closed
+
+
+# --- what a failed child means ----------------------------------------------------------------------------------------
+
+
+def failed_child(message: str, status: int | None = None) -> ChildFailed:
+    return ChildFailed(ErrorFacts(type="ExtractorError", message=message, status=status))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (failed_child("YouTube said: The playlist does not exist."), FailureKind.GONE),
+        (failed_child("Unable to download API page: HTTP Error 404: Not Found", 404), FailureKind.GONE),
+        (failed_child("YouTube said: This account has been terminated for a violation."), FailureKind.GONE),
+        (failed_child("YouTube said: This playlist type is unviewable."), FailureKind.GONE),
+        (failed_child("Unable to download API page: HTTP Error 503: Service Unavailable", 503), FailureKind.PASSING),
+        (failed_child("Incomplete data received. Giving up after 3 retries"), FailureKind.PASSING),
+        (failed_child("Unable to download API page: HTTP Error 429: Too Many Requests", 429), FailureKind.SITE_WIDE),
+        (ChildCrashed("the child ended with -9"), FailureKind.LOCAL),
+    ],
+)
+def test_what_a_failed_listing_means(error: ChildFailed | ChildCrashed, kind: FailureKind) -> None:
+    assert judge(error, begun=False, now=NOW).kind is kind
+
+
+def test_a_404_between_two_pages_says_nothing_about_the_list() -> None:
+    error = failed_child("Unable to download API page: HTTP Error 404: Not Found", 404)
+    assert judge(error, begun=True, now=NOW).kind is FailureKind.PASSING
+
+
+@pytest.mark.parametrize(
+    ("proxy", "egress"),
+    [
+        (None, "box/direct"),
+        ("http://127.0.0.1:3128", "box/127.0.0.1:3128"),
+        ("socks5://user:secret@proxy.example:1080/", "box/proxy.example:1080"),
+        ("user:secret@proxy.example", "box/proxy.example"),
+    ],
+)
+def test_an_egress_is_named_without_its_password(proxy: str | None, egress: str) -> None:
+    assert egress_of(proxy, "box") == egress

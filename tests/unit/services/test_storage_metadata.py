@@ -1,0 +1,155 @@
+"""metadata/: how answers of several sources, and pages of a listing, become one file."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched, PlaylistFetched
+from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
+from services.storage import metadata_store, playlists
+from services.storage.catalogue import Catalogue
+from services.storage.playlists import Finished
+
+VIDEO = "dQw4w9WgXcQ"
+PLAYLIST = "PL0123456789abcdef"
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
+    metadata = VideoMetadata.model_validate({"video_id": VIDEO, "title": f"by {source}", **fields})
+    return MetadataFetched(job_id="j", root="/a", video_id=VIDEO, source_name=source, fetched_at=at, metadata=metadata)
+
+
+def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: Path) -> None:
+    path = tmp_path / "metadata" / "videos" / f"{VIDEO}.json"
+    metadata_store.save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
+    metadata_store.save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
+    file = json.loads(path.read_text())
+    assert set(file["sources"]) == {"data_api", "yt_dlp"}
+    assert file["sources"]["data_api"]["metadata"]["view_count"] == 5
+    assert file["sources"]["yt_dlp"]["fetched_at"] == "2026-05-01T13:00:00Z"
+    assert (file["title"], file["view_count"], file["like_count"], file["tags"]) == ("by yt_dlp", 7, 3, ["a"])
+    assert file["fetched_at"] == "2026-05-01T13:00:00Z"
+
+
+def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    before = (path.stat(), path.read_bytes())
+    metadata_store.save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
+    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    assert (path.stat(), path.read_bytes()) == before
+    path.write_text("broken")
+    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    assert json.loads(path.read_text())["title"] == "new"
+
+
+# --- playlists ----------------------------------------------------------------------------------------------------
+
+
+def page(key: str, first: int, *video_ids: str, listing: int = 1) -> ListingPageFetched:
+    entries = tuple(Entry(video_id=one, title=one, position=first + n) for n, one in enumerate(video_ids))
+    return ListingPageFetched(
+        job_id="j",
+        root="/a",
+        type=JobType.PLAYLIST_DOWNLOAD,
+        options=JobOptions(),
+        target_index=0,
+        listing=listing,
+        page_key=key,
+        playlist_id=PLAYLIST,
+        entries=entries,
+    )
+
+
+def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
+    return ListingCompleted(
+        job_id="j", root="/a", target_index=0, listing=listing, page_keys=keys, total=total, playlist_id=PLAYLIST
+    )
+
+
+def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> Finished:
+    return Finished(done, at, "trace", pages, PlaylistMetadata(playlist_id=PLAYLIST, title=title))
+
+
+@pytest.mark.parametrize(
+    ("pages", "keys", "ids"),
+    [
+        ([page("b", 2, "v3"), page("a", 0, "v1", "v2")], ["a", "b"], ["v1", "v2", "v3"]),
+        # the same video twice in a playlist stays twice
+        ([page("a", 0, "v1", "v2", "v1")], ["a"], ["v1", "v2", "v1"]),
+        # a second try went on at the third entry; the first one's page is older there
+        ([page("1/a", 0, "v1", "v2", "old"), page("2/a", 2, "v3", listing=2)], ["2/a"], ["v1", "v2", "v3"]),
+        # a second try began anew
+        ([page("1/a", 0, "x1", "x2"), page("2/a", 0, "v1", listing=2)], ["2/a"], ["v1"]),
+        ([], [], []),
+    ],
+)
+def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list[str], ids: list[str]) -> None:
+    assert [entry.video_id for entry in playlists.entries_of(pages, keys)] == ids
+
+
+def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
+    path = tmp_path / f"{PLAYLIST}.json"
+    playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "v1", "v2")))
+    file = json.loads(path.read_text())
+    file["history"] = [{"at": "2026-05-01T12:00:00Z", "video_id": "v1", "what": "appeared"}]
+    path.write_text(json.dumps(file))
+    playlists.save_listing(path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "v2"), title="Q"))
+    newer = json.loads(path.read_text())
+    assert newer["playlist_id"] == PLAYLIST
+    assert newer["title"] == "Q"
+    assert [entry["video_id"] for entry in newer["entries"]] == ["v2"]
+    assert [look["total"] for look in newer["listings"]] == [2, 1]
+    assert newer["history"] == file["history"]
+    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "v9")))
+    late = json.loads(path.read_text())
+    assert late["entries"] == newer["entries"]
+    assert [look["total"] for look in late["listings"]] == [1, 2, 1]
+    before = path.stat()
+    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "v9")))
+    assert path.stat() == before
+
+
+async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.db")
+    listings = catalogue.listings
+    try:
+        await listings.complete(completed(3, "a", "b"), at=AT, trace_id="t")
+        await listings.keep_page(page("b", 2, "v3"))
+        await listings.keep_page(page("b", 2, "v3"))
+        assert await listings.finished("j", 0) is None
+        await listings.keep_playlist(
+            PlaylistFetched(
+                job_id="j", root="/a", target_index=0, listing=1, playlist=PlaylistMetadata(playlist_id=PLAYLIST)
+            )
+        )
+        await listings.keep_page(page("a", 0, "v1", "v2"))
+        whole = await listings.finished("j", 0)
+        assert whole is not None
+        assert {one.page_key for one in whole.pages} == {"a", "b"}
+        assert (whole.at, whole.trace_id) == (AT, "t")
+        assert await listings.finished("j", 1) is None
+        await listings.mark_written("j", 0)
+        await listings.keep_page(page("a", 0, "v1", "v2"))  # comes again
+        assert await listings.finished("j", 0) is None
+        assert await listings.is_written("j", 0)
+    finally:
+        catalogue.close()
+
+
+async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.db")
+    try:
+        await catalogue.listings.keep_page(page("old", 0, "v1"))
+        await catalogue.listings.drop("j", 0)
+        await catalogue.listings.keep_page(page("new", 0, "v2", listing=2))
+        await catalogue.listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
+        whole = await catalogue.listings.finished("j", 0)
+        assert whole is not None
+        assert [one.page_key for one in whole.pages] == ["new"]
+    finally:
+        catalogue.close()

@@ -1,0 +1,82 @@
+"""Files that survive a crash, and locks that tell the truth."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.common.files import (
+    LockHeld,
+    free_space,
+    lock_holder,
+    locked,
+    sha256,
+    writable,
+    write_atomically,
+)
+
+
+def test_writing_replaces_the_whole_file_and_leaves_no_sibling(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.json"
+    write_atomically(path, "first, and longer")
+    write_atomically(path, b"second", mode=0o600)
+    assert path.read_bytes() == b"second"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.mkdir()  # a folder cannot be replaced by a file
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(path, "x")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"y" * 3_000_000])
+def test_sha256(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_free_space_and_writable_look_at_the_nearest_parent(tmp_path: Path) -> None:
+    assert free_space(tmp_path / "not" / "yet") > 0
+    assert writable(tmp_path / "not" / "yet")
+    (tmp_path / "file").touch()
+    assert not writable(tmp_path / "file" / "below")
+
+
+def test_a_lock_is_held_once_and_names_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lock"
+    assert lock_holder(path) is None
+    with locked(path):
+        assert lock_holder(path) == os.getpid()
+        with pytest.raises(LockHeld, match=f"locked by process {os.getpid()}") as caught, locked(path):
+            raise AssertionError("held twice")
+        assert caught.value.pid == os.getpid()
+    assert path.exists()
+    assert lock_holder(path) is None
+    with locked(path):
+        pass
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    program = (
+        "import sys,pathlib; from services.common.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        assert lock_holder(path) == child.pid
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+    assert lock_holder(path) is None

@@ -1,0 +1,83 @@
+"""The journal: whole lines, each message once, a torn line repaired."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.logging.journal import Journal, Message
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def message(id: str, *numbers: int, at: datetime = NOON) -> Message:
+    return Message(id, at, tuple({"n": number} for number in numbers))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_record_is_a_line_with_its_message(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.append([message("a", 1, 2), message("b", 3)]) == 3
+    journal.close()
+    path = tmp_path / "2026-03-01.jsonl"
+    assert lines(path) == [
+        {"n": 1, "message_id": "a"},
+        {"n": 2, "message_id": "a"},
+        {"n": 3, "message_id": "b"},
+    ]
+
+
+def test_a_message_belongs_to_its_utc_day(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "events-")
+    berlin = datetime.fromisoformat("2026-03-01T00:30:00+01:00")
+    late = [message(str(day), day, at=NOON + timedelta(days=day)) for day in range(6)]
+    journal.append([message("x", 0, at=berlin), *late])
+    journal.append([message("y", 9, at=berlin)])  # a file that was closed meanwhile
+    journal.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["events-2026-02-28.jsonl", *(f"events-2026-03-0{day}.jsonl" for day in range(1, 7))]
+    assert [line["n"] for line in lines(tmp_path / names[0])] == [0, 9]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_comes_again_is_not_written_again(restart: bool, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([message("a", 1, 2)])
+    if restart:
+        journal.close()
+        journal = Journal(tmp_path)
+    assert journal.append([message("a", 1, 2), message("b", 3)]) == 1
+    journal.close()
+    assert [line["n"] for line in lines(journal.path(NOON.date()))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_crash_in_the_middle_loses_and_doubles_nothing(cut: int, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([message("a", 1, 2, 3)])
+    journal.close()
+    path = journal.path(NOON.date())
+    path.write_bytes(path.read_bytes()[:-cut])  # what a crash left of it
+    again = Journal(tmp_path)
+    again.append([message("a", 1, 2, 3)])
+    again.close()
+    whole = []
+    for line in path.read_bytes().splitlines():
+        try:
+            whole.append(json.loads(line)["n"])
+        except json.JSONDecodeError:
+            continue  # the torn line stays, ended
+    assert whole == [1, 2, 3]
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_foreign_lines_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "2026-03-01.jsonl").write_bytes(b'[1]\n"x"\n{"message_id": 7}\n\xff\xfe\n')
+    journal = Journal(tmp_path)
+    assert journal.append([message("a", 1)]) == 1
+    journal.close()

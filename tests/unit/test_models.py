@@ -1,0 +1,175 @@
+"""SPEC: Common Data Models, as they are written and read back."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from services.common import errors, models
+from services.common.models import (
+    ErrorCode,
+    FailedDownload,
+    HealthCheck,
+    HealthStatus,
+    ItemStatus,
+    JobOptions,
+    JobStatus,
+    JobType,
+    ServiceRequest,
+    ServiceResponse,
+    UnavailableVideo,
+    Wanted,
+)
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("enum", "values"),
+    [
+        (ErrorCode, ["E001", "E002", "E003", "E004", "E005", "E006", "E007", "E999"]),
+        (HealthStatus, ["healthy", "unhealthy"]),
+        (JobType, ["video_download", "playlist_download", "metadata_only"]),
+        (JobStatus, ["created", "queued", "running", "completed", "failed", "cancelled", "retrying"]),
+    ],
+)
+def test_enums_have_specs_values(enum: type[Any], values: list[str]) -> None:
+    assert [member.value for member in enum] == values
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (models.ErrorDetail, "code message details"),
+        (models.ServiceRequest, "trace_id timestamp data"),
+        (models.ServiceResponse, "success data error trace_id"),
+        (models.HealthCheck, "service status version uptime_seconds checks metrics"),
+        (
+            models.JobOptions,
+            "output_dir quality include_metadata include_captions caption_languages skip_existing api_key",
+        ),
+        (
+            models.JobResult,
+            "video_id status message metadata_saved video_downloaded file_size duration_seconds error_code",
+        ),
+        (models.Progress, "current total percentage message speed_bps eta_seconds"),
+        (
+            models.UnavailableVideo,
+            "video_id title reason detected_at playlist_id last_available",
+        ),
+        (
+            models.FailedDownload,
+            "video_id title attempts last_attempt errors file_size retry_after",
+        ),
+    ],
+)
+def test_models_have_specs_fields(model: type[BaseModel], fields: str) -> None:
+    assert list(model.model_fields) == fields.split()
+
+
+def test_a_response_is_written_as_spec_shows_it() -> None:
+    good = ServiceResponse(success=True, data={"a": 1}, trace_id="uuid")
+    assert good.model_dump(mode="json") == {"success": True, "data": {"a": 1}, "error": None, "trace_id": "uuid"}
+
+
+def test_health_starts_with_specs_checks() -> None:
+    health = HealthCheck(service="jobs", status=HealthStatus.HEALTHY, version="0.1.0", uptime_seconds=1)
+    assert set(health.checks) == {
+        "http_responsive",
+        "dependencies_available",
+        "no_critical_errors",
+        "disk_space_available",
+    }
+
+
+def test_options_have_specs_defaults() -> None:
+    options = JobOptions()
+    assert (options.output_dir, options.quality, options.caption_languages) == ("~/YTArchive", "1080p", ["en"])
+    assert options.include_metadata
+    assert options.include_captions
+    assert options.skip_existing
+    assert options.api_key is None
+
+
+def test_an_output_dir_that_was_not_chosen_stays_unchosen_on_the_wire() -> None:
+    unset = JobOptions.model_validate_json(JobOptions().model_dump_json())
+    chosen = JobOptions.model_validate_json(JobOptions(output_dir="~/YTArchive").model_dump_json())
+    assert unset.chosen_output_dir is None
+    assert chosen.chosen_output_dir == "~/YTArchive"
+
+
+def test_an_api_key_is_not_in_a_repr_and_an_absent_one_not_on_the_wire() -> None:
+    assert "geheim" not in repr(JobOptions(api_key="geheim"))
+    assert "api_key" not in JobOptions().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("job_type", "options", "expected"),
+    [
+        (JobType.VIDEO_DOWNLOAD, JobOptions(), Wanted(captions=("en",))),
+        (JobType.PLAYLIST_DOWNLOAD, JobOptions(include_captions=False), Wanted()),
+        (JobType.PLAYLIST_DOWNLOAD, JobOptions(caption_languages=["de", "en", "de"]), Wanted(captions=("de", "en"))),
+        (JobType.VIDEO_DOWNLOAD, JobOptions(include_metadata=False), Wanted(captions=("en",), metadata=False)),
+        (JobType.METADATA_ONLY, JobOptions(include_metadata=False), Wanted(media=False, thumbnail=False)),
+    ],
+)
+def test_what_a_job_wants_of_a_video(job_type: JobType, options: JobOptions, expected: Wanted) -> None:
+    assert Wanted.of(job_type, options) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (ServiceRequest, {"trace_id": "t", "timestamp": datetime(2024, 1, 1), "data": {}}),  # noqa: DTZ001 - the point
+        (
+            UnavailableVideo,
+            {"video_id": "a", "reason": "private", "detected_at": datetime(2024, 1, 1)},  # noqa: DTZ001 - the point
+        ),
+    ],
+)
+def test_times_without_a_zone_are_refused(model: type[BaseModel], data: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        model.model_validate(data)
+
+
+def test_a_failed_download_survives_the_wire() -> None:
+    failed = FailedDownload(video_id="a", title="b", attempts=3, last_attempt=NOW, errors=[{"code": "E003"}])
+    assert FailedDownload.model_validate_json(failed.model_dump_json()) == failed
+
+
+def test_ended_and_open_states() -> None:
+    assert [status for status in JobStatus if status.ended] == [
+        JobStatus.COMPLETED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    ]
+    assert [status.value for status in ItemStatus if status.open] == ["listed", "waiting", "running", "closing"]
+
+
+def test_each_error_knows_its_code_and_status() -> None:
+    tree = [errors.YTArchiveError]
+    for kind in tree:
+        tree += kind.__subclasses__()
+    told = {kind.__name__: (kind.code.value, kind.http_status) for kind in tree if kind.__module__ == errors.__name__}
+    assert told == {
+        "YTArchiveError": ("E999", 500),
+        "InvalidRequest": ("E007", 400),
+        "NotFound": ("E007", 404),
+        "ConfigError": ("E007", 400),
+        "VideoUnavailable": ("E002", 404),
+        "QuotaExceeded": ("E001", 429),
+        "InvalidCredentials": ("E005", 400),
+        "StorageFull": ("E004", 503),
+        "NetworkTimeout": ("E003", 503),
+        "ServiceUnavailable": ("E006", 503),
+    }
+
+
+def test_an_error_becomes_a_detail() -> None:
+    detail = errors.NotFound("There is no job x.", job_id="x").detail()
+    assert detail.model_dump(mode="json") == {
+        "code": "E007",
+        "message": "There is no job x.",
+        "details": {"job_id": "x"},
+    }

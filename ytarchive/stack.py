@@ -1,0 +1,277 @@
+"""The composition root: one service or all of them in one event loop, with or without the embedded broker.
+
+    await run_services(["jobs", ...], config)          # until SIGTERM or SIGINT
+    async with Stack(config, ports="free_if_taken") as stack: ...   # the one-shot
+    info = find_running(config)                        # a stack that runs already
+
+`run/stack.json` tells others how to reach a running stack; the flock on `run/stack.lock` is the truth.
+"""
+
+import asyncio
+import importlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError, field_serializer
+
+from bus import BusSettings
+from bus.server import EmbeddedServer
+from services.common.config import Config, Endpoint
+from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.files import lock_holder, locked, write_atomically
+from services.common.listener import is_free
+from services.common.service import ServiceBase
+
+# SPEC's order; jobs first, since the others register with it
+SERVICES = ("jobs", "metadata", "download", "storage", "logging")
+# jobs must still hear what the workers say at their end, and logging what all say
+STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")
+# SPEC's 30 s in seconds from the signal: until when work in hand may finish, until when services may clean up; the rest
+# is the broker's. Even the last one to stop gets the least share.
+WORK_UNTIL, CLEANUP_UNTIL, LEAST_SHARE = 20.0, 26.0, 0.5
+
+Ports = Literal["fixed", "free_if_taken"]
+log = structlog.get_logger("ytarchive.stack", service="stack")
+
+
+class StackInfo(BaseModel):
+    """run/stack.json, mode 0600: how to reach a running stack. `services` maps names to REST base URLs."""
+
+    pid: int
+    started_at: AwareDatetime
+    nats_url: str
+    nats_token: SecretStr | None = None  # of the embedded broker only
+    services: dict[str, str]
+
+    @field_serializer("nats_token", when_used="json")
+    def _write_token(self, token: SecretStr | None) -> str | None:
+        return token.get_secret_value() if token else None
+
+    def bus_settings(self, config: Config) -> BusSettings:
+        """How a client of this stack connects; credentials of an external broker are in its own configuration."""
+        if self.nats_token is None:
+            return bus_settings(config, url=self.nats_url)
+        return bus_settings(config, url=self.nats_url, token=self.nats_token)
+
+
+def bus_settings(config: Config, *, url: str | None = None, token: SecretStr | None = None) -> BusSettings:
+    """`[nats]` as the bus takes it. With a `token` (an embedded broker) the credentials in `[nats]` do not count."""
+    nats = config.nats
+    numbers = {
+        "replicas": nats.replicas,
+        "events_max_bytes": nats.events_max_bytes,
+        "logs_max_bytes": nats.logs_max_bytes,
+        "ack_wait": nats.ack_wait,
+    }
+    place = url or nats.url
+    if place is None:
+        raise ServiceUnavailable("There is no broker: set [nats] url, or start `ytarchive up`.")
+    if token is not None:
+        return BusSettings.model_validate({"url": place, "token": token, **numbers})
+    credentials = {key: getattr(nats, key) for key in ("user", "password", "token", "credentials_file", "ca_file")}
+    return BusSettings.model_validate({"url": place, **credentials, **numbers})
+
+
+def find_running(config: Config) -> StackInfo | None:
+    """The stack that runs on this data directory, once it is ready; None if there is none."""
+    if lock_holder(_lock_path(config)) is None:
+        return None
+    try:
+        info = StackInfo.model_validate_json(_info_path(config).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None  # it is just starting, or just stopping
+    return info if info.pid == lock_holder(_lock_path(config)) else None
+
+
+def _lock_path(config: Config) -> Path:
+    return config.storage.run_dir / "stack.lock"
+
+
+def _info_path(config: Config) -> Path:
+    return config.storage.run_dir / "stack.json"
+
+
+class Stack:
+    """Services in this process, as an async context manager. Entering it starts them, in SPEC's order.
+
+    `embedded`: bring the broker along; None: yes for a whole stack without `[nats] url`. A single service without
+    either uses the broker of the stack that runs. `ports`: with "free_if_taken" a taken port is replaced by a free one.
+    `extra_roots` are archive roots beside the configured ones; `options` are further arguments of a service, by name
+    (`{"jobs": {"park_open": True}}`).
+    Raises LockHeld when another stack runs on this data directory, ConfigError and BrokerUnavailable as they come.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        names: Sequence[str] = SERVICES,
+        *,
+        embedded: bool | None = None,
+        ports: Ports = "fixed",
+        extra_roots: Sequence[Path] = (),
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        unknown = [name for name in names if name not in SERVICES]
+        if unknown:
+            raise InvalidRequest(f"There is no service {unknown[0]!r}. There are: {', '.join(SERVICES)}.")
+        self.names = tuple(name for name in SERVICES if name in names)
+        self.config = _with_roots(config, extra_roots)
+        if ports == "free_if_taken":
+            self.config = _with_free_ports(self.config, self.names)
+        self.embedded = config.nats.url is None and len(self.names) > 1 if embedded is None else embedded
+        self.services: dict[str, ServiceBase] = {}
+        self._options = options or {}
+        self._settings: BusSettings | None = None
+        self.info: StackInfo | None = None
+        self._server: EmbeddedServer | None = None
+        self._held = ExitStack()
+
+    @property
+    def settings(self) -> BusSettings:
+        """How to reach the broker of this stack."""
+        if self._settings is None:
+            raise RuntimeError("the stack is not started")
+        return self._settings
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _start(self) -> None:
+        whole = self.embedded or len(self.names) > 1
+        if whole:
+            self._held.enter_context(locked(_lock_path(self.config)))
+            _info_path(self.config).unlink(missing_ok=True)  # of a stack that was killed
+        self._settings = await self._broker()
+        for name in self.names:
+            service = load_service(name)(self.config, self._settings, **self._options.get(name, {}))
+            await service.startup()
+            self.services[name] = service
+        if whole:
+            self.info = self._describe(self._settings)
+            write_atomically(_info_path(self.config), self.info.model_dump_json(indent=2), mode=0o600)
+        log.info("stack_started", services=list(self.names), embedded=self.embedded)
+
+    async def _broker(self) -> BusSettings:
+        if self.embedded:
+            numbers = bus_settings(self.config, url="nats://127.0.0.1", token=SecretStr(""))
+            self._server = EmbeddedServer(self.config.storage.jobs_dir / "nats", like=numbers)
+            return await self._server.start()
+        if self.config.nats.url is not None:
+            return bus_settings(self.config)
+        running = find_running(self.config)
+        if running is None:
+            raise ServiceUnavailable(
+                f"The {self.names[0]} service finds no broker: no stack runs on {self.config.storage.base_data_dir}. "
+                "Start `ytarchive up`, or set [nats] url (YTARCHIVE_NATS__URL)."
+            )
+        return running.bus_settings(self.config)
+
+    def _describe(self, settings: BusSettings) -> StackInfo:
+        return StackInfo(
+            pid=os.getpid(),
+            started_at=datetime.now(UTC),
+            nats_url=settings.url,
+            nats_token=settings.token if self.embedded else None,
+            services={name: service.url for name, service in self.services.items()},
+        )
+
+    async def _stop(self) -> None:
+        """Within SPEC's 30 s: each service gets what is left of them."""
+        if self.info is not None:
+            _info_path(self.config).unlink(missing_ok=True)
+            self.info = None
+        begun = time.monotonic()
+        for name in STOP_ORDER:
+            service = self.services.pop(name, None)
+            if service is not None:
+                await _shut_down(service, time.monotonic() - begun)
+        if self._server is not None:
+            await self._server.stop()
+        self._held.close()
+
+    def abandon(self) -> None:
+        """The end without farewell: the broker is killed, its children notice by their pipes."""
+        if self._server is not None:
+            os.kill(self._server.pid, signal.SIGKILL)
+
+
+async def _shut_down(service: ServiceBase, passed: float) -> None:
+    """One service that fails or hangs at its end does not keep the others from theirs. `passed`: since the signal."""
+    work, whole = (max(LEAST_SHARE, until - passed) for until in (WORK_UNTIL, CLEANUP_UNTIL))
+    ending = asyncio.wait_for(service.shutdown(work), whole)
+    (failure,) = await asyncio.gather(ending, return_exceptions=True)
+    if failure is not None:
+        log.error("shutdown_failed", stopped=service.name, error_message=repr(failure), exc_info=failure)
+
+
+def load_service(name: str) -> type[ServiceBase]:
+    """`services.{name}.service.{Name}Service`, imported only now: a single service does not load the others."""
+    module = importlib.import_module(f"services.{name}.service")
+    found: type[ServiceBase] = getattr(module, f"{name.capitalize()}Service")
+    return found
+
+
+def _with_roots(config: Config, extra: Sequence[Path]) -> Config:
+    new = tuple(root for root in extra if root not in config.storage.all_roots)
+    storage = config.storage.model_copy(update={"roots": (*config.storage.roots, *new)})
+    return config.model_copy(update={"storage": storage})
+
+
+def _with_free_ports(config: Config, names: Sequence[str]) -> Config:
+    endpoints: Mapping[str, Endpoint] = {name: getattr(config.services, name) for name in names}
+    freed = {
+        name: endpoint.model_copy(update={"port": 0}) for name, endpoint in endpoints.items() if not is_free(endpoint)
+    }
+    return config.model_copy(update={"services": config.services.model_copy(update=freed)})
+
+
+async def run_services(
+    names: Sequence[str],
+    config: Config,
+    *,
+    embedded: bool | None = None,
+    ports: Ports = "fixed",
+    on_ready: Callable[[Stack], Awaitable[None] | None] | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT, then stop cleanly; a second signal ends at once. `on_ready` gets the stack."""
+    stack = Stack(config, names, embedded=embedded, ports=ports)
+    stop = asyncio.Event()
+
+    def hear(number: signal.Signals) -> None:
+        log.info("shutdown_signal_received", signal=number.name)
+        if stop.is_set():
+            stack.abandon()
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, hear, number)
+    try:
+        async with stack:
+            if on_ready is not None:
+                told = on_ready(stack)
+                if told is not None:
+                    await told
+            await stop.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
