@@ -218,7 +218,7 @@ class Bus:
         """
         try:
             subscription = await self._link.client.subscribe(cover(kinds), pending_msgs_limit=_TAIL_LIMIT)
-            await self._link.client.flush()  # from here on nothing is missed
+            await self._link.settle()  # from here on nothing is missed
         except nats.errors.Error as error:
             raise self._link.refusal(error) from error
         try:
@@ -245,7 +245,7 @@ class Bus:
                 await self._listen(heard.subject, "", hearing(heard, ear, context))
             for asked, answer in handlers.answers.items():
                 await self._listen(asked.subject, handlers.publisher, self._soon(answering(asked, answer, context)))
-            await self._link.client.flush()
+            await self._link.settle()
         except (nats.errors.Error, TimeoutError) as error:
             raise self._link.refusal(error) from error
         if self._janitor is None and handlers.consumptions:

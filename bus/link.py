@@ -17,7 +17,7 @@ from bus.connection import Callbacks, hang_up, open_client, shown
 from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption
 from bus.settings import BusSettings
-from bus.streams import ensure_consumer, ensure_streams
+from bus.streams import EVENTS, ensure_consumer, ensure_streams
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -113,6 +113,11 @@ class Link:
             log.debug("drain_failed", error=reason(error))
         finally:
             await hang_up(self._client)
+
+    async def settle(self) -> None:
+        """Until the broker knows our subscriptions. Not `flush()`: its ping overtakes what nats-py still buffers."""
+        if self.online.is_set():
+            await self.js.stream_info(EVENTS)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run in the background until the link is closed."""

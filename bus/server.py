@@ -310,8 +310,14 @@ async def _answers(port: int) -> bool:
         _reader, writer = await asyncio.open_connection(_HOST, port)
     except OSError:
         return False
-    writer.close()
+    await _close(writer)
     return True
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _healthy(port: int, patience: float) -> bool:
@@ -324,7 +330,7 @@ async def _healthy(port: int, patience: float) -> bool:
                 await writer.drain()
                 status = await reader.readline()
             finally:
-                writer.close()
+                await _close(writer)
     except (OSError, TimeoutError):
         return False
     return b" 200 " in status

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.events import DownloadClaim
 from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
-from services.jobs import machine, scheduler, store
-from services.jobs.machine import Out
+from services.jobs import dispatches, gaps, listings, scheduler, store
+from services.jobs.ledger import Out, note_timers
 from services.jobs.registry import Registry
 from services.jobs.rows import FetchRow, FetchState, JobRow, ListingRow, ListingState, Rows
 from services.jobs.store import Change, SqlRows, Store
@@ -77,7 +77,7 @@ class Dispatcher:
                 break
             self._turn += 1
             self._served[job_id] = self._turn
-            out += machine.dispatch(rows, video_id, now)
+            out += dispatches.dispatch(rows, video_id, now)
             rows.save()
         return out
 
@@ -88,7 +88,7 @@ class Dispatcher:
         for listing in store.open_listings(rows, sql):
             job = rows.job(listing.job_id)
             if job and job.job_id not in self.parked and not job.paused and self._listing_due(listing, now):
-                out += machine.queue_listing(job, listing, now)
+                out += listings.queue_listing(job, listing, now)
         return out
 
     def _listing_due(self, listing: ListingRow, now: datetime) -> bool:
@@ -102,7 +102,7 @@ class Dispatcher:
         for video_id in store.busy_fetches(sql):
             fetch = rows.fetch(video_id)
             if fetch and self._fetch_lost(fetch, now):
-                machine.release(rows, fetch, now)
+                dispatches.release(rows, fetch, now)
         if not self._registry.live("storage"):
             return []
         out: list[Out] = []
@@ -111,7 +111,7 @@ class Dispatcher:
             if job is None or job.status.ended or now - item.since < _UNANSWERED:
                 continue
             if item.status is ItemStatus.CLOSING:
-                out.append(machine.announce_failure(job, item, now))
+                out.append(gaps.announce_failure(job, item, now))
             else:
                 out += _list_again(rows, job, item.target_index, now)
         return out
@@ -132,19 +132,19 @@ class Dispatcher:
         blocks = store.load_blocks(sql)
         blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
         soonest = [block.until for block in blocks.values() if block.until > now]
-        listings = store.open_listings(rows, sql)
+        open_listings = store.open_listings(rows, sql)
         for job_id in self._served:
             job = rows.job(job_id)
             if job is None or job.status.ended:
                 continue
             waiting, earliest = store.timers(sql, job_id, now, blocked)
             times = [earliest] if earliest else []
-            for listing in listings:
+            for listing in open_listings:
                 if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:
                     waiting += 1
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
-            machine.note_timers(job, waiting, earliest, now)
+            note_timers(job, waiting, earliest, now)
             soonest += times
         self._next_timer = min(soonest, default=None)
 
@@ -197,11 +197,11 @@ class Dispatcher:
         if fetch.state is FetchState.CLAIMED and fetch.instance != claim.instance:
             return _STALE
         if all(item.job_id in self.parked for item in rows.waiters(fetch.video_id)):
-            machine.release(rows, fetch, now)
+            dispatches.release(rows, fetch, now)
             return _STALE
         answer = scheduler.claim_verdict(block, dispatch_id, now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
-            machine.claimed(rows, fetch, claim.instance, now)
+            dispatches.claimed(rows, fetch, claim.instance, now)
         return answer
 
     def _claim_listing(
@@ -228,4 +228,4 @@ def _list_again(rows: Rows, job: JobRow, target_index: int, now: datetime) -> li
         return []
     listing.cursor, listing.awaited = None, None
     job.listings_open += 1
-    return machine.queue_listing(job, listing, now)
+    return listings.queue_listing(job, listing, now)

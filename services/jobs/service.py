@@ -19,8 +19,8 @@ from services.jobs import api, machine, store
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.handlers import handlers
 from services.jobs.intake import examine
+from services.jobs.ledger import Out
 from services.jobs.live import Live
-from services.jobs.machine import Out
 from services.jobs.registry import Registry
 from services.jobs.scheduler import Block
 from services.jobs.store import Change, SqlRows, Store

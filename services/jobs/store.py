@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from bus.message import Envelope, Event, event_types
 from services.common.models import Item, ItemStatus, Job, JobStatus
 from services.common.sqlite import Database
-from services.jobs.machine import Out
+from services.jobs.ledger import Out
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
 from services.jobs.scheduler import Block, Candidate
 from services.jobs.views import item_view, job_view

@@ -101,8 +101,7 @@ def recover(tree: Tree, video_id: str) -> Recovery:
         if left.exists():
             left.unlink()
             removed += 1
-    if removed:
-        _remove_empty(path.parent)
+    _remove_empty(path.parent)
     if rolled or removed:
         _log.info("take_in_recovered", root=tree.key, video_id=video_id, rolled_forward=rolled, removed=removed)
     return Recovery(rolled, removed)

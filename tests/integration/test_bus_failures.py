@@ -39,11 +39,12 @@ async def graveyard(connect: Connect) -> "asyncio.Queue[Envelope]":
 
 
 async def idle(bus: Bus, durable: str) -> None:
-    """Until the durable has nothing pending and nothing unacked."""
+    """Until the durable has delivered something, and has nothing pending and nothing unacked."""
     async with asyncio.timeout(LIMIT):
         while True:
             info = await bus.js.consumer_info(EVENTS, durable)
-            if not info.num_pending and not info.num_ack_pending:
+            delivered = info.delivered is not None and info.delivered.consumer_seq > 0
+            if delivered and not info.num_pending and not info.num_ack_pending:
                 return
             await asyncio.sleep(0.02)
 

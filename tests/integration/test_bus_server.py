@@ -86,7 +86,9 @@ async def test_another_port_when_a_stranger_has_ours(server: EmbeddedServer) -> 
         stranger.listen()
         after = await server.start()
     assert (after.url == before.url, after.token == before.token) == (False, True)
-    assert await (await nats.connect(after.url, token=_secret(after))).rtt() < LIMIT
+    assert after.token is not None
+    client = await nats.connect(after.url, token=after.token.get_secret_value())
+    await client.close()
 
 
 async def test_a_second_server_on_the_same_store_is_refused(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -285,8 +287,3 @@ async def test_a_deleted_store_directory_is_made_anew(server: EmbeddedServer, tm
     await server.stop()
     shutil.rmtree(tmp_path / "nats")
     await server.start()
-
-
-def _secret(settings: BusSettings) -> str:
-    assert settings.token is not None
-    return settings.token.get_secret_value()

@@ -7,7 +7,16 @@ _ID = re.compile(r"-[A-Za-z0-9_-]{10}")  # one in 64 video ids begins with a das
 _ANYWHERE = {"--verbose", "-v", "--debug"}
 _ANYWHERE_WITH_VALUE = {"--config"}
 _TAKE_VALUE = {"--quality", "-q", "--output-dir", "-o", "--captions", "--batch"}
-OPTIONS = {"--quality", "--output-dir", "--captions", "--no-captions", "--metadata-only", "--force", "--batch", "--json"}
+OPTIONS = {
+    "--quality",
+    "--output-dir",
+    "--captions",
+    "--no-captions",
+    "--metadata-only",
+    "--force",
+    "--batch",
+    "--json",
+}
 
 
 def arrange(words: Sequence[str]) -> list[str]:

@@ -27,7 +27,13 @@ def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterato
     command = [sys.executable, "-m", "ytarchive.emulator", "--until-stdin-closes", "--port", str(port)]
     if cache_dir is not None:
         command += ["--cache-dir", str(cache_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603  # our own program
+    with subprocess.Popen(  # noqa: S603  # our own program
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us: what runs may still need it for a moment
+    ) as child:
         assert child.stdin is not None and child.stdout is not None  # noqa: S101  # for the type checker
         try:
             ready = child.stdout.readline()

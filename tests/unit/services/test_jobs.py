@@ -26,8 +26,9 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.jobs import machine
-from services.jobs.machine import Accepted, Out
+from services.jobs import dispatches, listings, machine
+from services.jobs.ledger import Out, note_timers
+from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -130,9 +131,9 @@ class World:
         self.listed(job_id)
 
     def dispatch(self, video: str = VIDEO) -> e.DownloadRequested:
-        (event,) = self._did(machine.dispatch(self.rows, video, self.now))
+        (event,) = self._did(dispatches.dispatch(self.rows, video, self.now))
         assert isinstance(event, e.DownloadRequested)
-        machine.claimed(self.rows, self.rows.fetches[video], "worker", self.now)
+        dispatches.claimed(self.rows, self.rows.fetches[video], "worker", self.now)
         return event
 
     def failed(self, request: e.DownloadRequested, kind: FailureKind, **words: object) -> list[Event]:
@@ -230,7 +231,7 @@ def test_a_listing_goes_on_from_its_cursor_at_its_time(world: World) -> None:
     )
     listing = world.rows.listings["j1", 0]
     assert (listing.retry_at, listing.attempts) == (at, 0)
-    ((again, _),) = machine.queue_listing(world.rows.jobs["j1"], listing, at)
+    ((again, _),) = listings.queue_listing(world.rows.jobs["j1"], listing, at)
     assert isinstance(again, e.JobQueued)
     assert (again.cursor, again.listing) == ("100", 2)
 
@@ -367,7 +368,7 @@ def test_another_root_gets_its_own_dispatch(world: World) -> None:
 def test_facts_of_an_older_dispatch_change_nothing_but_an_archived_video_counts(world: World) -> None:
     world.queued()
     old = world.dispatch()
-    machine.release(world.rows, world.rows.fetches[VIDEO], world.now)
+    dispatches.release(world.rows, world.rows.fetches[VIDEO], world.now)
     new = world.dispatch()
     assert new.dispatch_id != old.dispatch_id
     assert world.failed(old, FailureKind.GONE) == []
@@ -464,7 +465,7 @@ def test_retrying_means_that_only_timers_are_left(world: World) -> None:
     later = NOW + timedelta(hours=1)
     world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=later)
     job = world.rows.jobs["j1"]
-    machine.note_timers(job, 1, later, world.now)
+    note_timers(job, 1, later, world.now)
     assert (job.status, job.retry_at) == (JobStatus.RETRYING, later)
-    machine.note_timers(job, 0, None, later)
+    note_timers(job, 0, None, later)
     assert job.status is JobStatus.RUNNING

@@ -23,6 +23,7 @@ from services.storage.staging import TakeInFailed
 VIDEO = "dQw4w9WgXcQ"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ROLES = {"mp4": FileRole.VIDEO, "m4a": FileRole.AUDIO, "jpg": FileRole.THUMBNAIL, "vtt": FileRole.CAPTION}
+CAPTIONS = Wanted(media=False, thumbnail=False, captions=("de", "fr"))
 Deliver = Callable[..., DownloadCompleted]
 
 
@@ -145,8 +146,7 @@ def test_what_comes_later_joins_what_is_held(tree: Tree, deliver: Deliver) -> No
     wanted = Wanted(captions=("en", "de"))
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello"}, wanted=wanted, absent=("captions/de",))
     take_in(tree, event)
-    captions = Wanted(media=False, thumbnail=False, captions=("de", "fr"))
-    take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=captions))
+    take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=CAPTIONS))
     take_in(tree, deliver("3", m4a=b"sound", wanted=Wanted(quality="audio")))
     record = assert_true(tree)
     held = held_of(record, present=archive.present(tree.video_dir(VIDEO), record), metadata=False)
@@ -221,6 +221,12 @@ def test_a_first_delivery_that_fails_leaves_no_folder(tree: Tree, deliver: Deliv
     assert (Path(event.directory) / "out.mp4").read_bytes() == b"film"
 
 
+def test_media_that_were_wanted_must_be_there(tree: Tree, deliver: Deliver) -> None:
+    with pytest.raises(TakeInFailed) as caught:
+        take_in(tree, deliver("1", jpg=b"picture"))
+    assert caught.value.reason == "no_media"
+
+
 def test_an_unreadable_record_is_set_aside_not_lost(tree: Tree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film"))
     tree.record(VIDEO).write_text("{ not json")
@@ -233,7 +239,7 @@ def test_what_a_newer_version_wrote_is_kept(tree: Tree, deliver: Deliver) -> Non
     record = take_in(tree, deliver("1", mp4=b"film"))
     newer = record.model_copy(update={"stars": 5})
     tree.record(VIDEO).write_text(newer.model_dump_json())
-    take_in(tree, deliver("2", vtt={"en": b"hello"}))
+    take_in(tree, deliver("2", vtt={"en": b"hello"}, wanted=CAPTIONS))
     again = archive.read_record(tree.record(VIDEO))
     assert again is not None
     assert again.model_dump()["stars"] == 5

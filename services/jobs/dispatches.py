@@ -1,0 +1,234 @@
+"""From a waiting item to its end: one fetch for all jobs that want a video, its dispatches and their outcomes. Pure."""
+
+from datetime import datetime
+from typing import Any
+
+from services.common import events as e
+from services.common.models import ErrorCode, Failure, FailureKind, ItemStatus, JobResult, JobType, Wanted
+from services.jobs.coverage import missing, union
+from services.jobs.gaps import give_up
+from services.jobs.ledger import Out, finish, settle, touch
+from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
+from services.jobs.scheduler import MAX_ATTEMPTS, backoff
+
+
+def dispatch(rows: Rows, video_id: str, now: datetime) -> list[Out]:
+    """Release one video to the workers, for every job that waits for it and that one fetch can serve."""
+    fetch = rows.fetch(video_id)
+    waiting = [(item, job) for item, job in _waiting(rows, video_id) if not job.paused]
+    if fetch is None or fetch.state is not FetchState.IDLE or not waiting:
+        return []
+    ready = [pair for pair in waiting if pair[0].retry_at is None or pair[0].retry_at <= now] or waiting
+    first_item, first_job = max(ready, key=lambda pair: pair[1].priority)
+    wanted = first_item.need or Wanted.of(first_job.type, first_job.options)
+    served = [(first_item, first_job)]
+    for item, job in waiting:
+        together = union(wanted, item.need) if item.need and job.root == first_job.root else None
+        if item is not first_item and together:
+            wanted = together
+            served.append((item, job))
+    fetch.number += 1
+    fetch.state, fetch.since, fetch.instance = FetchState.DISPATCHED, now, None
+    fetch.root, fetch.job_id, fetch.wanted = first_job.root, first_job.job_id, wanted
+    for item, job in served:
+        item.dispatch_id = fetch.dispatch_id
+        item.retry_at = None
+        touch(job, now, item)
+    request = e.DownloadRequested(
+        dispatch_id=fetch.dispatch_id,
+        fetch_id=fetch.fetch_id,
+        job_id=first_job.job_id,
+        video_id=video_id,
+        root=first_job.root,
+        wanted=wanted,
+    )
+    return [(request, first_job.trace_id)]
+
+
+def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
+    """A worker took the dispatch: its items run."""
+    fetch.state, fetch.since, fetch.instance = FetchState.CLAIMED, now, instance
+    for item, job in _served(rows, fetch):
+        item.status, item.since = ItemStatus.RUNNING, now
+        touch(job, now, item)
+        settle(job, now)
+
+
+def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | None = None) -> None:
+    """Take a dispatch back without an attempt: deferred, unanswered, or its worker is gone. The next gets a new id."""
+    fetch.state, fetch.since, fetch.instance = FetchState.IDLE, now, None
+    for item, job in _served(rows, fetch):
+        item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
+        touch(job, now, item)
+
+
+def started(rows: Rows, event: e.DownloadStarted, now: datetime) -> list[Out]:
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch and fetch.state is FetchState.DISPATCHED:
+        claimed(rows, fetch, event.instance, now)
+    return []
+
+
+def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out]:
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch is None:
+        return []
+    fetch.state, fetch.since = FetchState.STORING, now
+    for item, job in _served(rows, fetch):
+        item.title = event.metadata.title
+        touch(job, now, item)
+    return []
+
+
+def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch:
+        release(rows, fetch, now, event.retry_after)
+    return []
+
+
+def download_failed(rows: Rows, event: e.DownloadFailed, now: datetime) -> list[Out]:
+    return attempt_failed(rows, event.video_id, event.dispatch_id, event.failure, event.title, now)
+
+
+def storage_failed(rows: Rows, event: e.StorageFailed, now: datetime) -> list[Out]:
+    return attempt_failed(rows, event.video_id, event.dispatch_id, event.failure, None, now)
+
+
+def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Out]:
+    """Credit every job that waits for it in this root, whichever dispatch brought it."""
+    fetch = rows.fetch(event.video_id)
+    current = current_fetch(rows, event.video_id, event.dispatch_id)
+    out: list[Out] = []
+    for item, job in _waiting(rows, event.video_id):
+        if job.root != event.root:
+            continue
+        served = item.dispatch_id == event.dispatch_id
+        if not job.options.skip_existing and not served:
+            continue  # --force wants a copy of its own time
+        still = missing(Wanted.of(job.type, job.options), event.held)
+        if still is None:
+            _credit(job, item, event, now)
+        elif served:
+            item.need = still
+            out += _spend_attempt(job, item, _incomplete(still), now)
+        else:
+            item.need = still
+        out += settle(job, now)
+    _fetch_over(rows, current or fetch, now, ended=current is not None)
+    return out
+
+
+def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+    result = JobResult(
+        video_id=item.video_id,
+        status="success",
+        metadata_saved=event.held.metadata,
+        video_downloaded=bool(event.held.qualities),
+        file_size=event.bytes,
+        duration_seconds=event.duration_seconds,
+    )
+    finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+
+
+def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
+    """Ends the items that want metadata only."""
+    out: list[Out] = []
+    for item, job in _waiting(rows, event.video_id):
+        if job.root != event.root or job.type is not JobType.METADATA_ONLY:
+            continue
+        result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
+        finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+        out += settle(job, now)
+    _fetch_over(rows, rows.fetch(event.video_id), now, ended=False)
+    return out
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+def attempt_failed(
+    rows: Rows,
+    video_id: str,
+    dispatch_id: str,
+    failure: Failure,
+    title: str | None,
+    now: datetime,
+    *,
+    last: bool = False,
+) -> list[Out]:
+    fetch = current_fetch(rows, video_id, dispatch_id)
+    if fetch is None:
+        return []
+    out: list[Out] = []
+    for item, job in _served(rows, fetch):
+        item.title = item.title or title
+        if failure.kind is FailureKind.GONE:
+            item.attempts += 1
+            item.message = failure.message
+            out += give_up(job, item, ItemStatus.UNAVAILABLE, failure.reason, now)
+        else:
+            out += _spend_attempt(job, item, failure, now, last=last)
+        out += settle(job, now)
+    _fetch_over(rows, fetch, now, ended=True)
+    return out
+
+
+def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:
+    """Back into the queue, or given up after the third attempt (SPEC: RETRY_CONFIG).
+
+    Waiting for a time that the failure names, and a timeout that got further than before, cost nothing.
+    """
+    free = failure.kind is FailureKind.NOT_YET or failure.gained_bytes
+    free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
+    item.attempts += not free
+    item.errors = [*item.errors, _error_entry(failure, now)][-10:]
+    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+    if last or item.attempts >= MAX_ATTEMPTS:
+        return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
+    item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
+    item.retry_at = failure.retry_after or now + backoff(item.attempts)
+    touch(job, now, item)
+    return []
+
+
+def _incomplete(still: Wanted) -> Failure:
+    parts = ["media"] * still.media + ["thumbnail"] * still.thumbnail + ["metadata"] * still.metadata
+    parts += [f"captions/{lang}" for lang in still.captions]
+    return Failure(
+        kind=FailureKind.PASSING,
+        code=ErrorCode.NETWORK_TIMEOUT,
+        reason="incomplete",
+        message=f"could not be fetched: {', '.join(parts)}",
+    )
+
+
+def _error_entry(failure: Failure, now: datetime) -> dict[str, Any]:
+    return {"at": now.isoformat(), "code": failure.code, "reason": failure.reason, "message": failure.message}
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: bool) -> None:
+    """After a dispatch: forget the fetch when nobody waits, else it is free for the next dispatch."""
+    if fetch is None:
+        return
+    if not rows.waiters(fetch.video_id):
+        rows.drop(fetch)
+    elif ended:
+        release(rows, fetch, now)
+
+
+def current_fetch(rows: Rows, video_id: str, dispatch_id: str) -> FetchRow | None:
+    """The fetch, if this dispatch is its current one."""
+    fetch = rows.fetch(video_id)
+    return fetch if fetch and fetch.dispatch_id == dispatch_id and fetch.state is not FetchState.IDLE else None
+
+
+def _waiting(rows: Rows, video_id: str) -> list[tuple[ItemRow, JobRow]]:
+    return [(item, job) for item in rows.waiters(video_id) if (job := rows.job(item.job_id))]
+
+
+def _served(rows: Rows, fetch: FetchRow) -> list[tuple[ItemRow, JobRow]]:
+    return [pair for pair in _waiting(rows, fetch.video_id) if pair[0].dispatch_id == fetch.dispatch_id]

@@ -1,0 +1,42 @@
+"""The command tree. Command modules are light: what takes time to load they import when they are called."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ytarchive.cli.commands import config, demo, download, events, health, jobs, serve, version
+from ytarchive.cli.state import Invocation
+
+app = typer.Typer(
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Saves YouTube videos, playlists and channels for good: media, thumbnail, captions, metadata.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def entry(
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="The configuration to use instead of the one found.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the services log.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    context.obj = Invocation(config_file, verbose, debug)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("download", epilog=download.EPILOG)(download.download)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(events.app, name="events")
+app.command("health")(health.health)
+app.add_typer(config.app, name="config")
+app.command("up")(serve.up)
+app.command("service")(serve.service)
+app.command("demo")(demo.demo)
+app.command("version")(version.version)
