@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,12 +17,12 @@ import structlog
 from pydantic import SecretStr
 
 from bus.errors import BrokerUnavailable
+from bus.probe import HOST, answers, free, healthy, port_of
 from bus.settings import BusSettings
 from bus.storelock import StoreLock
 
 log = structlog.get_logger("bus", logger_name="bus")
 
-_HOST = "127.0.0.1"
 _MAX_PAYLOAD = 8 * 1024**2
 _ROOM = 1024**3  # bytes of the store beyond our two streams: key-value buckets, and what a purge has not freed yet
 _START_TIMEOUT = 30.0  # seconds; a large store is read before the port opens
@@ -73,7 +72,7 @@ class EmbeddedServer:
         self._dir = store_dir.expanduser().absolute()
         self._wish = port
         self._health_every = health_every
-        self._like = like or BusSettings(url=f"nats://{_HOST}")
+        self._like = like or BusSettings(url=f"nats://{HOST}")
         self._settings: BusSettings | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = StoreLock(self._dir / "server.lock")
@@ -134,7 +133,7 @@ class EmbeddedServer:
     async def _launch(self, binary: Path, token: str, ports: list[int]) -> None:
         """Start on the first of `ports` that is free; -1 lets the server choose."""
         for port in ports:
-            if port > 0 and not _free(port):
+            if port > 0 and not free(port):
                 log.warning("broker_port_taken", port=port)
                 continue
             self._write_config(token, port)
@@ -145,11 +144,11 @@ class EmbeddedServer:
             self._health_port = found[1]
             self._write_config(token, found[0])  # for the next start
             self._settings = self._like.model_copy(
-                update={"url": f"nats://{_HOST}:{found[0]}", "token": SecretStr(token), "user": None, "password": None}
+                update={"url": f"nats://{HOST}:{found[0]}", "token": SecretStr(token), "user": None, "password": None}
             )
             log.info("broker_started", pid=self.pid, port=found[0], store=str(self._dir))
             return
-        raise BrokerUnavailable(f"nats-server finds no free port on {_HOST}; its log: {self._last_words()}")
+        raise BrokerUnavailable(f"nats-server finds no free port on {HOST}; its log: {self._last_words()}")
 
     def _spawn(self, binary: Path) -> None:
         command = [str(binary), "-c", str(self._config)]
@@ -179,7 +178,7 @@ class EmbeddedServer:
                 if "address already in use" in words:
                     return None
                 raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {words}")
-            if (ports := self._announced()) is not None and await _answers(ports[0]):
+            if (ports := self._announced()) is not None and await answers(ports[0]):
                 return ports
             await asyncio.sleep(_POLL)
         raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._last_words()}")
@@ -189,7 +188,7 @@ class EmbeddedServer:
         for path in self._dir.glob(f"*_{self.pid}.ports"):
             with contextlib.suppress(ValueError, KeyError, IndexError, OSError):  # half written: look again
                 said = json.loads(path.read_text())
-                return _port(said["nats"][0]), _port(said["monitoring"][0])
+                return port_of(said["nats"][0]), port_of(said["monitoring"][0])
         return None
 
     def _end_child(self, how: signal.Signals) -> None:
@@ -212,7 +211,7 @@ class EmbeddedServer:
                 if time.monotonic() - checked < self._health_every:
                     continue
                 checked = time.monotonic()
-                well = await _healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
+                well = await healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
                 bad = 0 if well else bad + 1
                 if bad < _UNHEALTHY_LIMIT:
                     continue
@@ -224,7 +223,7 @@ class EmbeddedServer:
         """On the same port: the clients know no other."""
         token = self.settings.token
         assert token is not None, "start() made one"  # noqa: S101 - for the type checker
-        port = _port(self.settings.url)
+        port = port_of(self.settings.url)
         pause = 0.1
         while True:
             self._end_child(signal.SIGKILL)
@@ -249,9 +248,9 @@ class EmbeddedServer:
     def _write_config(self, token: str, port: int) -> None:
         """JSON, which nats-server reads too. 0600, and not on the command line: it holds the token."""
         config = {
-            "host": _HOST,
+            "host": HOST,
             "port": port,
-            "http": f"{_HOST}:-1",
+            "http": f"{HOST}:-1",
             "ports_file_dir": str(self._dir),
             "authorization": {"token": token},
             "max_payload": _MAX_PAYLOAD,
@@ -289,48 +288,3 @@ class EmbeddedServer:
             lines = []
         loud = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
         return "; ".join(loud[-3:]) or f"it says nothing in {self._log}"
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-async def _answers(port: int) -> bool:
-    try:
-        _reader, writer = await asyncio.open_connection(_HOST, port)
-    except OSError:
-        return False
-    await _close(writer)
-    return True
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
-async def _healthy(port: int, patience: float) -> bool:
-    """GET /healthz. Slow, refused and anything but 200 is unhealthy."""
-    try:
-        async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_connection(_HOST, port)
-            try:
-                writer.write(f"GET /healthz HTTP/1.0\r\nHost: {_HOST}\r\n\r\n".encode())
-                await writer.drain()
-                status = await reader.readline()
-            finally:
-                await _close(writer)
-    except (OSError, TimeoutError):
-        return False
-    return b" 200 " in status

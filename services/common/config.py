@@ -80,7 +80,7 @@ def describe(config: Config) -> dict[str, dict[str, Any]]:
     """
     described: dict[str, dict[str, Any]] = {}
     for key, value in _values(config):
-        described[key] = {"value": value, "origin": _origin(key, config.origins)}
+        described[key] = {"value": value, "origin": config.origins.get(key, "default")}
     return described
 
 

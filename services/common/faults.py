@@ -1,4 +1,4 @@
-"""Places where a test may kill this process: `YTARCHIVE_FAULT=storage.after_intent` dies as by kill -9 when it gets there.
+"""Places where a test may kill this process: `YTARCHIVE_FAULT=storage.after_intent` dies there as by kill -9.
 
 Tests prove with it that any moment is a safe one to die. Without the variable a point costs a dictionary look-up.
 """

@@ -31,7 +31,7 @@ BODY_LIMIT = 1024**2  # bytes
 _TRACE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACE_KEY = web.RequestKey("trace_id", str)
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
-_BEGUN = "response begun"
+_BEGUN = web.RequestKey("response_begun", bool)
 
 
 @dataclass(frozen=True)

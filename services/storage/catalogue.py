@@ -17,6 +17,7 @@ from services.storage.listing_pages import SCHEMA as LISTINGS
 from services.storage.listing_pages import ListingPages, as_text
 from services.storage.plans import WorkPlan
 from services.storage.record import Holding, Record
+from services.storage.space import PatientDatabase, Space
 
 VERSION = 1
 
@@ -70,8 +71,8 @@ class Totals:
 class Catalogue:
     """The only user of catalogue.db. Every method is one transaction."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, SCHEMA + LISTINGS, VERSION)
+    def __init__(self, path: Path, space: Space | None = None) -> None:
+        self._database = PatientDatabase(Database(path, SCHEMA + LISTINGS, VERSION), space or Space())
         self.listings = ListingPages(self._database)
 
     def close(self) -> None:
@@ -254,8 +255,10 @@ def _see(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> Non
 
 
 def _remember_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:
+    """Unless the video was seen since: a plan that is indexed again must not bring back what an arrival disproved."""
     db.execute(
-        "INSERT INTO known_gone VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at"
-        " WHERE excluded.at >= at",
-        (video_id, reason, as_text(at)),
+        "INSERT INTO known_gone SELECT :id, :reason, :at"
+        " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at)"
+        " ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at >= at",
+        {"id": video_id, "reason": reason, "at": as_text(at)},
     )

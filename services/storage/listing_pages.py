@@ -7,8 +7,8 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
-from services.common.sqlite import Database
 from services.storage.playlists import Finished
+from services.storage.space import PatientDatabase
 
 _KEPT = timedelta(days=15)  # longer than the stream keeps a message that might come again
 
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS listing_pages (
 class ListingPages:
     """Keyed by (job_id, target_index): a second try of a target goes on where the first one ended."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PatientDatabase) -> None:
         self._database = database
 
     async def keep_page(self, page: ListingPageFetched) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,7 @@ class StorageService(ServiceBase):
     def __init__(self, config: Config, bus: BusSettings, space: Space | None = None) -> None:
         """`space` is how a full disk is waited for; unset, as `[storage] min_free` says and for five minutes."""
         super().__init__(config, bus)
-        self.space = space or Space(config.storage.min_free)
+        self.space = replace(space or Space(config.storage.min_free), closing=self.closing)
         self._locks = Locks(config.storage.run_dir / "storage-locks")
         self._resources = AsyncExitStack()
         self._totals: Totals | None = None
@@ -54,7 +54,7 @@ class StorageService(ServiceBase):
     async def initialize_resources(self) -> None:
         """Open the catalogue and finish what a dead process left; a catalogue that is new knows the plans at once."""
         storage = self.config.storage
-        self.catalogue = Catalogue(storage.base_data_dir / "catalogue.db")
+        self.catalogue = Catalogue(storage.base_data_dir / "catalogue.db", self.space)
         self._resources.callback(self.catalogue.close)
         self.shelf = Shelf(storage, self.catalogue, self._locks, self.space)
         self.listings = Listings(storage, self.catalogue, self._locks, self.space)

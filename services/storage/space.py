@@ -1,9 +1,11 @@
 """A full disk is waited for: somebody may free some, and what was downloaded must not be lost meanwhile."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +13,7 @@ import structlog
 
 from services.common.errors import StorageFull
 from services.common.files import free_space
+from services.common.sqlite import Database
 from services.storage.staging import NO_SPACE
 
 _log = structlog.get_logger()
@@ -19,11 +22,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Space:
-    """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks."""
+    """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks.
 
-    min_free: int
+    Whoever waits gives up as if cancelled once `closing` is set: the bus gives the message back.
+    """
+
+    min_free: int = 0
     patience: float = 300.0
     recheck: float = 5.0
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def make_sure(self, path: Path, needed: int) -> None:
         """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull at last."""
@@ -40,7 +47,7 @@ class Space:
             if not told:
                 _log.warning("waiting_for_space", path=str(path), free=free, needed=needed, min_free=self.min_free)
                 told = True
-            await asyncio.sleep(min(self.recheck, self.patience))
+            await self.pause()
 
     async def write(self, work: Callable[[], T]) -> T:
         """Run a small write in a thread; while the disk is full, again and again, with no end."""
@@ -50,5 +57,30 @@ class Space:
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                _log.warning("waiting_for_space", path=error.filename, error_message=str(error))
-            await asyncio.sleep(self.recheck)
+                _log.warning("waiting_for_space", path=str(error.filename), error_message=str(error))
+            await self.pause()
+
+    async def pause(self) -> None:
+        """Until the next look. Raises CancelledError when the service closes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), self.recheck)
+            raise asyncio.CancelledError("the service closes, and the disk is still full")
+
+
+class PatientDatabase:
+    """A Database whose transactions wait, as long as it takes, while its disk is full."""
+
+    def __init__(self, database: Database, space: Space) -> None:
+        self._database = database
+        self._space = space
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        while True:
+            try:
+                return await self._database.run(work)
+            except StorageFull as error:
+                _log.warning("waiting_for_space", error_message=error.message)
+            await self._space.pause()
+
+    def close(self) -> None:
+        self._database.close()

@@ -189,6 +189,8 @@ async def test_a_message_in_hand_when_the_store_is_lost_does_not_ack_a_new_one(
         assert await begun.get() == "new"
         go["old"].set()
         assert await begun.get() == "old done"
+        await bus.publish(SourceCleared(egress="home"), trace_id="t")  # an ack would have gone out before this
+        await bus.publish(SourceCleared(egress="home"), trace_id="t")
         assert (await bus.js.consumer_info(EVENTS, "jobs-source_blocked")).num_ack_pending == 1
         go["new"].set()
         assert await begun.get() == "new done"

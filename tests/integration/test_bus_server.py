@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nats
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer
@@ -31,6 +32,10 @@ async def until(true: Callable[[], bool]) -> None:
 
 def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def open_files(pid: int) -> list[str]:
+    return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def said_ports(directory: Path) -> str:
@@ -64,6 +69,7 @@ async def test_settings_of_a_started_server(server: EmbeddedServer, tmp_path: Pa
     config = tmp_path / "nats" / "nats.conf"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert settings.token.get_secret_value() not in command_line(server.pid)
+    assert str(tmp_path / "nats" / "server.lock") in open_files(server.pid), "it holds the lock as long as it lives"
     written = json.loads(config.read_text())
     assert written["jetstream"]["sync_interval"] == "always"
     assert written["max_payload"] == 8 * 1024**2
@@ -204,8 +210,8 @@ async def test_a_killed_parent_takes_the_server_along_and_the_store_is_free(
             await server.start()
         parent.kill()
         await parent.wait()
+        await until(lambda: not runs(pid))
         await server.start()
-    await until(lambda: not runs(pid))
 
 
 async def test_an_orphan_without_a_death_signal_is_ended_before_the_next_start(
@@ -270,6 +276,45 @@ async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
         url = said_ports(tmp_path)
         with pytest.raises(BrokerUnavailable, match="has no JetStream: switch it on"):
             await Bus.connect(BusSettings(url=url, connect_timeout=0.5), source="cli/1")
+    finally:
+        program.terminate()
+        await program.wait()
+
+
+async def test_user_password_and_a_private_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    config = {
+        "host": "127.0.0.1",
+        "port": -1,
+        "ports_file_dir": str(tmp_path),
+        "authorization": {"user": "archive", "password": "secret"},
+        "tls": {"cert_file": str(tmp_path / "server.pem"), "key_file": str(tmp_path / "server.pem")},
+        "jetstream": {"store_dir": str(tmp_path)},
+    }
+    (tmp_path / "nats.conf").write_text(json.dumps(config))
+    program = await asyncio.create_subprocess_exec(
+        *(str(find_server()), "-c", str(tmp_path / "nats.conf")), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
+        settings = BusSettings(
+            url=said_ports(tmp_path),
+            user="archive",
+            password=SecretStr("secret"),
+            ca_file=tmp_path / "ca.pem",
+            events_max_bytes=1024**2,
+            logs_max_bytes=1024**2,
+        )
+        bus = await Bus.connect(settings, source="jobs/1")
+        assert await bus.reachable()
+        await bus.close()
+        wrong = settings.model_copy(update={"password": SecretStr("guessed")})
+        with pytest.raises(BrokerUnavailable, match="refuses our credentials"):
+            await Bus.connect(wrong, source="jobs/1")
+        with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
+            await Bus.connect(settings.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
     finally:
         program.terminate()
         await program.wait()

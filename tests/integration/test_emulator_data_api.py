@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from googleapiclient.discovery import build  # type: ignore[import-untyped]  # it ships no types
-from googleapiclient.errors import HttpError  # type: ignore[import-untyped]  # it ships no types
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
 
 from ytarchive.emulator import EmulatorClient, emulator_process, sample
 

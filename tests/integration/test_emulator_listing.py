@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yt_dlp  # type: ignore[import-untyped]  # it ships no types
+import yt_dlp
 
 from ytarchive.emulator import EmulatorClient, emulator_process, sample
 

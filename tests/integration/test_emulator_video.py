@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg  # type: ignore[import-untyped]  # it ships no types
+import imageio_ffmpeg
 import pytest
-import yt_dlp  # type: ignore[import-untyped]  # it ships no types
+import yt_dlp
 
 from ytarchive.emulator import EmulatorClient, emulator_process, sample
 

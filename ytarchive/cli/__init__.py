@@ -40,7 +40,7 @@ def _run(words: Sequence[str]) -> int:
         return _INTERRUPTED
     except (BrokenPipeError, KeyboardInterrupt):
         raise
-    except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the user gets a sentence
+    except Exception as error:  # the boundary: whatever it is, the user gets a sentence
         if "--debug" in words:
             raise
         from ytarchive.cli.failure import report

@@ -94,8 +94,8 @@ def conclude(out: Console, directory: Path, result: Result) -> Exit:
         out.print(Text(f"That is not what was expected: {SAVED} saved and {GAPS} gaps.", style="red"))
         return result.exit if result.exit is not Exit.OK else Exit.FAILED
     out.print(
-        "As expected: ten films are saved, and the playlist's two gaps are named. An ordinary `ytarchive download` would"
-        f" end with exit code {int(Exit.GAPS)} (finished with gaps); the demo ends with 0."
+        "As expected: ten films are saved, and the playlist's two gaps are named. An ordinary `ytarchive download`"
+        f" would end with exit code {int(Exit.GAPS)} (finished with gaps); the demo ends with 0."
     )
     out.print("Run it again: everything is skipped, only the playlist is read. To look around:")
     out.print(f"  ytarchive --config {_config_file(directory)} jobs list")

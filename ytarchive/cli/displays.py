@@ -20,6 +20,7 @@ from ytarchive.cli.text import safe_text, size, span
 
 _LINE_EVERY = 10.0  # seconds
 _LINE_AT = 25.0  # percent
+_LINE_GAP = 1.0  # seconds
 _TITLE_WIDTH = 40
 
 
@@ -82,15 +83,14 @@ class Lines:
             self._out.print(Text(f"{story.job_name(picture.job)}: {line}"))
 
     def _due(self, running: Running, now: float) -> bool:
+        """After a quarter more or ten seconds; never twice within one second, so that small files pass in silence."""
         percent = running.progress.percentage if running.progress else 0.0
-        if running.video_id not in self._shown:
+        shown, at = self._shown.setdefault(running.video_id, (percent, now))
+        moved = percent - shown >= _LINE_AT and now - at >= _LINE_GAP
+        due = moved or (percent > shown and now - at >= _LINE_EVERY)
+        if due:
             self._shown[running.video_id] = (percent, now)
-            return True
-        shown, at = self._shown[running.video_id]
-        moved = percent > shown and (percent - shown >= _LINE_AT or now - at >= _LINE_EVERY)
-        if moved:
-            self._shown[running.video_id] = (percent, now)
-        return moved and percent < 100
+        return due
 
     def finish(self, result: Result) -> None:
         for line in story.summary(result, datetime.now(UTC)):
@@ -191,7 +191,7 @@ class _Facts(ProgressColumn):
 
 
 class JsonLines:
-    """For programs: each event of the job as it came, at last the result. Pure ASCII, so no escape code gets through."""
+    """For programs: the events of the job as they come, at last the result. ASCII, so no escape code gets through."""
 
     def __init__(self, notes: Console) -> None:
         self._notes = notes

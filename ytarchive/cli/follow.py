@@ -26,7 +26,7 @@ _NOT_ABOUT_JOBS = {
 FOLLOWED: tuple[type[Event], ...] = tuple(kind for kind in e.catalogue() if kind.subject not in _NOT_ABOUT_JOBS)
 
 
-class StackGone(Exception):  # noqa: N818 - a turn of events, not an error
+class StackGone(Exception):
     """The stack that we were attached to is not there any more."""
 
 
@@ -103,9 +103,10 @@ class Follower:
             self._over.set()
 
     async def _watch(self) -> None:
-        while await self._still_there():
+        while True:
             await asyncio.sleep(_TICK)
-        raise StackGone
+            if not await self._still_there():
+                raise StackGone
 
 
 async def tally(jobs: Rest, job_id: str) -> Tally:
@@ -121,7 +122,7 @@ async def tally(jobs: Rest, job_id: str) -> Tally:
 
 
 async def _first_of(*work: Coroutine[Any, Any, Any]) -> None:
-    """Run all until one ends; the others are cancelled. Raises what that one raised; the earlier in the row goes first."""
+    """Run all until one ends, and cancel the others. Raises what that one raised; of several the first counts."""
     tasks = [asyncio.ensure_future(part) for part in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user said so
+class Interrupted(Exception):
     """The user wants to stop."""
 
 

@@ -20,7 +20,7 @@ MOST_TARGETS = 20_000
 
 @dataclass(frozen=True)
 class Order:
-    """`root` is where the files go: `--output-dir` made absolute, else base_path. `extra_root` is set for the former."""
+    """`root` is where the files go: base_path, or `--output-dir` made absolute, which then is `extra_root` too."""
 
     targets: tuple[str, ...]
     type: JobType

@@ -1,6 +1,5 @@
 """Asking the services over REST (SPEC: TIMEOUTS). Errors come back as the exceptions that they were."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -41,11 +40,16 @@ class Rest:
             async with self._session.get(url, params=query) as response:
                 body = await response.read()
                 return ServiceResponse.model_validate_json(body), response.status
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            reason = str(error) or "no answer in time"
-            raise errors.ServiceUnavailable(f"{self.base} does not answer: {reason}") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise errors.ServiceUnavailable(f"{self.base} does not answer: {_reason(error)}") from error
         except ValidationError as error:
             raise errors.ServiceUnavailable(f"{self.base} is not one of our services") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "nobody listens there"
+    return str(error) or "not in time"
 
 
 def _error(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:

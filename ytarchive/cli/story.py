@@ -1,4 +1,4 @@
-"""What happens during a download, and how it ended, in words. Pure functions; all upstream text goes through safe_text."""
+"""What happens during a download, and how it ended, in words. Pure; all upstream text goes through safe_text."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import imageio_ffmpeg  # type: ignore[import-untyped]  # it ships no types
+import imageio_ffmpeg
 
 from ytarchive.emulator.world import HEIGHTS, THUMBNAILS, UHD_HEIGHTS, Video
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import imageio_ffmpeg  # type: ignore[import-untyped]  # it ships no types
+import imageio_ffmpeg
 
 import services
 

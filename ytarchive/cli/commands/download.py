@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ytarchive.cli.order import Order
     from ytarchive.cli.result import Result
 
+_TOLD_ANYWAY = {"download_failed", "listing_failed"}  # the display says it better
+
 # \b keeps the lines of the block that follows as they are
 EPILOG = """\b
 Exit codes:
@@ -88,7 +90,10 @@ def carry_out(config: "Config", order: "Order", *, as_json: bool, verbose: bool)
     from ytarchive.cli.exits import rejected
     from ytarchive.cli.oneshot import OneShot
 
-    log_to_stderr(config, "INFO" if verbose else "WARNING")
+    if verbose:
+        log_to_stderr(config, "INFO")
+    else:
+        log_to_stderr(config, "WARNING", without=_TOLD_ANYWAY)
     display = choose_display(as_json=as_json)
     result = asyncio.run(OneShot(config, order, display).run())
     job = result.job

@@ -1,0 +1,239 @@
+"""`ytarchive download` from end to end: what it saves, what it says, how it exits."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import EmulatorClient, sample
+
+PLAYLIST = f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}"
+
+
+def test_one_video_is_saved(cli: Any) -> None:
+    run = cli("download", sample.VIDEO_OK)
+
+    assert run.code == 0, run.out + run.err
+    assert cli.mp4(sample.VIDEO_OK).stat().st_size > 10_000
+    assert "saved        Loopback, part 1: Hello" in run.out
+    assert "Done: 1 saved, 0 already there" in run.out
+    assert str(cli.archive) in run.out
+    assert run.err == ""
+
+
+def test_a_playlist_with_gaps_exits_3_and_the_next_run_only_lists(cli: Any, emulator: EmulatorClient) -> None:
+    first = cli("download", PLAYLIST, "--json")
+
+    assert first.code == 3, first.err
+    result = first.result
+    assert result["exit_code"] == 3
+    assert result["job"]["counts"]["archived"] == 10
+    assert {gap["video_id"]: gap["reason"] for gap in result["unavailable"]} == {
+        sample.VIDEO_DELETED: "deleted",
+        sample.VIDEO_PRIVATE: "private",
+    }
+    plan = json.loads(Path(result["work_plan"]).read_text())
+    assert {gap["video_id"] for gap in plan["unavailable_videos"]} == {sample.VIDEO_DELETED, sample.VIDEO_PRIVATE}
+
+    since = emulator.last()
+    second = cli("download", PLAYLIST)
+
+    assert second.code == 3
+    assert "0 saved, 10 already there, 2 unavailable" in second.out
+    assert f"{sample.VIDEO_DELETED}  deleted" in second.out
+    assert f"{sample.VIDEO_PRIVATE}  private" in second.out
+    assert "Work plan: " in second.out
+    assert {entry["kind"] for entry in emulator.log(since=since)} <= {"playlist_page", "browse"}
+
+
+def test_wrong_targets_are_all_named_and_nothing_starts(cli: Any, emulator: EmulatorClient) -> None:
+    run = cli("download", "not a video", sample.VIDEO_OK, "https://example.org/x")
+
+    assert run.code == 2
+    assert "not a video" in run.err and "https://example.org/x" in run.err
+    assert "or a bare id" in run.err
+    assert run.out == ""
+    assert not cli.data.exists()
+    assert emulator.log() == []
+
+
+def test_json_is_events_and_a_result_of_one_story(cli: Any) -> None:
+    run = cli("download", sample.VIDEO_OK, "--json")
+
+    assert run.code == 0, run.err
+    *events, result = run.lines
+    types = [event["type"] for event in events]
+    for expected in ("job.created", "listing.page_fetched", "metadata.fetched", "download.progress", "video.archived"):
+        assert expected in types
+    assert types[-1] == "job.completed"
+    assert {event["trace_id"] for event in events} == {result["job"]["trace_id"]}
+    assert (result["type"], result["exit_code"], result["job"]["status"]) == ("result", 0, "completed")
+    assert result["bytes"] > 10_000
+
+
+def test_json_errors_are_json_too(cli: Any) -> None:
+    run = cli("download", "nonsense", "--json")
+
+    assert run.code == 2
+    assert run.result["error"]["code"] == "E007"
+    assert run.result["exit_code"] == 2
+
+
+def test_an_id_that_begins_with_a_dash(cli: Any) -> None:
+    run = cli("download", "--no-captions", sample.VIDEO_LEADING_DASH, "--quality", "144p")
+
+    assert run.code == 0, run.out + run.err
+    assert cli.mp4(sample.VIDEO_LEADING_DASH).exists()
+    assert not (cli.mp4(sample.VIDEO_LEADING_DASH).parent / "captions").exists()
+
+
+def test_targets_from_a_file_and_from_stdin(cli: Any) -> None:
+    batch = cli.home / "list.txt"
+    batch.write_text(f"# films\n\n  https://youtu.be/{sample.VIDEO_OK}\n")
+
+    from_file = cli("download", "--batch", str(batch), "--metadata-only")
+    from_stdin = cli("download", "--batch", "-", "--metadata-only", stdin=f"{sample.VIDEO_NO_CAPTIONS}\n")
+
+    assert (from_file.code, from_stdin.code) == (0, 0), from_file.err + from_stdin.err
+    assert "1 described" in from_file.out
+    assert {path.stem for path in (cli.archive / "metadata" / "videos").iterdir()} == {
+        sample.VIDEO_OK,
+        sample.VIDEO_NO_CAPTIONS,
+    }
+    assert not cli.mp4(sample.VIDEO_OK).exists()
+
+
+def test_another_output_dir_and_force(cli: Any, emulator: EmulatorClient) -> None:
+    elsewhere = cli.home / "elsewhere"
+
+    first = cli("download", sample.VIDEO_OK, "-o", "elsewhere")
+    since = emulator.last()
+    again = cli("download", sample.VIDEO_OK, "-o", str(elsewhere), "--force")
+
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert (elsewhere / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").exists()
+    assert "1 saved, 0 already there" in again.out
+    assert emulator.log(since=since, kind="media")
+    assert not cli.mp4(sample.VIDEO_OK).exists()
+
+
+def test_a_playlist_that_does_not_exist_fails(cli: Any) -> None:
+    run = cli("download", sample.PLAYLIST_MISSING)
+
+    assert run.code == 1, run.out + run.err
+    assert "Failed: 0 saved" in run.out
+    assert "Error [E002]" in run.out
+
+
+def test_a_hostile_title_never_reaches_the_terminal(cli: Any) -> None:
+    plain = cli("download", sample.VIDEO_HOSTILE_TITLE)
+    shown = cli("jobs", "list").out + cli("jobs", "show", plain_job(cli)).out
+    as_json = cli("download", sample.VIDEO_HOSTILE_TITLE, "--json", "--force")
+
+    assert (plain.code, as_json.code) == (0, 0), plain.err + as_json.err
+    assert "Ha␛[31mrm␛]0;owned␇less" in plain.out
+    for text in (plain.out + plain.err + shown, as_json.out + as_json.err):
+        assert not any(char in text for char in "\x1b\x07\x08\r\x00\u202e\u202c\u2066\u2069\u200b")
+    assert as_json.out.isascii()
+
+
+def plain_job(cli: Any) -> str:
+    job_id: str = json.loads(cli("jobs", "list", "--json").out)["jobs"][0]["job_id"]
+    return job_id[:13]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
+    cli: Any, emulator: EmulatorClient, number: signal.Signals
+) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
+    download = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+    partial = cli.data / "tmp"
+    wait_until(lambda: sum(path.stat().st_size for path in partial.rglob("*.part")) > 500_000)
+
+    asked = time.monotonic()
+    download.signal(number)
+    stopped = download.end()
+
+    assert stopped.code == 130, stopped.out + stopped.err
+    assert time.monotonic() - asked < 30
+    assert "run the same command again" in stopped.out
+    assert "Traceback" not in stopped.err
+    assert any(partial.rglob("*.part"))
+    assert '"status": "running"' in cli("jobs", "list", "--status", "open", "--json").out
+
+    emulator.remove_fault(throttle)
+    since = emulator.last()
+    again = cli("download", f"https://www.youtube.com/watch?v={sample.VIDEO_LARGE}")
+
+    assert again.code == 0, again.out + again.err
+    assert "Going on with job" in again.out
+    assert cli.mp4(sample.VIDEO_LARGE).exists()
+    ranges = [entry["range"] for entry in emulator.log(since=since, kind="media") if entry["range"]]
+    assert any(not asked_for.startswith("bytes=0-") for asked_for in ranges), ranges
+    assert json.loads(cli("jobs", "list", "--json").out)["total"] == 1
+
+
+def test_a_second_signal_ends_at_once(cli: Any, emulator: EmulatorClient) -> None:
+    emulator.add_fault("media", "throttle", rate=200_000)
+    download = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+
+    download.signal(signal.SIGINT)
+    download.wait_for("Once more ends at once")
+    download.signal(signal.SIGINT)
+
+    assert download.end().code == 130
+    assert cli("jobs", "list").code == 0
+
+
+def test_other_open_jobs_stay_parked_and_are_mentioned(cli: Any, emulator: EmulatorClient) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=200_000)
+    first = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+    first.signal(signal.SIGTERM)
+    first.end()
+    emulator.remove_fault(throttle)
+    since = emulator.last()
+
+    second = cli("download", sample.VIDEO_OK)
+
+    assert second.code == 0, second.err
+    assert "1 other open job of earlier runs stays parked" in second.out
+    assert not emulator.log(since=since, video_id=sample.VIDEO_LARGE)
+
+
+def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
+    run = cli("download", sample.VIDEO_OK, sample.KINDS["upcoming"])
+
+    assert run.code == 4, run.out + run.err
+    assert "Parked: 1 saved" in run.out
+    assert "the next is at" in run.out
+    assert "Run the same command again then." in run.out
+
+
+def test_a_closed_pipe_is_no_drama(cli: Any) -> None:
+    import subprocess
+
+    words = " ".join(cli.command("jobs", "list"))
+    ran = subprocess.run(
+        ["bash", "-c", f"{words} --json | true; {words} | head -c 1 >/dev/null"],
+        env=cli.env,
+        cwd=cli.home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ran.stderr == ""
+
+
+def wait_until(true: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

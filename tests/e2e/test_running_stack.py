@@ -1,0 +1,155 @@
+"""A stack that runs in the foreground, and commands beside it."""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import EmulatorClient, sample
+
+SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
+
+
+@pytest.fixture
+def up(cli: Any) -> Any:
+    child = cli.start("up")
+    child.wait_for("Ready.")
+    return child
+
+
+def test_health_asks_all_five(cli: Any, up: Any) -> None:
+    told = cli("health", "--json")
+    shown = cli("health")
+
+    assert (told.code, shown.code) == (0, 0), told.out
+    answers = json.loads(told.out)
+    assert answers["healthy"] is True
+    assert list(answers["services"]) == SERVICES
+    assert all(answer["status"] == "healthy" for answer in answers["services"].values())
+    assert shown.out.count("healthy") == 5
+
+
+def test_nothing_runs_is_said_plainly(cli: Any) -> None:
+    health = cli("health")
+    tail = cli("events", "tail")
+
+    assert health.code == 1
+    assert health.out.count("not running") == 5
+    assert tail.code == 1
+    assert "Start `ytarchive up`" in tail.err
+    assert not cli.data.exists()
+
+
+def test_download_attaches_and_the_stack_stays(cli: Any, up: Any) -> None:
+    tail = cli.start("events", "tail", "--json", "--type", "job.*", "--type", "video.archived")
+    listening = cli.start("events", "tail")
+
+    run = cli("download", sample.VIDEO_OK)
+    listed = json.loads(cli("jobs", "list", "--json").out)
+
+    assert run.code == 0, run.out + run.err
+    assert cli.mp4(sample.VIDEO_OK).exists()
+    assert [job["status"] for job in listed["jobs"]] == ["completed"]
+    assert listed["total"] == 1
+    assert up.process.poll() is None
+
+    second = cli("download", sample.VIDEO_NO_CAPTIONS)  # by now both have surely subscribed
+    assert second.code == 0
+    tail.wait_for("job.completed")
+    listening.wait_for("job.completed")
+    tail.signal(signal.SIGINT)
+    listening.signal(signal.SIGINT)
+    told = tail.end()
+    assert told.code == 130
+    assert {line["type"] for line in told.lines} <= {
+        "job.created", "job.queued", "job.progress", "job.completed", "video.archived",
+    }  # fmt: skip
+    assert "download.started" in listening.end().out
+
+
+def test_a_rejected_job_exits_2_with_the_reason_of_the_stack(cli: Any, up: Any) -> None:
+    run = cli("download", sample.VIDEO_OK, "-o", str(cli.home / "not-a-root"))
+
+    assert run.code == 2, run.out
+    assert "not below an archive root" in run.err
+    assert cli("jobs", "list", "--status", "failed").out.count("failed") == 1
+
+
+def test_ctrl_c_beside_a_running_stack_only_stops_following(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=500_000)
+    download = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+    download.signal(signal.SIGINT)
+    stopped = download.end()
+    emulator.remove_fault(throttle)
+
+    assert stopped.code == 130
+    assert "The job goes on" in stopped.out
+    again = cli("download", sample.VIDEO_LARGE)
+    assert again.code == 0, again.out + again.err
+    assert "Going on with job" in again.out or "1 already there" in again.out
+    assert up.process.poll() is None
+
+
+def test_a_stack_that_goes_away_is_taken_over(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=500_000)
+    download = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+
+    up.signal(signal.SIGTERM)
+    assert up.end().code == 0
+    emulator.remove_fault(throttle)
+    run = download.end()
+
+    assert run.code == 0, run.out + run.err
+    assert "taking over" in run.out
+    assert cli.mp4(sample.VIDEO_LARGE).exists()
+
+
+def test_a_stack_that_is_killed_is_taken_over(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+    throttle = emulator.add_fault("media", "throttle", rate=500_000)
+    download = cli.start("download", sample.VIDEO_LARGE)
+    emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
+
+    up.signal(signal.SIGKILL)
+    up.end()
+    emulator.remove_fault(throttle)
+    run = download.end()
+
+    assert run.code == 0, run.out + run.err
+    assert "taking over" in run.out
+    assert cli.mp4(sample.VIDEO_LARGE).exists()
+
+
+def test_a_second_stack_on_the_same_data_is_refused(cli: Any, up: Any) -> None:
+    second = cli("up")
+
+    assert second.code == 1
+    assert "locked by process" in second.err
+
+
+def test_jobs_are_shown_the_same_running_and_stopped(cli: Any, up: Any) -> None:
+    cli("download", sample.VIDEO_OK, sample.VIDEO_DELETED)
+    job_id = json.loads(cli("jobs", "list", "--json").out)["jobs"][0]["job_id"]
+    running = cli("jobs", "show", job_id[:8], "--json")
+    up.signal(signal.SIGTERM)
+    assert up.end().code == 0
+
+    stopped = cli("jobs", "show", job_id[:8], "--json")
+
+    assert (running.code, stopped.code) == (0, 0), stopped.err
+    assert json.loads(running.out) == json.loads(stopped.out)
+    assert {item["video_id"] for item in json.loads(stopped.out)["items"]} == {sample.VIDEO_OK, sample.VIDEO_DELETED}
+    assert cli("jobs", "show", "0nosuchjob").code == 2
+
+
+def test_a_single_service_joins_the_stack(cli: Any, up: Any) -> None:
+    logging = cli.start("service", "logging")
+    logging.wait_for("Ready.")
+    logging.signal(signal.SIGINT)
+
+    ended = logging.end()
+
+    assert ended.code == 0, ended.err
+    assert "logging   http://127.0.0.1:" in ended.out
