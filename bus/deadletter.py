@@ -28,7 +28,9 @@ def last_words(message: Msg, consumer: str, error: Exception) -> tuple[DeadLette
         error=f"{type(error).__name__}: {error}",
         payload=message.data[:PAYLOAD_LIMIT].decode("utf-8", errors="replace"),
         job_id=_text(data, "job_id"),
+        video_id=_text(data, "video_id"),
         dispatch_id=_text(data, "dispatch_id"),
+        target_index=index if isinstance(index := data.get("target_index"), int) else None,
     )
     return letter, _text(outer, "id") or place, _text(outer, "trace_id") or str(uuid4())
 

@@ -8,10 +8,16 @@ from services.jobs.ledger import Out, finish, open_job, settle, touch
 from services.jobs.rows import ItemRow, JobRow, Rows
 
 
-def give_up(job: JobRow, item: ItemRow, outcome: ItemStatus, reason: str, now: datetime) -> list[Out]:
-    """The item closes: it ends when storage says that the work plan holds it."""
+def give_up(
+    job: JobRow, item: ItemRow, outcome: ItemStatus, reason: str, now: datetime, *, found_at: datetime | None = None
+) -> list[Out]:
+    """The item closes: it ends when storage says that the work plan holds it.
+
+    `found_at` is when it was found to be gone, if that was not now: only a fresh finding begins the re-check interval.
+    """
     item.status, item.since, item.outcome = ItemStatus.CLOSING, now, outcome
     item.reason, item.dispatch_id, item.retry_at = reason, None, None
+    item.detected_at = found_at or now
     if outcome is ItemStatus.UNAVAILABLE:
         item.error_code = ErrorCode.VIDEO_UNAVAILABLE
     touch(job, now, item)
@@ -28,7 +34,7 @@ def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:
             video_id=item.video_id,
             title=item.title,
             reason=item.reason or "",
-            detected_at=now,
+            detected_at=item.detected_at or now,
             playlist_id=item.playlist_id,
         )
     else:
@@ -36,7 +42,7 @@ def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:
             video_id=item.video_id,
             title=item.title or item.video_id,
             attempts=item.attempts,
-            last_attempt=now,
+            last_attempt=item.detected_at or now,
             errors=item.errors,
         )
     event = e.VideoFailed(

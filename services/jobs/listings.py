@@ -68,7 +68,7 @@ def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, no
     gone = held.known_gone
     if gone and job.options.skip_existing and now - gone.at < RECHECK_GONE_AFTER and not _reappeared(entry, item, held):
         item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
-        return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now)
+        return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
     item.need = need
     item.status, item.since = ItemStatus.WAITING, now
     if rows.fetch(item.video_id) is None:

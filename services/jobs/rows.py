@@ -103,6 +103,7 @@ class ItemRow:
     errors: list[dict[str, Any]] = field(default_factory=list)
     outcome: ItemStatus | None = None  # CLOSING: what it will be
     number: int = 0  # how often it was given up
+    detected_at: datetime | None = None  # when it was found to be gone: not always by this job
     reason: str | None = None
     message: str | None = None
     error_code: ErrorCode | None = None

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yt_dlp.networking.exceptions import network_exceptions  # type: ignore[import-untyped]  # yt-dlp ships no types
-from yt_dlp.utils import YoutubeDLError  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.networking.exceptions import network_exceptions
+from yt_dlp.utils import YoutubeDLError
 
 _LANGUAGE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 

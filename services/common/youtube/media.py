@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yt_dlp.postprocessor.ffmpeg import FFmpegExtractAudioPP, FFmpegVideoRemuxerPP  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.postprocessor.ffmpeg import FFmpegExtractAudioPP, FFmpegVideoRemuxerPP
 
 from services.common.youtube.messages import Downloading
 from services.common.youtube.partial import keep_if_same, media_of

@@ -22,7 +22,7 @@ def valid_quality(quality: str) -> bool:
     if bare in {"", "-", "all", *map(str, HEIGHTS)} or "," in bare:
         return False
     # 0.2 s, which most jobs need not pay
-    from yt_dlp import YoutubeDL  # type: ignore[import-untyped]  # yt-dlp ships no types
+    from yt_dlp import YoutubeDL
 
     with YoutubeDL({"quiet": True, "no_warnings": True}, auto_init=False) as ydl:
         try:

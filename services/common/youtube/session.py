@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import yt_dlp  # type: ignore[import-untyped]  # yt-dlp ships no types
+import yt_dlp
 
 _LONGEST_SLEEP = 30.0  # SPEC: RETRY_CONFIG max_backoff
 _WARNINGS_KEPT = 50

@@ -4,8 +4,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from yt_dlp.networking import Request  # type: ignore[import-untyped]  # yt-dlp ships no types
-from yt_dlp.networking.exceptions import HTTPError, TransportError  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 SIZES = ("maxresdefault", "sddefault", "hqdefault", "mqdefault", "default")  # SPEC: Thumbnail Priority
 _TRIES = 3

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from yt_dlp.cookies import (  # type: ignore[import-untyped]  # yt-dlp ships no types
+from yt_dlp.cookies import (
     _parse_browser_specification,
 )
 

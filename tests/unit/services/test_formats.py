@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-import yt_dlp  # type: ignore[import-untyped]  # yt-dlp ships no types
+import yt_dlp
 
 from services.common.models import JobOptions
 from services.common.youtube.quality import NAMED, valid_quality

@@ -26,7 +26,7 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.jobs import dispatches, listings, machine
+from services.jobs import dispatches, gaps, listings, machine
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
@@ -265,6 +265,24 @@ def test_what_is_held_decides(world: World, held: Held, options: dict[str, objec
     world.create(**options)  # type: ignore[arg-type]  # options by name
     world.checked(held=held, marked="private")
     assert world.status() is status
+
+
+def test_what_is_known_to_be_gone_is_no_fresh_finding(world: World) -> None:
+    """Else the re-check interval would begin anew with every look at the playlist."""
+    found_at = NOW - timedelta(days=3)
+    world.create()
+    (failed,) = world.checked(
+        held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=found_at)), marked="x"
+    )
+    assert isinstance(failed, e.VideoFailed)
+    assert failed.unavailable is not None
+    assert failed.unavailable.detected_at == found_at
+    again, _trace = gaps.announce_failure(
+        world.rows.jobs["j1"], world.rows.items["j1", VIDEO], NOW + timedelta(hours=1)
+    )
+    assert isinstance(again, e.VideoFailed)
+    assert again.unavailable is not None
+    assert (again.unavailable.detected_at, again.number) == (found_at, 2)
 
 
 def test_a_private_video_that_is_no_longer_marked_is_tried_again(world: World) -> None:
