@@ -251,13 +251,18 @@ class Bus:
         if self._janitor is None and handlers.consumptions:
             self._janitor = asyncio.create_task(self._sweep_now_and_then())
 
+    async def stop_pulling(self) -> None:
+        """Fetch no more, while handlers in hand go on. Before they are told to end: what they say at their end may
+        bring the next message, which then has to find no pull of ours."""
+        await asyncio.gather(*(consumer.stop_pulling() for consumer in self._consumers))
+
     async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - at its end handlers are stopped, not us
         """Fetch and hear no more, wait up to `timeout` seconds for the handlers in hand, give the rest back."""
         if self._janitor is not None:
             self._janitor.cancel()
             await asyncio.gather(self._janitor, return_exceptions=True)
             self._janitor = None
-        await asyncio.gather(*(consumer.stop_pulling() for consumer in self._consumers))
+        await self.stop_pulling()
         self._listeners.clear()
         for subscription in self._subscriptions:
             with contextlib.suppress(nats.errors.Error):

@@ -47,6 +47,31 @@ class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "downl
     priority: int = Field(default=0, ge=-100, le=100)
 
 
+class JobCancelRequested(Event, subject="job.cancel_requested", publishers={"cli", "jobs"}, key=("job_id", "video_id")):
+    """Stop a job, or one video of it. What is complete by then is archived; partials go when nobody else waits."""
+
+    job_id: JobId
+    video_id: VideoId | None = None
+
+
+class JobPauseRequested(Event, subject="job.pause_requested", publishers={"cli", "jobs"}, key=("job_id",)):
+    """Release nothing more of this job. What runs goes on to its end."""
+
+    job_id: JobId
+
+
+class JobResumeRequested(Event, subject="job.resume_requested", publishers={"cli", "jobs"}, key=("job_id",)):
+    """Go on with a paused job, or with one that a one-shot had left parked."""
+
+    job_id: JobId
+
+
+class JobRetryRequested(Event, subject="job.retry_requested", publishers={"cli", "jobs"}, key=("job_id",)):
+    """Try the gaps of an ended job again: failed and unavailable items, and targets that could not be listed."""
+
+    job_id: JobId
+
+
 class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")):
     """A target of an accepted job waits to be listed. `listing` numbers the tries of the job; `cursor` goes on
     where an earlier try ended."""
@@ -211,6 +236,16 @@ class DownloadFailed(_Dispatch, subject="download.failed", publishers={"download
     title: str | None = None
 
 
+class DownloadCancelRequested(
+    _Dispatch, subject="download.cancel_requested", publishers={"jobs"}, delivery=Delivery.CORE
+):
+    """Nobody waits for this dispatch any more. Repeated until the worker answers, or is gone."""
+
+
+class DownloadCancelled(_Dispatch, subject="download.cancelled", publishers={"download"}, key=("dispatch_id",)):
+    """The process group is gone and the partial is removed."""
+
+
 class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"download"}, key=("dispatch_id",)):
     """Given back without an attempt spent: the source is blocked, or the worker shuts down. Partials are kept."""
 
@@ -302,12 +337,31 @@ class JobCompleted(Event, subject="job.completed", publishers={"jobs"}, key=("jo
     job: Job
 
 
+class JobCancelled(Event, subject="job.cancelled", publishers={"jobs"}, key=("job_id", "revision")):
+    """Nothing of it runs any more; what had been saved stays."""
+
+    job_id: JobId
+    revision: int
+    job: Job
+
+
 class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id", "revision")):
     """Rejected (E007), or none of its targets could be listed."""
 
     job_id: JobId
     revision: int
     job: Job
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+class CredentialsOffered(Event, subject="credentials.offered", publishers={"cli", "jobs"}, delivery=Delivery.REQUEST):
+    """A job's API key, handed to metadata before the job is created; kept in memory only, never logged or stored.
+    Answered with CredentialsTaken."""
+
+    job_id: JobId
+    api_key: str = Field(min_length=1, max_length=200, repr=False)
 
 
 # --- the services themselves --------------------------------------------------------------------------------------

@@ -433,3 +433,9 @@ class ClaimVerdict(StrEnum):
 class ClaimAnswer(_Frozen):
     verdict: ClaimVerdict
     until: AwareDatetime | None = None
+
+
+class CredentialsTaken(_Frozen):
+    """Metadata's answer to credentials.offered."""
+
+    accepted: bool

@@ -141,6 +141,8 @@ class ServiceBase:
         """As far as start-up came: finish, stop, clean up. The bus stays open when the end is still to be told."""
         begun = self._bus is not None
         self.accepting = False
+        if begun:
+            await self.bus.stop_pulling()
         self.closing.set()
         if begun:
             await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
