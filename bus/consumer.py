@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from bus.deadletter import last_words
 from bus.errors import BrokerUnavailable
+from bus.faults import fault_point
 from bus.handlers import Consumption, Handlers, handling_of
 from bus.hands import Hand, Hands
 from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage
@@ -67,6 +68,8 @@ class Consumer:
         """Fetch no more. An orphaned pull would eat a message until ack_wait, hence the unsubscribe."""
         self._stopping = True
         subscription = self._subscription
+        import sys, datetime
+        sys.stderr.write(f"DBG {datetime.datetime.now()} stop_pulling {self.consumption.durable} {subscription}\n")
         if subscription is None:
             return
         with contextlib.suppress(nats.errors.Error):
@@ -191,7 +194,7 @@ class Consumer:
             return False
         else:
             for hand, _envelope in opened:
-                await self._hands.ack(hand)
+                await self._acknowledge(hand)
         return True
 
     async def _handle_one(self, hand: Hand, act: Callable[[Hand, Envelope], Coroutine[Any, Any, None]]) -> None:
@@ -209,9 +212,10 @@ class Consumer:
         except Exception as error:  # noqa: BLE001 - the boundary between the bus and a service: whatever it raises
             await self._failed(hand, error, trace)
         else:
-            await self._hands.ack(hand)
+            await self._acknowledge(hand)
 
     def _open(self, message: Msg) -> Envelope:
+        fault_point(f"bus.taken.{message.subject}")
         if message.subject not in self._kinds:
             raise UnreadableMessage(f"{message.subject}: this consumer does not know the subject")
         return Envelope.from_bytes(message.data, message.subject)
@@ -273,6 +277,10 @@ class Consumer:
         return float(self._bus.settings.ack_wait / 60 * 2 ** (times - 1))
 
     # --- the end of a message -------------------------------------------------------------------------------------
+
+    async def _acknowledge(self, hand: Hand) -> None:
+        fault_point(f"bus.handled.{hand.message.subject}")
+        await self._hands.ack(hand)
 
     async def _bury(self, hand: Hand, error: Exception) -> None:
         letter, cause, trace_id = last_words(hand.message, self.consumption.durable, error)

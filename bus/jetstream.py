@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from bus import janitor
 from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, MessageTooLarge, NoAnswer
+from bus.faults import fault_point
 from bus.handlers import Handlers
 from bus.link import API_TIMEOUT, FULL, Hook, Link, reason
 from bus.listening import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
@@ -155,6 +156,7 @@ class Bus:
                 message = await self._ask(event.subject, raw, timeout)
         except (nats.errors.Error, TimeoutError) as error:
             raise NoAnswer(f"{event.subject}: {str(error) or f'nothing within {timeout:g} s'}") from error
+        fault_point(f"bus.answered.{event.subject}")
         if message.headers and ERROR_HEADER in message.headers:
             raise NoAnswer(f"{event.subject}: the answering service failed: {message.headers[ERROR_HEADER]}")
         try:
@@ -191,6 +193,7 @@ class Bus:
                         await self.js.publish(
                             kind.subject, raw, timeout=API_TIMEOUT, stream=stream_of(kind), headers=headers
                         )
+                fault_point(f"bus.published.{kind.subject}")
                 return
             except BadRequestError as error:
                 raise self._link.refusal(error) from error

@@ -31,7 +31,9 @@ from services.common.models import (
 )
 from services.common.validation import VIDEO_ID_PATTERN
 
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
 
 # --- a job begins -------------------------------------------------------------------------------------------------

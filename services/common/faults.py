@@ -1,15 +1,9 @@
-"""Places where a test may kill this process: `YTARCHIVE_FAULT=storage.after_intent` dies there as by kill -9.
+"""Where a test may kill a service: the fault points of the bus (bus.faults), under the name that services use.
 
-Tests prove with it that any moment is a safe one to die. Without the variable a point costs a dictionary look-up.
+The services' own points: `jobs.committed.SUBJECT` (applied, its facts not published), `jobs.publishing.SUBJECT`,
+`jobs.claimed` (bound to a worker that does not know yet), `storage.*` (the steps of a take-in, services.storage.archive).
 """
 
-import os
-import signal
+from bus.faults import VARIABLE, fault_point
 
-VARIABLE = "YTARCHIVE_FAULT"
-
-
-def fault_point(name: str) -> None:
-    """Die here if the environment names this point."""
-    if os.environ.get(VARIABLE) == name:
-        os.kill(os.getpid(), signal.SIGKILL)
+__all__ = ["VARIABLE", "fault_point"]

@@ -391,6 +391,7 @@ class Job(BaseModel):
     type: JobType
     status: JobStatus
     paused: bool = False
+    cancelling: bool = False  # asked to stop; it ends once nothing of it runs
     priority: int = 0
     targets: list[str]
     options: JobOptions

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from bus import Event, Handlers
-from services.common.events import DownloadRequested, VideoArchived
+from services.common.events import DownloadCancelRequested, DownloadRequested, VideoArchived
 
 if TYPE_CHECKING:
     from services.download.service import DownloadService
@@ -31,3 +31,8 @@ async def fetch(event: DownloadRequested, service: "DownloadService") -> AsyncGe
 @handlers.on(VideoArchived, slots=4)
 async def clear_away(event: VideoArchived, service: "DownloadService") -> None:
     await service.clear_away(event)
+
+
+@handlers.hear(DownloadCancelRequested)
+async def cancel(event: DownloadCancelRequested, service: "DownloadService") -> None:
+    await service.cancel(event)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from bus import BusSettings, Event, Handlers
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable
-from services.common.events import DownloadRequested, VideoArchived
+from services.common.events import DownloadCancelRequested, DownloadRequested, VideoArchived
 from services.common.models import Failure, ServiceInfo
 from services.common.service import ServiceBase
 from services.common.youtube.egress import egress_of
@@ -32,7 +32,7 @@ class DownloadService(ServiceBase):
         self.breaker = Breaker()
         self.egress = egress_of(config.youtube.proxy)
         self.slots = Slots(config.download.slots, ChildSettings.of(config))
-        self._in_hand: set[str] = set()  # dispatch ids
+        self._in_hand: dict[str, Work] = {}  # by dispatch id
 
     async def initialize_resources(self) -> None:
         """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""
@@ -79,21 +79,29 @@ class DownloadService(ServiceBase):
         """All facts of one dispatch. A message that comes again while it is in hand causes nothing."""
         if event.dispatch_id in self._in_hand:
             return
-        self._in_hand.add(event.dispatch_id)
+        work = self._in_hand[event.dispatch_id] = Work(self, event)
         try:
             async with self.slots.take() as slot:
                 await self.announce()
-                async with aclosing(Work(self, event).run(slot)) as facts:
+                async with aclosing(work.run(slot)) as facts:
                     async for fact in facts:
                         yield fact
         finally:
-            self._in_hand.discard(event.dispatch_id)
+            del self._in_hand[event.dispatch_id]
             await self.announce()
 
     async def clear_away(self, event: VideoArchived) -> None:
         """The files were moved into the archive: what else lies in the directory is of no use any more."""
         if await asyncio.to_thread(remove_partial, self.partial_of(event.video_id), event.dispatch_id):
             self.logger.debug("partial_removed", video_id=event.video_id)
+
+    async def cancel(self, event: DownloadCancelRequested) -> None:
+        """Stop this dispatch; of one that is not in hand any more, the partial goes."""
+        work = self._in_hand.get(event.dispatch_id)
+        if work is not None:
+            work.cancel()
+        else:
+            await asyncio.to_thread(remove_partial, self.partial_of(event.video_id), event.dispatch_id)
 
     def log_failure(self, event: DownloadRequested, failure: Failure) -> None:
         self.logger.warning(

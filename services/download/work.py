@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bus import Event, NoAnswer, handling
 from services.common.events import (
+    DownloadCancelled,
     DownloadClaim,
     DownloadCompleted,
     DownloadDeferred,
@@ -23,6 +24,7 @@ from services.common.events import (
 from services.common.files import free_space
 from services.common.models import ClaimAnswer, ClaimVerdict, Failure, VideoMetadata
 from services.common.youtube.messages import Downloading, FetchMessage, FetchRequest, FetchResult, MetadataFound
+from services.common.youtube.partial import remove_partial
 from services.download.attempt import Attempt, Outcome
 from services.download.formats import choose
 from services.download.progress import ProgressRule, progress_of, share_of
@@ -53,13 +55,18 @@ class Work:
         self._rule = ProgressRule()
         self._state = Downloading(downloaded=0)
         self._metadata: VideoMetadata | None = None
+        self._cancelled = asyncio.Event()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more: the child is killed, the partial goes, `download.cancelled` is said."""
+        self._cancelled.set()
 
     async def run(self, slot: Slot) -> AsyncGenerator[Event, None]:
         """The facts of this dispatch. Nothing at all when the claim says that it is stale."""
-        await self._until_closing(slot.rest(self._service.config.youtube.sleep_interval))
+        await self._until_stopped(slot.rest(self._service.config.youtube.sleep_interval))
         answer = await self._claim()
         if answer is None:
-            yield self._deferred(SHUTDOWN)
+            yield await self._stopped()
         elif answer.verdict is ClaimVerdict.WAIT:
             yield self._deferred("source_blocked", answer.until)
         elif answer.verdict is not ClaimVerdict.STALE:
@@ -88,7 +95,7 @@ class Work:
                 yield fact
 
     async def _attempt(self, slot: Slot, told: "asyncio.Queue[MetadataFound | None]") -> Outcome | None:
-        """None: the service closes, and the child was killed."""
+        """None: it was stopped, and the child was killed."""
 
         async def tell(message: FetchMessage) -> None:
             if isinstance(message, MetadataFound):
@@ -99,13 +106,13 @@ class Work:
 
         attempt = Attempt(slot.child, self._request(), self._service.config.download.timeout)
         try:
-            return await self._until_closing(attempt.run(tell))
+            return await self._until_stopped(attempt.run(tell))
         finally:
             told.put_nowait(None)
 
     async def _tell_outcome(self, outcome: Outcome | None) -> AsyncGenerator[Event, None]:
         if outcome is None:
-            yield self._deferred(SHUTDOWN)
+            yield await self._stopped()
         elif isinstance(outcome, Failure):
             for fact in self._failed(outcome):
                 yield fact
@@ -131,7 +138,7 @@ class Work:
         return [DownloadFailed(**self._names(), failure=failure, title=title)]
 
     async def _claim(self) -> ClaimAnswer | None:
-        """Jobs' answer, however long jobs is away; None when the service closes meanwhile."""
+        """Jobs' answer, however long jobs is away; None when it is stopped meanwhile."""
         claim = DownloadClaim(
             instance=self._service.instance, egress=self._service.egress, dispatch_id=self._event.dispatch_id
         )
@@ -148,19 +155,27 @@ class Work:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, CLAIM_LONGEST_PAUSE)
 
-        return await self._until_closing(ask())
+        return await self._until_stopped(ask())
 
-    async def _until_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`; None if the service closes before it is there, and then `work` is cancelled."""
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`; None if the service closes or the dispatch is cancelled before it is there, and then
+        `work` is cancelled."""
         task = asyncio.ensure_future(work)
-        closing = asyncio.ensure_future(self._service.closing.wait())
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._service.closing, self._cancelled)]
         try:
-            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
-            for part in (task, closing):
+            for part in (task, *ends):
                 part.cancel()
-            await asyncio.gather(task, closing, return_exceptions=True)
+            await asyncio.gather(task, *ends, return_exceptions=True)
+
+    async def _stopped(self) -> Event:
+        """Cancelled: the partial goes. Shut down: it stays, for the next start."""
+        if not self._cancelled.is_set():
+            return self._deferred(SHUTDOWN)
+        await asyncio.to_thread(remove_partial, self.directory, self._event.dispatch_id)
+        return DownloadCancelled(**self._names())
 
     async def _progress(self, *, finished: bool = False) -> None:
         now = asyncio.get_running_loop().time()

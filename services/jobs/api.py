@@ -1,6 +1,8 @@
 """REST of jobs: create, list, show, and follow (SSE)."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
@@ -9,7 +11,15 @@ from aiohttp_sse import sse_response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import NotFound
-from services.common.events import DownloadProgress, JobCreated
+from services.common.events import (
+    JOB_ID_PATTERN,
+    JobCancelRequested,
+    JobCreated,
+    JobPauseRequested,
+    JobResumeRequested,
+    JobRetryRequested,
+    VideoId,
+)
 from services.common.http import Call, Route
 from services.common.models import Item, ItemStatus, Job, JobOptions, JobStatus, JobType, Progress
 
@@ -29,7 +39,15 @@ class NewJob(BaseModel):
     type: JobType = JobType.PLAYLIST_DOWNLOAD
     options: JobOptions = Field(default_factory=JobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
-    job_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    job_id: str | None = Field(default=None, pattern=JOB_ID_PATTERN)
+
+
+class CancelBody(BaseModel):
+    """`video_id` unset: the whole job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video_id: VideoId | None = None
 
 
 class JobQuery(BaseModel):
@@ -69,8 +87,13 @@ class JobDetail(BaseModel):
     running: dict[str, Progress]
 
 
-def routes(jobs: "JobsService") -> Sequence[Route]:
-    async def create(call: Call, body: NewJob) -> Job:
+class JobsApi:
+    """The handlers of the routes below."""
+
+    def __init__(self, jobs: "JobsService") -> None:
+        self._jobs = jobs
+
+    async def create(self, call: Call, body: NewJob) -> Job:
         event = JobCreated(
             job_id=body.job_id or str(uuid4()),
             type=body.type,
@@ -78,47 +101,79 @@ def routes(jobs: "JobsService") -> Sequence[Route]:
             options=body.options.model_copy(update={"api_key": None}),
             priority=body.priority,
         )
-        return await jobs.submit(event, call.trace_id)
+        return await self._jobs.submit(event, call.trace_id)
 
-    async def show_many(_call: Call, query: JobQuery) -> JobList:
+    async def show_many(self, _call: Call, query: JobQuery) -> JobList:
         match query.status:
             case None:
-                wanted: list[str] = []
+                wanted: Sequence[str] = []
             case "open":
                 wanted = [status for status in JobStatus if not status.ended]
             case status:
                 wanted = [status]
-        found, total = await jobs.store.jobs(wanted, query.limit, query.offset)
+        found, total = await self._jobs.store.jobs(wanted, query.limit, query.offset)
         return JobList(jobs=found, total=total, limit=query.limit, offset=query.offset)
 
-    async def show(call: Call) -> JobDetail:
-        job = await _job(jobs, call)
-        items, _total = await jobs.store.items(job.job_id, _PAGE, 0)
-        return JobDetail(job=job, items=items, running=_running(jobs, items))
+    async def show(self, call: Call) -> JobDetail:
+        job = await self._job(call)
+        items, _total = await self._jobs.store.items(job.job_id, _PAGE, 0)
+        running = self._jobs.live.of(item.video_id for item in items if item.status is ItemStatus.RUNNING)
+        return JobDetail(job=job, items=items, running={video: event.progress for video, event in running.items()})
 
-    async def show_items(call: Call, query: ItemQuery) -> ItemList:
-        job = await _job(jobs, call)
-        items, total = await jobs.store.items(job.job_id, query.limit, query.offset)
+    async def items(self, call: Call, query: ItemQuery) -> ItemList:
+        job = await self._job(call)
+        items, total = await self._jobs.store.items(job.job_id, query.limit, query.offset)
         return ItemList(items=items, total=total, limit=query.limit, offset=query.offset)
 
-    async def follow(call: Call) -> web.StreamResponse:
-        job = await _job(jobs, call)
+    async def cancel(self, call: Call, body: CancelBody) -> Job:
+        return await self._jobs.wish(JobCancelRequested(job_id=_job_id(call), video_id=body.video_id))
+
+    async def pause(self, call: Call) -> Job:
+        return await self._jobs.wish(JobPauseRequested(job_id=_job_id(call)))
+
+    async def resume(self, call: Call) -> Job:
+        return await self._jobs.wish(JobResumeRequested(job_id=_job_id(call)))
+
+    async def retry(self, call: Call) -> Job:
+        return await self._jobs.wish(JobRetryRequested(job_id=_job_id(call)))
+
+    async def follow(self, call: Call) -> web.StreamResponse:
+        job = await self._job(call)
         seen = call.raw.headers.get("Last-Event-ID", "")
         async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
-            async for name, data, revision in _story(jobs, call, job, int(seen) if seen.isdecimal() else None):
+            async for name, data, revision in _story(self._jobs, call, job, int(seen) if seen.isdecimal() else None):
                 await stream.send(data.model_dump_json(), event=name, id=str(revision))
                 if not stream.is_connected():
                     break
         return stream
 
-    base = "/api/v1/jobs"
-    return [
-        Route("POST", base, create, "Create a job", body=NewJob, response=Job, status=201, needs_bus=True),
-        Route("GET", base, show_many, "List jobs, the newest first", query=JobQuery, response=JobList),
-        Route("GET", f"{base}/{{job_id}}", show, "A job with its items and its progress", response=JobDetail),
-        Route("GET", f"{base}/{{job_id}}/items", show_items, "The items of a job", query=ItemQuery, response=ItemList),
-        Route("GET", f"{base}/{{job_id}}/events", follow, "Follow a job: a snapshot, then live (SSE)", streams=True),
+    async def _job(self, call: Call) -> Job:
+        job_id = _job_id(call)
+        job = await self._jobs.store.job(job_id)
+        if job is None:
+            raise NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.", job_id=job_id)
+        return job
+
+
+def routes(jobs: "JobsService") -> Sequence[Route]:
+    api = JobsApi(jobs)
+    many, one = "/api/v1/jobs", "/api/v1/jobs/{job_id}"
+    found = [
+        Route("POST", many, api.create, "Create a job", body=NewJob, response=Job, status=201, needs_bus=True),
+        Route("GET", many, api.show_many, "List jobs, the newest first", query=JobQuery, response=JobList),
+        Route("GET", one, api.show, "A job with its items and its progress", response=JobDetail),
+        Route("GET", f"{one}/items", api.items, "The items of a job", query=ItemQuery, response=ItemList),
+        Route("GET", f"{one}/events", api.follow, "Follow a job: a snapshot, then live (SSE)", streams=True),
     ]
+    wish = partial(Route, response=Job, needs_bus=True)
+    for method in ("PUT", "POST"):
+        found += [
+            wish(method, f"{one}/cancel", api.cancel, "Stop a job, or one video of it", body=CancelBody),
+            wish(method, f"{one}/pause", api.pause, "Begin nothing more of a job"),
+            wish(method, f"{one}/resume", api.resume, "Go on with a paused or parked job"),
+            wish(method, f"{one}/retry", api.retry, "Try the gaps of an ended job again"),
+        ]
+    return found
 
 
 Told = tuple[str, BaseModel, int]
@@ -156,14 +211,9 @@ async def _story(jobs: "JobsService", call: Call, job: Job, seen: int | None) ->
                 yield "progress", event, revision
 
 
-async def _job(jobs: "JobsService", call: Call) -> Job:
+def _job_id(call: Call) -> str:
+    """The id in the path; one that no job can have is not found either."""
     job_id = call.path["job_id"]
-    job = await jobs.store.job(job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.", job_id=job_id)
-    return job
-
-
-def _running(jobs: "JobsService", items: Sequence[Item]) -> dict[str, Progress]:
-    running: dict[str, DownloadProgress] = jobs.live.of(i.video_id for i in items if i.status is ItemStatus.RUNNING)
-    return {video_id: event.progress for video_id, event in running.items()}
+    if not re.fullmatch(JOB_ID_PATTERN, job_id):
+        raise NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.")
+    return job_id

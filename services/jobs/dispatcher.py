@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from services.common.events import DownloadClaim
+from services.common.faults import fault_point
 from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
-from services.jobs import dispatches, gaps, listings, scheduler, store
+from services.jobs import dispatches, gaps, listings, scheduler, store, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.registry import Registry
 from services.jobs.rows import FetchRow, FetchState, JobRow, ListingRow, ListingState, Rows
 from services.jobs.store import Change, SqlRows, Store
 
 _TICK = 5.0  # seconds; timers that are nearer wake it earlier
+_ASK_AGAIN = 0.5  # seconds, while a cancel is under way
 _UNANSWERED = timedelta(seconds=60)
 _UNANSWERED_TAKE_IN = timedelta(hours=1)  # a NAS may take its time
 
@@ -33,6 +35,7 @@ class Dispatcher:
         self._served: dict[str, int] = {}  # job -> when it had its last turn
         self._turn = 0
         self._next_timer: datetime | None = None
+        self._impatient = False  # a cancel is under way
         self.parked = set(parked)
 
     def wake(self) -> None:
@@ -42,7 +45,7 @@ class Dispatcher:
         while True:
             self._wake.clear()
             self._noted(await self._store.change(self._decide))
-            wait = _TICK
+            wait = _ASK_AGAIN if self._impatient else _TICK
             if self._next_timer is not None:
                 wait = min(wait, max(0.05, (self._next_timer - datetime.now(UTC)).total_seconds()))
             try:
@@ -54,7 +57,8 @@ class Dispatcher:
     def _decide(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         running = [job_id for job_id in store.open_jobs(sql) if job_id not in self.parked]
         self._served = {job_id: self._served.get(job_id, 0) for job_id in running}
-        out = self._listings(rows, sql, now)
+        out = self._cancels(rows, sql, now)
+        out += self._listings(rows, sql, now)
         out += self._unanswered(rows, sql, now)
         rows.save()  # the queries below look at the tables
         out += self._release(rows, sql, now)
@@ -81,6 +85,24 @@ class Dispatcher:
             rows.save()
         return out
 
+    # --- a change of mind
+
+    def _cancels(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        """Large jobs are cancelled bit by bit; a worker is asked again until it answers."""
+        out: list[Out] = []
+        self._impatient = False
+        for video_id in store.busy_fetches(sql):
+            fetch = rows.fetch(video_id)
+            if fetch and (asked := dispatches.cancel_requests(rows, fetch)):
+                self._impatient = True
+                out += asked
+        for job_id in store.open_jobs(sql):
+            job = rows.job(job_id)
+            if job and job.cancelling and rows.open_items(job_id, 1):
+                self._impatient = True
+                out += wishes.cancel_more(rows, job, now)
+        return out
+
     # --- what nobody answered
 
     def _listings(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
@@ -99,13 +121,13 @@ class Dispatcher:
         return now - listing.since > _UNANSWERED and bool(self._registry.live("metadata"))
 
     def _unanswered(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        out: list[Out] = []
         for video_id in store.busy_fetches(sql):
             fetch = rows.fetch(video_id)
             if fetch and self._fetch_lost(fetch, now):
-                dispatches.release(rows, fetch, now)
+                out += dispatches.release(rows, fetch, now)
         if not self._registry.live("storage"):
-            return []
-        out: list[Out] = []
+            return out
         for item in store.unanswered_items(rows, sql):
             job = rows.job(item.job_id)
             if job is None or job.status.ended or now - item.since < _UNANSWERED:
@@ -163,7 +185,9 @@ class Dispatcher:
             answers.append(answer)
             return []
 
-        self._noted(await self._store.change(decide))
+        change = await self._store.change(decide)
+        fault_point("jobs.claimed")
+        self._noted(change)
         return answers[-1]
 
     def _answer(
@@ -196,13 +220,17 @@ class Dispatcher:
             return _STALE
         if fetch.state is FetchState.CLAIMED and fetch.instance != claim.instance:
             return _STALE
-        if all(item.job_id in self.parked for item in rows.waiters(fetch.video_id)):
+        if all(self._held_back(rows, item.job_id) for item in rows.waiters(fetch.video_id)):
             dispatches.release(rows, fetch, now)
             return _STALE
         answer = scheduler.claim_verdict(block, dispatch_id, now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
             dispatches.claimed(rows, fetch, claim.instance, now)
         return answer
+
+    def _held_back(self, rows: Rows, job_id: str) -> bool:
+        job = rows.job(job_id)
+        return job is None or job.paused or job_id in self.parked
 
     def _claim_listing(
         self, rows: Rows, listing: ListingRow, instance: str, block: scheduler.Block | None, now: datetime
@@ -212,7 +240,7 @@ class Dispatcher:
             return _STALE
         if listing.state is ListingState.CLAIMED and listing.instance != instance:
             return _STALE
-        if job.paused or job.job_id in self.parked:
+        if self._held_back(rows, job.job_id):
             listing.state, listing.retry_at = ListingState.TIMER, None  # asked again when the job goes on
             return _STALE
         answer = scheduler.claim_verdict(block, f"{listing.job_id}/{listing.number}", now)

@@ -34,15 +34,7 @@ def dispatch(rows: Rows, video_id: str, now: datetime) -> list[Out]:
         item.dispatch_id = fetch.dispatch_id
         item.retry_at = None
         touch(job, now, item)
-    request = e.DownloadRequested(
-        dispatch_id=fetch.dispatch_id,
-        fetch_id=fetch.fetch_id,
-        job_id=first_job.job_id,
-        video_id=video_id,
-        root=first_job.root,
-        wanted=wanted,
-    )
-    return [(request, first_job.trace_id)]
+    return [(e.DownloadRequested(**fetch.names(), wanted=wanted), first_job.trace_id)]
 
 
 def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
@@ -54,12 +46,38 @@ def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
         settle(job, now)
 
 
-def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | None = None) -> None:
+def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | None = None) -> list[Out]:
     """Take a dispatch back without an attempt: deferred, unanswered, or its worker is gone. The next gets a new id."""
     fetch.state, fetch.since, fetch.instance = FetchState.IDLE, now, None
+    out: list[Out] = []
     for item, job in _served(rows, fetch):
+        if item.cancelling:
+            out += cancel_item(job, item, now)
+            continue
         item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
         touch(job, now, item)
+    if not rows.waiters(fetch.video_id):
+        rows.drop(fetch)
+    return out
+
+
+def cancel_item(job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
+    result = JobResult(video_id=item.video_id, status="failed", message="cancelled")
+    item.message = result.message
+    finish(job, item, ItemStatus.CANCELLED, now, result=result)
+    return settle(job, now)
+
+
+def cancel_requests(rows: Rows, fetch: FetchRow) -> list[Out]:
+    """Tell the worker that nobody waits any more; [] while somebody does."""
+    pairs = _served(rows, fetch)
+    if (
+        fetch.state is not FetchState.CLAIMED
+        or not pairs
+        or not all(item.cancelling for item in rows.waiters(fetch.video_id))
+    ):
+        return []
+    return [(e.DownloadCancelRequested(**fetch.names()), pairs[0][1].trace_id)]
 
 
 def started(rows: Rows, event: e.DownloadStarted, now: datetime) -> list[Out]:
@@ -82,9 +100,13 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
 
 def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
-    if fetch:
-        release(rows, fetch, now, event.retry_after)
-    return []
+    return release(rows, fetch, now, event.retry_after) if fetch else []
+
+
+def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
+    """The worker stopped. Who joined after it had been asked to waits again."""
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    return release(rows, fetch, now) if fetch else []
 
 
 def download_failed(rows: Rows, event: e.DownloadFailed, now: datetime) -> list[Out]:
@@ -115,8 +137,7 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
         else:
             item.need = still
         out += settle(job, now)
-    _fetch_over(rows, current or fetch, now, ended=current is not None)
-    return out
+    return out + _fetch_over(rows, current or fetch, now, ended=current is not None)
 
 
 def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
@@ -140,8 +161,7 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
         result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
         finish(job, item, ItemStatus.ARCHIVED, now, result=result)
         out += settle(job, now)
-    _fetch_over(rows, rows.fetch(event.video_id), now, ended=False)
-    return out
+    return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=False)
 
 
 # --- failures -------------------------------------------------------------------------------------------------------
@@ -170,8 +190,7 @@ def attempt_failed(
         else:
             out += _spend_attempt(job, item, failure, now, last=last)
         out += settle(job, now)
-    _fetch_over(rows, fetch, now, ended=True)
-    return out
+    return out + _fetch_over(rows, fetch, now, ended=True)
 
 
 def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:
@@ -179,6 +198,8 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
 
     Waiting for a time that the failure names, and a timeout that got further than before, cost nothing.
     """
+    if item.cancelling:
+        return cancel_item(job, item, now)
     free = failure.kind is FailureKind.NOT_YET or failure.gained_bytes
     free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
     item.attempts += not free
@@ -210,14 +231,15 @@ def _error_entry(failure: Failure, now: datetime) -> dict[str, Any]:
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: bool) -> None:
+def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: bool) -> list[Out]:
     """After a dispatch: forget the fetch when nobody waits, else it is free for the next dispatch."""
     if fetch is None:
-        return
+        return []
+    if ended:
+        return release(rows, fetch, now)
     if not rows.waiters(fetch.video_id):
         rows.drop(fetch)
-    elif ended:
-        release(rows, fetch, now)
+    return []
 
 
 def current_fetch(rows: Rows, video_id: str, dispatch_id: str) -> FetchRow | None:

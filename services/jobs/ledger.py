@@ -12,10 +12,22 @@ _LISTING_STRIDE = 1_000_000  # positions of the second target come after those o
 
 Out = tuple[Event, str]  # an event and the trace_id that it carries
 
+_ENDS: dict[JobStatus, type[e.JobCompleted] | type[e.JobFailed] | type[e.JobCancelled]] = {
+    JobStatus.COMPLETED: e.JobCompleted,
+    JobStatus.FAILED: e.JobFailed,
+    JobStatus.CANCELLED: e.JobCancelled,
+}
+
 
 def open_job(rows: Rows, job_id: str) -> JobRow | None:
     job = rows.job(job_id)
     return None if job is None or job.status.ended else job
+
+
+def growing_job(rows: Rows, job_id: str) -> JobRow | None:
+    """An open job that takes new items: not one that is being cancelled."""
+    job = open_job(rows, job_id)
+    return None if job is None or job.cancelling else job
 
 
 def enter(rows: Rows, job: JobRow, target_index: int, entry: Entry, playlist_id: str | None, now: datetime) -> ItemRow:
@@ -34,10 +46,11 @@ def enter(rows: Rows, job: JobRow, target_index: int, entry: Entry, playlist_id:
 
 def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, result: JobResult) -> None:
     item.status, item.since, item.result = status, now, result
-    item.retry_at, item.dispatch_id, item.need = None, None, None
+    item.retry_at, item.dispatch_id, item.cancelling = None, None, False
     if status in {ItemStatus.ARCHIVED, ItemStatus.SKIPPED}:
         item.reason = item.error_code = None
         item.message = result.message
+        item.need = None  # of a gap it is kept: a retry wants just that
     job.open -= 1
     match status:
         case ItemStatus.ARCHIVED:
@@ -46,6 +59,8 @@ def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, res
             job.skipped += 1
         case ItemStatus.UNAVAILABLE:
             job.unavailable += 1
+        case ItemStatus.CANCELLED:
+            job.cancelled += 1
         case _:
             job.failed += 1
     touch(job, now, item)
@@ -63,11 +78,17 @@ def settle(job: JobRow, now: datetime) -> list[Out]:
     if job.status.ended:
         return []
     if job.listings_open == 0 and job.open == 0:
-        all_failed = job.listings_failed == job.listings
-        return end(job, JobStatus.FAILED if all_failed else JobStatus.COMPLETED, now)
+        return end(job, _last_status(job), now)
     if job.total and job.status is JobStatus.QUEUED:
         job.status = JobStatus.RUNNING
     return []
+
+
+def _last_status(job: JobRow) -> JobStatus:
+    """A job that was complete before the cancel reached anything of it is completed."""
+    if job.cancelling and (job.cancelled or job.listings_cancelled):
+        return JobStatus.CANCELLED
+    return JobStatus.FAILED if job.listings_failed == job.listings else JobStatus.COMPLETED
 
 
 def note_timers(job: JobRow, waiting: int, earliest: datetime | None, now: datetime) -> None:
@@ -82,6 +103,7 @@ def note_timers(job: JobRow, waiting: int, earliest: datetime | None, now: datet
 
 def end(job: JobRow, status: JobStatus, now: datetime) -> list[Out]:
     job.status, job.finished_at, job.retry_at = status, now, None
+    job.cancelling = job.paused = False
     touch(job, now)
-    kind = e.JobCompleted if status is JobStatus.COMPLETED else e.JobFailed
+    kind = _ENDS[status]
     return [(kind(job_id=job.job_id, revision=job.revision, job=job_view(job)), job.trace_id)]

@@ -7,7 +7,7 @@ from services.common import events as e
 from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, Wanted
 from services.jobs.coverage import missing
 from services.jobs.gaps import give_up
-from services.jobs.ledger import Out, enter, finish, open_job, settle, touch
+from services.jobs.ledger import Out, enter, finish, growing_job, open_job, settle, touch
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
 from services.jobs.scheduler import MAX_ATTEMPTS, backoff
 
@@ -33,7 +33,7 @@ def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
 
 
 def page_fetched(rows: Rows, event: e.ListingPageFetched, now: datetime) -> list[Out]:
-    job = open_job(rows, event.job_id)
+    job = growing_job(rows, event.job_id)
     if job is None:
         return []
     for entry in event.entries:
@@ -42,7 +42,7 @@ def page_fetched(rows: Rows, event: e.ListingPageFetched, now: datetime) -> list
 
 
 def archive_checked(rows: Rows, event: e.ArchiveChecked, now: datetime) -> list[Out]:
-    job = open_job(rows, event.job_id)
+    job = growing_job(rows, event.job_id)
     if job is None:
         return []
     out: list[Out] = []
@@ -69,13 +69,18 @@ def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, no
     if gone and job.options.skip_existing and now - gone.at < RECHECK_GONE_AFTER and not _reappeared(entry, item, held):
         item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
         return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
+    wait(rows, job, item, need, now)
+    return []
+
+
+def wait(rows: Rows, job: JobRow, item: ItemRow, need: Wanted, now: datetime) -> None:
+    """Into the queue: one fetch serves all jobs that wait for a video."""
     item.need = need
     item.status, item.since = ItemStatus.WAITING, now
     if rows.fetch(item.video_id) is None:
         fetch_id = str(uuid5(NAMESPACE_URL, f"{job.job_id}|{item.video_id}|{job.revision}"))
         rows.add(FetchRow(item.video_id, fetch_id, FetchState.IDLE, now))
     touch(job, now, item)
-    return []
 
 
 def _reappeared(entry: Entry, item: ItemRow, held: Held) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from bus.message import Event
 from services.common import events as e
 from services.common.models import ErrorCode, ErrorDetail, Failure, FailureKind, JobOptions, JobStatus, Target
-from services.jobs import dispatches, gaps, listings
+from services.jobs import dispatches, gaps, listings, wishes
 from services.jobs.ledger import Out, end, open_job, settle
 from services.jobs.rows import JobRow, ListingRow, ListingState, Rows
 
@@ -56,7 +56,7 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
 
 
 def step(rows: Rows, event: Event, now: datetime) -> list[Out]:
-    """Apply one fact of another service. An event that jobs does not know is a mistake in our code: KeyError."""
+    """Apply one fact of another service, or one wish of a user. KeyError for an event that is not jobs' business."""
     return _STEPS[type(event)](rows, event, now)
 
 
@@ -76,6 +76,10 @@ def _dead_lettered(rows: Rows, event: e.DeadLettered, now: datetime) -> list[Out
 
 
 _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
+    e.JobCancelRequested: wishes.cancel_requested,
+    e.JobPauseRequested: wishes.pause_requested,
+    e.JobResumeRequested: wishes.resume_requested,
+    e.JobRetryRequested: wishes.retry_requested,
     e.ListingPageFetched: listings.page_fetched,
     e.ArchiveChecked: listings.archive_checked,
     e.ListingCompleted: listings.listing_completed,
@@ -84,6 +88,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.DownloadCompleted: dispatches.completed,
     e.DownloadFailed: dispatches.download_failed,
     e.DownloadDeferred: dispatches.deferred,
+    e.DownloadCancelled: dispatches.download_cancelled,
     e.VideoArchived: dispatches.video_archived,
     e.StorageFailed: dispatches.storage_failed,
     e.MetadataArchived: dispatches.metadata_archived,

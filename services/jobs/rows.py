@@ -25,10 +25,11 @@ class ListingState(StrEnum):
     TIMER = "timer"  # goes on at retry_at
     LISTED = "listed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def open(self) -> bool:
-        return self not in {ListingState.LISTED, ListingState.FAILED}
+        return self not in {ListingState.LISTED, ListingState.FAILED, ListingState.CANCELLED}
 
 
 class FetchState(StrEnum):
@@ -52,6 +53,7 @@ class JobRow:
     updated_at: datetime
     finished_at: datetime | None = None
     paused: bool = False
+    cancelling: bool = False  # nothing new of it begins; it ends when nothing of it runs any more
     title: str | None = None
     error: ErrorDetail | None = None
     retry_at: datetime | None = None
@@ -60,6 +62,7 @@ class JobRow:
     listings: int = 0  # how many targets
     listings_open: int = 0
     listings_failed: int = 0
+    listings_cancelled: int = 0
     next_listing: int = 1
     total: int = 0
     open: int = 0
@@ -101,6 +104,7 @@ class ItemRow:
     dispatch_id: str | None = None  # the dispatch that serves it now
     attempts: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
+    cancelling: bool = False  # it runs, and is to end as cancelled unless it is complete by then
     outcome: ItemStatus | None = None  # CLOSING: what it will be
     number: int = 0  # how often it was given up
     detected_at: datetime | None = None  # when it was found to be gone: not always by this job
@@ -128,6 +132,16 @@ class FetchRow:
     def dispatch_id(self) -> str:
         return f"{self.fetch_id}.{self.number}"
 
+    def names(self) -> dict[str, Any]:
+        """What names the current dispatch in every event about it."""
+        return {
+            "dispatch_id": self.dispatch_id,
+            "fetch_id": self.fetch_id,
+            "job_id": self.job_id,
+            "video_id": self.video_id,
+            "root": self.root,
+        }
+
 
 class Rows(Protocol):
     """Identity-mapped rows of one transaction: what is changed on them is what is saved."""
@@ -142,6 +156,14 @@ class Rows(Protocol):
 
     def waiters(self, video_id: str) -> Sequence[ItemRow]:
         """Items WAITING or RUNNING for this video, of all jobs, the oldest job first."""
+        ...
+
+    def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
+        """Items LISTED, WAITING or RUNNING that are not being cancelled yet."""
+        ...
+
+    def gaps(self, job_id: str) -> Sequence[ItemRow]:
+        """Items UNAVAILABLE, FAILED or CANCELLED."""
         ...
 
     def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None: ...

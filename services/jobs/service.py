@@ -11,7 +11,8 @@ from bus.handlers import Handlers
 from bus.message import Envelope, event_types
 from services.common import events as e
 from services.common.config import Config
-from services.common.errors import InvalidRequest
+from services.common.errors import InvalidRequest, NotFound
+from services.common.faults import fault_point
 from services.common.http import Route
 from services.common.models import ErrorDetail, Job, ServiceInfo
 from services.common.service import ServiceBase
@@ -29,7 +30,11 @@ _PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
 _BUS_AWAY = 0.5  # seconds until the outbox is tried again
 _AT_ONCE = 16  # publishes under way; the stream acks them one by one
 _TYPES = {kind.subject: kind for kind in event_types()}
-_RUN_ENDS = {kind.subject for kind in (e.DownloadCompleted, e.DownloadFailed, e.DownloadDeferred, e.VideoArchived)}
+_UNPARKS = {e.JobCreated.subject, e.JobResumeRequested.subject, e.JobRetryRequested.subject}
+_RUN_ENDS = {
+    kind.subject
+    for kind in (e.DownloadCompleted, e.DownloadFailed, e.DownloadDeferred, e.DownloadCancelled, e.VideoArchived)
+}
 
 
 class JobsService(ServiceBase):
@@ -91,9 +96,12 @@ class JobsService(ServiceBase):
         """Apply what is new of these, in order, as one transaction; the outbox follows."""
         for envelope in envelopes:
             self._note(envelope)
-        self.noted(await self.store.apply(envelopes, self._apply))
+        change = await self.store.apply(envelopes, self._apply)
         for envelope in envelopes:
-            if envelope.type == e.JobCreated.subject:
+            fault_point(f"jobs.committed.{envelope.type}")
+        self.noted(change)
+        for envelope in envelopes:
+            if envelope.type in _UNPARKS:
                 self.dispatcher.parked.discard(str(envelope.data.get("job_id")))
         self.dispatcher.wake()
 
@@ -137,6 +145,19 @@ class JobsService(ServiceBase):
         assert job is not None  # noqa: S101 - it was just committed
         return job
 
+    async def wish(
+        self, event: e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested
+    ) -> Job:
+        """A change of mind from REST: published, and applied before this returns. Raises InvalidRequest, NotFound."""
+        job = await self.store.job(event.job_id)
+        if job is None:
+            raise NotFound(f"There is no job {event.job_id}: GET /api/v1/jobs lists them.", job_id=event.job_id)
+        if job.status.ended is not isinstance(event, e.JobRetryRequested):
+            state = f"has ended as {job.status}" if job.status.ended else "is still open"
+            raise InvalidRequest(f"Job {job.job_id} {state}: {event.subject} does nothing for it.", status=job.status)
+        await self.take([await self.bus.publish(event, trace_id=job.trace_id)])
+        return await self.store.job(event.job_id) or job
+
     # --- facts out
 
     def noted(self, change: Change) -> None:
@@ -158,6 +179,7 @@ class JobsService(ServiceBase):
                         group = pending[start : start + _AT_ONCE]
                         async with asyncio.TaskGroup() as tasks:
                             for row in group:
+                                fault_point(f"jobs.publishing.{row.kind.subject}")
                                 tasks.create_task(self.bus.send(row.envelope, row.kind))
                         await self.store.published(group)
             except* BusError:

@@ -108,6 +108,21 @@ class SqlRows:
         ]
         return sorted(found, key=lambda item: (self._age(item.job_id), item.job_id))
 
+    def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
+        waiting = self._by_status(job_id, (ItemStatus.LISTED, ItemStatus.WAITING), limit)
+        running = self._by_status(job_id, (ItemStatus.RUNNING,), limit)
+        return [item for item in (*running, *waiting) if not item.cancelling]
+
+    def gaps(self, job_id: str) -> Sequence[ItemRow]:
+        return self._by_status(job_id, (ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED), -1)
+
+    def _by_status(self, job_id: str, statuses: Sequence[ItemStatus], limit: int) -> list[ItemRow]:
+        self.save()  # the query looks at the table
+        marks = ",".join("?" * len(statuses))
+        query = f"SELECT video_id FROM items WHERE job_id=? AND status IN ({marks}) ORDER BY position LIMIT ?"  # noqa: S608 - only marks
+        found = [self.item(job_id, row["video_id"]) for row in self.sql.execute(query, (job_id, *statuses, limit))]
+        return [item for item in found if item is not None]
+
     def _age(self, job_id: str) -> datetime:
         job = self.job(job_id)
         return job.created_at if job else datetime.max.replace(tzinfo=UTC)

@@ -23,6 +23,7 @@ def job_view(job: JobRow) -> Job:
         type=job.type,
         status=job.status,
         paused=job.paused,
+        cancelling=job.cancelling,
         priority=job.priority,
         targets=list(job.targets),
         options=job.options,

@@ -4,9 +4,11 @@ import asyncio
 import collections
 import hashlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,25 @@ class Archive:
         async with self._http.get(f"{self._jobs}/{job_id}") as response:
             job = Job.model_validate((await response.json())["data"]["job"])
         return job, {item.video_id: item for item in items}
+
+    async def wish(self, job_id: str, wish: str, **body: Any) -> Job:
+        async with self._http.post(f"{self._jobs}/{job_id}/{wish}", json=body) as response:
+            assert response.status == 200, await response.text()
+            return Job.model_validate((await response.json())["data"])
+
+    async def waits(self, job_id: str) -> bool:
+        """Its first item is in the queue."""
+        async with self._http.get(f"{self._jobs}/{job_id}/items?limit=1") as response:
+            items = (await response.json())["data"]["items"]
+        return bool(items) and items[0]["status"] == "waiting"
+
+    async def reaches(self, job_id: str, percentage: float) -> None:
+        """Wait until a download of this job is that far."""
+        async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
+            async for line in response.content:
+                told = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+                if "dispatch_id" in told and told["progress"]["percentage"] >= percentage:
+                    return
 
     async def save(self, *targets: str, **words: Any) -> tuple[Job, dict[str, Item]]:
         return await self.ended(await self.create(*targets, **words))
@@ -368,12 +389,9 @@ async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resum
     # unmerged, so that the padding that makes it large is archived too
     emulator.add_fault("media", "throttle", rate=1_500_000, video_id=sample.VIDEO_LARGE)
     async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
-        job_id = await Archive(stack, http, emulator).create(sample.VIDEO_LARGE, include_captions=False)
-        url = f"{stack.services['jobs'].url}/api/v1/jobs/{job_id}/events"
-        async with http.get(url) as response:
-            async for line in response.content:
-                if line.startswith(b"data: ") and json.loads(line[6:]).get("progress", {}).get("percentage", 0) > 20:
-                    break
+        before = Archive(stack, http, emulator)
+        job_id = await before.create(sample.VIDEO_LARGE, include_captions=False)
+        await before.reaches(job_id, 20)
     partial = emulated.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part"
     assert any(path.name.endswith(".part") for path in partial.iterdir())
     emulator.clear_faults()
@@ -385,3 +403,69 @@ async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resum
     ranges = [entry["range"] for entry in emulator.log(since=mark, kind="media")]
     assert any(given and not given.startswith("bytes=0-") for given in ranges)
     decode(emulated.storage.base_path / "videos" / sample.VIDEO_LARGE / f"{sample.VIDEO_LARGE}.mp4")
+
+
+def _children(pid: int) -> set[int]:
+    """The yt-dlp children of a process."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found if b"youtube.child" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+async def test_cancel_stops_the_download_and_leaves_the_other_jobs_alone(archive: Archive) -> None:
+    archive.emulator.add_fault("media", "throttle", rate=300_000, video_id=sample.VIDEO_LARGE)
+    large = await archive.create(sample.VIDEO_LARGE, include_captions=False)
+    await archive.reaches(large, 1)
+    other = await archive.create(sample.PLAYLIST_3)
+    children = _children(os.getpid())
+    asked = time.monotonic()
+    await archive.wish(large, "cancel")
+    job, items = await archive.ended(large)
+    assert time.monotonic() - asked < 2
+    assert job.status == "cancelled"
+    assert items[sample.VIDEO_LARGE].status is ItemStatus.CANCELLED
+    assert len(_children(os.getpid()) & children) == len(children) - 1
+    assert not (archive.stack.config.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part").exists()
+    assert not archive.media(sample.VIDEO_LARGE).exists()
+    finished, _items = await archive.ended(other)
+    assert finished.counts.archived == 3
+
+
+async def test_cancel_of_one_of_two_jobs_lets_their_common_fetch_go_on(
+    archive: Archive, eventually: Callable[..., Awaitable[object]]
+) -> None:
+    archive.emulator.add_fault("media", "throttle", rate=3_000_000, video_id=sample.VIDEO_LARGE)
+    first = await archive.create(sample.VIDEO_LARGE, include_captions=False)
+    await archive.reaches(first, 1)
+    second = await archive.create(sample.VIDEO_LARGE, include_captions=False)
+    await eventually(lambda: archive.waits(second))
+    await archive.wish(first, "cancel")
+    assert (await archive.ended(first))[0].status == "cancelled"
+    assert (await archive.ended(second))[0].counts.archived == 1
+    assert len(archive.emulator.log(kind="watch", video_id=sample.VIDEO_LARGE)) == 1
+
+
+async def test_pause_holds_a_job_and_resume_goes_on(archive: Archive) -> None:
+    job_id = await archive.create(sample.PLAYLIST_20, quality="144p", include_captions=False)
+    await asyncio.to_thread(archive.emulator.wait_for, kind="media", count=2)
+    assert (await archive.wish(job_id, "pause")).paused
+    await archive.save(sample.VIDEO_OK, quality="144p", include_captions=False)  # other jobs go on
+    mark = archive.emulator.last()
+    await archive.save(sample.VIDEO_480P, quality="144p", include_captions=False)
+    assert {entry["video_id"] for entry in archive.emulator.log(since=mark, kind="watch")} == {sample.VIDEO_480P}
+    await archive.wish(job_id, "resume")
+    assert (await archive.ended(job_id))[0].counts.archived == 20
+
+
+async def test_retry_of_a_finished_job_tries_just_the_gaps(archive: Archive) -> None:
+    job, _items = await archive.save(sample.DEMO_PLAYLIST)
+    archive.emulator.set_kind(sample.VIDEO_PRIVATE, "ok")
+    mark = archive.emulator.last()
+    await archive.wish(job.job_id, "retry")
+    again, items = await archive.ended(job.job_id)
+    assert (again.counts.archived, again.counts.unavailable) == (11, 1)
+    assert items[sample.VIDEO_PRIVATE].status is ItemStatus.ARCHIVED
+    asked = {entry["video_id"] for entry in archive.emulator.log(since=mark)}
+    assert asked == {sample.VIDEO_PRIVATE, sample.VIDEO_DELETED}
+    resolved = {entry["video_id"]: entry["resolved_at"] for entry in plan_of(again)["unavailable_videos"]}
+    assert resolved[sample.VIDEO_PRIVATE] is not None
+    assert resolved[sample.VIDEO_DELETED] is None

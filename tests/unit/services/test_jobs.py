@@ -26,7 +26,7 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.jobs import dispatches, gaps, listings, machine
+from services.jobs import dispatches, gaps, listings, machine, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
@@ -59,6 +59,15 @@ class MemoryRows:
         waiting = {ItemStatus.WAITING, ItemStatus.RUNNING}
         found = [item for item in self.items.values() if item.video_id == video_id and item.status in waiting]
         return sorted(found, key=lambda item: (self.jobs[item.job_id].created_at, item.job_id))
+
+    def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
+        waiting = {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING}
+        found = [i for i in self.items.values() if i.job_id == job_id and i.status in waiting and not i.cancelling]
+        return found[:limit]
+
+    def gaps(self, job_id: str) -> Sequence[ItemRow]:
+        gaps = {ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED}
+        return [item for item in self.items.values() if item.job_id == job_id and item.status in gaps]
 
     def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None:
         match row:
@@ -487,3 +496,154 @@ def test_retrying_means_that_only_timers_are_left(world: World) -> None:
     assert (job.status, job.retry_at) == (JobStatus.RETRYING, later)
     note_timers(job, 0, None, later)
     assert job.status is JobStatus.RUNNING
+
+
+# --- a change of mind ---------------------------------------------------------------------------------------------
+
+
+def cancel(world: World, job_id: str = "j1", video_id: str | None = None) -> list[Event]:
+    return world.step(e.JobCancelRequested(job_id=job_id, video_id=video_id))
+
+
+def test_cancel_ends_what_waits_at_once(world: World) -> None:
+    world.queued()
+    (end,) = cancel(world)
+    assert isinstance(end, e.JobCancelled)
+    assert end.job.counts.cancelled == 1
+    assert world.rows.fetches == {}
+    assert cancel(world) == []
+
+
+def test_cancel_of_a_running_download_asks_its_worker_and_ends_with_its_answer(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    (asked,) = cancel(world)
+    assert isinstance(asked, e.DownloadCancelRequested)
+    assert asked.dispatch_id == request.dispatch_id
+    assert not world.rows.jobs["j1"].status.ended
+    (end,) = world.step(e.DownloadCancelled(**_names(request)))
+    assert isinstance(end, e.JobCancelled)
+    assert world.rows.fetches == {}
+
+
+@pytest.mark.parametrize("fact", ["archived", "failed", "deferred"])
+def test_cancel_at_the_moment_of_the_end(world: World, fact: str) -> None:
+    """What is complete is archived; what failed is not tried again."""
+    world.queued()
+    request = world.dispatch()
+    cancel(world)
+    if fact == "archived":
+        (end,) = world.archived(request)
+        assert isinstance(end, e.JobCompleted)
+        return
+    if fact == "failed":
+        (end,) = world.failed(request, FailureKind.PASSING)
+    else:
+        (end,) = world.step(e.DownloadDeferred(**_names(request), reason="shutdown"))
+    assert isinstance(end, e.JobCancelled)
+    assert world.status() is ItemStatus.CANCELLED
+
+
+def test_cancel_leaves_a_fetch_that_another_job_waits_for(world: World) -> None:
+    world.queued("j1")
+    world.queued("j2")
+    request = world.dispatch()
+    (end,) = cancel(world, "j1")
+    assert isinstance(end, e.JobCancelled)
+    (done,) = world.archived(request)
+    assert isinstance(done, e.JobCompleted)
+    assert done.job_id == "j2"
+
+
+def test_who_joins_a_fetch_that_is_being_cancelled_gets_it_anew(world: World) -> None:
+    world.queued("j1")
+    request = world.dispatch()
+    cancel(world, "j1")
+    world.queued("j2")
+    world.step(e.DownloadCancelled(**_names(request)))
+    assert world.rows.jobs["j1"].status is JobStatus.CANCELLED
+    assert world.dispatch().job_id == "j2"
+
+
+def test_cancel_ends_the_listing_and_late_pages_add_nothing(world: World) -> None:
+    world.create()
+    (end,) = cancel(world)
+    assert isinstance(end, e.JobCancelled)
+    world.checked()
+    world.listed()
+    assert world.rows.items == {}
+
+
+def test_cancel_of_one_video_lets_the_others_go_on(world: World) -> None:
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    assert cancel(world, "j1", OTHER) == []
+    (done,) = world.archived(world.dispatch())
+    assert isinstance(done, e.JobCompleted)
+    assert (done.job.counts.archived, done.job.counts.cancelled) == (1, 1)
+
+
+def test_cancel_of_a_failed_try_that_waits_has_its_partial_removed(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    world.failed(request, FailureKind.PASSING)
+    asked = [event for event in cancel(world) if isinstance(event, e.DownloadCancelRequested)]
+    assert [event.dispatch_id for event in asked] == [request.dispatch_id]
+
+
+def test_a_large_job_is_cancelled_bit_by_bit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "AT_ONCE", 1)  # a smaller number, not another behaviour
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    assert cancel(world) == []
+    (end,) = wishes.cancel_more(world.rows, world.rows.jobs["j1"], NOW)
+    assert isinstance(end[0], e.JobCancelled)
+
+
+def test_pause_holds_the_queue_and_resume_lets_it_go(world: World) -> None:
+    world.queued()
+    world.step(e.JobPauseRequested(job_id="j1"))
+    assert dispatches.dispatch(world.rows, VIDEO, NOW) == []
+    world.step(e.JobResumeRequested(job_id="j1"))
+    assert world.dispatch().job_id == "j1"
+
+
+def test_retry_tries_just_the_gaps(world: World) -> None:
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    world.archived(world.dispatch(VIDEO))
+    first = world.dispatch(OTHER)
+    (failed,) = world.failed(first, FailureKind.GONE)
+    world.plan_answers(failed)
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    world.step(e.JobRetryRequested(job_id="j1"))
+    job = world.rows.jobs["j1"]
+    assert (job.status, job.open, job.archived, job.unavailable) == (JobStatus.RUNNING, 1, 1, 0)
+    second = world.dispatch(OTHER)
+    assert second.dispatch_id != first.dispatch_id
+    assert world.rows.items["j1", OTHER].attempts == 0
+    (done,) = world.archived(second)
+    assert isinstance(done, e.JobCompleted)
+    assert done.job.counts.archived == 2
+
+
+def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
+    world.create(targets=2)
+    error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
+    for index in (0, 1):
+        world.step(
+            e.ListingFailed(job_id="j1", root=ROOT, target_index=index, listing=index + 1, error=error, final=True)
+        )
+    queued = world.step(e.JobRetryRequested(job_id="j1"))
+    assert [event.listing for event in queued if isinstance(event, e.JobQueued)] == [3, 4]
+    assert world.rows.jobs["j1"].status is JobStatus.QUEUED
+
+
+def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
+    error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
+    machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", error, NOW)
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    assert world.rows.jobs["j1"].status is JobStatus.FAILED

@@ -1,0 +1,30 @@
+"""Places where a test may kill this process as by kill -9: `YTARCHIVE_FAULT=bus.handled.job.queued` dies there.
+
+`name:3` dies the third time. Tests prove with it that any moment is a safe one to die. The bus's own points are
+
+    bus.taken.SUBJECT        a message is in hand, nothing was done about it
+    bus.published.SUBJECT    the stream has stored what we sent; we have not taken note of that
+    bus.answered.SUBJECT     our request was answered; we have not acted on it
+    bus.handled.SUBJECT      all that a message causes is done and published; it is not acknowledged
+
+and each service has its own where it keeps something. Without the variable a point costs a look at the environment.
+"""
+
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "YTARCHIVE_FAULT"
+_passed: Counter[str] = Counter()
+
+
+def fault_point(name: str) -> None:
+    """Die here if the environment names this point, and it is the time that it names."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted is None:
+        return
+    point, _, times = wanted.partition(":")
+    if point == name:
+        _passed[name] += 1
+        if _passed[name] >= int(times or 1):
+            os.kill(os.getpid(), signal.SIGKILL)
