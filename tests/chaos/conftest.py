@@ -1,0 +1,407 @@
+"""Five processes and a nats-server of their own, to be killed and started again one by one."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import imageio_ffmpeg
+import pytest
+from pydantic import SecretStr
+
+from bus import Bus, BusSettings
+from bus.faults import VARIABLE
+from bus.server import find_server
+from services.common.config import Config, load_config
+from services.common.events import JobCreated
+from services.common.models import Item, ItemStatus, Job, JobOptions
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import SERVICES
+
+PATIENCE = 30.0  # seconds; half of the default ack_wait, so that nothing passes by waiting for that
+_POLL = 0.02
+
+
+async def until(look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Ask again until `look` (a function or a coroutine function) gives something true."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = look()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        await asyncio.sleep(_POLL)
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+class Process:
+    """A child whose output goes to a file."""
+
+    def __init__(self, command: Sequence[str], out: Path, env: dict[str, str]) -> None:
+        self.out = out
+        with out.open("wb") as words:
+            self._popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, env=env, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def code(self) -> int | None:
+        return self._popen.poll()
+
+    def kill(self) -> None:
+        """kill -9, and reaped: a zombie still has its pid."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def stop(self) -> None:
+        self._popen.terminate()
+        try:
+            self._popen.wait(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def words(self) -> str:
+        return self.out.read_text(errors="replace")
+
+    def children(self) -> list[int]:
+        """The pids of its children that run now (Linux)."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+class Broker:
+    """A nats-server as an administrator would run it: nobody restarts it by itself."""
+
+    def __init__(self, home: Path) -> None:
+        self.store = home / "store"
+        self._home = home
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._token = uuid4().hex
+        self._process: Process | None = None
+        home.mkdir()
+
+    @property
+    def settings(self) -> BusSettings:
+        return BusSettings(url=f"nats://127.0.0.1:{self._port}", token=SecretStr(self._token))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"YTARCHIVE_NATS__URL": self.settings.url, "YTARCHIVE_NATS__TOKEN": self._token}
+
+    async def start(self) -> None:
+        config = {
+            "host": "127.0.0.1",
+            "port": self._port,
+            "authorization": {"token": self._token},
+            "max_payload": 8 * 1024**2,
+            "jetstream": {"store_dir": str(self.store), "sync_interval": "always", "max_file_store": 8 * 1024**3},
+        }
+        path = self._home / "nats.conf"
+        path.write_text(json.dumps(config))
+        out = self._home / f"{time.monotonic_ns()}.log"
+        self._process = Process([str(find_server()), "-c", str(path)], out, dict(os.environ))
+        process = self._process
+        await until(lambda: "Server is ready" in process.words(), "nats-server is ready")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cluster:
+    """The five services as processes. `sound` is whether the last test left it as it should be."""
+
+    home: Path
+    env: dict[str, str]
+    broker: Broker
+    config: Config
+    sound: bool = False
+    processes: dict[str, Process] = field(default_factory=dict)
+    _started: int = 0
+
+    async def start(self, *names: str, fault: str | None = None) -> None:
+        """Start services and wait until they serve; with `fault` they die where it says."""
+        for name in names:
+            self._started += 1
+            env = self.env | ({VARIABLE: fault} if fault else {})
+            command = [sys.executable, "-m", "ytarchive", "service", name]
+            self.processes[name] = Process(command, self.home / f"{self._started:03d}-{name}.log", env)
+        for name in names:
+            process = self.processes[name]
+
+            def ready(process: Process = process) -> bool:
+                if fault and process.code == -signal.SIGKILL:
+                    return True  # it began with what lay there, and died of it
+                assert process.code is None, process.words()
+                return "Ready." in process.words()
+
+            await until(ready, f"{name} is ready")
+
+    async def replace(self, name: str, fault: str) -> None:
+        """The service once more, to die where `fault` says."""
+        self.processes[name].kill()
+        await self.start(name, fault=fault)
+
+    async def died(self, name: str) -> None:
+        """Until the fault was hit."""
+        process = self.processes[name]
+        await until(lambda: process.code is not None, f"{name} dies")
+        assert process.code == -signal.SIGKILL, process.words()
+
+    async def heal(self) -> None:
+        """Start what is not running."""
+        await self.start(*(name for name in SERVICES if name not in self.processes or self.processes[name].code))
+
+    def url(self, name: str) -> str:
+        """Where a service is reached now: the line that it printed."""
+        lines = self.processes[name].words().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith(f"{name} "))
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+        self.broker.kill()
+
+    def rows(self, query: str, *args: object) -> list[tuple[Any, ...]]:
+        """Of jobs.db."""
+        place = f"{(self.config.storage.jobs_dir / 'jobs.db').as_uri()}?mode=ro"
+        with closing(sqlite3.connect(place, uri=True)) as sql:
+            return sql.execute(query, args).fetchall()
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every durable event that logging has written down."""
+        paths = sorted(self.config.storage.logs_dir.glob("events-*.jsonl"))
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+async def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> Cluster:
+    home.mkdir()
+    broker = Broker(home / "nats")
+    env = {
+        **{key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR") if key in os.environ},
+        "HOME": str(home),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONWARNINGS": "error",
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(home / "data"),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(home / "archive"),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "3",
+        **{f"YTARCHIVE_SERVICES__{name.upper()}__PORT": "0" for name in SERVICES},
+        **broker.variables,
+        **settings,
+    }
+    ours = {key: value for key, value in env.items() if key.startswith("YTARCHIVE_")}
+    cluster = Cluster(home, env, broker, load_config(env=ours, cwd=home))
+    await broker.start()
+    return cluster
+
+
+@dataclass
+class Keeper:
+    """One cluster for many tests; a new one after a test that failed."""
+
+    folder: Path
+    emulator: EmulatorClient
+    settings: dict[str, str]
+    cluster: Cluster | None = None
+    made: int = 0
+
+    async def get(self) -> Cluster:
+        if self.cluster is None or not self.cluster.sound:
+            self.close()
+            self.made += 1
+            self.cluster = await new_cluster(self.folder / str(self.made), self.emulator, **self.settings)
+        self.cluster.sound = False
+        await self.cluster.heal()
+        return self.cluster
+
+    def close(self) -> None:
+        if self.cluster is not None:
+            self.cluster.end()
+
+
+@pytest.fixture(scope="session")
+def quick_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path_factory.mktemp("quick"), emulator_child, {"YTARCHIVE_NATS__ACK_WAIT": "2"})
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture(scope="session")
+def patient_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path_factory.mktemp("patient"), emulator_child, {})
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture
+async def quick(quick_keeper: Keeper, emulator: EmulatorClient) -> Cluster:
+    """A cluster where an unacknowledged message comes again after 2 s."""
+    return await quick_keeper.get()
+
+
+@pytest.fixture
+async def patient(patient_keeper: Keeper, emulator: EmulatorClient) -> Cluster:
+    """A cluster with ack_wait as it is by default: longer than a test has patience."""
+    return await patient_keeper.get()
+
+
+# --- a job ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Deed:
+    """A job of its own playlist: three videos, and a private one at the second place."""
+
+    cluster: Cluster
+    emulator: EmulatorClient
+    bus: Bus
+    http: aiohttp.ClientSession
+    playlist: str
+    videos: list[str]  # those that can be had
+    gone: list[str]
+    job_id: str = field(default_factory=lambda: str(uuid4()))
+
+    async def order(self, **options: Any) -> None:
+        """Publish job.created, as a CLI does."""
+        chosen = JobOptions(**{"quality": "144p", "include_captions": False, **options})
+        created = JobCreated(job_id=self.job_id, targets=(self.playlist,), options=chosen)
+        await self.bus.publish(created, trace_id=f"trace-{self.job_id}")
+
+    async def job(self) -> Job | None:
+        """As REST shows it; None while jobs is away or does not know it."""
+        try:
+            async with self.http.get(f"{self.cluster.url('jobs')}/api/v1/jobs/{self.job_id}") as answer:
+                return Job.model_validate((await answer.json())["data"]["job"]) if answer.status == 200 else None
+        except (aiohttp.ClientError, StopIteration):
+            return None
+
+    async def items(self) -> dict[str, Item]:
+        async with self.http.get(f"{self.cluster.url('jobs')}/api/v1/jobs/{self.job_id}/items") as answer:
+            found = [Item.model_validate(item) for item in (await answer.json())["data"]["items"]]
+        return {item.video_id: item for item in found}
+
+    async def ended(self, patience: float = PATIENCE) -> Job:
+        async def look() -> Job | None:
+            job = await self.job()
+            return job if job and job.status.ended else None
+
+        job: Job = await until(look, f"job {self.job_id} ends", patience)
+        return job
+
+    async def done_right(self, *, patience: float = PATIENCE, force: bool = False) -> None:
+        """The job ends, and everything is as it would be without any death: each file right, everything once."""
+        job = await self.ended(patience)
+        counts = job.counts
+        assert (job.status, counts.total, counts.archived, counts.unavailable, counts.failed) == (
+            "completed", len(self.videos) + len(self.gone), len(self.videos), len(self.gone), 0,
+        )  # fmt: skip
+        items = await self.items()
+        assert {item.video_id: item.status for item in items.values()} == {
+            **dict.fromkeys(self.videos, ItemStatus.ARCHIVED),
+            **dict.fromkeys(self.gone, ItemStatus.UNAVAILABLE),
+        }
+        await asyncio.gather(*(asyncio.to_thread(self.whole, video_id) for video_id in self.videos))
+        self._plan_is_right()
+        self._playlist_is_right()
+        await self._settled()
+        self.cluster.sound = True
+
+    def whole(self, video_id: str) -> None:
+        """Every file of a video has the digest that its record names, and ffmpeg decodes the media."""
+        folder = self.cluster.config.storage.base_path / "videos" / video_id
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        record = json.loads(files.pop(f"{video_id}_metadata.json").read_text())
+        assert set(files) == set(record["fixity"]) == {
+            f"{video_id}.mp4", f"{video_id}_thumb.jpg", f"{video_id}.info.json",
+        }  # fmt: skip
+        for name, path in files.items():
+            content = path.read_bytes()
+            told = record["fixity"][name]
+            assert (told["size"], told["sha256"]) == (len(content), hashlib.sha256(content).hexdigest()), name
+        assert video_id.encode() in files[f"{video_id}.mp4"].read_bytes()  # the emulator writes it into the media
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(files[f"{video_id}.mp4"])]
+        done = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), video_id
+
+    def _plan_is_right(self) -> None:
+        """Each gap on the plan, once, and nothing else."""
+        plan = json.loads((self.cluster.config.storage.work_plans_dir / f"{self.job_id}.json").read_text())
+        assert [entry["video_id"] for entry in plan["unavailable_videos"]] == self.gone
+        assert plan["failed_downloads"] == []
+
+    def _playlist_is_right(self) -> None:
+        path = self.cluster.config.storage.base_path / "metadata" / "playlists" / f"{self.playlist}.json"
+        kept = json.loads(path.read_text())
+        assert len(kept["entries"]) == len({entry["video_id"] for entry in kept["entries"]})
+        assert {entry["video_id"] for entry in kept["entries"]} == {*self.videos, *self.gone}
+        assert [look["job_id"] for look in kept["listings"]].count(self.job_id) == 1
+
+    async def _settled(self) -> None:
+        """Nothing is left over: no partial, nothing to publish, no fetch, no unread message; one end was told of."""
+        storage = self.cluster.config.storage
+        marks = ",".join("?" * len(self.videos))
+        await until(lambda: not list(storage.tmp_dir.glob("*.part")), "partials are cleared away")
+        await until(lambda: self.cluster.rows("SELECT count(*) FROM outbox") == [(0,)], "the outbox is empty")
+        left = self.cluster.rows(f"SELECT video_id, state FROM fetches WHERE video_id IN ({marks})", *self.videos)  # noqa: S608 - only marks
+        assert left == []
+        await until(self._all_read, "every consumer has read and acknowledged everything")
+        mine = [line for line in self.cluster.journal() if line["trace_id"] == f"trace-{self.job_id}"]
+        kinds = Counter(line["subject"] for line in mine)
+        assert kinds["job.completed"] == 1, kinds
+        assert kinds["dead.lettered"] == kinds["download.failed"] == kinds["storage.failed"] == 0, kinds
+        ids = Counter(line["message_id"] for line in self.cluster.journal())
+        assert ids.most_common(1)[0][1] == 1
+
+    async def _all_read(self) -> bool:
+        consumers = await self.bus.js.consumers_info("EVENTS")
+        return not any(one.num_pending or one.num_ack_pending for one in consumers)
+
+
+@pytest.fixture
+async def deed_in(emulator: EmulatorClient) -> AsyncIterator[Callable[..., Awaitable[Deed]]]:
+    """`await deed_in(cluster)`: a playlist that no other test has, and a bus and a REST client to ask for it."""
+    opened: list[Bus] = []
+    async with aiohttp.ClientSession() as http:
+
+        async def make(cluster: Cluster, *, count: int = 4) -> Deed:
+            playlist = f"PL{uuid4().hex}"
+            made = emulator.put_playlist(playlist, count=count, channel=sample.CHANNEL, private=[1])
+            bus = await Bus.connect(cluster.broker.settings, source="cli/chaos")
+            opened.append(bus)
+            videos = list(made["entries"])
+            gone = [videos.pop(1)]
+            return Deed(cluster, emulator, bus, http, playlist, videos, gone)
+
+        yield make
+        await asyncio.gather(*(bus.close() for bus in opened))

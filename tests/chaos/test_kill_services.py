@@ -1,0 +1,122 @@
+"""Five processes and a nats-server; one of them dies at a step where something was sent or written and not acknowledged.
+
+The names of the steps are fault points (bus.faults, services.common.faults): the process kills itself there, as by
+kill -9. Then it is started again, and the job must end as if nothing had been.
+"""
+
+from typing import Any
+
+import pytest
+
+JOBS = [
+    "bus.taken.job.created",
+    "jobs.committed.job.created",
+    "jobs.publishing.job.queued",
+    "bus.published.job.queued",
+    "bus.handled.job.created",
+    "jobs.claimed",
+    "jobs.committed.listing.page_fetched",
+    "bus.handled.listing.page_fetched",
+    "jobs.committed.archive.checked",
+    "jobs.publishing.download.requested",
+    "bus.published.download.requested:2",
+    "bus.handled.archive.checked",
+    "jobs.claimed:3",
+    "bus.taken.download.completed",
+    "jobs.committed.download.failed",
+    "bus.published.video.failed",
+    "jobs.committed.work_plan.updated",
+    "jobs.committed.video.archived:2",
+    "bus.handled.video.archived",
+    "jobs.publishing.job.completed",
+    "bus.published.job.completed",
+]
+METADATA = [
+    "bus.taken.job.queued",
+    "bus.answered.download.claim",
+    "bus.published.playlist.fetched",
+    "bus.published.listing.page_fetched",
+    "bus.published.listing.completed",
+    "bus.handled.job.queued",
+]
+DOWNLOAD = [
+    "bus.taken.download.requested",
+    "bus.answered.download.claim:2",
+    "bus.published.download.started",
+    "bus.published.metadata.fetched:2",
+    "bus.published.download.completed",
+    "bus.published.download.failed",
+    "bus.handled.download.requested:2",
+    "bus.taken.video.archived",
+    "bus.handled.video.archived",
+]
+STORAGE = [
+    "bus.taken.listing.page_fetched",
+    "bus.published.archive.checked",
+    "bus.handled.listing.page_fetched",
+    "bus.handled.playlist.fetched",
+    "bus.taken.listing.completed",
+    "bus.handled.listing.completed",
+    "bus.taken.metadata.fetched",
+    "bus.published.metadata.archived:2",
+    "bus.taken.download.completed",
+    "storage.before_stage_2",
+    "storage.after_intent",
+    "storage.after_rename_1",
+    "storage.after_commit:2",
+    "bus.published.video.archived",
+    "bus.handled.download.completed:2",
+    "bus.taken.video.failed",
+    "bus.published.work_plan.updated",
+    "bus.handled.video.failed",
+]
+LOGGING = [
+    "bus.taken.job.created",
+    "bus.handled.listing.page_fetched",
+    "bus.handled.download.completed",
+    "bus.taken.log.recorded:2",
+    "bus.handled.log.recorded:2",
+]
+
+
+async def test_five_processes_do_a_job(quick: Any, deed_in: Any) -> None:
+    deed = await deed_in(quick)
+    await deed.order()
+    await deed.done_right()
+
+
+async def _survives(cluster: Any, service: str, fault: str, deed: Any) -> None:
+    await cluster.replace(service, fault)
+    await deed.order()
+    await cluster.died(service)
+    await cluster.start(service)
+    await deed.done_right()
+
+
+@pytest.mark.parametrize("fault", JOBS)
+async def test_jobs_dies(fault: str, quick: Any, deed_in: Any) -> None:
+    await _survives(quick, "jobs", fault, await deed_in(quick))
+
+
+@pytest.mark.parametrize("fault", STORAGE)
+async def test_storage_dies(fault: str, quick: Any, deed_in: Any) -> None:
+    await _survives(quick, "storage", fault, await deed_in(quick))
+
+
+@pytest.mark.parametrize("fault", LOGGING)
+async def test_logging_dies_and_every_event_is_written_once(fault: str, quick: Any, deed_in: Any) -> None:
+    await _survives(quick, "logging", fault, await deed_in(quick))
+
+
+@pytest.mark.parametrize("fault", METADATA)
+async def test_metadata_dies_and_its_listing_is_taken_up_without_waiting_for_ack_wait(
+    fault: str, patient: Any, deed_in: Any
+) -> None:
+    await _survives(patient, "metadata", fault, await deed_in(patient))
+
+
+@pytest.mark.parametrize("fault", DOWNLOAD)
+async def test_download_dies_and_its_videos_are_taken_up_without_waiting_for_ack_wait(
+    fault: str, patient: Any, deed_in: Any
+) -> None:
+    await _survives(patient, "download", fault, await deed_in(patient))
