@@ -1,7 +1,7 @@
 """The jobs service: jobs.db, the scheduler and the registry under one roof."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,17 +38,14 @@ _RUN_ENDS = {
 
 
 class JobsService(ServiceBase):
-    """`park_open` leaves jobs of earlier runs alone, but for those in `attach` (the one-shot, DESIGN §7)."""
+    """`park_open` leaves jobs of earlier runs alone until they are created again or resumed (the one-shot)."""
 
     name: ClassVar[str] = "jobs"
     handlers: ClassVar[Handlers] = handlers
 
-    def __init__(
-        self, config: Config, bus: BusSettings, *, park_open: bool = False, attach: Collection[str] = ()
-    ) -> None:
+    def __init__(self, config: Config, bus: BusSettings, *, park_open: bool = False) -> None:
         super().__init__(config, bus)
         self._park_open = park_open
-        self._attach = frozenset(attach)
         self._outbox = asyncio.Event()
         self._changed: set[str] = set()
         self._store: Store | None = None
@@ -61,7 +58,7 @@ class JobsService(ServiceBase):
         await self.store.prune_inbox()
         parked: set[str] = set()
         if self._park_open:
-            parked = set(await self.store.read(lambda _rows, sql: store.open_jobs(sql))) - self._attach
+            parked = set(await self.store.read(lambda _rows, sql: store.open_jobs(sql)))
         self.dispatcher = Dispatcher(self.store, self.registry, parked, self.noted)
 
     async def after_start(self) -> None:
