@@ -202,6 +202,11 @@ class Catalogue:
         now = as_text(datetime.now(UTC))
         await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
 
+    async def count(self, root: str) -> int:
+        """How many videos of a root are known."""
+        query = "SELECT count(*) FROM videos WHERE root = ?"
+        return int(await self._database.run(lambda db: db.execute(query, (root,)).fetchone()[0]))
+
     async def totals(self) -> Totals:
         def work(db: sqlite3.Connection) -> Totals:
             videos, size = db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM videos").fetchone()

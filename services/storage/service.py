@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.config import Config
+from services.common.errors import ServiceUnavailable
 from services.common.events import MetadataFetched
 from services.common.service import ServiceBase
 from services.storage import handlers as reactions
@@ -59,11 +60,24 @@ class StorageService(ServiceBase):
         self.shelf = Shelf(storage, self.catalogue, self._locks, self.space)
         self.listings = Listings(storage, self.catalogue, self._locks, self.space)
         self.planner = Planner(storage.work_plans_dir, self.catalogue, self._locks, self.space)
+        await self._expect_mounted()
         self._recovered = await self.shelf.recover_unfinished()
         if not await self.catalogue.scanned(_PLANS):
             await self.planner.index_all()
             await self.catalogue.mark_scanned(_PLANS)
         await self.catalogue.listings.forget_old()
+
+    async def _expect_mounted(self) -> None:
+        """Raises ServiceUnavailable for a root that held videos and is empty: else a whole archive would be fetched
+        again, into the folder below a disk that is not mounted."""
+        for root in self.config.storage.all_roots:
+            tree = self.shelf.tree(root)
+            known = await self.catalogue.count(tree.key)
+            if known and not await asyncio.to_thread(tree.videos.exists):
+                raise ServiceUnavailable(
+                    f"{root} held {known} videos and is empty now. Is its disk mounted? If they are really gone, "
+                    f"make the folder {tree.videos} to begin anew."
+                )
 
     async def after_start(self) -> None:
         self.spawn(self._scan_new_roots(), "first scan")

@@ -17,6 +17,7 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
 from services.common.config import Config
+from services.common.errors import ServiceUnavailable
 from services.common.events import (
     ArchiveChecked,
     DownloadCompleted,
@@ -478,3 +479,18 @@ async def test_health_says_what_storage_holds(
         await eventually(counted)
         assert await service.dependencies_available()
         assert config.storage.base_path in service.disk_paths()
+
+
+async def test_an_archive_that_is_not_mounted_is_not_begun_anew(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    async with running(config, broker):
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+    root = config.storage.base_path
+    unmounted = root.rename(root.with_name("unmounted"))
+    with pytest.raises(ServiceUnavailable, match=r"held 1 videos and is empty now\. Is its disk mounted\?"):
+        await StorageService(config, broker).startup()
+    root.rmdir()
+    unmounted.rename(root)
+    async with running(config, broker):
+        assert (await others.answer(page(config, "p1", entry(A, 0)), ArchiveChecked)).held[0].qualities
