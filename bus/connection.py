@@ -47,7 +47,8 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
         client.connect(
             servers=_each(settings.url),
             name=source,
-            inbox_prefix=f"_INBOX_{source.partition('/')[0]}",
+            # with a dot: a tail of `*.*` must not match the inbox of a pull, whose orphan would then look alive
+            inbox_prefix=f"_INBOX.{source.partition('/')[0]}",
             connect_timeout=_ONE_TRY,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, used as seconds for asyncio.sleep

@@ -68,8 +68,6 @@ class Consumer:
         """Fetch no more. An orphaned pull would eat a message until ack_wait, hence the unsubscribe."""
         self._stopping = True
         subscription = self._subscription
-        import sys, datetime
-        sys.stderr.write(f"DBG {datetime.datetime.now()} stop_pulling {self.consumption.durable} {subscription}\n")
         if subscription is None:
             return
         with contextlib.suppress(nats.errors.Error):

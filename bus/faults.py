@@ -1,6 +1,7 @@
 """Places where a test may kill this process as by kill -9: `YTARCHIVE_FAULT=bus.handled.job.queued` dies there.
 
-`name:3` dies the third time. Tests prove with it that any moment is a safe one to die. The bus's own points are
+`name:3` dies the third time; `@/path` reads the wish from that file, each time, for as long as there is one. Tests
+prove with it that any moment is a safe one to die. The bus's own points are
 
     bus.taken.SUBJECT        a message is in hand, nothing was done about it
     bus.published.SUBJECT    the stream has stored what we sent; we have not taken note of that
@@ -13,18 +14,22 @@ and each service has its own where it keeps something. Without the variable a po
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 VARIABLE = "YTARCHIVE_FAULT"
 _passed: Counter[str] = Counter()
 
 
 def fault_point(name: str) -> None:
-    """Die here if the environment names this point, and it is the time that it names."""
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
+    """Die here if this point is wished for, and it is the time that was named."""
+    wish = os.environ.get(VARIABLE)
+    if wish is None:
         return
-    point, _, times = wanted.partition(":")
+    if wish.startswith("@"):
+        path = Path(wish[1:])
+        wish = path.read_text() if path.exists() else ""
+    point, _, times = wish.partition(":")
     if point == name:
-        _passed[name] += 1
-        if _passed[name] >= int(times or 1):
+        _passed[wish] += 1
+        if _passed[wish] >= int(times or 1):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -67,6 +67,7 @@ class Handlers:
     consumptions: list[Consumption] = field(default_factory=list)
     ears: dict[type[Event], Ear] = field(default_factory=dict)
     answers: dict[type[Event], Answer] = field(default_factory=dict)
+    answered_by_all: set[type[Event]] = field(default_factory=set)
 
     def on(
         self, kind: type[Event], *, slots: int | Callable[[Any], int] = 1, ready: Ready | None = None
@@ -109,12 +110,15 @@ class Handlers:
 
         return add
 
-    def answer(self, kind: type[Event]) -> Callable[[Answer], Answer]:
-        """Answer a request; instances of one service share the work."""
+    def answer(self, kind: type[Event], *, every_instance: bool = False) -> Callable[[Answer], Answer]:
+        """Answer a request; instances of one service share the work. With `every_instance` each of them hears and
+        answers it, and who asked gets the first answer."""
         self._expect(kind, Delivery.REQUEST)
 
         def add(handler: Answer) -> Answer:
             self._once(kind, self.answers)
+            if every_instance:
+                self.answered_by_all.add(kind)
             self.answers[kind] = handler
             return handler
 

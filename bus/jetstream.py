@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Self, TypeVar
 
 import nats.errors
@@ -12,7 +13,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 from pydantic import BaseModel, ValidationError
 
 from bus import janitor
@@ -22,7 +23,7 @@ from bus.faults import fault_point
 from bus.handlers import Handlers
 from bus.link import API_TIMEOUT, FULL, Hook, Link, reason
 from bus.listening import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
-from bus.message import Delivery, Envelope, Event
+from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.settings import BusSettings
 from bus.streams import EVENTS, ensure_consumer, stream_of
 
@@ -90,6 +91,11 @@ class Bus:
         return self._link.client.is_connected
 
     @property
+    def store_created(self) -> datetime | None:
+        """When the broker's stream EVENTS was made: another time is another store."""
+        return self._link.created
+
+    @property
     def on_reconnect(self) -> list[Hook]:
         """Awaited after each reconnection."""
         return self._link.on_reconnect
@@ -138,6 +144,27 @@ class Bus:
         elif self.online.is_set():  # core events are about now: one that cannot be sent now is dropped
             with contextlib.suppress(nats.errors.Error):
                 await self._link.client.publish(kind.subject, raw)
+
+    async def erase(self, envelope: Envelope) -> None:
+        """Overwrite a stored message, and every copy of it, in the stream EVENTS: it holds a secret. Consumers that
+        have not read it pass over it. Raises BrokerUnavailable."""
+        following: int | None = 1
+        try:
+            while following is not None:
+                following = await self._erase_next(envelope, following)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerUnavailable(f"{envelope.type} is not erased: {reason(error)}") from error
+
+    async def _erase_next(self, envelope: Envelope, sequence: int) -> int | None:
+        try:
+            found = await self.js.get_msg(EVENTS, sequence, subject=envelope.type, next=True)
+        except NotFoundError:
+            return None
+        assert found.seq is not None, "a stored message has a sequence"  # noqa: S101 - for the type checker
+        with contextlib.suppress(UnreadableMessage):
+            if Envelope.from_bytes(found.data or b"", envelope.type).id == envelope.id:
+                await self.js.delete_msg(EVENTS, found.seq)
+        return found.seq + 1
 
     async def request(
         self,
@@ -247,7 +274,8 @@ class Bus:
             for heard, ear in handlers.ears.items():
                 await self._listen(heard.subject, "", hearing(heard, ear, context))
             for asked, answer in handlers.answers.items():
-                await self._listen(asked.subject, handlers.publisher, self._soon(answering(asked, answer, context)))
+                group = "" if asked in handlers.answered_by_all else handlers.publisher
+                await self._listen(asked.subject, group, self._soon(answering(asked, answer, context)))
             await self._link.settle()
         except (nats.errors.Error, TimeoutError) as error:
             raise self._link.refusal(error) from error

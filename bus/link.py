@@ -55,7 +55,7 @@ class Link:
         self.rebind: list[Hook] = []  # subscribes ears and answers anew on a new connection
         self.on_reconnect: list[Hook] = []
         self.on_store_lost: list[Hook] = []
-        self._created: datetime | None = None
+        self.created: datetime | None = None  # when the stream EVENTS was made, as last seen
         self._opening = True  # a connection is being made for the first time, or anew
         self._recovering = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -208,12 +208,12 @@ class Link:
     async def _ensure(self) -> bool:
         """Make what is missing. Returns whether the broker has lost its store since we last looked."""
         created = await ensure_streams(self.js, self.settings)
-        lost = self._created is not None and created != self._created
+        lost = self.created is not None and created != self.created
         if lost:
             log.error("broker_store_lost", broker=shown(self.settings.url))
             for one in self.bound:
                 one.forget()
-        self._created = created
+        self.created = created
         for one in self.bound:
             await ensure_consumer(self.js, one.consumption, self.settings)
         return lost

@@ -71,7 +71,7 @@ def cover(kinds: tuple[type[Event], ...]) -> str:
     if not tokens:
         raise TypeError("a tail needs at least one kind of event")
     if len({len(one) for one in tokens}) > 1:
-        return ">"
+        raise TypeError("subjects of different lengths: a pattern over both would hear the inboxes of others too")
     return ".".join(column[0] if len(set(column)) == 1 else "*" for column in zip(*tokens, strict=True))
 
 

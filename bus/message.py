@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 ENVELOPE_VERSION = "1.0"
 _IDS = uuid5(NAMESPACE_URL, "urn:ytarchive:event")
+# a clock may be wrong; beyond these, arithmetic with the time of a message would overflow somewhere
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 class Delivery(StrEnum):
@@ -90,7 +92,9 @@ def event_types(root: type[Event] = Event) -> Iterator[type[Event]]:
 class DeadLettered(Event, subject="dead.lettered", publishers={"bus"}, key=("consumer", "sequence")):
     """A message that could not be handled: unreadable, or its handler raised six times. Nothing retries it by itself.
 
-    `payload` is the first 64 KiB as text; `job_id` and `dispatch_id` are set where the message could be read that far.
+    `payload` is the first 64 KiB as text, without secrets; `whole` says that it is the message as it was, `size` is
+    that of the message in bytes. `job_id` and what follows is set where the message could be read that far;
+    `video_ids` are all that it names.
     """
 
     type: str
@@ -98,10 +102,14 @@ class DeadLettered(Event, subject="dead.lettered", publishers={"bus"}, key=("con
     sequence: int
     error: str
     payload: str
+    size: int = 0
+    whole: bool = False
+    unreadable: bool = False  # not one of ours; else its handler raised
     job_id: str | None = None
     video_id: str | None = None
     dispatch_id: str | None = None
     target_index: int | None = None
+    video_ids: tuple[str, ...] = ()
 
 
 class Envelope(BaseModel):
@@ -118,7 +126,7 @@ class Envelope(BaseModel):
     type: str
     trace_id: str = Field(min_length=1, max_length=128)
     caused_by: str | None = None
-    timestamp: AwareDatetime
+    timestamp: Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST)]
     source: str
     data: dict[str, Any]
 

@@ -43,13 +43,17 @@ log = structlog.get_logger("ytarchive.stack", service="stack")
 
 
 class StackInfo(BaseModel):
-    """run/stack.json, mode 0600: how to reach a running stack. `services` maps names to REST base URLs."""
+    """run/stack.json, mode 0600: how to reach a running stack. `services` maps names to REST base URLs.
+
+    `passing`: it is that of a one-shot, and ends with its job.
+    """
 
     pid: int
     started_at: AwareDatetime
     nats_url: str
     nats_token: SecretStr | None = None  # of the embedded broker only
     services: dict[str, str]
+    passing: bool = False
 
     @field_serializer("nats_token", when_used="json")
     def _write_token(self, token: SecretStr | None) -> str | None:
@@ -191,6 +195,7 @@ class Stack:
             nats_url=settings.url,
             nats_token=settings.token if self.embedded else None,
             services={name: service.url for name, service in self.services.items()},
+            passing=bool(self._options.get("jobs", {}).get("park_open")),
         )
 
     async def _stop(self) -> None:

@@ -17,6 +17,7 @@ from services.common.models import (
     Failure,
     FileFact,
     Held,
+    Index,
     Job,
     JobOptions,
     JobType,
@@ -29,12 +30,13 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.common.validation import VIDEO_ID_PATTERN
+from services.common.models import VideoId as VideoId
 
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
-VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
+
+RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as a user pasted it
 
 # --- a job begins -------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "downl
 
     job_id: JobId
     type: JobType = JobType.PLAYLIST_DOWNLOAD
-    targets: tuple[Annotated[str, Field(min_length=1, max_length=2048)], ...] = Field(min_length=1, max_length=20_000)
+    targets: tuple[RawTarget, ...] = Field(min_length=1, max_length=20_000)
     options: JobOptions = Field(default_factory=JobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
 
@@ -83,8 +85,8 @@ class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id",
     root: str
     options: JobOptions
     target: Target
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     cursor: str | None = None
 
 
@@ -96,8 +98,8 @@ class PlaylistFetched(Event, subject="playlist.fetched", publishers={"metadata"}
 
     job_id: JobId
     root: str
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     playlist: PlaylistMetadata
 
 
@@ -110,8 +112,8 @@ class ListingPageFetched(
     root: str
     type: JobType
     options: JobOptions
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     page_key: str
     playlist_id: str | None = None
     entries: tuple[Entry, ...] = Field(max_length=100)
@@ -122,10 +124,10 @@ class ListingCompleted(Event, subject="listing.completed", publishers={"metadata
 
     job_id: JobId
     root: str
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     page_keys: tuple[str, ...]
-    total: int
+    total: Index
     playlist_id: str | None = None
     title: str | None = None
 
@@ -135,8 +137,8 @@ class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, ke
 
     job_id: JobId
     root: str
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     error: ErrorDetail
     cursor: str | None = None
     retry_after: AwareDatetime | None = None
@@ -149,8 +151,8 @@ class ArchiveChecked(Event, subject="archive.checked", publishers={"storage"}, k
 
     job_id: JobId
     root: str
-    target_index: int
-    listing: int
+    target_index: Index
+    listing: Index
     page_key: str
     playlist_id: str | None = None
     entries: tuple[Entry, ...]
@@ -208,7 +210,7 @@ class DownloadClaim(Event, subject="download.claim", publishers={"download", "me
     egress: str
     dispatch_id: str | None = None
     job_id: JobId | None = None
-    listing: int | None = None
+    listing: Index | None = None
 
 
 class DownloadStarted(_Dispatch, subject="download.started", publishers={"download"}, key=("dispatch_id",)):
@@ -285,7 +287,7 @@ class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_
     job_id: JobId
     video_id: VideoId
     root: str
-    number: int  # tells a second giving-up of one item, after a retry, from the first
+    number: Index  # tells a second giving-up of one item, after a retry, from the first
     type: JobType
     options: JobOptions
     targets: tuple[str, ...]
@@ -301,7 +303,7 @@ class WorkPlanUpdated(
     plan_id: str
     job_id: JobId
     video_ids: tuple[VideoId, ...]
-    number: int = 0
+    number: Index = 0
     path: str
     unavailable: int
     failed: int
@@ -335,7 +337,7 @@ class JobCompleted(Event, subject="job.completed", publishers={"jobs"}, key=("jo
     """Listed, and every item ended, with gaps or without."""
 
     job_id: JobId
-    revision: int
+    revision: Index
     job: Job
 
 
@@ -343,7 +345,7 @@ class JobCancelled(Event, subject="job.cancelled", publishers={"jobs"}, key=("jo
     """Nothing of it runs any more; what had been saved stays."""
 
     job_id: JobId
-    revision: int
+    revision: Index
     job: Job
 
 
@@ -351,7 +353,7 @@ class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id",
     """Rejected (E007), or none of its targets could be listed."""
 
     job_id: JobId
-    revision: int
+    revision: Index
     job: Job
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bus import Bus
+from bus import Bus, UnreadableMessage
 from services.common.events import DeadLettered
 from services.common.files import free_space
 from services.common.http import Call, Reply, Route
@@ -20,21 +21,28 @@ PATIENCE = 3.0  # seconds for the dependencies to answer
 
 
 class DeadLetterWatch:
-    """The dead letters of one service's consumers, for ten minutes."""
+    """The dead letters of one service's consumers, for ten minutes. What could not be read says nothing about the
+    service, but about its sender: it is only counted."""
 
     def __init__(self, service: str) -> None:
         self._prefix = f"{service}-"
         self._seen: deque[tuple[float, str]] = deque(maxlen=100)
+        self.unreadable = 0
 
     async def run(self, bus: Bus) -> None:
         while True:  # a tail ends when the bus has to open a new connection
             await bus.online.wait()
             async with bus.tail(DeadLettered) as envelopes:
                 async for envelope in envelopes:
-                    self.note(DeadLettered.read(envelope))
+                    with suppress(UnreadableMessage):  # anybody may write to this subject
+                        self.note(DeadLettered.read(envelope))
 
     def note(self, letter: DeadLettered) -> None:
-        if letter.consumer.startswith(self._prefix):
+        if not letter.consumer.startswith(self._prefix):
+            return
+        if letter.unreadable:
+            self.unreadable += 1
+        else:
             self._seen.append((time.monotonic(), f"dead letter: {letter.type}: {letter.error}"))
 
     def recent(self) -> list[str]:

@@ -19,12 +19,14 @@ from uuid import uuid4
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from bus import BusError
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
+from services.common.incoming import read_body, read_query, refuse_other_sites
 from services.common.listener import Listener
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
+from services.common.protocol import Runner
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_LIMIT = 1024**2  # bytes
@@ -104,11 +106,11 @@ class Rest:
         app = web.Application(client_max_size=BODY_LIMIT, middlewares=[self._frame])
         app.on_response_prepare.append(_mark_begun)
         for route in self.routes:
-            app.router.add_route(route.method, route.path, self._endpoint(route))
+            app.router.add_route(route.method, route.path, self._endpoint(route), expect_handler=_expected)
         return app
 
     async def start(self, listener: Listener) -> None:
-        self._runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1.0)
+        self._runner = Runner(self.application(), _unreadable, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, listener.socket).start()
 
@@ -156,6 +158,7 @@ class Rest:
         try:
             if not self._host.accepting:
                 raise ServiceUnavailable("The service is shutting down. Try again in a moment.")
+            refuse_other_sites(request)
             return await handler(request)
         except Exception as error:
             if _BEGUN in request:  # a stream: its headers are out, all that is left is to break it off
@@ -183,9 +186,9 @@ class Rest:
                 raise ServiceUnavailable("The message bus is away. Try again when it is back.")
             models: dict[str, BaseModel] = {}
             if route.body is not None:
-                models["body"] = await _read_body(request, route.body)
+                models["body"] = await read_body(request, route.body)
             if route.query is not None:
-                models["query"] = _validate(route.query, dict(request.query), "query")
+                models["query"] = read_query(request, route.query)
             call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._host.closing)
             result = await route.handler(call, **models)
             return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
@@ -217,33 +220,6 @@ def _trace_of(request: web.Request) -> str:
     return given if _TRACE_ID.fullmatch(given) else str(uuid4())
 
 
-async def _read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
-    raw = await request.read()
-    if not raw.strip():
-        raw = b"{}"
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        raise _invalid("body", error) from error
-
-
-def _validate(model: type[BaseModel], values: Mapping[str, Any], place: str) -> BaseModel:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise _invalid(place, error) from error
-
-
-def _invalid(place: str, error: ValidationError) -> InvalidRequest:
-    problems = [
-        {"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    first = problems[0]
-    where = f"{place} field {first['field']}" if first["field"] else place
-    return InvalidRequest(f"{where}: {first['problem']}", errors=problems)
-
-
 def _success(result: Any, status: int, trace_id: str) -> web.Response:
     reply = result if isinstance(result, Reply) else Reply(result, status)
     data = _JSON.dump_python(reply.data, mode="json")
@@ -270,6 +246,22 @@ def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> w
     message = messages.get(error.status, error.reason)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return _failure(error.status, ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message), trace_id, headers)
+
+
+def _unreadable(status: int, reason: str) -> web.Response:
+    """What aiohttp could not read: it never became a request."""
+    code = ErrorCode.INVALID_REQUEST if status < 500 else ErrorCode.INTERNAL_ERROR
+    return _failure(status, ErrorDetail(code=code, message=reason), str(uuid4()))
+
+
+async def _expected(request: web.Request) -> web.StreamResponse | None:
+    """`Expect: 100-continue` is all that HTTP knows to expect."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own does: the answer itself has not begun
+        return None
+    error = InvalidRequest("The header Expect can only be 100-continue.")
+    return _failure(error.http_status, error.detail(), _trace_of(request))
 
 
 def _response(status: int, body: ServiceResponse, headers: Mapping[str, str]) -> web.Response:

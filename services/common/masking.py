@@ -15,7 +15,7 @@ _IN_TEXT = (
     # ?key=… and &access_token=… of a URL
     (re.compile(r"(?i)([?&](?:key|api_key|token|access_token|password)=)[^&#\s\"'<>]+"), rf"\1{MASK}"),
     # user:password@ or token@ of a proxy or a broker
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)[^/@\s\"']+@"), rf"\1{MASK}@"),
     # headers that somebody quoted
     (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
     # "api_key": "…", password=… and their like

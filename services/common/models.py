@@ -3,9 +3,11 @@
 import platform
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from services.common.validation import VIDEO_ID_PATTERN
 
 # --- SPEC: base models ------------------------------------------------------------------------------------------
 
@@ -92,7 +94,9 @@ class JobOptions(BaseModel):
     quality: str = Field(default="1080p", min_length=1, max_length=500)
     include_metadata: bool = True
     include_captions: bool = True
-    caption_languages: list[str] = Field(default_factory=lambda: ["en"], max_length=100)
+    caption_languages: list[Annotated[str, Field(max_length=64)]] = Field(
+        default_factory=lambda: ["en"], max_length=100
+    )
     skip_existing: bool = True
     api_key: str | None = Field(default=None, max_length=200, repr=False)
 
@@ -155,6 +159,10 @@ class FailedDownload(BaseModel):
 # --- ours ---------------------------------------------------------------------------------------------------------
 
 
+VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -171,7 +179,7 @@ class Target(_Frozen):
 
     kind: TargetKind
     id: str = ""
-    video_ids: tuple[str, ...] = ()
+    video_ids: tuple[VideoId, ...] = ()
 
     def __str__(self) -> str:
         return self.id or ", ".join(self.video_ids)
@@ -263,7 +271,7 @@ class Held(_Frozen):
     there is, and counts as 1080p). `absent`: what upstream did not have: `thumbnail`, `captions/de`.
     """
 
-    video_id: str
+    video_id: VideoId
     qualities: tuple[str, ...] = ()
     thumbnail: bool = False
     captions: tuple[str, ...] = ()
@@ -276,12 +284,13 @@ class Held(_Frozen):
 class Entry(_Frozen):
     """One line of a listing. `marked` is the listing's own hint (`private`, `deleted`); it decides nothing."""
 
-    video_id: str
+    video_id: VideoId
     title: str | None = None
     duration_seconds: float | None = None
     channel: str | None = None
-    position: int = 0  # counted from 0 within the target
+    position: Index = 0  # counted from 0 within the target
     marked: str | None = None
+    described: bool = False  # its metadata.fetched (Data API) follows the page at once
 
 
 class VideoMetadata(BaseModel):

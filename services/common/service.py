@@ -145,6 +145,7 @@ class ServiceBase:
             await self.bus.stop_pulling()
         self.closing.set()
         if begun:
+            await self.announce()  # before what is in hand is given back: nothing new shall come here
             await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
             stopped = ServiceStopped(instance=self.instance, name=self.name)
             with suppress(BusError):  # the broker went first: jobs notices by the missing heartbeat

@@ -26,9 +26,12 @@ def validate_storage_path(path: str) -> bool:
     if "\0" in path or not (path.startswith(("/", "~/"))) or ".." in Path(path).parts:
         return False
     folder = Path(path).expanduser()
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        return folder.is_dir() and os.access(folder, os.W_OK)
+    except OSError:  # a name that is too long, a folder that must not be looked into
+        return False
 
 
 def _whole(pattern: str, text: str) -> bool:

@@ -53,7 +53,8 @@ class DownloadService(ServiceBase):
         return self.slots.free
 
     def info(self) -> ServiceInfo:
-        update = {"slots": self.slots.count, "free_slots": self.free_slots, "egress": self.egress}
+        slots = 0 if self.closing.is_set() else self.slots.count
+        update = {"slots": slots, "free_slots": self.free_slots, "egress": self.egress}
         return super().info().model_copy(update=update)
 
     def metrics(self) -> dict[str, Any]:

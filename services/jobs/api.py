@@ -18,6 +18,7 @@ from services.common.events import (
     JobPauseRequested,
     JobResumeRequested,
     JobRetryRequested,
+    RawTarget,
     VideoId,
 )
 from services.common.http import Call, Route
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _KEEP_ALIVE = 10  # seconds between two signs of life of a stream
 _PAGE = 1000  # items in one SSE message
+_LONG = 20  # digits: no revision of ours, and no number of SQLite's
 
 
 class NewJob(BaseModel):
@@ -35,7 +37,7 @@ class NewJob(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    targets: list[str] = Field(min_length=1, max_length=20_000)
+    targets: list[RawTarget] = Field(min_length=1, max_length=20_000)
     type: JobType = JobType.PLAYLIST_DOWNLOAD
     options: JobOptions = Field(default_factory=JobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
@@ -94,8 +96,11 @@ class JobsApi:
         self._jobs = jobs
 
     async def create(self, call: Call, body: NewJob) -> Job:
+        job_id = body.job_id or str(uuid4())
+        if body.options.api_key:
+            await self._jobs.hand_over(job_id, body.options.api_key, call.trace_id)
         event = JobCreated(
-            job_id=body.job_id or str(uuid4()),
+            job_id=job_id,
             type=body.type,
             targets=tuple(body.targets),
             options=body.options.model_copy(update={"api_key": None}),
@@ -139,9 +144,10 @@ class JobsApi:
 
     async def follow(self, call: Call) -> web.StreamResponse:
         job = await self._job(call)
-        seen = call.raw.headers.get("Last-Event-ID", "")
+        last = call.raw.headers.get("Last-Event-ID", "")
+        seen = int(last) if last.isdecimal() and len(last) < _LONG else None
         async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
-            async for name, data, revision in _story(self._jobs, call, job, int(seen) if seen.isdecimal() else None):
+            async for name, data, revision in _story(self._jobs, call, job, seen):
                 await stream.send(data.model_dump_json(), event=name, id=str(revision))
                 if not stream.is_connected():
                     break

@@ -18,6 +18,11 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
     return Wanted(media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata)
 
 
+def only_metadata(wanted: Wanted | None) -> bool:
+    """Is `metadata.archived` all that there is to wait for? Of such a fetch there are no files, hence no take-in."""
+    return wanted is not None and wanted.metadata and not (wanted.media or wanted.thumbnail or wanted.captions)
+
+
 def union(first: Wanted, second: Wanted) -> Wanted | None:
     """One fetch for both, or None where one file cannot serve both (audio beside video, two raw selectors)."""
     if not first.media or not second.media:

@@ -36,14 +36,21 @@ class Dispatcher:
         self._turn = 0
         self._next_timer: datetime | None = None
         self._impatient = False  # a cancel is under way
+        self._store_lost: datetime | None = None  # when the broker was last found without what it had stored
         self.parked = set(parked)
 
     def wake(self) -> None:
         self._wake.set()
 
+    def store_lost(self) -> None:
+        """What was sent until now, and the answers to it, may be gone: all that is unanswered is asked again."""
+        self._store_lost = datetime.now(UTC)
+        self.wake()
+
     async def run(self) -> None:
         while True:
             self._wake.clear()
+            self._registry.look()
             self._noted(await self._store.change(self._decide))
             wait = _ASK_AGAIN if self._impatient else _TICK
             if self._next_timer is not None:
@@ -81,7 +88,7 @@ class Dispatcher:
                 break
             self._turn += 1
             self._served[job_id] = self._turn
-            out += dispatches.dispatch(rows, video_id, now)
+            out += dispatches.dispatch(rows, job_id, video_id, now)
             rows.save()
         return out
 
@@ -117,8 +124,8 @@ class Dispatcher:
         if listing.state is ListingState.TIMER:
             return listing.retry_at is None or listing.retry_at <= now
         if listing.state is ListingState.CLAIMED:
-            return self._registry.gone(listing.instance)
-        return now - listing.since > _UNANSWERED and bool(self._registry.live("metadata"))
+            return self._registry.gone(listing.instance) or self._lost_with_store(listing.since)
+        return self._in_vain("metadata", listing.since, now) or self._orphaned("metadata", listing.since)
 
     def _unanswered(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
@@ -128,9 +135,10 @@ class Dispatcher:
                 out += dispatches.release(rows, fetch, now)
         if not self._registry.live("storage"):
             return out
-        for item in store.unanswered_items(rows, sql):
+        before = max(now - _UNANSWERED, self._store_lost or now - _UNANSWERED)
+        for item in store.unanswered_items(rows, sql, before):
             job = rows.job(item.job_id)
-            if job is None or job.status.ended or now - item.since < _UNANSWERED:
+            if job is None or job.status.ended or not self._in_vain("storage", item.since, now):
                 continue
             if item.status is ItemStatus.CLOSING:
                 out.append(gaps.announce_failure(job, item, now))
@@ -139,14 +147,25 @@ class Dispatcher:
         return out
 
     def _fetch_lost(self, fetch: FetchRow, now: datetime) -> bool:
-        waited = now - fetch.since
         match fetch.state:
             case FetchState.CLAIMED:
-                return self._registry.gone(fetch.instance)
+                return self._registry.gone(fetch.instance) or self._lost_with_store(fetch.since)
             case FetchState.STORING:
-                return waited > _UNANSWERED_TAKE_IN and bool(self._registry.live("storage"))
+                return self._in_vain("storage", fetch.since, now, _UNANSWERED_TAKE_IN)
             case _:
-                return waited > _UNANSWERED and bool(self._registry.live("download"))
+                return self._in_vain("download", fetch.since, now) or self._orphaned("download", fetch.since)
+
+    def _in_vain(self, name: str, since: datetime, now: datetime, limit: timedelta = _UNANSWERED) -> bool:
+        """Will no answer come to what a service was asked then? While nobody is there the question waits."""
+        return bool(self._registry.live(name)) and (now - since > limit or self._lost_with_store(since))
+
+    def _orphaned(self, name: str, since: datetime) -> bool:
+        """An instance died that may have had it in hand: the broker would wait for the rest of ack_wait."""
+        lost = self._registry.lost(name)
+        return lost is not None and lost > since and bool(self._registry.live(name))
+
+    def _lost_with_store(self, since: datetime) -> bool:
+        return self._store_lost is not None and since < self._store_lost
 
     # --- timers
 
@@ -159,7 +178,7 @@ class Dispatcher:
             job = rows.job(job_id)
             if job is None or job.status.ended:
                 continue
-            waiting, earliest = store.timers(sql, job_id, now, blocked)
+            waiting, earliest = store.timers(sql, job, now, blocked)
             times = [earliest] if earliest else []
             for listing in open_listings:
                 if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:

@@ -5,21 +5,21 @@ from typing import Any
 
 from services.common import events as e
 from services.common.models import ErrorCode, Failure, FailureKind, ItemStatus, JobResult, JobType, Wanted
-from services.jobs.coverage import missing, union
+from services.jobs.coverage import missing, only_metadata, union
 from services.jobs.gaps import give_up
-from services.jobs.ledger import Out, finish, settle, touch
+from services.jobs.ledger import Out, finish, open_job, settle, touch
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.scheduler import MAX_ATTEMPTS, backoff
 
 
-def dispatch(rows: Rows, video_id: str, now: datetime) -> list[Out]:
-    """Release one video to the workers, for every job that waits for it and that one fetch can serve."""
+def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]:
+    """Release one video to the workers in the turn of a job, for every job that waits for it and can be served too."""
     fetch = rows.fetch(video_id)
     waiting = [(item, job) for item, job in _waiting(rows, video_id) if not job.paused]
-    if fetch is None or fetch.state is not FetchState.IDLE or not waiting:
+    first = next((pair for pair in waiting if pair[1].job_id == job_id), None)
+    if fetch is None or fetch.state is not FetchState.IDLE or first is None:
         return []
-    ready = [pair for pair in waiting if pair[0].retry_at is None or pair[0].retry_at <= now] or waiting
-    first_item, first_job = max(ready, key=lambda pair: pair[1].priority)
+    first_item, first_job = first
     wanted = first_item.need or Wanted.of(first_job.type, first_job.options)
     served = [(first_item, first_job)]
     for item, job in waiting:
@@ -153,10 +153,14 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -
 
 
 def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
-    """Ends the items that want metadata only."""
+    """Ends the items that want metadata only: who waits for a fetch, and of its own job who does not need one."""
     out: list[Out] = []
-    for item, job in _waiting(rows, event.video_id):
-        if job.root != event.root or job.type is not JobType.METADATA_ONLY:
+    pairs = _waiting(rows, event.video_id)
+    own, described = open_job(rows, event.job_id), rows.item(event.job_id, event.video_id)
+    if own and described and described.status is ItemStatus.LISTED:
+        pairs.append((described, own))
+    for item, job in pairs:
+        if job.root != event.root or not (job.type is JobType.METADATA_ONLY or only_metadata(item.need)):
             continue
         result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
         finish(job, item, ItemStatus.ARCHIVED, now, result=result)
@@ -203,8 +207,7 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
     free = failure.kind is FailureKind.NOT_YET or failure.gained_bytes
     free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
     item.attempts += not free
-    item.errors = [*item.errors, _error_entry(failure, now)][-10:]
-    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+    note_failure(item, failure, now)
     if last or item.attempts >= MAX_ATTEMPTS:
         return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
     item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
@@ -224,8 +227,10 @@ def _incomplete(still: Wanted) -> Failure:
     )
 
 
-def _error_entry(failure: Failure, now: datetime) -> dict[str, Any]:
-    return {"at": now.isoformat(), "code": failure.code, "reason": failure.reason, "message": failure.message}
+def note_failure(item: ItemRow, failure: Failure, now: datetime) -> None:
+    entry: dict[str, Any] = {"at": now.isoformat(), "code": failure.code}
+    item.errors = [*item.errors, entry | {"reason": failure.reason, "message": failure.message}][-10:]
+    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def archive_checked(rows: Rows, event: e.ArchiveChecked, now: datetime) -> list[
 def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime) -> list[Out]:
     """Skip what is held, put what is known to be gone onto the plan, queue the rest (DESIGN §3: skip_existing)."""
     wanted = Wanted.of(job.type, job.options)
+    if entry.described and not wanted.media:
+        return []  # all that it wants is on its way already: its metadata.archived ends it, whichever comes first
     need = missing(wanted, held) if job.options.skip_existing else wanted
     if need is None:
         result = JobResult(
@@ -70,6 +72,14 @@ def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, no
         item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
         return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
     wait(rows, job, item, need, now)
+    return []
+
+
+def description_lost(rows: Rows, job: JobRow, video_id: str, now: datetime) -> list[Out]:
+    """The Data API's metadata of a video could not be archived: let the download's extraction bring them."""
+    item = rows.item(job.job_id, video_id)
+    if item and item.status is ItemStatus.LISTED:
+        wait(rows, job, item, Wanted.of(job.type, job.options), now)
     return []
 
 
@@ -119,6 +129,8 @@ def listing_failed(rows: Rows, event: e.ListingFailed, now: datetime) -> list[Ou
     job, listing = open_job(rows, event.job_id), rows.listing(event.job_id, event.target_index)
     if job is None or listing is None or listing.number != event.listing or not listing.state.open:
         return []
+    if listing.state is ListingState.TIMER:
+        return []  # it came twice: a new try has a new number
     listing.cursor = event.cursor or listing.cursor
     listing.attempts += event.spent
     if event.final or listing.attempts >= MAX_ATTEMPTS:

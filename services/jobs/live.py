@@ -19,6 +19,9 @@ class Listener:
             self._progress[progress.video_id] = progress
         self._news.set()
 
+    def forget(self, video_id: str) -> None:
+        self._progress.pop(video_id, None)
+
     async def news(self, patience: float, video_ids: Collection[str]) -> list[DownloadProgress]:
         """Wait for a change, at most `patience` seconds; the progress of these videos meanwhile."""
         try:
@@ -45,7 +48,11 @@ class Live:
                 listener.tell(event)
 
     def ended(self, video_id: str) -> None:
+        """Nothing is kept of it, also for listeners that do not listen."""
         self._running.pop(video_id, None)
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.forget(video_id)
 
     def of(self, video_ids: Iterable[str]) -> dict[str, DownloadProgress]:
         return {video_id: self._running[video_id] for video_id in video_ids if video_id in self._running}

@@ -13,9 +13,9 @@ from typing import Any
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import ErrorCode, ErrorDetail, Failure, FailureKind, JobOptions, JobStatus, Target
-from services.jobs import dispatches, gaps, listings, wishes
-from services.jobs.ledger import Out, end, open_job, settle
+from services.common.models import ErrorDetail, JobOptions, JobStatus, Target
+from services.jobs import casualties, dispatches, gaps, listings, wishes
+from services.jobs.ledger import Out, end, settle
 from services.jobs.rows import JobRow, ListingRow, ListingState, Rows
 
 
@@ -60,19 +60,12 @@ def step(rows: Rows, event: Event, now: datetime) -> list[Out]:
     return _STEPS[type(event)](rows, event, now)
 
 
-def _dead_lettered(rows: Rows, event: e.DeadLettered, now: datetime) -> list[Out]:
-    """A message that nobody could handle ends what it stood for with E999, so that no job waits for ever."""
-    error = ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=f"{event.type} could not be handled: {event.error}")
-    if event.dispatch_id and event.video_id:
-        failure = Failure(kind=FailureKind.LOCAL, code=error.code, reason="dead_letter", message=error.message)
-        return dispatches.attempt_failed(rows, event.video_id, event.dispatch_id, failure, None, now, last=True)
-    job = open_job(rows, event.job_id) if event.job_id else None
-    if job is None:
+def refuse(rows: Rows, letter: e.DeadLettered, trace_id: str, now: datetime) -> list[Out]:
+    """A job.created that could not be read, or that broke its handler, is kept as a failed job too."""
+    found = casualties.refused(letter)
+    if found is None or rows.job(found[0].job_id) is not None:
         return []
-    if event.type == e.VideoFailed.subject and event.video_id:
-        return gaps.close_without_plan(rows, job, event.video_id, error, now)
-    listing = rows.listing(job.job_id, event.target_index) if event.target_index is not None else None
-    return listings.fail(job, listing, error, now) if listing else []
+    return create(rows, found[0], trace_id, found[1], now)
 
 
 _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
@@ -93,7 +86,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.StorageFailed: dispatches.storage_failed,
     e.MetadataArchived: dispatches.metadata_archived,
     e.WorkPlanUpdated: gaps.work_plan_updated,
-    e.DeadLettered: _dead_lettered,
+    e.DeadLettered: casualties.dead_lettered,
 }
 
 HANDLED: tuple[type[Event], ...] = tuple(_STEPS)

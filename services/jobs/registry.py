@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
@@ -22,30 +23,53 @@ _LIST = TypeAdapter(list[ServiceInfo])
 
 
 class Registry:
-    """Kept in registry/services.json too, so that after a restart an instance of a dead process is known to be gone."""
+    """Kept in registry/services.json too: after a restart an instance of a dead process is known to be gone, and one
+    whose process runs on this machine to be at work, before it is heard."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, ServiceInfo] = {}
         self._heard: dict[str, float] = {}
+        self._gone: set[str] = set()  # instances
+        self._lost: dict[str, datetime] = {}  # name of a service -> when an instance of it was last found to be gone
         self._started = time.monotonic()
         if path.exists():
             self._known = {info.instance: info for info in _File.model_validate_json(path.read_bytes()).services}
+            here = platform.node()
+            self._heard = {name: self._started for name, info in self._known.items() if info.host == here}
+            self.look()
 
     def heard(self, info: ServiceInfo) -> None:
+        if _dead(info):
+            return  # what it said before it died
+        self._gone.discard(info.instance)
         new = info.instance not in self._known
         self._known[info.instance] = info
         self._heard[info.instance] = time.monotonic()
         if new:
+            self.look()
             self._save()
 
     def stopped(self, instance: str) -> None:
-        self._heard.pop(instance, None)
-        if self._known.pop(instance, None):
+        """It said goodbye, after it had given back what it held."""
+        if self._forget(instance):
+            self._save()
+
+    def look(self) -> None:
+        """Note who is gone by now."""
+        lost = [info for info in self._known.values() if self.gone(info.instance)]
+        for info in lost:
+            self._forget(info.instance)
+            self._lost[info.name] = datetime.now(UTC)
+        if lost:
             self._save()
 
     def live(self, name: str) -> list[ServiceInfo]:
-        return [info for info in self._known.values() if info.name == name and self._recently(info.instance)]
+        return [info for info in list(self._known.values()) if info.name == name and self._at_work(info)]
+
+    def lost(self, name: str) -> datetime | None:
+        """When an instance of this service was last found to be gone; what it had in hand is nobody's."""
+        return self._lost.get(name)
 
     def everyone(self) -> list[ServiceInfo]:
         return list(self._known.values())
@@ -55,24 +79,27 @@ class Registry:
         if instance is None:
             return False
         info = self._known.get(instance)
-        if info and info.host == platform.node() and not _runs(info.pid):
+        if instance in self._gone or (info and _dead(info)):
             return True
-        if self._recently(instance):
-            return False
-        last = self._heard.get(instance, self._started)
-        return time.monotonic() - last > GONE_AFTER
+        return time.monotonic() - self._heard.get(instance, self._started) > GONE_AFTER
 
-    def _recently(self, instance: str) -> bool:
-        return time.monotonic() - self._heard.get(instance, -GONE_AFTER) < GONE_AFTER
+    def _at_work(self, info: ServiceInfo) -> bool:
+        heard = self._heard.get(info.instance)
+        return heard is not None and time.monotonic() - heard < GONE_AFTER and not _dead(info)
+
+    def _forget(self, instance: str) -> bool:
+        self._gone.add(instance)
+        self._heard.pop(instance, None)
+        return self._known.pop(instance, None) is not None
 
     def _save(self) -> None:
-        """Forget those of this machine whose process is dead, and write the rest."""
-        host = platform.node()
-        self._known = {
-            name: info for name, info in self._known.items() if info.host != host or _runs(info.pid)
-        }  # fmt: skip
         body = {"services": _LIST.dump_python(self.everyone(), mode="json")}
         write_atomically(self._path, json.dumps(body, indent=2).encode())
+
+
+def _dead(info: ServiceInfo) -> bool:
+    """Its process ran on this machine and does no more."""
+    return info.host == platform.node() and not _runs(info.pid)
 
 
 def _runs(pid: int) -> bool:

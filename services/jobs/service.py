@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bus import BusError, BusSettings
+from bus import BusError, BusSettings, MessageTooLarge
 from bus.handlers import Handlers
-from bus.message import Envelope, event_types
+from bus.message import Envelope, UnreadableMessage, event_types
+from services.common import credentials
 from services.common import events as e
 from services.common.config import Config
 from services.common.errors import InvalidRequest, NotFound
@@ -17,6 +19,7 @@ from services.common.http import Route
 from services.common.models import ErrorDetail, Job, ServiceInfo
 from services.common.service import ServiceBase
 from services.jobs import api, machine, store
+from services.jobs.casualties import unsendable
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.handlers import handlers
 from services.jobs.intake import examine
@@ -24,7 +27,8 @@ from services.jobs.ledger import Out
 from services.jobs.live import Live
 from services.jobs.registry import Registry
 from services.jobs.scheduler import Block
-from services.jobs.store import Change, SqlRows, Store
+from services.jobs.secrets import api_key
+from services.jobs.store import Change, Pending, SqlRows, Store
 
 _PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
 _BUS_AWAY = 0.5  # seconds until the outbox is tried again
@@ -60,6 +64,14 @@ class JobsService(ServiceBase):
         if self._park_open:
             parked = set(await self.store.read(lambda _rows, sql: store.open_jobs(sql)))
         self.dispatcher = Dispatcher(self.store, self.registry, parked, self.noted)
+        await self._meet_broker()
+        self.bus.on_store_lost.append(self._meet_broker)
+
+    async def _meet_broker(self) -> None:
+        """The store of the broker may be another one than that of before, also of before this start."""
+        if await self.store.met_another(str(self.bus.store_created)):
+            self.logger.warning("broker_store_is_new", remedy="what was unanswered is asked again")
+            self.dispatcher.store_lost()
 
     async def after_start(self) -> None:
         self.registry.heard(self.info())
@@ -91,14 +103,20 @@ class JobsService(ServiceBase):
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Apply what is new of these, in order, as one transaction; the outbox follows."""
+        secrets = [(envelope, key) for envelope in envelopes if (key := api_key(envelope))]
+        for envelope, key in secrets:
+            await self._expect_readable(envelope)
+            await self.hand_over(str(envelope.data.get("job_id")), key, envelope.trace_id)
         for envelope in envelopes:
             self._note(envelope)
         change = await self.store.apply(envelopes, self._apply)
+        for envelope, _key in secrets:
+            await self.bus.erase(envelope)
         for envelope in envelopes:
             fault_point(f"jobs.committed.{envelope.type}")
         self.noted(change)
         for envelope in envelopes:
-            if envelope.type in _UNPARKS:
+            if envelope.type in _UNPARKS and envelope.id in change.applied:  # not the copy of an earlier run
                 self.dispatcher.parked.discard(str(envelope.data.get("job_id")))
         self.dispatcher.wake()
 
@@ -114,6 +132,8 @@ class JobsService(ServiceBase):
                 store.save_block(rows.sql, event.egress, None)
             case e.ServiceRegistered() | e.ServiceStopped():
                 pass  # the registry has it
+            case e.DeadLettered() if out := machine.refuse(rows, event, envelope.trace_id, now):
+                return out
             case _:
                 return machine.step(rows, event, now)
         return []
@@ -130,6 +150,19 @@ class JobsService(ServiceBase):
     def heard(self, info: ServiceInfo) -> None:
         self.registry.heard(info)
         self.dispatcher.wake()
+
+    async def _expect_readable(self, envelope: Envelope) -> None:
+        """Raises UnreadableMessage for a job that cannot be; its key does not stay in the stream either."""
+        try:
+            e.JobCreated.read(envelope)
+        except UnreadableMessage:
+            await self.bus.erase(envelope)
+            raise
+
+    async def hand_over(self, job_id: str, api_key: str, trace_id: str) -> None:
+        """Give a new job's API key to metadata, before it is told of the job. Nothing of it is kept here."""
+        if await self.store.job(job_id) is None:
+            await credentials.offer(self.bus, job_id, api_key, trace_id)
 
     async def submit(self, event: e.JobCreated, trace_id: str) -> Job:
         """A job from REST: looked at first, then published, and kept before this returns. Raises InvalidRequest."""
@@ -177,11 +210,20 @@ class JobsService(ServiceBase):
                         async with asyncio.TaskGroup() as tasks:
                             for row in group:
                                 fault_point(f"jobs.publishing.{row.kind.subject}")
-                                tasks.create_task(self.bus.send(row.envelope, row.kind))
+                                tasks.create_task(self._send(row))
                         await self.store.published(group)
             except* BusError:
                 self._outbox.set()
                 await asyncio.sleep(_BUS_AWAY)
+
+    async def _send(self, row: Pending) -> None:
+        """What no broker takes must not hold up the rest: it counts as a message that nobody could handle."""
+        try:
+            await self.bus.send(row.envelope, row.kind)
+        except MessageTooLarge as error:
+            self.logger.error("event_too_large", subject=row.kind.subject, error_message=str(error))
+            letter = unsendable(row.envelope, str(error))
+            self.noted(await self.store.change(lambda rows, _sql, now: machine.step(rows, letter, now)))
 
     async def _publish_progress(self) -> None:
         while True:
@@ -190,4 +232,5 @@ class JobsService(ServiceBase):
             for job_id in changed:
                 job = await self.store.job(job_id)
                 if job is not None and self.bus.connected:
-                    await self.bus.publish(e.JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)
+                    with suppress(MessageTooLarge):  # REST tells of it all the same
+                        await self.bus.publish(e.JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)

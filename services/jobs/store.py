@@ -32,16 +32,19 @@ CREATE TABLE IF NOT EXISTS listings (
 CREATE INDEX IF NOT EXISTS listings_by_state ON listings (state);
 CREATE TABLE IF NOT EXISTS items (
   job_id TEXT NOT NULL, video_id TEXT NOT NULL, status TEXT NOT NULL, position INTEGER NOT NULL,
-  retry_at TEXT, revision INTEGER NOT NULL, body TEXT NOT NULL,
+  retry_at TEXT, since TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY (job_id, video_id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_by_turn ON items (job_id, status, position);
 CREATE INDEX IF NOT EXISTS items_by_revision ON items (job_id, revision);
 CREATE INDEX IF NOT EXISTS items_open ON items (video_id, status) WHERE status IN ('waiting', 'running');
-CREATE INDEX IF NOT EXISTS items_unanswered ON items (status) WHERE status IN ('listed', 'closing');
+CREATE INDEX IF NOT EXISTS items_by_position ON items (job_id, position, video_id);
+CREATE INDEX IF NOT EXISTS items_waiting ON items (job_id, retry_at, position) WHERE status = 'waiting';
+CREATE INDEX IF NOT EXISTS items_unanswered ON items (since) WHERE status IN ('listed', 'closing');
 CREATE TABLE IF NOT EXISTS fetches (video_id TEXT PRIMARY KEY, state TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS fetches_busy ON fetches (state) WHERE state <> 'idle';
 CREATE TABLE IF NOT EXISTS blocks (egress TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS inbox (id TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS broker (one INTEGER PRIMARY KEY CHECK (one = 1), created TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, envelope BLOB NOT NULL);
 """
 
@@ -50,7 +53,7 @@ _LISTING = TypeAdapter(ListingRow)
 _ITEM = TypeAdapter(ItemRow)
 _FETCH = TypeAdapter(FetchRow)
 _BLOCK = TypeAdapter(Block)
-_ENDED = tuple(status.value for status in JobStatus if status.ended)
+_OPEN = tuple(status.value for status in JobStatus if not status.ended)
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,18 @@ class SqlRows:
             [(r.job_id, r.target_index, r.state, _json(_LISTING, r)) for r in self._changed(self._listings)],
         )
         self.sql.executemany(
-            "INSERT OR REPLACE INTO items VALUES (?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO items VALUES (?,?,?,?,?,?,?,?)",
             [
-                (i.job_id, i.video_id, i.status, i.position, _time(i.retry_at), i.revision, _json(_ITEM, i))
+                (
+                    i.job_id,
+                    i.video_id,
+                    i.status,
+                    i.position,
+                    _time(i.retry_at),
+                    _time(i.since),
+                    i.revision,
+                    _json(_ITEM, i),
+                )
                 for i in self._changed(self._items)
             ],
         )
@@ -181,10 +193,12 @@ class SqlRows:
 
 @dataclass(frozen=True)
 class Change:
-    """What a transaction did: jobs that changed, and whether the outbox has something to publish."""
+    """What a transaction did: jobs that changed, whether the outbox has something to publish, and which messages
+    (by id) were applied and not known already."""
 
     jobs: frozenset[str]
     outbox: bool
+    applied: frozenset[str] = frozenset()
 
 
 class Store:
@@ -206,12 +220,14 @@ class Store:
             now = datetime.now(UTC)
             rows = SqlRows(sql)
             outbox = False
+            applied = set()
             for envelope in envelopes:
                 new = sql.execute("INSERT OR IGNORE INTO inbox VALUES (?,?)", (envelope.id, _time(now))).rowcount
                 if new:
+                    applied.add(envelope.id)
                     outbox |= self._queue(sql, step(rows, envelope, now), caused_by=envelope.id)
             rows.save()
-            return Change(frozenset(rows.touched), outbox)
+            return Change(frozenset(rows.touched), outbox, frozenset(applied))
 
         return await self._db.run(work)
 
@@ -251,6 +267,16 @@ class Store:
     async def published(self, pending: Sequence[Pending]) -> None:
         await self._db.run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(p.seq,) for p in pending]))
 
+    async def met_another(self, created: str) -> bool:
+        """Remember when the broker's store was made. Returns whether it is another one than last time."""
+
+        def work(sql: sqlite3.Connection) -> bool:
+            before = sql.execute("SELECT created FROM broker").fetchone()
+            sql.execute("INSERT OR REPLACE INTO broker VALUES (1, ?)", (created,))
+            return before is not None and before["created"] != created
+
+        return await self._db.run(work)
+
     async def prune_inbox(self) -> None:
         before = _time(datetime.now(UTC) - _INBOX_KEPT)
         await self._db.run(lambda sql: sql.execute("DELETE FROM inbox WHERE at < ?", (before,)))
@@ -275,8 +301,9 @@ class Store:
         return await self.read(work)
 
     async def items(self, job_id: str, limit: int, offset: int) -> tuple[list[Item], int]:
-        def work(_rows: SqlRows, sql: sqlite3.Connection) -> tuple[list[Item], int]:
-            (total,) = sql.execute("SELECT count(*) FROM items WHERE job_id=?", (job_id,)).fetchone()
+        def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[list[Item], int]:
+            job = rows.job(job_id)
+            total = job.total if job else 0
             query = "SELECT body FROM items WHERE job_id=? ORDER BY position, video_id LIMIT ? OFFSET ?"
             found = sql.execute(query, (job_id, limit, offset))
             return [item_view(_ITEM.validate_json(row["body"])) for row in found], total
@@ -299,8 +326,8 @@ class Store:
 
 
 def open_jobs(sql: sqlite3.Connection) -> list[str]:
-    query = f"SELECT job_id FROM jobs WHERE status NOT IN ({','.join('?' * len(_ENDED))})"  # noqa: S608 - only marks
-    return [row["job_id"] for row in sql.execute(query, _ENDED)]
+    query = f"SELECT job_id FROM jobs WHERE status IN ({','.join('?' * len(_OPEN))})"  # noqa: S608 - only marks
+    return [row["job_id"] for row in sql.execute(query, _OPEN)]
 
 
 def busy_fetches(sql: sqlite3.Connection) -> list[str]:
@@ -309,11 +336,15 @@ def busy_fetches(sql: sqlite3.Connection) -> list[str]:
 
 
 def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
-    """The first video of a job that could be dispatched now."""
-    query = """SELECT i.video_id FROM items i JOIN fetches f ON f.video_id = i.video_id
-        WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND (i.retry_at IS NULL OR i.retry_at <= ?)
-        ORDER BY i.position LIMIT 1"""
-    found = sql.execute(query, (job_id, _time(now))).fetchone()
+    """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts.
+
+    Two looks at the start of an index: a job's size does not matter.
+    """
+    query = """SELECT i.video_id, i.position FROM items i JOIN fetches f ON f.video_id = i.video_id
+        WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
+    untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
+    timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, _time(now))).fetchone()
+    found = min((row for row in (untimed, timed) if row), key=lambda row: int(row["position"]), default=None)
     return found["video_id"] if found else None
 
 
@@ -333,29 +364,41 @@ def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], n
 
 
 def open_listings(rows: SqlRows, sql: sqlite3.Connection) -> list[ListingRow]:
-    query = "SELECT job_id, target_index FROM listings WHERE state NOT IN ('listed', 'failed')"
+    query = "SELECT job_id, target_index FROM listings WHERE state IN ('queued', 'claimed', 'timer')"
     found = [rows.listing(row["job_id"], row["target_index"]) for row in sql.execute(query).fetchall()]
     return [row for row in found if row is not None]
 
 
-def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, limit: int = 200) -> list[ItemRow]:
-    """Items that wait for storage's word: listed (archive.checked) or closing (work_plan.updated)."""
-    query = "SELECT job_id, video_id FROM items WHERE status IN ('listed', 'closing') LIMIT ?"
-    found = [rows.item(row["job_id"], row["video_id"]) for row in sql.execute(query, (limit,)).fetchall()]
+def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, limit: int = 200) -> list[ItemRow]:
+    """Items that wait for storage's word since before a time, who waits longest first: listed (archive.checked) or
+    closing (work_plan.updated)."""
+    query = """SELECT job_id, video_id FROM items WHERE status IN ('listed', 'closing') AND since < ?
+        ORDER BY since LIMIT ?"""
+    found = [rows.item(row["job_id"], row["video_id"]) for row in sql.execute(query, (_time(before), limit)).fetchall()]
     return [row for row in found if row is not None]
 
 
 def timers(
-    sql: sqlite3.Connection, job_id: str, now: datetime, blocked: datetime | None
+    sql: sqlite3.Connection, job: JobRow, now: datetime, blocked: datetime | None
 ) -> tuple[int, datetime | None]:
     """How many items of a job only wait for a later time, and the earliest of these times.
 
-    While nobody can work (`blocked` until then) that is every item that waits.
+    While nobody can work (`blocked` until then) that is every item that waits; they are not counted one by one: 0 while
+    something else of the job is open, for `retrying` means that nothing is.
     """
-    query = """SELECT count(*) n, min(at) at FROM (
-        SELECT max(coalesce(retry_at, ?1), ?1) at FROM items WHERE job_id = ?2 AND status = 'waiting') WHERE at > ?3"""
-    found = sql.execute(query, (_time(blocked or now), job_id, _time(now))).fetchone()
-    return found["n"], datetime.fromisoformat(found["at"]) if found["at"] else None
+    if blocked is None:
+        query = """SELECT count(*) n, min(retry_at) at FROM items
+            WHERE job_id = ? AND status = 'waiting' AND retry_at > ?"""
+        found = sql.execute(query, (job.job_id, _time(now))).fetchone()
+        return found["n"], datetime.fromisoformat(found["at"]) if found["at"] else None
+    query = "SELECT retry_at FROM items WHERE job_id = ? AND status = 'waiting' ORDER BY retry_at LIMIT 1"
+    first = sql.execute(query, (job.job_id,)).fetchone()
+    if first is None:
+        return 0, None
+    query = "SELECT 1 FROM items WHERE job_id = ? AND status IN ('listed', 'running', 'closing') LIMIT 1"
+    others = sql.execute(query, (job.job_id,)).fetchone()
+    at = datetime.fromisoformat(first["retry_at"]) if first["retry_at"] else blocked
+    return 0 if others else job.open, max(at, blocked)
 
 
 def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:

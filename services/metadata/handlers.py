@@ -5,9 +5,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from bus import Event, Handlers
-from services.common.events import JobQueued
-from services.common.models import TargetKind
-from services.metadata.lister import given
+from services.common.events import CredentialsOffered, JobQueued
+from services.common.models import CredentialsTaken
 
 if TYPE_CHECKING:
     from services.metadata.service import MetadataService
@@ -19,7 +18,13 @@ handlers = Handlers("metadata")
 @handlers.on(JobQueued, slots=16)
 async def list_target(event: JobQueued, metadata: "MetadataService") -> AsyncGenerator[Event, None]:
     """List one target of a job, page by page."""
-    listing = given(event) if event.target.kind is TargetKind.VIDEOS else metadata.lister.run(event)
-    async with aclosing(listing) as facts:
+    async with aclosing(metadata.lister.run(event)) as facts:
         async for fact in facts:
             yield fact
+
+
+# every instance: who will list the job is not known yet, and nobody may write the key down for the others
+@handlers.answer(CredentialsOffered, every_instance=True)
+async def take_credentials(event: CredentialsOffered, metadata: "MetadataService") -> CredentialsTaken:
+    """Keep a job's API key in memory."""
+    return CredentialsTaken(accepted=metadata.keys.offer(event.job_id, event.api_key))

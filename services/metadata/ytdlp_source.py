@@ -48,7 +48,7 @@ class YtDlpSource:
     def __init__(self, children: Children) -> None:
         self._children = children
 
-    async def parts(self, target: Target, offset: int) -> AsyncGenerator[Part, None]:
+    async def parts(self, target: Target, offset: int, _token: str) -> AsyncGenerator[Part, None]:
         """As Source.parts. The child is at most a page or two ahead of who reads, and ended by who stops."""
         told: asyncio.Queue[_Told] = asyncio.Queue(1)
         request = {"target": target.model_dump(mode="json"), "offset": offset}

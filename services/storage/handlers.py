@@ -1,12 +1,13 @@
 """What storage does on which event. Every handler may see its event again and then says the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import Event, Handlers, handling
+from bus import Event, Handlers, UnreadableMessage, handling
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import (
     ArchiveChecked,
@@ -36,11 +37,22 @@ _AFTER_FULL = timedelta(minutes=10)  # until a take-in is tried again that found
 # --- listings -----------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _addressed_here() -> Iterator[None]:
+    """What names a root that is none of ours, or an id that would lead out of it, is not a message for us, and another
+    try would not make it one. Raises UnreadableMessage."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise UnreadableMessage(error.message) from error
+
+
 @handlers.on(ListingPageFetched, slots=4)
 async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIterator[Event]:
-    held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
-    if event.playlist_id is not None:
-        await storage.listings.page(event)
+    with _addressed_here():
+        held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
+        if event.playlist_id is not None:
+            await storage.listings.page(event)
     yield ArchiveChecked(
         job_id=event.job_id,
         root=event.root,
@@ -55,14 +67,16 @@ async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIt
 
 @handlers.on(PlaylistFetched)
 async def note_playlist(event: PlaylistFetched, storage: "StorageService") -> None:
-    await storage.listings.own_metadata(event)
+    with _addressed_here():
+        await storage.listings.own_metadata(event)
 
 
 @handlers.on(ListingCompleted)
 async def close_listing(event: ListingCompleted, storage: "StorageService") -> None:
     if event.playlist_id is not None:
         envelope = handling()
-        await storage.listings.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
+        with _addressed_here():
+            await storage.listings.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
 @handlers.on(ListingFailed)
@@ -76,7 +90,8 @@ async def drop_listing(event: ListingFailed, storage: "StorageService") -> None:
 
 @handlers.on(MetadataFetched, slots=4)
 async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> AsyncIterator[Event]:
-    path = await storage.save_metadata(event, handling().trace_id)
+    with _addressed_here():
+        path = await storage.save_metadata(event, handling().trace_id)
     yield MetadataArchived(
         job_id=event.job_id,
         root=event.root,

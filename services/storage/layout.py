@@ -73,7 +73,10 @@ class Tree:
 
 def tree_of(root: str | Path, storage: Storage) -> Tree:
     """The tree of a root of the configuration, or of a folder below one. InvalidRequest for any other place."""
-    path = Path(root).expanduser()
+    try:
+        path = Path(root).expanduser()
+    except RuntimeError as error:  # ~name, and there is no such user
+        raise InvalidRequest(f"{str(root)!r} is not a path of this machine", root=str(root)) from error
     if not path.is_absolute() or ".." in path.parts or "\0" in str(path):
         raise InvalidRequest(f"{str(root)!r} is not an absolute path", root=str(root))
     if not any(path.is_relative_to(allowed) for allowed in storage.all_roots):

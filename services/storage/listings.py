@@ -33,6 +33,8 @@ class Listings:
                 await self._space.write(lambda: save_own(path, event.playlist))
 
     async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+        if event.playlist_id is not None:
+            self._place(event.root, event.playlist_id)  # before anything is kept of it
         await self._pages.complete(event, at=at, trace_id=trace_id)
         await self._write_if_finished(event.job_id, event.target_index)
 

@@ -19,7 +19,7 @@ from services.common.events import DownloadCompleted
 from services.common.models import Held
 from services.storage import archive, scan
 from services.storage.catalogue import Catalogue, Indexed, Known
-from services.storage.layout import Tree, tree_of
+from services.storage.layout import Tree, source_path, tree_of
 from services.storage.locks import Locks
 from services.storage.metadata_store import read_video_file
 from services.storage.record import Holding, Record, held_of
@@ -92,8 +92,11 @@ class Shelf:
 
     @staticmethod
     def _needed(tree: Tree, event: DownloadCompleted) -> int:
-        """Bytes that the take-in will use: none where the files can be linked."""
-        return 0 if _device(tree.videos) == _device(Path(event.directory)) else sum(file.size for file in event.files)
+        """Bytes that the take-in will use: none where the files can be linked, and no more than are there."""
+        directory = Path(event.directory)
+        if _device(tree.videos) == _device(directory):
+            return 0
+        return sum(min(file.size, _size(source_path(directory, file.name))) for file in event.files)
 
     # --- what is held ---------------------------------------------------------------------------------------------
 
@@ -189,6 +192,10 @@ def _inspect(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> t
 
 def _index_all(tree: Tree, video_ids: Sequence[str]) -> list[Indexed]:
     return [entry for video_id in video_ids if (entry := scan.index(tree, video_id))]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _device(path: Path) -> int:

@@ -12,8 +12,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,7 +36,7 @@ PATIENCE = 30.0  # seconds; half of the default ack_wait, so that nothing passes
 _POLL = 0.02
 
 
-async def until(look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+async def _until(look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Ask again until `look` (a function or a coroutine function) gives something true."""
     deadline = time.monotonic() + patience
     while True:
@@ -91,15 +91,21 @@ class Process:
         return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(closing(socket.socket())) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
 class Broker:
     """A nats-server as an administrator would run it: nobody restarts it by itself."""
 
     def __init__(self, home: Path) -> None:
         self.store = home / "store"
         self._home = home
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        (self._port,) = _free_ports(1)
         self._token = uuid4().hex
         self._process: Process | None = None
         home.mkdir()
@@ -125,7 +131,7 @@ class Broker:
         out = self._home / f"{time.monotonic_ns()}.log"
         self._process = Process([str(find_server()), "-c", str(path)], out, dict(os.environ))
         process = self._process
-        await until(lambda: "Server is ready" in process.words(), "nats-server is ready")
+        await _until(lambda: "Server is ready" in process.words(), "nats-server is ready")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -145,48 +151,61 @@ class Cluster:
     config: Config
     sound: bool = False
     processes: dict[str, Process] = field(default_factory=dict)
+    programs: dict[str, Process] = field(default_factory=dict)
     _started: int = 0
 
-    async def start(self, *names: str, fault: str | None = None) -> None:
-        """Start services and wait until they serve; with `fault` they die where it says."""
+    async def start(self, *names: str, replaces: bool = True, **settings: str) -> None:
+        """Start services and wait until they serve. One that `replaces` no other is a further instance."""
+        started: list[tuple[str, Process]] = []
         for name in names:
             self._started += 1
-            env = self.env | ({VARIABLE: fault} if fault else {})
+            env = self.env | {VARIABLE: f"@{self._wish(name)}"} | settings
             command = [sys.executable, "-m", "ytarchive", "service", name]
-            self.processes[name] = Process(command, self.home / f"{self._started:03d}-{name}.log", env)
-        for name in names:
-            process = self.processes[name]
+            process = Process(command, self.home / f"{self._started:03d}-{name}.log", env)
+            started.append((name, process))
+            self.processes[name if replaces else f"another {name}"] = process
+        for name, process in started:
 
             def ready(process: Process = process) -> bool:
-                if fault and process.code == -signal.SIGKILL:
-                    return True  # it began with what lay there, and died of it
                 assert process.code is None, process.words()
                 return "Ready." in process.words()
 
-            await until(ready, f"{name} is ready")
+            await _until(ready, f"{name} is ready")
 
-    async def replace(self, name: str, fault: str) -> None:
-        """The service once more, to die where `fault` says."""
-        self.processes[name].kill()
-        await self.start(name, fault=fault)
+    def doom(self, name: str, fault: str) -> None:
+        """From now on the service dies where `fault` says."""
+        self._wish(name).write_text(fault)
 
     async def died(self, name: str) -> None:
-        """Until the fault was hit."""
+        """Until the fault was hit; it is lifted then."""
         process = self.processes[name]
-        await until(lambda: process.code is not None, f"{name} dies")
+        await _until(lambda: process.code is not None, f"{name} dies at {self._wish(name).read_text()}")
         assert process.code == -signal.SIGKILL, process.words()
+        del self.processes[name]
+        self._wish(name).unlink()
+
+    def run(self, name: str, command: Sequence[str]) -> Process:
+        """Another program, ended with the cluster at the latest."""
+        process = self.programs[name] = Process(command, self.home / f"{name}.log", self.env)
+        return process
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self.processes.pop(name).kill()
+
+    def _wish(self, name: str) -> Path:
+        return self.home / f"{name}.fault"
 
     async def heal(self) -> None:
         """Start what is not running."""
-        await self.start(*(name for name in SERVICES if name not in self.processes or self.processes[name].code))
+        await self.start(*(name for name in SERVICES if name not in self.processes))
 
-    def url(self, name: str) -> str:
-        """Where a service is reached now: the line that it printed."""
-        lines = self.processes[name].words().splitlines()
-        return next(line.split()[1] for line in lines if line.startswith(f"{name} "))
+    @property
+    def jobs_url(self) -> str:
+        return f"http://127.0.0.1:{self.config.services.jobs.port}/api/v1/jobs"
 
     def end(self) -> None:
-        for process in self.processes.values():
+        for process in (*self.programs.values(), *self.processes.values()):
             process.kill()
         self.broker.kill()
 
@@ -202,7 +221,8 @@ class Cluster:
         return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
-async def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> Cluster:
+def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> Cluster:
+    """Nothing of it runs yet."""
     home.mkdir()
     broker = Broker(home / "nats")
     env = {
@@ -216,14 +236,15 @@ async def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> 
         "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
         "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
         "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "3",
-        **{f"YTARCHIVE_SERVICES__{name.upper()}__PORT": "0" for name in SERVICES},
+        **{
+            f"YTARCHIVE_SERVICES__{name.upper()}__PORT": str(port)
+            for name, port in zip(SERVICES, _free_ports(len(SERVICES)), strict=True)
+        },
         **broker.variables,
         **settings,
     }
     ours = {key: value for key, value in env.items() if key.startswith("YTARCHIVE_")}
-    cluster = Cluster(home, env, broker, load_config(env=ours, cwd=home))
-    await broker.start()
-    return cluster
+    return Cluster(home, env, broker, load_config(env=ours, cwd=home))
 
 
 @dataclass
@@ -240,7 +261,8 @@ class Keeper:
         if self.cluster is None or not self.cluster.sound:
             self.close()
             self.made += 1
-            self.cluster = await new_cluster(self.folder / str(self.made), self.emulator, **self.settings)
+            self.cluster = new_cluster(self.folder / str(self.made), self.emulator, **self.settings)
+            await self.cluster.broker.start()
         self.cluster.sound = False
         await self.cluster.heal()
         return self.cluster
@@ -252,7 +274,7 @@ class Keeper:
 
 @pytest.fixture(scope="session")
 def quick_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path_factory.mktemp("quick"), emulator_child, {"YTARCHIVE_NATS__ACK_WAIT": "2"})
+    keeper = Keeper(tmp_path_factory.mktemp("quick"), emulator_child, {"YTARCHIVE_NATS__ACK_WAIT": "1"})
     yield keeper
     keeper.close()
 
@@ -266,7 +288,7 @@ def patient_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 async def quick(quick_keeper: Keeper, emulator: EmulatorClient) -> Cluster:
-    """A cluster where an unacknowledged message comes again after 2 s."""
+    """A cluster where an unacknowledged message comes again after 1 s."""
     return await quick_keeper.get()
 
 
@@ -301,13 +323,13 @@ class Deed:
     async def job(self) -> Job | None:
         """As REST shows it; None while jobs is away or does not know it."""
         try:
-            async with self.http.get(f"{self.cluster.url('jobs')}/api/v1/jobs/{self.job_id}") as answer:
+            async with self.http.get(f"{self.cluster.jobs_url}/{self.job_id}") as answer:
                 return Job.model_validate((await answer.json())["data"]["job"]) if answer.status == 200 else None
-        except (aiohttp.ClientError, StopIteration):
+        except aiohttp.ClientError:
             return None
 
     async def items(self) -> dict[str, Item]:
-        async with self.http.get(f"{self.cluster.url('jobs')}/api/v1/jobs/{self.job_id}/items") as answer:
+        async with self.http.get(f"{self.cluster.jobs_url}/{self.job_id}/items") as answer:
             found = [Item.model_validate(item) for item in (await answer.json())["data"]["items"]]
         return {item.video_id: item for item in found}
 
@@ -316,12 +338,19 @@ class Deed:
             job = await self.job()
             return job if job and job.status.ended else None
 
-        job: Job = await until(look, f"job {self.job_id} ends", patience)
+        job: Job = await _until(look, f"job {self.job_id} ends", patience)
         return job
 
-    async def done_right(self, *, patience: float = PATIENCE, force: bool = False) -> None:
-        """The job ends, and everything is as it would be without any death: each file right, everything once."""
-        job = await self.ended(patience)
+    async def done_right(
+        self, *, attempts: int | None = 0, unacknowledged: tuple[str, ...] = (), whole_story: bool = True
+    ) -> None:
+        """The job ends, and everything is as it would be without any death: each file right, everything once.
+
+        `attempts`: how many failed ones the videos must have had in all, None for any; `unacknowledged`: beginnings of
+        durables whose dead instances may still hold messages, as the broker sees it;
+        `whole_story`: whether logging heard everything, and nothing had to be done again for want of an answer.
+        """
+        job = await self.ended()
         counts = job.counts
         assert (job.status, counts.total, counts.archived, counts.unavailable, counts.failed) == (
             "completed", len(self.videos) + len(self.gone), len(self.videos), len(self.gone), 0,
@@ -331,10 +360,12 @@ class Deed:
             **dict.fromkeys(self.videos, ItemStatus.ARCHIVED),
             **dict.fromkeys(self.gone, ItemStatus.UNAVAILABLE),
         }
+        assert attempts in {None, sum(items[video_id].attempts for video_id in self.videos)}
         await asyncio.gather(*(asyncio.to_thread(self.whole, video_id) for video_id in self.videos))
         self._plan_is_right()
-        self._playlist_is_right()
-        await self._settled()
+        self._playlist_is_right(whole_story)
+        await self._settled(unacknowledged)
+        self._told_once(whole_story)
         self.cluster.sound = True
 
     def whole(self, video_id: str) -> None:
@@ -360,32 +391,38 @@ class Deed:
         assert [entry["video_id"] for entry in plan["unavailable_videos"]] == self.gone
         assert plan["failed_downloads"] == []
 
-    def _playlist_is_right(self) -> None:
+    def _playlist_is_right(self, listed_once: bool) -> None:
         path = self.cluster.config.storage.base_path / "metadata" / "playlists" / f"{self.playlist}.json"
         kept = json.loads(path.read_text())
         assert len(kept["entries"]) == len({entry["video_id"] for entry in kept["entries"]})
         assert {entry["video_id"] for entry in kept["entries"]} == {*self.videos, *self.gone}
-        assert [look["job_id"] for look in kept["listings"]].count(self.job_id) == 1
+        looks = [look["job_id"] for look in kept["listings"]].count(self.job_id)
+        assert looks == 1 or (looks > 1 and not listed_once)
 
-    async def _settled(self) -> None:
+    async def _settled(self, unacknowledged: tuple[str, ...]) -> None:
         """Nothing is left over: no partial, nothing to publish, no fetch, no unread message; one end was told of."""
         storage = self.cluster.config.storage
         marks = ",".join("?" * len(self.videos))
-        await until(lambda: not list(storage.tmp_dir.glob("*.part")), "partials are cleared away")
-        await until(lambda: self.cluster.rows("SELECT count(*) FROM outbox") == [(0,)], "the outbox is empty")
+        await _until(lambda: not list(storage.tmp_dir.glob("*.part")), "partials are cleared away")
+        await _until(lambda: self.cluster.rows("SELECT count(*) FROM outbox") == [(0,)], "the outbox is empty")
         left = self.cluster.rows(f"SELECT video_id, state FROM fetches WHERE video_id IN ({marks})", *self.videos)  # noqa: S608 - only marks
         assert left == []
-        await until(self._all_read, "every consumer has read and acknowledged everything")
+        await _until(lambda: self._all_read(unacknowledged), "every consumer has read and acknowledged everything")
+
+    def _told_once(self, whole_story: bool) -> None:
         mine = [line for line in self.cluster.journal() if line["trace_id"] == f"trace-{self.job_id}"]
         kinds = Counter(line["subject"] for line in mine)
-        assert kinds["job.completed"] == 1, kinds
-        assert kinds["dead.lettered"] == kinds["download.failed"] == kinds["storage.failed"] == 0, kinds
+        assert kinds["job.completed"] == 1 or not whole_story, kinds
+        assert kinds["storage.failed"] == 0 or not whole_story, kinds
+        assert kinds["dead.lettered"] == 0, kinds
         ids = Counter(line["message_id"] for line in self.cluster.journal())
         assert ids.most_common(1)[0][1] == 1
 
-    async def _all_read(self) -> bool:
+    async def _all_read(self, unacknowledged: tuple[str, ...]) -> bool:
         consumers = await self.bus.js.consumers_info("EVENTS")
-        return not any(one.num_pending or one.num_ack_pending for one in consumers)
+        held = [one.name for one in consumers if one.num_ack_pending]
+        unread = [one.name for one in consumers if one.num_pending]
+        return not unread and all(name.startswith(unacknowledged) for name in held)
 
 
 @pytest.fixture
@@ -405,3 +442,20 @@ async def deed_in(emulator: EmulatorClient) -> AsyncIterator[Callable[..., Await
 
         yield make
         await asyncio.gather(*(bus.close() for bus in opened))
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[Any]]:
+    return _until
+
+
+@pytest.fixture
+def workers() -> tuple[str, ...]:
+    """Durables of the patient cluster where what a dead instance had stays in hand for a minute."""
+    return ("metadata-", "download-")
+
+
+@pytest.fixture
+def again() -> Callable[[Deed], Deed]:
+    """A new job for the playlist of another one."""
+    return lambda deed: replace(deed, job_id=str(uuid4()))

@@ -1,12 +1,20 @@
-"""Five processes and a nats-server; one of them dies at a step where something was sent or written and not acknowledged.
+"""Five processes and a nats-server; one dies at a step where something was sent or written and not acknowledged.
 
 The names of the steps are fault points (bus.faults, services.common.faults): the process kills itself there, as by
 kill -9. Then it is started again, and the job must end as if nothing had been.
 """
 
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bus import Bus
+from services.common.config import Config
+from services.common.events import JobCompleted
+from ytarchive.stack import Stack
 
 JOBS = [
     "bus.taken.job.created",
@@ -14,13 +22,10 @@ JOBS = [
     "jobs.publishing.job.queued",
     "bus.published.job.queued",
     "bus.handled.job.created",
-    "jobs.claimed",
-    "jobs.committed.listing.page_fetched",
     "bus.handled.listing.page_fetched",
     "jobs.committed.archive.checked",
     "jobs.publishing.download.requested",
     "bus.published.download.requested:2",
-    "bus.handled.archive.checked",
     "jobs.claimed:3",
     "bus.taken.download.completed",
     "jobs.committed.download.failed",
@@ -47,9 +52,8 @@ DOWNLOAD = [
     "bus.published.download.completed",
     "bus.published.download.failed",
     "bus.handled.download.requested:2",
-    "bus.taken.video.archived",
-    "bus.handled.video.archived",
 ]
+CLEARING = ["bus.taken.video.archived", "bus.handled.video.archived"]
 STORAGE = [
     "bus.taken.listing.page_fetched",
     "bus.published.archive.checked",
@@ -79,18 +83,41 @@ LOGGING = [
 ]
 
 
-async def test_five_processes_do_a_job(quick: Any, deed_in: Any) -> None:
+async def test_five_processes_leave_the_tree_that_one_stack_leaves(
+    quick: Any, deed_in: Any, again: Any, config: Config
+) -> None:
     deed = await deed_in(quick)
     await deed.order()
     await deed.done_right()
+    alone = config.model_copy(update={"youtube": quick.config.youtube, "download": quick.config.download})
+    async with Stack(alone) as stack:
+        same = again(deed)
+        same.bus = await Bus.connect(stack.settings, source="cli/alone")
+        async with same.bus.tail(JobCompleted) as ends:
+            await same.order()
+            await anext(aiter(ends))
+        await same.bus.close()
+    mine = [deed.playlist, *deed.videos]
+    theirs = _tree(alone.storage.base_path, mine)
+    assert len(theirs) == 1 + 5 * len(deed.videos)
+    assert _tree(quick.config.storage.base_path, mine) == theirs
 
 
-async def _survives(cluster: Any, service: str, fault: str, deed: Any) -> None:
-    await cluster.replace(service, fault)
+def _tree(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Every file of these videos and playlists; of media and pictures the digests, which have no time in them."""
+    files = [path for path in root.rglob("*") if path.is_file() and any(name in path.name for name in names)]
+    return {
+        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() if path.suffix in {".mp4", ".jpg"} else ""
+        for path in files
+    }
+
+
+async def _survives(cluster: Any, service: str, fault: str, deed: Any, **expected: Any) -> None:
+    cluster.doom(service, fault)
     await deed.order()
     await cluster.died(service)
     await cluster.start(service)
-    await deed.done_right()
+    await deed.done_right(**expected)
 
 
 @pytest.mark.parametrize("fault", JOBS)
@@ -110,13 +137,18 @@ async def test_logging_dies_and_every_event_is_written_once(fault: str, quick: A
 
 @pytest.mark.parametrize("fault", METADATA)
 async def test_metadata_dies_and_its_listing_is_taken_up_without_waiting_for_ack_wait(
-    fault: str, patient: Any, deed_in: Any
+    fault: str, patient: Any, deed_in: Any, workers: Any
 ) -> None:
-    await _survives(patient, "metadata", fault, await deed_in(patient))
+    await _survives(patient, "metadata", fault, await deed_in(patient), unacknowledged=workers)
 
 
 @pytest.mark.parametrize("fault", DOWNLOAD)
 async def test_download_dies_and_its_videos_are_taken_up_without_waiting_for_ack_wait(
-    fault: str, patient: Any, deed_in: Any
+    fault: str, patient: Any, deed_in: Any, workers: Any
 ) -> None:
-    await _survives(patient, "download", fault, await deed_in(patient))
+    await _survives(patient, "download", fault, await deed_in(patient), unacknowledged=workers)
+
+
+@pytest.mark.parametrize("fault", CLEARING)
+async def test_download_dies_and_the_partial_is_cleared_away_later(fault: str, quick: Any, deed_in: Any) -> None:
+    await _survives(quick, "download", fault, await deed_in(quick))

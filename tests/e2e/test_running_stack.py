@@ -77,7 +77,7 @@ def test_a_rejected_job_exits_2_with_the_reason_of_the_stack(cli: Any, up: Any) 
 
 
 def test_ctrl_c_beside_a_running_stack_only_stops_following(cli: Any, up: Any, emulator: EmulatorClient) -> None:
-    throttle = emulator.add_fault("media", "throttle", rate=500_000)
+    throttle = emulator.add_fault("media", "throttle", rate=3_000_000)
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
     download.signal(signal.SIGINT)

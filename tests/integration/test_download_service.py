@@ -408,3 +408,18 @@ async def test_a_pause_between_two_downloads_of_a_slot(start: Start, jobs: FakeJ
     first_done = times[f"{DownloadCompleted.subject} {sample.VIDEO_OK}"]
     second_start = times[f"{DownloadStarted.subject} {sample.VIDEO_480P}"]
     assert (second_start - first_done).total_seconds() >= 1.3
+
+
+async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
+    start: Start, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    """Its ack was lost, and jobs has not read the answer yet: then what storage takes in must stay as it is."""
+    await start()
+    event = await jobs.request(sample.VIDEO_OK, quality="144p")
+    await jobs.wait(DownloadCompleted)
+    mark = emulator.last()
+    await jobs.bus.publish(event, trace_id="again")
+    other = await jobs.request(sample.VIDEO_480P, quality="144p")
+    await jobs.wait(DownloadCompleted, lambda completed: completed.dispatch_id == other.dispatch_id)
+    assert [claim.dispatch_id for claim in jobs.claims] == [event.dispatch_id, other.dispatch_id]
+    assert emulator.log(since=mark, video_id=sample.VIDEO_OK) == []

@@ -1,29 +1,35 @@
 """The metadata service on a real broker with a real child; the test plays jobs and answers its claims."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common.config import Config
+from services.common.credentials import offer
 from services.common.events import (
     DownloadClaim,
     JobQueued,
     ListingCompleted,
     ListingFailed,
     ListingPageFetched,
+    MetadataFetched,
     PlaylistFetched,
     ServiceStopped,
     SourceBlocked,
     SourceCleared,
 )
-from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
+from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOptions, JobType, Target, TargetKind
+from services.metadata.keys import OF_JOB
+from services.metadata.quota import Day
 from services.metadata.service import MetadataService
 from ytarchive.emulator import EmulatorClient, sample
 
@@ -31,6 +37,7 @@ TIMEOUT = 30
 FACTS = (
     PlaylistFetched,
     ListingPageFetched,
+    MetadataFetched,
     ListingCompleted,
     ListingFailed,
     SourceBlocked,
@@ -72,12 +79,20 @@ class Desk:
                     self.heard.append(envelope)
                     self._news.notify_all()
 
-    async def ask(self, kind: TargetKind, id: str = "", *ids: str, cursor: str | None = None) -> JobQueued:
+    async def ask(
+        self,
+        kind: TargetKind,
+        id: str = "",
+        *ids: str,
+        cursor: str | None = None,
+        job_id: str = "job-1",
+        **options: bool,
+    ) -> JobQueued:
         queued = JobQueued(
-            job_id="job-1",
+            job_id=job_id,
             type=JobType.PLAYLIST_DOWNLOAD,
             root="/archive",
-            options=JobOptions(),
+            options=JobOptions(**options),
             target=Target(kind=kind, id=id, video_ids=ids),
             target_index=0,
             listing=1,
@@ -102,7 +117,11 @@ class Desk:
 
 @pytest.fixture
 def config(config: Config, emulator: EmulatorClient) -> Config:
-    way_out = {"proxy": emulator.proxy_url, "ca_file": Path(str(emulator.ca_file))}
+    way_out = {
+        "proxy": emulator.proxy_url,
+        "ca_file": Path(str(emulator.ca_file)),
+        "api_endpoint": emulator.api_endpoint,
+    }
     return config.model_copy(update={"youtube": config.youtube.model_copy(update=way_out)})
 
 
@@ -128,6 +147,29 @@ async def serving(config: Config, broker: BusSettings) -> AsyncIterator[Metadata
     finally:
         async with asyncio.timeout(TIMEOUT):
             await service.shutdown(5)
+
+
+KEY = "a-key-of-the-tests"
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+def with_key(config: Config, key: str = KEY, **youtube: int) -> Config:
+    update = {"api_key": SecretStr(key), **youtube}
+    return config.model_copy(update={"youtube": config.youtube.model_copy(update=update)})
+
+
+@pytest.fixture
+async def with_api(config: Config, broker: BusSettings) -> AsyncIterator[MetadataService]:
+    async with serving(with_key(config), broker) as service:
+        yield service
+
+
+def api_calls(emulator: EmulatorClient) -> list[str]:
+    return [entry["path"].rpartition("/")[2] for entry in emulator.log(kind="data_api")]
+
+
+def site_calls(emulator: EmulatorClient) -> list[dict[str, Any]]:
+    return [entry for entry in emulator.log() if entry["kind"] != "data_api"]
 
 
 @pytest.fixture
@@ -300,3 +342,198 @@ async def test_two_listings_run_at_once_and_children_are_kept(
     await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_20)
     await desk.wait_for(ListingCompleted, 2)
     assert metadata.critical_errors() == []
+
+
+# --- with an API key --------------------------------------------------------------------------------------------------
+
+
+async def test_with_a_key_the_data_api_lists_and_describes(
+    with_api: MetadataService, desk: Desk, emulator: EmulatorClient
+) -> None:
+    await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_250)
+    completed = await desk.wait_for(ListingCompleted)
+    pages = desk.of(ListingPageFetched)
+    assert [len(page.entries) for page in pages] == [50] * 5
+    assert completed.page_keys == tuple(page.page_key for page in pages)
+    assert {key.split("/")[1] for key in completed.page_keys} == {"data_api"}
+    assert (completed.total, completed.title) == (250, "A playlist of 250")
+    entries = [entry for page in pages for entry in page.entries]
+    assert [entry.position for entry in entries] == list(range(250))
+    gone = sample.PLAYLIST_250_DELETED + sample.PLAYLIST_250_PRIVATE
+    assert {entry.position: entry.marked for entry in entries if entry.marked} == {
+        **dict.fromkeys(sample.PLAYLIST_250_DELETED, "deleted"),
+        **dict.fromkeys(sample.PLAYLIST_250_PRIVATE, "private"),
+    }
+    described = desk.of(MetadataFetched)
+    assert [fact.video_id for fact in described] == [entry.video_id for entry in entries if entry.described]
+    assert len(described) == 250 - len(gone)
+    assert {fact.source_name for fact in described} == {"data_api"}
+    assert described[0].metadata.title == entries[0].title
+    assert [envelope.type for envelope in desk.heard][:3] == [
+        "playlist.fetched",
+        "listing.page_fetched",
+        "metadata.fetched",
+    ]
+    assert api_calls(emulator) == ["playlists", *["playlistItems", "videos"] * 5]
+    assert site_calls(emulator) == []
+    assert (await with_api.ledger.today(KEY)).used == 11
+    assert len(desk.claims) == 5
+    assert {claim.egress.endswith("/data_api") for claim in desk.claims} == {True}
+
+
+@pytest.mark.usefixtures("with_api")
+async def test_with_a_key_given_videos_are_described_50_to_a_call(desk: Desk, emulator: EmulatorClient) -> None:
+    playlist = emulator.state()["playlists"][sample.PLAYLIST_250]["entries"][:59]
+    ids = [*playlist, "nobodyknows"]
+    await desk.ask(TargetKind.VIDEOS, "", *ids)
+    completed = await desk.wait_for(ListingCompleted)
+    entries = [entry for page in desk.of(ListingPageFetched) for entry in page.entries]
+    assert [entry.video_id for entry in entries] == ids
+    assert [entry.position for entry in entries] == list(range(60))
+    assert entries[0].title
+    assert (entries[-1].title, entries[-1].marked, entries[-1].described) == (None, None, False)  # decides nothing
+    assert {fact.video_id for fact in desk.of(MetadataFetched)} == {e.video_id for e in entries if e.described}
+    assert (completed.total, completed.playlist_id) == (60, None)
+    assert api_calls(emulator) == ["videos", "videos"]
+
+
+@pytest.mark.usefixtures("with_api")
+@pytest.mark.parametrize("channel", [sample.CHANNEL_HANDLE, sample.CHANNEL])
+async def test_with_a_key_a_channel_is_looked_up_and_its_uploads_listed(
+    desk: Desk, emulator: EmulatorClient, channel: str
+) -> None:
+    await desk.ask(TargetKind.CHANNEL, channel)
+    completed = await desk.wait_for(ListingCompleted)
+    assert (completed.playlist_id, completed.total) == (sample.UPLOADS_PLAYLIST, sample.CHANNEL_UPLOADS)
+    playlist = desk.of(PlaylistFetched)[0].playlist
+    assert (playlist.title, playlist.channel_id) == ("Loopback Lectures", sample.CHANNEL)
+    assert api_calls(emulator)[0] == "channels"
+    assert site_calls(emulator) == []
+
+
+@pytest.mark.usefixtures("with_api")
+async def test_without_metadata_the_data_api_is_not_called(desk: Desk, emulator: EmulatorClient) -> None:
+    await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3, include_metadata=False)
+    await desk.wait_for(ListingCompleted)
+    assert desk.of(MetadataFetched) == []
+    assert api_calls(emulator) == []
+
+
+@pytest.mark.usefixtures("with_api")
+@pytest.mark.parametrize("target", [sample.PLAYLIST_MISSING, "@nobody-of-that-name"])
+async def test_what_the_data_api_does_not_know_is_left_to_the_keyless_source(
+    desk: Desk, emulator: EmulatorClient, target: str
+) -> None:
+    kind = TargetKind.CHANNEL if target.startswith("@") else TargetKind.PLAYLIST
+    await desk.ask(kind, target)
+    failed = await desk.wait_for(ListingFailed)
+    assert failed.final
+    assert desk.of(PlaylistFetched) == []
+    assert api_calls(emulator)
+    assert site_calls(emulator)  # it was the site that decided
+
+
+async def test_a_key_that_is_not_valid_fails_the_listing_and_says_what_to_mend(
+    desk: Desk, emulator: EmulatorClient, config: Config, broker: BusSettings
+) -> None:
+    async with serving(with_key(config, "an-invalid-key"), broker):
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+        failed = await desk.wait_for(ListingFailed)
+    assert (failed.final, failed.error.code) == (True, ErrorCode.INVALID_CREDENTIALS)
+    assert "API key not valid" in failed.error.message
+    assert "the configuration" in failed.error.message
+    assert "an-invalid-key" not in failed.model_dump_json()
+    assert len(api_calls(emulator)) == 1
+    assert site_calls(emulator) == []
+
+
+async def test_a_jobs_own_key_reaches_every_metadata_worker_and_counts_first(
+    desk: Desk, config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    async with serving(with_key(config), broker) as one, serving(with_key(config), broker) as other:
+        assert await offer(desk.bus, "job-1", "the-invalid-key-of-job-1", desk.trace_id)
+
+        async def both() -> bool:
+            found = [service.keys.of("job-1") for service in (one, other)]
+            return all(key is not None and key.origin == OF_JOB for key in found)
+
+        await eventually(both)
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+        failed = await desk.wait_for(ListingFailed)
+        assert OF_JOB in failed.error.message
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3, job_id="job-2")
+        await desk.wait_for(ListingCompleted)
+
+
+async def test_a_key_that_no_worker_is_there_to_take(desk: Desk) -> None:
+    assert not await offer(desk.bus, "job-1", KEY, desk.trace_id)
+
+
+async def test_a_used_up_quota_midway_is_told_and_the_keyless_source_lists(
+    with_api: MetadataService, desk: Desk, emulator: EmulatorClient
+) -> None:
+    emulator.set_quota_left(4)  # the playlist, a page and its videos, a page
+    with capture_logs() as logs:
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_250)
+        completed = await desk.wait_for(ListingCompleted)
+    (told,) = [record for record in logs if record["event"] == "listing_source_gives_up"]
+    assert (told["log_level"], told["error_code"]) == ("warning", "E001")
+    assert {key.split("/")[1] for key in completed.page_keys} == {"yt_dlp"}
+    assert completed.total == 250
+    assert len(desk.of(PlaylistFetched)) == 1
+    assert desk.of(ListingFailed) == []
+    assert (await with_api.ledger.today(KEY)).exhausted
+    emulator.set_quota_left(None)
+    emulator.clear_log()
+    await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+    await desk.wait_for(ListingCompleted, 2)
+    assert api_calls(emulator) == []  # not before the reset
+
+
+async def test_the_background_leaves_the_reserve_alone(
+    desk: Desk, emulator: EmulatorClient, config: Config, broker: BusSettings
+) -> None:
+    async with serving(with_key(config, quota_limit=13, quota_reserve=10), broker) as service:
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+        await desk.wait_for(ListingCompleted, 2)
+        assert len(api_calls(emulator)) == 3
+        assert await service.ledger.today(KEY) == Day(used=3)
+
+
+async def test_a_hiccup_of_the_data_api_is_tried_again(
+    with_api: MetadataService, desk: Desk, emulator: EmulatorClient
+) -> None:
+    emulator.add_fault("data_api", "status", status=503, times=1)
+    await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
+    completed = await desk.wait_for(ListingCompleted)
+    assert completed.page_keys[0].split("/")[1] == "data_api"
+    assert with_api.critical_errors() == []
+
+
+async def test_a_service_that_stops_does_not_wait_for_the_data_api_and_its_token_goes_on(
+    desk: Desk, emulator: EmulatorClient, config: Config, broker: BusSettings
+) -> None:
+    emulator.add_fault("data_api", "delay", seconds=0, times=3)
+    emulator.add_fault("data_api", "delay", seconds=3600, times=1)
+    async with serving(with_key(config), broker):
+        await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_250)
+        assert await asyncio.to_thread(emulator.wait_for, kind="data_api", count=4)
+        began = asyncio.get_running_loop().time()
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread of the call has ended too
+    assert asyncio.get_running_loop().time() - began < 15  # an answer is waited for 30 s
+    emulator.clear_faults()
+    assert len(api_calls(emulator)) == 4  # and it did not ask again
+    failed = await desk.wait_for(ListingFailed)
+    assert (failed.cursor, failed.spent) == (f"data_api/{sample.PLAYLIST_250}/50@PT50", False)
+
+
+@pytest.mark.usefixtures("with_api")
+@pytest.mark.parametrize(("token", "first"), [("PT200", 200), ("void", 0)])
+async def test_a_cursor_of_the_data_api(desk: Desk, token: str, first: int) -> None:
+    await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_250, cursor=f"data_api/{sample.PLAYLIST_250}/200@{token}")
+    completed = await desk.wait_for(ListingCompleted)
+    positions = [entry.position for page in desk.of(ListingPageFetched) for entry in page.entries]
+    assert positions == list(range(first, 250))
+    assert (completed.total, desk.of(PlaylistFetched)) == (250, [])
+    assert {key.split("/")[1] for key in completed.page_keys} == {"data_api"}

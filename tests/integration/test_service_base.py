@@ -441,7 +441,7 @@ async def test_models_in_service_response_out(
             method,
             f"{probe.url}/api/v1/things/{path}",
             data=body and io.BytesIO(body),
-            headers={"X-Trace-Id": "my-trace"},
+            headers={"X-Trace-Id": "my-trace"} | ({"Content-Type": "application/json"} if body else {}),
         ) as response,
     ):
         answer = await response.json()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ytarchive.cli.commands import config, demo, download, events, health, jobs, serve, version
+from ytarchive.cli.commands import config, demo, doctor, download, events, health, jobs, serve, version
 from ytarchive.cli.state import Invocation
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("download", epilog=download.EPILOG)(download.download)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(events.app, name="events")
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command("up")(serve.up)
 app.command("service")(serve.service)

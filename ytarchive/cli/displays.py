@@ -146,7 +146,8 @@ class Bars:
 
     def _show_download(self, running: Running) -> None:
         if running.video_id not in self._tasks:
-            self._tasks[running.video_id] = self._progress.add_task("", total=None, facts="")
+            label = story.name(running.video_id, running.title)
+            self._tasks[running.video_id] = self._progress.add_task(label, total=None, facts=facts(running))
         progress = running.progress
         self._progress.update(
             self._tasks[running.video_id],

@@ -79,6 +79,7 @@ class Follower:
             again.set()
 
         self._bus.on_reconnect.append(reconnected)
+        self._bus.on_store_lost.append(begin)  # jobs may not have read it yet
         await self._subscribed.wait()
         await begin()
         while True:
@@ -99,7 +100,9 @@ class Follower:
 
     def _look_for_the_end(self) -> None:
         job = self._picture.job
-        if job is not None and (job.status.ended or parked(job, datetime.now(UTC))):
+        if job is None or job.revision <= self._picture.since:
+            return
+        if job.status.ended or parked(job, datetime.now(UTC)):
             self._over.set()
 
     async def _watch(self) -> None:

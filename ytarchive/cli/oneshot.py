@@ -1,42 +1,40 @@
-"""`ytarchive download`: attach to the stack that runs, or become it; make the job, follow it, stop (DESIGN §7)."""
+"""One job from end to end: attach to the stack that runs, or become it; begin the job, follow it, stop (DESIGN §7)."""
 
-import asyncio
-import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
 
-from bus import Bus, BusError
+from bus import BusError
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable, YTArchiveError
-from services.common.files import LockHeld
 from services.common.models import Job
 from ytarchive.cli.displays import Display
+from ytarchive.cli.errand import Errand
 from ytarchive.cli.exits import Exit, exit_code
 from ytarchive.cli.follow import Follower, StackGone, tally
 from ytarchive.cli.interruption import Interrupted, Interruption
-from ytarchive.cli.order import Order, same_command
 from ytarchive.cli.picture import Picture
+from ytarchive.cli.reach import connected, reach, still_there
 from ytarchive.cli.rest import Rest
 from ytarchive.cli.result import Result, Tally
-from ytarchive.cli.system import System, find_system
+from ytarchive.cli.system import System
 from ytarchive.cli.text import count
-from ytarchive.stack import Stack, find_running
+from ytarchive.stack import Stack
 
-_PATIENCE = 45.0  # seconds for another stack to be ready, or to be gone: SPEC's 30 s and some
 _PAGE = 500  # jobs
 
 
 class OneShot:
-    """One `download` command. `run` is called once."""
+    """One `download` (or `jobs retry`, `jobs resume`) command. `run` is called once."""
 
-    def __init__(self, config: Config, order: Order, display: Display) -> None:
+    def __init__(self, config: Config, errand: Errand, display: Display) -> None:
         self._config = config
-        self._order = order
+        self._errand = errand
+        self._published = False
         self._display = display
         self._picture: Picture | None = None  # survives a take-over
         self._attached = False
+        self._stack: Stack | None = None  # our own
         self._tally = Tally()
         self._begun = time.monotonic()
         self._interruption = Interruption()
@@ -62,31 +60,19 @@ class OneShot:
             try:
                 return await self._interruption.unless(self._work(system))
             except (ServiceUnavailable, BusError) as error:
-                if await self._alive(system):
+                if await still_there(system, self._config):
                     raise
                 raise StackGone from error
 
     # --- a system to work with
 
     async def _reach(self, held: AsyncExitStack) -> System:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            running = await find_system(self._config)
-            if running is not None:
-                return running
-            try:
-                return await self._become(held)
-            except LockHeld:  # another one is just starting, or just stopping
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(0.2)
+        extra = [self._errand.extra_root] if self._errand.extra_root else []
+        return await reach(self._config, held, extra_roots=extra, became=self._became)
 
-    async def _become(self, held: AsyncExitStack) -> System:
-        extra = [self._order.extra_root] if self._order.extra_root else []
-        stack = Stack(self._config, ports="free_if_taken", extra_roots=extra, options={"jobs": {"park_open": True}})
-        await held.enter_async_context(stack)
+    def _became(self, stack: Stack) -> None:
         self._interruption.on_second = lambda: self._abandon(stack)
-        return System.of_own(stack)
+        self._stack = stack
 
     def _say_stopping(self) -> None:
         if not self._attached:
@@ -99,16 +85,17 @@ class OneShot:
     # --- the job
 
     async def _work(self, system: System) -> Job:
-        async with _connected(system) as bus, Rest.open(system.services["jobs"]) as jobs:
+        async with connected(system) as bus, Rest.open(system.services["jobs"]) as jobs:
             if self._picture is None:
                 self._picture = await self._find_or_make(jobs, system)
             picture = self._picture
-            follower = Follower(bus, jobs, picture, self._display, lambda: self._alive(system))
+            follower = Follower(bus, jobs, picture, self._display, lambda: self._there(system))
 
             async def begin() -> None:
                 """Known already: then it is only un-parked."""
-                created = self._order.event(picture.job_id)
-                await bus.publish(created, trace_id=picture.trace_id)
+                event = self._errand.event(picture.job_id, again=self._published)
+                await bus.publish(event, trace_id=picture.trace_id)
+                self._published = True
 
             job = await follower.run(begin)
             with suppress(YTArchiveError):  # a stack that goes away just now: the counts are known
@@ -116,27 +103,28 @@ class OneShot:
             return job
 
     async def _find_or_make(self, jobs: Rest, system: System) -> Picture:
-        mine: Job | None = None
-        others = 0
-        for job in await _open_jobs(jobs):
-            if mine is None and same_command(job, self._order):
-                mine = job
-            else:
-                others += 1
+        open_jobs = await _open_jobs(jobs)
+        mine = self._errand.known(open_jobs)
+        others = sum(1 for job in open_jobs if mine is None or job.job_id != mine.job_id)
         if others and system.own:
             parked = f"{count(others, 'other open job')} of earlier runs {'stays' if others == 1 else 'stay'} parked"
             self._display.say(f"{parked}: `ytarchive jobs list` shows what, `ytarchive up` does them all.")
         if mine is not None:
             self._display.say(f"Going on with job {mine.job_id}.")
-            return Picture(mine.job_id, mine.trace_id)
+            return mine
         return Picture(str(uuid4()), str(uuid4()))
 
-    async def _alive(self, system: System) -> bool:
-        """Is the stack that we are attached to still there? Our own is; of services on their own nobody knows."""
-        if system.pid is None:
-            return True
-        running = await asyncio.to_thread(find_running, self._config)
-        return running is not None and running.pid == system.pid
+    async def _there(self, system: System) -> bool:
+        """Raises ServiceUnavailable when our own stack lost a part that it needs: nothing would ever end the wait."""
+        if system.own:
+            self._look_after_own()
+        return await still_there(system, self._config)
+
+    def _look_after_own(self) -> None:
+        for service in self._stack.services.values() if self._stack else ():
+            died = [error for error in service.critical_errors() if not error.startswith("dead letter")]
+            if died:
+                raise ServiceUnavailable(f"A part of the {service.name} service broke: {died[0]}")
 
     def _result(self, exit: Exit, job: Job | None) -> Result:
         return Result(
@@ -150,15 +138,6 @@ class OneShot:
             waiting=tuple(self._tally.waiting),
             attached=self._attached,
         )
-
-
-@asynccontextmanager
-async def _connected(system: System) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(system.bus, source=f"cli/{os.getpid()}")
-    try:
-        yield bus
-    finally:
-        await bus.close()
 
 
 async def _open_jobs(jobs: Rest) -> list[Job]:

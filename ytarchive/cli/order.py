@@ -14,6 +14,7 @@ from services.common.events import JobCreated
 from services.common.models import ErrorDetail, Job, JobOptions, JobType, TargetKind
 from services.common.targets import group_targets, parse_target
 from services.jobs.intake import examine
+from ytarchive.cli.picture import Picture
 
 MOST_TARGETS = 20_000
 
@@ -28,7 +29,13 @@ class Order:
     root: Path
     extra_root: Path | None
 
-    def event(self, job_id: str) -> JobCreated:
+    def known(self, open_jobs: Sequence[Job]) -> Picture | None:
+        """The first open job that the same command made."""
+        mine = next((job for job in open_jobs if same_command(job, self)), None)
+        return Picture(mine.job_id, mine.trace_id) if mine else None
+
+    def event(self, job_id: str, *, again: bool = False) -> JobCreated:
+        """One whose job is known is only un-parked by it."""
         return JobCreated(job_id=job_id, type=self.type, targets=self.targets, options=self.options)
 
 

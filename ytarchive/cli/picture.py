@@ -73,10 +73,12 @@ Notice = Saved | Unavailable | Failed | AttemptFailed | ListingTrouble | Blocked
 
 @dataclass
 class Picture:
-    """Of one job. `titles` has a key for every video of it that was met."""
+    """Of one job. `titles` has a key for every video of it that was met. An end at revision `since` or before is not
+    the end that is waited for: the job is tried again after that."""
 
     job_id: str
     trace_id: str
+    since: int = -1
     job: Job | None = None
     titles: dict[str, str | None] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
@@ -202,7 +204,7 @@ def _given_up(picture: Picture, event: e.VideoFailed) -> list[Notice]:
     return [Failed(event.video_id, event.failed.title or title, event.failed.attempts, str(last.get("message", "")))]
 
 
-def _job_seen(picture: Picture, event: e.JobProgress | e.JobCompleted | e.JobFailed) -> list[Notice]:
+def _job_seen(picture: Picture, event: e.JobProgress | e.JobCompleted | e.JobFailed | e.JobCancelled) -> list[Notice]:
     picture.see(event.job)
     return []
 
@@ -235,6 +237,7 @@ _ALL: dict[type[Event], Callable[[Picture, Any], list[Notice]]] = {
     e.JobProgress: _job_seen,
     e.JobCompleted: _job_seen,
     e.JobFailed: _job_seen,
+    e.JobCancelled: _job_seen,
     e.SourceBlocked: _source_blocked,
     e.SourceCleared: _source_cleared,
 }

@@ -116,6 +116,7 @@ def _headline(result: Result, job: Job, now: datetime) -> Iterator[Text]:
     parts = [f"{counts.archived} {verb}", f"{counts.skipped} already there"]
     parts += [f"{counts.unavailable} unavailable"] if counts.unavailable else []
     parts += [f"{counts.failed} failed"] if counts.failed else []
+    parts += [f"{counts.cancelled} cancelled"] if counts.cancelled else []
     parts += [f"{counts.open} still open"] if counts.open else []
     weight = f", {size(result.bytes)}" if result.bytes else ""
     state = _state(result, job)

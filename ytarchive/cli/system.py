@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class System:
-    """`services` maps names to REST base URLs. `pid` is that of a running stack, None for services on their own."""
+    """`services` maps names to REST base URLs. `pid` is that of a running stack, None for services on their own.
+
+    `passing`: the stack of a one-shot, which ends with its own job and leaves other jobs parked.
+    """
 
     bus: "BusSettings"
     services: Mapping[str, str]
     pid: int | None = None
     own: bool = False
+    passing: bool = False
 
     @classmethod
     def of_running(cls, info: StackInfo, config: Config) -> "System":
-        return cls(info.bus_settings(config), info.services, info.pid)
+        return cls(info.bus_settings(config), info.services, info.pid, passing=info.passing)
 
     @classmethod
     def of_own(cls, stack: Stack) -> "System":

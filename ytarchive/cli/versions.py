@@ -18,9 +18,9 @@ def versions() -> dict[str, str | None]:
         "ytarchive": _distribution("ytarchive"),
         "python": platform.python_version(),
         "yt-dlp": _distribution("yt-dlp"),
-        "nats-server": _ask(_nats_server(), "--version"),
-        "ffmpeg": _ask(find_ffmpeg(), "-version"),
-        "deno": _ask(_deno(), "--version"),
+        "nats-server": ask_version(_nats_server(), "--version"),
+        "ffmpeg": ask_version(find_ffmpeg(), "-version"),
+        "deno": ask_version(_deno(), "--version"),
     }
 
 
@@ -38,7 +38,8 @@ def _distribution(name: str) -> str | None:
         return None
 
 
-def _ask(program: Path | None, argument: str) -> str | None:
+def ask_version(program: Path | None, argument: str) -> str | None:
+    """What the program says of itself; None if it is missing, does not run, or says something else."""
     if program is None:
         return None
     try:

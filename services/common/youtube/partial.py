@@ -36,7 +36,8 @@ def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
 
 
 def remove_partial(directory: Path, dispatch_id: str) -> bool:
-    """Remove what a dispatch left; False if it is gone already, in use, or of another dispatch by now."""
+    """Remove what a dispatch of a fetch, or an earlier one, left; False if it is gone already, in use, or of another
+    fetch or a later dispatch by now."""
     lock = _lock(directory, make=False)
     if lock is None:
         return False
@@ -72,10 +73,18 @@ def media_of(directory: Path, video_id: str) -> list[Path]:
 
 
 def _belongs_to(directory: Path, dispatch_id: str) -> bool:
+    """A dispatch id is `{fetch_id}.{number}`. The last one may never have begun: then an earlier one left it."""
     try:
-        return (directory / _DISPATCH).read_text(encoding="utf-8") == dispatch_id
+        found = (directory / _DISPATCH).read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
+    (fetch, number), (its_fetch, its_number) = _parts(dispatch_id), _parts(found)
+    return fetch == its_fetch and its_number <= number
+
+
+def _parts(dispatch_id: str) -> tuple[str, int]:
+    fetch, _dot, number = dispatch_id.rpartition(".")
+    return (fetch, int(number)) if number.isdecimal() else (dispatch_id, 0)
 
 
 def _lock(directory: Path, *, make: bool) -> int | None:

@@ -7,6 +7,8 @@ BEST = "best"
 AUDIO = "audio"
 NAMED = frozenset({BEST, AUDIO, *(f"{height}p" for height in HEIGHTS)})
 
+LONGEST = 300  # characters of a selector; yt-dlp's parser calls itself for every part
+
 _FILTERS = re.compile(r"\[[^\]]*\]")
 
 
@@ -14,11 +16,14 @@ def valid_quality(quality: str) -> bool:
     """Whether a download can be asked for it; a raw selector is read by yt-dlp's own parser.
 
     Refused besides bad syntax: selectors of several files (`,` and `all`), which one video here cannot be; `-`, which
-    asks at the terminal; and a bare height (`1080` for `1080p`), which yt-dlp takes for the id of a format.
+    asks at the terminal; a bare height (`1080` for `1080p`), which yt-dlp takes for the id of a format; and what is
+    longer than LONGEST or holds control characters.
     """
     if quality in NAMED:
         return True
     bare = _FILTERS.sub("", quality).strip()
+    if len(quality) > LONGEST or not quality.isprintable():
+        return False
     if bare in {"", "-", "all", *map(str, HEIGHTS)} or "," in bare:
         return False
     # 0.2 s, which most jobs need not pay

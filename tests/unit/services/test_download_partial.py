@@ -59,3 +59,13 @@ def test_media_are_kept_for_the_same_streams_only(directory: Path) -> None:
     keep_if_same(directory, VIDEO, [{**STREAM, "filesize": 1001}])
     assert media_of(directory, VIDEO) == []
     assert all(path.exists() for path in others)
+
+
+def test_an_earlier_dispatch_of_the_same_fetch_may_be_cleared_away(tmp_path: Path) -> None:
+    directory = tmp_path / "v.part"
+    with working_in(directory, "fetch-a.9"):
+        pass
+
+    assert not remove_partial(directory, "fetch-a.8"), "a later dispatch went on with it"
+    assert not remove_partial(directory, "fetch-b.10"), "another fetch went on with it"
+    assert remove_partial(directory, "fetch-a.10"), "a dispatch that never began leaves what the one before it left"

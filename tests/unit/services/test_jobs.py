@@ -29,7 +29,7 @@ from services.common.models import (
 from services.jobs import dispatches, gaps, listings, machine, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
-from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
+from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 VIDEO, OTHER = "aaaaaaaaaaa", "bbbbbbbbbbb"
@@ -140,7 +140,7 @@ class World:
         self.listed(job_id)
 
     def dispatch(self, video: str = VIDEO) -> e.DownloadRequested:
-        (event,) = self._did(dispatches.dispatch(self.rows, video, self.now))
+        (event,) = self._did(dispatches.dispatch(self.rows, self.rows.waiters(video)[0].job_id, video, self.now))
         assert isinstance(event, e.DownloadRequested)
         dispatches.claimed(self.rows, self.rows.fetches[video], "worker", self.now)
         return event
@@ -450,6 +450,65 @@ def test_metadata_only_ends_with_metadata_archived(world: World) -> None:
     assert world.rows.fetches == {}
 
 
+def described(world: World, type: JobType = JobType.METADATA_ONLY, **held: object) -> list[Event]:
+    """A job whose only entry the Data API describes, as far as storage's answer to the page."""
+    event = e.JobCreated(job_id="j1", targets=("x",), type=type)
+    machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+    return world.step(
+        e.ArchiveChecked(
+            job_id="j1", root=ROOT, target_index=0, listing=1, page_key="p1",
+            entries=(Entry(video_id=VIDEO, described=True),),
+            held=(Held.model_validate({"video_id": VIDEO} | held),),
+        )
+    )  # fmt: skip
+
+
+METADATA_ARCHIVED = e.MetadataArchived(
+    job_id="j1", root=ROOT, video_id=VIDEO, source_name="data_api", path="/archive/m.json"
+)
+
+
+@pytest.mark.parametrize("held", [{}, {"metadata": True}, {"known_gone": KnownGone(reason="region_blocked", at=NOW)}])
+def test_metadata_that_the_data_api_brings_need_no_fetch(world: World, held: dict[str, object]) -> None:
+    described(world, JobType.METADATA_ONLY, **held)
+    assert world.rows.items["j1", VIDEO].status is ItemStatus.LISTED
+    assert world.rows.fetches == {}
+    world.listed()
+    (done,) = world.step(METADATA_ARCHIVED)
+    assert isinstance(done, e.JobCompleted)
+    assert (done.job.counts.archived, world.rows.fetches) == (1, {})
+
+
+def test_metadata_that_are_archived_before_storage_answers_the_page(world: World) -> None:
+    event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
+    machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+    world.step(
+        e.ListingPageFetched(
+            job_id="j1", root=ROOT, type=event.type, options=event.options, target_index=0, listing=1, page_key="p1",
+            entries=(Entry(video_id=VIDEO, described=True),),
+        )
+    )  # fmt: skip
+    world.step(METADATA_ARCHIVED)
+    world.checked(held=Held(video_id=VIDEO, metadata=True))
+    assert world.rows.jobs["j1"].archived == 1
+
+
+def test_media_are_fetched_however_well_a_video_is_described(world: World) -> None:
+    described(world, JobType.PLAYLIST_DOWNLOAD)
+    world.step(METADATA_ARCHIVED)
+    assert world.rows.items["j1", VIDEO].status is ItemStatus.WAITING
+
+
+def test_metadata_that_cannot_be_archived_are_fetched_instead(world: World) -> None:
+    described(world)
+    world.step(
+        e.DeadLettered(
+            type="metadata.fetched", consumer="storage", sequence=1, error="x", payload="", job_id="j1", video_id=VIDEO
+        )
+    )
+    assert world.dispatch().wanted == Wanted(media=False, thumbnail=False, captions=(), metadata=True)
+
+
 def test_a_deferred_dispatch_costs_no_attempt(world: World) -> None:
     world.queued()
     request = world.dispatch()
@@ -485,6 +544,103 @@ def test_a_dead_letter_ends_the_dispatch_with_e999(world: World) -> None:
     assert isinstance(failed, e.VideoFailed)
     assert failed.failed is not None
     assert failed.failed.errors[0]["code"] == ErrorCode.INTERNAL_ERROR
+
+
+def lost(type: str, consumer: str, **about: object) -> e.DeadLettered:
+    videos = (about["video_id"],) if "video_id" in about else ()
+    fields = {"type": type, "consumer": consumer, "sequence": 1, "error": "KeyError", "payload": "", "job_id": "j1"}
+    return e.DeadLettered.model_validate(fields | {"video_ids": videos} | about)
+
+
+@pytest.mark.parametrize(
+    ("type", "consumer"),
+    [
+        ("listing.page_fetched", "storage-listing_page_fetched"),
+        ("archive.checked", "jobs-inbox"),
+    ],
+)
+def test_a_lost_page_ends_its_items_that_wait_for_an_answer(world: World, type: str, consumer: str) -> None:
+    world.create()
+    entries = tuple(Entry(video_id=video, position=n) for n, video in enumerate((VIDEO, OTHER)))
+    world.step(
+        e.ListingPageFetched(
+            job_id="j1", root=ROOT, type=JobType.VIDEO_DOWNLOAD, options=JobOptions(), target_index=0, listing=1,
+            page_key="p1", entries=entries,
+        )
+    )  # fmt: skip
+    failed = world.step(lost(type, consumer, video_ids=(VIDEO,), target_index=0))
+    assert [event.video_id for event in failed if isinstance(event, e.VideoFailed)] == [VIDEO]
+    assert world.rows.items["j1", VIDEO].error_code is ErrorCode.INTERNAL_ERROR
+    assert world.rows.items["j1", OTHER].status is ItemStatus.LISTED
+    state = world.rows.listings["j1", 0].state
+    assert state is (ListingState.FAILED if consumer == "jobs-inbox" else ListingState.QUEUED)
+
+
+@pytest.mark.parametrize("type", ["video.failed", "work_plan.updated"])
+def test_a_lost_plan_ends_its_item(world: World, type: str) -> None:
+    world.queued()
+    world.failed(world.dispatch(), FailureKind.GONE)
+    (ended,) = world.step(lost(type, "storage-video_failed", video_id=VIDEO))
+    assert isinstance(ended, e.JobCompleted)
+    assert world.rows.items["j1", VIDEO].error_code is ErrorCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("consumer", ["logging-events", "download-video_archived"])
+def test_what_nobody_waits_for_ends_nothing(world: World, consumer: str) -> None:
+    world.queued()
+    request = world.dispatch()
+    about = {"video_id": VIDEO, "dispatch_id": request.dispatch_id, "target_index": 0}
+    before = repr(world.rows)
+    for type in ("job.queued", "video.archived", "listing.page_fetched"):
+        assert world.step(lost(type, consumer, **about)) == []
+    assert repr(world.rows) == before
+
+
+def test_a_playlist_file_that_cannot_be_written_is_told_and_ends_nothing(world: World) -> None:
+    world.queued()
+    assert world.step(lost("playlist.fetched", "storage-playlist_fetched", target_index=0)) == []
+    assert world.rows.jobs["j1"].error is not None
+    assert world.rows.items["j1", VIDEO].status is ItemStatus.WAITING
+
+
+@pytest.mark.parametrize(("unreadable", "code"), [(True, ErrorCode.INVALID_REQUEST), (False, ErrorCode.INTERNAL_ERROR)])
+def test_a_job_that_could_not_be_taken_in_is_kept_as_failed(world: World, unreadable: bool, code: ErrorCode) -> None:
+    letter = lost("job.created", "jobs-inbox", unreadable=unreadable)
+    ((failed, trace_id),) = machine.refuse(world.rows, letter, "trace", NOW)
+    assert isinstance(failed, e.JobFailed)
+    assert failed.job.error is not None
+    assert (failed.job.error.code, trace_id) == (code, "trace")
+    assert machine.refuse(world.rows, letter, "trace", NOW) == []
+
+
+def test_no_job_is_made_of_other_letters(world: World) -> None:
+    for letter in (
+        lost("job.created", "logging-events"),
+        lost("job.queued", "jobs-inbox"),
+        lost("job.created", "jobs-inbox", job_id="../x"),
+        lost("job.created", "jobs-inbox", job_id=None),
+    ):
+        assert machine.refuse(world.rows, letter, "trace", NOW) == []
+    assert world.rows.jobs == {}
+
+
+def test_an_item_that_lacks_only_its_metadata_ends_when_they_are_archived(world: World) -> None:
+    """Of such a fetch there are no files, hence no take-in to wait for."""
+    world.queued()
+    request = world.dispatch()
+    held = Held(video_id=VIDEO, qualities=(request.wanted.quality,), thumbnail=True)
+    world.step(
+        e.VideoArchived(**{k: v for k, v in _names(request).items() if k != "fetch_id"}, directory="/x", files=(),
+                        bytes=1, held=held)
+    )  # fmt: skip
+    assert world.rows.items["j1", VIDEO].need == Wanted(media=False, quality=request.wanted.quality, thumbnail=False)
+    world.now += timedelta(minutes=5)
+    again = world.dispatch()
+    names = {"job_id": "j1", "root": ROOT, "video_id": VIDEO, "dispatch_id": again.dispatch_id}
+    (ended,) = world.step(e.MetadataArchived(**names, source_name="yt_dlp", path="/m"))
+    assert isinstance(ended, e.JobCompleted)
+    assert ended.job.counts.archived == 1
+    assert world.rows.fetches == {}
 
 
 def test_retrying_means_that_only_timers_are_left(world: World) -> None:
@@ -605,7 +761,7 @@ def test_a_large_job_is_cancelled_bit_by_bit(world: World, monkeypatch: pytest.M
 def test_pause_holds_the_queue_and_resume_lets_it_go(world: World) -> None:
     world.queued()
     world.step(e.JobPauseRequested(job_id="j1"))
-    assert dispatches.dispatch(world.rows, VIDEO, NOW) == []
+    assert dispatches.dispatch(world.rows, "j1", VIDEO, NOW) == []
     world.step(e.JobResumeRequested(job_id="j1"))
     assert world.dispatch().job_id == "j1"
 

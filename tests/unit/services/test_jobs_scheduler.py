@@ -33,8 +33,9 @@ def test_quality_covers(have: str, want: str, covers: bool) -> None:
 def test_missing_names_only_what_is_missing() -> None:
     wanted = Wanted(quality="720p", captions=("en", "de", "fr"))
     held = Held(
-        video_id="x", qualities=("1080p",), thumbnail=True, captions=("en",), absent=("captions/fr",), metadata=True
-    )
+        video_id="aaaaaaaaaaa", qualities=("1080p",), thumbnail=True, captions=("en",), absent=("captions/fr",),
+        metadata=True,
+    )  # fmt: skip
     need = missing(wanted, held)
     assert need == Wanted(media=False, quality="720p", thumbnail=False, captions=("de",), metadata=False)
 

@@ -1,8 +1,9 @@
 """Metadata without a broker or a child: the names of pages, and what a listing does on every answer it may get."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from services.common.events import (
     ListingCompleted,
     ListingFailed,
     ListingPageFetched,
+    MetadataFetched,
     PlaylistFetched,
     SourceBlocked,
     SourceCleared,
@@ -28,14 +30,15 @@ from services.common.models import (
     PlaylistMetadata,
     Target,
     TargetKind,
+    VideoMetadata,
 )
 from services.common.youtube.egress import egress_of
 from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed
 from services.metadata.claims import Closing
-from services.metadata.lister import Lister, given
+from services.metadata.lister import Lister, Way
 from services.metadata.pages import Cursor, Page, page_key
-from services.metadata.sources import Part, SourceFailed
+from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import judge
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -89,13 +92,15 @@ class Script:
         self._silent = silent
         self._answers = iter(answers)
         self.asked: list[tuple[Target, int]] = []
+        self.tokens: list[str] = []
         self.claims = 0
         self.closed = False
         self.reached_silence = asyncio.Event()
         self.closing = asyncio.Event()
 
-    async def parts(self, target: Target, offset: int) -> AsyncGenerator[Part, None]:
+    async def parts(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
         self.asked.append((target, offset))
+        self.tokens.append(token)
         try:
             for part in self._parts:
                 yield part
@@ -113,10 +118,18 @@ class Script:
         self.claims += 1
         return next(self._answers, GO)
 
+    @property
+    def way(self) -> Way:
+        return Way(self, self.claim, f"egress of {self.name}")
+
     async def run(self, event: JobQueued) -> list[Event]:
-        lister = Lister(self, self.claim, "here", self.closing)
-        async with asyncio.timeout(TIMEOUT):
-            return [fact async for fact in lister.run(event)]
+        return await run(event, self)
+
+
+async def run(event: JobQueued, *scripts: Script) -> list[Event]:
+    lister = Lister(lambda _queued: [script.way for script in scripts], scripts[0].closing)
+    async with asyncio.timeout(TIMEOUT):
+        return [fact async for fact in lister.run(event)]
 
 
 def failure(kind: FailureKind, reason: str = "some", retry_after: datetime | None = None) -> Failure:
@@ -158,8 +171,9 @@ def test_a_cursor_of_nobody_is_none(text: str | None) -> None:
 
 async def test_given_videos_are_a_page_with_no_request() -> None:
     target = Target(kind=TargetKind.VIDEOS, video_ids=("dQw4w9WgXcQ", "-demo_00012"))
-    facts = [fact async for fact in given(queued(target))]
-    fetched, completed = facts
+    script = Script()
+    lister = Lister(lambda _queued: [Way(GivenSource(), script.claim, "none")], script.closing)
+    fetched, completed = [fact async for fact in lister.run(queued(target))]
     assert isinstance(fetched, ListingPageFetched)
     assert isinstance(completed, ListingCompleted)
     assert [(entry.video_id, entry.position) for entry in fetched.entries] == [("dQw4w9WgXcQ", 0), ("-demo_00012", 1)]
@@ -275,7 +289,7 @@ async def test_a_refusal_blocks_the_egress_and_costs_no_attempt() -> None:
     until = datetime.now(UTC) + timedelta(minutes=1)
     facts = await Script([], failure=failure(FailureKind.SITE_WIDE, "bot_check", until)).run(queued())
     blocked, failed = facts[0], last_failed(facts)
-    assert blocked == SourceBlocked(egress="here", reason="bot_check", until=until)
+    assert blocked == SourceBlocked(egress="egress of scripted", reason="bot_check", until=until)
     assert (failed.retry_after, failed.spent, failed.final) == (until, False, False)
 
 
@@ -322,10 +336,95 @@ async def test_a_handler_that_is_cancelled_ends_its_source() -> None:
 
 async def test_a_handler_that_is_closed_between_two_facts_ends_its_source() -> None:
     script = Script()
-    facts = Lister(script, script.claim, "here", script.closing).run(queued())
+    facts = Lister(lambda _queued: [script.way], script.closing).run(queued())
     assert isinstance(await anext(facts), PlaylistFetched)
     await facts.aclose()
     assert script.closed
+
+
+# --- a source gives up in favour of the next --------------------------------------------------------------------------
+
+
+class Giving(Script):
+    """Gives up, or whatever `error` makes, where Script would fail."""
+
+    name = "giving"
+    error: Callable[[Failure], SourceFailed] = SourceGivesUp
+
+    async def parts(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
+        try:
+            async for part in super().parts(target, offset, token):
+                yield part
+        except SourceFailed as error:
+            raise self.error(error.failure) from error
+
+
+QUOTA = Failure(
+    kind=FailureKind.NOT_YET, code=ErrorCode.API_QUOTA_EXCEEDED, reason="quota", message="all spent", retry_after=NOW
+)
+
+
+async def test_the_next_source_lists_all_over_again_after_a_claim_of_its_own() -> None:
+    first, second = Giving([PLAYLIST, page(0, 50)], failure=QUOTA), Script()
+    facts = await run(queued(), first, second)
+    assert kinds(facts) == [PlaylistFetched, *[ListingPageFetched] * 4, ListingCompleted]
+    completed = facts[-1]
+    assert isinstance(completed, ListingCompleted)
+    assert [key.split("/")[1] for key in completed.page_keys] == ["scripted"] * 3
+    assert completed.total == 250
+    assert (first.claims, second.claims) == (1, 3)
+    assert first.closed
+
+
+async def test_a_list_that_the_first_source_did_not_announce_is_announced_by_the_next() -> None:
+    facts = await run(queued(), Giving([], failure=QUOTA), Script())
+    assert kinds(facts)[0] is PlaylistFetched
+
+
+async def test_the_last_source_that_gives_up_waits_without_an_attempt_spent() -> None:
+    failed = last_failed(await run(queued(), Giving([PLAYLIST, page(0, 50)], failure=QUOTA)))
+    assert (failed.retry_after, failed.spent, failed.final) == (NOW, False, False)
+    assert (failed.error.code, failed.cursor) == (ErrorCode.API_QUOTA_EXCEEDED, f"giving/{LIST}/50")
+
+
+async def test_who_fails_does_not_give_up() -> None:
+    second = Script()
+    facts = await run(queued(), Script([], failure=failure(FailureKind.PASSING)), second)
+    assert kinds(facts) == [ListingFailed]
+    assert second.asked == []
+
+
+async def test_a_failure_that_would_be_the_same_again_is_final() -> None:
+    refused = Giving([], failure=failure(FailureKind.LOCAL))
+    refused.error = partial(SourceFailed, final=True)
+    assert last_failed(await run(queued(), refused, Script())).final
+
+
+async def test_a_sources_own_name_of_a_place_goes_into_the_cursor_and_back() -> None:
+    with_token = Page(0, 50, page(0, 50).entries, token="EAAaBlBUOkNESQ")  # noqa: S106 - no password
+    script = Script([PLAYLIST, with_token], failure=failure(FailureKind.PASSING))
+    failed = last_failed(await script.run(queued()))
+    assert failed.cursor == f"scripted/{LIST}/50@EAAaBlBUOkNESQ"
+    again = Script([PLAYLIST])
+    await again.run(queued(cursor=failed.cursor))
+    assert again.tokens == ["EAAaBlBUOkNESQ"]
+
+
+async def test_metadata_that_come_along_follow_their_page() -> None:
+    known = tuple(VideoMetadata(video_id=f"video{n:06d}", title=f"Title {n}") for n in (0, 1))
+    first = Page(0, 2, page(0, 2).entries, described=known)
+    facts = await Script([PLAYLIST, first, page(2, 1)]).run(queued())
+    assert kinds(facts) == [
+        PlaylistFetched,
+        ListingPageFetched,
+        MetadataFetched,
+        MetadataFetched,
+        ListingPageFetched,
+        ListingCompleted,
+    ]
+    described = [fact for fact in facts if isinstance(fact, MetadataFetched)]
+    assert [fact.metadata.title for fact in described] == ["Title 0", "Title 1"]
+    assert {(fact.job_id, fact.root, fact.source_name) for fact in described} == {("job-1", "/archive", "scripted")}
 
 
 # --- what a failed child means ----------------------------------------------------------------------------------------

@@ -38,10 +38,10 @@ def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: P
 def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "v.json"
     metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
-    before = (path.stat(), path.read_bytes())
+    before = (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
     metadata_store.save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
     metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
-    assert (path.stat(), path.read_bytes()) == before
+    assert (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) == before
     path.write_text("broken")
     metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert json.loads(path.read_text())["title"] == "new"
@@ -78,13 +78,29 @@ def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, t
 @pytest.mark.parametrize(
     ("pages", "keys", "ids"),
     [
-        ([page("b", 2, "v3"), page("a", 0, "v1", "v2")], ["a", "b"], ["v1", "v2", "v3"]),
+        (
+            [page("b", 2, "video_____3"), page("a", 0, "video_____1", "video_____2")],
+            ["a", "b"],
+            ["video_____1", "video_____2", "video_____3"],
+        ),
         # the same video twice in a playlist stays twice
-        ([page("a", 0, "v1", "v2", "v1")], ["a"], ["v1", "v2", "v1"]),
+        (
+            [page("a", 0, "video_____1", "video_____2", "video_____1")],
+            ["a"],
+            ["video_____1", "video_____2", "video_____1"],
+        ),
         # a second try went on at the third entry; the first one's page is older there
-        ([page("1/a", 0, "v1", "v2", "old"), page("2/a", 2, "v3", listing=2)], ["2/a"], ["v1", "v2", "v3"]),
+        (
+            [page("1/a", 0, "video_____1", "video_____2", "old________"), page("2/a", 2, "video_____3", listing=2)],
+            ["2/a"],
+            ["video_____1", "video_____2", "video_____3"],
+        ),
         # a second try began anew
-        ([page("1/a", 0, "x1", "x2"), page("2/a", 0, "v1", listing=2)], ["2/a"], ["v1"]),
+        (
+            [page("1/a", 0, "other_____1", "other_____2"), page("2/a", 0, "video_____1", listing=2)],
+            ["2/a"],
+            ["video_____1"],
+        ),
         ([], [], []),
     ],
 )
@@ -94,23 +110,25 @@ def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list
 
 def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
     path = tmp_path / f"{PLAYLIST}.json"
-    playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "v1", "v2")))
+    playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
     file = json.loads(path.read_text())
-    file["history"] = [{"at": "2026-05-01T12:00:00Z", "video_id": "v1", "what": "appeared"}]
+    file["history"] = [{"at": "2026-05-01T12:00:00Z", "video_id": "video_____1", "what": "appeared"}]
     path.write_text(json.dumps(file))
-    playlists.save_listing(path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "v2"), title="Q"))
+    playlists.save_listing(
+        path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q")
+    )
     newer = json.loads(path.read_text())
     assert newer["playlist_id"] == PLAYLIST
     assert newer["title"] == "Q"
-    assert [entry["video_id"] for entry in newer["entries"]] == ["v2"]
+    assert [entry["video_id"] for entry in newer["entries"]] == ["video_____2"]
     assert [look["total"] for look in newer["listings"]] == [2, 1]
     assert newer["history"] == file["history"]
-    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "v9")))
+    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     late = json.loads(path.read_text())
     assert late["entries"] == newer["entries"]
     assert [look["total"] for look in late["listings"]] == [1, 2, 1]
     before = path.stat()
-    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "v9")))
+    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     assert path.stat() == before
 
 
@@ -119,22 +137,22 @@ async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> 
     listings = catalogue.listings
     try:
         await listings.complete(completed(3, "a", "b"), at=AT, trace_id="t")
-        await listings.keep_page(page("b", 2, "v3"))
-        await listings.keep_page(page("b", 2, "v3"))
+        await listings.keep_page(page("b", 2, "video_____3"))
+        await listings.keep_page(page("b", 2, "video_____3"))
         assert await listings.finished("j", 0) is None
         await listings.keep_playlist(
             PlaylistFetched(
                 job_id="j", root="/a", target_index=0, listing=1, playlist=PlaylistMetadata(playlist_id=PLAYLIST)
             )
         )
-        await listings.keep_page(page("a", 0, "v1", "v2"))
+        await listings.keep_page(page("a", 0, "video_____1", "video_____2"))
         whole = await listings.finished("j", 0)
         assert whole is not None
         assert {one.page_key for one in whole.pages} == {"a", "b"}
         assert (whole.at, whole.trace_id) == (AT, "t")
         assert await listings.finished("j", 1) is None
         await listings.mark_written("j", 0)
-        await listings.keep_page(page("a", 0, "v1", "v2"))  # comes again
+        await listings.keep_page(page("a", 0, "video_____1", "video_____2"))  # comes again
         assert await listings.finished("j", 0) is None
         assert await listings.is_written("j", 0)
     finally:
@@ -144,9 +162,9 @@ async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> 
 async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / "catalogue.db")
     try:
-        await catalogue.listings.keep_page(page("old", 0, "v1"))
+        await catalogue.listings.keep_page(page("old", 0, "video_____1"))
         await catalogue.listings.drop("j", 0)
-        await catalogue.listings.keep_page(page("new", 0, "v2", listing=2))
+        await catalogue.listings.keep_page(page("new", 0, "video_____2", listing=2))
         await catalogue.listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
         whole = await catalogue.listings.finished("j", 0)
         assert whole is not None

@@ -10,7 +10,7 @@ from ytarchive.cli.state import Invocation
 if TYPE_CHECKING:
     from services.common.config import Config
     from ytarchive.cli.displays import Display
-    from ytarchive.cli.order import Order
+    from ytarchive.cli.errand import Errand
     from ytarchive.cli.result import Result
 
 _TOLD_ANYWAY = {"download_failed", "listing_failed"}  # the display says it better
@@ -81,7 +81,7 @@ def download(
     raise typer.Exit(int(result.exit))
 
 
-def carry_out(config: "Config", order: "Order", *, as_json: bool, verbose: bool) -> "Result":
+def carry_out(config: "Config", errand: "Errand", *, as_json: bool, verbose: bool) -> "Result":
     """Do it, show it, and say how it ended. Raises YTArchiveError, BusError."""
     import asyncio
 
@@ -95,7 +95,7 @@ def carry_out(config: "Config", order: "Order", *, as_json: bool, verbose: bool)
     else:
         log_to_stderr(config, "WARNING", without=_TOLD_ANYWAY)
     display = choose_display(as_json=as_json)
-    result = asyncio.run(OneShot(config, order, display).run())
+    result = asyncio.run(OneShot(config, errand, display).run())
     job = result.job
     if job is not None and job.error is not None and rejected(job):
         raise InvalidRequest(job.error.message, **(job.error.details or {}))

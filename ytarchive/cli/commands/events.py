@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytarchive.cli.commands import dead
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from services.common.config import Config
 
 app = typer.Typer(help="Look at the events of a running system.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(dead.app, name="dead")
 
 
 @app.command("tail")

@@ -1,13 +1,14 @@
-"""`ytarchive jobs list|show`: over REST where something runs, else from jobs.db."""
+"""`ytarchive jobs list|show`: over REST where something runs, else from jobs.db. The wishes hang on the same `app`."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from ytarchive.cli.commands import wishes
 from ytarchive.cli.state import Invocation
 
-app = typer.Typer(help="Look at jobs, running or not.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look at jobs, running or not; change your mind.", no_args_is_help=True, rich_markup_mode=None)
 
 
 class Status(StrEnum):
@@ -88,3 +89,10 @@ def show_job(
         print_json(told, indent=2)
     else:
         stdout().print(job_detail(job, items, datetime.now(UTC)))
+
+
+app.command("cancel")(wishes.cancel)
+app.command("pause")(wishes.pause)
+app.command("resume")(wishes.resume)
+app.command("retry")(wishes.retry)
+app.command("watch")(wishes.watch)

@@ -1,0 +1,21 @@
+"""The hand-over of a job's API key: its only way into the system (DESIGN, deviations)."""
+
+import structlog
+
+from bus import Bus, NoAnswer
+from services.common.events import CredentialsOffered
+from services.common.models import CredentialsTaken
+
+TIMEOUT = 5.0  # seconds; SPEC: TIMEOUTS connect
+_log = structlog.get_logger()
+
+
+async def offer(bus: Bus, job_id: str, api_key: str, trace_id: str) -> bool:
+    """Hand a key to the metadata workers, before the job is created. False when none took it: the job then lists
+    with the next key in line, or without one."""
+    event = CredentialsOffered(job_id=job_id, api_key=api_key)
+    try:
+        return (await bus.request(event, CredentialsTaken, trace_id=trace_id, timeout=TIMEOUT)).accepted
+    except NoAnswer as error:
+        _log.warning("credentials_not_taken", job_id=job_id, trace_id=trace_id, error_message=str(error))
+        return False

@@ -1,0 +1,77 @@
+"""What a request brings, looked at before a handler sees it: where it comes from, its query, its body.
+
+Whatever does not fit raises InvalidRequest (E007, 400) and says which part is wrong and why.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from services.common.errors import InvalidRequest
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing
+
+
+def refuse_other_sites(request: web.Request) -> None:
+    """A page of another site must not give orders through the browser of somebody who has a stack running."""
+    if request.method in _SAFE:
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and _authority(origin) != request.host.lower():
+        raise InvalidRequest(f"{request.method} from a page of another site ({origin!a}) is refused.", reason="origin")
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        raise InvalidRequest(f"{request.method} from a page of another site is refused.", reason="origin")
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
+    """An empty body is `{}`. Anything else must say that it is JSON: a form of another site cannot."""
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError as error:
+        raise InvalidRequest(f"The body cannot be read: {error}") from error
+    if not raw.strip():
+        raw = b"{}"
+    elif request.content_type != "application/json":
+        kind = request.content_type
+        raise InvalidRequest(f"The body must be application/json, not {kind!a}.", reason="content_type")
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise _invalid("body", error) from error
+
+
+def read_query(request: web.Request, model: type[BaseModel]) -> BaseModel:
+    """Every key at most once: which of two would count?"""
+    for key in request.query:
+        if len(request.query.getall(key)) > 1:
+            raise InvalidRequest(f"query field {key!a} is given more than once")
+    values: Mapping[str, Any] = dict(request.query)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _invalid("query", error) from error
+
+
+def _invalid(place: str, error: ValidationError) -> InvalidRequest:
+    problems = [
+        {"field": _printable(".".join(str(part) for part in problem["loc"])), "problem": _printable(problem["msg"])}
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = problems[0]
+    where = f"{place} field {first['field']}" if first["field"] else place
+    return InvalidRequest(f"{where}: {first['problem']}", errors=problems)
+
+
+def _printable(text: str) -> str:
+    """Names come from the sender, who may put half a character into them: then JSON could not carry the answer."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,101 @@
+"""The quota ledger: a bucket of the broker, shared by all metadata workers (DESIGN §4).
+
+Every change is a compare-and-set, so that two workers that spend at the same time are both counted.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import nats.errors
+import structlog
+from nats.js.api import KeyValueConfig
+from nats.js.errors import BadRequestError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+from pydantic import ValidationError
+
+from bus import Bus
+from services.metadata.quota import Budget, Day, ledger_key
+
+BUCKET = "quota"
+_KEPT = 3 * 24 * 3600.0  # seconds: longer than any quota day
+_MAX_BYTES = 1024**2
+_ASK_AGAIN = 0.5  # seconds, while the broker is away
+
+log = structlog.get_logger("services.metadata")
+
+
+class Ledger:
+    """Counts units per key and day. While the broker is away its methods wait: what cannot be counted is not spent."""
+
+    def __init__(self, bus: Bus, budget: Budget) -> None:
+        self._bus = bus
+        self._budget = budget
+        self._open: KeyValue | None = None
+
+    async def charge(self, api_key: str, cost: int, *, background: bool = True) -> bool:
+        """Spend `cost` units of today, before they are asked for. False, with nothing spent, when they are not left."""
+        allowed = False
+
+        def spend(day: Day) -> Day:
+            nonlocal allowed
+            allowed = self._budget.allows(day, cost, background=background)
+            return day.charged(cost) if allowed else day
+
+        await self._change(api_key, spend)
+        return allowed
+
+    async def end_day(self, api_key: str) -> None:
+        """YouTube says that the quota is used up: others spend it too. Nothing more is asked before the reset."""
+        await self._change(api_key, Day.ended)
+
+    async def today(self, api_key: str) -> Day:
+        return await self._change(api_key, lambda day: day)
+
+    async def _change(self, api_key: str, step: Callable[[Day], Day]) -> Day:
+        """The day after `step`, which may be called several times."""
+        while True:
+            await self._bus.online.wait()
+            try:
+                return await self._try(ledger_key(api_key, datetime.now(UTC)), step)
+            except KeyWrongLastSequenceError:
+                continue  # another worker was faster
+            except (nats.errors.Error, TimeoutError) as error:
+                self._open = None  # the broker may have lost the bucket with its store
+                log.warning("quota_ledger_waits", error_message=str(error) or type(error).__name__)
+            await asyncio.sleep(_ASK_AGAIN)
+
+    async def _try(self, name: str, step: Callable[[Day], Day]) -> Day:
+        bucket = await self._bucket()
+        held, revision = Day(), 0
+        with suppress(KeyNotFoundError):
+            entry = await bucket.get(name)
+            held, revision = _read(entry.value), entry.revision or 0
+        after = step(held)
+        if after != held:
+            await bucket.update(name, after.model_dump_json().encode(), last=revision)
+        return after
+
+    async def _bucket(self) -> KeyValue:
+        if self._open is None:
+            wanted = KeyValueConfig(
+                bucket=BUCKET,
+                description="Units of the YouTube Data API that a key has spent in a day",
+                ttl=_KEPT,
+                max_bytes=_MAX_BYTES,
+                replicas=self._bus.settings.replicas,
+            )
+            try:
+                self._open = await self._bus.js.create_key_value(wanted)
+            except BadRequestError:  # it is there with other numbers: an operator's, or of another version
+                self._open = await self._bus.js.key_value(BUCKET)
+        return self._open
+
+
+def _read(value: bytes | None) -> Day:
+    try:
+        return Day.model_validate_json(value or b"{}")
+    except ValidationError as error:
+        log.error("quota_ledger_unreadable", error_message=str(error))
+        return Day()

@@ -1,0 +1,47 @@
+"""Which sources list a target, the best first.
+
+                     with an API key                         without
+given videos         Data API, then as they were given       as they were given
+playlist, channel    Data API, then yt-dlp                   yt-dlp
+"""
+
+import socket
+from dataclasses import dataclass
+
+from services.common.events import JobQueued
+from services.common.models import ClaimAnswer, ClaimVerdict, TargetKind, Wanted
+from services.metadata.data_api import DataApi
+from services.metadata.data_api_source import DataApiSource
+from services.metadata.keys import Keys
+from services.metadata.lister import Claim, Way
+from services.metadata.sources import GivenSource, Source
+
+
+def data_api_egress() -> str:
+    """The name of the way to the Data API: a bot check of the site does not block it."""
+    return f"{socket.gethostname()}/data_api"
+
+
+async def _freely(_queued: JobQueued) -> ClaimAnswer:
+    """For what asks nothing of anybody."""
+    return ClaimAnswer(verdict=ClaimVerdict.GO)
+
+
+_GIVEN = Way(GivenSource(), _freely, "")
+
+
+@dataclass
+class Ways:
+    keys: Keys
+    api: DataApi
+    api_claim: Claim
+    keyless: Way
+
+    def of(self, queued: JobQueued) -> list[Way]:
+        last = _GIVEN if queued.target.kind is TargetKind.VIDEOS else self.keyless
+        key = self.keys.of(queued.job_id)
+        # without metadata there are no calls at all (DESIGN, deviations)
+        if key is None or not Wanted.of(queued.type, queued.options).metadata:
+            return [last]
+        source: Source = DataApiSource(self.api, key)
+        return [Way(source, self.api_claim, data_api_egress()), last]

@@ -1,0 +1,175 @@
+"""What an event costs in jobs.db, for a job of 100 videos and one of 100,000, side by side in one run.
+
+    python tests/benchmarks/jobs_store.py [SMALL [LARGE]]
+
+No time limit is asserted: what counts is the last column. A job must cost the same per event whatever its size.
+"""
+
+import asyncio
+import gc
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bus.message import Envelope, Event
+from services.common import events as e
+from services.common.models import Entry, Held, JobOptions, ServiceInfo, Target, TargetKind
+from services.jobs import machine, store
+from services.jobs.dispatcher import Dispatcher
+from services.jobs.ledger import Out
+from services.jobs.machine import Accepted
+from services.jobs.registry import Registry
+from services.jobs.scheduler import Block
+from services.jobs.store import Change, SqlRows, Store
+
+PAGE = 100
+SAMPLES = 60
+ROOT = "/archive"
+NO_KEYS = JobOptions(include_captions=False)
+
+Figures = dict[str, float]
+
+
+class Bench:
+    """A jobs.db of its own with one job; `named`: its videos are given one by one instead of as a playlist."""
+
+    def __init__(self, folder: Path, size: int, *, named: bool = False) -> None:
+        self.size = size
+        self.store = Store(folder / "jobs.db", "jobs/bench")
+        self.registry = Registry(folder / "services.json")
+        self.dispatcher = Dispatcher(self.store, self.registry, (), lambda _change: None)
+        self.videos = [f"v{n:010d}" for n in range(size)]
+        self.named = named
+        self.figures: Figures = {}
+
+    async def apply(self, *events: Event) -> Change:
+        def step(rows: SqlRows, envelope: Envelope, now: datetime) -> list[Out]:
+            event = kinds[envelope.id]
+            if isinstance(event, e.JobCreated):
+                target = Target(kind=TargetKind.PLAYLIST, id="PLx")
+                if self.named:
+                    target = Target(kind=TargetKind.VIDEOS, video_ids=tuple(self.videos))
+                return machine.create(rows, event, "t", Accepted((target,), ROOT), now)
+            return machine.step(rows, event, now)
+
+        envelopes = [Envelope.around(event, source="bench/1", trace_id="t") for event in events]
+        kinds = {envelope.id: event for envelope, event in zip(envelopes, events, strict=True)}
+        return await self.store.apply(envelopes, step)
+
+    async def timed(self, what: str, work: Callable[[int], Awaitable[object]], count: int = SAMPLES) -> None:
+        taken = []
+        for n in range(count):
+            started = time.perf_counter()
+            await work(n)
+            taken.append(time.perf_counter() - started)
+        self.figures[what] = statistics.median(taken) * 1000
+
+    async def run(self) -> Figures:
+        targets = tuple(self.videos[:20_000]) if self.named else ("PLx",)
+        await self.apply(e.JobCreated(job_id="j", targets=targets, options=NO_KEYS))
+        keys = await self.take_pages()
+        await self.timed("a look at what to do (listing)", self.decide)
+        await self.apply(
+            e.ListingCompleted(job_id="j", root=ROOT, target_index=0, listing=1, page_keys=keys, total=self.size)
+        )
+        await self.timed("a look at what to do", self.decide)
+        await self.timed("started", self.start)
+        await self.timed("archived", self.archive)
+        await self.timed("a page of items (REST)", lambda n: self.store.items("j", 100, n))
+        newest = await self.store.job("j")
+        revision = newest.revision if newest else 0
+        await self.timed("news of a follower", lambda n: self.store.changed_since("j", revision - n % 10))
+        await self.all_later()
+        await self.timed("a look when all waits", self.decide)
+        self.store.close()
+        return self.figures
+
+    async def take_pages(self) -> tuple[str, ...]:
+        """Pages as metadata and storage tell them; the last ones are timed."""
+        keys = [f"1/bench/{start}" for start in range(0, self.size, PAGE)]
+        times = []
+        for number, key in enumerate(keys):
+            page = self.videos[number * PAGE : (number + 1) * PAGE]
+            entries = tuple(Entry(video_id=v, position=number * PAGE + at) for at, v in enumerate(page))
+            about = {"job_id": "j", "root": ROOT, "target_index": 0, "listing": 1, "page_key": key, "entries": entries}
+            held = tuple(Held(video_id=v) for v in page)
+            fetched = e.ListingPageFetched.model_validate(about | {"type": "playlist_download", "options": NO_KEYS})
+            checked = e.ArchiveChecked.model_validate(about | {"held": held})
+            started = time.perf_counter()
+            await self.apply(fetched)
+            await self.apply(checked)
+            times.append(time.perf_counter() - started)
+        self.figures["a page of 100, listed and checked"] = statistics.median(times[-SAMPLES:]) * 1000
+        return tuple(keys)
+
+    def hear(self) -> None:
+        for name in ("download", "metadata", "storage"):
+            self.registry.heard(
+                ServiceInfo(
+                    name=name, instance=name, url="http://x", version="1", pid=os.getpid(), slots=4, egress="e",
+                    started_at=datetime.now(UTC),
+                )
+            )  # fmt: skip
+
+    async def decide(self, _n: int) -> None:
+        self.hear()
+        await self.store.change(self.dispatcher._decide)
+
+    async def requested(self) -> list[e.DownloadRequested]:
+        rows = await self.store.pending()
+        await self.store.published(rows)
+        return [e.DownloadRequested.read(r.envelope) for r in rows if r.kind is e.DownloadRequested]
+
+    async def start(self, n: int) -> None:
+        if n == 0:
+            self.released = await self.requested()
+        request = self.released[n % len(self.released)]
+        names = request.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})
+        await self.apply(e.DownloadStarted(**names, instance=f"w{n}"))
+
+    async def archive(self, n: int) -> None:
+        """The event alone; what fills the window again is between."""
+        if not self.released:
+            await self.decide(n)
+            self.released = await self.requested()
+        request = self.released.pop()
+        held = Held(video_id=request.video_id, qualities=("1080p",), thumbnail=True, metadata=True)
+        names = request.model_dump(include={"dispatch_id", "job_id", "video_id", "root"})
+        await self.apply(e.VideoArchived(**names, directory="/x", files=(), bytes=1, held=held))
+
+    async def all_later(self) -> None:
+        """The site refuses the only worker: everything waits."""
+        until = datetime.now(UTC) + timedelta(hours=1)
+        await self.store.change(lambda _rows, sql, _now: _blocked(sql, until))
+
+
+def _blocked(sql: sqlite3.Connection, until: datetime) -> list[Out]:
+    store.save_block(sql, "e", Block(until, "bot check"))
+    return []
+
+
+async def measure(size: int, *, named: bool = False) -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), size, named=named)
+        gc.collect()
+        return await bench.run()
+
+
+async def main(small: int, large: int) -> None:
+    for named, sizes in ((False, (small, large)), (True, (small, min(large, 20_000)))):
+        few, many = [await measure(size, named=named) for size in sizes]
+        sys.stdout.write(f"\n{'named videos' if named else 'a playlist'}: ms per event, median\n")
+        sys.stdout.write(f"{'':36}{sizes[0]:>10,}{sizes[1]:>10,}{'ratio':>8}\n")
+        for what, cost in few.items():
+            sys.stdout.write(f"{what:36}{cost:10.2f}{many[what]:10.2f}{many[what] / cost:8.1f}\n")
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:]]
+    asyncio.run(main(*(numbers + [100, 100_000][len(numbers) :])))

@@ -1,0 +1,171 @@
+"""`ytarchive doctor` in environments that are well and in such that are not."""
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import EmulatorClient
+
+KEY = "AIza" + "k" * 35
+
+
+def checks(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
+    """check -> finding."""
+    run = cli("doctor", "--json", *words)
+    assert run.code == code, run.out + run.err
+    told = json.loads(run.out)
+    assert told["healthy"] is (code == 0)
+    found = {finding["check"]: finding for finding in told["checks"]}
+    assert len(found) == len(told["checks"])
+    assert all((finding["mend"] is None) is (finding["state"] == "ok") for finding in found.values())
+    return found
+
+
+def test_all_is_well(cli: Any, emulator: EmulatorClient) -> None:
+    since = emulator.last()
+
+    found = checks(cli, code=0)
+    shown = cli("doctor")
+
+    assert {check for check, finding in found.items() if finding["state"] != "ok"} <= {"yt-dlp"}  # it grows old
+    assert set(found) == {
+        "configuration", "environment", "python", "ffmpeg", "javascript", "yt-dlp", "broker", "base_data_dir writable",
+        "base_data_dir space", "base_path writable", "base_path space", "data disk", "ports", "stack", "API key",
+        "cookies", "certificates", "proxy",
+    }  # fmt: skip
+    assert shown.code == 0
+    assert "ok       broker" in shown.out
+    assert shown.out.endswith(("\n0 problems, 1 warning.\n", "\nAll is well.\n"))
+    assert not emulator.log(since=since), "nothing is asked of the internet"
+    assert not cli.data.exists() and not cli.archive.exists(), "looking makes nothing"
+
+
+def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cli = make_cli(YTARCHIVE_SERVICES__JOBS__PORT=str(port))
+    up = cli.start("up")
+    up.wait_for("Ready.")
+
+    found = checks(cli, code=0)
+
+    assert found["stack"]["found"].startswith(f"runs as process {up.process.pid}")
+    assert found["ports"]["state"] == "ok" and "in use by the stack" in found["ports"]["found"]
+
+
+def test_a_port_of_somebody_else(make_cli: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        cli = make_cli(YTARCHIVE_SERVICES__STORAGE__PORT=str(taken.getsockname()[1]))
+
+        found = checks(cli, code=0)
+
+    assert found["ports"]["state"] == "warning"
+    assert "[services.storage] port" in found["ports"]["mend"]
+
+
+def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    file = tmp_path / "file"
+    file.write_text("I am no folder")
+    cookies = tmp_path / "cookies.json"
+    cookies.write_text('{"SID": "very-secret-cookie"}')
+    cli = make_cli(
+        YTARCHIVE_STORAGE__BASE_PATH=str(file / "archive"),
+        YTARCHIVE_STORAGE__MIN_FREE="1000TiB",
+        YTARCHIVE_YOUTUBE__COOKIES_FILE=str(cookies),
+        YTARCHIVE_YOUTUBE__CA_FILE=str(cookies),
+        YTARCHIVE_YOUTUBE__PROXY="gopher://user:very-secret-word@127.0.0.1:1",
+        YTARCHIVE_NATS__URL="nats://127.0.0.1:1",
+        YOUTUBE_API_KEY="very-secret-key",
+        YOUTUBE_APIKEY="x",
+    )
+
+    found = checks(cli, code=1)
+    shown = cli("doctor")
+
+    wrong = {check: finding for check, finding in found.items() if finding["state"] == "problem"}
+    assert set(wrong) == {
+        "broker", "base_path writable", "base_path space", "base_data_dir space", "API key", "cookies", "certificates",
+        "proxy",
+    }  # fmt: skip
+    assert found["environment"]["state"] == "warning"
+    assert "refused" in found["broker"]["found"]
+    assert shown.code == 1
+    assert "8 problems" in shown.out
+    for finding in wrong.values():
+        assert finding["found"] in shown.out and finding["mend"] in shown.out
+    assert "very-secret" not in shown.out + shown.err + json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("YTARCHIVE_STORAGE__BASE_PAHT", "/x", "Did you mean YTARCHIVE_STORAGE__BASE_PATH?"),
+        ("YTARCHIVE_DOWNLOAD__SLOTS", "many", "download.slots = 'many'"),
+        ("YTARCHIVE_CONFIG", "/nowhere/config.toml", "there is no such file"),
+    ],
+)
+def test_a_broken_configuration_does_not_stop_the_rest(
+    make_cli: Callable[..., Any], variable: str, value: str, says: str
+) -> None:
+    found = checks(make_cli(**{variable: value}), code=1)
+
+    assert says in found["configuration"]["found"]
+    assert found["ffmpeg"]["state"] == "ok"
+    assert "ports" not in found
+
+
+def test_a_machine_without_the_programs(cli: Any, tmp_path: Path) -> None:
+    """A broker and an ffmpeg that do not run are found first."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("nats-server", "ffmpeg"):
+        (tools / name).write_text("#!/bin/sh\nexit 1\n")
+        (tools / name).chmod(0o755)
+    cli.env["PATH"] = f"{tools}{os.pathsep}{cli.env['PATH']}"
+
+    found = checks(cli, code=1)
+
+    for check in ("broker", "ffmpeg"):
+        assert found[check]["state"] == "problem"
+        assert "does not run" in found[check]["found"] and str(tools) in found[check]["found"]
+
+
+def test_a_broker_of_others_that_answers(make_cli: Callable[..., Any], cli: Any) -> None:
+    cli.start("up").wait_for("Ready.")
+    url = json.loads((cli.data / "run" / "stack.json").read_text())["nats_url"]
+
+    found = checks(make_cli("other", YTARCHIVE_NATS__URL=url), code=0)
+
+    assert found["broker"]["state"] == "ok" and "JetStream" in found["broker"]["found"]
+
+
+def test_online(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:
+    endpoint = str(emulator.health()["api_endpoint"])
+    good = make_cli("good", YOUTUBE_API_KEY=KEY, YTARCHIVE_YOUTUBE__API_ENDPOINT=endpoint)
+    bad = make_cli(
+        "bad", YOUTUBE_API_KEY="AIzainvalid" + "k" * 28, YTARCHIVE_YOUTUBE__API_ENDPOINT=endpoint,
+        YTARCHIVE_YOUTUBE__PROXY="http://127.0.0.1:1",
+    )  # fmt: skip
+    gone = make_cli("gone", YOUTUBE_API_KEY=KEY, YTARCHIVE_YOUTUBE__API_ENDPOINT="http://127.0.0.1:1")
+
+    quiet = checks(good, code=0)
+    found = checks(good, "--online", code=0)
+
+    assert "API key online" not in quiet and "proxy online" not in quiet
+    assert found["API key online"]["state"] == found["proxy online"]["state"] == "ok"
+    emulator.set_quota_left(0)
+    assert checks(good, "--online", code=0)["API key online"]["state"] == "warning"
+    found = checks(bad, "--online", code=1)
+    assert found["API key online"]["state"] == found["proxy online"]["state"] == "problem"
+    shown = gone("doctor", "--online")
+    assert shown.code == 1
+    assert "could not be looked at" in shown.out
+    assert KEY not in shown.out + json.dumps(found)

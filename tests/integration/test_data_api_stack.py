@@ -1,0 +1,170 @@
+"""Jobs with an API key through all five services: both sources kept, metadata alone, and a key that is nowhere."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import nats
+import pytest
+
+from services.common import logs
+from services.common.config import Config, load_config
+from services.common.models import Item, Job
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import Stack
+
+CONFIGURED, OF_REST, BY_HAND, WRONG = "k-configured-4711", "k-rest-zebra", "k-by-hand-heron", "k-invalid-otter"
+
+
+@pytest.fixture
+def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config:
+    env = {
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        "YTARCHIVE_YOUTUBE__API_ENDPOINT": emulator.api_endpoint,
+        "YTARCHIVE_GENERAL__LOG_LEVEL": "DEBUG",
+        "YOUTUBE_API_KEY": CONFIGURED,
+    }
+    chosen = load_config(env=env, cwd=tmp_path)
+    return chosen.model_copy(update={"services": config.services})
+
+
+class Client:
+    """A stack as a script sees it."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
+        self.stack = stack
+        self._http = http
+        self._jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
+
+    async def save(self, target: str, type: str = "playlist_download", **options: Any) -> tuple[Job, dict[str, Item]]:
+        body = {"targets": [target], "type": type, "options": options}
+        async with self._http.post(self._jobs, json=body) as response:
+            assert response.status == 201, await response.text()
+            return await self.ended((await response.json())["data"]["job_id"])
+
+    async def publish(self, target: str, **options: Any) -> str:
+        """As plain nats-py would."""
+        job_id = str(uuid4())
+        settings = self.stack.settings
+        assert settings.token is not None
+        connection = await nats.connect(settings.url, token=settings.token.get_secret_value())
+        envelope = {
+            "id": str(uuid4()),
+            "version": "1.0",
+            "type": "job.created",
+            "trace_id": "by-hand",
+            "timestamp": "2026-01-01T00:00:00Z",
+            "source": "cli/by-hand",
+            "data": {"job_id": job_id, "targets": [target], "options": options},
+        }
+        for _ in range(2):  # and once more, without a Nats-Msg-Id: two copies of one message
+            await connection.jetstream().publish("job.created", json.dumps(envelope).encode())
+        await connection.close()
+        return job_id
+
+    async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
+        async with asyncio.timeout(60):
+            while True:
+                async with self._http.get(f"{self._jobs}/{job_id}") as response:
+                    data = (await response.json())["data"]
+                if data and data["job"]["status"] in {"completed", "failed", "cancelled"}:
+                    break
+                await asyncio.sleep(0.05)
+        items = [Item.model_validate(item) for item in data["items"]]
+        return Job.model_validate(data["job"]), {item.video_id: item for item in items}
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Client]:
+    async with Stack(config) as stack, aiohttp.ClientSession() as http:
+        yield Client(stack, http)
+
+
+def videos_asked(emulator: EmulatorClient) -> set[str]:
+    return {entry["video_id"] for entry in emulator.log() if entry.get("video_id")}
+
+
+async def test_both_sources_are_kept_side_by_side(emulated: Config, emulator: EmulatorClient) -> None:
+    async with running(emulated) as client:
+        job, items = await client.save(sample.PLAYLIST_3)
+    assert (job.status, job.counts.archived) == ("completed", 3)
+    assert emulator.log(kind="data_api")
+    for video_id in items:
+        file = json.loads((emulated.storage.metadata_dir / "videos" / f"{video_id}.json").read_text())
+        assert set(file["sources"]) == {"data_api", "yt_dlp"}
+        described = file["sources"]["data_api"]["metadata"]
+        assert described["title"] == file["sources"]["yt_dlp"]["metadata"]["title"] == file["title"]
+        assert described["duration_seconds"] == file["sources"]["yt_dlp"]["metadata"]["duration_seconds"]
+        assert described["categories"] == ["Education"]
+    playlist = json.loads((emulated.storage.metadata_dir / "playlists" / f"{sample.PLAYLIST_3}.json").read_text())
+    assert [entry["video_id"] for entry in playlist["entries"]] == list(items)
+
+
+async def test_metadata_alone_come_from_the_data_api_alone(emulated: Config, emulator: EmulatorClient) -> None:
+    """What it does not know is still tried once by yt-dlp, which alone can say why (DESIGN §5)."""
+    gone = set(sample.PLAYLIST_250_DELETED + sample.PLAYLIST_250_PRIVATE)
+    async with running(emulated) as client:
+        job, items = await client.save(sample.PLAYLIST_250, "metadata_only")
+        first = list(items.values())
+        asked = videos_asked(emulator)
+        again, _items = await client.save(sample.PLAYLIST_250, "metadata_only")
+        emulator.clear_log()
+        forced, _items = await client.save(sample.PLAYLIST_3, "metadata_only", skip_existing=False)
+        assert videos_asked(emulator) == set()
+    assert (job.status, job.counts.archived, job.counts.unavailable) == ("completed", 250 - len(gone), len(gone))
+    assert asked == {item.video_id for item in first if item.position in gone}
+    assert {item.result.status for item in first if item.result and item.position not in gone} == {"success"}
+    assert (again.counts.archived, again.counts.unavailable) == (250 - len(gone), len(gone))  # fetched anew, and kept
+    assert forced.counts.archived == 3
+
+
+@pytest.fixture
+def recorded() -> Iterator[None]:
+    logs.setup(level="DEBUG", console="DEBUG")
+    yield
+    logs.tear_down()
+
+
+def holding(needle: str, *folders: Path) -> list[Path]:
+    """The files that hold a text, in whatever format."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if needle.encode() in path.read_bytes()]
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_a_key_is_in_no_file_no_log_and_no_stored_message(
+    emulated: Config, emulator: EmulatorClient, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    emulator.add_fault("data_api", "status", status=503, times=1)  # a retry is told in the log
+    async with running(emulated) as client:
+        job, _items = await client.save(sample.PLAYLIST_3, api_key=OF_REST)
+        by_hand, _items = await client.ended(await client.publish(sample.PLAYLIST_20, api_key=BY_HAND))
+        configured, _items = await client.save(sample.VIDEO_OK)
+        refused, _items = await client.save(sample.PLAYLIST_3, api_key=WRONG)
+        refused_by_hand, _items = await client.ended(await client.publish(sample.PLAYLIST_3, api_key=WRONG))
+        stream = await client.stack.services["jobs"].bus.js.stream_info("EVENTS", subjects_filter="job.created")
+    assert [one.status for one in (job, by_hand, configured)] == ["completed"] * 3
+    assert by_hand.trace_id == "by-hand"
+    for one in (refused, refused_by_hand):  # its key was handed over, so it was asked with that one
+        assert one.status == "failed"
+        assert one.error is not None
+        assert one.error.code == "E005"
+        assert "the API key that came with this job" in one.error.message
+    assert stream.state.subjects == {"job.created": 3}  # those by hand are gone, both copies
+
+    told = capfd.readouterr()
+    places = (emulated.storage.base_data_dir, emulated.storage.base_path, tmp_path)
+    assert "data_api_again" in told.err
+    assert {path.suffix for path in holding(job.trace_id, *places)} >= {".blk", ".jsonl", ".db", ".json"}
+    for key in (CONFIGURED, OF_REST, BY_HAND, WRONG):
+        assert holding(key, *places) == []
+        assert key not in told.err + told.out

@@ -1,0 +1,263 @@
+"""A handler that raises six times: its message becomes a dead letter, and what waited for it ends with E999.
+
+The handlers are the real ones, given something that makes them raise: a file where a folder must be. Where no data
+can do that, the service is left out of the stack, and a table of the test stands in for it on the real bus.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+
+from bus import Bus, Event, Handlers
+from bus.message import DeadLettered
+from services.common import events as e
+from services.common.config import Config, load_config
+from services.common.models import ErrorCode, ServiceInfo
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import SERVICES, Stack
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+VIDEO = sample.VIDEO_OK
+
+
+class Broken(Exception):
+    """What a handler of these tests raises."""
+
+
+class System:
+    """A stack, its REST, and a bus that hears its dead letters."""
+
+    def __init__(self, stack: Stack, http: aiohttp.ClientSession, bus: Bus, eventually: Eventually) -> None:
+        self.stack = stack
+        self.root = stack.config.storage.base_path
+        self.bus = bus
+        self.letters: list[DeadLettered] = []
+        self._http = http
+        self._eventually = eventually
+        self._jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
+
+    async def save(self, *targets: str, type: str = "video_download") -> dict[str, Any]:
+        """The job at its end."""
+        options = {"quality": "144p", "include_captions": False}
+        async with self._http.post(self._jobs, json={"targets": targets, "type": type, "options": options}) as response:
+            assert response.status == 201, await response.text()
+            job_id = (await response.json())["data"]["job_id"]
+        return await self.ended(job_id)
+
+    async def retry(self, job_id: str) -> dict[str, Any]:
+        async with self._http.post(f"{self._jobs}/{job_id}/retry", json={}) as response:
+            assert response.status == 200, await response.text()
+        return await self.ended(job_id)
+
+    async def ended(self, job_id: str) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            async with self._http.get(f"{self._jobs}/{job_id}") as response:
+                job: dict[str, Any] = (await response.json())["data"]["job"]
+            return job if job["status"] in {"completed", "failed", "cancelled"} else None
+
+        found = await self._eventually(look)
+        assert isinstance(found, dict)
+        return found
+
+    async def items(self, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        async with self._http.get(f"{self._jobs}/{job['job_id']}/items") as response:
+            return {item["video_id"]: item for item in (await response.json())["data"]["items"]}
+
+    async def healthy(self, name: str) -> bool:
+        async with self._http.get(f"{self.stack.services[name].url}/api/v1/health") as response:
+            checks: dict[str, bool] = (await response.json())["data"]["checks"]
+        return checks["no_critical_errors"]
+
+    async def expect_given_up(self, job: dict[str, Any], video_id: str, consumer: str) -> dict[str, Any]:
+        item = (await self.items(job))[video_id]
+        assert (item["status"], item["error_code"]) == ("failed", ErrorCode.INTERNAL_ERROR), item
+        assert consumer in {letter.consumer for letter in self.letters}
+        assert not any(letter.unreadable for letter in self.letters)
+        return item
+
+
+Running = Callable[..., Any]
+
+
+def plan_of(job: dict[str, Any]) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(Path(job["work_plan"]).read_text())
+    return plan
+
+
+def block(path: Path) -> None:
+    """A folder where a file must be."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.fixture(autouse=True)
+def brief_logs() -> Iterator[None]:
+    """Rich tracebacks of every try would take most of the time."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def running(config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually) -> Running:
+    """`async with running(without="storage") as system`. A failed message comes again 30 times as soon as usual."""
+    env = {
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        "YTARCHIVE_NATS__ACK_WAIT": "2",
+    }
+    chosen = load_config(env=env, cwd=tmp_path).model_copy(update={"services": config.services})
+
+    @asynccontextmanager
+    async def run(*, without: str = "", instead: Sequence[Handlers] = ()) -> AsyncIterator[System]:
+        names = [name for name in SERVICES if name != without]
+        async with Stack(chosen, names, embedded=True) as stack, aiohttp.ClientSession() as http:
+            bus = await Bus.connect(stack.settings, source=f"{without or 'test'}/stand-in")
+            system = System(stack, http, bus, eventually)
+            try:
+                for handlers in instead:
+                    await bus.serve(handlers, system)
+                async with bus.tail(DeadLettered) as told:
+                    hearing = asyncio.create_task(_hear(told, system.letters))
+                    if without:
+                        await bus.publish(_alive(without), trace_id="t")
+                    yield system
+                    hearing.cancel()
+            finally:
+                await bus.close()
+
+    return run
+
+
+async def _hear(told: AsyncIterator[Any], letters: list[DeadLettered]) -> None:
+    async for envelope in told:
+        letters.append(DeadLettered.read(envelope))
+
+
+def _alive(name: str) -> e.ServiceRegistered:
+    info = ServiceInfo(
+        name=name, instance="stand-in", url="http://x", version="1", pid=os.getpid(), slots=1, free_slots=1,
+        egress="e", started_at=datetime.now(UTC),
+    )  # fmt: skip
+    return e.ServiceRegistered(instance="stand-in", service=info)
+
+
+# --- storage ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type", ["metadata_only", "video_download"])
+async def test_metadata_that_cannot_be_kept(running: Running, type: str, eventually: Eventually) -> None:
+    async with running() as system:
+        (system.root / "metadata").mkdir(parents=True)
+        (system.root / "metadata" / "videos").write_text("a file where a folder must be")
+        job = await system.save(VIDEO, type=type)
+        assert job["status"] == "completed"
+        await system.expect_given_up(job, VIDEO, "storage-metadata_fetched")
+        plan = plan_of(job)
+        assert plan["failed_downloads"][0]["errors"][-1]["code"] == ErrorCode.INTERNAL_ERROR
+
+        async def unwell() -> bool:
+            return not await system.healthy("storage")
+
+        await eventually(unwell)  # its handler failed: that is not a stranger's doing
+
+        (system.root / "metadata" / "videos").unlink()
+        again = await system.retry(job["job_id"])
+        assert again["counts"]["archived"] == 1, again
+
+
+async def test_a_page_that_cannot_be_looked_up(running: Running) -> None:
+    other = sample.VIDEO_480P
+    async with running() as system:
+        broken = system.root / "videos" / VIDEO / f"{VIDEO}_metadata.json"
+        broken.mkdir(parents=True)
+        job = await system.save(VIDEO, other)
+        assert (job["status"], job["counts"]["failed"]) == ("completed", 2)
+        for video_id in (VIDEO, other):
+            await system.expect_given_up(job, video_id, "storage-listing_page_fetched")
+        broken.rmdir()
+        assert (await system.retry(job["job_id"]))["counts"]["archived"] == 2
+
+
+async def test_a_delivery_that_cannot_be_noted_and_a_plan_that_cannot_be_written(
+    running: Running, emulator: EmulatorClient
+) -> None:
+    emulator.set_kind(VIDEO, "private")
+    async with running() as system:
+        job = await system.save(VIDEO)
+        assert job["counts"]["unavailable"] == 1
+        block(Path(job["work_plan"]))  # so that it cannot be marked there that the video came after all
+        emulator.set_kind(VIDEO, "ok")
+        again = await system.retry(job["job_id"])
+        item = await system.expect_given_up(again, VIDEO, "storage-download_completed")
+        await system.expect_given_up(again, VIDEO, "storage-video_failed")
+        assert "video.failed could not be handled" in item["message"]
+        os.rmdir(job["work_plan"])  # noqa: PTH106 - blocks no longer than a stat
+        assert (await system.retry(job["job_id"]))["counts"]["archived"] == 1
+
+
+# --- services that a table of the test stands in for --------------------------------------------------------------
+
+
+async def test_a_listing_that_breaks_metadata(running: Running) -> None:
+    metadata = Handlers("metadata")
+
+    @metadata.on(e.JobQueued)
+    async def list_target(event: e.JobQueued, _system: System) -> None:
+        raise Broken(event.job_id)
+
+    async with running(without="metadata", instead=[metadata]) as system:
+        job = await system.save(sample.PLAYLIST_3)
+        assert (job["status"], job["error"]["code"]) == ("failed", ErrorCode.INTERNAL_ERROR)
+        assert "Broken" in job["error"]["message"]
+        assert [letter.consumer for letter in system.letters] == ["metadata-job_queued"]
+
+
+async def test_a_request_that_breaks_download(running: Running) -> None:
+    download = Handlers("download")
+    asked: list[str] = []
+
+    @download.on(e.DownloadRequested, slots=2)
+    async def fetch(event: e.DownloadRequested, _system: System) -> None:
+        asked.append(event.dispatch_id)
+        raise Broken(event.video_id)
+
+    async with running(without="download", instead=[download]) as system:
+        job = await system.save(VIDEO, sample.VIDEO_480P)
+        assert (job["status"], job["counts"]["failed"]) == ("completed", 2)
+        for video_id in (VIDEO, sample.VIDEO_480P):
+            await system.expect_given_up(job, video_id, "download-download_requested")
+        assert [asked.count(one) for one in set(asked)] == [6, 6]
+
+
+async def test_an_answer_that_breaks_jobs(running: Running) -> None:
+    storage = Handlers("storage")
+
+    @storage.on(e.ListingPageFetched)
+    async def check(event: e.ListingPageFetched, _system: System) -> AsyncIterator[Event]:
+        names = event.model_dump(include={"job_id", "root", "target_index", "listing", "page_key"})
+        yield e.ArchiveChecked(**names, entries=event.entries, held=())
+
+    @storage.on(e.VideoFailed)
+    async def plan(event: e.VideoFailed, _system: System) -> AsyncIterator[Event]:
+        names = event.model_dump(include={"job_id", "number"})
+        yield e.WorkPlanUpdated(
+            **names, plan_id="p", video_ids=(event.video_id,), path="/p", unavailable=0, failed=1, resolved=0
+        )
+
+    async with running(without="storage", instead=[storage]) as system:
+        job = await system.save(VIDEO)
+        await system.expect_given_up(job, VIDEO, "jobs-inbox")
+        assert {letter.type for letter in system.letters} == {"archive.checked"}

@@ -1,0 +1,324 @@
+"""The scheduler under load: fifty jobs at once, their priorities, attempts and timers; a playlist of 5,000 entries."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bus import Bus, BusSettings, Event, Handlers
+from services.common import events as e
+from services.common.config import Config
+from services.common.models import (
+    ClaimAnswer,
+    ClaimVerdict,
+    Entry,
+    ErrorCode,
+    Failure,
+    FailureKind,
+    Held,
+    Job,
+    ServiceInfo,
+)
+from services.jobs.service import JobsService
+from ytarchive.emulator import EmulatorClient, sample
+
+JOBS, EACH, SLOTS = 50, 3, 4
+
+
+class Others:
+    """Metadata, storage and one worker with SLOTS slots, played; `failing` says how a video fails, every time."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.begun: list[tuple[str, datetime]] = []  # video and time of every attempt, in their order
+        self.failing: dict[str, Failure] = {}
+        self.listed = 0
+
+    async def announce(self, slots: int) -> None:
+        for name in ("download", "metadata", "storage"):
+            info = ServiceInfo(
+                name=name, instance=name, url="http://x", version="1", pid=os.getpid(), egress="e",
+                slots=slots if name == "download" else 0, started_at=datetime.now(UTC),
+            )  # fmt: skip
+            await self.bus.publish(e.ServiceHeartbeat(service=info), trace_id="t")
+
+    async def attempt(self, event: e.DownloadRequested) -> AsyncIterator[Event]:
+        claim = e.DownloadClaim(instance="download", egress="e", dispatch_id=event.dispatch_id)
+        answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=10)
+        if answer.verdict is not ClaimVerdict.GO:
+            return
+        self.begun.append((event.video_id, datetime.now(UTC)))
+        names = event.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
+        if event.video_id in self.failing:
+            yield e.DownloadFailed(**names, fetch_id=event.fetch_id, failure=self.failing[event.video_id])
+            return
+        held = Held(video_id=event.video_id, qualities=(event.wanted.quality,), thumbnail=True, metadata=True)
+        yield e.VideoArchived(**names, directory="/x", files=(), bytes=1, held=held)
+
+
+class _Anyone(Handlers):
+    """The played services publish what the real ones would."""
+
+    def check_publishes(self, event: Event) -> None:
+        assert type(event).publishers & {"metadata", "download", "storage"}
+
+
+played = _Anyone("others")
+
+
+@played.on(e.JobQueued, slots=4)
+async def _queued(event: e.JobQueued, others: Others) -> AsyncIterator[Event]:
+    about = {"job_id": event.job_id, "root": event.root, "target_index": 0, "listing": event.listing}
+    entries = tuple(Entry(video_id=v, position=n) for n, v in enumerate(event.target.video_ids))
+    held = tuple(Held(video_id=v.video_id) for v in entries)
+    yield e.ArchiveChecked(**about, page_key="p", entries=entries, held=held)
+    yield e.ListingCompleted(**about, page_keys=("p",), total=len(entries))
+
+
+@played.on(e.VideoFailed, slots=4)
+async def _given_up(event: e.VideoFailed, _others: Others) -> AsyncIterator[Event]:
+    yield e.WorkPlanUpdated(
+        plan_id=event.job_id, job_id=event.job_id, video_ids=(event.video_id,), number=event.number,
+        path="/plan.json", unavailable=0, failed=1, resolved=0,
+    )  # fmt: skip
+
+
+@played.on(e.DownloadRequested, slots=SLOTS)
+async def _requested(event: e.DownloadRequested, others: Others) -> AsyncIterator[Event]:
+    async for fact in others.attempt(event):
+        yield fact
+
+
+@pytest.fixture
+async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService]:
+    service = JobsService(config, broker)
+    await service.startup()
+    yield service
+    await service.shutdown(5)
+
+
+@pytest.fixture
+async def others(broker: BusSettings) -> AsyncIterator[Others]:
+    bus = await Bus.connect(broker, source="others/1")
+    everyone = Others(bus)
+    await bus.serve(played, everyone)
+    yield everyone
+    await bus.stop_serving(1)
+    await bus.close()
+
+
+def video(job: int, number: int) -> str:
+    return f"job{job:04d}-{number:03d}"
+
+
+async def create(jobs: JobsService, job: int, *, priority: int = 0, videos: int = EACH) -> None:
+    targets = tuple(video(job, number) for number in range(videos))
+    event = e.JobCreated(
+        job_id=f"j{job}", targets=targets, priority=priority, options={"include_captions": False}
+    )  # fmt: skip
+    await jobs.submit(event, "t")
+
+
+async def all_jobs(jobs: JobsService) -> list[Job]:
+    found, _total = await jobs.store.jobs([], 500, 0)
+    return found
+
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+async def test_fifty_jobs_are_served_in_turn_and_the_urgent_first(
+    jobs: JobsService, others: Others, eventually: Eventually
+) -> None:
+    await others.announce(0)  # nothing is released before all are listed
+    for job in range(JOBS):
+        await create(jobs, job, priority=5 if job == JOBS - 1 else 0)
+
+    async def listed() -> bool:
+        return sum(job.counts.total for job in await all_jobs(jobs)) == JOBS * EACH
+
+    async def done() -> bool:
+        return all(job.status.ended for job in await all_jobs(jobs))
+
+    await eventually(listed)
+    assert others.begun == []
+    await others.announce(SLOTS)
+    await eventually(done)
+    assert all(job.counts.archived == EACH for job in await all_jobs(jobs))
+    order = [begun[:7] for begun, _at in others.begun]
+    assert len(order) == JOBS * EACH  # each video once
+    assert set(order[:EACH]) == {video(JOBS - 1, 0)[:7]}  # the urgent one, though it came last
+    rest = order[EACH:]
+    for job in range(JOBS - 1):
+        turns = [turn for turn, name in enumerate(rest) if name == video(job, 0)[:7]]
+        waits = [later - earlier for earlier, later in zip([-1, *turns], turns, strict=False)]
+        assert max(waits) <= JOBS + 2 * SLOTS, (job, turns)  # a round, and what is under way at once
+
+
+async def test_three_attempts_and_no_more_and_not_before_the_time(
+    jobs: JobsService, others: Others, eventually: Eventually
+) -> None:
+    """Three jobs at once: one fails until it is given up, one names a time, one is not held up by either."""
+    later = datetime.now(UTC) + timedelta(seconds=4)
+    about = {"code": ErrorCode.NETWORK_TIMEOUT, "reason": "http_503", "message": "503"}
+    others.failing[video(0, 0)] = Failure.model_validate(about | {"kind": FailureKind.PASSING})
+    others.failing[video(1, 0)] = Failure.model_validate(about | {"kind": FailureKind.NOT_YET, "retry_after": later})
+    await others.announce(SLOTS)
+    for job in range(3):
+        await create(jobs, job, videos=1)
+
+    async def ended(job_id: str) -> bool:
+        job = await jobs.store.job(job_id)
+        return job is not None and job.status.ended
+
+    async def tried() -> bool:
+        return video(1, 0) in {begun for begun, _at in others.begun}
+
+    await eventually(lambda: ended("j2"))
+    assert datetime.now(UTC) < later
+    await eventually(tried)
+    del others.failing[video(1, 0)]
+    await eventually(lambda: ended("j1"))
+    await eventually(lambda: ended("j0"))
+    attempts = Counter(begun for begun, _at in others.begun)
+    assert attempts == {video(0, 0): 3, video(1, 0): 2, video(2, 0): 1}
+    times = [at for begun, at in others.begun if begun == video(1, 0)]
+    assert times[1] >= later
+    items, _total = await jobs.store.items("j0", 1, 0)
+    assert (items[0].status, items[0].attempts) == ("failed", 3)
+    gaps = [at for begun, at in others.begun if begun == video(0, 0)]
+    assert gaps[1] - gaps[0] >= timedelta(seconds=2)  # SPEC: backoff_factor 2
+    assert gaps[2] - gaps[1] >= timedelta(seconds=4)
+
+
+# --- a playlist of 5,000 entries, on the real stack in a process of its own ------------------------------------------
+
+LARGE = 5_000
+PLAYLIST = "PLlarge_playlist_of_5000_x"
+GROWS_BY = 40 * 1024**2  # bytes
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process (not of its children: broker and yt-dlp have their own)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class StackProcess:
+    """`ytarchive up` as a child, against the emulator."""
+
+    def __init__(self, config: Config, emulator: EmulatorClient, folder: Path) -> None:
+        names = ("JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING")
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("YTARCHIVE")},
+            **{f"YTARCHIVE_SERVICES__{name}__PORT": "0" for name in names},
+            "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
+            "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
+            "YTARCHIVE_STORAGE__MIN_FREE": "0",
+            "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
+            "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+        }
+        self.folder = folder
+        self.info = config.storage.run_dir / "stack.json"
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ytarchive", "up", cwd=self.folder, env=self.env,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+
+    async def ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.returncode is None, "the stack ended"
+        return self.info.exists()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def jobs_url(self) -> str:
+        url: str = json.loads(self.info.read_text())["services"]["jobs"]
+        return f"{url}/api/v1/jobs"
+
+    async def stop(self) -> None:
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(30):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+class Watched:
+    """A job of the stack process, and the memory of that process whenever it is looked at."""
+
+    def __init__(self, stack: StackProcess, http: aiohttp.ClientSession) -> None:
+        self.stack, self.http = stack, http
+        self.peak = 0
+        self.job_id = ""
+
+    async def create(self, playlist: str) -> None:
+        body = {"targets": [playlist], "type": "metadata_only"}
+        async with self.http.post(self.stack.jobs_url, json=body) as response:
+            assert response.status == 201, await response.text()
+            self.job_id = (await response.json())["data"]["job_id"]
+
+    async def until(self, true: Callable[[Job], bool], seconds: float = 60) -> Job:
+        async with asyncio.timeout(seconds):
+            while True:
+                async with self.http.get(f"{self.stack.jobs_url}/{self.job_id}") as response:
+                    job = Job.model_validate((await response.json())["data"]["job"])
+                self.peak = max(self.peak, memory(self.stack.pid))
+                if true(job):
+                    return job
+                await asyncio.sleep(0.1)
+
+    async def cancel(self) -> None:
+        async with self.http.put(f"{self.stack.jobs_url}/{self.job_id}/cancel") as response:
+            assert response.status == 200, await response.text()
+
+
+@pytest.mark.timeout(180)
+async def test_a_playlist_of_5000_streams_and_keeps_memory_small(
+    config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually
+) -> None:
+    """The first video is saved while the rest of the list is held back; then all 5,000 are listed. They are not
+    downloaded: the job is cancelled."""
+    emulator.put_playlist(PLAYLIST, count=LARGE, channel=sample.CHANNEL)
+    stack = StackProcess(config, emulator, tmp_path)
+    await stack.start()
+    try:
+        await eventually(stack.ready)
+        async with aiohttp.ClientSession() as http:
+            watched = Watched(stack, http)
+            await watched.create(sample.PLAYLIST_20)  # what is loaded once is loaded
+            await watched.until(lambda job: job.status.ended)
+            before = memory(stack.pid)
+            held_back = emulator.add_fault("browse", "delay", seconds=1.0)
+            await watched.create(PLAYLIST)
+            first = await watched.until(lambda job: job.counts.archived > 0)
+            assert not first.listed
+            assert first.counts.total < LARGE / 2
+            emulator.remove_fault(held_back)
+            listed = await watched.until(lambda job: job.listed)
+            assert listed.counts.total == LARGE
+            await watched.cancel()
+            ended = await watched.until(lambda job: job.status.ended)
+        assert ended.status == "cancelled"
+        assert ended.counts.archived + ended.counts.cancelled == LARGE
+        assert watched.peak - before < GROWS_BY, f"{(watched.peak - before) / 1024**2:.0f} MB"
+    finally:
+        await stack.stop()

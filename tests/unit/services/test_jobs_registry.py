@@ -1,0 +1,94 @@
+"""Who is alive, who is gone, and what of that survives a restart of jobs. With real processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.common.models import ServiceInfo
+from services.jobs.registry import Registry
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "services.json"
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield child
+    _kill(child)
+    assert child.stdin is not None
+    child.stdin.close()
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+
+
+def _info(pid: int, instance: str = "one", **more: str) -> ServiceInfo:
+    words = {"name": "download", "url": "http://x", "version": "1", **more}
+    return ServiceInfo(**words, instance=instance, pid=pid, started_at=datetime.now(UTC))
+
+
+def _instances(registry: Registry) -> list[str]:
+    return [info.instance for info in registry.live("download")]
+
+
+def test_one_whose_process_died_is_gone_at_once(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    registry.heard(_info(process.pid))
+    assert (_instances(registry), registry.gone("one"), registry.lost("download")) == (["one"], False, None)
+    before = datetime.now(UTC)
+    _kill(process)
+    assert (_instances(registry), registry.gone("one")) == ([], True)
+    registry.look()
+    lost = registry.lost("download")
+    assert lost is not None
+    assert lost > before
+    assert registry.lost("metadata") is None
+    assert registry.everyone() == []
+
+
+def test_the_successor_of_a_dead_one_makes_it_known_as_gone(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    registry.heard(_info(process.pid))
+    _kill(process)
+    registry.heard(_info(os.getpid(), "two"))
+    assert (_instances(registry), registry.gone("one"), registry.gone("two")) == (["two"], True, False)
+    assert registry.lost("download")
+
+
+def test_what_a_dead_one_had_said_does_not_bring_it_back(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    _kill(process)
+    registry.heard(_info(process.pid))
+    assert registry.everyone() == []
+
+
+def test_after_a_restart_those_at_work_here_are_known_before_they_are_heard(
+    file: Path, process: subprocess.Popen[bytes]
+) -> None:
+    first = Registry(file)
+    first.heard(_info(process.pid))
+    first.heard(_info(os.getpid(), "two"))
+    first.heard(_info(1, "far", host="elsewhere"))
+    _kill(process)
+    second = Registry(file)
+    assert _instances(second) == ["two"]
+    assert (second.gone("one"), second.gone("two"), second.gone("far")) == (True, False, False)
+    assert second.lost("download")
+
+
+def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:
+    registry = Registry(file)
+    registry.heard(_info(os.getpid()))
+    registry.stopped("one")
+    assert (registry.gone("one"), registry.lost("download"), _instances(registry)) == (True, None, [])
+    assert _instances(Registry(file)) == []

@@ -1,0 +1,66 @@
+"""The quota's arithmetic: days that end at midnight Pacific time, budgets, names that do not tell a key."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from services.metadata.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("resource", "units"), [("videos", 1), ("playlistItems", 1), ("playlists", 1), ("channels", 1), ("captions", 50)]
+)
+def test_what_a_call_costs(resource: str, units: int) -> None:
+    assert cost_of(resource) == units
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "reset"),
+    [
+        ("2026-01-15T07:59:59", date(2026, 1, 14), "2026-01-15T08:00:00"),  # winter: UTC-8
+        ("2026-01-15T08:00:00", date(2026, 1, 15), "2026-01-16T08:00:00"),
+        ("2026-07-15T06:59:59", date(2026, 7, 14), "2026-07-15T07:00:00"),  # summer: UTC-7
+        ("2026-07-15T07:00:00", date(2026, 7, 15), "2026-07-16T07:00:00"),
+        ("2026-03-08T08:00:00", date(2026, 3, 8), "2026-03-09T07:00:00"),  # the clock goes forward: 23 hours
+        ("2026-11-01T07:00:00", date(2026, 11, 1), "2026-11-02T08:00:00"),  # and back: 25 hours
+    ],
+)
+def test_a_day_ends_at_midnight_pacific_time(now: str, day: date, reset: str) -> None:
+    assert quota_day(utc(now)) == day
+    assert next_reset(utc(now)) == utc(reset)
+    assert quota_day(utc(reset) - timedelta(seconds=1)) == day
+    assert quota_day(utc(reset)) == day + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("day", "cost", "background", "allowed"),
+    [
+        (Day(), 1, True, True),
+        (Day(used=89), 1, True, True),
+        (Day(used=90), 1, True, False),
+        (Day(used=90), 1, False, True),  # a person may use the reserve
+        (Day(used=60), 50, True, False),
+        (Day(used=60), 50, False, False),
+        (Day(used=100), 1, False, False),
+        (Day(used=1, exhausted=True), 1, False, False),
+    ],
+)
+def test_the_background_stops_before_the_reserve(day: Day, cost: int, background: bool, allowed: bool) -> None:
+    assert Budget(limit=100, reserve=10).allows(day, cost, background=background) is allowed
+
+
+def test_spending_adds_up_and_an_ended_day_keeps_its_count() -> None:
+    assert Day().charged(1).charged(50).ended() == Day(used=51, exhausted=True)
+
+
+def test_the_name_of_a_day_tells_keys_and_days_apart_and_no_key() -> None:
+    now = utc("2026-01-15T12:00:00")
+    name = ledger_key("AIza-my-key", now)
+    assert name.endswith(".2026-01-15")
+    assert "my-key" not in name
+    assert name == ledger_key("AIza-my-key", now + timedelta(hours=19))
+    assert len({name, ledger_key("AIza-other", now), ledger_key("AIza-my-key", now + timedelta(hours=20))}) == 3

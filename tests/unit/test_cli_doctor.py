@@ -1,0 +1,344 @@
+"""The judgements of `ytarchive doctor`, as tables."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ytarchive.cli.doctor import access, places, programs, settings
+from ytarchive.cli.doctor.finding import Finding, State, healthy, ok, problem, warning
+from ytarchive.cli.doctor.view import lines
+
+OK, WARNING, PROBLEM = State.OK, State.WARNING, State.PROBLEM
+KEY = "AIza" + "a1-_B" * 7
+NOW = 1_800_000_000.0
+
+
+def told(finding: Finding, state: State, *parts: str) -> None:
+    """The state, what is said, and that all but `ok` says how to mend it."""
+    text = f"{finding.found} {finding.mend or ''}"
+    assert finding.state is state, finding
+    assert all(part in text for part in parts), finding
+    assert (finding.mend is None) is (state is OK)
+
+
+def test_only_problems_are_an_illness() -> None:
+    assert healthy([ok("a", "x"), warning("b", "x", "y")])
+    assert not healthy([ok("a", "x"), problem("b", "x", "y")])
+
+
+# --- programs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [((3, 10, 14), PROBLEM), ((3, 11, 0), OK), ((3, 14, 1), OK), ((4, 0, 0), OK)]
+)
+def test_python(version: tuple[int, int, int], state: State) -> None:
+    told(programs.python(version, "/usr/bin/python3"), state, ".".join(map(str, version)))
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "says"),
+    [
+        ("2026.09.01", OK, "80 days old"),
+        ("2026.9.1", OK, "80 days old"),
+        ("2026.9.1.232900", OK, "80 days old"),
+        ("2026.08.22", OK, "90 days old"),
+        ("2026.08.21", WARNING, "91 days old"),
+        ("2024.12.06", WARNING, "pip install -U"),
+        ("2027.01.01", OK, "0 days old"),
+        ("2026.13.45", WARNING, "unknown age"),
+        ("master", WARNING, "unknown age"),
+        (None, PROBLEM, "not installed"),
+    ],
+)
+def test_the_age_of_ytdlp(version: str | None, state: State, says: str) -> None:
+    today = date(2026, 11, 20)
+    told(programs.ytdlp(version, today), state, says)
+
+
+FOUND = programs.Program(Path("/opt/x"), "7.1")
+BROKEN = programs.Program(Path("/opt/x"), None)
+
+
+@pytest.mark.parametrize(("found", "state", "says"), [(FOUND, OK, "7.1"), (BROKEN, PROBLEM, "does not run")])
+def test_programs_that_are_needed(found: programs.Program, state: State, says: str) -> None:
+    for judge in (programs.broker, programs.ffmpeg):
+        told(judge(found), state, says, "/opt/x")
+        told(judge(None), PROBLEM, "pip install")
+
+
+def test_the_javascript_runtime_is_only_missed() -> None:
+    told(programs.javascript(FOUND), OK, "7.1")
+    told(programs.javascript(BROKEN), WARNING, "does not run", "pip install deno")
+    told(programs.javascript(None), WARNING, "pip install deno")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "state", "says"),
+    [
+        (b'INFO {"server_id":"A","version":"2.15.1","jetstream":true} \r\n', OK, "2.15.1"),
+        (b'INFO {"server_id":"A","version":"2.15.1"} \r\n', PROBLEM, "no JetStream"),
+        (b'INFO {"broken', PROBLEM, "no NATS server"),
+        (b"INFO [1]\r\n", PROBLEM, "no NATS server"),
+        (b"HTTP/1.1 400 Bad Request\r\n", PROBLEM, "no NATS server"),
+        (b"", PROBLEM, "no NATS server"),
+        ("Connection refused", PROBLEM, "Connection refused"),
+    ],
+)
+def test_a_broker_of_others(greeting: bytes | str, state: State, says: str) -> None:
+    told(programs.external_broker("nas:4222", greeting), state, "nas:4222", says)
+
+
+# --- places -------------------------------------------------------------------------------------------------------
+
+MOUNTS = "\n".join(
+    [
+        "/dev/sda1 / ext4 rw 0 0",
+        "tmpfs /tmp tmpfs rw 0 0",
+        "nas:/volume1 /mnt/nas nfs4 rw 0 0",
+        r"//nas/my\040files /mnt/my\040files cifs rw 0 0",
+        "/dev/sdb1 /mnt/nas/local xfs rw 0 0",
+        "C:\\134 /mnt/c 9p rw 0 0",
+        "me@host: /mnt/ssh fuse.sshfs rw 0 0",
+        "autofs /mnt/auto autofs rw 0 0",
+        "nas:/auto /mnt/auto nfs rw 0 0",
+        "short",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "state"),
+    [
+        ("/home/me/.ytarchive/data", "ext4", OK),
+        ("/mnt/nas/data", "nfs4", PROBLEM),
+        ("/mnt/nas", "nfs4", PROBLEM),
+        ("/mnt/nas-2", "ext4", OK),
+        ("/mnt/nas/local/data", "xfs", OK),
+        ("/mnt/my files/data", "cifs", PROBLEM),
+        ("/mnt/ssh/data", "fuse.sshfs", PROBLEM),
+        ("/mnt/auto/data", "nfs", PROBLEM),
+        ("/mnt/c/data", "9p", WARNING),
+    ],
+)
+def test_databases_do_not_belong_on_a_network(path: str, kind: str, state: State) -> None:
+    assert places.file_system(Path(path), MOUNTS) == kind
+    told(places.data_disk(Path(path), MOUNTS), state, kind, path)
+
+
+def test_where_there_are_no_mounts_to_read() -> None:
+    told(places.data_disk(Path("/data"), ""), OK, "not told")
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(0, PROBLEM), (999, PROBLEM), (1000, WARNING), (1999, WARNING), (2000, OK)]
+)
+def test_space(free: int, state: State) -> None:
+    told(places.space(places.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
+
+
+def test_no_demand_on_the_disk_is_met_by_a_full_one() -> None:
+    told(places.space(places.Place("base_path", Path("/nas"), True, 0), 0), OK)
+
+
+@pytest.mark.parametrize(("usable", "state"), [(True, OK), (False, PROBLEM)])
+def test_writable(usable: bool, state: State) -> None:
+    finding = places.writable(places.Place("tmp_dir", Path("/ro"), usable, 1))
+    told(finding, state, "/ro")
+    assert finding.check == "tmp_dir writable"
+
+
+def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    assert places.nearest(tmp_path / "link" / "not-yet") == (tmp_path / "real" / "not-yet").resolve()
+
+
+@pytest.mark.parametrize(
+    ("holders", "state", "says"),
+    [
+        (("nobody", "nobody"), OK, "8000, any: free"),
+        (("ours", "nobody"), OK, "in use by the stack that runs"),
+        (("ours", "stranger"), WARNING, "[services.storage] port"),
+        (("stranger", "nobody"), WARNING, "localhost:8000 (jobs)"),
+    ],
+)
+def test_ports(holders: tuple[places.Holder, places.Holder], state: State, says: str) -> None:
+    jobs, storage = holders
+    found = [
+        places.Port("jobs", "localhost:8000", 8000, jobs),
+        places.Port("storage", "localhost:0", 0, storage),
+    ]
+    told(places.ports(found), state, says)
+
+
+@pytest.mark.parametrize(
+    ("pid", "held", "state", "says"),
+    [(None, False, OK, "none runs"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
+)
+def test_the_stack(pid: int | None, held: bool, state: State, says: str) -> None:
+    told(places.stack(pid, held, 5), state, says)
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_configuration_is_told_line_by_line() -> None:
+    told(settings.configuration(Path("/etc/config.toml"), None), OK, "/etc/config.toml")
+    told(settings.configuration(None, None), OK, "defaults")
+    told(settings.configuration(None, "a: wrong\nb: wrong"), PROBLEM, "a: wrong; b: wrong")
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "says"),
+    [
+        (["PATH", "HOME"], OK, "sets nothing"),
+        (["YTARCHIVE_STORAGE__BASE_PATH", "YOUTUBE_API_KEY"], OK, "YOUTUBE_API_KEY, YTARCHIVE_STORAGE__BASE_PATH"),
+        (["YOUTUBE_APIKEY"], WARNING, "YOUTUBE_APIKEY: has no effect"),
+        (["YT_ARCHIVE_NATS__URL"], WARNING, "YT_ARCHIVE_NATS__URL"),
+        (["ytarchive_nats__url"], WARNING, "ytarchive_nats__url"),
+        (["YARN_CACHE", "YOUTUBE_DL_OPTS", "API_KEY"], OK, "sets nothing"),
+    ],
+)
+def test_variables(names: list[str], state: State, says: str) -> None:
+    told(settings.variables(names), state, says)
+
+
+# --- access -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "state"),
+    [
+        (None, OK),
+        ("", OK),
+        (KEY, OK),
+        (KEY[:-1], PROBLEM),
+        (KEY + "x", PROBLEM),
+        ("BIza" + KEY[4:], PROBLEM),
+        (f"'{KEY[1:-1]}'", PROBLEM),
+        (KEY[:-1] + "ü", PROBLEM),
+    ],
+)
+def test_the_form_of_an_api_key(key: str | None, state: State) -> None:
+    finding = access.api_key(key, "YOUTUBE_API_KEY")
+
+    told(finding, state)
+    if key:
+        assert "YOUTUBE_API_KEY" in finding.found
+        assert key[4:20] not in finding.model_dump_json()
+
+
+def refusal(message: str, reason: str) -> bytes:
+    return json.dumps({"error": {"message": message, "errors": [{"reason": reason}]}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "says"),
+    [
+        (200, b'{"items": []}', OK, "takes it"),
+        (400, refusal("API key not valid.", "badRequest"), PROBLEM, "not valid"),
+        (403, refusal("none left", "quotaExceeded"), WARNING, "quota"),
+        (403, refusal("disabled", "accessNotConfigured"), PROBLEM, "disabled"),
+        (403, refusal("", "forbidden"), PROBLEM, "403: forbidden"),
+        (400, refusal(f"{KEY} is bad", "badRequest"), PROBLEM, "is bad"),
+        (500, b"<html>", WARNING, "later"),
+        (404, b"[]", PROBLEM, "404"),
+    ],
+)
+def test_the_answer_of_the_data_api(status: int, body: bytes, state: State, says: str) -> None:
+    finding = access.live_key(status, body)
+
+    told(finding, state, says)
+    assert KEY not in finding.model_dump_json()
+
+
+def cookie(domain: str = ".youtube.com", expires: str = "1900000000") -> str:
+    return "\t".join([domain, "TRUE", "/", "TRUE", expires, "SID", "secret"])
+
+
+HEAD = "# Netscape HTTP Cookie File\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "state", "says"),
+    [
+        (HEAD + cookie(), 0o600, OK, "1 of youtube.com"),
+        (HEAD + "#HttpOnly_" + cookie() + "\n" + cookie(".google.com"), 0o400, OK, "2 of youtube.com"),
+        (cookie(expires="0"), 0o600, OK, "1 of youtube.com"),
+        (HEAD + cookie(), 0o644, WARNING, "chmod 600"),
+        (HEAD + cookie(expires="1700000000"), 0o600, WARNING, "expired"),
+        (HEAD + cookie(".example.org"), 0o600, WARNING, "no cookie of youtube.com"),
+        (HEAD + cookie(".notyoutube.org"), 0o600, WARNING, "no cookie of youtube.com"),
+        (HEAD, 0o600, PROBLEM, "no cookie"),
+        (HEAD + cookie().replace("\t", " "), 0o600, PROBLEM, "1 of 1 lines"),
+        ('[{"domain": ".youtube.com"}]', 0o600, PROBLEM, "Netscape"),
+        (None, 0, PROBLEM, "No such file"),
+    ],
+)
+def test_cookies(text: str | None, mode: int, state: State, says: str) -> None:
+    file = access.CookieFile(Path("/cookies.txt"), text, mode, "No such file or directory")
+
+    finding = access.cookies(file, None, NOW)
+
+    told(finding, state, says, "/cookies.txt" if state is not PROBLEM else "")
+    assert "secret" not in finding.model_dump_json()
+
+
+def test_cookies_of_a_browser_and_none() -> None:
+    told(access.cookies(None, "firefox", NOW), OK, "firefox")
+    told(access.cookies(None, None, NOW), OK, "none")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "way"),
+    [
+        (None, None),
+        ("", None),
+        ("http://127.0.0.1:8080", access.Way("127.0.0.1", 8080)),
+        ("nas:3128", access.Way("nas", 3128)),
+        ("socks5h://user:secret@[::1]", access.Way("::1", 1080)),
+        ("https://proxy.example.org/", access.Way("proxy.example.org", 443)),
+    ],
+)
+def test_the_way_out(proxy: str | None, way: access.Way | None) -> None:
+    assert access.way_out(proxy) == way
+    finding = access.proxy(proxy, way)
+    told(finding, OK)
+    assert "secret" not in finding.found
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ftp://nas:21", "http://nas:port", "http://:8080", "http://nas:99999", "http://[::1"]
+)
+def test_a_proxy_that_cannot_be(wrong: str) -> None:
+    told(access.proxy(wrong, access.way_out(wrong)), PROBLEM, "[youtube] proxy")
+
+
+def test_certificates_and_what_answers() -> None:
+    way = access.Way("nas", 1)
+    told(access.certificates(None, None), OK)
+    told(access.certificates(Path("/ca.pem"), None), OK, "/ca.pem")
+    told(access.certificates(Path("/ca.pem"), "no certificate or crl found"), PROBLEM, "PEM")
+    told(access.live_way(way, None, direct=False), OK, "nas:1")
+    told(access.live_way(way, "Connection refused", direct=False), PROBLEM, "Start the proxy")
+    told(access.live_way(way, "Name or service not known", direct=True), PROBLEM, "internet")
+
+
+# --- as it is shown -----------------------------------------------------------------------------------------------
+
+
+def test_the_view_says_how_to_mend_and_touches_no_terminal() -> None:
+    shown = [line.plain for line in lines([ok("one", "fine\x1b[31m"), warning("second", "so so", "Do this.")])]
+
+    assert shown == [
+        "ok       one     fine␛[31m",
+        "warning  second  so so",
+        "                 Do this.",
+        "",
+        "0 problems, 1 warning.",
+    ]
+    assert [line.plain for line in lines([ok("one", "fine")])][-1] == "All is well."

@@ -1,0 +1,167 @@
+"""What opens YouTube: the API key, cookies, a certificate authority, a proxy. Pure; secrets are never shown."""
+
+import json
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.common.masking import mask_text
+from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.cli.text import safe_text
+
+_API_KEY = re.compile(r"AIza[0-9A-Za-z_-]{35}")
+_PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_FIELDS = 7  # domain, subdomains, path, secure, expires, name, value
+_QUOTA = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded"}
+
+
+def api_key(key: str | None, origin: str) -> Finding:
+    """Only its form; whether Google knows it is `live_key`."""
+    if not key:
+        return ok("API key", "none; listings come from yt-dlp, which needs none")
+    if not _API_KEY.fullmatch(key):
+        return problem(
+            "API key",
+            f"the one from {origin} does not look like one (AIza and 35 more characters; it has {len(key)})",
+            "Copy it anew from the Google Cloud console (APIs & Services, Credentials), or remove it.",
+        )
+    return ok("API key", f"AIza… from {origin}; its form is right")
+
+
+def live_key(status: int, body: bytes) -> Finding:
+    """What the Data API answered to a request for one video."""
+    if status == 200:
+        return ok("API key online", "the Data API takes it")
+    reason, message = _refusal(body)
+    found = f"the Data API answers {status}: {mask_text(safe_text(message or reason or 'without a reason'))}"
+    if reason in _QUOTA:
+        return warning("API key online", found, "The quota of today is used up; until tomorrow listings need no key.")
+    if status >= 500:
+        return warning("API key online", found, "Ask again later.")
+    return problem(
+        "API key online",
+        found,
+        "Make sure that the key is valid, that the YouTube Data API v3 is enabled for its"
+        " project, and that its restrictions allow this machine.",
+    )
+
+
+def _refusal(body: bytes) -> tuple[str, str]:
+    try:
+        error = json.loads(body)["error"]
+        errors = error.get("errors") or [{}]
+        return str(errors[0].get("reason", "")), str(error.get("message", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return "", ""
+
+
+# --- cookies ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CookieFile:
+    """`text` None: it could not be read, `why` says why."""
+
+    path: Path
+    text: str | None
+    mode: int = 0o600
+    why: str = ""
+
+
+def cookies(file: CookieFile | None, browser: str | None, now: float) -> Finding:
+    """The format of Netscape, as yt-dlp reads it; `now` in seconds of Unix time."""
+    remedy = "Export the cookies of youtube.com anew, in the Netscape format (`# Netscape HTTP Cookie File`)."
+    if file is None:
+        return ok("cookies", f"from the browser {browser}" if browser else "none")
+    if file.text is None:
+        return problem("cookies", f"{file.path} cannot be read: {file.why}", "Correct [youtube] cookies_file.")
+    lines = cookie_lines(file.text)
+    broken = sum(1 for line in lines if len(line) != _FIELDS)
+    if broken or not lines:
+        what = f"{broken} of {len(lines)} lines have not {_FIELDS} fields" if broken else "it holds no cookie"
+        return problem("cookies", f"{file.path} is not in the Netscape format: {what}", remedy)
+    return _judged(file, lines, now, remedy)
+
+
+def _judged(file: CookieFile, lines: Sequence[Sequence[str]], now: float, remedy: str) -> Finding:
+    ours = [line for line in lines if line[0].lstrip(".").endswith(("youtube.com", "google.com"))]
+    if not ours:
+        return warning("cookies", f"{file.path} has no cookie of youtube.com", remedy)
+    if all(_expired(line[4], now) for line in ours):
+        return warning("cookies", f"all cookies of youtube.com in {file.path} have expired", remedy)
+    if file.mode & (stat.S_IRGRP | stat.S_IROTH):
+        return warning(
+            "cookies", f"{file.path} can be read by others: it is as good as a password", f"chmod 600 {file.path}"
+        )
+    return ok("cookies", f"{file.path}: {len(ours)} of youtube.com")
+
+
+def cookie_lines(text: str) -> list[list[str]]:
+    kept = (line.removeprefix("#HttpOnly_") for line in text.splitlines())
+    return [line.split("\t") for line in kept if line.strip() and not line.startswith("#")]
+
+
+def _expired(at: str, now: float) -> bool:
+    """0 and nothing: with the session, which is not over for yt-dlp."""
+    return at.isdecimal() and 0 < int(at) < now
+
+
+# --- the way out --------------------------------------------------------------------------------------------------
+
+
+def certificates(path: Path | None, why_not: str | None) -> Finding:
+    """`why_not`: what OpenSSL says against the file."""
+    if path is None:
+        return ok("certificates", "those of this system")
+    if why_not is not None:
+        return problem(
+            "certificates",
+            f"{path}: {safe_text(why_not)}",
+            "Set [youtube] ca_file to a file of PEM certificates (-----BEGIN …).",
+        )
+    return ok("certificates", str(path))
+
+
+@dataclass(frozen=True)
+class Way:
+    host: str
+    port: int
+
+
+def way_out(proxy: str | None) -> Way | str | None:
+    """Where the proxy listens; a text says what is wrong with it, None is no proxy."""
+    if not proxy:
+        return None
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in _PROXIES:
+        return f"{parts.scheme}:// is no kind of proxy; there are {', '.join(_PROXIES)}"
+    if not host:
+        return "it names no host"
+    standard = 1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80
+    return Way(host, port or standard)
+
+
+def proxy(url: str | None, way: Way | str | None) -> Finding:
+    if way is None:
+        return ok("proxy", "none")
+    shown = safe_text(mask_text(url or ""))
+    if isinstance(way, str):
+        return problem("proxy", f"{shown}: {way}", "Correct [youtube] proxy: http://host:port or socks5h://host:port.")
+    return ok("proxy", shown)
+
+
+def live_way(way: Way, why_not: str | None, *, direct: bool) -> Finding:
+    """`why_not`: what stood against a connection to the proxy, or to YouTube itself."""
+    where = f"{way.host}:{way.port}"
+    check = "YouTube online" if direct else "proxy online"
+    if why_not is None:
+        return ok(check, f"{where} takes connections")
+    remedy = "Look after this machine's way to the internet" if direct else "Start the proxy"
+    return problem(check, f"{where}: {safe_text(why_not)}", f"{remedy}, or correct [youtube] proxy.")

