@@ -3,6 +3,8 @@
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
 PYTHON ?= python3
 VENV   ?= .venv
+# Tests at once: they mostly wait, so more than there are cores is fine.
+WORKERS ?= 3
 BIN    := $(VENV)/bin
 # One stamp per set of packages: a changed pyproject.toml installs again, an unchanged one costs nothing.
 RUN    := $(VENV)/.installed
@@ -14,7 +16,7 @@ demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
 
 test: $(DEV)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 
 check: lint types contracts fresh test
 
@@ -39,7 +41,7 @@ docs: $(DEV)
 	$(BIN)/python -m ytarchive.catalogue
 
 bench: $(DEV)
-	$(BIN)/python tests/benchmarks/bus.py
+	$(BIN)/python tests/benchmarks/jobs_store.py
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

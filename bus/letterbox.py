@@ -9,7 +9,7 @@ from uuid import uuid4
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError
 
 from bus.deadletter import shown
 from bus.errors import BusError
@@ -19,6 +19,7 @@ from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessa
 from bus.streams import EVENTS, stream_of
 
 _BATCH = 100
+_NO_SUCH_MESSAGE = 10043
 _IDLE = 30.0  # seconds after which the broker forgets a reader that died
 
 
@@ -84,8 +85,9 @@ class Letterbox:
         """Forget a letter. One that is gone already is no error."""
         try:
             await self._bus.js.delete_msg(EVENTS, letter.number)
-        except NotFoundError:
-            return
+        except APIError as error:
+            if error.err_code != _NO_SUCH_MESSAGE:
+                raise BusError(f"letter {letter.number} is not dropped: {reason(error)}") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"letter {letter.number} is not dropped: {reason(error)}") from error
 

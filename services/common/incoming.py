@@ -64,14 +64,9 @@ def read_query(request: web.Request, model: type[BaseModel]) -> BaseModel:
 
 def _invalid(place: str, error: ValidationError) -> InvalidRequest:
     problems = [
-        {"field": _printable(".".join(str(part) for part in problem["loc"])), "problem": _printable(problem["msg"])}
+        {"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
         for problem in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = problems[0]
     where = f"{place} field {first['field']}" if first["field"] else place
     return InvalidRequest(f"{where}: {first['problem']}", errors=problems)
-
-
-def _printable(text: str) -> str:
-    """Names come from the sender, who may put half a character into them: then JSON could not carry the answer."""
-    return text.encode(errors="backslashreplace").decode()

@@ -1,6 +1,7 @@
 """The download service: slots, the breaker of this egress, partials. It keeps no state that matters: jobs does."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from services.download.handlers import handlers
 from services.download.slots import Slots
 from services.download.work import Work
 
+REMEMBERED = 1_000  # dispatches: what lies in their directories is storage's, also when a request comes again
+
 
 class DownloadService(ServiceBase):
     name: ClassVar[str] = "download"
@@ -33,6 +36,7 @@ class DownloadService(ServiceBase):
         self.egress = egress_of(config.youtube.proxy)
         self.slots = Slots(config.download.slots, ChildSettings.of(config))
         self._in_hand: dict[str, Work] = {}  # by dispatch id
+        self._finished: deque[str] = deque(maxlen=REMEMBERED)  # dispatch ids
 
     async def initialize_resources(self) -> None:
         """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""
@@ -77,8 +81,8 @@ class DownloadService(ServiceBase):
             await self.announce()
 
     async def fetch(self, event: DownloadRequested) -> AsyncGenerator[Event, None]:
-        """All facts of one dispatch. A message that comes again while it is in hand causes nothing."""
-        if event.dispatch_id in self._in_hand:
+        """All facts of one dispatch. A message that comes again, while it is in hand or later, causes nothing."""
+        if event.dispatch_id in self._in_hand or event.dispatch_id in self._finished:
             return
         work = self._in_hand[event.dispatch_id] = Work(self, event)
         try:
@@ -87,6 +91,7 @@ class DownloadService(ServiceBase):
                 async with aclosing(work.run(slot)) as facts:
                     async for fact in facts:
                         yield fact
+            self._finished.append(event.dispatch_id)
         finally:
             del self._in_hand[event.dispatch_id]
             await self.announce()

@@ -50,12 +50,12 @@ def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | Non
     """Take a dispatch back without an attempt: deferred, unanswered, or its worker is gone. The next gets a new id."""
     fetch.state, fetch.since, fetch.instance = FetchState.IDLE, now, None
     out: list[Out] = []
-    for item, job in _served(rows, fetch):
-        if item.cancelling:
+    for item, job in _waiting(rows, fetch.video_id):
+        if item.cancelling:  # also one that joined while it ran
             out += cancel_item(job, item, now)
-            continue
-        item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
-        touch(job, now, item)
+        elif item.dispatch_id == fetch.dispatch_id:
+            item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
+            touch(job, now, item)
     if not rows.waiters(fetch.video_id):
         rows.drop(fetch)
     return out
@@ -70,12 +70,8 @@ def cancel_item(job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
 
 def cancel_requests(rows: Rows, fetch: FetchRow) -> list[Out]:
     """Tell the worker that nobody waits any more; [] while somebody does."""
-    pairs = _served(rows, fetch)
-    if (
-        fetch.state is not FetchState.CLAIMED
-        or not pairs
-        or not all(item.cancelling for item in rows.waiters(fetch.video_id))
-    ):
+    pairs = _waiting(rows, fetch.video_id)
+    if fetch.state is not FetchState.CLAIMED or not pairs or not all(item.cancelling for item, _job in pairs):
         return []
     return [(e.DownloadCancelRequested(**fetch.names()), pairs[0][1].trace_id)]
 

@@ -42,8 +42,9 @@ def _root(output_dir: str | None, config: Config) -> Path:
             output_dir=output_dir,
         )
     chosen = Path(output_dir).expanduser().resolve()
-    if any(chosen.is_relative_to(root.resolve()) for root in config.storage.all_roots):
-        return chosen
+    for root in config.storage.all_roots:
+        if chosen.is_relative_to(root.resolve()):
+            return root / chosen.relative_to(root.resolve())  # as the configuration names it, links and all
     known = ", ".join(str(root) for root in config.storage.all_roots)
     raise InvalidRequest(
         f"output_dir {output_dir!r} is not below an archive root ({known}): add it to [storage] roots",

@@ -1,5 +1,6 @@
 """jobs.db: rows, inbox and outbox. A change and the facts that it causes are one transaction."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from pydantic import TypeAdapter
 
 from bus.message import Envelope, Event, event_types
+from services.common.errors import StorageFull
 from services.common.models import Item, ItemStatus, Job, JobStatus
 from services.common.sqlite import Database
 from services.jobs.ledger import Out
@@ -17,8 +20,10 @@ from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow
 from services.jobs.scheduler import Block, Candidate
 from services.jobs.views import item_view, job_view
 
+_log = structlog.get_logger("services.jobs", service="jobs")
 T = TypeVar("T")
 R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow)
+_LOOK_FOR_SPACE = 5.0  # seconds
 _INBOX_KEPT = timedelta(days=15)  # longer than the stream keeps a message
 
 SCHEMA = """
@@ -211,6 +216,15 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """One transaction; while the disk is full, again and again: nothing that jobs has to note may be dropped."""
+        while True:
+            try:
+                return await self._db.run(work)
+            except StorageFull as error:
+                _log.error("waiting_for_space", error_message=str(error))
+            await asyncio.sleep(_LOOK_FOR_SPACE)
+
     async def apply(
         self, envelopes: Sequence[Envelope], step: Callable[[SqlRows, Envelope, datetime], list[Out]]
     ) -> Change:
@@ -229,7 +243,7 @@ class Store:
             rows.save()
             return Change(frozenset(rows.touched), outbox, frozenset(applied))
 
-        return await self._db.run(work)
+        return await self._run(work)
 
     async def change(self, work: Callable[[SqlRows, sqlite3.Connection, datetime], list[Out]]) -> Change:
         """A change that no message causes: the scheduler's."""
@@ -240,10 +254,10 @@ class Store:
             rows.save()
             return Change(frozenset(rows.touched), outbox)
 
-        return await self._db.run(transaction)
+        return await self._run(transaction)
 
     async def read(self, work: Callable[[SqlRows, sqlite3.Connection], T]) -> T:
-        return await self._db.run(lambda sql: work(SqlRows(sql), sql))
+        return await self._run(lambda sql: work(SqlRows(sql), sql))
 
     def _queue(self, sql: sqlite3.Connection, outs: Iterable[Out], *, caused_by: str | None) -> bool:
         rows = []
@@ -262,10 +276,10 @@ class Store:
             found = sql.execute("SELECT * FROM outbox ORDER BY seq LIMIT ?", (limit,)).fetchall()
             return [Pending(r["seq"], kinds[r["type"]], Envelope.from_bytes(r["envelope"], r["type"])) for r in found]
 
-        return await self._db.run(work)
+        return await self._run(work)
 
     async def published(self, pending: Sequence[Pending]) -> None:
-        await self._db.run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(p.seq,) for p in pending]))
+        await self._run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(p.seq,) for p in pending]))
 
     async def met_another(self, created: str) -> bool:
         """Remember when the broker's store was made. Returns whether it is another one than last time."""
@@ -275,11 +289,11 @@ class Store:
             sql.execute("INSERT OR REPLACE INTO broker VALUES (1, ?)", (created,))
             return before is not None and before["created"] != created
 
-        return await self._db.run(work)
+        return await self._run(work)
 
     async def prune_inbox(self) -> None:
         before = _time(datetime.now(UTC) - _INBOX_KEPT)
-        await self._db.run(lambda sql: sql.execute("DELETE FROM inbox WHERE at < ?", (before,)))
+        await self._run(lambda sql: sql.execute("DELETE FROM inbox WHERE at < ?", (before,)))
 
     # --- what REST shows
 

@@ -111,6 +111,7 @@ async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIt
         return
     try:
         record = await storage.shelf.take_in(event, handling().trace_id)
+        await storage.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:
         failure = _failure(error)
         _log.error("take_in_failed", video_id=event.video_id, error_code=failure.code, error_message=failure.message)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from bus import BusSettings, Handlers
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable
-from services.common.events import MetadataFetched
+from services.common.events import DownloadCompleted, MetadataFetched
 from services.common.service import ServiceBase
 from services.storage import handlers as reactions
 from services.storage.catalogue import Catalogue, Totals
@@ -94,6 +94,21 @@ class StorageService(ServiceBase):
             await self.space.write(lambda: save_metadata(path, event, trace_id))
         await self.catalogue.see([(event.video_id, event.metadata.title, event.fetched_at)])
         return path
+
+    async def ensure_metadata(self, event: DownloadCompleted, trace_id: str) -> None:
+        """A delivery may overtake its `metadata.fetched`, say after a crash; it says the same. A file there stays."""
+        path = self.shelf.tree(event.root).video_metadata(event.video_id)
+        if event.wanted.metadata and not await asyncio.to_thread(path.exists):
+            told = MetadataFetched(
+                job_id=event.job_id,
+                root=event.root,
+                video_id=event.video_id,
+                source_name="yt_dlp",
+                fetched_at=event.provenance.started_at,
+                metadata=event.metadata,
+                dispatch_id=event.dispatch_id,
+            )
+            await self.save_metadata(told, trace_id)
 
     async def rescan(self, root: Path) -> None:
         """Read a root, and the archives below it, into the catalogue."""

@@ -60,6 +60,31 @@ async def test_a_broker_without_its_store_loses_no_job_that_was_queued(
     await deed.done_right(attempts=None, whole_story=False)
 
 
+UNREAD = [
+    ("storage", "bus.taken.listing.page_fetched"),
+    ("storage", "bus.taken.download.completed"),
+    ("storage", "bus.taken.video.failed"),
+    ("jobs", "bus.taken.archive.checked"),
+    ("jobs", "bus.taken.video.archived"),
+    ("jobs", "bus.taken.work_plan.updated"),
+]
+
+
+@pytest.mark.parametrize(("service", "fault"), UNREAD)
+async def test_what_was_lost_unread_with_the_store_is_asked_again_at_once(
+    service: str, fault: str, patient: Any, deed_in: Any
+) -> None:
+    deed = await deed_in(patient)
+    patient.doom(service, fault)
+    await deed.order()
+    await patient.died(service)
+    patient.broker.kill()
+    shutil.rmtree(patient.broker.store)
+    await patient.broker.start()
+    await patient.start(service)
+    await deed.done_right(attempts=None, whole_story=False)
+
+
 @pytest.mark.parametrize("kind", [e.JobQueued, e.DownloadRequested, e.DownloadCompleted, e.VideoFailed], ids=_name)
 async def test_a_store_that_is_deleted_while_everything_is_stopped_loses_no_job_that_was_queued(
     kind: type[Event], patient: Any, deed_in: Any

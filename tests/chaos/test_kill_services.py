@@ -78,8 +78,8 @@ LOGGING = [
     "bus.taken.job.created",
     "bus.handled.listing.page_fetched",
     "bus.handled.download.completed",
-    "bus.taken.log.recorded:2",
-    "bus.handled.log.recorded:2",
+    "bus.taken.log.recorded",
+    "bus.handled.log.recorded",
 ]
 
 

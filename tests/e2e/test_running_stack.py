@@ -12,7 +12,8 @@ SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
 
 
 @pytest.fixture
-def up(cli: Any) -> Any:
+def up(make_cli: Any, emulator: EmulatorClient) -> Any:
+    cli = make_cli(YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint)
     child = cli.start("up")
     child.wait_for("Ready.")
     return child
@@ -153,3 +154,21 @@ def test_a_single_service_joins_the_stack(cli: Any, up: Any) -> None:
 
     assert ended.code == 0, ended.err
     assert "logging   http://127.0.0.1:" in ended.out
+
+
+def test_the_key_of_a_command_serves_its_job_on_a_stack_that_has_none(
+    cli: Any, up: Any, make_cli: Any, emulator: EmulatorClient
+) -> None:
+    with_key = make_cli(YOUTUBE_API_KEY="loopback-key", YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint)
+
+    run = with_key("download", sample.PLAYLIST_3, "--metadata-only")
+
+    assert run.code == 0, run.out + run.err
+    metadata = json.loads((cli.archive / "metadata" / "videos" / f"{_first(cli)}.json").read_text())
+    assert "data_api" in metadata["sources"]
+    assert b"loopback-key" not in b"".join(path.read_bytes() for path in cli.home.rglob("*") if path.is_file())
+
+
+def _first(cli: Any) -> str:
+    names: list[str] = sorted(path.stem for path in (cli.archive / "metadata" / "videos").iterdir())
+    return names[0]

@@ -218,6 +218,19 @@ async def test_a_delivery_is_archived_and_held_from_then_on(
         assert again.held[0].thumbnail
 
 
+async def test_a_delivery_that_overtakes_its_metadata_brings_them_along(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    """As after a crash: jobs would take them for missing, and have the video fetched once more."""
+    async with running(config, broker):
+        archived = await others.answer(delivery(config, A, mp4=b"film", jpg=b"picture"), VideoArchived)
+        assert archived.held.metadata
+        kept = read(config.storage.base_path / "metadata" / "videos" / f"{A}.json")
+        assert kept["sources"]["yt_dlp"]["metadata"]["title"] == f"Title of {A}"
+        unwanted = delivery(config, B, mp4=b"other", wanted=Wanted(metadata=False))
+        assert not (await others.answer(unwanted, VideoArchived)).held.metadata
+
+
 async def test_metadata_of_two_sources_become_one_file(config: Config, broker: BusSettings, others: Others) -> None:
     async with running(config, broker):
         for hours, source in enumerate(("data_api", "yt_dlp")):

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
 
 from bus import BusError
+from services.common import credentials
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.models import Job
@@ -93,6 +94,9 @@ class OneShot:
 
             async def begin() -> None:
                 """Known already: then it is only un-parked."""
+                key = self._config.youtube.api_key
+                if key and not system.own:  # a stack of others may have none, or another
+                    await credentials.offer(bus, picture.job_id, key.get_secret_value(), picture.trace_id)
                 event = self._errand.event(picture.job_id, again=self._published)
                 await bus.publish(event, trace_id=picture.trace_id)
                 self._published = True

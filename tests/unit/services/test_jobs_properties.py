@@ -99,6 +99,7 @@ class World:
         self.sql.executescript(store.SCHEMA)
         self.on_way: list[Event] = []
         self.told: list[Event] = []  # all that jobs ever published
+        self.past: list[Event] = []  # all that ever arrived
         for index, targets in enumerate(script.jobs):
             accepted = Accepted(tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(len(targets))), ROOT)
             event = e.JobCreated(job_id=f"j{index}", targets=("x",), options=JobOptions(include_captions=False))
@@ -217,11 +218,17 @@ class World:
 
     def deliver(self, number: int) -> None:
         if self.on_way:
-            self.step(self.on_way.pop(number % len(self.on_way)))
+            self.past.append(self.on_way.pop(number % len(self.on_way)))
+            self.step(self.past[-1])
 
     def deliver_a_copy(self, number: int) -> None:
         if self.on_way:
             self.step(self.on_way[number % len(self.on_way)])
+
+    def replay(self, number: int) -> None:
+        """The last that arrived come once more."""
+        for event in self.past[-1 - number % 8 :]:
+            self.step(event)
 
     def dispatch(self, number: int) -> None:
         """As the dispatcher: a ready video of an open job."""
@@ -322,6 +329,7 @@ class World:
             self.deliver(-1 if newest_first else 0)
             for number in range(len(self.script.jobs)):
                 self.dispatch(number)
+            self.replay(3)
             if not self.on_way:
                 self.pass_time(31)
             self.check()
@@ -356,6 +364,7 @@ class World:
 
     def check_item(self, item: ItemRow, fetch: FetchRow | None) -> None:
         assert item.attempts <= 3
+        assert not item.cancelling or (fetch is not None and fetch.state is not FetchState.IDLE), "nobody will answer"
         if item.status is ItemStatus.WAITING:
             assert fetch is not None, "nobody will ever dispatch it"
         if item.status is ItemStatus.RUNNING:
@@ -374,7 +383,7 @@ def whole(video_id: str) -> Held:
 
 Action = Callable[[World, int], None]
 FACTS: tuple[Action, ...] = (
-    World.deliver, World.deliver, World.deliver, World.deliver_a_copy, World.dispatch, World.dispatch,
+    World.deliver, World.deliver, World.deliver, World.deliver_a_copy, World.replay, World.dispatch, World.dispatch,
     World.vanish, World.defer, World.list_again, World.announce_again, World.pass_time,
 )  # fmt: skip
 WISHES: tuple[Action, ...] = (*FACTS, World.wish, World.wish)
@@ -382,9 +391,11 @@ WISHES: tuple[Action, ...] = (*FACTS, World.wish, World.wish)
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    fates = tuple(draw(st.lists(st.sampled_from(Fate), min_size=1, max_size=4)))
-    numbers = st.lists(st.integers(0, len(fates) - 1), max_size=4, unique=True).map(tuple)
-    targets = st.lists(st.tuples(st.sampled_from(Listing), numbers), min_size=1, max_size=2).map(tuple)
+    fates = tuple(draw(st.lists(st.sampled_from(Fate), min_size=2, max_size=5)))
+    every = tuple(range(len(fates)))
+    numbers = st.just(every) | st.lists(st.sampled_from(every), max_size=4, unique=True).map(tuple)
+    kinds = st.sampled_from((Listing.GOOD, Listing.GOOD, Listing.FLAKY, Listing.MISSING))
+    targets = st.lists(st.tuples(kinds, numbers), min_size=1, max_size=2).map(tuple)
     return Script(fates, tuple(draw(st.lists(targets, min_size=1, max_size=2))))
 
 
@@ -394,7 +405,7 @@ def moves(actions: tuple[Action, ...]) -> st.SearchStrategy[list[tuple[Action, i
 
 
 quickly = settings(
-    max_examples=120, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )  # derandomized: CI does not fail by chance; raise max_examples to look further
 
 
@@ -435,3 +446,24 @@ def test_a_change_of_mind_at_any_moment_leaves_no_job_hanging(
         world.step(e.JobResumeRequested(job_id=job.job_id))
     world.finish(newest_first)
     assert world.fetches() == []
+
+
+def test_a_cancel_reaches_the_worker_also_when_its_first_job_is_gone() -> None:
+    """The second job joined while the first one's download ran; both are cancelled, one after the other."""
+    world = World(Script((Fate.SAVED,), (((Listing.GOOD, (0,)),),) * 2))
+    listed: dict[str, list[Event]] = {"j0": [], "j1": []}
+    for fact in world.on_way:
+        listed[getattr(fact, "job_id", "")].append(fact)
+    for fact in listed["j0"]:
+        world.step(fact)
+    world.dispatch(0)
+    (request,) = [event for event in world.told if isinstance(event, e.DownloadRequested)]
+    world.step(e.DownloadStarted(**names(request), instance="worker"))
+    for fact in listed["j1"]:
+        world.step(fact)
+    world.step(e.JobCancelRequested(job_id="j0"))
+    world.step(e.JobCancelRequested(job_id="j1"))
+    asked = [event for event in world.told if isinstance(event, e.DownloadCancelRequested)]
+    assert [event.dispatch_id for event in asked] == [request.dispatch_id]
+    world.step(e.DownloadCancelled(**names(request)))
+    assert [job.status for job in world.jobs()] == [JobStatus.CANCELLED] * 2

@@ -1,0 +1,127 @@
+"""jobs.db as the scheduler asks it: the right answers, and none that costs more the larger a job is."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.jobs import store
+from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow
+from services.jobs.store import SqlRows
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
+
+
+@pytest.fixture
+def sql() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.executescript(store.SCHEMA)
+    return connection
+
+
+def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) -> JobRow:
+    """A job with these items, by position: status and retry_at."""
+    rows = SqlRows(sql)
+    job = JobRow(
+        "j", "t", JobType.PLAYLIST_DOWNLOAD, JobOptions(), ("x",), 0, "/archive", JobStatus.RUNNING, NOW, NOW,
+        total=len(items), open=len(items),
+    )  # fmt: skip
+    rows.add(job)
+    for position, (status, retry_at) in enumerate(items):
+        video = f"video{position:06d}"
+        rows.add(ItemRow("j", video, 0, position, status, NOW, retry_at=retry_at))
+        state = FetchState.CLAIMED if status is ItemStatus.RUNNING else FetchState.IDLE
+        rows.add(FetchRow(video, f"f{position}", state, NOW))
+    rows.save()
+    return job
+
+
+WAITING, RUNNING, LISTED = ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.LISTED
+
+
+@pytest.mark.parametrize(
+    ("items", "ready"),
+    [
+        ([], None),
+        ([(LISTED, None)], None),
+        ([(RUNNING, None), (WAITING, None), (WAITING, None)], 1),
+        ([(WAITING, LATER)], None),
+        ([(WAITING, LATER), (WAITING, None)], 1),
+        ([(WAITING, NOW), (WAITING, None)], 0),
+        ([(WAITING, None), (WAITING, NOW)], 0),
+        ([(WAITING, NOW), (WAITING, NOW - timedelta(minutes=1))], 1),
+    ],
+)
+def test_the_next_video(
+    sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
+) -> None:
+    fill(sql, *items)
+    assert store.ready_video(sql, "j", NOW) == (None if ready is None else f"video{ready:06d}")
+
+
+@pytest.mark.parametrize(
+    ("items", "blocked", "told"),
+    [
+        ([], None, (0, None)),
+        ([(WAITING, None)], None, (0, None)),
+        ([(WAITING, NOW)], None, (0, None)),
+        ([(WAITING, LATER), (WAITING, BLOCKED), (WAITING, None)], None, (2, LATER)),
+        ([], BLOCKED, (0, None)),
+        ([(WAITING, None), (WAITING, LATER)], BLOCKED, (2, BLOCKED)),
+        ([(WAITING, BLOCKED + timedelta(1))], BLOCKED, (1, BLOCKED + timedelta(1))),
+        ([(WAITING, None), (RUNNING, None)], BLOCKED, (0, BLOCKED)),
+    ],
+)
+def test_timers(
+    sql: sqlite3.Connection,
+    items: list[tuple[ItemStatus, datetime | None]],
+    blocked: datetime | None,
+    told: tuple[int, datetime | None],
+) -> None:
+    assert store.timers(sql, fill(sql, *items), NOW, blocked) == told
+
+
+def test_who_waits_longest_for_storage_comes_first(sql: sqlite3.Connection) -> None:
+    fill(sql, (LISTED, None), (WAITING, None), (LISTED, None), (LISTED, None))
+    rows = SqlRows(sql)
+    for position, minutes in ((0, 1), (2, 3), (3, -1)):
+        item = rows.item("j", f"video{position:06d}")
+        assert item is not None
+        item.since = NOW - timedelta(minutes=minutes)
+    rows.save()
+    found = [item.position for item in store.unanswered_items(SqlRows(sql), sql, NOW)]
+    assert found == [2, 0]
+
+
+QUERIES: dict[str, Callable[[SqlRows, sqlite3.Connection, JobRow], object]] = {
+    "open jobs": lambda _rows, sql, _job: store.open_jobs(sql),
+    "busy fetches": lambda _rows, sql, _job: store.busy_fetches(sql),
+    "ready video": lambda _rows, sql, _job: store.ready_video(sql, "j", NOW),
+    "candidates": lambda rows, sql, _job: store.candidates(rows, sql, {"j": 0}, NOW),
+    "open listings": lambda rows, sql, _job: store.open_listings(rows, sql),
+    "unanswered": lambda rows, sql, _job: store.unanswered_items(rows, sql, NOW),
+    "timers": lambda _rows, sql, job: store.timers(sql, job, NOW, None),
+    "timers, blocked": lambda _rows, sql, job: store.timers(sql, job, NOW, BLOCKED),
+    "waiters": lambda rows, _sql, _job: rows.waiters("video000000"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection, name: str) -> None:
+    """Every one finds what it wants at the start of an index; the index of the busy fetches has few rows."""
+    job = fill(sql, (WAITING, None), (WAITING, LATER), (RUNNING, None), (LISTED, None))
+    asked: list[str] = []
+    sql.set_trace_callback(asked.append)
+    QUERIES[name](SqlRows(sql), sql, job)
+    sql.set_trace_callback(None)
+    queries = [query for query in asked if query.lstrip().startswith("SELECT")]
+    assert queries
+    for query in queries:
+        for row in sql.execute(f"EXPLAIN QUERY PLAN {query}"):
+            step = row["detail"]
+            assert "TEMP B-TREE" not in step, (query, step)
+            assert not step.startswith("SCAN") or "fetches_busy" in step, (query, step)
