@@ -213,6 +213,12 @@ class DownloadClaim(Event, subject="download.claim", publishers={"download", "me
     listing: Index | None = None
 
 
+class PartialsLeft(Event, subject="download.partials_left", publishers={"download"}, delivery=Delivery.REQUEST):
+    """Partials that this worker has on its disk and not in hand: whose are they? Answered with PartialsOwned."""
+
+    video_ids: tuple[VideoId, ...] = Field(max_length=1000)
+
+
 class DownloadStarted(_Dispatch, subject="download.started", publishers={"download"}, key=("dispatch_id",)):
     instance: str
 

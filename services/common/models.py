@@ -449,3 +449,9 @@ class CredentialsTaken(_Frozen):
     """Metadata's answer to credentials.offered."""
 
     accepted: bool
+
+
+class PartialsOwned(_Frozen):
+    """Jobs' answer to download.partials_left: those that an open item still needs. The others may go."""
+
+    video_ids: tuple[VideoId, ...]

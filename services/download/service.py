@@ -1,19 +1,22 @@
 """The download service: slots, the breaker of this egress, partials. It keeps no state that matters: jobs does."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
-from bus import BusSettings, Event, Handlers
+from bus import BusSettings, Event, Handlers, NoAnswer
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable
-from services.common.events import DownloadCancelRequested, DownloadRequested, VideoArchived
-from services.common.models import Failure, ServiceInfo
+from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
+from services.common.models import Failure, PartialsOwned, ServiceInfo
 from services.common.service import ServiceBase
+from services.common.validation import validate_video_id
 from services.common.youtube.egress import egress_of
 from services.common.youtube.partial import remove_partial
 from services.common.youtube.settings import ChildSettings
@@ -21,8 +24,10 @@ from services.common.youtube.tools import find_ffmpeg
 from services.download.breaker import Breaker
 from services.download.handlers import handlers
 from services.download.slots import Slots
-from services.download.work import Work
+from services.download.work import CLAIM_TIMEOUT, Work
 
+SWEEP_EVERY = 10.0  # seconds between two looks for partials that nobody owns
+AT_REST = 5.0  # seconds since the last change of a directory
 REMEMBERED = 1_000  # dispatches: what lies in their directories is storage's, also when a request comes again
 
 
@@ -42,6 +47,9 @@ class DownloadService(ServiceBase):
         """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""
         if find_ffmpeg() is None:
             raise ServiceUnavailable("No ffmpeg: install it, or the Python package imageio-ffmpeg.")
+
+    async def after_start(self) -> None:
+        self.spawn(self._sweep(), "sweep of partials")
 
     async def cleanup_resources(self) -> None:
         await self.slots.close()
@@ -100,6 +108,33 @@ class DownloadService(ServiceBase):
         """The files were moved into the archive: what else lies in the directory is of no use any more."""
         if await asyncio.to_thread(remove_partial, self.partial_of(event.video_id), event.dispatch_id):
             self.logger.debug("partial_removed", video_id=event.video_id)
+
+    async def _sweep(self) -> None:
+        """Partials that nobody owns go: of a job that ended, or was cancelled, while no worker heard of it."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            left = await asyncio.to_thread(self._partials_at_rest)
+            if not left:
+                continue
+            try:
+                question = PartialsLeft(video_ids=tuple(left[:1000]))
+                owned = await self.bus.request(question, PartialsOwned, trace_id=str(uuid4()), timeout=CLAIM_TIMEOUT)
+            except NoAnswer:
+                continue  # jobs is away: nothing is anybody's to remove
+            for video_id in set(question.video_ids) - set(owned.video_ids):
+                if await asyncio.to_thread(remove_partial, self.partial_of(video_id), None):
+                    self.logger.info("partial_removed", video_id=video_id, reason="nobody owns it")
+
+    def _partials_at_rest(self) -> list[str]:
+        """Videos that have a partial which is not in hand, and was not touched just now (by a worker beside us)."""
+        in_hand = {work.video_id for work in self._in_hand.values()}
+        before = time.time() - AT_REST
+        found = []
+        for path in self.config.storage.tmp_dir.glob("*.part"):
+            with suppress(FileNotFoundError):
+                if validate_video_id(path.stem) and path.stem not in in_hand and path.stat().st_mtime < before:
+                    found.append(path.stem)
+        return sorted(found)
 
     async def cancel(self, event: DownloadCancelRequested) -> None:
         """Stop this dispatch; of one that is not in hand any more, the partial goes."""

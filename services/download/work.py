@@ -57,6 +57,10 @@ class Work:
         self._metadata: VideoMetadata | None = None
         self._cancelled = asyncio.Event()
 
+    @property
+    def video_id(self) -> str:
+        return self._event.video_id
+
     def cancel(self) -> None:
         """Nobody waits for it any more: the child is killed, the partial goes, `download.cancelled` is said."""
         self._cancelled.set()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bus.handlers import Handlers
 from bus.message import Envelope
 from services.common import events as e
-from services.common.models import ClaimAnswer
+from services.common.models import ClaimAnswer, PartialsOwned
 from services.jobs import machine
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ async def take(envelopes: Sequence[Envelope], jobs: "JobsService") -> None:
 @handlers.answer(e.DownloadClaim)
 async def claim(event: e.DownloadClaim, jobs: "JobsService") -> ClaimAnswer:
     return await jobs.dispatcher.claim(event)
+
+
+@handlers.answer(e.PartialsLeft)
+async def whose(event: e.PartialsLeft, jobs: "JobsService") -> PartialsOwned:
+    return PartialsOwned(video_ids=tuple(await jobs.store.wanted(event.video_ids)))
 
 
 @handlers.hear(e.ServiceHeartbeat)

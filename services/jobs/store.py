@@ -1,6 +1,7 @@
 """jobs.db: rows, inbox and outbox. A change and the facts that it causes are one transaction."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -294,6 +295,15 @@ class Store:
     async def prune_inbox(self) -> None:
         before = _time(datetime.now(UTC) - _INBOX_KEPT)
         await self._run(lambda sql: sql.execute("DELETE FROM inbox WHERE at < ?", (before,)))
+
+    async def wanted(self, video_ids: Sequence[str]) -> list[str]:
+        """Those of these videos that an open item waits for."""
+        query = "SELECT video_id FROM fetches WHERE video_id IN (SELECT value FROM json_each(?))"
+
+        def work(_rows: SqlRows, sql: sqlite3.Connection) -> list[str]:
+            return [row["video_id"] for row in sql.execute(query, (json.dumps(list(video_ids)),))]
+
+        return await self.read(work)
 
     # --- what REST shows
 

@@ -17,6 +17,7 @@ from services.common.config import Storage
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import DownloadCompleted
 from services.common.models import Held
+from services.common.youtube.partial import PartialBusy, holding
 from services.storage import archive, scan
 from services.storage.catalogue import Catalogue, Indexed, Known
 from services.storage.layout import Tree, source_path, tree_of
@@ -24,7 +25,7 @@ from services.storage.locks import Locks
 from services.storage.metadata_store import read_video_file
 from services.storage.record import Holding, Record, held_of
 from services.storage.space import Space
-from services.storage.staging import NO_SPACE
+from services.storage.staging import NO_SPACE, TakeInFailed
 
 _log = structlog.get_logger()
 _BATCH = 200  # videos per transaction of a rescan
@@ -74,9 +75,7 @@ class Shelf:
         stop = threading.Event()
         now = datetime.now(UTC)
         try:
-            return await _in_thread(
-                lambda: archive.take_in(tree, event, now=now, trace_id=trace_id, stop=stop.is_set), stop
-            )
+            return await _in_thread(lambda: _take_from(tree, event, now, trace_id, stop), stop)
         except YTArchiveError:  # what it began is cleared already, so the journal need not remember it
             await self._catalogue.end_take_in(tree.key, event.video_id)
             raise
@@ -168,6 +167,15 @@ class Shelf:
                 lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
             )
             await self._catalogue.see((file.video_id, file.title, file.fetched_at) for file in files if file)
+
+
+def _take_from(tree: Tree, event: DownloadCompleted, now: datetime, trace_id: str, stop: threading.Event) -> Record:
+    """Under the lock of the partial: what is linked into the archive must not be written to from the other side."""
+    try:
+        with holding(Path(event.directory)):
+            return archive.take_in(tree, event, now=now, trace_id=trace_id, stop=stop.is_set)
+    except PartialBusy as error:
+        raise TakeInFailed(f"a later download is at work: {error}", reason="partial_busy") from error
 
 
 def _inspect(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> tuple[list[Held], list[Indexed]]:

@@ -1,6 +1,8 @@
 """The download service on a real bus and the loopback YouTube; the test plays jobs, which answers claims."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,12 +24,14 @@ from services.common.events import (
     DownloadRequested,
     DownloadStarted,
     MetadataFetched,
+    PartialsLeft,
     ServiceHeartbeat,
     SourceBlocked,
     SourceCleared,
     VideoArchived,
 )
-from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, Wanted
+from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, PartialsOwned, Wanted
+from services.common.youtube.partial import working_in
 from services.download.breaker import THRESHOLD
 from services.download.service import DownloadService
 from ytarchive.emulator import EmulatorClient, emulator_process, sample
@@ -54,6 +58,7 @@ class FakeJobs:
     bus: Bus
     verdict: ClaimVerdict = ClaimVerdict.GO
     until: datetime | None = None
+    owned: set[str] = field(default_factory=set)
     claims: list[DownloadClaim] = field(default_factory=list)
     heard: list[Envelope] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -96,6 +101,11 @@ async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
     async with jobs.news:
         jobs.news.notify_all()
     return verdict
+
+
+@jobs_handlers.answer(PartialsLeft)
+async def whose(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwned:
+    return PartialsOwned(video_ids=tuple(video for video in question.video_ids if video in jobs.owned))
 
 
 @pytest.fixture(scope="module")
@@ -423,3 +433,22 @@ async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
     await jobs.wait(DownloadCompleted, lambda completed: completed.dispatch_id == other.dispatch_id)
     assert [claim.dispatch_id for claim in jobs.claims] == [event.dispatch_id, other.dispatch_id]
     assert emulator.log(since=mark, video_id=sample.VIDEO_OK) == []
+
+
+async def test_partials_that_nobody_owns_go(
+    start: Start, jobs: FakeJobs, config: Config, eventually: Callable[..., Awaitable[object]]
+) -> None:
+    owned, nobodys = (config.storage.tmp_dir / f"{video}.part" for video in (sample.VIDEO_OK, sample.VIDEO_480P))
+    for directory in (owned, nobodys):
+        with working_in(directory, "fetch.1"):
+            (directory / "half.part").touch()
+        long_ago = time.time() - 60
+        os.utime(directory, (long_ago, long_ago))
+    jobs.owned.add(sample.VIDEO_OK)
+    await start()
+
+    async def gone() -> bool:
+        return not nobodys.exists()
+
+    await eventually(gone)
+    assert (owned / "half.part").exists()

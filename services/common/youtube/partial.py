@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,20 +30,39 @@ def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
     if lock is None:
         raise PartialBusy(f"another process works in {directory.name}")
     try:
+        _unshare(directory)
         (directory / _DISPATCH).write_text(dispatch_id, encoding="utf-8")
         yield directory
     finally:
         os.close(lock)
 
 
-def remove_partial(directory: Path, dispatch_id: str) -> bool:
-    """Remove what a dispatch of a fetch, or an earlier one, left; False if it is gone already, in use, or of another
-    fetch or a later dispatch by now."""
+@contextmanager
+def holding(directory: Path, patience: float = 5.0) -> Iterator[None]:
+    """Keep everybody else out while its files are taken away: a download that began anew would write into them.
+
+    Waits up to `patience` seconds for the lock, and raises PartialBusy then. A directory that is gone needs none.
+    """
+    end = time.monotonic() + patience
+    while (lock := _lock(directory, make=False)) is None and directory.exists():
+        if time.monotonic() > end:
+            raise PartialBusy(f"another process works in {directory.name}")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_partial(directory: Path, dispatch_id: str | None) -> bool:
+    """Remove what a dispatch of a fetch, or an earlier one, left (None: whoever left it); False if it is gone already,
+    in use, or of another fetch or a later dispatch by now."""
     lock = _lock(directory, make=False)
     if lock is None:
         return False
     try:
-        if not _belongs_to(directory, dispatch_id):
+        if dispatch_id is not None and not _belongs_to(directory, dispatch_id):
             return False
         shutil.rmtree(directory)
         return True
@@ -70,6 +90,14 @@ def media_of(directory: Path, video_id: str) -> list[Path]:
         for path in directory.iterdir()
         if path.name.startswith(f"{video_id}.") and not path.name.startswith(f"{video_id}.info.json")
     ]
+
+
+def _unshare(directory: Path) -> None:
+    """Let go of files that are one with files in the archive (a take-in that was cut short links them): whoever wrote
+    into them here would write there."""
+    for path in directory.iterdir():
+        if path.is_file() and path.stat().st_nlink > 1:
+            path.unlink()
 
 
 def _belongs_to(directory: Path, dispatch_id: str) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.youtube.partial import PartialBusy, keep_if_same, media_of, remove_partial, working_in
+from services.common.youtube.partial import PartialBusy, holding, keep_if_same, media_of, remove_partial, working_in
 
 VIDEO = "dQw4w9WgXcQ"
 STREAM = {"format_id": "137", "filesize": 1000}
@@ -69,3 +69,31 @@ def test_an_earlier_dispatch_of_the_same_fetch_may_be_cleared_away(tmp_path: Pat
     assert not remove_partial(directory, "fetch-a.8"), "a later dispatch went on with it"
     assert not remove_partial(directory, "fetch-b.10"), "another fetch went on with it"
     assert remove_partial(directory, "fetch-a.10"), "a dispatch that never began leaves what the one before it left"
+
+
+def test_nobody_downloads_into_it_while_its_files_are_taken(directory: Path) -> None:
+    with working_in(directory, "d1"), pytest.raises(PartialBusy), holding(directory, patience=0.0):
+        raise AssertionError("taken while it is worked in")
+    with holding(directory), pytest.raises(PartialBusy), working_in(directory, "d2"):
+        raise AssertionError("worked in while it is taken")
+    with holding(directory.with_name("gone.part"), patience=0.0):
+        pass  # what is gone needs no lock
+    assert not directory.with_name("gone.part").exists()
+
+
+def test_what_the_archive_shares_is_not_written_into(directory: Path, tmp_path: Path) -> None:
+    """A take-in links the files; one that was cut short leaves them linked."""
+    with working_in(directory, "d1"):
+        (directory / "x.info.json").write_text("archived")
+        (directory / "x.f137.mp4.part").write_text("half")
+    (tmp_path / "archived").hardlink_to(directory / "x.info.json")
+    with working_in(directory, "d2"):
+        (directory / "x.info.json").write_text("of a later download")
+        assert (directory / "x.f137.mp4.part").read_text() == "half"
+    assert (tmp_path / "archived").read_text() == "archived"
+
+
+def test_what_nobody_owns_goes_whoever_left_it(directory: Path) -> None:
+    with working_in(directory, "d1"):
+        assert not remove_partial(directory, None)
+    assert remove_partial(directory, None)
