@@ -393,7 +393,10 @@ class JobCounts(BaseModel):
 
 
 class Job(BaseModel):
-    """A job as REST, the bus and the CLI show it. `work_plan` is the path of its plan once it has gaps."""
+    """A job as REST, the bus and the CLI show it. `work_plan` is the path of its plan once it has gaps.
+
+    `targets` are the first 100 as they were given, of `target_count`; `targets_digest` is that of targets.digest().
+    """
 
     job_id: str
     trace_id: str
@@ -403,6 +406,8 @@ class Job(BaseModel):
     cancelling: bool = False  # asked to stop; it ends once nothing of it runs
     priority: int = 0
     targets: list[str]
+    target_count: int = 0
+    targets_digest: str = ""
     options: JobOptions
     root: str
     title: str | None = None

@@ -9,6 +9,7 @@ Two rules that a URL alone does not settle:
   (DESIGN §5).
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -87,6 +88,17 @@ def group_targets(texts: Iterable[str]) -> list[Target]:
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise InvalidRequest(refused[0] + more, refused=refused[:100])
     return _grouped(parsed.values())
+
+
+def digest(texts: Iterable[str]) -> str:
+    """The same for the same set of targets, however they are written and in whatever order (32 hex digits)."""
+    identities: set[str] = set()
+    for text in texts:
+        try:
+            identities.add(":".join(parse_target(text).identity))
+        except InvalidRequest:
+            identities.add(text)  # of a job that is about to be rejected
+    return hashlib.sha256("\n".join(sorted(identities)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def target_url(target: Target) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 from bus.message import Event
 from services.common import events as e
 from services.common.models import ErrorDetail, JobOptions, JobStatus, Target
+from services.common.targets import digest
 from services.jobs import casualties, dispatches, gaps, listings, wishes
 from services.jobs.ledger import Out, end, settle
-from services.jobs.rows import JobRow, ListingRow, ListingState, Rows
+from services.jobs.rows import TARGETS_SHOWN, JobRow, ListingRow, ListingState, Rows
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
         trace_id=trace_id,
         type=event.type,
         options=options,
-        targets=event.targets,
+        targets=event.targets[:TARGETS_SHOWN],
+        target_count=len(event.targets),
+        targets_digest=digest(event.targets),
         priority=event.priority,
         root=verdict.root if isinstance(verdict, Accepted) else "",
         status=JobStatus.QUEUED,

@@ -18,6 +18,8 @@ from services.common.models import (
     Wanted,
 )
 
+TARGETS_SHOWN = 100
+
 
 class ListingState(StrEnum):
     QUEUED = "queued"  # job.queued is out
@@ -45,13 +47,15 @@ class JobRow:
     trace_id: str
     type: JobType
     options: JobOptions
-    targets: tuple[str, ...]
+    targets: tuple[str, ...]  # the first TARGETS_SHOWN as given: this row is read and written with every event
     priority: int
     root: str
     status: JobStatus
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+    target_count: int = 0
+    targets_digest: str = ""
     paused: bool = False
     cancelling: bool = False  # nothing new of it begins; it ends when nothing of it runs any more
     title: str | None = None

@@ -26,6 +26,8 @@ def job_view(job: JobRow) -> Job:
         cancelling=job.cancelling,
         priority=job.priority,
         targets=list(job.targets),
+        target_count=job.target_count,
+        targets_digest=job.targets_digest,
         options=job.options,
         root=job.root,
         title=job.title,

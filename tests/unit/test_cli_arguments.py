@@ -7,6 +7,7 @@ import pytest
 from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.models import Job, JobOptions, JobStatus, JobType, Progress
+from services.common.targets import digest
 from ytarchive.cli.arguments import arrange, wants_json
 from ytarchive.cli.commands.jobs import Status
 from ytarchive.cli.commands.serve import Name
@@ -93,6 +94,7 @@ def _job(config: Config, *targets: str, root: Path | None = None, **options: obj
             "type": "video_download",
             "status": JobStatus.RUNNING,
             "targets": targets,
+            "targets_digest": digest(targets),
             "options": JobOptions.model_validate(options),
             "root": str(root or config.storage.base_path),
             "progress": Progress(current=0, total=0, percentage=0, message=""),

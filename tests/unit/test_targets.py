@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.common.errors import InvalidRequest
 from services.common.models import Target, TargetKind
-from services.common.targets import MAX_VIDEOS, ParsedTarget, group_targets, parse_target, target_url
+from services.common.targets import MAX_VIDEOS, ParsedTarget, digest, group_targets, parse_target, target_url
 from services.common.validation import validate_playlist_id, validate_video_id
 
 VIDEO = "dQw4w9WgXcQ"
@@ -290,3 +290,10 @@ def test_the_page_of_a_target(kind: TargetKind, id: str, url: str) -> None:
     target = Target(kind=kind, id=id)
     assert target_url(target) == url
     assert parse_target(url) == ParsedTarget(kind, id)
+
+
+def test_the_digest_knows_the_same_targets_again() -> None:
+    written = [f"https://youtu.be/{VIDEO}", "@SomeChannel", VIDEO]
+    assert digest(written) == digest(["@somechannel", VIDEO])
+    assert digest(written) != digest([VIDEO])
+    assert digest(["not a target"]) != digest(["neither"])

@@ -12,7 +12,7 @@ from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
 from services.common.models import ErrorDetail, Job, JobOptions, JobType, TargetKind
-from services.common.targets import group_targets, parse_target
+from services.common.targets import digest, group_targets, parse_target
 from services.jobs.intake import examine
 from ytarchive.cli.picture import Picture
 
@@ -110,12 +110,8 @@ def same_command(job: Job, order: Order) -> bool:
         job.type is order.type
         and job.root == str(order.root)
         and _compared(job.options) == _compared(order.options)
-        and _identities(job.targets) == _identities(order.targets)
+        and job.targets_digest == digest(order.targets)
     )
-
-
-def _identities(targets: Iterable[str]) -> set[tuple[TargetKind, str]]:
-    return {parse_target(target).identity for target in targets}
 
 
 def _compared(options: JobOptions) -> dict[str, Any]:

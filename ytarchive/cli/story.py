@@ -93,7 +93,7 @@ def job_name(job: Job | None) -> str:
         return "…"
     if job.title:
         return safe_text(job.title, _TITLE)
-    return count(len(job.targets), "target") if len(job.targets) > 1 else safe_text(job.targets[0], _TITLE)
+    return count(job.target_count, "target") if job.target_count > 1 else safe_text(job.targets[0], _TITLE)
 
 
 # --- the end ------------------------------------------------------------------------------------------------------

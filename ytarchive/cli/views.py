@@ -58,7 +58,7 @@ def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType
     facts.add_row("Trace", safe_text(job.trace_id))
     facts.add_row("Status", _status(job))
     facts.add_row("Title", Text(job_name(job)))
-    facts.add_row("Targets", Text(safe_text(", ".join(job.targets[:5]), 500) + ("…" if len(job.targets) > 5 else "")))
+    facts.add_row("Targets", Text(safe_text(", ".join(job.targets[:5]), 500) + ("…" if job.target_count > 5 else "")))
     facts.add_row("Type", job.type.value)
     facts.add_row("Quality", Text(safe_text(job.options.quality)))
     facts.add_row("Files", Text(safe_text(job.root, 4096)))

@@ -30,6 +30,7 @@ from services.jobs import dispatches, gaps, listings, machine, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState
+from services.jobs.views import job_view
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 VIDEO, OTHER = "aaaaaaaaaaa", "bbbbbbbbbbb"
@@ -202,6 +203,14 @@ def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) 
     assert trace == "t"
     assert failed.job.error == error
     assert failed.job.options.api_key is None
+
+
+def test_a_job_of_many_named_videos_does_not_carry_them_all_around(world: World) -> None:
+    event = e.JobCreated(job_id="j1", targets=tuple(f"video{n:06d}" for n in range(5_000)))
+    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT)
+    machine.create(world.rows, event, "t", accepted, NOW)
+    view = job_view(world.rows.jobs["j1"])
+    assert (len(view.targets), view.target_count) == (100, 5_000)
 
 
 def test_an_empty_listing_ends_the_job_at_once(world: World) -> None:
