@@ -25,7 +25,7 @@ from bus.link import API_TIMEOUT, FULL, Hook, Link, reason
 from bus.listening import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
 from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.settings import BusSettings
-from bus.streams import EVENTS, ensure_consumer, stream_of
+from bus.streams import EVENTS, caught_up, ensure_consumer, stream_of
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -113,6 +113,14 @@ class Bus:
         except (nats.errors.Error, TimeoutError):
             return False
         return True
+
+    async def caught_up(self, handlers: Handlers) -> bool:
+        """Whether nothing is left to do for these handlers, in this instance or another. False while the broker is
+        away."""
+        try:
+            return await caught_up(self.js, handlers)
+        except (nats.errors.Error, TimeoutError):
+            return False
 
     # --- sending --------------------------------------------------------------------------------------------------
 

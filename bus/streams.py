@@ -17,7 +17,7 @@ from nats.js.api import (
 from nats.js.errors import BadRequestError, NotFoundError
 
 from bus.errors import BrokerUnavailable
-from bus.handlers import Consumption
+from bus.handlers import Consumption, Handlers
 from bus.message import Delivery, Event, event_types
 from bus.settings import BusSettings
 
@@ -130,3 +130,12 @@ def consumer_config(consumption: Consumption, settings: BusSettings) -> Consumer
 async def ensure_consumer(js: JetStreamContext, consumption: Consumption, settings: BusSettings) -> None:
     """Make the durable, or change it to what it shall be."""
     await js.add_consumer(stream_of(consumption.events[0]), consumer_config(consumption, settings))
+
+
+async def caught_up(js: JetStreamContext, handlers: Handlers) -> bool:
+    """Whether the consumers of a service have read and acknowledged all that there is for them."""
+    for consumption in handlers.consumptions:
+        info = await js.consumer_info(stream_of(consumption.events[0]), consumption.durable)
+        if info.num_pending or info.num_ack_pending:
+            return False
+    return True

@@ -212,6 +212,15 @@ class Stack:
             await self._server.stop()
         self._held.close()
 
+    async def drain(self, patience: float = 5.0) -> None:
+        """Before an orderly end: let storage finish what it was told. No job waits for a playlist's own file, say."""
+        storage = self.services["storage"]
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            if await storage.bus.caught_up(storage.handlers):
+                return
+            await asyncio.sleep(0.05)
+
     def abandon(self) -> None:
         """The end without farewell: the broker is killed, its children notice by their pipes."""
         if self._server is not None:

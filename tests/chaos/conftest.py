@@ -363,8 +363,8 @@ class Deed:
         assert attempts in {None, sum(items[video_id].attempts for video_id in self.videos)}
         await asyncio.gather(*(asyncio.to_thread(self.whole, video_id) for video_id in self.videos))
         self._plan_is_right()
-        self._playlist_is_right(whole_story)
         await self._settled(unacknowledged)
+        self._playlist_is_right(whole_story)  # no job waits for this file
         self._told_once(whole_story)
         self.cluster.sound = True
 

@@ -354,3 +354,24 @@ async def test_stopping_twice_or_without_serving_is_fine(connect: Connect) -> No
     assert not await bus.reachable()
     with pytest.raises(BrokerUnavailable, match=r"service\.stopped is not stored"):
         await bus.publish(ServiceStopped(instance="1", name="jobs"), trace_id="t", patience=0.2)
+
+
+async def test_a_service_has_caught_up_once_all_is_acknowledged(connect: Connect) -> None:
+    jobs, download = await connect("jobs"), await connect("download")
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+    handlers = Handlers("jobs")
+
+    @handlers.on(SourceBlocked)
+    async def take(_event: SourceBlocked, _context: object) -> None:
+        at_work.set()
+        await go_on.wait()
+
+    await jobs.serve(handlers, None)
+    assert await jobs.caught_up(handlers)
+    await download.publish(blocked(), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await at_work.wait()
+        assert not await jobs.caught_up(handlers)
+        go_on.set()
+        while not await jobs.caught_up(handlers):  # noqa: ASYNC110 - the broker has no event for it
+            await asyncio.sleep(0.02)

@@ -59,7 +59,10 @@ class OneShot:
             system = await self._interruption.unless(self._reach(held))
             self._attached = not system.own
             try:
-                return await self._interruption.unless(self._work(system))
+                job = await self._interruption.unless(self._work(system))
+                if system.own and self._stack:
+                    await self._interruption.unless(self._stack.drain())
+                return job
             except (ServiceUnavailable, BusError) as error:
                 if await still_there(system, self._config):
                     raise
