@@ -252,8 +252,11 @@ class Bus:
     async def tail(self, *kinds: type[Event]) -> AsyncIterator[AsyncIterator[Envelope]]:
         """What is published from now on, stored or not, in the broker's order; each once; unreadable ones left out.
 
-        A reader that is 10,000 messages behind loses the newest. The iterator ends when the bus is closed.
+        A reader that is 10,000 messages behind loses the newest. The iterator ends when the bus is closed. Requests are
+        nobody's to overhear, they may carry secrets: TypeError.
         """
+        if any(kind.delivery is Delivery.REQUEST for kind in kinds):
+            raise TypeError("a tail hears events, not requests")
         try:
             subscription = await self._link.client.subscribe(cover(kinds), pending_msgs_limit=_TAIL_LIMIT)
             await self._link.settle()  # from here on nothing is missed

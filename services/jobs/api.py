@@ -122,7 +122,7 @@ class JobsApi:
     async def show(self, call: Call) -> JobDetail:
         job = await self._job(call)
         items, _total = await self._jobs.store.items(job.job_id, _PAGE, 0)
-        running = self._jobs.live.of(item.video_id for item in items if item.status is ItemStatus.RUNNING)
+        running = self._jobs.live.of(await self._jobs.store.running(job.job_id))
         return JobDetail(job=job, items=items, running={video: event.progress for video, event in running.items()})
 
     async def items(self, call: Call, query: ItemQuery) -> ItemList:

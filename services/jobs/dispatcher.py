@@ -140,6 +140,9 @@ class Dispatcher:
             job = rows.job(item.job_id)
             if job is None or job.status.ended or not self._in_vain("storage", item.since, now):
                 continue
+            if self._held_back(rows, job.job_id):
+                item.since = now  # its turn comes when it goes on; meanwhile it must not stand before the others
+                continue
             if item.status is ItemStatus.CLOSING:
                 out.append(gaps.announce_failure(job, item, now))
             else:

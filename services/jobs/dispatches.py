@@ -87,6 +87,8 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
     if fetch is None:
         return []
+    if only_metadata(fetch.wanted) and not _served(rows, fetch):
+        return release(rows, fetch, now)  # metadata.archived came first, and storage has no more to say
     fetch.state, fetch.since = FetchState.STORING, now
     for item, job in _served(rows, fetch):
         item.title = event.metadata.title
@@ -161,7 +163,9 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
         result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
         finish(job, item, ItemStatus.ARCHIVED, now, result=result)
         out += settle(job, now)
-    return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=False)
+    current = current_fetch(rows, event.video_id, event.dispatch_id) if event.dispatch_id else None
+    ended = current is not None and current.state is FetchState.STORING and only_metadata(current.wanted)
+    return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=ended)
 
 
 # --- failures -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from pydantic import BaseModel, TypeAdapter
 
 from services.common.files import write_atomically
@@ -19,6 +20,7 @@ class _File(BaseModel):
     services: list[ServiceInfo]
 
 
+_log = structlog.get_logger("services.jobs", service="jobs")
 _LIST = TypeAdapter(list[ServiceInfo])
 
 
@@ -94,7 +96,10 @@ class Registry:
 
     def _save(self) -> None:
         body = {"services": _LIST.dump_python(self.everyone(), mode="json")}
-        write_atomically(self._path, json.dumps(body, indent=2).encode())
+        try:
+            write_atomically(self._path, json.dumps(body, indent=2).encode())
+        except OSError as error:  # a full disk, say: the file only helps the next start
+            _log.warning("registry_not_saved", path=str(self._path), error_message=str(error))
 
 
 def _dead(info: ServiceInfo) -> bool:

@@ -334,6 +334,11 @@ class Store:
 
         return await self.read(work)
 
+    async def running(self, job_id: str) -> list[str]:
+        """The videos of a job that are being fetched, wherever they stand in it."""
+        query = "SELECT video_id FROM items WHERE job_id=? AND status='running' ORDER BY position"
+        return await self.read(lambda _rows, sql: [row["video_id"] for row in sql.execute(query, (job_id,))])
+
     async def changed_since(self, job_id: str, revision: int, limit: int = 1000) -> tuple[Job | None, list[Item]]:
         """The job, and its items that changed after `revision`, in the order of their changes."""
 

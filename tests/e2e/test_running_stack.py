@@ -161,9 +161,10 @@ def test_the_key_of_a_command_serves_its_job_on_a_stack_that_has_none(
 ) -> None:
     with_key = make_cli(YOUTUBE_API_KEY="loopback-key", YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint)
 
-    run = with_key("download", sample.PLAYLIST_3, "--metadata-only")
+    run = with_key("download", sample.PLAYLIST_3, "--metadata-only", "--json")
 
     assert run.code == 0, run.out + run.err
+    assert "loopback-key" not in run.out + run.err
     metadata = json.loads((cli.archive / "metadata" / "videos" / f"{_first(cli)}.json").read_text())
     assert "data_api" in metadata["sources"]
     assert b"loopback-key" not in b"".join(path.read_bytes() for path in cli.home.rglob("*") if path.is_file())

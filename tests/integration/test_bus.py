@@ -375,3 +375,11 @@ async def test_a_service_has_caught_up_once_all_is_acknowledged(connect: Connect
         go_on.set()
         while not await jobs.caught_up(handlers):  # noqa: ASYNC110 - the broker has no event for it
             await asyncio.sleep(0.02)
+
+
+async def test_nobody_can_listen_to_requests(connect: Connect) -> None:
+    """They may carry an API key."""
+    bus = await connect("cli")
+    with pytest.raises(TypeError, match="requests"):
+        async with bus.tail(SourceBlocked, DownloadClaim):
+            raise AssertionError("it listens")

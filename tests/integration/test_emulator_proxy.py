@@ -213,7 +213,9 @@ def test_the_shell_lines_and_the_copied_certificate(cache_dir: Path, tmp_path: P
         lines = [child.stdout.readline() for _ in range(3)]
         child.terminate()
     assert addresses["ca_file"] == str(wanted)
-    script = "".join(lines) + 'echo "$YTARCHIVE_EMULATOR_PROXY|$YTARCHIVE_EMULATOR_API|$SSL_CERT_FILE"'
+    script = (
+        "".join(lines) + 'echo "$YTARCHIVE_YOUTUBE__PROXY|$YTARCHIVE_YOUTUBE__API_ENDPOINT|$YTARCHIVE_YOUTUBE__CA_FILE"'
+    )
     shell = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
     )

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from bus.message import Envelope
+from services.common.masking import mask
 from ytarchive.cli import story
 from ytarchive.cli.picture import Notice, Picture, Running
 from ytarchive.cli.result import Result
@@ -209,7 +210,7 @@ class JsonLines:
         self._notes.print(Text(text))
 
     def heard(self, envelope: Envelope) -> None:
-        print_json(envelope.model_dump(mode="json"))
+        print_json(mask(envelope.model_dump(mode="json")))
 
     def show(self, picture: Picture, notices: list[Notice]) -> None:
         pass

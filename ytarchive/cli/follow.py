@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bus import Bus, BusError
-from bus.message import Envelope, Event
+from bus.message import Delivery, Envelope, Event
 from services.common import events as e
 from services.common.errors import NotFound, ServiceUnavailable
 from services.common.models import Item, Job, Progress
@@ -20,10 +20,10 @@ from ytarchive.cli.result import Tally
 SNAPSHOT_EVERY = 10.0  # seconds
 _TICK = 0.5  # seconds between two looks at whether the stack is still there
 _PAGE = 1000  # items
-_NOT_ABOUT_JOBS = {
-    kind.subject for kind in (e.ServiceRegistered, e.ServiceHeartbeat, e.ServiceStopped, e.LogRecorded, e.DownloadClaim)
-}
-FOLLOWED: tuple[type[Event], ...] = tuple(kind for kind in e.catalogue() if kind.subject not in _NOT_ABOUT_JOBS)
+_NOT_ABOUT_JOBS = {e.ServiceRegistered, e.ServiceHeartbeat, e.ServiceStopped, e.LogRecorded}
+FOLLOWED: tuple[type[Event], ...] = tuple(
+    kind for kind in e.catalogue() if kind not in _NOT_ABOUT_JOBS and kind.delivery is not Delivery.REQUEST
+)
 
 
 class StackGone(Exception):

@@ -46,9 +46,9 @@ def _say(addresses: dict[str, str], *, export: bool) -> None:
     lines = [json.dumps(addresses)]
     if export:
         names = {
-            "proxy": "YTARCHIVE_EMULATOR_PROXY",
-            "api_endpoint": "YTARCHIVE_EMULATOR_API",
-            "ca_file": "SSL_CERT_FILE",
+            "proxy": "YTARCHIVE_YOUTUBE__PROXY",
+            "api_endpoint": "YTARCHIVE_YOUTUBE__API_ENDPOINT",
+            "ca_file": "YTARCHIVE_YOUTUBE__CA_FILE",
         }
         lines += [f"export {name}={shlex.quote(addresses[key])}" for key, name in names.items()]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -812,3 +812,27 @@ def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
     machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", error, NOW)
     assert world.step(e.JobRetryRequested(job_id="j1")) == []
     assert world.rows.jobs["j1"].status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("first", ["metadata.archived", "download.completed"])
+def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: str) -> None:
+    """Storage says nothing to a delivery without files: nobody may wait for it."""
+    event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
+    machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT), NOW)
+    world.checked("j1")
+    world.listed("j1")
+    request = world.dispatch()
+    world.queued("j2")
+    archived = e.MetadataArchived(
+        job_id="j1", root=ROOT, video_id=VIDEO, source_name="yt_dlp", path="/m.json", dispatch_id=request.dispatch_id
+    )
+    completed = e.DownloadCompleted(
+        **_names(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
+        metadata=VideoMetadata(video_id=VIDEO, title="t"),
+        provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
+    )  # fmt: skip
+    for fact in (archived, completed) if first == "metadata.archived" else (completed, archived):
+        world.step(fact)
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    second = world.dispatch()
+    assert (second.job_id, second.wanted.media) == ("j2", True)
