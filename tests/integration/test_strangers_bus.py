@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -297,7 +297,9 @@ async def test_jobs_that_cannot_be_are_failed_with_e007(
     await stranger.expect_all_is_well()
 
 
-async def test_a_job_with_an_odd_id_is_no_job(stranger: Stranger) -> None:
+async def test_a_job_with_an_odd_id_is_no_job(
+    stranger: Stranger, eventually: Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+) -> None:
     odd = ["", "../../x", "a b", "é", "x" * 65, "\u0000", "a/b", "a\n", 7, None]
     for job_id in odd:
         data = {"job_id": job_id, "targets": [VIDEO], "options": {"api_key": "AIza" + "k" * 35}}
@@ -307,8 +309,15 @@ async def test_a_job_with_an_odd_id_is_no_job(stranger: Stranger) -> None:
         assert "AIza" not in letter["payload"]
     assert (await stranger.rest("jobs"))["total"] == 0
     await stranger.expect_all_is_well()
-    kept = [path for path in stranger.stack.config.storage.base_data_dir.rglob("*") if path.is_file()]
-    assert [path for path in kept if b"AIzakkkk" in path.read_bytes()] == []
+
+    async def erased() -> bool:
+        """The letter is told first, then the message itself goes; the broker rewrites its files meanwhile."""
+        with suppress(FileNotFoundError):
+            kept = [path for path in stranger.stack.config.storage.base_data_dir.rglob("*") if path.is_file()]
+            return not any(b"AIzakkkk" in path.read_bytes() for path in kept)
+        return False
+
+    await eventually(erased)
 
 
 # --- facts of a job that nobody knows -------------------------------------------------------------------------------
@@ -479,21 +488,13 @@ async def test_a_text_that_is_made_to_be_slow_does_not_hold_up_the_services(stra
         await stranger.expect_all_is_well()
 
 
-async def test_a_job_whose_answer_no_broker_takes_holds_up_nobody(
-    stranger: Stranger, eventually: Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
-) -> None:
+async def test_a_job_as_large_as_the_broker_takes_is_refused_and_holds_up_nobody(stranger: Stranger) -> None:
+    """What jobs says of it must not repeat all of it: no broker would take that, and the outbox would stand still."""
     whole = len(message("job.created", {"job_id": "large", "targets": []}))
-    targets = ["v" * 2_000] * ((stranger.largest - whole) // 2_004)  # what jobs says of it repeats them, and more
-    await stranger.create("large", *targets)
-
-    async def failed() -> bool:
-        return bool((await stranger.rest("jobs?status=failed"))["total"])
-
-    await eventually(failed)
+    await stranger.create("large", *["v" * 2_000] * ((stranger.largest - whole) // 2_004))
     others = [f"other-{number}" for number in range(20)]  # more than are sent at once
     for job_id in others:
         await stranger.create(job_id, "nothing to archive")
-    for job_id in others:
+    for job_id in ("large", *others):
         await stranger.hears("job.failed", job_id=job_id)
-    assert stranger.heard("job.failed", job_id="large") == []
     await stranger.expect_all_is_well()

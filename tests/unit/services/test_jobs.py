@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bus.message import Event
+from bus.message import Envelope, Event
 from services.common import events as e
 from services.common.models import (
     Entry,
@@ -27,6 +27,7 @@ from services.common.models import (
     Wanted,
 )
 from services.jobs import dispatches, gaps, listings, machine, wishes
+from services.jobs.casualties import unsendable
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState
@@ -836,3 +837,12 @@ def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: 
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
     second = world.dispatch()
     assert (second.job_id, second.wanted.media) == ("j2", True)
+
+
+def test_an_event_that_no_broker_takes_ends_what_it_was_about(world: World) -> None:
+    (queued,) = world.create()
+    envelope = Envelope.around(queued, source="jobs/1", trace_id="t")
+    (failed,) = world.step(unsendable(envelope, "too large"))
+    assert isinstance(failed, e.JobFailed)
+    assert failed.job.error is not None
+    assert failed.job.error.code is ErrorCode.INTERNAL_ERROR
