@@ -99,6 +99,7 @@ def _fill(value: Any, known: Mapping[str, Any]) -> Any:
 class YouTube(Section):
     quota_limit: int = Field(default=10_000, ge=0)
     quota_reserve: int = Field(default=1_000, ge=0)
+    keyless_fallback: bool = True  # without quota left: go on with yt-dlp's listing, or wait for the reset
     api_key: SecretStr | None = None
     api_endpoint: str | None = None
     proxy: str | None = None
@@ -114,6 +115,28 @@ class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
     socket_timeout: float = Field(default=30.0, gt=0)  # SPEC: TIMEOUTS read
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; without a byte gained, not in all
+
+
+class Retention(Section):
+    """Days that what has ended is kept (SPEC: Data Retention). Work plans go only by hand."""
+
+    completed_jobs: int = Field(default=30, ge=0)
+    failed_jobs: int = Field(default=90, ge=0)
+    cancelled_jobs: int = Field(default=7, ge=0)
+    logs: int = Field(default=30, ge=1)
+
+
+class Fixity(Section):
+    """Reading the archive again to see that it is still what was archived."""
+
+    interval_days: int = Field(default=90, ge=0)  # how old a check may get until it is due again; 0: only when asked
+    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes read per second
+
+
+class Recheck(Section):
+    """Looking again at what a work plan says is gone."""
+
+    interval_days: int = Field(default=7, ge=0)  # 0: never by itself
 
 
 class Nats(Section):
@@ -159,6 +182,9 @@ class Config(Section):
     storage: Storage = Field(default_factory=Storage)
     youtube: YouTube = Field(default_factory=YouTube)
     download: Download = Field(default_factory=Download)
+    retention: Retention = Field(default_factory=Retention)
+    fixity: Fixity = Field(default_factory=Fixity)
+    recheck: Recheck = Field(default_factory=Recheck)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
