@@ -89,7 +89,8 @@ class Work:
         try:
             while (found := await told.get()) is not None:
                 self._metadata = found.metadata
-                yield self._metadata_fetched(found.metadata)
+                if self._event.wanted.metadata:
+                    yield self._metadata_fetched(found.metadata)
             outcome = await attempt
         finally:
             attempt.cancel()  # does nothing to one that is done

@@ -34,6 +34,7 @@ def test_the_last_one_is_always_told() -> None:
     assert rule.due(0.2, 1.0, last=True)
 
 
+@pytest.mark.claim("10.5")
 def test_progress_as_spec_words_it() -> None:
     progress = progress_of(Downloading(downloaded=250, total=1000, speed=50.0, eta=15))
     assert (progress.current, progress.total, progress.percentage) == (250, 1000, 25.0)

@@ -1,0 +1,194 @@
+"""Chapters 1, 2 and 13: where things lie and what they are called."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import sample
+
+SAVED = sample.VIDEO_TWO_CAPTIONS
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(system: Any) -> Path:
+    return Path(system.archive / "videos" / SAVED)
+
+
+@pytest.mark.claim("1.1", "2.1", "8.3", "8.4")
+def test_where_everything_lies_by_default(make_cli: Any) -> None:
+    cli = make_cli()
+    for name in ("BASE_DATA_DIR", "BASE_PATH"):
+        del cli.env[f"YTARCHIVE_STORAGE__{name}"]
+    keys = json.loads(cli("config", "show", "--json").out)["keys"]
+    found = {key.removeprefix("storage."): Path(told["value"]) for key, told in keys.items() if key.endswith("_dir")}
+    data, archive = cli.home / ".ytarchive" / "data", cli.home / "YTArchive"
+    assert found == {
+        "base_data_dir": data,
+        "jobs_dir": data / "jobs",
+        "registry_dir": data / "registry",
+        "work_plans_dir": data / "work_plans",
+        "tmp_dir": data / "tmp",
+        "logs_dir": data / "logs",
+        "metadata_dir": archive / "metadata",
+        "videos_dir": archive / "videos",
+    }
+    assert Path(keys["storage.base_path"]["value"]) == archive
+
+
+@pytest.mark.claim("1.1", "2.1", "8.1")
+def test_config_toml_moves_both(make_cli: Any, tmp_path: Path) -> None:
+    cli = make_cli()
+    for name in ("BASE_DATA_DIR", "BASE_PATH"):
+        del cli.env[f"YTARCHIVE_STORAGE__{name}"]
+    (cli.home / "config.toml").write_text(
+        f'[storage]\nbase_data_dir = "{tmp_path}/state"\nbase_path = "{tmp_path}/tree"\n[services.jobs]\nport = 0\n'
+    )
+    ran = cli("download", sample.VIDEO_OK)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "tree" / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").is_file()
+    assert (tmp_path / "state" / "jobs" / "jobs.db").is_file()
+
+
+@pytest.mark.claim("1.2")
+def test_jobs_holds_jobs_and_their_state(system: Any) -> None:
+    job = system.jobs["demo"]["job"]
+    assert system.rows("SELECT status FROM jobs WHERE job_id = ?", job["job_id"]) == [("completed",)]
+
+
+@pytest.mark.claim("1.3", "11.2")
+def test_registry_knows_all_services(system: Any) -> None:
+    told = system.until(lambda: _registry(system))
+    assert {name: entry["url"] for name, entry in told.items()} == system.urls
+
+
+def _registry(system: Any) -> dict[str, Any] | None:
+    (path,) = (system.data / "registry").glob("*.json")
+    services = {entry["name"]: entry for entry in json.loads(path.read_text())["services"]}
+    return services if len(services) == 5 else None
+
+
+@pytest.mark.claim("1.4", "6.1", "6.2")
+def test_work_plans_name_what_is_missing_and_why(system: Any) -> None:
+    job = system.jobs["demo"]["job"]
+    plan = json.loads((system.data / "work_plans" / f"{job['job_id']}.json").read_text())
+    gaps = {gap["video_id"]: gap for gap in plan["unavailable_videos"]}
+    assert {video_id: gap["reason"] for video_id, gap in gaps.items()} == {
+        sample.VIDEO_DELETED: "deleted",
+        sample.VIDEO_PRIVATE: "private",
+    }
+    gone = gaps[sample.VIDEO_DELETED]
+    wanted = {"video_id", "title", "reason", "detected_at", "playlist_id", "last_available"}
+    assert wanted <= set(gone)
+    assert gone["playlist_id"] == sample.DEMO_PLAYLIST
+    assert job["created_at"] <= gone["detected_at"] <= job["finished_at"]
+
+
+@pytest.mark.claim("1.5", "13.5", "13.7")
+def test_tmp_is_empty_once_a_job_is_done(system: Any) -> None:
+    def left() -> bool:
+        return not list((system.data / "tmp").rglob("*.*"))
+
+    assert system.until(left)
+    assert not [path for path in system.archive.rglob("*") if path.suffix in {".part", ".tmp", ".ytdl", ".new"}]
+
+
+@pytest.mark.claim("1.6", "3.6")
+def test_logs_has_a_file_per_day(system: Any) -> None:
+    records = system.until(lambda: system.records(event="service_started"))
+    for path in (system.data / "logs").glob("2*.jsonl"):
+        days = {json.loads(line)["timestamp"][:10] for line in path.read_bytes().splitlines()}
+        assert days == {path.stem}
+    assert {record["service"] for record in records} <= {"jobs", "metadata", "download", "storage", "logging"}
+
+
+@pytest.mark.claim("2.2")
+def test_metadata_of_every_saved_video(system: Any) -> None:
+    saved = {item["video_id"] for item in system.jobs["demo"]["items"] if item["status"] == "archived"}
+    found = {path.stem: json.loads(path.read_text()) for path in (system.archive / "metadata/videos").glob("*.json")}
+    assert set(found) == saved
+    assert found[SAVED]["video_id"] == SAVED
+    assert found[SAVED]["title"] == "Part 2: in two languages"
+
+
+@pytest.mark.claim("2.3")
+def test_metadata_of_the_playlist(system: Any) -> None:
+    told = json.loads((system.archive / "metadata" / "playlists" / f"{sample.DEMO_PLAYLIST}.json").read_text())
+    assert (told["playlist_id"], told["title"]) == (sample.DEMO_PLAYLIST, "YTArchive demo")
+    assert len(told["entries"]) == 12
+
+
+@pytest.mark.claim("2.4", "2.5", "2.6", "2.7", "2.8")
+def test_the_files_of_a_video(folder: Path) -> None:
+    assert names(folder) == {
+        f"{SAVED}.mp4",
+        f"{SAVED}_thumb.jpg",
+        f"{SAVED}_metadata.json",
+        f"captions/{SAVED}_en.vtt",
+        f"captions/{SAVED}_de.vtt",
+        f"{SAVED}.info.json",
+    }
+    assert (folder / f"{SAVED}.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (folder / f"{SAVED}_thumb.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert json.loads((folder / f"{SAVED}_metadata.json").read_text())["video_id"] == SAVED
+    for language in ("en", "de"):
+        assert (folder / "captions" / f"{SAVED}_{language}.vtt").read_text().startswith("WEBVTT")
+
+
+@pytest.mark.claim("2.8")
+def test_audio_is_m4a(system: Any) -> None:
+    job = system.save(sample.VIDEO_LEADING_DASH, quality="audio", output_dir=str(system.archive / "audio"))
+    assert job["job"]["status"] == "completed"
+    video_id = sample.VIDEO_LEADING_DASH
+    found = names(system.archive / "audio" / "videos" / video_id)
+    assert f"{video_id}.m4a" in found
+    assert f"{video_id}.mp4" not in found
+
+
+@pytest.mark.claim("13.1")
+@pytest.mark.parametrize(
+    "there",
+    [
+        ("maxresdefault", "sddefault", "hqdefault", "mqdefault", "default"),
+        ("sddefault", "hqdefault", "mqdefault", "default"),
+        ("hqdefault", "mqdefault", "default"),
+        ("mqdefault", "default"),
+        ("default",),
+    ],
+    ids=["maxres", "standard", "high", "medium", "default"],
+)
+def test_the_best_thumbnail_there_is(system: Any, there: tuple[str, ...]) -> None:
+    video_id = f"thumb-{there[0][:5]}".ljust(11, "_")
+    system.emulator.put_video(video_id, title="Thumbnails", channel=sample.CHANNEL, thumbnails=list(there), webp=False)
+    before = system.emulator.last()
+    assert system.save(video_id)["job"]["counts"]["archived"] == 1
+    asked = [
+        entry for entry in system.emulator.log(since=before) if "/vi" in entry["path"] and video_id in entry["path"]
+    ]
+    (served,) = [entry for entry in asked if entry["status"] == 200]
+    assert f"/{there[0]}." in served["path"]
+    thumbnail = system.archive / "videos" / video_id / f"{video_id}_thumb.jpg"
+    assert thumbnail.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+@pytest.mark.claim("13.6")
+def test_a_partial_is_named_for_its_video(system: Any) -> None:
+    system.emulator.put_video("partial-001", title="Slow", channel=sample.CHANNEL, size=1024**2)
+    fault = system.emulator.add_fault("media", "throttle", video_id="partial-001", rate=200_000)
+    try:
+        body = {"targets": ["partial-001"]}
+        job_id = system.ask("jobs", "jobs", method="POST", body=body).data["job_id"]
+        (part,) = system.until(lambda: list((system.data / "tmp").glob("*.part")))
+        assert part.name == "partial-001.part"
+        assert part.is_dir()
+        assert re.fullmatch(r"[a-zA-Z0-9_-]{11}\.part", part.name)
+    finally:
+        system.emulator.remove_fault(fault)
+    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
+    assert not part.exists()
