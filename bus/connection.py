@@ -3,13 +3,15 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport
 
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
@@ -18,6 +20,8 @@ log = structlog.get_logger("bus", logger_name="bus")
 
 _ONE_TRY = 2  # seconds for one TCP connection and its handshake
 _DRAIN_TIMEOUT = 5
+_CANCEL_AGAIN = 0.2
+_HANG_UP = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def shown(url: str) -> str:
 
 async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> Client:
     """Connect within `settings.connect_timeout` seconds. Raises BrokerUnavailable; refused credentials at once."""
-    client = Client()
+    client = _Client()
     place = shown(settings.url)
     complaints = _Complaints(place)
     try:
@@ -71,9 +75,8 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
         raise BrokerUnavailable(f"cannot connect to the broker at {place}: {error}") from error
     finally:
         refused.cancel()
-        if not connecting.done():  # it tries for ever
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+        if not connecting.done():
+            await _give_up(connecting)
             await hang_up(client)
     if complaints.refused.is_set():
         raise BrokerUnavailable(
@@ -85,8 +88,22 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
     )
 
 
+async def _give_up(connecting: asyncio.Future[None]) -> None:
+    """Cancel what tries for ever; again where a wait that ends in the same moment swallows it (before Python 3.12)."""
+    while not connecting.done():
+        connecting.cancel()
+        await asyncio.wait({connecting}, timeout=_CANCEL_AGAIN)
+
+
 async def hang_up(client: Client) -> None:
     """Close for good, connected or not."""
+    with suppress(TimeoutError):  # a stream whose TLS failed is never told that its connection is gone
+        async with asyncio.timeout(_HANG_UP):
+            await _close(client)
+    _let_go(client)
+
+
+async def _close(client: Client) -> None:
     try:
         await client.close()
     except OSError:
@@ -94,6 +111,23 @@ async def hang_up(client: Client) -> None:
         # now, so closing again, as if it had not begun, goes to the end.
         client._status = Client.DISCONNECTED
         await client.close()
+
+
+class _Client(Client):
+    """nats-py forgets the sockets of an attempt that failed, or was cancelled, half-way: they would stay open until
+    somebody collects them."""
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        _let_go(self)
+        await super()._connect_to_server(s)
+
+
+def _let_go(client: Client) -> None:
+    transport = client._transport
+    if isinstance(transport, TcpTransport):
+        for writer in (transport._io_writer, transport._bare_io_writer):  # the second lies below TLS
+            if writer is not None:
+                writer.transport.abort()
 
 
 def _credentials(settings: BusSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -281,7 +282,9 @@ async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
         await program.wait()
 
 
-async def test_user_password_and_a_private_certificate(tmp_path: Path) -> None:
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[BusSettings]:
+    """A broker that asks for a password and speaks TLS with a certificate of its own authority."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -299,7 +302,7 @@ async def test_user_password_and_a_private_certificate(tmp_path: Path) -> None:
     )
     try:
         await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
-        settings = BusSettings(
+        yield BusSettings(
             url=said_ports(tmp_path),
             user="archive",
             password=SecretStr("secret"),
@@ -307,17 +310,33 @@ async def test_user_password_and_a_private_certificate(tmp_path: Path) -> None:
             events_max_bytes=1024**2,
             logs_max_bytes=1024**2,
         )
-        bus = await Bus.connect(settings, source="jobs/1")
-        assert await bus.reachable()
-        await bus.close()
-        wrong = settings.model_copy(update={"password": SecretStr("guessed")})
-        with pytest.raises(BrokerUnavailable, match="refuses our credentials"):
-            await Bus.connect(wrong, source="jobs/1")
-        with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
-            await Bus.connect(settings.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
     finally:
         program.terminate()
         await program.wait()
+
+
+async def test_user_password_and_a_private_certificate(guarded: BusSettings) -> None:
+    bus = await Bus.connect(guarded, source="jobs/1")
+    assert await bus.reachable()
+    await bus.close()
+    wrong = guarded.model_copy(update={"password": SecretStr("guessed")})
+    with pytest.raises(BrokerUnavailable, match="refuses our credentials"):
+        await Bus.connect(wrong, source="jobs/1")
+    with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
+        await Bus.connect(guarded.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
+
+
+async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSettings) -> None:
+    """Whichever step of the handshake the end of our patience hits. An open socket would warn when it is collected."""
+    for number in range(40):
+        strange = guarded.model_copy(update={"ca_file": None, "connect_timeout": 0.002 * (number + 1)})
+        with pytest.raises(BrokerUnavailable):
+            await asyncio.wait_for(Bus.connect(strange, source="jobs/1"), 20)
+    refused = guarded.model_copy(update={"password": SecretStr("guessed")})
+    for _ in range(10):
+        with pytest.raises(BrokerUnavailable):
+            await asyncio.wait_for(Bus.connect(refused, source="jobs/1"), 20)
+    gc.collect()
 
 
 async def test_a_store_too_small_for_the_streams(server: EmbeddedServer) -> None:
