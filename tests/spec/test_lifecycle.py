@@ -1,0 +1,160 @@
+"""Chapters 10 and 11: how a service starts, what it logs, how it ends. Each system here is a process of its own."""
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.error
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import sample
+
+SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
+
+
+def said(child: Any) -> list[str]:
+    """The events that a child logged to its terminal, in order: `service_started (jobs)`."""
+    text = child.out.read_text() + child.err.read_text()
+    return re.findall(r"^(?:info|warning|error)\s+(\w+ \([\w.]+\))", text, re.MULTILINE)
+
+
+@pytest.mark.claim("11.1")
+def test_configuration_is_first(make_cli: Any) -> None:
+    cli = make_cli()
+    del cli.env["YTARCHIVE_SERVICES__JOBS__PORT"]
+    (cli.home / "config.toml").write_text('[services.jobs]\nport = "none"\n')
+    ran = cli("up")
+    assert ran.code == 2
+    assert "services.jobs.port" in ran.err
+    assert not cli.data.exists()
+
+
+@pytest.mark.claim("11.1")
+def test_the_environment_is_next(make_cli: Any) -> None:
+    """A taken port is told of before anything is opened or registered."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cli = make_cli(YTARCHIVE_SERVICES__METADATA__PORT=str(port), YTARCHIVE_SERVICES__METADATA__HOST="127.0.0.1")
+        ran = cli("up")
+    assert ran.code != 0
+    assert str(port) in ran.err
+    assert "service_started (metadata)" not in ran.out + ran.err
+
+
+@pytest.mark.claim("11.1", "11.2", "11.3", "10.1")
+def test_registered_then_reachable_then_said(system: Any) -> None:
+    shipped = [name for name in SERVICES if name != "logging"]  # whose own records stay local: each would make another
+    assert "service_started (logging)" in said(system.child)
+    for name in shipped:
+        (started,) = system.until(lambda name=name: system.records(event="service_started", service=name))
+        assert started["port"] == int(system.urls[name].rpartition(":")[2])
+        assert re.fullmatch(r"\d+\.\d+\.\d+.*", started["version"])
+    seen = [
+        json.loads(line) for path in (system.data / "logs").glob("events-*") for line in path.read_text().splitlines()
+    ]
+    registered = {line["data"]["service"]["name"]: line for line in seen if line["subject"] == "service.registered"}
+    assert set(registered) == set(SERVICES) - {"jobs"}
+    for name in set(shipped) - {"jobs"}:
+        line = registered[name]
+        (started,) = system.records(event="service_started", service=name)
+        assert line["timestamp"] <= started["timestamp"]
+        assert line["data"]["service"]["url"] == system.urls[name]
+
+
+@pytest.mark.claim("11.4", "11.7")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_both_signals_end_it_and_the_end_is_said_last(start: Any, number: signal.Signals) -> None:
+    system = start()
+    system.child.signal(number)
+    ran = system.child.end()
+    assert ran.code in {0, 130, 143}
+    text = ran.out + ran.err
+    assert "shutdown_signal_received" in text
+    assert f"signal={number.name}" in text
+    told = said(system.child)
+    for name in SERVICES:
+        assert told.count(f"service_stopped ({name})") == 1
+        own = [line for line in told if line.endswith(f"({name})")]
+        assert own[-1] == f"service_stopped ({name})"
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        system.ask("jobs", "health")
+    assert not (system.data / "run" / "stack.json").exists()
+
+
+@pytest.mark.claim("11.5", "11.6")
+def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
+    """A download under way is given back whole: its partial stays, and the next start goes on with it."""
+    system = start()
+    system.emulator.put_video("stopping-01", title="Stopping", channel=sample.CHANNEL, size=4 * 1024**2)
+    fault = system.emulator.add_fault("media", "throttle", video_id="stopping-01", rate=300_000)
+    job_id = system.ask("jobs", "jobs", method="POST", body={"targets": ["stopping-01"]}).data["job_id"]
+    system.until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.part")))
+    began = time.monotonic()
+    system.child.signal(signal.SIGTERM)
+    system.child.end()
+    assert time.monotonic() - began < 35
+    system.emulator.remove_fault(fault)
+    assert list((system.data / "tmp").glob("stopping-01.part/*"))
+    statuses = system.rows("SELECT status FROM jobs WHERE job_id = ?", job_id)
+    assert statuses[0][0] not in {"completed", "failed", "cancelled"}
+    again = system.cli("jobs", "list", "--json")
+    assert [job["job_id"] for job in json.loads(again.out)["jobs"]] == [job_id]
+
+
+@pytest.mark.claim("10.2", "10.3", "16.2")
+def test_requests_are_logged_when_they_come_and_when_they_are_answered(system: Any) -> None:
+    system.ask("jobs", "jobs/spec-logged", headers={"X-Trace-Id": "spec-log-1"})
+
+    def both() -> dict[str, Any] | None:
+        found = {record["event"]: record for record in system.records(trace_id="spec-log-1")}
+        return found if {"request_received", "request_completed"} <= set(found) else None
+
+    records = system.until(both)
+    received, completed = records["request_received"], records["request_completed"]
+    assert (received["endpoint"], received["method"]) == ("/api/v1/jobs/spec-logged", "GET")
+    assert (completed["endpoint"], completed["status_code"]) == ("/api/v1/jobs/spec-logged", 404)
+    assert completed["duration_ms"] > 0
+    assert received["service"] == completed["service"] == "jobs"
+    assert received["timestamp"] <= completed["timestamp"]
+
+
+@pytest.mark.claim("10.1", "16.2")
+def test_what_services_log_of_a_job_carries_its_trace(system: Any) -> None:
+    body = {"targets": [sample.VIDEO_DELETED], "options": {"skip_existing": False}}
+    headers = {"X-Trace-Id": "spec-job-1"}
+    job_id = system.ask("jobs", "jobs", method="POST", body=body, headers=headers).data["job_id"]
+    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
+    (failed,) = system.until(lambda: system.records(event="download_failed", trace_id="spec-job-1"))
+    assert failed["service"] == "download"
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", failed["version"])
+
+
+@pytest.mark.claim("10.4", "9.2")
+def test_errors_are_logged_with_code_and_message(system: Any) -> None:
+    system.save(sample.VIDEO_PRIVATE, skip_existing=False)
+    records = system.until(lambda: system.records(event="download_failed", video_id=sample.VIDEO_PRIVATE))
+    assert records[-1]["error_code"] == "E002"
+    assert "Private video" in records[-1]["error_message"]
+
+
+@pytest.mark.claim("10.7", "10.8", "9.4", "12.10")
+def test_health_sees_a_full_disk(start: Any) -> None:
+    system = start(YTARCHIVE_STORAGE__MIN_FREE="1000TiB")
+    answer = system.ask("storage", "health")
+    assert answer.status == 503
+    assert answer.json["error"]["code"] == "E006"
+    health = answer.data
+    assert health["status"] == "unhealthy"
+    assert health["checks"] == {
+        "http_responsive": True,
+        "dependencies_available": True,
+        "no_critical_errors": True,
+        "disk_space_available": False,
+    }
+    system.child.signal(signal.SIGTERM)
+    system.child.end()
