@@ -32,6 +32,7 @@ contracts: $(DEV)
 
 fresh: $(DEV)
 	$(BIN)/python -m ytarchive.catalogue --check
+	$(BIN)/python tests/spec/specification.py --check
 
 fix: $(DEV)
 	$(BIN)/ruff check --fix .
@@ -39,6 +40,7 @@ fix: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/python -m ytarchive.catalogue
+	$(BIN)/python tests/spec/specification.py
 
 bench: $(DEV)
 	$(BIN)/python tests/benchmarks/jobs_store.py

@@ -1,6 +1,6 @@
-"""The event catalogue for readers and for machines, generated from the code: docs/events.md and docs/asyncapi.json.
+"""What is generated from the code: docs/events.md and docs/asyncapi.json of the bus, docs/openapi/*.json of the REST.
 
-python -m ytarchive.catalogue            writes both
+python -m ytarchive.catalogue            writes all
 python -m ytarchive.catalogue --check    exit code 1 and the names of those that are stale
 """
 
@@ -24,9 +24,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bus import Delivery, Envelope, Event, Handlers
+from bus import BusSettings, Delivery, Envelope, Event, Handlers
+from services.common.config import Config
 from services.common.events import catalogue
-from ytarchive.stack import SERVICES
+from services.common.shapes import limits
+from services.common.shapes import shape as in_words
+from services.common.surface import Surface
+from ytarchive.stack import SERVICES, load_service
 
 DOCS = Path(__file__).parents[1] / "docs"
 _REFERENCE = "#/components/schemas/"
@@ -69,40 +73,6 @@ def schemas(kinds: Iterable[type[BaseModel]]) -> dict[str, Schema]:
     )
     definitions: dict[str, Schema] = whole["$defs"]
     return definitions
-
-
-def _shape(schema: Schema) -> str:
-    """A JSON Schema as a short text: `list of Entry`, `string or null`."""
-    if "$ref" in schema:
-        return str(schema["$ref"]).removeprefix(_REFERENCE)
-    if "anyOf" in schema:
-        return " or ".join(_shape(option) for option in schema["anyOf"])
-    if "const" in schema:
-        return json.dumps(schema["const"])
-    kind = schema.get("type")
-    if kind == "array":
-        return f"list of {_shape(schema['items'])}" if schema.get("items") else "list"
-    if kind == "object":
-        inner = schema.get("additionalProperties")
-        return f"map of {_shape(inner)}" if isinstance(inner, dict) and inner else "object"
-    if schema.get("format") == "date-time":
-        return "time"
-    return str(kind or "any")
-
-
-_LIMITS = {"minimum": "≥ {}", "maximum": "≤ {}", "exclusiveMinimum": "> {}", "pattern": "`{}`"} | {
-    "minLength": "length ≥ {}",
-    "maxLength": "length ≤ {}",
-    "minItems": "at least {}",
-    "maxItems": "at most {}",
-}
-
-
-def _limits(schema: Schema) -> str:
-    told = [text.format(str(schema[key]).replace("|", "\\|")) for key, text in _LIMITS.items() if key in schema]
-    if "default" in schema:
-        told.append(f"default `{json.dumps(schema['default'], ensure_ascii=False)}`")
-    return ", ".join(told)
 
 
 @cache
@@ -185,7 +155,8 @@ def _fields(model: type[BaseModel], shape: Schema) -> list[str]:
     for name, field in shape.get("properties", {}).items():
         needed = "yes" if name in required else ""
         remark = field.get("description") or remarks.get(name, "")
-        rows.append(f"| `{name}` | {_shape(field)} | {needed} | {_limits(field)} | {remark} |")
+        bounds = limits(field).replace("|", "\\|")
+        rows.append(f"| `{name}` | {in_words(field)} | {needed} | {bounds} | {remark} |")
     return rows
 
 
@@ -272,6 +243,15 @@ def _operation(action: str, name: str, kind: type[Event]) -> Schema:
     }
 
 
+# --- docs/openapi/{service}.json ---------------------------------------------------------------------------------
+
+
+def openapi(name: str) -> Schema:
+    """The OpenAPI document of a service: made of one that is never started."""
+    service = load_service(name)(Config(), BusSettings(url="nats://nowhere"))
+    return Surface(service).document
+
+
 # --- the files ----------------------------------------------------------------------------------------------------
 
 
@@ -279,8 +259,13 @@ def pages() -> dict[Path, str]:
     """The generated files, relative to docs/, with what they should hold."""
     return {
         Path("events.md"): events_page(),
-        Path("asyncapi.json"): json.dumps(asyncapi(), indent=2, ensure_ascii=False) + "\n",
+        Path("asyncapi.json"): _json(asyncapi()),
+        **{Path("openapi", f"{name}.json"): _json(openapi(name)) for name in SERVICES},
     }
+
+
+def _json(document: Schema) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def stale(docs: Path = DOCS) -> list[Path]:
@@ -290,13 +275,14 @@ def stale(docs: Path = DOCS) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write docs/events.md and docs/asyncapi.json from the code.")
+    parser = argparse.ArgumentParser(description="Write docs/events.md, asyncapi.json and openapi/ from the code.")
     parser.add_argument("--check", action="store_true", help="only tell which are stale; exit code 1 if any")
     if parser.parse_args(arguments).check:
         found = stale()
         sys.stderr.writelines(f"{path} is stale: run `make docs`\n" for path in found)
         return 1 if found else 0
     for name, text in pages().items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(text, encoding="utf-8")
     return 0
 

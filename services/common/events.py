@@ -76,6 +76,13 @@ class JobRetryRequested(Event, subject="job.retry_requested", publishers={"cli",
     job_id: JobId
 
 
+class JobPriorityRequested(Event, subject="job.priority_requested", publishers={"cli", "jobs"}, key=("job_id",)):
+    """Another place in the queue for an open job, from its next video on."""
+
+    job_id: JobId
+    priority: int = Field(ge=-100, le=100)
+
+
 class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")):
     """A target of an accepted job waits to be listed. `listing` numbers the tries of the job; `cursor` goes on
     where an earlier try ended."""
@@ -204,7 +211,8 @@ class DownloadRequested(_Dispatch, subject="download.requested", publishers={"jo
 
 
 class DownloadClaim(Event, subject="download.claim", publishers={"download", "metadata"}, delivery=Delivery.REQUEST):
-    """May I begin? Names a dispatch, or a job and its listing number. Answered with a ClaimAnswer."""
+    """May I begin? Names a dispatch, or a job and its listing number; a person's look-up names neither, and asks only
+    whether its way out is open. Answered with a ClaimAnswer."""
 
     instance: str
     egress: str

@@ -55,7 +55,16 @@ class HealthReport:
         self._service = service
 
     def route(self) -> Route:
-        return Route("GET", PATH, self.answer, summary="Is this service well?", response=HealthCheck, quiet=True)
+        return Route(
+            "GET",
+            PATH,
+            self.answer,
+            "Is this service well?",
+            response=HealthCheck,
+            failure=HealthCheck,
+            quiet=True,
+            common=True,
+        )
 
     async def answer(self, _call: Call) -> Reply:
         """200 when healthy, 503 when not, with the HealthCheck as data either way."""

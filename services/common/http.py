@@ -4,16 +4,18 @@
 
     async def create(call: Call, body: NewJob) -> Job: ...
 
-A handler gets the Call, and `body=` and `query=` where the route names models for them. It returns a model (or plain
-data), a Reply for another status, or a raw aiohttp response (files, SSE). It raises the errors of
+A handler gets the Call, and `path=`, `query=` and `body=` where the route names models for them. It returns a model (or
+plain data), a Reply for another status, or a raw aiohttp response (files, SSE). It raises the errors of
 services.common.errors; they become an ErrorDetail with their own HTTP status.
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,7 +25,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from bus import BusError
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
-from services.common.incoming import read_body, read_query, refuse_other_sites
+from services.common.incoming import NoQuery, read_body, read_path, read_query, refuse_other_sites
 from services.common.listener import Listener
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.protocol import Runner
@@ -64,7 +66,10 @@ Handler = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint, with all that its description in OpenAPI takes. `path` as aiohttp writes it: `/jobs/{job_id}`."""
+    """One endpoint, with all that its description in OpenAPI takes. `path` as aiohttp writes it: `/jobs/{job_id}`.
+
+    A query key that no model names is refused, also where there is no model. A GET that does not stream has HEAD too.
+    """
 
     method: str
     path: str
@@ -72,11 +77,27 @@ class Route:
     summary: str = ""
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
+    path_model: type[BaseModel] | None = None  # the parts of the path; what does not fit is not found (404)
     response: Any = None  # a model, or a type that pydantic can describe
     status: int = 200
     needs_bus: bool = False  # 503 at once while the broker is away
     streams: bool = False  # may stay open for long: shutdown does not wait for it
     quiet: bool = False  # logged at debug level: health is asked all the time
+    media_type: str | None = None  # of an answer that is no ServiceResponse; of a stream it is text/event-stream
+    also: Mapping[int, str] = field(default_factory=dict)  # statuses beyond 400, 404, 413 and 503 -> when
+    failure: Any = None  # the type of `data` that may stand beside an error
+    headers: Mapping[str, str] = field(default_factory=dict)  # request headers that the handler reads -> what they do
+    common: bool = False  # every service has it
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A request that was answered; of a stream: that ended. `route` unset: none took it."""
+
+    route: Route | None
+    method: str
+    status: int
+    seconds: float
 
 
 class Host(Protocol):
@@ -93,8 +114,9 @@ class Host(Protocol):
 class Rest:
     """The aiohttp application of one service. `idle` can be awaited: no request is in hand then."""
 
-    def __init__(self, host: Host, routes: Sequence[Route]) -> None:
+    def __init__(self, host: Host, routes: Sequence[Route], observe: Callable[[Observed], None] | None = None) -> None:
         self._host = host
+        self._observe = observe
         self.routes = tuple(routes)
         self.in_hand = 0
         self.answered = 0
@@ -104,9 +126,12 @@ class Rest:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_LIMIT, middlewares=[self._frame])
-        app.on_response_prepare.append(_mark_begun)
+        app.on_response_prepare.append(_begin)
         for route in self.routes:
-            app.router.add_route(route.method, route.path, self._endpoint(route), expect_handler=_expected)
+            endpoint = self._endpoint(route)
+            methods = ["GET", "HEAD"] if route.method == "GET" and not route.streams else [route.method]
+            for method in methods:
+                app.router.add_route(method, route.path, endpoint, expect_handler=_expected)
         return app
 
     async def start(self, listener: Listener) -> None:
@@ -142,14 +167,18 @@ class Rest:
                 response = await self._answer(request, handler, trace_id)
             finally:
                 self._count(-1 if counted else 0)
+                status = response.status if response is not None else 499  # cut off at the end of the service
+                seconds = time.perf_counter() - started
                 log(
                     "request_completed",
                     endpoint=request.path,
                     method=request.method,
-                    status_code=response.status if response is not None else 499,  # cut off at the end of the service
-                    duration_ms=round((time.perf_counter() - started) * 1000, 3),
+                    status_code=status,
+                    duration_ms=round(seconds * 1000, 3),
                     trace_id=trace_id,
                 )
+                if self._observe is not None:
+                    self._observe(Observed(route, request.method, status, seconds))
         return response
 
     async def _answer(
@@ -170,7 +199,7 @@ class Rest:
         """The boundary: whatever it is, the client gets a ServiceResponse."""
         match error:
             case YTArchiveError():
-                return _failure(error.http_status, error.detail(), trace_id)
+                return _failure(error.http_status, error.detail(), trace_id, _retry_after(error))
             case BusError():
                 return _failure(503, ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=str(error)), trace_id)
             case web.HTTPException():
@@ -182,13 +211,16 @@ class Rest:
 
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def endpoint(request: web.Request) -> web.StreamResponse:
+            models: dict[str, BaseModel] = {}
+            if route.path_model is not None:
+                models["path"] = read_path(request, route.path_model)
             if route.needs_bus and not self._host.bus_connected:
                 raise ServiceUnavailable("The message bus is away. Try again when it is back.")
-            models: dict[str, BaseModel] = {}
             if route.body is not None:
                 models["body"] = await read_body(request, route.body)
+            query = read_query(request, route.query or NoQuery)
             if route.query is not None:
-                models["query"] = read_query(request, route.query)
+                models["query"] = query
             call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._host.closing)
             result = await route.handler(call, **models)
             return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
@@ -211,8 +243,10 @@ class Rest:
             self._idle.set()
 
 
-async def _mark_begun(request: web.Request, _response: web.StreamResponse) -> None:
+async def _begin(request: web.Request, response: web.StreamResponse) -> None:
+    """Files and streams tell their trace too: a handler makes them without knowing of it."""
     request[_BEGUN] = True
+    response.headers.setdefault(TRACE_HEADER, request.get(_TRACE_KEY) or _trace_of(request))
 
 
 def _trace_of(request: web.Request) -> str:
@@ -234,6 +268,20 @@ def _failure(status: int, error: ErrorDetail, trace_id: str, headers: Mapping[st
     """SPEC: Error Response Pattern; the trace_id stands among the details too."""
     told = error.model_copy(update={"details": {**(error.details or {}), "trace_id": trace_id}})
     return _response(status, ServiceResponse(success=False, error=told, trace_id=trace_id), headers or {})
+
+
+def _retry_after(error: YTArchiveError) -> dict[str, str]:
+    """The header, where the error knows `retry_after`: a time, or seconds from now. Whole seconds, rounded up."""
+    match error.details.get("retry_after"):
+        case datetime() as when:
+            seconds = (when - datetime.now(UTC)).total_seconds()
+        case bool() | None:
+            return {}
+        case int() | float() as seconds:
+            pass
+        case _:
+            return {}
+    return {"Retry-After": str(max(0, math.ceil(seconds)))}
 
 
 def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> web.Response:

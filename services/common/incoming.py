@@ -1,6 +1,6 @@
-"""What a request brings, looked at before a handler sees it: where it comes from, its query, its body.
+"""What a request brings, looked at before a handler sees it: where it comes from, its path, its query, its body.
 
-Whatever does not fit raises InvalidRequest (E007, 400) and says which part is wrong and why.
+Whatever does not fit raises InvalidRequest (E007, 400; of a path NotFound, 404) and says which part is wrong and why.
 """
 
 from collections.abc import Mapping
@@ -8,11 +8,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.common.errors import InvalidRequest
+from services.common.errors import InvalidRequest, NotFound
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing
+
+
+class NoQuery(BaseModel):
+    """The query of a route that takes none."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def refuse_other_sites(request: web.Request) -> None:
@@ -48,6 +54,15 @@ async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
         return model.model_validate_json(raw)
     except ValidationError as error:
         raise _invalid("body", error) from error
+
+
+def read_path(request: web.Request, model: type[BaseModel]) -> BaseModel:
+    """Parts of a path that cannot be right name nothing: that is not found, and no other mistake."""
+    try:
+        return model.model_validate(dict(request.match_info))
+    except ValidationError as error:
+        invalid = _invalid("path", error)
+        raise NotFound(invalid.message, **invalid.details) from error
 
 
 def read_query(request: web.Request, model: type[BaseModel]) -> BaseModel:

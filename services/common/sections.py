@@ -102,6 +102,7 @@ class YouTube(Section):
     keyless_fallback: bool = True  # without quota left: go on with yt-dlp's listing, or wait for the reset
     api_key: SecretStr | None = None
     api_endpoint: str | None = None
+    egress: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")  # of this way out; unset: the host's
     proxy: str | None = None
     ca_file: FilePath | None = None
     cookies_file: FilePath | None = None

@@ -21,11 +21,12 @@ from services.common.config import Config, Endpoint
 from services.common.errors import ConfigError
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.files import writable
-from services.common.health import DeadLetterWatch, HealthReport
+from services.common.health import DeadLetterWatch
 from services.common.http import Rest, Route
 from services.common.listener import Listener
 from services.common.logs import Shipper
 from services.common.models import ServiceInfo
+from services.common.surface import Surface
 
 VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
@@ -41,6 +42,7 @@ class ServiceBase:
 
     name: ClassVar[str]
     handlers: ClassVar[Handlers]
+    version: ClassVar[str] = VERSION
 
     url: str
 
@@ -57,7 +59,7 @@ class ServiceBase:
         self.rest: Rest | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._died: dict[str, str] = {}
-        self._dead_letters = DeadLetterWatch(self.name)
+        self.dead_letters = DeadLetterWatch(self.name)
         self._listener: Listener | None = None
         self._bus: Bus | None = None
         self._initialized = False
@@ -74,7 +76,8 @@ class ServiceBase:
         """Close what initialize_resources opened, also when that failed half-way. Nothing is served any more."""
 
     def routes(self) -> Sequence[Route]:
-        """The REST of this service, besides health."""
+        """The REST of this service, besides what every one has. Asked of one that was not started too (OpenAPI): what
+        initialize_resources opens is there when a handler runs, not here."""
         return ()
 
     def disk_paths(self) -> Sequence[Path]:
@@ -82,7 +85,7 @@ class ServiceBase:
         return ()
 
     def metrics(self) -> dict[str, Any]:
-        """Numbers for the health answer."""
+        """Numbers for the health answer; in the metrics each is a gauge, and a map of numbers one with a label."""
         return {}
 
     async def dependencies_available(self) -> bool:
@@ -120,12 +123,12 @@ class ServiceBase:
         self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
 
     async def _serve(self) -> None:
-        health = HealthReport(self)
-        self.rest = Rest(self, (health.route(), *self.routes()))
+        surface = Surface(self)
+        self.rest = Rest(self, surface.routes, surface.metrics.observe)
         self.accepting = True
         await self.rest.start(self._bound)
         self.spawn(Shipper(self.bus).run(), "log shipper")
-        self.spawn(self._dead_letters.run(self.bus), "dead letter watch")
+        self.spawn(self.dead_letters.run(self.bus), "dead letter watch")
         self.spawn(self._beat(), "heartbeat")
         await self.bus.serve(self.handlers, self)
         await self.after_start()
@@ -220,10 +223,14 @@ class ServiceBase:
             self._died[task.get_name()] = f"{type(error).__name__}: {error}"
             self.logger.error("background_task_died", task=task.get_name(), error_message=str(error), exc_info=error)
 
+    @property
+    def background_died(self) -> int:
+        return len(self._died)
+
     def critical_errors(self) -> list[str]:
         """What makes this service unhealthy: background tasks that died, dead letters of the last ten minutes."""
         died = [f"{task}: {error}" for task, error in self._died.items()]
-        return died + self._dead_letters.recent()
+        return died + self.dead_letters.recent()
 
     async def announce(self) -> None:
         """A heartbeat now, because slots changed. Silent while the broker is away."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -15,9 +15,10 @@ T = TypeVar("T")
 class Database:
     """Functions of a connection go in, they run one after the other as transactions, results come out."""
 
-    def __init__(self, path: Path, schema: str, version: int = 1, *, read_only: bool = False) -> None:
-        """`schema` is SQL that makes what is missing; `version` is kept as user_version. With `read_only` the file
-        must exist, and stays as it is.
+    def __init__(self, path: Path, schema: str | Sequence[str], version: int = 1, *, read_only: bool = False) -> None:
+        """`schema` is SQL that makes what is missing; `version` is kept as user_version. Or it is one script per
+        version: each is run once, as one transaction, on a file of the version before. With `read_only` the file must
+        exist, and stays as it is.
 
         Raises ServiceUnavailable when the file was written by a newer version of ours.
         """
@@ -26,26 +27,43 @@ class Database:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
-        self._connection: sqlite3.Connection = self._thread.submit(self._open, schema, version).result()
+        if not isinstance(schema, str):
+            version = len(schema)
+        try:
+            self._connection: sqlite3.Connection = self._thread.submit(self._open, schema, version).result()
+        except BaseException:
+            self._thread.shutdown()  # else it would outlive the process's main thread
+            raise
 
-    def _open(self, schema: str, version: int) -> sqlite3.Connection:
+    def _open(self, schema: str | Sequence[str], version: int) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
         place = f"{self._path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=30)
         connection.row_factory = sqlite3.Row
+        try:
+            self._prepare(connection, schema, version)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection, schema: str | Sequence[str], version: int) -> None:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found > version:
-            connection.close()
             raise ServiceUnavailable(
                 f"{self._path} was written by a newer version (schema {found}, this one knows {version}): upgrade"
             )
         if self._read_only:
-            return connection
+            return
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file, while it is empty: before WAL
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(schema)
-        connection.execute(f"PRAGMA user_version={version:d}")
-        return connection
+        if isinstance(schema, str):
+            connection.executescript(schema)
+            connection.execute(f"PRAGMA user_version={version:d}")
+            return
+        for number in range(found, version):
+            connection.executescript(f"BEGIN IMMEDIATE; {schema[number]}; PRAGMA user_version={number + 1:d}; COMMIT;")
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one transaction: committed when it returns, undone when it raises."""

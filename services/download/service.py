@@ -38,7 +38,7 @@ class DownloadService(ServiceBase):
     def __init__(self, config: Config, bus: BusSettings) -> None:
         super().__init__(config, bus)
         self.breaker = Breaker()
-        self.egress = egress_of(config.youtube.proxy)
+        self.egress = egress_of(config.youtube.proxy, name=config.youtube.egress)
         self.slots = Slots(config.download.slots, ChildSettings.of(config))
         self._in_hand: dict[str, Work] = {}  # by dispatch id
         self._finished: deque[str] = deque(maxlen=REMEMBERED)  # dispatch ids

@@ -1,4 +1,4 @@
-"""REST of jobs: create, list, show, and follow (SSE)."""
+"""REST of jobs: create, list, show, change, remove, and follow (SSE)."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -10,19 +10,22 @@ from aiohttp import web
 from aiohttp_sse import sse_response
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import NotFound
+from services.common.errors import InvalidRequest, NotFound
 from services.common.events import (
     JOB_ID_PATTERN,
     JobCancelRequested,
     JobCreated,
     JobPauseRequested,
+    JobPriorityRequested,
     JobResumeRequested,
     JobRetryRequested,
     RawTarget,
     VideoId,
 )
 from services.common.http import Call, Route
-from services.common.models import Item, ItemStatus, Job, JobOptions, JobStatus, JobType, Progress
+from services.common.models import Item, ItemStatus, Job, JobOptions, JobStatus, JobType, Progress, ServiceInfo
+from services.common.paging import Page, PageQuery
+from services.jobs import feed, retention
 
 if TYPE_CHECKING:
     from services.jobs.service import JobsService
@@ -52,33 +55,43 @@ class CancelBody(BaseModel):
     video_id: VideoId | None = None
 
 
-class JobQuery(BaseModel):
+class JobPatch(BaseModel):
+    """What can be changed of an open job."""
+
     model_config = ConfigDict(extra="forbid")
 
+    priority: int = Field(ge=-100, le=100)
+
+
+class CleanupBody(BaseModel):
+    """`dry_run`: only say what would be removed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: bool = False
+
+
+class JobQuery(PageQuery):
     status: JobStatus | Literal["open"] | None = None
-    limit: int = Field(default=50, ge=1, le=500)
-    offset: int = Field(default=0, ge=0, le=10**9)
+    type: JobType | None = None
 
 
-class ItemQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ItemQuery(PageQuery):
     limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0, le=10**9)
 
 
-class JobList(BaseModel):
+class JobList(Page):
     jobs: list[Job]
-    total: int
-    limit: int
-    offset: int
 
 
-class ItemList(BaseModel):
+class ItemList(Page):
     items: list[Item]
-    total: int
-    limit: int
-    offset: int
+
+
+class ServiceList(Page):
+    """The instances that are alive, by name."""
+
+    services: list[ServiceInfo]
 
 
 class JobDetail(BaseModel):
@@ -116,7 +129,7 @@ class JobsApi:
                 wanted = [status for status in JobStatus if not status.ended]
             case status:
                 wanted = [status]
-        found, total = await self._jobs.store.jobs(wanted, query.limit, query.offset)
+        found, total = await self._jobs.store.jobs(wanted, query.limit, query.offset, query.type)
         return JobList(jobs=found, total=total, limit=query.limit, offset=query.offset)
 
     async def show(self, call: Call) -> JobDetail:
@@ -142,16 +155,30 @@ class JobsApi:
     async def retry(self, call: Call) -> Job:
         return await self._jobs.wish(JobRetryRequested(job_id=_job_id(call)))
 
+    async def change(self, call: Call, body: JobPatch) -> Job:
+        return await self._jobs.wish(JobPriorityRequested(job_id=_job_id(call), priority=body.priority))
+
+    async def remove(self, call: Call) -> feed.RemovedJob:
+        job = await self._job(call)
+        if not job.status.ended or not await self._jobs.remove(job.job_id):
+            raise InvalidRequest(f"Job {job.job_id} is still open: cancel it first.", status=job.status)
+        return feed.RemovedJob(job_id=job.job_id)
+
+    async def clean_up(self, _call: Call, body: CleanupBody) -> retention.Cleanup:
+        return await self._jobs.clean_up(dry_run=body.dry_run)
+
+    async def services(self, _call: Call, query: PageQuery) -> ServiceList:
+        found = sorted(self._jobs.registry.everyone(), key=lambda info: (info.name, info.started_at, info.instance))
+        page = found[query.offset : query.offset + query.limit]
+        return ServiceList(services=page, total=len(found), limit=query.limit, offset=query.offset)
+
+    async def follow_all(self, call: Call) -> web.StreamResponse:
+        told = feed.story(self._jobs.store, self._jobs.live, call.closing, _last_seen(call), _KEEP_ALIVE)
+        return await _stream(call, told)
+
     async def follow(self, call: Call) -> web.StreamResponse:
         job = await self._job(call)
-        last = call.raw.headers.get("Last-Event-ID", "")
-        seen = int(last) if last.isdecimal() and len(last) < _LONG else None
-        async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
-            async for name, data, revision in _story(self._jobs, call, job, seen):
-                await stream.send(data.model_dump_json(), event=name, id=str(revision))
-                if not stream.is_connected():
-                    break
-        return stream
+        return await _stream(call, _story(self._jobs, call, job, _last_seen(call)))
 
     async def _job(self, call: Call) -> Job:
         job_id = _job_id(call)
@@ -170,6 +197,25 @@ def routes(jobs: "JobsService") -> Sequence[Route]:
         Route("GET", one, api.show, "A job with its items and its progress", response=JobDetail),
         Route("GET", f"{one}/items", api.items, "The items of a job", query=ItemQuery, response=ItemList),
         Route("GET", f"{one}/events", api.follow, "Follow a job: a snapshot, then live (SSE)", streams=True),
+        Route("PATCH", one, api.change, "Another priority for a job", body=JobPatch, response=Job, needs_bus=True),
+        Route("DELETE", one, api.remove, "Remove a job that has ended", response=feed.RemovedJob),
+        Route(
+            "POST",
+            f"{many}/cleanup",
+            api.clean_up,
+            "Remove the jobs whose time is up",
+            body=CleanupBody,
+            response=retention.Cleanup,
+        ),
+        Route("GET", "/api/v1/events", api.follow_all, "Follow all jobs: the open ones, then live (SSE)", streams=True),
+        Route(
+            "GET",
+            "/api/v1/registry/services",
+            api.services,
+            "The services that are alive",
+            query=PageQuery,
+            response=ServiceList,
+        ),
     ]
     wish = partial(Route, response=Job, needs_bus=True)
     for method in ("PUT", "POST"):
@@ -215,6 +261,21 @@ async def _story(jobs: "JobsService", call: Call, job: Job, seen: int | None) ->
                 return
             for event in await listener.news(_KEEP_ALIVE, mine):
                 yield "progress", event, revision
+
+
+async def _stream(call: Call, told: AsyncIterator[Told]) -> web.StreamResponse:
+    async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
+        async for name, data, number in told:
+            await stream.send(data.model_dump_json(), event=name, id=str(number))
+            if not stream.is_connected():
+                break
+    return stream
+
+
+def _last_seen(call: Call) -> int | None:
+    """The number in Last-Event-ID; None for one that can be none of ours."""
+    last = call.raw.headers.get("Last-Event-ID", "")
+    return int(last) if last.isdecimal() and len(last) < _LONG else None
 
 
 def _job_id(call: Call) -> str:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from services.common.events import DownloadClaim
 from services.common.faults import fault_point
 from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
-from services.jobs import dispatches, gaps, listings, scheduler, store, wishes
+from services.jobs import dispatches, gaps, listings, queries, scheduler, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.registry import Registry
 from services.jobs.rows import FetchRow, FetchState, JobRow, ListingRow, ListingState, Rows
-from services.jobs.store import Change, SqlRows, Store
+from services.jobs.sqlrows import SqlRows
+from services.jobs.store import Change, Store
 
 _TICK = 5.0  # seconds; timers that are nearer wake it earlier
 _ASK_AGAIN = 0.5  # seconds, while a cancel is under way
@@ -35,7 +36,8 @@ class Dispatcher:
         self._served: dict[str, int] = {}  # job -> when it had its last turn
         self._turn = 0
         self._next_timer: datetime | None = None
-        self._impatient = False  # a cancel is under way
+        self._impatient = False  # a worker was asked to stop
+        self._more = False  # a large job is being cancelled
         self._store_lost: datetime | None = None  # when the broker was last found without what it had stored
         self.parked = set(parked)
 
@@ -52,6 +54,9 @@ class Dispatcher:
             self._wake.clear()
             self._registry.look()
             self._noted(await self._store.change(self._decide))
+            if self._more:
+                await asyncio.sleep(0)  # messages have their turn between two bits
+                continue
             wait = _ASK_AGAIN if self._impatient else _TICK
             if self._next_timer is not None:
                 wait = min(wait, max(0.05, (self._next_timer - datetime.now(UTC)).total_seconds()))
@@ -62,7 +67,7 @@ class Dispatcher:
                 continue
 
     def _decide(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
-        running = [job_id for job_id in store.open_jobs(sql) if job_id not in self.parked]
+        running = [job_id for job_id in queries.open_jobs(sql) if job_id not in self.parked]
         self._served = {job_id: self._served.get(job_id, 0) for job_id in running}
         out = self._cancels(rows, sql, now)
         out += self._listings(rows, sql, now)
@@ -78,12 +83,12 @@ class Dispatcher:
     def _release(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         """Fill the window: one video at a time, each for the job whose turn it is."""
         out: list[Out] = []
-        fetches = [rows.fetch(video_id) for video_id in store.busy_fetches(sql)]
+        fetches = [rows.fetch(video_id) for video_id in queries.busy_fetches(sql)]
         busy = sum(1 for f in fetches if f and f.state in {FetchState.DISPATCHED, FetchState.CLAIMED})
-        free = scheduler.window(self._registry.live("download"), store.load_blocks(sql), now) - busy
+        free = scheduler.window(self._registry.live("download"), queries.load_blocks(sql), now) - busy
         for _ in range(free):
-            job_id = scheduler.next_job(store.candidates(rows, sql, self._served, now))
-            video_id = store.ready_video(sql, job_id, now) if job_id else None
+            job_id = scheduler.next_job(queries.candidates(rows, sql, self._served, now))
+            video_id = queries.ready_video(sql, job_id, now) if job_id else None
             if job_id is None or video_id is None:
                 break
             self._turn += 1
@@ -97,16 +102,16 @@ class Dispatcher:
     def _cancels(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         """Large jobs are cancelled bit by bit; a worker is asked again until it answers."""
         out: list[Out] = []
-        self._impatient = False
-        for video_id in store.busy_fetches(sql):
+        self._impatient = self._more = False
+        for video_id in queries.busy_fetches(sql):
             fetch = rows.fetch(video_id)
             if fetch and (asked := dispatches.cancel_requests(rows, fetch)):
                 self._impatient = True
                 out += asked
-        for job_id in store.open_jobs(sql):
+        for job_id in queries.open_jobs(sql):
             job = rows.job(job_id)
             if job and job.cancelling and rows.open_items(job_id, 1):
-                self._impatient = True
+                self._more = True
                 out += wishes.cancel_more(rows, job, now)
         return out
 
@@ -114,7 +119,7 @@ class Dispatcher:
 
     def _listings(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
-        for listing in store.open_listings(rows, sql):
+        for listing in queries.open_listings(rows, sql):
             job = rows.job(listing.job_id)
             if job and job.job_id not in self.parked and not job.paused and self._listing_due(listing, now):
                 out += listings.queue_listing(job, listing, now)
@@ -129,14 +134,14 @@ class Dispatcher:
 
     def _unanswered(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
-        for video_id in store.busy_fetches(sql):
+        for video_id in queries.busy_fetches(sql):
             fetch = rows.fetch(video_id)
             if fetch and self._fetch_lost(fetch, now):
                 out += dispatches.release(rows, fetch, now)
         if not self._registry.live("storage"):
             return out
         before = max(now - _UNANSWERED, self._store_lost or now - _UNANSWERED)
-        for item in store.unanswered_items(rows, sql, before):
+        for item in queries.unanswered_items(rows, sql, before):
             job = rows.job(item.job_id)
             if job is None or job.status.ended or not self._in_vain("storage", item.since, now):
                 continue
@@ -173,15 +178,15 @@ class Dispatcher:
     # --- timers
 
     def _note_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
-        blocks = store.load_blocks(sql)
+        blocks = queries.load_blocks(sql)
         blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
         soonest = [block.until for block in blocks.values() if block.until > now]
-        open_listings = store.open_listings(rows, sql)
+        open_listings = queries.open_listings(rows, sql)
         for job_id in self._served:
             job = rows.job(job_id)
             if job is None or job.status.ended:
                 continue
-            waiting, earliest = store.timers(sql, job, now, blocked)
+            waiting, earliest = queries.timers(sql, job, now, blocked)
             times = [earliest] if earliest else []
             for listing in open_listings:
                 if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:
@@ -199,11 +204,11 @@ class Dispatcher:
         answers: list[ClaimAnswer] = []
 
         def decide(rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
-            blocks = store.load_blocks(sql)
+            blocks = queries.load_blocks(sql)
             block = blocks.get(claim.egress)
             answer = self._answer(rows, sql, claim, block, now)
             if block is not None:
-                store.save_block(sql, claim.egress, block)
+                queries.save_block(sql, claim.egress, block)
             answers.append(answer)
             return []
 
@@ -222,7 +227,9 @@ class Dispatcher:
     ) -> ClaimAnswer:
         if claim.dispatch_id is not None:
             return self._claim_dispatch(rows, sql, claim, claim.dispatch_id, block, now)
-        for listing in store.open_listings(rows, sql):
+        if claim.listing is None:  # a person's look-up, which binds nothing
+            return scheduler.claim_verdict(block, f"look-up/{claim.instance}", now)
+        for listing in queries.open_listings(rows, sql):
             if (listing.job_id, listing.number) == (claim.job_id, claim.listing):
                 return self._claim_listing(rows, listing, claim.instance, block, now)
         return _STALE
@@ -236,7 +243,7 @@ class Dispatcher:
         block: scheduler.Block | None,
         now: datetime,
     ) -> ClaimAnswer:
-        found = (rows.fetch(video_id) for video_id in store.busy_fetches(sql))
+        found = (rows.fetch(video_id) for video_id in queries.busy_fetches(sql))
         fetch = next((row for row in found if row and row.dispatch_id == dispatch_id), None)
         if fetch is None or fetch.state is FetchState.STORING:
             return _STALE

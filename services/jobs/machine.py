@@ -76,6 +76,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.JobPauseRequested: wishes.pause_requested,
     e.JobResumeRequested: wishes.resume_requested,
     e.JobRetryRequested: wishes.retry_requested,
+    e.JobPriorityRequested: wishes.priority_requested,
     e.ListingPageFetched: listings.page_fetched,
     e.ArchiveChecked: listings.archive_checked,
     e.ListingCompleted: listings.listing_completed,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from services.common.faults import fault_point
 from services.common.http import Route
 from services.common.models import ErrorDetail, Job, ServiceInfo
 from services.common.service import ServiceBase
-from services.jobs import api, machine, store
+from services.jobs import api, machine, queries, removal, retention
 from services.jobs.casualties import unsendable
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.handlers import handlers
@@ -28,7 +28,8 @@ from services.jobs.live import Live
 from services.jobs.registry import Registry
 from services.jobs.scheduler import Block
 from services.jobs.secrets import api_key
-from services.jobs.store import Change, Pending, SqlRows, Store
+from services.jobs.sqlrows import SqlRows
+from services.jobs.store import Change, Pending, Store
 
 _PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
 _BUS_AWAY = 0.5  # seconds until the outbox is tried again
@@ -59,10 +60,9 @@ class JobsService(ServiceBase):
         storage = self.config.storage
         self._store = await asyncio.to_thread(Store, storage.jobs_dir / "jobs.db", f"jobs/{self.instance}")
         self.registry = Registry(storage.registry_dir / "services.json")
-        await self.store.prune_inbox()
         parked: set[str] = set()
         if self._park_open:
-            parked = set(await self.store.read(lambda _rows, sql: store.open_jobs(sql)))
+            parked = set(await self.store.read(lambda _rows, sql: queries.open_jobs(sql)))
         self.dispatcher = Dispatcher(self.store, self.registry, parked, self.noted)
         await self._meet_broker()
         self.bus.on_store_lost.append(self._meet_broker)
@@ -79,6 +79,7 @@ class JobsService(ServiceBase):
         self.spawn(self.dispatcher.run(), "dispatcher")
         self.spawn(self._publish_outbox(), "outbox")
         self.spawn(self._publish_progress(), "progress")
+        self.spawn(retention.daily(self.store, self.config.retention, self.noted), "retention")
 
     async def cleanup_resources(self) -> None:
         if self._store is not None:
@@ -125,11 +126,12 @@ class JobsService(ServiceBase):
         match event:
             case e.JobCreated():
                 if rows.job(event.job_id) is None:
+                    removal.make_way(rows.sql, event.job_id)
                     return machine.create(rows, event, envelope.trace_id, examine(event, self.config), now)
             case e.SourceBlocked():
-                store.save_block(rows.sql, event.egress, Block(event.until, event.reason))
+                queries.save_block(rows.sql, event.egress, Block(event.until, event.reason))
             case e.SourceCleared():
-                store.save_block(rows.sql, event.egress, None)
+                queries.save_block(rows.sql, event.egress, None)
             case e.ServiceRegistered() | e.ServiceStopped():
                 pass  # the registry has it
             case e.DeadLettered() if out := machine.refuse(rows, event, envelope.trace_id, now):
@@ -145,7 +147,7 @@ class JobsService(ServiceBase):
         elif envelope.type == e.ServiceStopped.subject:
             self.registry.stopped(e.ServiceStopped.read(envelope).instance)
         elif envelope.type in _RUN_ENDS:
-            self.live.ended(str(envelope.data.get("video_id")))
+            self.live.ended(str(envelope.data.get("video_id")), str(envelope.data.get("dispatch_id")))
 
     def heard(self, info: ServiceInfo) -> None:
         self.registry.heard(info)
@@ -176,7 +178,12 @@ class JobsService(ServiceBase):
         return job
 
     async def wish(
-        self, event: e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested
+        self,
+        event: e.JobCancelRequested
+        | e.JobPauseRequested
+        | e.JobResumeRequested
+        | e.JobRetryRequested
+        | e.JobPriorityRequested,
     ) -> Job:
         """A change of mind from REST: published, and applied before this returns. Raises InvalidRequest, NotFound."""
         job = await self.store.job(event.job_id)
@@ -187,6 +194,19 @@ class JobsService(ServiceBase):
             raise InvalidRequest(f"Job {job.job_id} {state}: {event.subject} does nothing for it.", status=job.status)
         await self.take([await self.bus.publish(event, trace_id=job.trace_id)])
         return await self.store.job(event.job_id) or job
+
+    async def remove(self, job_id: str) -> bool:
+        """Remove an ended job. False when there is none of this id."""
+        change = await removal.remove(self.store, job_id)
+        if change is not None:
+            self.noted(change)
+        return change is not None
+
+    async def clean_up(self, *, dry_run: bool) -> retention.Cleanup:
+        now = datetime.now(UTC)
+        if dry_run:
+            return retention.report(await retention.due(self.store, self.config.retention, now), dry_run=True)
+        return await retention.upkeep(self.store, self.config.retention, now, self.noted)
 
     # --- facts out
 

@@ -1,4 +1,4 @@
-"""A change of mind: cancel, pause, resume, retry. Pure."""
+"""A change of mind: cancel, pause, resume, retry, another priority. Pure."""
 
 from datetime import datetime
 
@@ -45,8 +45,10 @@ def _cancel(rows: Rows, job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
     alone = [other.job_id for other in rows.waiters(item.video_id)] == [item.job_id]
     if fetch is None or not alone:
         return dispatches.cancel_item(job, item, now)
-    if fetch.state is FetchState.STORING:
-        return []  # complete: storage takes it in
+    if fetch.state is FetchState.STORING:  # complete: storage takes it in, or it is not tried again
+        item.cancelling = True
+        touch(job, now, item)
+        return []
     if fetch.state is FetchState.CLAIMED:
         item.cancelling = True
         touch(job, now, item)
@@ -70,6 +72,14 @@ def _pause(rows: Rows, job_id: str, now: datetime, *, paused: bool) -> list[Out]
     job = open_job(rows, job_id)
     if job is not None and job.paused is not paused:
         job.paused = paused
+        touch(job, now)
+    return []
+
+
+def priority_requested(rows: Rows, event: e.JobPriorityRequested, now: datetime) -> list[Out]:
+    job = open_job(rows, event.job_id)
+    if job is not None and job.priority != event.priority:
+        job.priority = event.priority
         touch(job, now)
     return []
 

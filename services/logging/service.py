@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Envelope, Handlers
 from services.common.config import Config
+from services.common.http import Route
 from services.common.service import ServiceBase
-from services.logging import records
+from services.logging import api, records
 from services.logging.handlers import handlers
 from services.logging.journal import Journal, Message
+from services.logging.live import Live
+from services.logging.queries import JournalQueries
+from services.logging.retention import clean_up
 
 DISK_PATIENCE = 5.0  # seconds between two tries to write
 
@@ -25,6 +30,8 @@ class LoggingService(ServiceBase):
         super().__init__(config, bus)
         self.logs = Journal(config.storage.logs_dir)
         self.events = Journal(config.storage.logs_dir, "events-")
+        self.queries = JournalQueries(config.storage.logs_dir)
+        self.live = Live()
         self.disk_patience = DISK_PATIENCE
         self.write_failures = 0
         self._lines = {"log_lines": 0, "event_lines": 0}
@@ -32,11 +39,30 @@ class LoggingService(ServiceBase):
     def disk_paths(self) -> Sequence[Path]:
         return (self.config.storage.logs_dir,)
 
+    def routes(self) -> Sequence[Route]:
+        return api.routes(self)
+
+    async def after_start(self) -> None:
+        self.spawn(self._keep_house(), "retention")
+
+    async def _keep_house(self) -> None:
+        """At start, and when a new day (UTC) has begun."""
+        while True:
+            now = datetime.now(UTC)
+            logs = self.config.storage
+            gone = await asyncio.to_thread(clean_up, logs.logs_dir, self.config.retention.logs, now.date())
+            if gone.files:
+                self.logger.info("old_logs_removed", files=[file.name for file in gone.files], bytes=gone.bytes)
+            tomorrow = datetime.combine(now.date() + timedelta(days=1), time(0, 5), tzinfo=UTC)
+            await asyncio.sleep((tomorrow - now).total_seconds())
+
     def metrics(self) -> dict[str, Any]:
         return {**self._lines, "write_failures": self.write_failures}
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
-        self._lines["log_lines"] += await self._append(self.logs, [records.of_logs(one) for one in envelopes])
+        messages = [records.of_logs(one) for one in envelopes]
+        self._lines["log_lines"] += await self._append(self.logs, messages)
+        self.live.tell(record for message in messages for record in message.records)
 
     async def write_events(self, envelopes: Sequence[Envelope]) -> None:
         self._lines["event_lines"] += await self._append(self.events, [records.of_event(one) for one in envelopes])

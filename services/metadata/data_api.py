@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+from datetime import datetime
 from typing import Any
 
 import httplib2
@@ -38,10 +39,15 @@ class DataApi:
         self._building = asyncio.Lock()
         self._client: Any = None
 
-    async def list(self, secret: str, resource: str, **query: Any) -> Json:
-        """One list call (`videos`, `playlistItems`, …), paid for before it is made. Raises ApiRefused."""
+    def resets_at(self) -> datetime:
+        """When a quota that is used up is renewed."""
+        return self._ledger.resets_at()
+
+    async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
+        """One list call (`videos`, `playlistItems`, …), paid for before it is made; what is not `background` may use
+        the reserve. Raises ApiRefused."""
         for attempt in range(1, ATTEMPTS + 1):
-            await self._pay(secret, resource)
+            await self._pay(secret, resource, background)
             try:
                 return await self._ask(secret, resource, query)
             except ApiRefused as refused:
@@ -53,8 +59,8 @@ class DataApi:
             await asyncio.sleep(BACKOFF ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _pay(self, secret: str, resource: str) -> None:
-        if not await self._ledger.charge(secret, cost_of(resource)):
+    async def _pay(self, secret: str, resource: str, background: bool) -> None:
+        if not await self._ledger.charge(secret, cost_of(resource), background=background):
             raise ApiRefused(Refusal.QUOTA, "quota_limit", "the Data API quota of today is used up")
 
     async def _ask(self, secret: str, resource: str, query: Json) -> Json:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -22,7 +22,6 @@ from services.metadata import resources
 from services.metadata.data_api import DataApi, Json
 from services.metadata.keys import ApiKey
 from services.metadata.pages import Page, given_page
-from services.metadata.quota import next_reset
 from services.metadata.refusals import ApiRefused, Refusal
 from services.metadata.sources import Part, SourceFailed, SourceGivesUp
 
@@ -35,14 +34,20 @@ _MEND = (
 
 
 class DataApiSource:
-    """With the key of one job, for one listing. Knows no `c/name`, and nothing of lists that only a browser sees: for
-    those, as for a quota that is used up or an API that does not answer, it gives up in favour of the next source."""
+    """With one key, for one listing or look-up. Knows no `c/name`, and nothing of lists that only a browser sees: for
+    those, as for a quota that is used up or an API that does not answer, it gives up in favour of the next source.
+
+    `waits`: a quota that is used up is waited for instead (`[youtube] keyless_fallback` false). What is not
+    `background` is a person's, and may use the reserve.
+    """
 
     name = "data_api"
 
-    def __init__(self, api: DataApi, key: ApiKey) -> None:
+    def __init__(self, api: DataApi, key: ApiKey, *, waits: bool = False, background: bool = True) -> None:
         self._api = api
         self._key = key
+        self._waits = waits
+        self._background = background
         self._told: set[str] = set()  # a video may stand in a list twice; it is described once
 
     async def parts(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
@@ -52,6 +57,20 @@ class DataApiSource:
             async with aclosing(parts):
                 async for part in parts:
                     yield part
+        except ApiRefused as refused:
+            raise self._failed(refused) from refused
+
+    async def head(self, target: Target) -> PlaylistMetadata:
+        """What a playlist or channel says of itself. Raises SourceFailed."""
+        try:
+            return await self._playlist(target)
+        except ApiRefused as refused:
+            raise self._failed(refused) from refused
+
+    async def describe(self, ids: Sequence[str]) -> dict[str, VideoMetadata]:
+        """Of up to 50 videos those that the API knows. Raises SourceFailed."""
+        try:
+            return await self._described(ids)
         except ApiRefused as refused:
             raise self._failed(refused) from refused
 
@@ -132,7 +151,7 @@ class DataApiSource:
         return new
 
     async def _list(self, resource: str, **query: Any) -> Json:
-        return await self._api.list(self._key.secret, resource, **query)
+        return await self._api.list(self._key.secret, resource, background=self._background, **query)
 
     def _failed(self, refused: ApiRefused) -> SourceFailed:
         match refused.kind:
@@ -141,9 +160,11 @@ class DataApiSource:
                 failure = _failure(FailureKind.LOCAL, ErrorCode.INVALID_CREDENTIALS, refused.reason, message)
                 return SourceFailed(failure, final=True)
             case Refusal.QUOTA:
-                until = next_reset(datetime.now(UTC))
+                until = self._api.resets_at()
                 message = f"{refused.message}; it is renewed at {until:%Y-%m-%d %H:%M} UTC"
                 failure = _failure(FailureKind.NOT_YET, ErrorCode.API_QUOTA_EXCEEDED, refused.reason, message, until)
+                if self._waits:
+                    return SourceFailed(failure)
             case Refusal.UNABLE if refused.status == HTTPStatus.NOT_FOUND:
                 failure = _failure(FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, GoneReason.MISSING, refused.message)
             case Refusal.UNABLE:

@@ -43,6 +43,11 @@ class Keys:
         """The job's own, else the configured one, else None: the listing then needs no key."""
         return self._of_jobs.get(job_id, self._configured)
 
+    @property
+    def configured(self) -> ApiKey | None:
+        """The one that is nobody's in particular: that of look-ups."""
+        return self._configured
+
 
 def _configured(config: Config) -> ApiKey | None:
     """The variable has been put before the file when the configuration was read."""

@@ -7,13 +7,14 @@ A day ends at midnight Pacific time, so it has 23 or 25 hours twice a year
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 LIST_COST = 1  # units
+WARN_AT = 0.8  # of the limit
 COSTS: Mapping[str, int] = {"captions": 50}  # units of a list call, where it is not LIST_COST
 
 
@@ -40,7 +41,16 @@ class Budget:
     reserve: int
 
     def allows(self, day: Day, cost: int, *, background: bool = True) -> bool:
-        return not day.exhausted and day.used + cost <= self.limit - (self.reserve if background else 0)
+        return cost <= self.left(day, background=background)
+
+    def left(self, day: Day, *, background: bool) -> int:
+        """Units that may still be spent today."""
+        most = self.limit - (self.reserve if background else 0)
+        return 0 if day.exhausted else max(0, most - day.used)
+
+    def warns(self, day: Day) -> bool:
+        """Most of the day's quota is gone: 80 % of it, or all because YouTube says so."""
+        return day.exhausted or day.used >= self.limit * WARN_AT
 
 
 def cost_of(resource: str) -> int:
@@ -48,16 +58,21 @@ def cost_of(resource: str) -> int:
     return COSTS.get(resource, LIST_COST)
 
 
-def quota_day(now: datetime) -> date:
-    return now.astimezone(PACIFIC).date()
+def quota_day(now: datetime, zone: tzinfo = PACIFIC) -> date:
+    return now.astimezone(zone).date()
 
 
-def next_reset(now: datetime) -> datetime:
+def next_reset(now: datetime, zone: tzinfo = PACIFIC) -> datetime:
     """When the day of `now` ends, in UTC."""
-    midnight = datetime.combine(quota_day(now) + timedelta(days=1), time.min, tzinfo=PACIFIC)
+    midnight = datetime.combine(quota_day(now, zone) + timedelta(days=1), time.min, tzinfo=zone)
     return midnight.astimezone(UTC)
 
 
-def ledger_key(api_key: str, now: datetime) -> str:
+def fingerprint(api_key: str) -> str:
+    """What stands for a key wherever it is counted or shown (16 hex digits)."""
+    return hashlib.sha256(api_key.encode()).hexdigest()[:16]
+
+
+def ledger_key(api_key: str, now: datetime, zone: tzinfo = PACIFIC) -> str:
     """The name under which a day of a key is stored: it does not tell the key."""
-    return f"{hashlib.sha256(api_key.encode()).hexdigest()[:16]}.{quota_day(now).isoformat()}"
+    return f"{fingerprint(api_key)}.{quota_day(now, zone).isoformat()}"

@@ -1,53 +1,105 @@
-"""The metadata service: what a target lists."""
+"""The metadata service: what a target lists, and what people look up."""
 
-from typing import ClassVar
+import asyncio
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.config import Config
+from services.common.http import Route
 from services.common.service import ServiceBase
 from services.common.youtube.egress import egress_of
 from services.common.youtube.settings import ChildSettings
+from services.metadata import api
 from services.metadata.claims import Claims
 from services.metadata.data_api import DataApi
 from services.metadata.handlers import handlers
 from services.metadata.keys import Keys
+from services.metadata.leave import Leave
 from services.metadata.ledger import Ledger
 from services.metadata.lister import Lister, Way
-from services.metadata.quota import Budget
+from services.metadata.lookups import LookUps
+from services.metadata.quota import PACIFIC, Budget, fingerprint
 from services.metadata.ways import Ways, data_api_egress
 from services.metadata.ytdlp_source import Children, YtDlpSource
 
 LISTINGS_AT_ONCE = 2  # children of yt-dlp
+LOOK_UPS_AT_ONCE = 2  # children beside those, so that nobody waits for a list of 5,000; started when they are needed
+QUOTA_EVERY = 30.0  # seconds between two looks at the ledger, for health
 
 
 class MetadataService(ServiceBase):
     """Lists targets, with the Data API where there is a key, else with yt-dlp. Writes nothing: a listing that was cut
-    off is asked for again by jobs, keys are in memory, and the quota ledger is the broker's."""
+    off is asked for again by jobs, keys are in memory, and the quota ledger is the broker's.
+
+    `quota_zone` is where a day of the quota ends at midnight.
+    """
 
     name: ClassVar[str] = "metadata"
     handlers: ClassVar[Handlers] = handlers
 
     lister: Lister
     ledger: Ledger
-    children: Children | None = None
+    look_ups: LookUps | None = None
 
-    def __init__(self, config: Config, bus: BusSettings) -> None:
+    def __init__(self, config: Config, bus: BusSettings, *, quota_zone: tzinfo = PACIFIC) -> None:
         super().__init__(config, bus)
         self.keys = Keys(config)
+        self._quota_zone = quota_zone
+        self._children: list[Children] = []
+        self._quota: dict[str, Any] | None = None
 
     async def initialize_resources(self) -> None:
         youtube = self.config.youtube
-        self.children = Children(ChildSettings.of(self.config), LISTINGS_AT_ONCE)
-        egress = egress_of(youtube.proxy)
-        keyless = Way(YtDlpSource(self.children), self._claims(egress).ask, egress)
-        self.ledger = Ledger(self.bus, Budget(youtube.quota_limit, youtube.quota_reserve))
-        api = DataApi(youtube.api_endpoint, self.ledger)
-        ways = Ways(self.keys, api, self._claims(data_api_egress()).ask, keyless)
+        keyless, with_api = egress_of(youtube.proxy, name=youtube.egress), data_api_egress(youtube.egress)
+        self.ledger = Ledger(self.bus, Budget(youtube.quota_limit, youtube.quota_reserve), self._quota_zone)
+        data_api = DataApi(youtube.api_endpoint, self.ledger)
+        ways = Ways(
+            keys=self.keys,
+            api=data_api,
+            api_claim=self._claims(with_api).ask,
+            keyless=Way(YtDlpSource(self._pool(LISTINGS_AT_ONCE)), self._claims(keyless).ask, keyless),
+            api_egress=with_api,
+            keyless_fallback=youtube.keyless_fallback,
+        )
         self.lister = Lister(ways.of, self.closing)
+        looking = YtDlpSource(self._pool(LOOK_UPS_AT_ONCE))
+        self.look_ups = LookUps(
+            self.bus,
+            self.keys,
+            data_api,
+            self._claims(with_api),
+            Leave(looking, self._claims(keyless), self.bus, reads_on=True),
+            fallback=youtube.keyless_fallback,
+        )
+
+    async def after_start(self) -> None:
+        if self.keys.configured is not None:
+            self.spawn(self._watch_quota(self.keys.configured.secret), "watch of the quota")
+
+    def routes(self) -> Sequence[Route]:
+        return api.routes(self)
+
+    def metrics(self) -> dict[str, Any]:
+        """`quota` is that of the configured key, at most half a minute old; None without one."""
+        return {"quota": self._quota}
 
     def _claims(self, egress: str) -> Claims:
         return Claims(self.bus, self.instance, egress, self.closing)
 
+    def _pool(self, count: int) -> Children:
+        self._children.append(Children(ChildSettings.of(self.config), count))
+        return self._children[-1]
+
+    async def _watch_quota(self, secret: str) -> None:
+        while True:
+            day = await self.ledger.today(secret)
+            told = api.key_quota(fingerprint(secret), day, self.ledger.budget, configured=True)
+            self._quota = {**told.model_dump(), "limit": self.ledger.budget.limit}
+            await asyncio.sleep(QUOTA_EVERY)
+
     async def cleanup_resources(self) -> None:
-        if self.children is not None:
-            await self.children.close()
+        if self.look_ups is not None:
+            await self.look_ups.close()
+        await asyncio.gather(*(children.close() for children in self._children))

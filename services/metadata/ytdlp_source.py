@@ -1,15 +1,27 @@
 """yt-dlp's flat listing as a source: no API key, and the same requests as yt-dlp's command line makes."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from services.common.models import Entry, ErrorCode, Failure, FailureKind, GoneReason, PlaylistMetadata, Target
+from services.common.models import (
+    Entry,
+    ErrorCode,
+    Failure,
+    FailureKind,
+    GoneReason,
+    PlaylistMetadata,
+    Target,
+    VideoMetadata,
+    Wanted,
+)
 from services.common.youtube.classify import classify
+from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from services.metadata.pages import Page
@@ -17,6 +29,7 @@ from services.metadata.sources import Part, SourceFailed
 
 # what YouTube says of lists and channels; `classify` knows its words about videos
 _NO_LIST = re.compile(r"account has been terminated|unviewable|channel .*available|playlist is private", re.IGNORECASE)
+_ANY_FORMAT = FormatChoice(selector="bv*/ba")
 _Told = dict[str, Any] | ChildFailed | ChildCrashed | None  # None: that was all
 
 
@@ -64,6 +77,34 @@ class YtDlpSource:
             finally:
                 listing.cancel()
                 await asyncio.gather(listing, return_exceptions=True)
+
+    async def head(self, target: Target) -> PlaylistMetadata:
+        """What a playlist or channel says of itself. Raises SourceFailed."""
+        async with aclosing(self.parts(target, 0, "")) as parts:
+            async for part in parts:
+                if isinstance(part, PlaylistMetadata):
+                    return part
+        raise AssertionError("a listing begins with what the list says of itself, or fails")
+
+    async def describe(self, video_id: str) -> VideoMetadata:
+        """One extraction, and no file. Raises SourceFailed."""
+        found: list[VideoMetadata] = []
+
+        async def hear(message: dict[str, Any]) -> None:
+            if message["type"] == "metadata":
+                found.append(VideoMetadata.model_validate(message["metadata"]))
+
+        nothing = Wanted(media=False, thumbnail=False, metadata=False)
+        request = FetchRequest(
+            video_id=video_id, dispatch_id="look-up", wanted=nothing, choice=_ANY_FORMAT, directory=os.devnull
+        )
+        async with self._children.one() as child:
+            try:
+                await child.run("fetch", request.model_dump(mode="json"), on_message=hear)
+            except (ChildFailed, ChildCrashed) as error:
+                if not found:  # else it is the choice of a format that failed, and nobody wants one
+                    raise SourceFailed(judge(error, True, datetime.now(UTC))) from error
+        return found[0]
 
 
 async def _list(child: YtDlpChild, request: dict[str, Any], told: asyncio.Queue[_Told]) -> None:

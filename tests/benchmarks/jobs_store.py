@@ -20,13 +20,14 @@ from pathlib import Path
 from bus.message import Envelope, Event
 from services.common import events as e
 from services.common.models import Entry, Held, JobOptions, ServiceInfo, Target, TargetKind
-from services.jobs import machine, store
+from services.jobs import machine, queries
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.ledger import Out
 from services.jobs.machine import Accepted
 from services.jobs.registry import Registry
 from services.jobs.scheduler import Block
-from services.jobs.store import Change, SqlRows, Store
+from services.jobs.sqlrows import SqlRows
+from services.jobs.store import Change, Store
 
 PAGE = 100
 SAMPLES = 60
@@ -150,7 +151,7 @@ class Bench:
 
 
 def _blocked(sql: sqlite3.Connection, until: datetime) -> list[Out]:
-    store.save_block(sql, "e", Block(until, "bot check"))
+    queries.save_block(sql, "e", Block(until, "bot check"))
     return []
 
 

@@ -19,11 +19,14 @@ def test_the_committed_pages_are_fresh() -> None:
 
 def test_a_stale_or_missing_page_is_found(tmp_path: Path) -> None:
     for name, text in pages.pages().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert pages.stale(tmp_path) == []
-    (tmp_path / "events.md").write_text("old")
-    (tmp_path / "asyncapi.json").unlink()
-    assert pages.stale(tmp_path) == [tmp_path / "events.md", tmp_path / "asyncapi.json"]
+    old, gone, rest = tmp_path / "events.md", tmp_path / "asyncapi.json", tmp_path / "openapi" / "storage.json"
+    old.write_text("old")
+    gone.unlink()
+    rest.write_text("{}")
+    assert pages.stale(tmp_path) == [old, gone, rest]
 
 
 def test_the_catalogue_names_each_subject_once() -> None:

@@ -4,9 +4,13 @@ import socket
 from urllib.parse import urlsplit
 
 
-def egress_of(proxy: str | None, host: str | None = None) -> str:
-    """`host/direct`, or `host/proxy:port`; never the proxy's user and password."""
-    host = host or socket.gethostname()
+def egress_of(proxy: str | None, host: str | None = None, *, name: str | None = None) -> str:
+    """`name/direct`, or `name/proxy:port`; never the proxy's user and password.
+
+    `name` is `[youtube] egress`, for what leaves by one address under several host names (containers of one machine);
+    without it the host's own name counts.
+    """
+    host = name or host or socket.gethostname()
     if not proxy:
         return f"{host}/direct"
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

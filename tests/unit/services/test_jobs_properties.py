@@ -33,11 +33,12 @@ from services.common.models import (
     TargetKind,
     VideoMetadata,
 )
-from services.jobs import dispatches, gaps, listings, machine, store, wishes
+from services.jobs import dispatches, gaps, listings, machine, queries, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.machine import Accepted
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingState
-from services.jobs.store import SqlRows
+from services.jobs.schema import SCHEMA
+from services.jobs.sqlrows import SqlRows
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ROOT = "/archive"
@@ -96,7 +97,7 @@ class World:
         self.now = NOW
         self.sql = sqlite3.connect(":memory:", isolation_level=None)
         self.sql.row_factory = sqlite3.Row
-        self.sql.executescript(store.SCHEMA)
+        self.sql.executescript(SCHEMA)
         self.on_way: list[Event] = []
         self.told: list[Event] = []  # all that jobs ever published
         self.past: list[Event] = []  # all that ever arrived
@@ -232,11 +233,11 @@ class World:
 
     def dispatch(self, number: int) -> None:
         """As the dispatcher: a ready video of an open job."""
-        open_jobs = sorted(store.open_jobs(self.sql))
+        open_jobs = sorted(queries.open_jobs(self.sql))
         if not open_jobs:
             return
         job_id = open_jobs[number % len(open_jobs)]
-        video_id = store.ready_video(self.sql, job_id, self.now)
+        video_id = queries.ready_video(self.sql, job_id, self.now)
         if video_id:
             with self.transaction() as rows:
                 outs = dispatches.dispatch(rows, job_id, video_id, self.now)
@@ -267,7 +268,7 @@ class World:
 
     def list_again(self, number: int) -> None:
         with self.transaction() as rows:
-            found = store.open_listings(rows, self.sql)
+            found = queries.open_listings(rows, self.sql)
             listing = found[number % len(found)] if found else None
             job = rows.job(listing.job_id) if listing else None
             outs = listings.queue_listing(job, listing, self.now) if job and listing else []
@@ -278,7 +279,7 @@ class World:
         with self.transaction() as rows:
             closing = [
                 i
-                for i in store.unanswered_items(rows, self.sql, self.now + timedelta(1))
+                for i in queries.unanswered_items(rows, self.sql, self.now + timedelta(1))
                 if i.status is ItemStatus.CLOSING
             ]
             item = closing[number % len(closing)] if closing else None
@@ -294,21 +295,21 @@ class World:
             for fetch in self.fetches():
                 mine = rows.fetch(fetch.video_id)
                 outs += dispatches.cancel_requests(rows, mine) if mine else []
-            for job_id in store.open_jobs(self.sql):
+            for job_id in queries.open_jobs(self.sql):
                 job = rows.job(job_id)
                 if job and job.cancelling:
                     outs += wishes.cancel_more(rows, job, self.now)
-            for listing in store.open_listings(rows, self.sql):
+            for listing in queries.open_listings(rows, self.sql):
                 job = rows.job(listing.job_id)
                 due = listing.retry_at is None or listing.retry_at <= self.now
                 if job and listing.state is ListingState.TIMER and due:
                     outs += listings.queue_listing(job, listing, self.now)
         with self.transaction() as rows:
-            timed = [listing.job_id for listing in store.open_listings(rows, self.sql) if listing.retry_at]
-            for job_id in store.open_jobs(self.sql):
+            timed = [listing.job_id for listing in queries.open_listings(rows, self.sql) if listing.retry_at]
+            for job_id in queries.open_jobs(self.sql):
                 job = rows.job(job_id)
                 if job:
-                    waiting, earliest = store.timers(self.sql, job, self.now, None)
+                    waiting, earliest = queries.timers(self.sql, job, self.now, None)
                     note_timers(job, waiting + timed.count(job_id), earliest, self.now)
         self.tell(outs)
 

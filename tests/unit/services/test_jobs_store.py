@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
-from services.jobs import store
+from services.jobs import queries
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow
-from services.jobs.store import SqlRows
+from services.jobs.schema import SCHEMA
+from services.jobs.sqlrows import SqlRows
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
@@ -19,7 +20,7 @@ LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
 def sql() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
-    connection.executescript(store.SCHEMA)
+    connection.executescript(SCHEMA)
     return connection
 
 
@@ -60,7 +61,7 @@ def test_the_next_video(
     sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
 ) -> None:
     fill(sql, *items)
-    assert store.ready_video(sql, "j", NOW) == (None if ready is None else f"video{ready:06d}")
+    assert queries.ready_video(sql, "j", NOW) == (None if ready is None else f"video{ready:06d}")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_timers(
     blocked: datetime | None,
     told: tuple[int, datetime | None],
 ) -> None:
-    assert store.timers(sql, fill(sql, *items), NOW, blocked) == told
+    assert queries.timers(sql, fill(sql, *items), NOW, blocked) == told
 
 
 def test_who_waits_longest_for_storage_comes_first(sql: sqlite3.Connection) -> None:
@@ -93,19 +94,19 @@ def test_who_waits_longest_for_storage_comes_first(sql: sqlite3.Connection) -> N
         assert item is not None
         item.since = NOW - timedelta(minutes=minutes)
     rows.save()
-    found = [item.position for item in store.unanswered_items(SqlRows(sql), sql, NOW)]
+    found = [item.position for item in queries.unanswered_items(SqlRows(sql), sql, NOW)]
     assert found == [2, 0]
 
 
 QUERIES: dict[str, Callable[[SqlRows, sqlite3.Connection, JobRow], object]] = {
-    "open jobs": lambda _rows, sql, _job: store.open_jobs(sql),
-    "busy fetches": lambda _rows, sql, _job: store.busy_fetches(sql),
-    "ready video": lambda _rows, sql, _job: store.ready_video(sql, "j", NOW),
-    "candidates": lambda rows, sql, _job: store.candidates(rows, sql, {"j": 0}, NOW),
-    "open listings": lambda rows, sql, _job: store.open_listings(rows, sql),
-    "unanswered": lambda rows, sql, _job: store.unanswered_items(rows, sql, NOW),
-    "timers": lambda _rows, sql, job: store.timers(sql, job, NOW, None),
-    "timers, blocked": lambda _rows, sql, job: store.timers(sql, job, NOW, BLOCKED),
+    "open jobs": lambda _rows, sql, _job: queries.open_jobs(sql),
+    "busy fetches": lambda _rows, sql, _job: queries.busy_fetches(sql),
+    "ready video": lambda _rows, sql, _job: queries.ready_video(sql, "j", NOW),
+    "candidates": lambda rows, sql, _job: queries.candidates(rows, sql, {"j": 0}, NOW),
+    "open listings": lambda rows, sql, _job: queries.open_listings(rows, sql),
+    "unanswered": lambda rows, sql, _job: queries.unanswered_items(rows, sql, NOW),
+    "timers": lambda _rows, sql, job: queries.timers(sql, job, NOW, None),
+    "timers, blocked": lambda _rows, sql, job: queries.timers(sql, job, NOW, BLOCKED),
     "waiters": lambda rows, _sql, _job: rows.waiters("video000000"),
 }
 
@@ -118,9 +119,9 @@ def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection
     sql.set_trace_callback(asked.append)
     QUERIES[name](SqlRows(sql), sql, job)
     sql.set_trace_callback(None)
-    queries = [query for query in asked if query.lstrip().startswith("SELECT")]
-    assert queries
-    for query in queries:
+    selects = [query for query in asked if query.lstrip().startswith("SELECT")]
+    assert selects
+    for query in selects:
         for row in sql.execute(f"EXPLAIN QUERY PLAN {query}"):
             step = row["detail"]
             assert "TEMP B-TREE" not in step, (query, step)

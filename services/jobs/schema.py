@@ -1,0 +1,43 @@
+"""The tables of jobs.db. STEPS[n] makes a database of version n one of version n + 1; a step that is out is never
+changed: another follows it."""
+
+_V1 = """
+CREATE TABLE IF NOT EXISTS jobs (
+  job_id TEXT PRIMARY KEY, status TEXT NOT NULL, type TEXT NOT NULL, created_at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created_at);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
+CREATE TABLE IF NOT EXISTS listings (
+  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (job_id, target_index)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS listings_by_state ON listings (state);
+CREATE TABLE IF NOT EXISTS items (
+  job_id TEXT NOT NULL, video_id TEXT NOT NULL, status TEXT NOT NULL, position INTEGER NOT NULL,
+  retry_at TEXT, since TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (job_id, video_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS items_by_turn ON items (job_id, status, position);
+CREATE INDEX IF NOT EXISTS items_by_revision ON items (job_id, revision);
+CREATE INDEX IF NOT EXISTS items_open ON items (video_id, status) WHERE status IN ('waiting', 'running');
+CREATE INDEX IF NOT EXISTS items_by_position ON items (job_id, position, video_id);
+CREATE INDEX IF NOT EXISTS items_waiting ON items (job_id, retry_at, position) WHERE status = 'waiting';
+CREATE INDEX IF NOT EXISTS items_unanswered ON items (since) WHERE status IN ('listed', 'closing');
+CREATE TABLE IF NOT EXISTS fetches (video_id TEXT PRIMARY KEY, state TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS fetches_busy ON fetches (state) WHERE state <> 'idle';
+CREATE TABLE IF NOT EXISTS blocks (egress TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox (id TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS broker (one INTEGER PRIMARY KEY CHECK (one = 1), created TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, envelope BLOB NOT NULL);
+"""
+
+# `changed` numbers the changes of all jobs; `removals` are the jobs that were removed, `clearing` while rows are left
+_V2 = """
+ALTER TABLE jobs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX jobs_by_change ON jobs (changed);
+CREATE TABLE changes (one INTEGER PRIMARY KEY CHECK (one = 1), latest INTEGER NOT NULL);
+INSERT INTO changes VALUES (1, 0);
+CREATE TABLE removals (
+  job_id TEXT PRIMARY KEY, changed INTEGER NOT NULL, at TEXT NOT NULL, clearing INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX removals_by_change ON removals (changed);
+"""
+
+STEPS = (_V1, _V1 + _V2)  # a file of version 1 may be older than the youngest of its indexes
+SCHEMA = "".join((_V1, _V2))

@@ -1,0 +1,210 @@
+"""Questions to the journals: the newest records that fit, and the story of a trace. They need no running service.
+
+Only what could fit is parsed: a block of a file that does not hold the wanted texts is passed over as bytes. What one
+question may read is limited; an answer that did not see everything says so (`complete` false).
+"""
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from services.common.paging import Page, PageQuery
+from services.logging.reading import EVENTS, LOGS, DayFile, backwards, count_lines, day_files, forwards, record_of
+
+MOST_BYTES = 2 * 1024**3  # read for one question
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_WRITTEN = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
+_OUT_OF_ORDER = 2_000  # records by which a line may stand too early or too late: services ship theirs in batches
+_A_DAY = timedelta(days=1)
+
+SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli")
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+When = Annotated[datetime, AfterValidator(_aware)]  # without a zone: UTC
+Service = Literal["jobs", "metadata", "download", "storage", "logging", "stack", "cli"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+
+class LogFilter(BaseModel):
+    """Which records fit. `level`: that one or graver; `search`: anywhere in the record, in any case of its letters."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    service: Service | None = None
+    level: Level | None = None
+    trace_id: str | None = Field(default=None, min_length=1, max_length=128)
+    since: When | None = Field(default=None, alias="from")
+    until: When | None = Field(default=None, alias="to")
+    search: str | None = Field(default=None, min_length=1, max_length=200)
+
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        if self.service is not None and record.get("service") != self.service:
+            return False
+        if self.level is not None and _gravity(record.get("level")) < _LEVELS.index(self.level):
+            return False
+        if self.trace_id is not None and record.get("trace_id") != self.trace_id:
+            return False
+        if self.search is not None and self.search.casefold() not in json.dumps(record, ensure_ascii=False).casefold():
+            return False
+        return self._in_time(record)
+
+    def _in_time(self, record: Mapping[str, Any]) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        at = time_of(record)
+        return at is not None and (self.since is None or self.since <= at) and (self.until is None or at <= self.until)
+
+    def needles(self) -> list[bytes]:
+        """Bytes that every line that fits must hold."""
+        named = [json.dumps(text, ensure_ascii=False).encode() for text in (self.service, self.trace_id) if text]
+        return [needle.strip(b'"') for needle in named]
+
+    def may_fit(self, line: bytes) -> bool:
+        """A quick look before a line is parsed; the journals are written by json.dumps."""
+        if self.level is not None and not any(level in line for level in _WRITTEN[_LEVELS.index(self.level) :]):
+            return False
+        plain = self.search is not None and self.search.isascii() and self.search.isprintable()
+        if not plain or self.search is None or {'"', "\\"} & set(self.search):
+            return True
+        return self.search.lower().encode() in line.lower()
+
+    @property
+    def anything(self) -> bool:
+        """Nothing is asked of a record."""
+        return self.model_dump(include=set(LogFilter.model_fields), exclude_none=True) == {}
+
+    def may_hold(self, day: date) -> bool:
+        """A record stands in the file of the day it was shipped: a moment later, perhaps the next day."""
+        return (self.since is None or day >= (self.since.astimezone(UTC)).date()) and (
+            self.until is None or day <= (self.until.astimezone(UTC) + _A_DAY).date()
+        )
+
+
+class LogQuery(PageQuery, LogFilter):
+    """What GET /logs takes."""
+
+
+class LogPage(Page):
+    """Records as they were written, the newest first. `complete` false: older files were not read any more, and
+    `total` counts what was."""
+
+    logs: list[dict[str, Any]]
+    complete: bool = True
+
+
+class TracePage(Page):
+    """The events and records of one story in the order of their time. An event has `event: event_seen`, `subject`,
+    `caused_by` (the id of the message that caused it) and `message_id` (its own)."""
+
+    trace_id: str
+    entries: list[dict[str, Any]]
+    complete: bool = True
+
+
+class JournalQueries:
+    """Over the directory of the journals."""
+
+    def __init__(self, directory: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._directory = directory
+        self._most_bytes = most_bytes
+
+    def logs(self, wanted: LogFilter, limit: int, offset: int) -> LogPage:
+        """The newest first."""
+        files = [file for file in day_files(self._directory, LOGS) if wanted.may_hold(file.day)]
+        files, complete = self._affordable(list(reversed(files)))
+        needles = wanted.needles()
+        found: list[dict[str, Any]] = []
+        total = 0
+        for file in files:
+            before = total
+            for record in self._fitting(file, wanted, needles):
+                if offset <= total < offset + limit:
+                    found.append(record)
+                total += 1
+                if wanted.anything and len(found) == limit:  # the rest needs no look
+                    total = before + count_lines(file.path)
+                    break
+        return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=complete)
+
+    @staticmethod
+    def _fitting(file: DayFile, wanted: LogFilter, needles: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        for line in backwards(file.path, needles):
+            record = record_of(line) if wanted.may_fit(line) else None
+            if record is not None and wanted.fits(record):
+                yield record
+
+    def trace(self, trace_id: str, limit: int, offset: int) -> TracePage:
+        """From the beginning. A story of days is in the files of those days only."""
+        files, complete = self._affordable(day_files(self._directory))
+        needle = json.dumps(trace_id, ensure_ascii=False).strip('"').encode()
+        journals = [
+            _in_order(_of_trace([file for file in files if file.prefix == prefix], trace_id, needle))
+            for prefix in (LOGS, EVENTS)
+        ]
+        found: list[dict[str, Any]] = []
+        total = 0
+        for record in heapq.merge(*journals, key=_sort_key):
+            if offset <= total < offset + limit:
+                found.append(record)
+            total += 1
+        return TracePage(trace_id=trace_id, entries=found, total=total, limit=limit, offset=offset, complete=complete)
+
+    def size(self) -> int:
+        """Bytes of all journals."""
+        return sum(file.size for file in day_files(self._directory))
+
+    def _affordable(self, files: Sequence[DayFile]) -> tuple[list[DayFile], bool]:
+        """The files from the first on that may be read, at least one; and whether that is all."""
+        left = self._most_bytes
+        for number, file in enumerate(files):
+            left -= file.size
+            if left < 0 and number > 0:
+                return list(files[:number]), False
+        return list(files), True
+
+
+def time_of(record: Mapping[str, Any]) -> datetime | None:
+    try:
+        return _aware(datetime.fromisoformat(str(record.get("timestamp"))))
+    except ValueError:
+        return None
+
+
+def _gravity(level: object) -> int:
+    return _LEVELS.index(level) if level in _LEVELS else -1
+
+
+def _of_trace(files: Sequence[DayFile], trace_id: str, needle: bytes) -> Iterator[dict[str, Any]]:
+    for file in files:
+        for line in forwards(file.path, [needle]):
+            record = record_of(line)
+            if record is not None and record.get("trace_id") == trace_id:
+                yield record
+
+
+_Sorting = tuple[float, str]
+
+
+def _sort_key(record: Mapping[str, Any]) -> _Sorting:
+    at = time_of(record)
+    return (at.timestamp() if at else 0.0, str(record.get("message_id")))
+
+
+def _in_order(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Sort what is nearly sorted, holding only a few."""
+    held: list[tuple[_Sorting, int, dict[str, Any]]] = []
+    for number, record in enumerate(records):
+        heapq.heappush(held, (_sort_key(record), number, record))
+        if len(held) > _OUT_OF_ORDER:
+            yield heapq.heappop(held)[2]
+    while held:
+        yield heapq.heappop(held)[2]

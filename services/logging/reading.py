@@ -1,0 +1,112 @@
+"""Reading the journals: line by line, forwards or backwards, with bounded memory, however large a day is. Blocks."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+LOGS, EVENTS = "", "events-"
+_NAME = re.compile(r"(events-)?(\d{4}-\d{2}-\d{2})\.jsonl")
+BLOCK = 1024**2  # bytes
+
+
+@dataclass(frozen=True)
+class DayFile:
+    """One file of a journal: `prefix` is LOGS or EVENTS, `day` is UTC."""
+
+    path: Path
+    prefix: str
+    day: date
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 when it has gone meanwhile."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def day_files(directory: Path, prefix: str | None = None) -> list[DayFile]:
+    """The files of a journal (None: of both), oldest first. What has another name is none of ours."""
+    found = []
+    for path in directory.iterdir() if directory.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match is None or (prefix is not None and (match[1] or "") != prefix):
+            continue
+        try:
+            found.append(DayFile(path, match[1] or "", date.fromisoformat(match[2])))
+        except ValueError:
+            continue  # 2026-13-40
+    return sorted(found, key=lambda file: (file.day, file.prefix))
+
+
+def forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
+    """The lines that hold every needle, oldest first. A last line without an end is still being written: not yet."""
+    rest = b""
+    for part in _blocks(path, block):
+        text = rest + part
+        cut = text.rfind(b"\n") + 1
+        rest = text[cut:]
+        if all(needle in text for needle in needles):
+            yield from _holding(text[:cut].splitlines(), needles)
+
+
+def backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
+    """The same lines, newest first."""
+    rest = b""
+    ended = False
+    for part in _blocks_from_the_end(path, block):
+        text = part + rest
+        if not ended:
+            text = text[: text.rfind(b"\n") + 1]
+            ended = bool(text)
+        cut = text.find(b"\n") + 1
+        rest = text[:cut]  # its beginning is in the block before
+        if all(needle in text for needle in needles):
+            yield from _holding(reversed(text[cut:].splitlines()), needles)
+    yield from _holding([rest.rstrip(b"\n")] if rest else [], needles)
+
+
+def count_lines(path: Path) -> int:
+    """Those that are ended."""
+    return sum(part.count(b"\n") for part in _blocks(path, BLOCK))
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """None for a line that a crash has torn."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _holding(lines: Iterator[bytes] | Sequence[bytes], needles: Sequence[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if all(needle in line for needle in needles))
+
+
+def _blocks(path: Path, size: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while block := file.read(size):
+                yield block
+    except FileNotFoundError:
+        return  # its time had come
+
+
+def _blocks_from_the_end(path: Path, size: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            while end > 0:
+                start = max(0, end - size)
+                file.seek(start)
+                yield file.read(end - start)
+                end = start
+    except FileNotFoundError:
+        return

@@ -1,0 +1,211 @@
+"""REST of jobs beyond their making: lists by type, priority, removal, the story of all jobs, the registry."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus import BusSettings, Envelope, Event
+from services.common import events as e
+from services.common.config import Config
+from services.common.models import Entry, Held, ServiceInfo
+from services.jobs.service import JobsService
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+class Rest:
+    """A jobs service, asked over HTTP; what other services would tell it is given to it by hand."""
+
+    def __init__(self, jobs: JobsService, http: aiohttp.ClientSession) -> None:
+        self.jobs, self.http = jobs, http
+        self.url = f"{jobs.url}/api/v1"
+
+    async def ask(self, method: str, path: str, status: int = 200, **words: Any) -> Any:
+        async with self.http.request(method, f"{self.url}{path}", **words) as response:
+            answer = await response.json()
+            assert response.status == status, answer
+        return answer["data"] if response.status < 400 else answer["error"]
+
+    async def create(self, job_id: str, **body: Any) -> None:
+        targets = [f"{job_id:x<9}01", f"{job_id:x<9}02"]
+        options = {"include_captions": False}
+        await self.ask("POST", "/jobs", 201, json={"job_id": job_id, "targets": targets, "options": options} | body)
+
+    async def listed(self, job_id: str) -> None:
+        entries = tuple(Entry(video_id=f"{job_id:x<9}0{n}", position=n) for n in (1, 2))
+        held = tuple(Held(video_id=entry.video_id) for entry in entries)
+        root = str(self.jobs.config.storage.base_path)
+        await self.say(
+            e.ArchiveChecked(
+                job_id=job_id, root=root, target_index=0, listing=1, page_key="p", entries=entries, held=held
+            )
+        )
+
+    async def cancel(self, job_id: str) -> None:
+        assert (await self.ask("POST", f"/jobs/{job_id}/cancel", json={}))["status"] == "cancelled"
+
+    async def say(self, event: Event) -> None:
+        await self.jobs.take([Envelope.around(event, source="test/1", trace_id="t")])
+
+    @asynccontextmanager
+    async def following(self, last: str | None = None) -> AsyncIterator[AsyncIterator[tuple[str, Any, str]]]:
+        headers = {"Last-Event-ID": last} if last is not None else {}
+        async with self.http.get(f"{self.url}/events", headers=headers) as response:
+            assert response.status == 200
+            yield _told(response)
+
+
+async def _told(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any, str]]:
+    fields: dict[str, str] = {}
+    async for raw in response.content:
+        key, _, value = raw.decode().strip().partition(": ")
+        if key in {"event", "data", "id"}:
+            fields[key] = value
+        elif not key and "data" in fields:
+            yield fields["event"], json.loads(fields["data"]), fields["id"]
+            fields = {}
+
+
+@pytest.fixture
+async def rest(config: Config, broker: BusSettings) -> AsyncIterator[Rest]:
+    jobs = JobsService(config, broker)
+    await jobs.startup()
+    async with aiohttp.ClientSession() as http:
+        yield Rest(jobs, http)
+    await jobs.shutdown(5)
+
+
+async def test_a_list_by_type_and_status(rest: Rest) -> None:
+    await rest.create("a")
+    await rest.create("b", type="metadata_only")
+    await rest.create("c", type="metadata_only")
+    await rest.cancel("b")
+    found = await rest.ask("GET", "/jobs?type=metadata_only")
+    assert (found["total"], [job["job_id"] for job in found["jobs"]]) == (2, ["c", "b"])
+    found = await rest.ask("GET", "/jobs?type=metadata_only&status=open")
+    assert (found["total"], [job["job_id"] for job in found["jobs"]]) == (1, ["c"])
+    assert (await rest.ask("GET", "/jobs?type=nonsense", 400))["code"] == "E007"
+
+
+async def test_priority_counts_for_the_next_video(rest: Rest) -> None:
+    """The younger job goes first once it is more urgent; on the bus it is told as every wish is."""
+    for job_id in ("first", "second"):
+        await rest.create(job_id)
+        await rest.listed(job_id)
+    async with rest.jobs.bus.tail(e.DownloadRequested, e.JobPriorityRequested) as tail:
+        assert (await rest.ask("PATCH", "/jobs/second", json={"priority": 50}))["priority"] == 50
+        worker = ServiceInfo.model_validate(
+            {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
+            | {"slots": 2, "egress": "e", "started_at": datetime.now(UTC)}
+        )
+        rest.jobs.heard(worker)
+        async with asyncio.timeout(10):
+            told = [await anext(tail) for _ in range(3)]
+    assert [envelope.type for envelope in told] == ["job.priority_requested", *["download.requested"] * 2]
+    assert {envelope.data["job_id"] for envelope in told} == {"second"}
+
+
+@pytest.mark.parametrize("body", [{"priority": 101}, {"priority": -101}, {"priority": "x"}, {}, {"title": "x"}])
+async def test_no_other_change_of_a_job(rest: Rest, body: dict[str, Any]) -> None:
+    await rest.create("a")
+    assert (await rest.ask("PATCH", "/jobs/a", 400, json=body))["code"] == "E007"
+    assert (await rest.ask("GET", "/jobs/a"))["job"]["priority"] == 0
+
+
+async def test_an_ended_job_has_no_priority_and_none_has_none(rest: Rest) -> None:
+    await rest.create("a")
+    await rest.cancel("a")
+    error = await rest.ask("PATCH", "/jobs/a", 400, json={"priority": 1})
+    assert (error["code"], error["details"]["status"]) == ("E007", "cancelled")
+    await rest.ask("PATCH", "/jobs/none", 404, json={"priority": 1})
+
+
+async def test_only_an_ended_job_is_removed_and_with_all_that_it_had(rest: Rest) -> None:
+    await rest.create("a")
+    await rest.create("b")
+    await rest.listed("a")
+    await rest.listed("b")
+    error = await rest.ask("DELETE", "/jobs/a", 400)
+    assert (error["code"], "cancel" in error["message"]) == ("E007", True)
+    await rest.cancel("a")
+    assert await rest.ask("DELETE", "/jobs/a") == {"job_id": "a"}
+    for path in ("/jobs/a", "/jobs/a/items", "/jobs/a/events"):
+        await rest.ask("GET", path, 404)
+    await rest.ask("DELETE", "/jobs/a", 404)
+    left = await rest.jobs.store.read(
+        lambda _rows, sql: {
+            table: [row[0] for row in sql.execute(f"SELECT DISTINCT job_id FROM {table}")]  # noqa: S608 - constants
+            for table in ("jobs", "items", "listings")
+        }
+    )
+    assert left == {"jobs": ["b"], "items": ["b"], "listings": ["b"]}
+    await rest.create("a")  # the same id again: nothing of the removed one is met
+    assert (await rest.ask("GET", "/jobs/a"))["items"] == []
+
+
+async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None:
+    """A late joiner, and one that comes back, end with what the list says."""
+    for job_id in ("old", "a", "b"):
+        await rest.create(job_id)
+    await rest.cancel("old")
+    async with asyncio.timeout(20), rest.following() as told:
+        name, data, last = await anext(told)
+        assert (name, {job["job_id"] for job in data["jobs"]}, data["total"]) == ("snapshot", {"a", "b"}, 2)
+        await rest.create("c")
+        name, data, last = await anext(told)
+        assert (name, data["job_id"]) == ("job", "c")
+    await rest.cancel("a")
+    await rest.ask("DELETE", "/jobs/old")
+    await rest.ask("PATCH", "/jobs/b", json={"priority": 7})
+    async with asyncio.timeout(20), rest.following(last) as told:
+        missed = [await anext(told) for _ in range(3)]
+        assert [(name, data["job_id"]) for name, data, _id in missed] == [
+            ("job", "a"),
+            ("removed", "old"),
+            ("job", "b"),
+        ]
+        assert (missed[0][1]["status"], missed[2][1]["priority"]) == ("cancelled", 7)
+
+    async def gone() -> bool:
+        return not rest.jobs.live._watchers
+
+    await rest.cancel("b")  # what is told next finds that nobody reads any more
+    await eventually(gone)
+
+
+@pytest.mark.parametrize("last", ["0", "999999", "-1", "x", "9" * 30])
+async def test_an_id_that_is_none_of_ours_begins_anew(rest: Rest, last: str) -> None:
+    await rest.create("a")
+    async with asyncio.timeout(20), rest.following(last) as told:
+        name, data, _id = await anext(told)
+    assert (name, [job["job_id"] for job in data["jobs"]]) == ("snapshot", ["a"])
+
+
+async def test_what_runs_is_forgotten_at_its_end_however_late_its_progress_comes(rest: Rest) -> None:
+    names = {"job_id": "a", "video_id": "axxxxxxxx01", "root": "/x", "dispatch_id": "f.1"}
+    progress = {"current": 1, "total": 2, "percentage": 50.0, "message": "x"}
+    late = e.DownloadProgress.model_validate(names | {"fetch_id": "f", "progress": progress})
+    rest.jobs.live.progressed(late)
+    assert rest.jobs.live.of(["axxxxxxxx01"])
+    await rest.say(e.DownloadCancelled.model_validate(names | {"fetch_id": "f"}))
+    rest.jobs.live.progressed(late)
+    assert rest.jobs.live.of(["axxxxxxxx01"]) == {}
+    again = late.model_copy(update={"dispatch_id": "f.2"})
+    rest.jobs.live.progressed(again)
+    assert rest.jobs.live.of(["axxxxxxxx01"]) == {"axxxxxxxx01": again}
+
+
+async def test_the_services_that_are_alive(rest: Rest) -> None:
+    for name in ("storage", "download"):
+        info = {"name": name, "instance": name, "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
+        rest.jobs.heard(ServiceInfo.model_validate(info | {"started_at": datetime.now(UTC)}))
+    found = await rest.ask("GET", "/registry/services")
+    assert (found["total"], [info["name"] for info in found["services"]]) == (3, ["download", "jobs", "storage"])
+    page = await rest.ask("GET", "/registry/services?limit=1&offset=1")
+    assert (page["total"], [info["name"] for info in page["services"]]) == (3, ["jobs"])

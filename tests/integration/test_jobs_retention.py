@@ -1,0 +1,242 @@
+"""Ended jobs go when their time is up, with all of theirs; jobs.db does not grow for ever, and is moved up in steps."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bus import BusSettings
+from services.common.config import Config
+from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.common.sections import Retention
+from services.jobs import removal, retention
+from services.jobs.rows import ItemRow, JobRow
+from services.jobs.service import JobsService
+from services.jobs.sqlrows import SqlRows
+from services.jobs.store import Store
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+KEPT = Retention()
+ENDED = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(tmp_path / "jobs.db", "jobs/1")
+    yield store
+    store.close()
+
+
+async def add(store: Store, job_id: str, status: str, finished_at: datetime | None, items: int = 2) -> None:
+    def work(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[object]:
+        job = JobRow(
+            job_id, "t", JobType.VIDEO_DOWNLOAD, JobOptions(), ("x",), 0, "/a", JobStatus(status), NOW, NOW,
+            finished_at=finished_at, total=items,
+        )  # fmt: skip
+        rows.add(job)
+        for n in range(items):
+            rows.add(ItemRow(job_id, f"video{n:06d}", 0, n, ItemStatus.ARCHIVED, NOW))
+        return []
+
+    await store.change(work)  # type: ignore[arg-type]  # it causes no event
+
+
+@pytest.mark.parametrize(("status", "days"), ENDED.items())
+def test_when_a_job_is_due(status: str, days: int) -> None:
+    for age, due in ((timedelta(days=days), False), (timedelta(days=days, seconds=1), True)):
+        job = retention.EndedJob(job_id="a", status=JobStatus(status), finished_at=NOW - age, items=0)
+        assert retention.is_due(job, KEPT, NOW) is due
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if not status.ended])
+def test_an_open_job_is_never_due(status: JobStatus) -> None:
+    job = retention.EndedJob(job_id="a", status=status, finished_at=NOW - timedelta(days=9999), items=0)
+    assert not retention.is_due(job, KEPT, NOW)
+
+
+async def test_what_is_due_goes_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    for status, days in ENDED.items():
+        await add(store, f"old-{status}", status, NOW - timedelta(days=days + 1))
+        await add(store, f"young-{status}", status, NOW - timedelta(days=days - 1))
+    await add(store, "open", "running", None)
+    looking = Store(tmp_path / "jobs.db", "cli", read_only=True)  # as the CLI does where nothing runs
+    due = await retention.due(looking, KEPT, NOW)
+    looking.close()
+    assert {job.job_id for job in due} == {f"old-{status}" for status in ENDED}
+    assert (await store.jobs([], 50, 0))[1] == 7
+    done = await retention.upkeep(store, KEPT, NOW)
+    assert (done.total, done.items, done.dry_run) == (3, 6, False)
+    left = {job.job_id for job in (await store.jobs([], 50, 0))[0]}
+    assert left == {"open", *(f"young-{status}" for status in ENDED)}
+    items = await store.read(lambda _r, sql: {row[0] for row in sql.execute("SELECT DISTINCT job_id FROM items")})
+    assert items == left
+
+
+async def test_a_job_that_was_taken_up_again_stays(store: Store) -> None:
+    await add(store, "a", "failed", NOW - timedelta(days=100))
+    due = await retention.due(store, KEPT, NOW)
+    await add(store, "a", "running", None)
+    assert (await retention.remove(store, due)).total == 0
+    await add(store, "a", "failed", NOW)
+    assert (await retention.remove(store, due)).total == 0
+    assert await store.job("a") is not None
+
+
+async def test_a_large_job_goes_bit_by_bit_and_a_cut_off_removal_is_finished(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "AT_ONCE", 3)  # a smaller number, not another behaviour
+    await add(store, "a", "cancelled", NOW - timedelta(days=8), items=10)
+    sizes: list[int] = []
+
+    def count(sql: sqlite3.Connection) -> int:
+        return int(sql.execute("SELECT count(*) FROM items").fetchone()[0])
+
+    await store.change(lambda _r, sql, _n: [] if sql.execute("DELETE FROM jobs").rowcount else [])
+    await store.change(
+        lambda _r, sql, _n: [] if sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)").rowcount else []
+    )  # as far as a removal was when the machine lost power
+    while await store.read(lambda _r, sql: removal._clear_some(sql)):
+        sizes.append(await store.read(lambda _r, sql: count(sql)))
+    assert sizes == [7, 4, 1, 0]
+
+
+async def test_a_job_of_an_id_whose_removal_was_cut_off_meets_nothing_of_it(store: Store) -> None:
+    await add(store, "a", "cancelled", NOW, items=5)
+    await store.read(lambda _r, sql: sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)"))
+    await store.read(lambda _r, sql: removal.make_way(sql, "a"))
+    assert (await store.items("a", 10, 0))[0] == []
+    await add(store, "a", "running", None, items=1)
+    await removal.clear(store)  # it is the new one's now
+    assert len((await store.items("a", 10, 0))[0]) == 1
+
+
+async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp_path: Path) -> None:
+    def fill(sql: sqlite3.Connection) -> None:
+        old, young = (NOW - timedelta(days=15, seconds=1)).isoformat(), (NOW - timedelta(days=14)).isoformat()
+        sql.executemany("INSERT INTO inbox VALUES (?,?)", [(f"{n:036d}", old) for n in range(20_000)])
+        sql.executemany("INSERT INTO inbox VALUES (?,?)", [(f"y{n}", young) for n in range(5)])
+
+    def pages() -> int:
+        with closing(sqlite3.connect(tmp_path / "jobs.db")) as sql:
+            return int(sql.execute("PRAGMA page_count").fetchone()[0])
+
+    empty = pages()
+    await store.read(lambda _r, sql: fill(sql))
+    full = pages()
+    await retention.upkeep(store, KEPT, NOW)
+    left = await store.read(lambda _r, sql: [row["id"] for row in sql.execute("SELECT id FROM inbox ORDER BY id")])
+    assert left == [f"y{n}" for n in range(5)]
+    assert full > empty + 200
+    assert pages() < empty + 10
+
+
+async def test_rest_says_and_does_it_and_so_does_a_start(config: Config, broker: BusSettings) -> None:
+    path = config.storage.jobs_dir / "jobs.db"
+    now = datetime.now(UTC)
+
+    async def at_rest(*job_ids: str) -> set[str]:
+        store = Store(path, "test")
+        for job_id in job_ids:
+            await add(store, job_id, "completed", now - timedelta(days=31))
+        found, _total = await store.jobs([], 50, 0)
+        store.close()
+        return {job.job_id for job in found}
+
+    assert await at_rest("before") == {"before"}
+    jobs = JobsService(config, broker)
+    await jobs.startup()
+    async with aiohttp.ClientSession() as http:
+
+        async def clean(dry_run: bool) -> tuple[list[str], int, int]:
+            url = f"{jobs.url}/api/v1/jobs/cleanup"
+            async with http.post(url, json={"dry_run": dry_run}) as response:
+                data = (await response.json())["data"]
+            assert data["dry_run"] is dry_run
+            return [job["job_id"] for job in data["jobs"]], data["total"], data["items"]
+
+        await clean(False)  # its turn comes after that of the start, or does its work
+        assert await jobs.store.job("before") is None
+        await add(jobs.store, "later", "completed", now - timedelta(days=31))
+        assert await clean(True) == (["later"], 1, 2)
+        assert await jobs.store.job("later") is not None
+        assert await clean(False) == (["later"], 1, 2)
+        assert await clean(False) == ([], 0, 0)
+    await jobs.shutdown(5)
+
+
+# --- jobs.db of the version before ----------------------------------------------------------------------------------
+
+VERSION_1 = """
+CREATE TABLE jobs (
+  job_id TEXT PRIMARY KEY, status TEXT NOT NULL, type TEXT NOT NULL, created_at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX jobs_by_time ON jobs (created_at);
+CREATE TABLE listings (
+  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (job_id, target_index)) WITHOUT ROWID;
+CREATE TABLE items (
+  job_id TEXT NOT NULL, video_id TEXT NOT NULL, status TEXT NOT NULL, position INTEGER NOT NULL,
+  retry_at TEXT, since TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (job_id, video_id)) WITHOUT ROWID;
+CREATE TABLE fetches (video_id TEXT PRIMARY KEY, state TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE blocks (egress TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE inbox (id TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, envelope BLOB NOT NULL);
+INSERT INTO jobs VALUES ('a', 'running', 'video_download', '2026-11-22T12:00:00+00:00', '{"job_id":"a","trace_id":"t",
+ "type":"video_download","options":{},"targets":["x"],"priority":0,"root":"/a","status":"running",
+ "created_at":"2026-11-22T12:00:00Z","updated_at":"2026-11-22T12:00:00Z","total":1,"open":1}');
+INSERT INTO items VALUES ('a', 'video000001', 'waiting', 0, NULL, '2026-11-22T12:00:00.000000+00:00', 1,
+ '{"job_id":"a","video_id":"video000001","target_index":0,"position":0,"status":"waiting",
+ "since":"2026-11-22T12:00:00Z","revision":1}');
+PRAGMA user_version=1;
+"""
+
+
+async def test_a_file_of_the_version_before_is_moved_up_with_its_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(VERSION_1)
+    looking = Store(path, "cli", read_only=True)  # not moved up by who only looks
+    assert await looking.job("a") is not None
+    assert await retention.due(looking, KEPT, NOW) == []
+    looking.close()
+    for _start in range(2):
+        store = Store(path, "jobs/1")
+        assert [job.job_id for job in (await store.jobs(["running"], 10, 0))[0]] == ["a"]
+        assert [item.video_id for item in (await store.items("a", 10, 0))[0]] == ["video000001"]
+        await add(store, "a", "cancelled", NOW - timedelta(days=8))
+        assert (await retention.upkeep(store, KEPT, NOW)).total == 1
+        await add(store, "a", "running", None, items=0)
+        await store.read(lambda rows, _sql: rows.add(ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)))
+        await store.change(
+            lambda rows, _sql, _now: rows.add(ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)) or []
+        )
+        store.close()
+    with closing(sqlite3.connect(path)) as sql:
+        assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_step_that_fails_half_way_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """In a process of its own, as a start would: the next one begins from the version that there is."""
+    code = """
+import sys, sqlite3
+from pathlib import Path
+from services.common.sqlite import Database
+path = Path(sys.argv[1])
+Database(path, ["CREATE TABLE a (x);"]).close()
+try:
+    Database(path, ["", "CREATE TABLE b (x); CREATE TABLE a (x);"])
+except sqlite3.OperationalError:
+    pass
+database = Database(path, ["", "CREATE TABLE b (x);"])
+database.close()
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.db")], check=True, timeout=30)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as sql:
+        assert sql.execute("PRAGMA user_version").fetchone() == (2,)

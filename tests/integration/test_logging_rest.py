@@ -1,0 +1,152 @@
+"""REST of the logging service: a real broker, records that travel over it, and questions to what was written."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus import Bus, BusSettings
+from services.common.config import Config
+from services.common.events import JobCancelRequested, LogRecorded
+from services.logging.live import KEPT
+from services.logging.service import LoggingService
+
+
+class Client:
+    def __init__(self, http: aiohttp.ClientSession, base: str, bus: Bus) -> None:
+        self.http, self.base, self.bus = http, base, bus
+
+    async def ask(self, path: str, method: str = "GET", **words: Any) -> tuple[int, Any]:
+        async with self.http.request(method, f"{self.base}/api/v1/{path}", **words) as response:
+            body = await response.json()
+            return response.status, body["data"] if body["success"] else body["error"]
+
+    async def log(self, *records: dict[str, Any]) -> None:
+        at = datetime.now(UTC).isoformat()
+        told = tuple({"timestamp": at, "level": "info", **record} for record in records)
+        await self.bus.publish(LogRecorded(records=told), trace_id="shipped")
+
+    async def logged(self, count: int, query: str) -> Any:
+        async with asyncio.timeout(20):
+            while True:
+                status, page = await self.ask(f"logs?{query}")
+                assert status == 200, page
+                if page["total"] >= count:
+                    return page
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def client(config: Config, broker: BusSettings) -> AsyncIterator[Client]:
+    service = LoggingService(config, broker)
+    await service.startup()
+    bus = await Bus.connect(broker, source="cli/test")
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Client(http, service.url, bus)
+    finally:
+        await bus.close()
+        await service.shutdown()
+
+
+async def test_records_are_found(client: Client) -> None:
+    await client.log({"event": "one", "service": "jobs"}, {"event": "two", "service": "storage", "level": "error"})
+    page = await client.logged(2, "limit=10")
+    assert [record["event"] for record in page["logs"]] == ["two", "one"]
+    status, page = await client.ask("logs/services/storage?level=warning")
+    assert (status, [record["event"] for record in page["logs"]], page["total"]) == (200, ["two"], 1)
+    assert (await client.ask("logs?search=ONE&offset=1"))[1]["logs"] == []
+
+
+async def test_the_story_of_a_trace(client: Client) -> None:
+    asked = await client.bus.publish(JobCancelRequested(job_id="j-1"), trace_id="story-1")
+    await client.log({"event": "heard", "service": "jobs", "trace_id": "story-1"})
+    await client.logged(1, "trace_id=story-1")
+    async with asyncio.timeout(20):
+        while (await client.ask("logs/traces/story-1"))[1]["total"] < 2:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.02)
+    _, page = await client.ask("logs/traces/story-1")
+    event, record = page["entries"]
+    assert (event["subject"], event["message_id"], event["data"]["job_id"]) == ("job.cancel_requested", asked.id, "j-1")
+    assert record["event"] == "heard"
+    assert (await client.ask("logs/traces/nobody"))[1]["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("logs?level=loud", 400),
+        ("logs?from=yesterday", 400),
+        ("logs?limit=0", 400),
+        ("logs?limit=501", 400),
+        ("logs?surprise=1", 400),
+        ("logs?service=nobody", 400),
+        ("logs/services/nobody", 404),
+        (f"logs/traces/{'x' * 129}", 404),
+        ("logs/traces/", 404),
+    ],
+)
+async def test_bad_questions(client: Client, path: str, status: int) -> None:
+    found, error = await client.ask(path)
+    assert (found, error["code"]) == (status, "E007")
+
+
+async def test_records_as_they_come(client: Client) -> None:
+    async with client.http.get(f"{client.base}/api/v1/logs/stream?level=warning") as response:
+        async with asyncio.timeout(20):
+            async for line in response.content:
+                if line == b"event: listening\r\n":
+                    break
+        await client.log({"event": "quiet"}, {"event": "loud", "level": "error"})
+        async with asyncio.timeout(20):
+            async for line in response.content:
+                if line.startswith(b"data: ") and b"loud" in line:
+                    break
+    assert json.loads(line[6:])["event"] == "loud"
+
+
+async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: BusSettings) -> None:
+    logs = config.storage.logs_dir
+    logs.mkdir(parents=True)
+    old = logs / f"{datetime.now(UTC).date() - timedelta(days=31)}.jsonl"
+    kept = logs / f"events-{datetime.now(UTC).date() - timedelta(days=30)}.jsonl"
+    for path in (old, kept):
+        path.write_text("{}\n")
+    service = LoggingService(config, broker)
+    await service.startup()
+    try:
+        async with asyncio.timeout(20):
+            while old.exists():  # noqa: ASYNC110 - a background task that tells nobody
+                await asyncio.sleep(0.02)
+        assert kept.exists()
+        old.write_text("{}\n")
+        async with aiohttp.ClientSession() as http:
+            url = f"{service.url}/api/v1/logs/cleanup"
+            async with http.post(url, json={"dry_run": True}) as response:
+                told = (await response.json())["data"]
+            assert [file["name"] for file in told["files"]] == [old.name]
+            assert old.exists()
+            async with http.post(url) as response:
+                assert (await response.json())["data"]["bytes"] == 3
+            assert not old.exists()
+    finally:
+        await service.shutdown()
+
+
+async def test_who_is_too_slow_is_told(config: Config) -> None:
+    from services.logging.live import Live
+    from services.logging.queries import LogFilter
+
+    live = Live()
+    with live.listening(LogFilter(level="info")) as slow, live.listening(LogFilter(level="info")) as quick:
+        for number in range(KEPT + 5):
+            live.tell([{"event": str(number), "level": "info"}])
+            if number == KEPT - 1:
+                assert len((await quick.news(1))[0]) == KEPT
+        records, dropped = await slow.news(1)
+        assert (len(records), dropped) == (KEPT, 5)
+        assert (len((await quick.news(1))[0]), (await slow.news(0.01))) == (5, ([], 0))

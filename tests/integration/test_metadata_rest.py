@@ -1,0 +1,386 @@
+"""The look-ups of people: metadata's REST on a real broker, with a real child; the test answers for jobs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from bus import Bus, BusSettings, Event, Handlers
+from services.common.config import Config
+from services.common.events import DownloadClaim, SourceBlocked, SourceCleared
+from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, VideoMetadata
+from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage, QuotaStatus
+from services.metadata.service import MetadataService
+from ytarchive.emulator import EmulatorClient, sample
+
+TIMEOUT = 60
+KEY = "a-key-that-nobody-may-read-4711"
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+class Jobs:
+    """Jobs, as far as a look-up sees it: who claims, and what was told of the way out."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.claims: list[DownloadClaim] = []
+        self.answer = ClaimAnswer(verdict=ClaimVerdict.GO)
+        self.heard: list[Event] = []
+
+    async def serve(self) -> None:
+        table = Handlers("jobs")
+
+        @table.answer(DownloadClaim)
+        async def answer(claim: DownloadClaim, jobs: Jobs) -> ClaimAnswer:
+            jobs.claims.append(claim)
+            return jobs.answer
+
+        await self.bus.serve(table, self)
+
+    async def hear(self) -> None:
+        async with self.bus.tail(SourceBlocked, SourceCleared) as envelopes:
+            async for envelope in envelopes:
+                kind = SourceBlocked if envelope.type == SourceBlocked.subject else SourceCleared
+                self.heard.append(kind.read(envelope))
+
+
+class Person:
+    """Asks, and checks what every answer must be."""
+
+    def __init__(self, http: aiohttp.ClientSession, service: MetadataService) -> None:
+        self._http = http
+        self.service = service
+
+    async def ask(self, path: str, body: Any = None, **query: int) -> tuple[int, dict[str, Any], str]:
+        """Status, the ServiceResponse, and the header Retry-After."""
+        url = f"{self.service.url}/api/v1/{path}"
+        method = "GET" if body is None else "POST"
+        async with asyncio.timeout(TIMEOUT), self._http.request(method, url, json=body, params=query) as response:
+            text = await response.text()
+            assert KEY not in text + str(response.headers)
+            answer = await response.json()
+            assert answer["success"] is (response.status == 200)
+            return response.status, answer, response.headers.get("Retry-After", "")
+
+    async def get(self, path: str, body: Any = None, **query: int) -> dict[str, Any]:
+        status, answer, _ = await self.ask(path, body, **query)
+        assert status == 200, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+
+@pytest.fixture
+def config(config: Config, emulator: EmulatorClient) -> Config:
+    way_out = {
+        "proxy": emulator.proxy_url,
+        "ca_file": Path(str(emulator.ca_file)),
+        "api_endpoint": emulator.api_endpoint,
+        "egress": "a-test",
+    }
+    return config.model_copy(update={"youtube": config.youtube.model_copy(update=way_out)})
+
+
+def with_key(config: Config, **youtube: Any) -> Config:
+    update = {"api_key": SecretStr(KEY), **youtube}
+    return config.model_copy(update={"youtube": config.youtube.model_copy(update=update)})
+
+
+@pytest.fixture
+async def jobs(broker: BusSettings) -> AsyncIterator[Jobs]:
+    bus = await Bus.connect(broker, source="jobs/test")
+    jobs = Jobs(bus)
+    listening = asyncio.create_task(jobs.hear())
+    await jobs.serve()
+    yield jobs
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await bus.stop_serving(1)
+    await bus.close()
+
+
+@asynccontextmanager
+async def asking(config: Config, broker: BusSettings) -> AsyncIterator[Person]:
+    service = MetadataService(config, broker)
+    await service.startup()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Person(http, service)
+    finally:
+        async with asyncio.timeout(TIMEOUT):
+            await service.shutdown(5)
+
+
+@pytest.fixture
+async def keyless(config: Config, broker: BusSettings, jobs: Jobs) -> AsyncIterator[Person]:
+    assert jobs.claims == []
+    async with asking(config, broker) as person:
+        yield person
+
+
+@pytest.fixture
+async def keyed(config: Config, broker: BusSettings, jobs: Jobs) -> AsyncIterator[Person]:
+    assert jobs.claims == []
+    async with asking(with_key(config), broker) as person:
+        yield person
+
+
+def api_calls(emulator: EmulatorClient) -> list[str]:
+    return [entry["path"].rpartition("/")[2] for entry in emulator.log(kind="data_api")]
+
+
+def site_calls(emulator: EmulatorClient) -> list[dict[str, Any]]:
+    return [entry for entry in emulator.log() if entry["kind"] != "data_api"]
+
+
+# --- without a key ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_video_is_extracted_once_and_nothing_is_downloaded(
+    keyless: Person, jobs: Jobs, emulator: EmulatorClient, config: Config
+) -> None:
+    found = VideoMetadata.model_validate(await keyless.get(f"metadata/video/{sample.VIDEO_OK}"))
+    assert (found.video_id, found.title) == (sample.VIDEO_OK, "Loopback, part 1: Hello")
+    assert found.duration_seconds
+    asked = emulator.log()
+    assert {entry["kind"] for entry in asked} <= {"watch", "player", "player_js", "iframe_api", "sw"}
+    assert not config.storage.tmp_dir.exists()
+    await keyless.get(f"metadata/video/{sample.VIDEO_OK}")
+    assert emulator.log() == asked  # looked up a moment ago
+    (claim,) = jobs.claims
+    assert (claim.egress.split("/")[0], claim.job_id, claim.listing, claim.dispatch_id) == ("a-test", None, None, None)
+
+
+async def test_what_is_gone_is_404_with_its_reason(keyless: Person) -> None:
+    for video_id, reason in [(sample.VIDEO_PRIVATE, "private"), (sample.VIDEO_DELETED, "deleted")]:
+        status, answer, _ = await keyless.ask(f"metadata/video/{video_id}")
+        assert (status, answer["error"]["code"]) == (404, "E002")
+        assert answer["error"]["details"]["reason"] == reason
+    for place, name in [("playlist", sample.PLAYLIST_MISSING), ("channel", "@nobody-of-that-name")]:
+        status, answer, _ = await keyless.ask(f"metadata/{place}/{name}")
+        assert (status, answer["error"]["code"]) == (404, "E002")
+        assert answer["error"]["details"]["reason"] == "missing"
+
+
+async def test_a_long_playlist_is_read_once_for_all_its_pages(keyless: Person, emulator: EmulatorClient) -> None:
+    path = f"metadata/playlist/{sample.PLAYLIST_250}"
+    first = PlaylistPage.model_validate(await keyless.get(path, limit=10))
+    assert (first.playlist.title, first.total, first.complete) == ("A playlist of 250", 250, False)
+    assert [entry.position for entry in first.entries] == list(range(10))
+    assert len(emulator.log(kind="browse")) <= 1  # who wants ten lines does not read all
+    positions = []
+    for offset in range(0, 300, 50):
+        page = PlaylistPage.model_validate(await keyless.get(path, limit=50, offset=offset))
+        positions += [entry.position for entry in page.entries]
+    assert positions == list(range(250))
+    assert (page.total, page.complete, page.entries) == (250, True, [])
+    assert len(emulator.log(kind="playlist_page")) == 2  # the first page, and the whole
+
+
+async def test_who_asks_at_once_shares_one_reading(keyless: Person, emulator: EmulatorClient) -> None:
+    path = f"metadata/playlist/{sample.PLAYLIST_250}"
+    pages = await asyncio.gather(*(keyless.get(path, limit=50, offset=offset) for offset in (200, 150, 100)))
+    assert [len(page["entries"]) for page in pages] == [50, 50, 50]
+    assert len(emulator.log(kind="playlist_page")) == 1
+
+
+@pytest.mark.parametrize("name", [sample.CHANNEL, sample.CHANNEL_HANDLE])
+async def test_a_channel_by_its_id_or_handle(keyless: Person, name: str) -> None:
+    found = ChannelMetadata.model_validate(await keyless.get(f"metadata/channel/{name}"))
+    assert (found.channel_id, found.uploads_playlist_id) == (sample.CHANNEL, sample.UPLOADS_PLAYLIST)
+    assert found.title == "Loopback Lectures"
+
+
+async def test_a_batch_tells_what_was_found_and_what_is_missing(keyless: Person) -> None:
+    ids = [sample.VIDEO_OK, sample.VIDEO_PRIVATE, sample.VIDEO_480P, sample.VIDEO_OK]
+    answer = BatchAnswer.model_validate(await keyless.get("metadata/batch", {"video_ids": ids}))
+    assert [video.video_id for video in answer.videos] == [sample.VIDEO_OK, sample.VIDEO_480P]
+    assert [(one.video_id, one.code, one.reason) for one in answer.missing] == [
+        (sample.VIDEO_PRIVATE, "E002", "private")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("metadata/video/short", None, 404),
+        ("metadata/playlist/PLshort", None, 404),
+        ("metadata/channel/nobody", None, 404),
+        ("metadata/channel/@%00%00%00", None, 404),
+        (f"metadata/playlist/{sample.PLAYLIST_3}?limit=0", None, 400),
+        (f"metadata/playlist/{sample.PLAYLIST_3}?limit=501", None, 400),
+        ("metadata/batch", {"video_ids": []}, 400),
+        ("metadata/batch", {"video_ids": ["x"]}, 400),
+        ("metadata/batch", {"video_ids": [f"video{n:06d}" for n in range(51)]}, 400),
+    ],
+)
+async def test_bad_input(keyless: Person, emulator: EmulatorClient, path: str, body: Any, status: int) -> None:
+    answered, answer, _ = await keyless.ask(path, body)
+    assert (answered, answer["error"]["code"]) == (status, "E007")
+    assert emulator.log() == []
+
+
+async def test_a_blocked_way_out_is_not_asked(keyless: Person, jobs: Jobs, emulator: EmulatorClient) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=10)
+    jobs.answer = ClaimAnswer(verdict=ClaimVerdict.WAIT, until=until)
+    for path, body in [
+        (f"metadata/video/{sample.VIDEO_OK}", None),
+        (f"metadata/playlist/{sample.PLAYLIST_3}", None),
+        (f"metadata/channel/{sample.CHANNEL}", None),
+        ("metadata/batch", {"video_ids": [sample.VIDEO_OK, sample.VIDEO_480P]}),
+    ]:
+        status, answer, retry_after = await keyless.ask(path, body)
+        assert (status, answer["error"]["code"]) == (503, "E006")
+        assert 500 < int(retry_after) <= 600
+        assert answer["error"]["details"]["until"] == until.isoformat()
+    assert emulator.log() == []
+
+
+async def test_a_refusal_is_told_to_jobs_and_a_probe_clears_it(
+    keyless: Person, jobs: Jobs, emulator: EmulatorClient, eventually: Eventually
+) -> None:
+    emulator.set_kind("*", "bot_check")
+    status, answer, retry_after = await keyless.ask("metadata/batch", {"video_ids": [sample.VIDEO_OK]})
+    assert (status, answer["error"]["code"]) == (503, "E006")
+    assert int(retry_after) > 0
+
+    async def told() -> bool:
+        return len(jobs.heard) == 1
+
+    await eventually(told)
+    (blocked,) = jobs.heard
+    assert isinstance(blocked, SourceBlocked)
+    assert blocked.egress == jobs.claims[0].egress
+    emulator.set_kind("*", "ok")
+    jobs.answer = ClaimAnswer(verdict=ClaimVerdict.PROBE)
+    await keyless.get(f"metadata/video/{sample.VIDEO_OK}")
+
+    async def cleared() -> bool:
+        return [type(event) for event in jobs.heard] == [SourceBlocked, SourceCleared]
+
+    await eventually(cleared)
+
+
+async def test_without_jobs_nobody_knows_whether_to_ask(keyless: Person, jobs: Jobs, emulator: EmulatorClient) -> None:
+    await jobs.bus.stop_serving(1)
+    status, answer, _ = await keyless.ask(f"metadata/video/{sample.VIDEO_OK}")
+    assert (status, answer["error"]["code"], answer["error"]["details"]["reason"]) == (503, "E006", "no_answer")
+    assert emulator.log() == []
+
+
+async def test_without_a_key_the_quota_says_so(keyless: Person) -> None:
+    quota = QuotaStatus.model_validate(await keyless.get("metadata/quota"))
+    assert (quota.configured, quota.keys) == (False, [])
+    assert "No API key" in quota.message
+
+
+# --- with a key -------------------------------------------------------------------------------------------------------
+
+
+async def test_with_a_key_the_data_api_answers(keyed: Person, emulator: EmulatorClient) -> None:
+    assert (await keyed.get(f"metadata/video/{sample.VIDEO_OK}"))["video_id"] == sample.VIDEO_OK
+    channel = ChannelMetadata.model_validate(await keyed.get(f"metadata/channel/{sample.CHANNEL_HANDLE}"))
+    assert (channel.channel_id, channel.video_count) == (sample.CHANNEL, sample.CHANNEL_UPLOADS)
+    assert api_calls(emulator) == ["videos", "channels"]
+    emulator.clear_log()
+    path = f"metadata/playlist/{sample.PLAYLIST_250}"
+    first = PlaylistPage.model_validate(await keyed.get(path, limit=50))
+    assert first.entries[0].duration_seconds
+    assert api_calls(emulator) == ["playlists", "playlistItems", "videos"]
+    await keyed.get(path, limit=20, offset=10)  # known already
+    assert len(api_calls(emulator)) == 3
+    await keyed.get(path, limit=50, offset=50)  # goes on from its token
+    assert api_calls(emulator)[3:] == ["playlists", "playlistItems", "videos"]
+    assert site_calls(emulator) == []
+
+
+async def test_with_a_key_a_batch_is_one_call(keyed: Person, emulator: EmulatorClient) -> None:
+    ids = [*emulator.state()["playlists"][sample.PLAYLIST_250]["entries"][9:58], "nobodyknows"]
+    answer = BatchAnswer.model_validate(await keyed.get("metadata/batch", {"video_ids": ids}))
+    assert [video.video_id for video in answer.videos] == ids[:-1]
+    assert [(one.video_id, one.reason) for one in answer.missing] == [("nobodyknows", "not_described")]
+    assert api_calls(emulator) == ["videos"]
+    assert site_calls(emulator) == []
+
+
+async def test_why_the_data_api_leaves_one_out_is_the_sites_to_say(keyed: Person, emulator: EmulatorClient) -> None:
+    status, answer, _ = await keyed.ask(f"metadata/video/{sample.VIDEO_PRIVATE}")
+    assert (status, answer["error"]["details"]["reason"]) == (404, "private")
+    assert api_calls(emulator) == ["videos"]
+
+
+async def test_a_person_may_use_the_reserve_and_sees_what_is_left(
+    config: Config, broker: BusSettings, jobs: Jobs, emulator: EmulatorClient
+) -> None:
+    chosen = with_key(config, quota_limit=5, quota_reserve=4, keyless_fallback=False)
+    ids = emulator.state()["playlists"][sample.PLAYLIST_20]["entries"]
+    async with asking(chosen, broker) as person:
+        with capture_logs() as logs:
+            for number, video_id in enumerate(ids[:5], start=1):
+                await person.get(f"metadata/video/{video_id}")
+                quota = QuotaStatus.model_validate(await person.get("metadata/quota"))
+                (key,) = quota.keys
+                assert (key.used, key.remaining_people, key.configured) == (number, 5 - number, True)
+                assert key.remaining_background == 0
+                assert (key.warning, key.exhausted) == (number >= 4, number == 5)
+            status, answer, retry_after = await person.ask(f"metadata/video/{ids[5]}")
+    assert (quota.limit, quota.reserve, quota.configured) == (5, 4, True)
+    assert (status, answer["error"]["code"]) == (429, "E001")
+    assert 0 < int(retry_after) <= 25 * 3600
+    left = (quota.resets_at - datetime.now(UTC)).total_seconds()
+    assert abs(int(retry_after) - left) < 120 or left < 120
+    (warned,) = [record for record in logs if record["event"] == "quota_warning"]
+    assert (warned["log_level"], warned["used"], warned["limit"], warned["key"]) == ("warning", 4, 5, key.key)
+    assert KEY not in str(logs)
+    assert site_calls(emulator) == []
+    assert jobs.heard == []
+
+
+async def test_with_the_quota_used_up_the_keyless_source_takes_over(keyed: Person, emulator: EmulatorClient) -> None:
+    emulator.set_quota_left(1)
+    page = PlaylistPage.model_validate(await keyed.get(f"metadata/playlist/{sample.PLAYLIST_3}"))
+    assert (page.total, page.complete) == (3, True)
+    assert [entry.position for entry in page.entries] == [0, 1, 2]
+    assert site_calls(emulator)
+    (key,) = QuotaStatus.model_validate(await keyed.get("metadata/quota")).keys
+    assert (key.remaining_people, key.exhausted, key.warning) == (0, True, True)
+
+
+async def test_a_wrong_key_says_what_to_mend_and_stays_unsaid(
+    config: Config, broker: BusSettings, jobs: Jobs, emulator: EmulatorClient
+) -> None:
+    wrong = config.youtube.model_copy(update={"api_key": SecretStr(f"invalid-{KEY}")})
+    async with asking(config.model_copy(update={"youtube": wrong}), broker) as person:
+        with capture_logs() as logs:
+            status, answer, _ = await person.ask(f"metadata/video/{sample.VIDEO_OK}")
+    assert (status, answer["error"]["code"]) == (400, "E005")
+    assert "the configuration" in answer["error"]["message"]
+    assert KEY not in str(logs)
+    assert site_calls(emulator) == []
+    assert len(jobs.claims) == 1
+
+
+async def test_an_api_that_does_not_answer_tells_no_key(
+    keyed: Person, emulator: EmulatorClient, eventually: Eventually
+) -> None:
+    emulator.add_fault("data_api", "status", status=503)
+    with capture_logs() as logs:
+        found = await keyed.get(f"metadata/video/{sample.VIDEO_OK}")
+    assert found["title"]
+    assert "look_up_goes_on_without_data_api" in {record["event"] for record in logs}
+    assert KEY not in str(logs)
+
+    async def measured() -> object:
+        health = HealthCheck.model_validate(await keyed.get("health"))
+        assert health.metrics is not None
+        return health.metrics["quota"]
+
+    quota = await eventually(measured)
+    assert isinstance(quota, dict)
+    assert (quota["limit"], quota["configured"], quota["warning"]) == (10_000, True, False)

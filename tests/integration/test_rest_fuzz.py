@@ -1,0 +1,152 @@
+"""schemathesis on the REST of a whole running stack: what the OpenAPI documents promise is kept, and nothing is a 5xx.
+
+Event streams are left out: an answer that does not end has no schema to check, and each would hold its example until
+a timeout. tests/integration/test_sse.py follows them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, CheckContext, GenerationMode, Response
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.core.result import Ok
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from services.common.config import load_config
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import SERVICES, Stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Operation = APIOperation[Any, Any, Any, Any]
+AnyCase = Case[Any]
+UPSTREAM = ("/api/v1/metadata/", "/api/v1/download/formats/")  # they ask YouTube while somebody waits
+
+
+def no_server_error(_ctx: CheckContext, response: Response, case: AnyCase) -> None:
+    """503 is true in one case only: the emulator did not answer in time, because the machine is busy."""
+    late = response.status_code == 503 and case.path.startswith(UPSTREAM) and response.json()["error"]["code"] == "E003"
+    if not late:
+        not_a_server_error(_ctx, response, case)
+
+
+CHECKS = [
+    no_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+SOME = settings(
+    max_examples=8,
+    derandomize=True,  # the same on every run: a red one can be repeated
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],  # shrinking would ask a real stack for minutes
+    suppress_health_check=list(HealthCheck),  # generating is slow for some patterns, and that is no fault of ours
+)
+KNOWN = {"job_id": "a-job-of-the-fuzzer", "video_id": sample.VIDEO_OK}
+TIMEOUT = 30  # seconds for one answer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory, emulator_child: EmulatorClient) -> AsyncIterator[Stack]:
+    emulator_child.reset()
+    root = tmp_path_factory.mktemp("fuzz")
+    env = {f"YTARCHIVE_SERVICES__{name.upper()}__PORT": "0" for name in SERVICES} | {
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(root / "data"),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(root / "archive"),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+        "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(Path(emulator_child.ca_file)),
+    }
+    async with Stack(load_config(env=env, cwd=root)) as running:
+        await archive_one(running.services["jobs"].url)
+        yield running
+
+
+async def archive_one(jobs: str) -> None:
+    """A job that downloads a video, to its end: then there is something of every kind."""
+    body = {"targets": [KNOWN["video_id"]], "job_id": KNOWN["job_id"]}
+    async with asyncio.timeout(90), aiohttp.ClientSession() as http:
+        async with http.post(f"{jobs}/api/v1/jobs", json=body) as created:
+            assert created.status == 201
+        async with http.get(f"{jobs}/api/v1/jobs/{KNOWN['job_id']}/events") as story:
+            told = await story.text()  # the stream ends with the job
+    assert '"status":"completed"' in told
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", SERVICES)
+async def test_answers_are_as_promised(stack: Stack, name: str) -> None:
+    service = stack.services[name]
+    found = await asyncio.to_thread(lambda: dict(defects(service.url)))
+    assert not found, "\n\n".join(f"{place}\n{told}" for place, told in found.items())
+    assert service.background_died == 0
+
+
+def defects(url: str) -> Iterator[tuple[str, str]]:
+    """What is wrong, by operation; empty when nothing is."""
+    schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=SchemathesisConfig(), timeout=TIMEOUT)
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) >= 3  # schemathesis leaves the document itself out
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy of the environment comes between
+        for operation in operations:
+            if not follows(operation):
+                yield from tried(operation, url, session)
+
+
+def follows(operation: Operation) -> bool:
+    """Whether it answers with an event stream."""
+    return "text/event-stream" in operation.definition.raw["responses"].get("200", {}).get("content", {})
+
+
+def tried(operation: Operation, url: str, session: requests.Session) -> Iterator[tuple[str, str]]:
+    for what, mode, parts in ways(operation):
+        try:
+            one(operation, mode, parts, url, session)
+        except Unsatisfiable:
+            if mode is GenerationMode.POSITIVE:
+                raise  # else: without a parameter or a body there is nothing that could not fit
+        except (Failure, FailureGroup) as error:
+            told = error.exceptions if isinstance(error, FailureGroup) else [error]
+            yield f"{operation.label} ({what})", "\n".join(str(each) for each in told)
+
+
+def ways(operation: Operation) -> Iterator[tuple[str, GenerationMode, dict[str, str] | None]]:
+    """What fits, what does not fit, and what fits and is there: other ids than these are found nowhere."""
+    yield "fits", GenerationMode.POSITIVE, None
+    yield "does not fit", GenerationMode.NEGATIVE, None
+    known = {one.name: KNOWN[one.name] for one in operation.path_parameters if one.name in KNOWN}
+    if known:
+        yield "is there", GenerationMode.POSITIVE, known
+
+
+def one(
+    operation: Operation, mode: GenerationMode, parts: dict[str, str] | None, url: str, session: requests.Session
+) -> None:
+    @SOME
+    @given(case=operation.as_strategy(generation_mode=mode, path_parameters=parts))
+    def answers(case: AnyCase) -> None:
+        answer = case.call(base_url=url, session=session, timeout=TIMEOUT)
+        case.validate_response(answer, checks=CHECKS)
+
+    answers()

@@ -1,0 +1,46 @@
+"""Chapters 13 and 14: paths and ids, through the command line, which checks them as REST does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ytarchive.emulator import sample
+
+
+@pytest.mark.claim("13.2", "14.3")
+def test_a_relative_path_is_refused(cli: Any) -> None:
+    cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "archive"
+    ran = cli("download", sample.VIDEO_OK)
+    assert ran.code == 2
+    assert "absolute" in ran.err
+    assert not list(cli.home.rglob("*.mp4"))
+
+
+@pytest.mark.claim("13.2", "14.3")
+def test_home_is_expanded(cli: Any) -> None:
+    cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "~/films"
+    assert cli("download", sample.VIDEO_OK).code == 0
+    assert (cli.home / "films" / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").is_file()
+
+
+@pytest.mark.claim("13.3", "14.3")
+def test_a_path_that_cannot_be_written_to(cli: Any) -> None:
+    (cli.home / "file").write_text("in the way")
+    cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = str(cli.home / "file" / "archive")
+    ran = cli("download", sample.VIDEO_OK)
+    assert ran.code not in {0, 3}
+    assert str(cli.home / "file") in ran.err
+
+
+@pytest.mark.claim("9.4", "13.4")
+def test_no_byte_is_written_to_a_disk_that_is_full(make_cli: Any, emulator: Any) -> None:
+    """The download gives the video back before it asks the site for anything, and nobody's attempt is spent."""
+    cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE="1000TiB")
+    child = cli.start("download", sample.VIDEO_OK, "--json")
+    child.wait_for("disk")
+    assert not [entry for entry in emulator.log() if entry["kind"] in {"watch", "player", "media"}]
+    listed = json.loads(cli("jobs", "list", "--json").out)["jobs"]
+    assert [job["status"] for job in listed] in (["running"], ["retrying"], ["queued"])
+    assert not list(Path(cli.archive).rglob("*.mp4"))

@@ -1,0 +1,164 @@
+"""Questions to the journals, over files as the service writes them."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from services.logging.journal import Journal, Message
+from services.logging.queries import JournalQueries, LogFilter
+from services.logging.reading import backwards, day_files, forwards
+from services.logging.retention import clean_up, due
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def record(number: int, **fields: Any) -> dict[str, Any]:
+    at = DAY + timedelta(seconds=number)
+    return {"service": "jobs", "level": "info", "event": f"e{number}", "timestamp": at.isoformat(), **fields}
+
+
+def write(directory: Path, records: list[dict[str, Any]], prefix: str = "") -> None:
+    journal = Journal(directory, prefix)
+    at = [datetime.fromisoformat(one["timestamp"]) for one in records]
+    journal.append(Message(f"{prefix}{number}", at[number], (one,)) for number, one in enumerate(records))
+    journal.close()
+
+
+def events(page: Any) -> list[str]:
+    return [one["event"] for one in page.logs]
+
+
+def ask(directory: Path, limit: int = 50, offset: int = 0, **wanted: Any) -> Any:
+    return JournalQueries(directory).logs(LogFilter.model_validate(wanted), limit, offset)
+
+
+@given(
+    lines=some.lists(some.binary(max_size=12).map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b""))),
+    torn=some.binary(max_size=5).map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")),
+    block=some.integers(min_value=1, max_value=9),
+    needle=some.sampled_from([b"", b"a", b"\x00"]),
+)
+def test_backwards_is_forwards_reversed_whatever_the_blocks(
+    lines: list[bytes], torn: bytes, block: int, needle: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lines"
+    path.write_bytes(b"".join(line + b"\n" for line in lines) + torn)
+    expected = [line for line in lines if needle in line]
+    assert list(forwards(path, [needle], block)) == expected
+    assert list(backwards(path, [needle], block)) == expected[::-1]
+
+
+def test_the_newest_first_and_pages(tmp_path: Path) -> None:
+    write(tmp_path, [record(number) for number in range(10)])
+    first, second = ask(tmp_path, limit=3), ask(tmp_path, limit=3, offset=3)
+    assert events(first) == ["e9", "e8", "e7"]
+    assert events(second) == ["e6", "e5", "e4"]
+    assert (first.total, first.limit, first.offset, first.complete) == (10, 3, 0, True)
+
+
+def test_over_days(tmp_path: Path) -> None:
+    write(tmp_path, [record(number * 86_400) for number in range(3)])
+    assert events(ask(tmp_path)) == ["e172800", "e86400", "e0"]
+    assert [file.path.name for file in day_files(tmp_path)] == [
+        "2026-03-01.jsonl", "2026-03-02.jsonl", "2026-03-03.jsonl",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"service": "storage"}, ["e1"]),
+        ({"level": "warning"}, ["e3", "e2"]),
+        ({"level": "error"}, ["e3"]),
+        ({"trace_id": "t-1"}, ["e4"]),
+        ({"search": "NEEDLE"}, ["e5"]),
+        ({"search": "über"}, ["e6"]),
+        ({"from": "2026-03-01T12:00:05"}, ["e6", "e5"]),
+        ({"from": "2026-03-01T13:00:05+01:00", "to": "2026-03-01T12:00:05Z"}, ["e5"]),
+        ({"to": "2026-03-01T12:00:00Z"}, ["e0"]),
+        ({"from": "2026-03-02T00:00:00Z"}, []),
+        ({"service": "storage", "level": "error"}, []),
+    ],
+)
+def test_filters(tmp_path: Path, wanted: dict[str, Any], found: list[str]) -> None:
+    records = [
+        record(0),
+        record(1, service="storage", note="jobs"),
+        record(2, level="warning"),
+        record(3, level="error"),
+        record(4, trace_id="t-1", note="t-2"),
+        record(5, message="a needle in it"),
+        record(6, title="Über uns"),
+    ]
+    write(tmp_path, records)
+    page = ask(tmp_path, **wanted)
+    assert events(page) == found
+    assert page.total == len(found)
+
+
+def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, [record(0), record(1)])
+    with (tmp_path / "2026-03-01.jsonl").open("ab") as file:
+        file.write(b'{"event": "torn"\n[1]\n{"event": "half')
+    (tmp_path / "2026-13-01.jsonl").write_text('{"event": "no day"}\n')
+    (tmp_path / "notes.jsonl").write_text('{"event": "not ours"}\n')
+    assert events(ask(tmp_path)) == ["e1", "e0"]
+
+
+def test_a_story_is_told_in_order_of_time(tmp_path: Path) -> None:
+    """Services ship their records in batches, so lines stand out of order, within and between the journals."""
+    mine = {"trace_id": "story"}
+    write(tmp_path, [record(4, **mine), record(1, **mine), record(2, trace_id="other"), record(90_000, **mine)])
+    told = [record(3, **mine), record(0, **mine), record(5, **mine)]
+    write(tmp_path, [one | {"event": f"event {one['event']}"} for one in told], "events-")
+    page = JournalQueries(tmp_path).trace("story", 50, 0)
+    assert [one["event"] for one in page.entries] == ["event e0", "e1", "event e3", "e4", "event e5", "e90000"]
+    part = JournalQueries(tmp_path).trace("story", 2, 3)
+    assert [one["event"] for one in part.entries] == ["e4", "event e5"]
+    assert (part.total, part.complete) == (6, True)
+
+
+def test_what_was_not_read_is_said(tmp_path: Path) -> None:
+    write(tmp_path, [record(number * 86_400) for number in range(3)])
+    size = (tmp_path / "2026-03-01.jsonl").stat().st_size
+    page = JournalQueries(tmp_path, most_bytes=2 * size + 10).logs(LogFilter(), 50, 0)
+    assert events(page) == ["e172800", "e86400"]
+    assert not page.complete
+
+
+def test_nothing_was_ever_logged(tmp_path: Path) -> None:
+    assert ask(tmp_path / "logs").logs == []
+    assert JournalQueries(tmp_path / "logs").trace("story", 50, 0).entries == []
+    assert JournalQueries(tmp_path / "logs").size() == 0
+
+
+@pytest.mark.claim("3.5")
+def test_logs_are_kept_for_thirty_days(tmp_path: Path) -> None:
+    today = date(2026, 3, 31)
+    for name in ("2026-02-28", "events-2026-02-28", "2026-03-01", "2026-03-30", "2026-03-31", "2025-01-01"):
+        (tmp_path / f"{name}.jsonl").write_text("{}\n")
+    (tmp_path / "2025-01-01.jsonl.mine").write_text("keep")
+    old = {"2025-01-01.jsonl", "2026-02-28.jsonl", "events-2026-02-28.jsonl"}
+    assert {file.path.name for file in due(tmp_path, 30, today)} == old
+    before = sorted(tmp_path.iterdir())
+    told = clean_up(tmp_path, 30, today, dry_run=True)
+    assert sorted(tmp_path.iterdir()) == before
+    assert ({file.name for file in told.files}, told.bytes) == (old, 9)
+    assert clean_up(tmp_path, 30, today).files == told.files
+    assert set(before) - set(tmp_path.iterdir()) == {tmp_path / name for name in old}
+
+
+@pytest.mark.claim("3.6")
+def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
+    midnight = datetime(2026, 3, 2, tzinfo=UTC)
+    journal = Journal(tmp_path)
+    for number, at in enumerate([midnight - timedelta(milliseconds=1), midnight]):
+        journal.append([Message(str(number), at, ({"event": f"e{number}"},))])
+    journal.close()
+    found = {path.name: json.loads(path.read_text())["event"] for path in tmp_path.iterdir()}
+    assert found == {"2026-03-01.jsonl": "e0", "2026-03-02.jsonl": "e1"}
