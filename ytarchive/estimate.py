@@ -140,7 +140,7 @@ def _rates(quality: str) -> list[float]:
 
 
 def _lengths(entries: Sequence[Entry]) -> list[float]:
-    """Seconds of all together: low, likely, high. One that is not told counts as the others' median, or less or more."""
+    """Seconds of all together: low, likely, high. An unknown one counts as the others' median, or less or more."""
     known = [entry.duration_seconds for entry in entries if entry.duration_seconds is not None]
     unknown = len(entries) - len(known)
     middle = median(known) if known else None

@@ -1,7 +1,8 @@
 """REST of jobs: create, list, show, change, remove, and follow (SSE)."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
@@ -231,7 +232,7 @@ def routes(jobs: "JobsService") -> Sequence[Route]:
 Told = tuple[str, BaseModel, int]
 
 
-async def _story(jobs: "JobsService", call: Call, job: Job, seen: int | None) -> AsyncIterator[Told]:
+async def _story(jobs: "JobsService", call: Call, job: Job, seen: int | None) -> AsyncGenerator[Told, None]:
     """`snapshot` (or what is new since revision `seen`), then `items`, `job` and `progress` as they change, `end`.
 
     The id of a message is the job's revision. Who comes back with Last-Event-ID gets what changed since.
@@ -263,12 +264,13 @@ async def _story(jobs: "JobsService", call: Call, job: Job, seen: int | None) ->
                 yield "progress", event, revision
 
 
-async def _stream(call: Call, told: AsyncIterator[Told]) -> web.StreamResponse:
-    async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
-        async for name, data, number in told:
-            await stream.send(data.model_dump_json(), event=name, id=str(number))
-            if not stream.is_connected():
-                break
+async def _stream(call: Call, story: AsyncGenerator[Told, None]) -> web.StreamResponse:
+    async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream, aclosing(story) as told:
+        with suppress(ConnectionResetError):  # who listened has gone
+            async for name, data, number in told:
+                await stream.send(data.model_dump_json(), event=name, id=str(number))
+                if not stream.is_connected():
+                    break
     return stream
 
 

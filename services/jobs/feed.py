@@ -6,7 +6,7 @@ holds nobody up and nothing is kept for it, and one that comes back goes on wher
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -40,7 +40,7 @@ class RemovedJob(BaseModel):
 
 async def story(
     store: Store, live: Live, closing: asyncio.Event, seen: int | None, patience: float
-) -> AsyncIterator[Told]:
+) -> AsyncGenerator[Told, None]:
     """`snapshot` messages (the open jobs), unless it goes on from change `seen`; then `job` and `removed`.
 
     The last number is the id of the message. 0, of a snapshot that has more to come, begins anew.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -56,13 +57,14 @@ class LogsApi:
         """`log` for a record, `dropped` with the number of those that this listener was too slow for."""
         with self._logging.live.listening(query) as listener:
             async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream:
-                await stream.send("{}", event="listening")
-                while not call.closing.is_set() and stream.is_connected():
-                    records, dropped = await listener.news(1.0)
-                    for record in records:
-                        await stream.send(json.dumps(record, default=str), event="log")
-                    if dropped:
-                        await stream.send(json.dumps({"dropped": dropped}), event="dropped")
+                with suppress(ConnectionResetError):  # who listened has gone
+                    await stream.send("{}", event="listening")
+                    while not call.closing.is_set() and stream.is_connected():
+                        records, dropped = await listener.news(1.0)
+                        for record in records:
+                            await stream.send(json.dumps(record, default=str), event="log")
+                        if dropped:
+                            await stream.send(json.dumps({"dropped": dropped}), event="dropped")
         return stream
 
     async def clean_up(self, _call: Call, body: CleanupBody) -> LogCleanup:

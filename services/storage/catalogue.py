@@ -72,7 +72,8 @@ class Catalogue:
     """The only user of catalogue.db. Every method is one transaction."""
 
     def __init__(self, path: Path, space: Space | None = None) -> None:
-        self._database = PatientDatabase(Database(path, SCHEMA + LISTINGS, VERSION), space or Space())
+        self.database = Database(path, SCHEMA + LISTINGS, VERSION)
+        self._database = PatientDatabase(self.database, space or Space())
         self.listings = ListingPages(self._database)
 
     def close(self) -> None:

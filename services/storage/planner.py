@@ -45,6 +45,12 @@ class Planner:
                 else:
                     await self._save(before, with_arrival(before, video_id, now=datetime.now(UTC)))
 
+    async def remove(self, plan_id: str) -> None:
+        """By hand only (SPEC: Data Retention). What it said of videos that are gone stays known."""
+        async with self._locks.hold("work_plan", plan_id):
+            await asyncio.to_thread(self.path(plan_id).unlink, missing_ok=True)
+            await self._catalogue.forget_plan(plan_id)
+
     async def index_all(self) -> None:
         """Make the catalogue's view of the plans anew from their files."""
         for plan in await asyncio.to_thread(lambda: list(all_plans(self._directory))):

@@ -9,15 +9,18 @@ from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.config import Config
-from services.common.errors import ServiceUnavailable
+from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.events import DownloadCompleted, MetadataFetched
+from services.common.http import Route
 from services.common.service import ServiceBase
+from services.storage import api
 from services.storage import handlers as reactions
 from services.storage.catalogue import Catalogue, Totals
 from services.storage.listings import Listings
 from services.storage.locks import Locks
 from services.storage.metadata_store import save_metadata
 from services.storage.planner import Planner
+from services.storage.queries import Queries
 from services.storage.scan import trees_below
 from services.storage.shelf import Shelf
 from services.storage.space import Space
@@ -36,6 +39,7 @@ class StorageService(ServiceBase):
     shelf: Shelf
     listings: Listings
     planner: Planner
+    queries: Queries
     space: Space
 
     def __init__(self, config: Config, bus: BusSettings, space: Space | None = None) -> None:
@@ -60,6 +64,7 @@ class StorageService(ServiceBase):
         self.shelf = Shelf(storage, self.catalogue, self._locks, self.space)
         self.listings = Listings(storage, self.catalogue, self._locks, self.space)
         self.planner = Planner(storage.work_plans_dir, self.catalogue, self._locks, self.space)
+        self.queries = Queries(self.catalogue.database, storage.work_plans_dir)
         await self._expect_mounted()
         self._recovered = await self.shelf.recover_unfinished()
         if not await self.catalogue.scanned(_PLANS):
@@ -78,6 +83,26 @@ class StorageService(ServiceBase):
                     f"{root} held {known} videos and is empty now. Is its disk mounted? If they are really gone, "
                     f"make the folder {tree.videos} to begin anew."
                 )
+
+    def routes(self) -> Sequence[Route]:
+        return api.routes(self)
+
+    def begin_rescan(self, roots: Sequence[Path]) -> None:
+        """In the background. Raises InvalidRequest while one runs."""
+        if self._scanning is not None:
+            raise InvalidRequest(f"{self._scanning} is being read already. Its end is told by `scanning` in health.")
+        self._scanning = str(roots[0])
+        self.spawn(self._rescan_all(roots), "rescan")
+
+    async def _rescan_all(self, roots: Sequence[Path]) -> None:
+        try:
+            for root in roots:
+                await self.rescan(root)
+            await self.planner.index_all()
+        except OSError as error:
+            self.logger.error("scan_failed", root=self._scanning, error_message=str(error))
+        finally:
+            self._scanning = None
 
     async def after_start(self) -> None:
         self.spawn(self._scan_new_roots(), "first scan")

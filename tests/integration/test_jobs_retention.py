@@ -6,12 +6,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from bus import BusSettings
+from bus import BusSettings, Event
 from services.common.config import Config
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
 from services.common.sections import Retention
@@ -98,10 +99,9 @@ async def test_a_large_job_goes_bit_by_bit_and_a_cut_off_removal_is_finished(
     def count(sql: sqlite3.Connection) -> int:
         return int(sql.execute("SELECT count(*) FROM items").fetchone()[0])
 
-    await store.change(lambda _r, sql, _n: [] if sql.execute("DELETE FROM jobs").rowcount else [])
-    await store.change(
-        lambda _r, sql, _n: [] if sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)").rowcount else []
-    )  # as far as a removal was when the machine lost power
+    for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
+        # as far as a removal was when the machine lost power
+        await store.change(partial(_say, statement=statement))
     while await store.read(lambda _r, sql: removal._clear_some(sql)):
         sizes.append(await store.read(lambda _r, sql: count(sql)))
     assert sizes == [7, 4, 1, 0]
@@ -213,10 +213,8 @@ async def test_a_file_of_the_version_before_is_moved_up_with_its_jobs(tmp_path: 
         await add(store, "a", "cancelled", NOW - timedelta(days=8))
         assert (await retention.upkeep(store, KEPT, NOW)).total == 1
         await add(store, "a", "running", None, items=0)
-        await store.read(lambda rows, _sql: rows.add(ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)))
-        await store.change(
-            lambda rows, _sql, _now: rows.add(ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)) or []
-        )
+        item = ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)
+        await store.change(partial(_add_item, item=item))
         store.close()
     with closing(sqlite3.connect(path)) as sql:
         assert sql.execute("PRAGMA user_version").fetchone() == (2,)
@@ -240,3 +238,13 @@ database.close()
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.db")], check=True, timeout=30)
     with closing(sqlite3.connect(tmp_path / "x.db")) as sql:
         assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def _add_item(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime, item: ItemRow) -> list[tuple[Event, str]]:
+    rows.add(item)
+    return []
+
+
+def _say(_rows: SqlRows, sql: sqlite3.Connection, _now: datetime, statement: str) -> list[tuple[Event, str]]:
+    sql.execute(statement)
+    return []

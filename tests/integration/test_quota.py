@@ -1,5 +1,5 @@
-"""A quota that is used up, through jobs, metadata and storage: with `keyless_fallback` off a job waits for the reset and
-goes on by itself; and a way out that jobs knows to be blocked is closed to people too."""
+"""A quota that is used up, through jobs, metadata and storage: with `keyless_fallback` off a job waits for the reset
+and goes on by itself; and a way out that jobs knows to be blocked is closed to people too."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
