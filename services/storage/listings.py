@@ -1,15 +1,14 @@
 """Writes a playlist's file once all parts of its listing have come, in whatever order they came."""
 
-import asyncio
 from datetime import datetime
 from pathlib import Path
 
 from services.common.config import Storage
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.storage.catalogue import Catalogue
-from services.storage.layout import Tree, tree_of
+from services.storage.layout import tree_of
 from services.storage.locks import Locks
-from services.storage.playlists import playlist_files, read_playlist_file, save_listing, save_own
+from services.storage.playlists import save_listing, save_own
 from services.storage.space import Space
 
 
@@ -19,7 +18,6 @@ class Listings:
     def __init__(self, settings: Storage, catalogue: Catalogue, locks: Locks, space: Space) -> None:
         self._settings = settings
         self._pages = catalogue.listings
-        self._history = catalogue.history
         self._locks = locks
         self._space = space
 
@@ -47,20 +45,8 @@ class Listings:
         playlist_id = listing.completed.playlist_id
         path, key = self._place(listing.completed.root, playlist_id)
         async with self._locks.hold(*key):
-            saved = await self._space.write(lambda: save_listing(path, playlist_id, listing))
-            await self._history.put(key[0], playlist_id, saved.history)
+            await self._space.write(lambda: save_listing(path, playlist_id, listing))
         await self._pages.mark_written(job_id, target_index)
-
-    async def index_all(self, tree: Tree) -> None:
-        """Make the catalogue's view of the histories of one root anew from its files."""
-        found: set[str] = set()
-        for path in await asyncio.to_thread(playlist_files, tree.metadata):
-            playlist_id = path.stem
-            async with self._locks.hold(tree.key, f"playlist/{playlist_id}"):
-                if held := await asyncio.to_thread(read_playlist_file, path):
-                    await self._history.put(tree.key, playlist_id, held.history)
-                    found.add(playlist_id)
-        await self._history.forget_others(tree.key, found)
 
     def _place(self, root: str, playlist_id: str) -> tuple[Path, tuple[str, str]]:
         tree = tree_of(root, self._settings)

@@ -1,14 +1,13 @@
 """metadata/playlists/{playlist_id}.json: a playlist as it was when it was last listed to its end.
 
-`listings` has one line for every look; to `history` each look appends what changed (module `history`). Nothing is ever
-taken out of it, and nothing that is archived is removed because a listing does not name it any more.
+`listings` has one line for every look; `history` is where availability is appended (appeared, vanished, …).
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -16,14 +15,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.common.files import write_atomically
 from services.common.models import Entry, PlaylistMetadata
-from services.storage.history import Change, changes
 
 _log = structlog.get_logger()
-_PAGE_KEY = re.compile(r"\d+/(?P<source>[^/]+)/(?P<offset>\d+)/.+")  # as metadata names pages
 
 
 class Look(BaseModel):
-    """One complete listing: when it ended, for which job, how many entries it had, and who listed it."""
+    """One complete listing: when it ended, for which job, and how many entries it had."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -31,7 +28,6 @@ class Look(BaseModel):
     job_id: str
     trace_id: str
     total: int
-    source: str | None = None  # `data_api` or `yt_dlp`; None when it was both, or is not known
 
 
 class PlaylistFile(PlaylistMetadata):
@@ -43,7 +39,7 @@ class PlaylistFile(PlaylistMetadata):
     trace_id: str
     entries: list[Entry]
     listings: list[Look] = Field(default_factory=list)
-    history: list[Change] = Field(default_factory=list)
+    history: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,58 +81,25 @@ def read_playlist_file(path: Path) -> PlaylistFile | None:
         return None
 
 
-def playlist_files(metadata: Path) -> list[Path]:
-    """Those of one root, by name. Blocks."""
-    return sorted(path for path in (metadata / "playlists").glob("*.json") if not path.name.startswith("."))
-
-
 def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
     """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
     done = listing.completed
-    source = _source(listing)
-    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
+    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total)
     looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
     if held is not None and held.fetched_at > listing.at:
         return held.model_copy(update={"listings": looks})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
-    entries = entries_of(listing.pages, done.page_keys)
     return PlaylistFile(
         **{**own.model_dump(), "playlist_id": playlist_id},
         fetched_at=listing.at,
         trace_id=listing.trace_id,
-        entries=entries,
+        entries=entries_of(listing.pages, done.page_keys),
         listings=looks,
-        history=[*held.history, *_news(held, entries, listing, source)] if held else [],
+        history=held.history if held else [],
     )
 
 
-def _news(held: PlaylistFile, entries: list[Entry], listing: Finished, source: str | None) -> list[Change]:
-    if not _from_the_top(listing):
-        return []
-    last = next((one for one in reversed(held.listings) if one.at == held.fetched_at), None)
-    return changes(
-        held.entries,
-        entries,
-        held.history,
-        at=listing.at,
-        job_id=listing.completed.job_id,
-        trace_id=listing.trace_id,
-        titles_comparable=source is not None and last is not None and last.source == source,
-    )
-
-
-def _from_the_top(listing: Finished) -> bool:
-    """A listing that went on from a cursor, and whose first pages got lost (with the catalogue), shows no beginning."""
-    found = [match for page in listing.pages if (match := _PAGE_KEY.fullmatch(page.page_key))]
-    return not found or any(int(match["offset"]) == 0 for match in found)
-
-
-def _source(listing: Finished) -> str | None:
-    found = {match["source"] for page in listing.pages if (match := _PAGE_KEY.fullmatch(page.page_key))}
-    return found.pop() if len(found) == 1 else None
-
-
-def save_listing(path: Path, playlist_id: str, listing: Finished) -> PlaylistFile:
+def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
     """Write the file once for a finished listing. Blocks; the caller holds the lock of (root, playlist)."""
     held = read_playlist_file(path)
     merged = merge_listing(held, playlist_id, listing)
@@ -144,11 +107,8 @@ def save_listing(path: Path, playlist_id: str, listing: Finished) -> PlaylistFil
         _log.warning(
             "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
         )
-    if held is None and path.exists():
-        path.replace(path.with_name(f"{path.name}.unreadable"))  # it holds a history that somebody may mend
     if merged != held:
         write_atomically(path, merged.model_dump_json(indent=2))
-    return merged
 
 
 def save_own(path: Path, own: PlaylistMetadata) -> None:

@@ -348,6 +348,7 @@ def facts(root: Path, video_id: str = VIDEO) -> dict[str, dict[str, Any]]:
         "job.cancel_requested": {"video_id": video_id},
         "job.pause_requested": {},
         "job.resume_requested": {},
+        "job.priority_requested": {"priority": 5},
         "job.retry_requested": {},
         "job.queued": {"type": "playlist_download", "root": str(root), "options": {}, "target": target,
                        "target_index": 0, "listing": 1},

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ytarchive.cli.commands import config, demo, doctor, download, events, health, jobs, serve, version
+from ytarchive.cli.commands import archive, config, demo, doctor, download, events, health, jobs, serve, version
 from ytarchive.cli.state import Invocation
 
 app = typer.Typer(
@@ -33,6 +33,10 @@ def entry(
 
 app.command("download", epilog=download.EPILOG)(download.download)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(archive.storage, name="storage")
+app.add_typer(archive.workplan, name="workplan")
+app.command("logs")(archive.logs)
+app.command("trace")(archive.trace)
 app.add_typer(events.app, name="events")
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)

@@ -1,6 +1,6 @@
 """Asking the services over REST (SPEC: TIMEOUTS). Errors come back as the exceptions that they were."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -33,11 +33,21 @@ class Rest:
             return answer.data
         raise _error(answer.error, status)
 
+    async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """As `get`, for what changes something."""
+        answer, status = await self._request(method, path, json=dict(body or {}))
+        if answer.success:
+            return answer.data
+        raise _error(answer.error, status)
+
     async def ask(self, path: str, **query: str | int) -> tuple[ServiceResponse, int]:
         """The answer as it is, with its HTTP status. Raises ServiceUnavailable when nobody answers."""
+        return await self._request("GET", path, params=query)
+
+    async def _request(self, method: str, path: str, **words: Any) -> tuple[ServiceResponse, int]:
         url = f"{self.base}/api/v1/{path}"
         try:
-            async with self._session.get(url, params=query) as response:
+            async with self._session.request(method, url, **words) as response:
                 body = await response.read()
                 return ServiceResponse.model_validate_json(body), response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

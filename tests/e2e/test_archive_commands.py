@@ -1,0 +1,79 @@
+"""Commands that tell of the archive: beside a running stack and without one they say the same."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.storage.queries import Sort as Sorts
+from ytarchive.cli.commands.archive import Sort
+from ytarchive.emulator import EmulatorClient, sample
+
+
+@pytest.fixture(scope="module")
+def saved(cli_at: Any, emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A home with two videos and a work plan, and nothing that runs."""
+    emulator_child.reset()
+    cli = cli_at(tmp_path_factory.mktemp("archive") / "home")
+    assert cli("download", sample.VIDEO_OK, sample.VIDEO_480P, sample.VIDEO_DELETED).code == 3
+    return cli
+
+
+def told(cli: Any, *words: str) -> Any:
+    ran = cli(*words, "--json")
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+def test_the_same_with_and_without_a_stack(saved: Any) -> None:
+    (job,) = told(saved, "jobs", "list")["jobs"]
+    commands = [
+        ("storage", "list", "--sort", "title"),
+        ("storage", "show", sample.VIDEO_OK),
+        ("workplan", "list"),
+        ("workplan", "show", job["job_id"]),
+        ("trace", job["trace_id"]),
+    ]
+    before = [told(saved, *words) for words in commands]
+    assert [video["video_id"] for video in before[0]["videos"]] == [sample.VIDEO_OK, sample.VIDEO_480P]
+    subjects = [entry["subject"] for entry in before[4]["entries"] if "subject" in entry]
+    assert subjects[0] == "job.created"
+    assert "job.completed" in subjects
+    up = saved.start("up")
+    up.wait_for("Ready.")
+    assert [told(saved, *words) for words in commands] == before
+    again = told(saved, "workplan", "retry", job["job_id"])
+    assert again["video_ids"] == [sample.VIDEO_DELETED]
+    assert told(saved, "storage", "rescan")["roots"] == [str(saved.archive)]
+    up.process.terminate()
+    up.end()
+
+
+def test_for_people(saved: Any) -> None:
+    listed = saved("storage", "list", "480p")
+    assert listed.code == 0
+    assert "nothing above 480p" in listed.out
+    assert "1 video" in listed.out
+    assert "Loopback Lectures" in saved("storage", "stats").out
+    assert "deleted" in saved("workplan", "show", told(saved, "workplan", "list")["work_plans"][-1]["plan_id"]).out
+    assert "service_started" in saved("logs", "--level", "info", "--limit", "500").out
+
+
+def test_what_there_is_not(saved: Any) -> None:
+    assert saved("storage", "show", sample.VIDEO_DELETED).code == 1
+    assert saved("storage", "show", "nothing").code == 2
+    assert "There is no work plan" in saved("workplan", "show", "nobody").err
+    assert "Start `ytarchive up`" in saved("workplan", "delete", "nobody").err
+    assert "--service" in saved("logs", "--service", "nobody").err
+
+
+def test_an_archive_that_never_was(cli: Any) -> None:
+    assert "No videos." in cli("storage", "list").out
+    assert "No work plans." in cli("workplan", "list").out
+    assert "Nothing." in cli("logs").out
+    assert told(cli, "storage", "stats")["videos"] == 0
+    assert not cli.data.exists()
+
+
+def test_the_orders_are_those_of_storage() -> None:
+    assert [sort.value for sort in Sort] == list(Sorts.__args__)  # type: ignore[attr-defined]  # of a Literal

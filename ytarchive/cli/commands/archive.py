@@ -1,0 +1,213 @@
+"""`ytarchive storage …`, `workplan …`, `logs` and `trace`: over REST where something runs, else from the files."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytarchive.cli.state import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+storage = typer.Typer(help="What the archive holds.", no_args_is_help=True, rich_markup_mode=None)
+workplan = typer.Typer(help="Videos that could not be saved.", no_args_is_help=True, rich_markup_mode=None)
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
+Offset = Annotated[int, typer.Option(min=0, help="After so many.")]
+PlanId = Annotated[str, typer.Argument(metavar="ID", help="The plan's id: that of its job.")]
+
+
+class Sort(StrEnum):
+    """The orders of services.storage.queries; `-` downwards (a test keeps them equal)."""
+
+    TITLE = "title"
+    TITLE_DOWN = "-title"
+    ARCHIVED = "archived_at"
+    ARCHIVED_DOWN = "-archived_at"
+    UPLOAD = "upload_date"
+    UPLOAD_DOWN = "-upload_date"
+    DURATION = "duration"
+    DURATION_DOWN = "-duration"
+    BYTES = "bytes"
+    BYTES_DOWN = "-bytes"
+
+
+class Level(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@storage.command("list")
+def list_videos(
+    context: typer.Context,
+    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", help="Words of title or channel.")] = None,
+    channel: Annotated[str | None, typer.Option(help="A channel, by id or name.")] = None,
+    sort: Annotated[Sort, typer.Option(help="The order; - downwards.")] = Sort.ARCHIVED_DOWN,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the videos that are held, the newest first."""
+    from services.storage.queries import VideoQuery
+    from ytarchive.cli import archivesource, archiveviews
+
+    said = {"q": words, "channel": channel, "sort": sort.value, "limit": limit, "offset": offset}
+    query = VideoQuery.model_validate(said)
+    found = _run(archivesource.videos(_config(context), query))
+    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.videos(found))
+
+
+@storage.command("show")
+def show_video(
+    context: typer.Context,
+    video_id: Annotated[str, typer.Argument(metavar="ID", help="A video id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is held of a video. Exit code 1 when that is nothing."""
+    from services.common.errors import InvalidRequest
+    from services.common.validation import validate_video_id
+    from ytarchive.cli import archivesource, archiveviews
+
+    if not validate_video_id(video_id):
+        raise InvalidRequest(f"{video_id!a} is not a video id: it has 11 characters.")
+    found = _run(archivesource.exists(_config(context), video_id))
+    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.existence(found))
+    if not found.exists:
+        raise typer.Exit(1)
+
+
+@storage.command("stats")
+def show_stats(context: typer.Context, as_json: AsJson = False) -> None:
+    """Count what is held, by root and channel."""
+    from ytarchive.cli import archivesource, archiveviews
+
+    found = _run(archivesource.stats(_config(context)))
+    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.stats(found))
+
+
+@workplan.command("list")
+def list_plans(context: typer.Context, limit: Limit = 50, offset: Offset = 0, as_json: AsJson = False) -> None:
+    """List work plans, the newest first."""
+    from ytarchive.cli import archivesource, archiveviews
+
+    found = _run(archivesource.plans(_config(context), limit, offset))
+    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.plans(found))
+
+
+@workplan.command("show")
+def show_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
+    """Show which videos a plan waits for, and why."""
+    from ytarchive.cli import archivesource, archiveviews
+
+    found = _run(archivesource.plan(_config(context), plan_id))
+    _show(found, as_json, lambda: archiveviews.plan(found))
+
+
+@storage.command("rescan")
+def rescan(context: typer.Context, as_json: AsJson = False) -> None:
+    """Have a running system read the archive's tree into its catalogue anew."""
+    found = _run(_send(_config(context), "POST", "storage/rescan"))
+    _show(found, as_json, lambda: f"Reading {', '.join(found['roots'])}. `ytarchive health` tells when it is done.")
+
+
+@workplan.command("retry")
+def retry_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
+    """Have a running system try what is open on a plan again, as a new job."""
+    found = _run(_send(_config(context), "POST", f"storage/work-plans/{_safe(plan_id)}/retry"))
+    _show(found, as_json, lambda: f"Job {found['job_id']}: `ytarchive jobs watch {found['job_id']}` follows it.")
+
+
+@workplan.command("delete")
+def delete_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
+    """Have a running system remove a plan. What it says of videos that are gone stays known."""
+    found = _run(_send(_config(context), "DELETE", f"storage/work-plans/{_safe(plan_id)}"))
+    _show(found, as_json, lambda: f"Work plan {plan_id} is removed.")
+
+
+def logs(
+    context: typer.Context,
+    service: Annotated[str | None, typer.Option(help="Only of this service.")] = None,
+    level: Annotated[Level | None, typer.Option(help="This one and graver.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only with this text.")] = None,
+    trace_id: Annotated[str | None, typer.Option("--trace", help="Only of this trace.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the services logged, the newest last."""
+    from pydantic import ValidationError
+
+    from services.common.errors import InvalidRequest
+    from services.logging.queries import LogQuery
+    from ytarchive.cli import archivesource, archiveviews
+
+    said = {
+        "service": service,
+        "level": level,
+        "search": search,
+        "trace_id": trace_id,
+        "limit": limit,
+        "offset": offset,
+    }
+    try:
+        query = LogQuery.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidRequest(f"--{first['loc'][0]}: {first['msg']}") from error
+    found = _run(archivesource.logs(_config(context), query))
+    _show(found, as_json, lambda: archiveviews.records(found["logs"][::-1]))
+
+
+def trace(
+    context: typer.Context,
+    trace_id: Annotated[str, typer.Argument(metavar="ID", help="A trace id: of a job, or of a request.")],
+    limit: Limit = 500,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of a trace: its events and records in order."""
+    from ytarchive.cli import archivesource, archiveviews
+
+    found = _run(archivesource.trace(_config(context), _safe(trace_id), limit, offset))
+    _show(found, as_json, lambda: archiveviews.records(found["entries"]))
+
+
+def _safe(part: str) -> str:
+    """As a piece of a URL's path."""
+    from urllib.parse import quote
+
+    return quote(part, safe="")
+
+
+def _config(context: typer.Context) -> Any:
+    invocation: Invocation = context.obj
+    return invocation.config()
+
+
+def _run(asked: "Coroutine[Any, Any, Any]") -> Any:
+    import asyncio
+
+    return asyncio.run(asked)
+
+
+async def _send(config: Any, method: str, path: str) -> Any:
+    from ytarchive.cli.rest import Rest
+    from ytarchive.cli.system import require_system
+
+    system = await require_system(config)
+    async with Rest.open(system.services["storage"]) as rest:
+        return await rest.send(method, path)
+
+
+def _show(data: Any, as_json: bool, view: Any) -> None:
+    from ytarchive.cli.console import stdout
+    from ytarchive.cli.displays import print_json
+
+    if as_json:
+        print_json(data, indent=2)
+    else:
+        stdout().print(view())
