@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.metadata.lookups import LookUps
     from services.metadata.service import MetadataService
 
+_USED_UP = {429: "the Data API quota is used up, and `[youtube] keyless_fallback` is off"}
 BATCH = 50  # ids: what one call of the Data API takes
 
 
@@ -210,21 +211,23 @@ def routes(metadata: "MetadataService") -> Sequence[Route]:
     return (
         Route(
             "GET", f"{at}/video/{{video_id}}", api.video,
-            summary="What YouTube says of a video", path_model=VideoPath, response=VideoMetadata, needs_bus=True,
+            summary="What YouTube says of a video", path_model=VideoPath, response=VideoMetadata,
+            needs_bus=True, also=_USED_UP,
         ),
         Route(
             "GET", f"{at}/playlist/{{playlist_id}}", api.playlist,
             summary="A playlist and a page of its lines", path_model=PlaylistPath, query=PageQuery,
-            response=PlaylistPage, needs_bus=True,
+            response=PlaylistPage, needs_bus=True, also=_USED_UP,
         ),
         Route(
             "GET", f"{at}/channel/{{channel_id}}", api.channel,
             summary="A channel, by its id or @handle", path_model=ChannelPath, response=ChannelMetadata,
-            needs_bus=True,
+            needs_bus=True, also=_USED_UP,
         ),
         Route(
             "POST", f"{at}/batch", api.batch,
-            summary="What YouTube says of up to 50 videos", body=BatchBody, response=BatchAnswer, needs_bus=True,
+            summary="What YouTube says of up to 50 videos", body=BatchBody, response=BatchAnswer,
+            needs_bus=True, also=_USED_UP,
         ),
         Route(
             "GET", f"{at}/quota", api.quota,

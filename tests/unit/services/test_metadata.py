@@ -37,8 +37,10 @@ from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed
 from services.metadata.claims import Closing
 from services.metadata.lister import Lister, Way
+from services.metadata.outcome import refusal
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
+from services.metadata.ways import data_api_egress
 from services.metadata.ytdlp_source import judge
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -467,3 +469,26 @@ def test_a_404_between_two_pages_says_nothing_about_the_list() -> None:
 )
 def test_an_egress_is_named_without_its_password(proxy: str | None, egress: str) -> None:
     assert egress_of(proxy, "box") == egress
+
+
+def test_an_egress_may_be_named_for_all_that_share_it() -> None:
+    assert {egress_of(None, host, name="home") for host in ("box-1", "box-2")} == {"home/direct"}
+    assert data_api_egress("home") == "home/data_api"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (ErrorCode.VIDEO_UNAVAILABLE, 404),
+        (ErrorCode.API_QUOTA_EXCEEDED, 429),
+        (ErrorCode.INVALID_CREDENTIALS, 400),
+        (ErrorCode.NETWORK_TIMEOUT, 503),
+        (ErrorCode.SERVICE_UNAVAILABLE, 503),
+        (ErrorCode.INTERNAL_ERROR, 503),  # nobody has a word for it: the source's trouble
+    ],
+)
+def test_what_a_failed_look_up_answers(code: ErrorCode, status: int) -> None:
+    told = Failure(kind=FailureKind.PASSING, code=code, reason="some", message="why", retry_after=NOW)
+    error = refusal(told, "a video", NOW - timedelta(seconds=90))
+    assert (error.http_status, error.message) == (status, "a video: why")
+    assert error.details == {"kind": "passing", "reason": "some", "until": NOW.isoformat(), "retry_after": 90}

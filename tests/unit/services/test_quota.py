@@ -64,3 +64,20 @@ def test_the_name_of_a_day_tells_keys_and_days_apart_and_no_key() -> None:
     assert "my-key" not in name
     assert name == ledger_key("AIza-my-key", now + timedelta(hours=19))
     assert len({name, ledger_key("AIza-other", now), ledger_key("AIza-my-key", now + timedelta(hours=20))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("day", "background", "people", "warns"),
+    [
+        (Day(), 90, 100, False),
+        (Day(used=79), 11, 21, False),
+        (Day(used=80), 10, 20, True),
+        (Day(used=95), 0, 5, True),
+        (Day(used=3, exhausted=True), 0, 0, True),
+    ],
+)
+def test_most_of_it_gone_is_worth_a_warning(day: Day, background: int, people: int, warns: bool) -> None:
+    budget = Budget(limit=100, reserve=10)
+    assert budget.left(day, background=True) == background
+    assert budget.left(day, background=False) == people
+    assert budget.warns(day) is warns
