@@ -6,32 +6,40 @@ question may read is limited; an answer that did not see everything says so (`co
 
 import heapq
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.common.paging import Page, PageQuery
-from services.logging.reading import EVENTS, LOGS, DayFile, backwards, count_lines, day_files, forwards, record_of
+from services.logging.reading import EVENTS, LOGS, DayFile, LineCounts, backwards, day_files, forwards, record_of
 
 MOST_BYTES = 2 * 1024**3  # read for one question
+PATIENCE = 10.0  # seconds to search for one question: to count all that fit means to parse all that fit
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _WRITTEN = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
 _OUT_OF_ORDER = 2_000  # records by which a line may stand too early or too late: services ship theirs in batches
-_A_DAY = timedelta(days=1)
 
 SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli")
 
 
 def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError("no such time in UTC") from error
+
+
+def _lower(level: Any) -> Any:
+    return level.lower() if isinstance(level, str) else level
 
 
 When = Annotated[datetime, AfterValidator(_aware)]  # without a zone: UTC
 Service = Literal["jobs", "metadata", "download", "storage", "logging", "stack", "cli"]
-Level = Literal["debug", "info", "warning", "error", "critical"]
+Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 
 
 class LogFilter(BaseModel):
@@ -84,8 +92,8 @@ class LogFilter(BaseModel):
 
     def may_hold(self, day: date) -> bool:
         """A record stands in the file of the day it was shipped: a moment later, perhaps the next day."""
-        return (self.since is None or day >= (self.since.astimezone(UTC)).date()) and (
-            self.until is None or day <= (self.until.astimezone(UTC) + _A_DAY).date()
+        return (self.since is None or day >= self.since.date()) and (
+            self.until is None or (day - self.until.date()).days <= 1
         )
 
 
@@ -113,15 +121,18 @@ class TracePage(Page):
 class JournalQueries:
     """Over the directory of the journals."""
 
-    def __init__(self, directory: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, directory: Path, most_bytes: int = MOST_BYTES, patience: float = PATIENCE) -> None:
         self._directory = directory
         self._most_bytes = most_bytes
+        self._patience = patience
+        self._counts = LineCounts()
 
     def logs(self, wanted: LogFilter, limit: int, offset: int) -> LogPage:
         """The newest first."""
         files = [file for file in day_files(self._directory, LOGS) if wanted.may_hold(file.day)]
         files, complete = self._affordable(list(reversed(files)))
         needles = wanted.needles()
+        deadline = time.monotonic() + self._patience
         found: list[dict[str, Any]] = []
         total = 0
         for file in files:
@@ -131,8 +142,10 @@ class JournalQueries:
                     found.append(record)
                 total += 1
                 if wanted.anything and len(found) == limit:  # the rest needs no look
-                    total = before + count_lines(file.path)
+                    total = before + self._counts.of(file.path)
                     break
+                if time.monotonic() > deadline:
+                    return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=False)
         return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=complete)
 
     @staticmethod
@@ -144,7 +157,8 @@ class JournalQueries:
 
     def trace(self, trace_id: str, limit: int, offset: int) -> TracePage:
         """From the beginning. A story of days is in the files of those days only."""
-        files, complete = self._affordable(day_files(self._directory))
+        newest, complete = self._affordable(day_files(self._directory)[::-1])
+        files = newest[::-1]
         needle = json.dumps(trace_id, ensure_ascii=False).strip('"').encode()
         journals = [
             _in_order(_of_trace([file for file in files if file.prefix == prefix], trace_id, needle))

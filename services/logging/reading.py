@@ -36,7 +36,7 @@ def day_files(directory: Path, prefix: str | None = None) -> list[DayFile]:
     found = []
     for path in directory.iterdir() if directory.is_dir() else ():
         match = _NAME.fullmatch(path.name)
-        if match is None or (prefix is not None and (match[1] or "") != prefix):
+        if match is None or (prefix is not None and (match[1] or "") != prefix) or not path.is_file():
             continue
         try:
             found.append(DayFile(path, match[1] or "", date.fromisoformat(match[2])))
@@ -72,9 +72,28 @@ def backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> 
     yield from _holding([rest.rstrip(b"\n")] if rest else [], needles)
 
 
-def count_lines(path: Path) -> int:
-    """Those that are ended."""
-    return sum(part.count(b"\n") for part in _blocks(path, BLOCK))
+class LineCounts:
+    """How many lines of a file are ended. Journals only grow: what was counted once is not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int, int]] = {}  # inode, bytes, lines
+
+    def of(self, path: Path) -> int:
+        try:
+            with path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                known, read, lines = self._known.get(path, (inode, 0, 0))
+                if known != inode or file.seek(0, os.SEEK_END) < read:
+                    read = lines = 0
+                file.seek(read)
+                while block := file.read(BLOCK):
+                    read += len(block)
+                    lines += block.count(b"\n")
+        except FileNotFoundError:
+            self._known.pop(path, None)
+            return 0
+        self._known[path] = (inode, read, lines)
+        return lines
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ class LoggingService(ServiceBase):
             await asyncio.sleep((tomorrow - now).total_seconds())
 
     def metrics(self) -> dict[str, Any]:
-        return {**self._lines, "write_failures": self.write_failures}
+        return {**self._lines, "log_bytes": self.queries.size(), "write_failures": self.write_failures}
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
         messages = [records.of_logs(one) for one in envelopes]

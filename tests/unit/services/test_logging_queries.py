@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from pydantic import ValidationError
 
 from services.logging.journal import Journal, Message
 from services.logging.queries import JournalQueries, LogFilter
-from services.logging.reading import backwards, day_files, forwards
+from services.logging.reading import LineCounts, backwards, day_files, forwards
 from services.logging.retention import clean_up, due
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -75,6 +76,8 @@ def test_over_days(tmp_path: Path) -> None:
         ({"service": "storage"}, ["e1"]),
         ({"level": "warning"}, ["e3", "e2"]),
         ({"level": "error"}, ["e3"]),
+        ({"level": "ERROR"}, ["e3"]),
+        ({"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z", "level": "error"}, ["e3"]),
         ({"trace_id": "t-1"}, ["e4"]),
         ({"search": "NEEDLE"}, ["e5"]),
         ({"search": "über"}, ["e6"]),
@@ -129,6 +132,41 @@ def test_what_was_not_read_is_said(tmp_path: Path) -> None:
     page = JournalQueries(tmp_path, most_bytes=2 * size + 10).logs(LogFilter(), 50, 0)
     assert events(page) == ["e172800", "e86400"]
     assert not page.complete
+
+
+@pytest.mark.parametrize("wanted", [{"from": "0001-01-01T00:00:00+14:00"}, {"to": "9999-12-31T23:00:00-05:00"}])
+def test_a_time_that_utc_does_not_know_is_refused(wanted: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="no such time in UTC"):
+        LogFilter.model_validate(wanted)
+
+
+def test_of_too_much_the_newest_days_are_read_for_a_story_too(tmp_path: Path) -> None:
+    write(tmp_path, [record(number * 86_400, trace_id="story") for number in range(3)])
+    size = (tmp_path / "2026-03-03.jsonl").stat().st_size
+    page = JournalQueries(tmp_path, most_bytes=2 * size + 10).trace("story", 50, 0)
+    assert ([one["event"] for one in page.entries], page.complete) == (["e86400", "e172800"], False)
+
+
+def test_a_search_that_takes_too_long_ends_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, [record(number) for number in range(10)])
+    page = JournalQueries(tmp_path, patience=-1.0).logs(LogFilter(service="jobs"), 50, 0)
+    assert (events(page), page.total, page.complete) == (["e9"], 1, False)
+
+
+def test_lines_are_counted_while_the_file_grows_shrinks_and_goes(tmp_path: Path) -> None:
+    counts, path = LineCounts(), tmp_path / "2026-03-01.jsonl"
+    found = []
+    for text in ("a\nb\nhalf", "a\nb\nhalf done\nd\n", "a\n"):
+        path.write_text(text)
+        found.append(counts.of(path))
+    path.unlink()
+    assert [*found, counts.of(path)] == [2, 4, 1, 0]
+
+
+def test_a_folder_with_the_name_of_a_journal_is_none(tmp_path: Path) -> None:
+    (tmp_path / "2025-01-01.jsonl").mkdir()
+    assert ask(tmp_path).logs == []
+    assert clean_up(tmp_path, 30, date(2026, 3, 31)).files == []
 
 
 def test_nothing_was_ever_logged(tmp_path: Path) -> None:
