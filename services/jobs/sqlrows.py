@@ -64,9 +64,11 @@ class SqlRows:
         return sorted(found, key=lambda item: (self._age(item.job_id), item.job_id))
 
     def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
-        waiting = self._by_status(job_id, (ItemStatus.LISTED, ItemStatus.WAITING), limit)
-        running = self._by_status(job_id, (ItemStatus.RUNNING,), limit)
-        return [item for item in (*running, *waiting) if not item.cancelling]
+        """Asked by one status after the other: of several at once SQLite would sort all that there are."""
+        found: list[ItemRow] = []
+        for status in (ItemStatus.RUNNING, ItemStatus.LISTED, ItemStatus.WAITING):
+            found += [item for item in self._by_status(job_id, (status,), limit) if not item.cancelling]
+        return found
 
     def gaps(self, job_id: str) -> Sequence[ItemRow]:
         return self._by_status(job_id, (ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED), -1)

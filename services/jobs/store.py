@@ -149,10 +149,11 @@ class Store:
         """Pages that nothing is in go back to the disk, a few MB at a time; in files of version 1 they are reused."""
 
         def work(sql: sqlite3.Connection) -> int:
-            sql.execute(f"PRAGMA incremental_vacuum({_AT_ONCE:d})").fetchall()  # it works while it is read
-            (automatic,) = sql.execute("PRAGMA auto_vacuum").fetchone()
             (free,) = sql.execute("PRAGMA freelist_count").fetchone()
-            return int(free) if automatic else 0
+            for _ in range(min(free, _AT_ONCE)):
+                sql.execute("PRAGMA incremental_vacuum(1)")  # sqlite3 takes one step of it, hence one page
+            (left,) = sql.execute("PRAGMA freelist_count").fetchone()
+            return int(left) if left < free else 0
 
         while await self._run(work):
             pass

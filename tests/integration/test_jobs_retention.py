@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from services.jobs.service import JobsService
 from services.jobs.sqlrows import SqlRows
 from services.jobs.store import Store
 
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEPT = Retention()
 ENDED = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
@@ -89,9 +90,7 @@ async def test_a_job_that_was_taken_up_again_stays(store: Store) -> None:
     assert await store.job("a") is not None
 
 
-async def test_a_large_job_goes_bit_by_bit_and_a_cut_off_removal_is_finished(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_job_goes_bit_by_bit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removal, "AT_ONCE", 3)  # a smaller number, not another behaviour
     await add(store, "a", "cancelled", NOW - timedelta(days=8), items=10)
     sizes: list[int] = []
@@ -105,6 +104,21 @@ async def test_a_large_job_goes_bit_by_bit_and_a_cut_off_removal_is_finished(
     while await store.read(lambda _r, sql: removal._clear_some(sql)):
         sizes.append(await store.read(lambda _r, sql: count(sql)))
     assert sizes == [7, 4, 1, 0]
+
+
+async def test_a_removal_that_was_cut_off_is_finished_by_the_next_start(store: Store) -> None:
+    await add(store, "a", "cancelled", NOW)
+    for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
+        await store.change(partial(_say, statement=statement))
+    assert (await retention.upkeep(store, KEPT, NOW)).total == 0
+    assert (await store.items("a", 10, 0))[0] == []
+
+
+async def test_an_open_job_cannot_be_removed(store: Store) -> None:
+    await add(store, "a", "retrying", None)
+    assert await removal.remove(store, "a") is None
+    assert await removal.remove(store, "none") is None
+    assert len((await store.items("a", 10, 0))[0]) == 2
 
 
 async def test_a_job_of_an_id_whose_removal_was_cut_off_meets_nothing_of_it(store: Store) -> None:
@@ -137,7 +151,9 @@ async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp
     assert pages() < empty + 10
 
 
-async def test_rest_says_and_does_it_and_so_does_a_start(config: Config, broker: BusSettings) -> None:
+async def test_rest_says_and_does_it_and_so_does_a_start(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
     path = config.storage.jobs_dir / "jobs.db"
     now = datetime.now(UTC)
 
@@ -161,8 +177,10 @@ async def test_rest_says_and_does_it_and_so_does_a_start(config: Config, broker:
             assert data["dry_run"] is dry_run
             return [job["job_id"] for job in data["jobs"]], data["total"], data["items"]
 
-        await clean(False)  # its turn comes after that of the start, or does its work
-        assert await jobs.store.job("before") is None
+        async def gone() -> bool:
+            return await jobs.store.job("before") is None
+
+        await eventually(gone)
         await add(jobs.store, "later", "completed", now - timedelta(days=31))
         assert await clean(True) == (["later"], 1, 2)
         assert await jobs.store.job("later") is not None

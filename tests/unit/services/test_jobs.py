@@ -182,6 +182,16 @@ def _names(request: e.DownloadRequested) -> dict[str, str]:
     return request.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})
 
 
+def completed(world: World, request: e.DownloadRequested) -> None:
+    world.step(
+        e.DownloadCompleted(
+            **_names(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
+            metadata=VideoMetadata(video_id=VIDEO, title="the title"),
+            provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
+        )
+    )  # fmt: skip
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -531,13 +541,7 @@ def test_a_deferred_dispatch_costs_no_attempt(world: World) -> None:
 def test_a_completed_download_waits_for_storage(world: World) -> None:
     world.queued()
     request = world.dispatch()
-    world.step(
-        e.DownloadCompleted(
-            **_names(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
-            metadata=VideoMetadata(video_id=VIDEO, title="the title"),
-            provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
-        )
-    )  # fmt: skip
+    completed(world, request)
     assert world.rows.fetches[VIDEO].state is FetchState.STORING
     assert world.rows.items["j1", VIDEO].title == "the title"
 
@@ -710,6 +714,35 @@ def test_cancel_at_the_moment_of_the_end(world: World, fact: str) -> None:
     assert world.status() is ItemStatus.CANCELLED
 
 
+@pytest.mark.parametrize("kind", [None, FailureKind.PASSING, FailureKind.LOCAL])
+def test_cancel_of_one_video_that_storage_takes_in(world: World, kind: FailureKind | None) -> None:
+    """It is archived; if that fails it is not tried again."""
+    world.queued()
+    request = world.dispatch()
+    completed(world, request)
+    assert cancel(world, "j1", VIDEO) == []
+    if kind is None:
+        (end,) = world.archived(request)
+        assert isinstance(end, e.JobCompleted)
+        assert world.status() is ItemStatus.ARCHIVED
+    else:
+        failure = Failure(kind=kind, code=ErrorCode.STORAGE_FULL, reason="storage_full", message="full")
+        world.step(e.StorageFailed(**_names(request), failure=failure))
+        assert world.status() is ItemStatus.CANCELLED
+        assert world.rows.fetches == {}
+
+
+def test_another_priority_is_for_open_jobs(world: World) -> None:
+    world.queued()
+    before = world.rows.jobs["j1"].revision
+    world.step(e.JobPriorityRequested(job_id="j1", priority=9))
+    job = world.rows.jobs["j1"]
+    assert (job.priority, job.revision) == (9, before + 1)
+    cancel(world)
+    world.step(e.JobPriorityRequested(job_id="j1", priority=0))
+    assert job.priority == 9
+
+
 def test_cancel_leaves_a_fetch_that_another_job_waits_for(world: World) -> None:
     world.queued("j1")
     world.queued("j2")
@@ -827,12 +860,12 @@ def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: 
     archived = e.MetadataArchived(
         job_id="j1", root=ROOT, video_id=VIDEO, source_name="yt_dlp", path="/m.json", dispatch_id=request.dispatch_id
     )
-    completed = e.DownloadCompleted(
+    delivered = e.DownloadCompleted(
         **_names(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
         metadata=VideoMetadata(video_id=VIDEO, title="t"),
         provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
     )  # fmt: skip
-    for fact in (archived, completed) if first == "metadata.archived" else (completed, archived):
+    for fact in (archived, delivered) if first == "metadata.archived" else (delivered, archived):
         world.step(fact)
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
     second = world.dispatch()

@@ -108,6 +108,7 @@ QUERIES: dict[str, Callable[[SqlRows, sqlite3.Connection, JobRow], object]] = {
     "timers": lambda _rows, sql, job: queries.timers(sql, job, NOW, None),
     "timers, blocked": lambda _rows, sql, job: queries.timers(sql, job, NOW, BLOCKED),
     "waiters": lambda rows, _sql, _job: rows.waiters("video000000"),
+    "open items": lambda rows, _sql, _job: rows.open_items("j", 1),
 }
 
 
@@ -126,3 +127,23 @@ def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection
             step = row["detail"]
             assert "TEMP B-TREE" not in step, (query, step)
             assert not step.startswith("SCAN") or "fetches_busy" in step, (query, step)
+
+
+def test_what_is_cancelled_already_costs_the_rest_of_a_cancel_nothing(sql: sqlite3.Connection) -> None:
+    def steps(ended: int) -> int:
+        sql.executescript("DELETE FROM items; DELETE FROM fetches; DELETE FROM jobs")
+        fill(sql, *[(ItemStatus.CANCELLED, None)] * ended, (WAITING, None), (LISTED, None))
+        taken = 0
+
+        def step() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        rows = SqlRows(sql)
+        sql.set_progress_handler(step, 1)
+        assert len(rows.open_items("j", 5)) == 2
+        sql.set_progress_handler(None, 0)
+        return taken
+
+    assert steps(400) < 2 * steps(1)
