@@ -45,6 +45,11 @@ def test_the_same_with_and_without_a_stack(saved: Any) -> None:
     again = told(saved, "workplan", "retry", job["job_id"])
     assert again["video_ids"] == [sample.VIDEO_DELETED]
     assert told(saved, "storage", "rescan")["roots"] == [str(saved.archive)]
+    names = [service["name"] for service in told(saved, "services")["services"]]
+    assert names == ["download", "jobs", "logging", "metadata", "storage"]
+    assert "slots" in saved("services").out
+    assert told(saved, "quota")["keys"] == []
+    assert "The day ends at" in saved("quota").out
     up.process.terminate()
     up.end()
 
@@ -77,3 +82,24 @@ def test_an_archive_that_never_was(cli: Any) -> None:
 
 def test_the_orders_are_those_of_storage() -> None:
     assert [sort.value for sort in Sort] == list(Sorts.__args__)  # type: ignore[attr-defined]  # of a Literal
+
+
+def test_retention_is_told_before_and_done_by_a_running_system(make_cli: Any) -> None:
+    cli = make_cli()
+    assert cli("download", sample.VIDEO_OK).code == 0
+    cli.env["YTARCHIVE_RETENTION__COMPLETED_JOBS"] = "0"
+    old = cli.data / "logs" / "2020-01-01.jsonl"
+    old.write_text("{}\n")
+    assert cli("cleanup", "--dry-run").out.startswith("1 job and 1 log file (3 bytes) would go.")
+    assert "Start `ytarchive up`" in cli("cleanup").err
+    assert len(told(cli, "jobs", "list")["jobs"]) == 1
+    cli.env["YTARCHIVE_RETENTION__COMPLETED_JOBS"] = "30"
+    up = cli.start("up")
+    up.wait_for("Ready.")
+    old.write_text("{}\n")
+    assert [file["name"] for file in told(cli, "cleanup", "--dry-run")["logs"]["files"]] in ([old.name], [])
+    assert told(cli, "cleanup")["jobs"]["total"] == 0
+    assert not old.exists()
+    assert cli.mp4(sample.VIDEO_OK).exists()
+    up.process.terminate()
+    up.end()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ytarchive.cli.commands import archive, config, demo, doctor, download, events, health, jobs, serve, version
+from ytarchive.cli.commands import archive, config, demo, doctor, download, events, health, jobs, serve, upkeep, version
 from ytarchive.cli.state import Invocation
 
 app = typer.Typer(
@@ -37,6 +37,9 @@ app.add_typer(archive.storage, name="storage")
 app.add_typer(archive.workplan, name="workplan")
 app.command("logs")(archive.logs)
 app.command("trace")(archive.trace)
+app.command("services")(upkeep.services)
+app.command("quota")(upkeep.quota)
+app.command("cleanup")(upkeep.cleanup)
 app.add_typer(events.app, name="events")
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,111 @@
+"""`ytarchive services`, `quota` and `cleanup`: what a running system says of itself, and what retention removes."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytarchive.cli.state import Invocation
+
+if TYPE_CHECKING:
+    from services.common.config import Config
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+def services(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the services that are alive, as jobs knows them."""
+    from ytarchive.cli import upkeepviews
+
+    found = _ask(context, "jobs", "GET", "registry/services")
+    _show(found, as_json, lambda: upkeepviews.services(found["services"]))
+
+
+def quota(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show what is left of the Data API's quota today."""
+    from ytarchive.cli import upkeepviews
+
+    found = _ask(context, "metadata", "GET", "metadata/quota")
+    _show(found, as_json, lambda: upkeepviews.quota(found))
+
+
+def cleanup(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove ended jobs and logs that [retention] keeps no longer. Work plans and the archive stay.
+
+    A running system does it by itself, at its start and daily; with nothing running only --dry-run is possible.
+    """
+    import asyncio
+
+    from ytarchive.cli import upkeepviews
+
+    invocation: Invocation = context.obj
+    found = asyncio.run(_clean_up(invocation.config(), dry_run))
+    _show(found, as_json, lambda: upkeepviews.cleanup(found))
+
+
+async def _clean_up(config: "Config", dry_run: bool) -> dict[str, Any]:
+    from ytarchive.cli.rest import Rest
+    from ytarchive.cli.system import find_system, require_system
+
+    if dry_run and await find_system(config) is None:
+        return await _foresee(config)
+    system = await require_system(config)
+    async with Rest.open(system.services["jobs"]) as jobs, Rest.open(system.services["logging"]) as logging:
+        said = {"dry_run": dry_run}
+        return {
+            "jobs": await jobs.send("POST", "jobs/cleanup", said),
+            "logs": await logging.send("POST", "logs/cleanup", said),
+        }
+
+
+async def _foresee(config: "Config") -> dict[str, Any]:
+    """What a system would remove at its start, from its files."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from services.jobs import retention
+    from services.jobs.store import Store
+    from services.logging.retention import clean_up
+
+    now = datetime.now(UTC)
+    path = config.storage.jobs_dir / "jobs.db"
+    jobs: list[retention.EndedJob] = []
+    if path.exists():
+        store = await asyncio.to_thread(Store, path, "cli", read_only=True)
+        try:
+            jobs = await retention.due(store, config.retention, now)
+        finally:
+            store.close()
+    logs = await asyncio.to_thread(clean_up, config.storage.logs_dir, config.retention.logs, now.date(), dry_run=True)
+    told = retention.report(jobs, dry_run=True)
+    return {"jobs": told.model_dump(mode="json"), "logs": logs.model_dump(mode="json")}
+
+
+def _ask(context: typer.Context, service: str, method: str, path: str) -> Any:
+    import asyncio
+
+    from ytarchive.cli.rest import Rest
+    from ytarchive.cli.system import require_system
+
+    invocation: Invocation = context.obj
+    config = invocation.config()
+
+    async def send() -> Any:
+        system = await require_system(config)
+        async with Rest.open(system.services[service]) as rest:
+            return await rest.get(path) if method == "GET" else await rest.send(method, path)
+
+    return asyncio.run(send())
+
+
+def _show(data: Any, as_json: bool, view: Any) -> None:
+    from ytarchive.cli.console import stdout
+    from ytarchive.cli.displays import print_json
+
+    if as_json:
+        print_json(data, indent=2)
+    else:
+        stdout().print(view())
