@@ -326,6 +326,7 @@ async def test_a_child_that_dies_costs_one_attempt(
     assert not emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
 
 
+@pytest.mark.claim("7.2")
 async def test_a_download_that_gains_nothing_is_given_up(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:

@@ -50,6 +50,7 @@ async def add(store: Store, job_id: str, status: str, finished_at: datetime | No
 
 
 @pytest.mark.parametrize(("status", "days"), ENDED.items())
+@pytest.mark.claim("3.1", "3.2", "3.3")
 def test_when_a_job_is_due(status: str, days: int) -> None:
     for age, due in ((timedelta(days=days), False), (timedelta(days=days, seconds=1), True)):
         job = retention.EndedJob(job_id="a", status=JobStatus(status), finished_at=NOW - age, items=0)

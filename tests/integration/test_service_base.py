@@ -425,6 +425,7 @@ async def test_health_sees_a_disk_that_is_full(
         ("POST", "sum", b" " * (1024**2 + 1), 413, "E007", "larger than"),
     ],
 )
+@pytest.mark.claim("9.8", "12.9")
 async def test_models_in_service_response_out(
     method: str,
     path: str,
@@ -469,6 +470,7 @@ async def test_a_trace_that_is_missing_or_unfit_is_made(
 
 
 @pytest.mark.usefixtures("recorded")
+@pytest.mark.claim("9.9")
 async def test_requests_and_secrets_in_the_log(
     observer: Bus, running: Running, web_client: aiohttp.ClientSession
 ) -> None:

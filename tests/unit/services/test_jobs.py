@@ -343,6 +343,7 @@ def test_gone_costs_one_try_and_ends_with_the_work_plan(world: World) -> None:
     assert done.job.work_plan == "/plans/x.json"
 
 
+@pytest.mark.claim("7.3")
 def test_three_attempts_and_no_more(world: World) -> None:
     world.queued()
     for wait in (2, 4):

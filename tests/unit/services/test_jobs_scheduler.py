@@ -50,6 +50,7 @@ def test_audio_and_video_are_two_files() -> None:
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (50, 30)])
+@pytest.mark.claim("16.3")
 def test_backoff(attempts: int, seconds: int) -> None:
     assert backoff(attempts) == timedelta(seconds=seconds)
 
