@@ -127,19 +127,6 @@ class Retention(Section):
     logs: int = Field(default=30, ge=1)
 
 
-class Fixity(Section):
-    """Reading the archive again to see that it is still what was archived."""
-
-    interval_days: int = Field(default=90, ge=0)  # how old a check may get until it is due again; 0: only when asked
-    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes read per second
-
-
-class Recheck(Section):
-    """Looking again at what a work plan says is gone."""
-
-    interval_days: int = Field(default=7, ge=0)  # 0: never by itself
-
-
 class Nats(Section):
     """`url` unset: an embedded server. The numbers are those of BusSettings."""
 
@@ -184,8 +171,6 @@ class Config(Section):
     youtube: YouTube = Field(default_factory=YouTube)
     download: Download = Field(default_factory=Download)
     retention: Retention = Field(default_factory=Retention)
-    fixity: Fixity = Field(default_factory=Fixity)
-    recheck: Recheck = Field(default_factory=Recheck)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
