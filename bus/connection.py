@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client, Srv
 from nats.aio.transport import TcpTransport
 
+from bus.cancellation import end
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
 
@@ -76,7 +77,7 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
     finally:
         refused.cancel()
         if not connecting.done():
-            await _give_up(connecting)
+            await end([connecting], _CANCEL_AGAIN)
             await hang_up(client)
     if complaints.refused.is_set():
         raise BrokerUnavailable(
@@ -86,13 +87,6 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
         f"no broker answers at {place} within {settings.connect_timeout:g} s"
         f" ({complaints.last or 'no reply'}): is it running, and is [nats] url right?"
     )
-
-
-async def _give_up(connecting: asyncio.Future[None]) -> None:
-    """Cancel what tries for ever; again where a wait that ends in the same moment swallows it (before Python 3.12)."""
-    while not connecting.done():
-        connecting.cancel()
-        await asyncio.wait({connecting}, timeout=_CANCEL_AGAIN)
 
 
 async def hang_up(client: Client) -> None:
@@ -115,10 +109,19 @@ async def _close(client: Client) -> None:
 
 class _Client(Client):
     """nats-py forgets the sockets of an attempt that failed, or was cancelled, half-way: they would stay open until
-    somebody collects them."""
+    somebody collects them. And a closed one goes on reconnecting for ever where the attempt that it cancels fails in
+    the same moment (see `cancellation`)."""
+
+    _hung_up = False
+
+    async def close(self) -> None:
+        self._hung_up = True
+        await super().close()
 
     async def _connect_to_server(self, s: Srv) -> None:
         _let_go(self)
+        if self._hung_up:
+            raise asyncio.CancelledError
         await super()._connect_to_server(s)
 
 

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from structlog.contextvars import bound_contextvars
 
+from bus.cancellation import end
 from bus.deadletter import last_words
 from bus.errors import BrokerUnavailable
 from bus.faults import fault_point
@@ -28,6 +29,8 @@ log = structlog.get_logger("bus", logger_name="bus")
 FETCH_TIMEOUT = 2.0  # seconds; the fetch that is in flight when a server restarts is lost, so it must not be long
 _PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds after a fetch that failed
 _LOOK_AGAIN = 1.0  # seconds until `slots` is asked again while all are taken
+_TURNS = 10  # of the loop; nats-py takes about five from a message's arrival to its pull
+_SETTLED = 1.0  # seconds for the broker to read that nobody pulls any more
 
 
 class Consumer:
@@ -65,20 +68,29 @@ class Consumer:
     # --- stopping -------------------------------------------------------------------------------------------------
 
     async def stop_pulling(self) -> None:
-        """Fetch no more. An orphaned pull would eat a message until ack_wait, hence the unsubscribe."""
+        """Fetch no more, and give back what is on its way: what an orphaned pull eats would wait for ack_wait."""
         self._stopping = True
         subscription = self._subscription
         if subscription is None:
             return
-        with contextlib.suppress(nats.errors.Error):
-            await subscription.unsubscribe()
-        pull = self._loops[0]
-        pull.cancel()
-        await asyncio.gather(pull, return_exceptions=True)
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            # not unsubscribe(): it drops what comes before the broker has read it
+            await self._bus.link.client._send_unsubscribe(subscription._sub._id)
+            async with asyncio.timeout(_SETTLED):
+                await self._bus.link.settle()
+        for _ in range(_TURNS):  # what has come by now reaches the pull before the pull is cancelled
+            await asyncio.sleep(0)
+        await end(self._loops[:1])
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             while subscription.pending_msgs:  # arrived, and not handed out yet
-                for message in await subscription.fetch(1, timeout=0.01):
-                    await message.nak()
+                await self._give_back(await subscription.fetch(1, timeout=0.01))
+        with contextlib.suppress(nats.errors.Error):
+            await subscription.unsubscribe()
+
+    async def _give_back(self, messages: list[Msg]) -> None:
+        for message in messages:
+            with contextlib.suppress(nats.errors.Error):  # while the broker is away ack_wait does it
+                await message.nak()
 
     async def finish(self, patience: float) -> None:
         """Wait for the handlers in hand, up to `patience` seconds; cancel the rest and give their messages back."""
@@ -87,9 +99,7 @@ class Consumer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end(self._loops)
         await self._hands.put_back_all()
 
     # --- the loops ------------------------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ class Consumer:
                 log.exception("consumer_not_ready", consumer=self.consumption.durable)
                 await asyncio.sleep(min(_LONGEST_PAUSE, _PAUSE * 2**failures))
             else:
-                self._take(messages)
+                await self._take(messages)
 
     async def _room(self) -> int:
         """Wait for a free slot and for the service to be ready. Returns how many messages to ask for."""
@@ -144,7 +154,10 @@ class Consumer:
         except TimeoutError:
             return []
 
-    def _take(self, messages: list[Msg]) -> None:
+    async def _take(self, messages: list[Msg]) -> None:
+        if self._stopping:
+            await self._give_back(messages)
+            return
         hands = self._hands.take(messages)
         if not hands:
             return

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Self, TypeVar
 
 import nats.errors
@@ -17,6 +18,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from pydantic import BaseModel, ValidationError
 
 from bus import janitor
+from bus.cancellation import end
 from bus.consumer import Consumer
 from bus.errors import BrokerUnavailable, MessageTooLarge, NoAnswer
 from bus.faults import fault_point
@@ -271,13 +273,14 @@ class Bus:
     # --- serving --------------------------------------------------------------------------------------------------
 
     async def serve(self, handlers: Handlers, context: object) -> None:
-        """Start the consumers, ears and answers of a service; `context` is what its handlers get. Returns at once.
+        """Start the consumers, ears and answers of a service; `context` is what its handlers get. Returns as soon as
+        the broker knows them.
 
-        Raises BrokerUnavailable.
+        Raises BrokerUnavailable; of one that is connected and silent only after about 30 s.
         """
         try:
             for consumption in handlers.consumptions:
-                await ensure_consumer(self.js, consumption, self.settings)
+                await self._link.patiently(partial(ensure_consumer, self.js, consumption, self.settings))
                 consumer = Consumer(self, handlers, consumption, context)
                 self._consumers.append(consumer)
                 self._link.bound.append(consumer)
@@ -287,7 +290,7 @@ class Bus:
             for asked, answer in handlers.answers.items():
                 group = "" if asked in handlers.answered_by_all else handlers.publisher
                 await self._listen(asked.subject, group, self._soon(answering(asked, answer, context)))
-            await self._link.settle()
+            await self._link.patiently(self._link.settle)
         except (nats.errors.Error, TimeoutError) as error:
             raise self._link.refusal(error) from error
         if self._janitor is None and handlers.consumptions:
@@ -301,8 +304,7 @@ class Bus:
     async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - at its end handlers are stopped, not us
         """Fetch and hear no more, wait up to `timeout` seconds for the handlers in hand, give the rest back."""
         if self._janitor is not None:
-            self._janitor.cancel()
-            await asyncio.gather(self._janitor, return_exceptions=True)
+            await end([self._janitor])
             self._janitor = None
         await self.stop_pulling()
         self._listeners.clear()

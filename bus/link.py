@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
 
+from bus.cancellation import end
 from bus.connection import Callbacks, hang_up, open_client, shown
 from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption
@@ -24,6 +25,7 @@ log = structlog.get_logger("bus", logger_name="bus")
 API_TIMEOUT = 3.0  # seconds for one answer of the broker
 FULL = {10023, 10047, 10077}  # insufficient resources, insufficient storage, maximum bytes exceeded
 _LONGEST_PAUSE = 5.0
+_PATIENCE = 30.0  # seconds that a broker may be silent while a service starts: its disk is busy, or it is restarted
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -83,6 +85,17 @@ class Link:
             finally:
                 self._waiting.discard(limit)
 
+    async def patiently(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask anew while the broker does not answer; `ask` must bear that. TimeoutError after about 30 s."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return await ask()
+            except TimeoutError as error:  # nats-py's own is one
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("bus_not_ready", error=reason(error))
+
     async def open(self) -> None:
         """Connect and make or update the streams. Raises BrokerUnavailable."""
         await self._connect()
@@ -100,9 +113,7 @@ class Link:
     async def close(self, drain: bool = True) -> None:
         """Hang up, after what is still to be sent. Never raises for a broker that is away."""
         self.closing = True
-        for task in list(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end(self._background)
         self.online.clear()
         if self._client is None:
             return

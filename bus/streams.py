@@ -1,5 +1,6 @@
 """The streams and durable consumers as they shall be, and the making of them (DESIGN §4)."""
 
+import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption, Handlers
@@ -24,8 +25,8 @@ from bus.settings import BusSettings
 EVENTS = "EVENTS"
 LOGS = "LOGS"
 _DAY = 24 * 3600.0
-_NAME_IN_USE = 10058
-_TRIES = 5
+_NAME_IN_USE, _NO_STORAGE = 10058, 10047
+_TRIES, _PAUSE = 5, 0.2  # seconds between two tries
 
 
 def stream_of(kind: type[Event]) -> str:
@@ -83,14 +84,16 @@ async def ensure_streams(js: JetStreamContext, settings: BusSettings) -> datetim
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamInfo:
-    for _ in range(_TRIES):
+    for number in range(1, _TRIES + 1):
         try:
             info = await js.stream_info(str(wanted.name))
         except NotFoundError:
             try:
                 return await js.add_stream(wanted)
-            except BadRequestError as error:
-                if error.err_code != _NAME_IN_USE:
+            except APIError as error:
+                if error.err_code == _NO_STORAGE and number < _TRIES:
+                    await asyncio.sleep(_PAUSE)  # two services make it at once: its room is reserved twice
+                elif error.err_code != _NAME_IN_USE:
                     raise
                 continue  # another service made it in this moment, perhaps with other subjects
         merged = merge(info.config, wanted)

@@ -1,26 +1,35 @@
 """What every kind of test may use: a real broker, a configuration of its own, a wait that knows why it failed, the
-command line as a child process."""
+command line as processes."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from bus import BusSettings, EmbeddedServer
 from services.common.config import Config, load_config
+from tests.fixtures.processes import KEPT, PATIENCE, Nursery, Process
 from ytarchive.emulator import EmulatorClient, emulator_process
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+# The same examples on every run, however busy the machine: a red run can be repeated. Raise max_examples to look
+# further.
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture
@@ -49,17 +58,40 @@ async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Await a condition: asked again until it gives something true, at most 20 s."""
+    """Await a condition: asked again until it gives something true, at most 60 s."""
 
     async def wait(look: Callable[[], Awaitable[object]]) -> object:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := await look()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"did not come true within 20 s: {look}")
+                raise AssertionError(f"did not come true within 60 s: {look}")
             await asyncio.sleep(0.02)
         return found
 
     return wait
+
+
+@dataclass
+class ManualClock:
+    """A clock for services.common.resilience: time passes when somebody sleeps, or when it is set."""
+
+    seconds: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +109,7 @@ def emulator(emulator_child: EmulatorClient) -> EmulatorClient:
     return emulator_child
 
 
-# --- the command line as users have it: a child process with a home of its own ------------------------------------
-
-PATIENCE = 60.0  # seconds for anything that a child does
+# --- the command line as users have it: processes with a home of their own -----------------------------------------
 
 
 @dataclass(frozen=True)
@@ -103,18 +133,18 @@ class Run:
 
 @dataclass
 class Child:
-    """A command under way; its output goes to files, so that it never waits for a reader."""
+    """A command under way."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     out: Path
     err: Path
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, within: float = PATIENCE) -> None:
         """Until it has printed this."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + within
         while text not in self.out.read_text() + self.err.read_text():
-            assert self.process.poll() is None, f"ended without {text!r}:\n{self.out.read_text()}{self.err.read_text()}"
-            assert time.monotonic() < deadline, f"no {text!r} within {PATIENCE} s:\n{self.out.read_text()}"
+            assert self.process.runs, f"ended without {text!r}:\n{self.out.read_text()}{self.err.read_text()}"
+            assert time.monotonic() < deadline, f"no {text!r} within {within} s:\n{self.out.read_text()}"
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
@@ -122,18 +152,18 @@ class Child:
         os.killpg(self.process.pid, number)
 
     def end(self) -> Run:
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait()
         return Run(code, self.out.read_text(), self.err.read_text())
 
 
 @dataclass
 class Cli:
-    """Runs `ytarchive` in one environment: `home` holds its data and its archive."""
+    """Runs `ytarchive` in one environment, each command a process: `home` holds its data and its archive."""
 
     home: Path
     env: dict[str, str]
     held: ExitStack
-    started: list[Child] = field(default_factory=list)
+    nursery: Nursery
 
     @property
     def archive(self) -> Path:
@@ -145,67 +175,54 @@ class Cli:
 
     def __call__(self, *words: str, stdin: str = "") -> Run:
         """Run to its end."""
-        ran = subprocess.run(
-            self.command(*words),
-            input=stdin,
-            env=self.env,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-        assert "Traceback" not in ran.stderr, ran.stderr
-        return Run(ran.returncode, ran.stdout, ran.stderr)
+        ran = self._begin(words, stdin).end()
+        assert "Traceback" not in ran.err, ran.err
+        return ran
 
     def start(self, *words: str) -> Child:
         """Start in the background; ended with the test."""
-        number = len(self.started)
-        out, err = self.home / f"{number}.out", self.home / f"{number}.err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                self.command(*words),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                env=self.env,
-                cwd=self.home,
-                start_new_session=True,
-            )
-        child = Child(process, out, err)
-        self.started.append(child)
-        self.held.enter_context(_ended(process))
+        child = self._begin(words)
+        self.held.callback(_let_end, child.process)
         return child
 
+    def _begin(self, words: Sequence[str], stdin: str = "") -> Child:
+        place = Path(mkdtemp(dir=self.home.parent, prefix="run-"))
+        given = place / "stdin"
+        given.write_text(stdin)
+        out, err = place / "out", place / "err"
+        return Child(self.nursery.start(words, out, self.env, err=err, cwd=self.home, stdin=given), out, err)
+
     def command(self, *words: str) -> list[str]:
+        """For a process that is started as its user does it."""
         return [sys.executable, "-m", "ytarchive", *words]
 
     def mp4(self, video_id: str) -> Path:
         return self.archive / "videos" / video_id / f"{video_id}.mp4"
 
 
-@contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _let_end(process: Process) -> None:
+    process.terminate()
     try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(35)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        process.wait(35)
+    except TimeoutError:
+        process.kill()
 
 
 @pytest.fixture(scope="session")
-def cli_at(emulator_child: EmulatorClient) -> Iterator[Callable[..., Cli]]:
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def cli_at(emulator_child: EmulatorClient, nursery: Nursery) -> Iterator[Callable[..., Cli]]:
     """Makes a Cli with this home, any free ports, and the emulator as its YouTube; more settings as variables."""
     with ExitStack() as held:
 
         def make(home: Path, **settings: str) -> Cli:
             home.mkdir(exist_ok=True)
-            kept = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR") if key in os.environ}
+            kept = {key: os.environ[key] for key in KEPT if key in os.environ}
             env = kept | {
                 "HOME": str(home),
                 "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -218,7 +235,7 @@ def cli_at(emulator_child: EmulatorClient) -> Iterator[Callable[..., Cli]]:
             }
             for service in ("JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING"):
                 env[f"YTARCHIVE_SERVICES__{service}__PORT"] = "0"
-            return Cli(home, env | settings, held)
+            return Cli(home, env | settings, held, nursery)
 
         yield make
 
@@ -237,3 +254,9 @@ def make_cli(tmp_path: Path, cli_at: Callable[..., Cli], emulator: EmulatorClien
 @pytest.fixture
 def cli(make_cli: Callable[..., Cli]) -> Cli:
     return make_cli()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

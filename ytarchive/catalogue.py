@@ -1,4 +1,5 @@
-"""What is generated from the code: docs/events.md and docs/asyncapi.json of the bus, docs/openapi/*.json of the REST.
+"""What is generated from the code: docs/events.md and docs/asyncapi.json of the bus, docs/openapi/*.json of the REST,
+docs/cli.md of the command line.
 
 python -m ytarchive.catalogue            writes all
 python -m ytarchive.catalogue --check    exit code 1 and the names of those that are stale
@@ -30,6 +31,7 @@ from services.common.events import catalogue
 from services.common.shapes import limits
 from services.common.shapes import shape as in_words
 from services.common.surface import Surface
+from ytarchive.cli import reference
 from ytarchive.stack import SERVICES, load_service
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -260,6 +262,7 @@ def pages() -> dict[Path, str]:
     return {
         Path("events.md"): events_page(),
         Path("asyncapi.json"): _json(asyncapi()),
+        Path("cli.md"): reference.page(),
         **{Path("openapi", f"{name}.json"): _json(openapi(name)) for name in SERVICES},
     }
 
@@ -275,7 +278,7 @@ def stale(docs: Path = DOCS) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write docs/events.md, asyncapi.json and openapi/ from the code.")
+    parser = argparse.ArgumentParser(description="Write the generated pages of docs/ from the code.")
     parser.add_argument("--check", action="store_true", help="only tell which are stale; exit code 1 if any")
     if parser.parse_args(arguments).check:
         found = stale()

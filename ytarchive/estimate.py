@@ -35,7 +35,8 @@ _LEARNED = (0.6, 1.0, 1.6)  # how far the next list may be from what is held
 _THROUGHPUT = (1_000_000, 4_000_000, 12_000_000)  # bytes a second where nothing was measured
 _MEASURED = (0.7, 1.0, 1.3)
 _OVERHEAD = 4.0  # seconds for each video beside its bytes: the extraction, pictures, captions, merging
-_EXTRAS = 300_000  # bytes of picture, captions and metadata of one video
+EXTRAS = 300_000  # bytes of picture, captions and metadata of one video
+METADATA = 50_000  # bytes of a video's metadata alone
 _IDS_PER_CALL = 50
 
 
@@ -82,12 +83,16 @@ def estimate(
     bytes_per_second: float | None = None,
     throughput: float | None = None,
     free_bytes: int | None = None,
+    min_free: int = 0,
     quota_units: int | None = None,
+    extras: int = EXTRAS,
 ) -> Estimate:
     """Of a list in which an id may stand twice. `quality` as a job takes it; `held` are ids that need no fetching.
 
     `bytes_per_second` is what the archive holds per second of video at this quality, `throughput` what downloads came
-    to, bytes a second over all slots; None for unknown, and for what is not above zero.
+    to, bytes a second over all slots; None for unknown, and for what is not above zero. `min_free` bytes of the disk
+    are to stay free. `extras` are bytes for each video beside its media; one whose media are not wanted is given with
+    a length of 0.
     """
     unique = {entry.video_id: entry for entry in entries}
     left = [entry for entry in unique.values() if entry.video_id not in held]
@@ -95,7 +100,7 @@ def estimate(
     lengths = _lengths(wanted)
     learned, measured = bool(bytes_per_second and bytes_per_second > 0), bool(throughput and throughput > 0)
     rates = [part * (bytes_per_second or 0) for part in _LEARNED] if learned else _rates(quality)
-    size = [ceil(rate * seconds) + _EXTRAS * len(wanted) for rate, seconds in zip(rates, lengths, strict=True)]
+    size = [ceil(rate * seconds) + extras * len(wanted) for rate, seconds in zip(rates, lengths, strict=True)]
     speeds = [part * (throughput or 0) for part in _MEASURED] if measured else [float(speed) for speed in _THROUGHPUT]
     times = [
         ceil(amount / speed + _OVERHEAD * len(wanted)) for amount, speed in zip(size, reversed(speeds), strict=True)
@@ -114,7 +119,7 @@ def estimate(
         quota_units=quota_units,
         free_bytes=free_bytes,
         free_after=None if free_bytes is None else free_bytes - size[1],
-        fits=None if free_bytes is None else size[2] <= free_bytes,
+        fits=None if free_bytes is None else size[2] <= free_bytes - min_free,
     )
 
 

@@ -29,6 +29,7 @@ from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.files import lock_holder, locked, write_atomically
 from services.common.listener import is_free
 from services.common.service import ServiceBase
+from ytarchive.memory import share_one_heap
 
 # SPEC's order; jobs first, since the others register with it
 SERVICES = ("jobs", "metadata", "download", "storage", "logging")
@@ -159,6 +160,7 @@ class Stack:
         await self._stop()
 
     async def _start(self) -> None:
+        share_one_heap()
         whole = self.embedded or len(self.names) > 1
         if whole:
             self._held.enter_context(locked(_lock_path(self.config)))

@@ -105,8 +105,8 @@ def _find(path: Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
     if named is not None:
         file = (cwd / named.expanduser()).absolute()
         if not file.is_file():
-            by = "--config" if path else CONFIG_VARIABLE
-            raise ConfigError(f"{by} names {file}, and there is no such file. Correct the path, or leave it out.")
+            by = "" if path else f", which {CONFIG_VARIABLE} names"
+            raise ConfigError(f"There is no configuration file {file}{by}. Correct the path, or leave it out.")
         return file
     here = (cwd / "config.toml").absolute()
     if here.is_file() and _is_ours(here):

@@ -5,8 +5,9 @@ import structlog
 from bus import Bus, NoAnswer
 from services.common.events import CredentialsOffered
 from services.common.models import CredentialsTaken
+from services.common.policy import SPEC
 
-TIMEOUT = 5.0  # seconds; SPEC: TIMEOUTS connect
+TIMEOUT = SPEC.connect
 _log = structlog.get_logger()
 
 

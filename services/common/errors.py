@@ -10,10 +10,13 @@ YTArchiveError                 E999  500
 ├── StorageFull                E004  503
 ├── NetworkTimeout             E003  503
 └── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
+    └── HostUnavailable        E006  503   not asked: its circuit breaker is open
 """
 
+import errno
 from typing import Any, ClassVar
 
+from bus.errors import BusError
 from services.common.models import ErrorCode, ErrorDetail
 
 
@@ -73,3 +76,20 @@ class NetworkTimeout(YTArchiveError):
 class ServiceUnavailable(YTArchiveError):
     code = ErrorCode.SERVICE_UNAVAILABLE
     http_status = 503
+
+
+class HostUnavailable(ServiceUnavailable):
+    """The details hold `host`, `until` and `retry_after` (whole seconds)."""
+
+
+def code_of(error: BaseException | None) -> ErrorCode:
+    """What whoever logs it calls it. A full disk is one, whoever found it; what is not known is our own error."""
+    match error:
+        case YTArchiveError():
+            return error.code
+        case BusError():
+            return ErrorCode.SERVICE_UNAVAILABLE
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return ErrorCode.STORAGE_FULL
+        case _:
+            return ErrorCode.INTERNAL_ERROR

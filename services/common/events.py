@@ -127,7 +127,7 @@ class ListingPageFetched(
 
 
 class ListingCompleted(Event, subject="listing.completed", publishers={"metadata"}, key=("job_id", "listing")):
-    """The target is listed to its end. `playlist_id` is set for playlists and channels."""
+    """The target is listed to its end. `playlist_id` is set for playlists and channels; `source_name` listed it."""
 
     job_id: JobId
     root: str
@@ -137,6 +137,7 @@ class ListingCompleted(Event, subject="listing.completed", publishers={"metadata
     total: Index
     playlist_id: str | None = None
     title: str | None = None
+    source_name: str = ""
 
 
 class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, key=("job_id", "listing")):
@@ -261,7 +262,10 @@ class DownloadCancelRequested(
 
 
 class DownloadCancelled(_Dispatch, subject="download.cancelled", publishers={"download"}, key=("dispatch_id",)):
-    """The process group is gone and the partial is removed."""
+    """The process group is gone and the partial is removed. `by_hand`: a person asked the worker, not jobs; so nobody
+    who waits for the video is to have it."""
+
+    by_hand: bool = False
 
 
 class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"download"}, key=("dispatch_id",)):
@@ -293,6 +297,19 @@ class StorageFailed(Event, subject="storage.failed", publishers={"storage"}, key
     root: str
     dispatch_id: str
     failure: Failure
+
+
+class FixityFailed(Event, subject="fixity.failed", publishers={"storage"}, key=("verification_id", "root", "video_id")):
+    """A verification found a video damaged. `files` are relative to its folder, `reasons` of the same order say what is
+    wrong; a damaged file that was set aside lies at its place in `set_aside`. What fetches it again is a job of this
+    trace."""
+
+    verification_id: str
+    root: str
+    video_id: VideoId
+    files: tuple[str, ...]
+    reasons: tuple[str, ...]
+    set_aside: dict[str, str] = Field(default_factory=dict)
 
 
 class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_id", "video_id", "number")):
@@ -374,7 +391,9 @@ class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id",
 # --- secrets ------------------------------------------------------------------------------------------------------
 
 
-class CredentialsOffered(Event, subject="credentials.offered", publishers={"cli", "jobs"}, delivery=Delivery.REQUEST):
+class CredentialsOffered(
+    Event, subject="credentials.offered", publishers={"cli", "jobs", "download"}, delivery=Delivery.REQUEST
+):
     """A job's API key, handed to metadata before the job is created; kept in memory only, never logged or stored.
     Answered with CredentialsTaken."""
 

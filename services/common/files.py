@@ -42,6 +42,12 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> 
     sync_directory(path.parent)
 
 
+def set_aside(path: Path) -> None:
+    """What cannot be read is not written over: it stays beside, as `.unreadable`."""
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.unreadable"))
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and new names in it durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bus import Bus, UnreadableMessage
 from services.common.events import DeadLettered
@@ -95,8 +95,12 @@ class HealthReport:
             version=service.info().version,
             uptime_seconds=int(service.uptime),
             checks=checks,
-            metrics={**counted, **service.metrics()},
+            metrics={**counted, **service.metrics(), **self._breakers()},
         )
+
+    def _breakers(self) -> dict[str, Any]:
+        states = self._service.breakers()
+        return {"breakers": {name: state.told() for name, state in states.items()}} if states else {}
 
     async def _dependencies(self) -> bool:
         try:

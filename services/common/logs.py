@@ -21,6 +21,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from bus import Bus, BusError
+from services.common.errors import code_of
 from services.common.events import LogRecorded
 from services.common.masking import mask
 
@@ -47,6 +48,7 @@ def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            _told_in_full,
             structlog.processors.format_exc_info,
             _plain_and_masked,
             _enqueue(threshold),
@@ -99,6 +101,28 @@ class _Forward(logging.Handler):
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _told_in_full(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """SPEC: an error has `error_code` and `error_message`, also where its place knows nothing of codes (the bus)."""
+    if _number(str(record["level"])) >= logging.ERROR:
+        error = _exception(record.get("exc_info"))
+        record.setdefault("error_code", code_of(error))
+        record.setdefault("error_message", str(error) if error else record.get("error", record["event"]))
+    return record
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    """All that `exc_info` may be: an exception, a tuple with one, true for the one that is being handled."""
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case True:
+            return sys.exception()
+        case _:
+            return None
 
 
 def _plain_and_masked(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:

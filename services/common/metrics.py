@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from services.common.health import HealthReport
 from services.common.http import Call, Observed, Route
 from services.common.models import HealthCheck, HealthStatus
+from services.common.policy import BreakerState
 
 if TYPE_CHECKING:
     from services.common.service import ServiceBase
@@ -104,7 +105,21 @@ class _Now(Collector):
         for check, good in self._health.checks.items():
             checks.add_metric([name, check], float(good))
         yield checks
+        yield from breaker_numbers(name, service.breakers())
         yield from own_numbers(name, service.metrics())
+
+
+def breaker_numbers(service: str, states: Mapping[str, BreakerState]) -> Iterator[Metric]:
+    labels = ["service", "host"]
+    state = GaugeMetricFamily("ytarchive_breaker_state", "0 closed, 1 half-open, 2 open.", labels=labels)
+    failures = GaugeMetricFamily("ytarchive_breaker_failures", "In a row.", labels=labels)
+    retries = CounterMetricFamily("ytarchive_retries", "Calls that were tried again.", labels=labels)
+    for host, known in states.items():
+        state.add_metric([service, host], known.number)
+        failures.add_metric([service, host], known.failures)
+        retries.add_metric([service, host], known.retries)
+    if states:
+        yield from (state, failures, retries)
 
 
 def own_numbers(service: str, told: Mapping[str, Any]) -> Iterator[Metric]:

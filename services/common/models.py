@@ -186,13 +186,15 @@ class Target(_Frozen):
 
 
 class Wanted(_Frozen):
-    """What a job wants of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector."""
+    """What a job wants of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
+    `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched."""
 
     media: bool = True
     quality: str = "1080p"
     thumbnail: bool = True
     captions: tuple[str, ...] = ()
     metadata: bool = True
+    info: bool = False
 
     @classmethod
     def of(cls, type: JobType, options: JobOptions) -> Self:
@@ -268,7 +270,8 @@ class Held(_Frozen):
     """What the archive holds of one video in one root.
 
     `qualities`: what was asked for when the media that are held were fetched (a 720p video fetched as `1080p` is all
-    there is, and counts as 1080p). `absent`: what upstream did not have: `thumbnail`, `captions/de`.
+    there is, and counts as 1080p). `absent`: what upstream did not have: `thumbnail`, `captions/de`. `info`: false
+    where yt-dlp's own record was held and is lost.
     """
 
     video_id: VideoId
@@ -277,6 +280,7 @@ class Held(_Frozen):
     captions: tuple[str, ...] = ()
     metadata: bool = False
     absent: tuple[str, ...] = ()
+    info: bool = True
     bytes: int = 0
     known_gone: KnownGone | None = None
 

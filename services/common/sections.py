@@ -17,6 +17,8 @@ from pydantic import (
     field_validator,
 )
 
+from services.common.policy import SPEC
+
 
 def _bytes(value: Any) -> int:
     return TypeAdapter(ByteSize).validate_python(value)
@@ -114,7 +116,7 @@ class YouTube(Section):
 
 class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
-    socket_timeout: float = Field(default=30.0, gt=0)  # SPEC: TIMEOUTS read
+    socket_timeout: float = Field(default=SPEC.read, gt=0)
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; without a byte gained, not in all
 
 
@@ -125,6 +127,19 @@ class Retention(Section):
     failed_jobs: int = Field(default=90, ge=0)
     cancelled_jobs: int = Field(default=7, ge=0)
     logs: int = Field(default=30, ge=1)
+
+
+class Fixity(Section):
+    """Reading the archive again to see that it is still what was archived."""
+
+    interval_days: int = Field(default=90, ge=0)  # how old a check may get until it is due again; 0: only when asked
+    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes read per second
+
+
+class Recheck(Section):
+    """Looking again at what a work plan says is gone."""
+
+    interval_days: float = Field(default=7.0, ge=0, le=36_500, allow_inf_nan=False)  # 0: never by itself
 
 
 class Nats(Section):
@@ -171,6 +186,8 @@ class Config(Section):
     youtube: YouTube = Field(default_factory=YouTube)
     download: Download = Field(default_factory=Download)
     retention: Retention = Field(default_factory=Retention)
+    fixity: Fixity = Field(default_factory=Fixity)
+    recheck: Recheck = Field(default_factory=Recheck)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from

@@ -6,7 +6,7 @@ Signals are the business of the composition root.
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from uuid import uuid4
 import structlog
 
 from bus import Bus, BusError, BusSettings, Handlers
+from bus.cancellation import end
 from services.common.config import Config, Endpoint
 from services.common.errors import ConfigError
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
@@ -26,6 +27,7 @@ from services.common.http import Rest, Route
 from services.common.listener import Listener
 from services.common.logs import Shipper
 from services.common.models import ServiceInfo
+from services.common.policy import BreakerState
 from services.common.surface import Surface
 
 VERSION = version("ytarchive")
@@ -86,6 +88,10 @@ class ServiceBase:
 
     def metrics(self) -> dict[str, Any]:
         """Numbers for the health answer; in the metrics each is a gauge, and a map of numbers one with a label."""
+        return {}
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """The circuit breakers of what leaves the system from here, by host or egress."""
         return {}
 
     async def dependencies_available(self) -> bool:
@@ -157,9 +163,7 @@ class ServiceBase:
             await self.rest.stop()
         if self._listener is not None:
             self._listener.socket.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
 
@@ -173,7 +177,12 @@ class ServiceBase:
         for path in self.disk_paths():
             if not writable(path):
                 raise ConfigError(f"The {self.name} service cannot write to {path}. Grant it, or set another path.")
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"The {self.name} service cannot make the folder {path} ({error.strerror}). Set another path."
+                ) from error
         self._listener = Listener.bind(self.name, self.endpoint)
         self.url = self._listener.url
 

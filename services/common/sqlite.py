@@ -15,15 +15,24 @@ T = TypeVar("T")
 class Database:
     """Functions of a connection go in, they run one after the other as transactions, results come out."""
 
-    def __init__(self, path: Path, schema: str | Sequence[str], version: int = 1, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str | Sequence[str],
+        version: int = 1,
+        *,
+        read_only: bool = False,
+        functions: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         """`schema` is SQL that makes what is missing; `version` is kept as user_version. Or it is one script per
         version: each is run once, as one transaction, on a file of the version before. With `read_only` the file must
-        exist, and stays as it is.
+        exist, and stays as it is. `functions` gives a connection those that the schema calls.
 
         Raises ServiceUnavailable when the file was written by a newer version of ours.
         """
         self._path = path
         self._read_only = read_only
+        self._functions = functions
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
@@ -41,6 +50,8 @@ class Database:
         connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=30)
         connection.row_factory = sqlite3.Row
         try:
+            if self._functions is not None:
+                self._functions(connection)
             self._prepare(connection, schema, version)
         except BaseException:
             connection.close()

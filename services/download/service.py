@@ -3,31 +3,38 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from bus import BusSettings, Event, Handlers, NoAnswer
+from bus import BusSettings, Event, Handlers, NoAnswer, handling
 from services.common.config import Config
-from services.common.errors import ServiceUnavailable
+from services.common.errors import InvalidRequest, NotFound, ServiceUnavailable
 from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
+from services.common.http import Route
 from services.common.models import Failure, PartialsOwned, ServiceInfo
+from services.common.policy import BreakerState
 from services.common.service import ServiceBase
 from services.common.validation import validate_video_id
 from services.common.youtube.egress import egress_of
 from services.common.youtube.partial import remove_partial
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
+from services.download import api
 from services.download.breaker import Breaker
 from services.download.handlers import handlers
+from services.download.offers import Offers
 from services.download.slots import Slots
+from services.download.tasks import Record, TaskOutcome, Tasks
 from services.download.work import CLAIM_TIMEOUT, Work
 
 SWEEP_EVERY = 10.0  # seconds between two looks for partials that nobody owns
+LOOK_AGAIN = 0.5  # seconds between two looks whether a block has ended
 AT_REST = 5.0  # seconds since the last change of a directory
+STOPPED_WITHIN = 10.0  # seconds
 REMEMBERED = 1_000  # dispatches: what lies in their directories is storage's, also when a request comes again
 
 
@@ -40,6 +47,8 @@ class DownloadService(ServiceBase):
         self.breaker = Breaker()
         self.egress = egress_of(config.youtube.proxy, name=config.youtube.egress)
         self.slots = Slots(config.download.slots, ChildSettings.of(config))
+        self.tasks = Tasks()
+        self.offers = Offers(self)
         self._in_hand: dict[str, Work] = {}  # by dispatch id
         self._finished: deque[str] = deque(maxlen=REMEMBERED)  # dispatch ids
 
@@ -52,7 +61,10 @@ class DownloadService(ServiceBase):
         self.spawn(self._sweep(), "sweep of partials")
 
     async def cleanup_resources(self) -> None:
-        await self.slots.close()
+        await asyncio.gather(self.slots.close(), self.offers.close())
+
+    def routes(self) -> Sequence[Route]:
+        return api.routes(self)
 
     def disk_paths(self) -> Sequence[Path]:
         return (self.config.storage.tmp_dir,)
@@ -76,32 +88,43 @@ class DownloadService(ServiceBase):
             "free_slots": self.free_slots,
             "egress": self.egress,
             "blocked_until": blocked_until.isoformat() if blocked_until else None,
+            **self.tasks.numbers(),
+            "formats_asked": self.offers.asked,
         }
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        return {self.egress: self.breaker.state(datetime.now(UTC))}
 
     def partial_of(self, video_id: str) -> Path:
         """SPEC: Temporary Files, `{video_id}.part`; a directory here."""
         return (self.config.storage.tmp_dir / f"{video_id}.part").absolute()
 
     async def ready(self) -> None:
-        """Returns when the source is not blocked, as far as this worker knows; a blocked one does not pull."""
-        while self.breaker.until is not None and (wait := (self.breaker.until - datetime.now(UTC)).total_seconds()) > 0:
-            await asyncio.sleep(wait)
-            await self.announce()
+        """Returns when the source is not blocked, as far as this worker knows; a blocked one does not pull. Somebody's
+        look-up may find out earlier that it answers again."""
+        if not self.breaker.blocked(datetime.now(UTC)):
+            return
+        while self.breaker.blocked(datetime.now(UTC)):  # noqa: ASYNC110 - its end is a time, or comes earlier
+            await asyncio.sleep(LOOK_AGAIN)
+        await self.announce()
 
     async def fetch(self, event: DownloadRequested) -> AsyncGenerator[Event, None]:
         """All facts of one dispatch. A message that comes again, while it is in hand or later, causes nothing."""
         if event.dispatch_id in self._in_hand or event.dispatch_id in self._finished:
             return
-        work = self._in_hand[event.dispatch_id] = Work(self, event)
+        record = self.tasks.begin(event, handling().trace_id)
+        work = self._in_hand[event.dispatch_id] = Work(self, record)
         try:
             async with self.slots.take() as slot:
                 await self.announce()
                 async with aclosing(work.run(slot)) as facts:
                     async for fact in facts:
+                        record.note(fact)
                         yield fact
             self._finished.append(event.dispatch_id)
         finally:
             del self._in_hand[event.dispatch_id]
+            self.tasks.end(record)
             await self.announce()
 
     async def clear_away(self, event: VideoArchived) -> None:
@@ -143,6 +166,33 @@ class DownloadService(ServiceBase):
             work.cancel()
         else:
             await asyncio.to_thread(remove_partial, self.partial_of(event.video_id), event.dispatch_id)
+
+    async def stop(self, task_id: str) -> Record:
+        """Cancel a task by hand; returns when its process group is gone and the stream has `download.cancelled`.
+
+        Raises NotFound, InvalidRequest for one that has ended, ServiceUnavailable when the broker is away.
+        """
+        record, work = self.tasks.get(task_id), self._in_hand.get(task_id)
+        if record is None:
+            raise self.unknown(task_id)
+        if work is not None and not record.decided:
+            work.cancel(by_hand=True)
+            try:
+                await asyncio.wait_for(record.over.wait(), STOPPED_WITHIN)
+            except TimeoutError as error:
+                message = f"Task {task_id} is stopped here, but jobs could not be told yet. Ask again."
+                raise ServiceUnavailable(message, task_id=task_id) from error
+            if record.outcome is TaskOutcome.CANCELLED:
+                return record
+        raise InvalidRequest(
+            f"Task {task_id} has ended ({record.progress.message}): there is nothing to cancel.",
+            task_id=task_id,
+            outcome=record.outcome,
+        )
+
+    def unknown(self, task_id: str) -> NotFound:
+        message = f"This worker knows no task {task_id}: GET /api/v1/download/tasks lists those it has and had last."
+        return NotFound(message, task_id=task_id)
 
     def log_failure(self, event: DownloadRequested, failure: Failure) -> None:
         self.logger.warning(

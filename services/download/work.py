@@ -15,7 +15,6 @@ from services.common.events import (
     DownloadDeferred,
     DownloadFailed,
     DownloadProgress,
-    DownloadRequested,
     DownloadStarted,
     MetadataFetched,
     SourceBlocked,
@@ -23,12 +22,20 @@ from services.common.events import (
 )
 from services.common.files import free_space
 from services.common.models import ClaimAnswer, ClaimVerdict, Failure, VideoMetadata
-from services.common.youtube.messages import Downloading, FetchMessage, FetchRequest, FetchResult, MetadataFound
+from services.common.youtube.messages import (
+    Downloading,
+    FetchMessage,
+    FetchRequest,
+    FetchResult,
+    Finishing,
+    MetadataFound,
+)
 from services.common.youtube.partial import remove_partial
 from services.download.attempt import Attempt, Outcome
 from services.download.formats import choose
 from services.download.progress import ProgressRule, progress_of, share_of
 from services.download.slots import Slot
+from services.download.tasks import Record, TaskState
 
 if TYPE_CHECKING:
     from services.download.service import DownloadService
@@ -47,27 +54,31 @@ T = TypeVar("T")
 class Work:
     """One dispatch in one slot."""
 
-    def __init__(self, service: "DownloadService", event: DownloadRequested) -> None:
+    def __init__(self, service: "DownloadService", record: Record) -> None:
         self._service = service
-        self._event = event
-        self._trace_id = handling().trace_id
+        self._event = record.request
+        self.record = record
+        self._trace_id = record.trace_id
         self._cause = handling().id
         self._rule = ProgressRule()
-        self._state = Downloading(downloaded=0)
         self._metadata: VideoMetadata | None = None
         self._cancelled = asyncio.Event()
+        self._by_hand = False
 
     @property
     def video_id(self) -> str:
         return self._event.video_id
 
-    def cancel(self) -> None:
-        """Nobody waits for it any more: the child is killed, the partial goes, `download.cancelled` is said."""
+    def cancel(self, *, by_hand: bool = False) -> None:
+        """Nobody waits for it any more, or a person wants it stopped (`by_hand`): the child is killed, the partial
+        goes, `download.cancelled` is said."""
+        self._by_hand = self._by_hand or by_hand
         self._cancelled.set()
 
     async def run(self, slot: Slot) -> AsyncGenerator[Event, None]:
         """The facts of this dispatch. Nothing at all when the claim says that it is stale."""
         await self._until_stopped(slot.rest(self._service.config.youtube.sleep_interval))
+        self.record.state = TaskState.CLAIMING
         answer = await self._claim()
         if answer is None:
             yield await self._stopped()
@@ -83,12 +94,13 @@ class Work:
         if await asyncio.to_thread(free_space, config.storage.tmp_dir) < config.storage.min_free:
             yield self._deferred(DISK_FULL, datetime.now(UTC) + WAITS[DISK_FULL])
             return
+        self.record.state = TaskState.EXTRACTING
         yield DownloadStarted(**self._names(), instance=self._service.instance)
         told: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
         attempt = asyncio.create_task(self._attempt(slot, told), name=f"fetch {self._event.video_id}")
         try:
             while (found := await told.get()) is not None:
-                self._metadata = found.metadata
+                self._metadata, self.record.title = found.metadata, found.metadata.title
                 if self._event.wanted.metadata:
                     yield self._metadata_fetched(found.metadata)
             outcome = await attempt
@@ -106,8 +118,10 @@ class Work:
             if isinstance(message, MetadataFound):
                 told.put_nowait(message)
             elif isinstance(message, Downloading):
-                self._state = message
-                await self._progress()
+                self.record.arrived(message)
+                await self._progress(message)
+            elif isinstance(message, Finishing):
+                self.record.state = TaskState.FINISHING
 
         attempt = Attempt(slot.child, self._request(), self._service.config.download.timeout)
         try:
@@ -127,14 +141,14 @@ class Work:
             if self._service.breaker.succeed():
                 yield SourceCleared(egress=self._service.egress)
             if self._event.wanted.media:
-                await self._progress(finished=True)
+                await self._progress(self.record.bytes or Downloading(downloaded=0), finished=True)
             yield self._completed(outcome, self._metadata)
 
     def _failed(self, failure: Failure) -> list[Event]:
         now = datetime.now(UTC)
         self._service.log_failure(self._event, failure)
         if self._service.breaker.judge(failure):
-            until = self._service.breaker.trip(now)
+            until = self._service.breaker.trip(now, failure)
             blocked = SourceBlocked(egress=self._service.egress, reason=failure.reason, until=until)
             return [blocked, self._deferred(failure.reason, until)]
         if failure.reason in WAITS:
@@ -180,16 +194,16 @@ class Work:
         if not self._cancelled.is_set():
             return self._deferred(SHUTDOWN)
         await asyncio.to_thread(remove_partial, self.directory, self._event.dispatch_id)
-        return DownloadCancelled(**self._names())
+        return DownloadCancelled(**self._names(), by_hand=self._by_hand)
 
-    async def _progress(self, *, finished: bool = False) -> None:
+    async def _progress(self, state: Downloading, *, finished: bool = False) -> None:
         now = asyncio.get_running_loop().time()
-        if not self._rule.due(now, share_of(self._state), last=finished):
+        if not self._rule.due(now, share_of(state), last=finished):
             return
         progress = DownloadProgress(
             **self._names(),
             title=self._metadata.title if self._metadata else None,
-            progress=progress_of(self._state, finished=finished),
+            progress=progress_of(state, finished=finished),
         )
         await self._service.bus.publish(progress, trace_id=self._trace_id, caused_by=self._cause)
 

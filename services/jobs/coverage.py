@@ -13,14 +13,18 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
         lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
     )
     metadata = wanted.metadata and not held.metadata
-    if not (media or thumbnail or captions or metadata):
+    info = wanted.metadata and not held.info
+    if not (media or thumbnail or captions or metadata or info):
         return None
-    return Wanted(media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata)
+    return Wanted(
+        media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata, info=info
+    )
 
 
 def only_metadata(wanted: Wanted | None) -> bool:
     """Is `metadata.archived` all that there is to wait for? Of such a fetch there are no files, hence no take-in."""
-    return wanted is not None and wanted.metadata and not (wanted.media or wanted.thumbnail or wanted.captions)
+    files = wanted is not None and (wanted.media or wanted.thumbnail or wanted.captions or wanted.info)
+    return wanted is not None and wanted.metadata and not files
 
 
 def union(first: Wanted, second: Wanted) -> Wanted | None:
@@ -39,6 +43,7 @@ def union(first: Wanted, second: Wanted) -> Wanted | None:
         thumbnail=first.thumbnail or second.thumbnail,
         captions=tuple(dict.fromkeys(first.captions + second.captions)),
         metadata=first.metadata or second.metadata,
+        info=first.info or second.info,
     )
 
 

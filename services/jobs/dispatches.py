@@ -158,7 +158,7 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
     if own and described and described.status is ItemStatus.LISTED:
         pairs.append((described, own))
     for item, job in pairs:
-        if job.root != event.root or not (job.type is JobType.METADATA_ONLY or only_metadata(item.need)):
+        if not _ends_with(event, item, job):
             continue
         result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
         finish(job, item, ItemStatus.ARCHIVED, now, result=result)
@@ -166,6 +166,13 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
     current = current_fetch(rows, event.video_id, event.dispatch_id) if event.dispatch_id else None
     ended = current is not None and current.state is FetchState.STORING and only_metadata(current.wanted)
     return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=ended)
+
+
+def _ends_with(event: e.MetadataArchived, item: ItemRow, job: JobRow) -> bool:
+    served = event.dispatch_id is not None and item.dispatch_id == event.dispatch_id
+    if job.root != event.root or not (served or event.job_id == job.job_id or job.options.skip_existing):
+        return False  # --force wants a description of its own time
+    return job.type is JobType.METADATA_ONLY if item.need is None else only_metadata(item.need)
 
 
 # --- failures -------------------------------------------------------------------------------------------------------
@@ -218,7 +225,7 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
 
 def _incomplete(still: Wanted) -> Failure:
     parts = ["media"] * still.media + ["thumbnail"] * still.thumbnail + ["metadata"] * still.metadata
-    parts += [f"captions/{lang}" for lang in still.captions]
+    parts += [f"captions/{lang}" for lang in still.captions] + ["info.json"] * still.info
     return Failure(
         kind=FailureKind.PASSING,
         code=ErrorCode.NETWORK_TIMEOUT,

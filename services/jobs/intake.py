@@ -1,52 +1,16 @@
-"""Is a new job one that can be done? Looked at once, before anything is kept of it (E007 says what to mend)."""
+"""Is a new job one that can be done? Looked at once, before anything is kept of it."""
 
-import re
-from pathlib import Path
-
+from services.common.acceptance import accept
 from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
 from services.common.models import ErrorDetail
-from services.common.targets import group_targets
-from services.common.validation import validate_storage_path
-from services.common.youtube.quality import valid_quality
 from services.jobs.machine import Accepted
-
-_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*")
 
 
 def examine(event: JobCreated, config: Config) -> Accepted | ErrorDetail:
     try:
-        targets = group_targets(event.targets)
-        options = event.options
-        if not valid_quality(options.quality):
-            raise InvalidRequest(
-                f"quality {options.quality!r} is not understood: use best, 2160p … 144p, audio, or a yt-dlp selector",
-                quality=options.quality,
-            )
-        for language in options.caption_languages:
-            if not _LANGUAGE.fullmatch(language):
-                raise InvalidRequest(f"caption language {language!r} is not a language code like en or pt-BR")
-        return Accepted(tuple(targets), str(_root(options.chosen_output_dir, config)))
+        targets, root = accept(event.targets, event.options, config)
     except InvalidRequest as error:
         return error.detail()
-
-
-def _root(output_dir: str | None, config: Config) -> Path:
-    """The archive root of a job: base_path, or what was chosen if it is a configured root or lies below one."""
-    if output_dir is None:
-        return config.storage.base_path
-    if not validate_storage_path(output_dir):
-        raise InvalidRequest(
-            f"output_dir {output_dir!r} must be absolute or start with ~/, hold no .., and be writable",
-            output_dir=output_dir,
-        )
-    chosen = Path(output_dir).expanduser().resolve()
-    for root in config.storage.all_roots:
-        if chosen.is_relative_to(root.resolve()):
-            return root / chosen.relative_to(root.resolve())  # as the configuration names it, links and all
-    known = ", ".join(str(root) for root in config.storage.all_roots)
-    raise InvalidRequest(
-        f"output_dir {output_dir!r} is not below an archive root ({known}): add it to [storage] roots",
-        output_dir=output_dir,
-    )
+    return Accepted(tuple(targets), str(root))

@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
-from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, Wanted
+from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
+from services.common.rechecks import is_recheck
 from services.jobs.coverage import missing
 from services.jobs.gaps import give_up
 from services.jobs.ledger import Out, enter, finish, growing_job, open_job, settle, touch
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
 from services.jobs.scheduler import MAX_ATTEMPTS, backoff
 
-RECHECK_GONE_AFTER = timedelta(days=7)
+RECHECK_GONE_AFTER = timedelta(days=7)  # [recheck] interval_days, unless configured; 0: never without being asked
 
 
 def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
@@ -41,7 +42,9 @@ def page_fetched(rows: Rows, event: e.ListingPageFetched, now: datetime) -> list
     return _page_seen(rows, job, event.target_index, event.page_key, now) + settle(job, now)
 
 
-def archive_checked(rows: Rows, event: e.ArchiveChecked, now: datetime) -> list[Out]:
+def archive_checked(
+    rows: Rows, event: e.ArchiveChecked, now: datetime, recheck_after: timedelta = RECHECK_GONE_AFTER
+) -> list[Out]:
     job = growing_job(rows, event.job_id)
     if job is None:
         return []
@@ -49,12 +52,14 @@ def archive_checked(rows: Rows, event: e.ArchiveChecked, now: datetime) -> list[
     for entry, held in zip(event.entries, event.held, strict=True):
         item = enter(rows, job, event.target_index, entry, event.playlist_id, now)
         if item.status is ItemStatus.LISTED:
-            out += _decide(rows, job, item, entry, held, now)
+            out += _decide(rows, job, item, entry, held, now, recheck_after)
     out += _page_seen(rows, job, event.target_index, event.page_key, now)
     return out + settle(job, now)
 
 
-def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime) -> list[Out]:
+def _decide(
+    rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime, recheck_after: timedelta
+) -> list[Out]:
     """Skip what is held, put what is known to be gone onto the plan, queue the rest (DESIGN §3: skip_existing)."""
     wanted = Wanted.of(job.type, job.options)
     if entry.described and not wanted.media:
@@ -68,7 +73,9 @@ def _decide(rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, no
         finish(job, item, ItemStatus.SKIPPED, now, result=result)
         return []
     gone = held.known_gone
-    if gone and job.options.skip_existing and now - gone.at < RECHECK_GONE_AFTER and not _reappeared(entry, item, held):
+    tries_anyway = not job.options.skip_existing or is_recheck(job.job_id)
+    in_list = item.playlist_id is not None
+    if gone and not tries_anyway and stays_gone(entry, gone, now, recheck_after, in_list=in_list):
         item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
         return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
     wait(rows, job, item, need, now)
@@ -93,10 +100,12 @@ def wait(rows: Rows, job: JobRow, item: ItemRow, need: Wanted, now: datetime) ->
     touch(job, now, item)
 
 
-def _reappeared(entry: Entry, item: ItemRow, held: Held) -> bool:
-    """A playlist marks the deleted and the private: one that was so and is not marked any more may be back."""
-    gone = held.known_gone
-    return bool(gone and item.playlist_id and gone.reason in {"private", "deleted"} and entry.marked is None)
+def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: timedelta, *, in_list: bool) -> bool:
+    """Not tried again yet. A playlist marks the deleted and the private: one that was so and is not marked any more
+    may be back."""
+    reappeared = in_list and gone.reason in {"private", "deleted"} and entry.marked is None
+    too_early = not recheck_after or now - gone.at < recheck_after
+    return too_early and not reappeared
 
 
 def listing_completed(rows: Rows, event: e.ListingCompleted, now: datetime) -> list[Out]:

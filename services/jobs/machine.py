@@ -8,7 +8,7 @@ is ignored, except that `video.archived` is credited always.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bus.message import Event
@@ -58,8 +58,15 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
     return out + settle(job, now)
 
 
-def step(rows: Rows, event: Event, now: datetime) -> list[Out]:
-    """Apply one fact of another service, or one wish of a user. KeyError for an event that is not jobs' business."""
+def step(
+    rows: Rows, event: Event, now: datetime, *, recheck_after: timedelta = listings.RECHECK_GONE_AFTER
+) -> list[Out]:
+    """Apply one fact of another service, or one wish of a user. KeyError for an event that is not jobs' business.
+
+    `recheck_after`: how old the knowledge that a video is gone may get until it is tried again; 0: any age.
+    """
+    if isinstance(event, e.ArchiveChecked):
+        return listings.archive_checked(rows, event, now, recheck_after)
     return _STEPS[type(event)](rows, event, now)
 
 
@@ -85,7 +92,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.DownloadCompleted: dispatches.completed,
     e.DownloadFailed: dispatches.download_failed,
     e.DownloadDeferred: dispatches.deferred,
-    e.DownloadCancelled: dispatches.download_cancelled,
+    e.DownloadCancelled: wishes.download_cancelled,
     e.VideoArchived: dispatches.video_archived,
     e.StorageFailed: dispatches.storage_failed,
     e.MetadataArchived: dispatches.metadata_archived,

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,13 +29,14 @@ class Registry:
     """Kept in registry/services.json too: after a restart an instance of a dead process is known to be gone, and one
     whose process runs on this machine to be at work, before it is heard."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self._known: dict[str, ServiceInfo] = {}
         self._heard: dict[str, float] = {}
         self._gone: set[str] = set()  # instances
         self._lost: dict[str, datetime] = {}  # name of a service -> when an instance of it was last found to be gone
-        self._started = time.monotonic()
+        self._started = clock()
         if path.exists():
             self._known = {info.instance: info for info in _File.model_validate_json(path.read_bytes()).services}
             here = platform.node()
@@ -47,7 +49,7 @@ class Registry:
         self._gone.discard(info.instance)
         new = info.instance not in self._known
         self._known[info.instance] = info
-        self._heard[info.instance] = time.monotonic()
+        self._heard[info.instance] = self._clock()
         if new:
             self.look()
             self._save()
@@ -83,11 +85,11 @@ class Registry:
         info = self._known.get(instance)
         if instance in self._gone or (info and _dead(info)):
             return True
-        return time.monotonic() - self._heard.get(instance, self._started) > GONE_AFTER
+        return self._clock() - self._heard.get(instance, self._started) > GONE_AFTER
 
     def _at_work(self, info: ServiceInfo) -> bool:
         heard = self._heard.get(info.instance)
-        return heard is not None and time.monotonic() - heard < GONE_AFTER and not _dead(info)
+        return heard is not None and self._clock() - heard < GONE_AFTER and not _dead(info)
 
     def _forget(self, instance: str) -> bool:
         self._gone.add(instance)

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
+from services.common.policy import SPEC
 
-MAX_ATTEMPTS = 3  # SPEC: RETRY_CONFIG
-_BACKOFF_FACTOR = 2
-_MAX_BACKOFF = 30  # seconds
+MAX_ATTEMPTS = SPEC.max_attempts
 PROBE_FOR = timedelta(minutes=2)  # so long the others wait for the one that looks whether the source answers again
 
 
 def backoff(attempts: int) -> timedelta:
     """2, 4, 8 … at most 30 seconds after the first, second, third attempt (SPEC: RETRY_CONFIG)."""
-    return timedelta(seconds=min(_BACKOFF_FACTOR ** max(attempts, 1), _MAX_BACKOFF))
+    return timedelta(seconds=SPEC.backoff(attempts))
 
 
 @dataclass(frozen=True)

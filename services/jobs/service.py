@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,6 +54,7 @@ class JobsService(ServiceBase):
         self._outbox = asyncio.Event()
         self._changed: set[str] = set()
         self._store: Store | None = None
+        self._recheck_after = timedelta(days=config.recheck.interval_days)
         self.live = Live()
 
     async def initialize_resources(self) -> None:
@@ -137,7 +138,7 @@ class JobsService(ServiceBase):
             case e.DeadLettered() if out := machine.refuse(rows, event, envelope.trace_id, now):
                 return out
             case _:
-                return machine.step(rows, event, now)
+                return machine.step(rows, event, now, recheck_after=self._recheck_after)
         return []
 
     def _note(self, envelope: Envelope) -> None:

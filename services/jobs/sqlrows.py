@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -137,7 +137,7 @@ class SqlRows:
         changed = [row for row in rows.values() if row is not None and self._loaded.get(id(row)) != row]
         self.touched |= {row.job_id for row in changed if isinstance(row, JobRow)}
         for row in changed:
-            self._loaded[id(row)] = replace(row)
+            self._loaded[id(row)] = copy(row)
         return changed
 
     def _load(self, kind: "TypeAdapter[R]", query: str, *key: object) -> R | None:
@@ -145,7 +145,7 @@ class SqlRows:
         if found is None:
             return None
         row = kind.validate_json(found["body"])
-        self._loaded[id(row)] = replace(row)
+        self._loaded[id(row)] = copy(row)
         return row
 
 

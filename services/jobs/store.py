@@ -62,7 +62,7 @@ class Store:
             try:
                 return await self._db.run(work)
             except StorageFull as error:
-                _log.error("waiting_for_space", error_message=str(error))
+                _log.error("waiting_for_space", error_code=error.code, error_message=str(error))
             await asyncio.sleep(_LOOK_FOR_SPACE)
 
     async def apply(

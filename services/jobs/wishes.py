@@ -60,6 +60,18 @@ def _cancel(rows: Rows, job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
     return out
 
 
+def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
+    """The worker stopped. When a person had asked it to, every job that waits for the video goes without it."""
+    out = dispatches.download_cancelled(rows, event, now)
+    fetch = rows.fetch(event.video_id)
+    if event.by_hand and fetch is not None and fetch.fetch_id == event.fetch_id:
+        for item in rows.waiters(event.video_id):
+            job = rows.job(item.job_id)
+            if job is not None and not item.cancelling:
+                out += _cancel(rows, job, item, now)
+    return out
+
+
 def pause_requested(rows: Rows, event: e.JobPauseRequested, now: datetime) -> list[Out]:
     return _pause(rows, event.job_id, now, paused=True)
 

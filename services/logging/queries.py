@@ -100,6 +100,11 @@ class LogFilter(BaseModel):
 class LogQuery(PageQuery, LogFilter):
     """What GET /logs takes."""
 
+    @property
+    def filter(self) -> LogFilter:
+        """Without the page."""
+        return LogFilter.model_validate(self.model_dump(include=set(LogFilter.model_fields)))
+
 
 class LogPage(Page):
     """Records as they were written, the newest first. `complete` false: older files were not read any more, and

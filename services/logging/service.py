@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from bus import BusSettings, Envelope, Handlers
 from services.common.config import Config
+from services.common.errors import code_of
 from services.common.http import Route
 from services.common.service import ServiceBase
 from services.logging import api, records
@@ -74,7 +75,12 @@ class LoggingService(ServiceBase):
                 return await asyncio.to_thread(journal.append, messages)
             except OSError as error:
                 self.write_failures += 1
-                self.logger.error("journal_write_failed", error_message=str(error), retry_in=self.disk_patience)
+                self.logger.error(
+                    "journal_write_failed",
+                    error_code=code_of(error),
+                    error_message=str(error),
+                    retry_in=self.disk_patience,
+                )
             await asyncio.sleep(self.disk_patience)
 
     async def cleanup_resources(self) -> None:

@@ -32,9 +32,9 @@ class PlaylistPath(BaseModel):
 
 
 class ChannelPath(BaseModel):
-    """A channel's id, or its handle with the @."""
+    """A channel's id, its handle with the @, or an older name (`c/name`, `user/name`; the slash as %2F)."""
 
-    channel_id: Annotated[str, Field(pattern=r"^(UC[a-zA-Z0-9_-]{22}|@.{3,30})$")]
+    channel_id: Annotated[str, Field(pattern=r"^(UC[a-zA-Z0-9_-]{22}|@.{3,30}|(c|user)/.{1,100})$")]
 
 
 class PlaylistPage(Page):

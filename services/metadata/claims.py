@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
 
 import structlog
 
 from bus import Bus, NoAnswer, handling
-from services.common.errors import ServiceUnavailable
 from services.common.events import DownloadClaim, JobQueued
-from services.common.models import ClaimAnswer, ClaimVerdict
+from services.common.lookup import TIMEOUT, may_look_up
+from services.common.models import ClaimAnswer
 
-TIMEOUT = 5.0  # seconds; SPEC: TIMEOUTS connect
 ASK_AGAIN = 1.0  # seconds
 
 log = structlog.get_logger("services.metadata")
@@ -44,28 +42,5 @@ class Claims:
         raise Closing
 
     async def may_look_up(self, trace_id: str) -> bool:
-        """Whether a person's look-up may go out; True when it is the probe of a way that was blocked.
-
-        Raises ServiceUnavailable, which says until when it is blocked; also when jobs does not say.
-        """
-        claim = DownloadClaim(instance=self._instance, egress=self.egress)
-        try:
-            answer = await self._bus.request(claim, ClaimAnswer, trace_id=trace_id, timeout=TIMEOUT)
-        except NoAnswer as error:
-            raise ServiceUnavailable(
-                "The jobs service, which knows whether YouTube may be asked now, does not answer. Try again.",
-                retry_after=round(TIMEOUT),
-                reason="no_answer",
-            ) from error
-        if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
-            return answer.verdict is ClaimVerdict.PROBE
-        raise _refused_for_now(answer.until)
-
-
-def _refused_for_now(until: datetime | None) -> ServiceUnavailable:
-    """`retry_after` in the details is whole seconds, as in the HTTP header."""
-    if until is None:
-        return ServiceUnavailable("YouTube refuses this machine for now. Try again later.", reason="blocked")
-    seconds = max(1, round((until - datetime.now(UTC)).total_seconds()))
-    message = f"YouTube refuses this machine until {until:%Y-%m-%d %H:%M} UTC. Try again then."
-    return ServiceUnavailable(message, retry_after=seconds, until=until.isoformat(), reason="blocked")
+        """Whether a person's look-up may go out by this way, as lookup.may_look_up."""
+        return await may_look_up(self._bus, self._instance, self.egress, trace_id)

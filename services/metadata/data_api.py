@@ -1,41 +1,43 @@
-"""The Data API through google-api-python-client, which blocks: each call runs in a thread of its own.
+"""The Data API through google-api-python-client, which blocks: each call has a thread and a connection of its own.
 
 The key is a parameter of each call, so that no client object and no log line holds it. The client's own retries are
-off for the same reason: it would log the URL.
+off for the same reason, it would log the URL: `services.common.resilience` tries again.
 """
 
 import asyncio
 import contextlib
 import http.client
 import socket
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httplib2
-import structlog
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
+from services.common.errors import HostUnavailable
 from services.common.masking import MASK
+from services.common.policy import BREAKER_OPEN, Policy, Word, retry_after
+from services.common.resilience import Hosts
 from services.metadata.ledger import Ledger
 from services.metadata.quota import cost_of
 from services.metadata.refusals import ApiRefused, Refusal, judge
 
-CONNECT, READ = 5.0, 30.0  # seconds; SPEC: TIMEOUTS
-ATTEMPTS = 3  # SPEC: RETRY_CONFIG
-BACKOFF = 2.0
+GOOGLE = "https://youtube.googleapis.com"
 
 Json = dict[str, Any]
-log = structlog.get_logger("services.metadata")
 
 
 class DataApi:
     """`endpoint` None is Google's. A proxy is taken from the environment, as httplib2 does; the ways that
     `[youtube] proxy` opens are for yt-dlp."""
 
-    def __init__(self, endpoint: str | None, ledger: Ledger) -> None:
+    def __init__(self, endpoint: str | None, ledger: Ledger, hosts: Hosts) -> None:
         self._endpoint = endpoint
         self._ledger = ledger
+        self._host = hosts[urlsplit(endpoint or GOOGLE).netloc]
+        self._policy = hosts.policy
         self._building = asyncio.Lock()
         self._client: Any = None
 
@@ -44,20 +46,23 @@ class DataApi:
         return self._ledger.resets_at()
 
     async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
-        """One list call (`videos`, `playlistItems`, …), paid for before it is made; what is not `background` may use
-        the reserve. Raises ApiRefused."""
-        for attempt in range(1, ATTEMPTS + 1):
+        """One list call (`videos`, `playlistItems`, …), each attempt paid for before it is made; what is not
+        `background` may use the reserve. Raises ApiRefused."""
+
+        async def attempt() -> Json:
             await self._pay(secret, resource, background)
             try:
                 return await self._ask(secret, resource, query)
             except ApiRefused as refused:
                 if refused.kind is Refusal.QUOTA:
                     await self._ledger.end_day(secret)
-                if refused.kind is not Refusal.PASSING or attempt == ATTEMPTS:
-                    raise
-                log.info("data_api_again", resource=resource, attempt=attempt, error_message=refused.message)
-            await asyncio.sleep(BACKOFF ** (attempt - 1))
-        raise AssertionError("the last attempt returns or raises")
+                raise
+
+        try:
+            return await self._host.call(attempt, _word, repeatable=True)
+        except HostUnavailable as error:
+            wait = error.details["retry_after"]
+            raise ApiRefused(Refusal.PASSING, BREAKER_OPEN, error.message, retry_after=wait) from error
 
     async def _pay(self, secret: str, resource: str, background: bool) -> None:
         if not await self._ledger.charge(secret, cost_of(resource), background=background):
@@ -66,11 +71,12 @@ class DataApi:
     async def _ask(self, secret: str, resource: str, query: Json) -> Json:
         client = await self._ready()
         request = getattr(client, resource)().list(key=secret, **query)
-        way = _Http(timeout=READ)
+        way = _Http(self._policy)
         try:
             answer: Json = await asyncio.to_thread(_execute, request, way)
         except HttpError as error:  # its text holds the URL, and that the key: it goes no further
-            raise judge(error.status_code, error.content, secret) from None
+            asked_to_wait = retry_after(error.resp.get("retry-after"), datetime.now(UTC))
+            raise judge(error.status_code, error.content, secret, asked_to_wait) from None
         except (OSError, ValueError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
             told = (str(error) or type(error).__name__).replace(secret, MASK)
             raise ApiRefused(Refusal.PASSING, "network", f"the Data API does not answer: {told}") from None
@@ -96,6 +102,10 @@ class DataApi:
         return self._client
 
 
+def _word(error: BaseException) -> Word | None:
+    return error.word() if isinstance(error, ApiRefused) else None
+
+
 def _execute(request: Any, way: "_Http") -> Json:
     try:
         answer: Json = request.execute(http=way)
@@ -105,38 +115,41 @@ def _execute(request: Any, way: "_Http") -> Json:
 
 
 class _Patience:
-    """SPEC has one time to connect and another to wait for an answer; httplib2 knows one for both. It also connects
-    again when a connection breaks, which must not happen to one that was hung up."""
+    """SPEC has one time to connect and another for an answer and for what is sent; httplib2 knows one for all. It also
+    connects again when a connection breaks: whether to ask again is not its business, and not after it was hung up."""
 
+    policy: Policy
     sock: socket.socket | None
     timeout: float
     hung_up = False
+    connected = False
 
     def connect(self) -> None:
-        if self.hung_up:
-            raise ConnectionAbortedError("hung up")
-        self.timeout = CONNECT
+        if self.hung_up or self.connected:
+            raise ConnectionAbortedError(
+                "hung up" if self.hung_up else "the connection broke before there was an answer"
+            )
+        self.connected = True
+        self.timeout = self.policy.connect
         super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
         if self.sock is not None:
-            self.sock.settimeout(READ)
-
-
-class _Connection(_Patience, httplib2.HTTPConnectionWithTimeout):  # type: ignore[misc]  # it ships no types
-    pass
-
-
-class _SecureConnection(_Patience, httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc]  # it ships no types
-    pass
+            self.sock.settimeout(self.policy.read)
 
 
 class _Http(httplib2.Http):  # type: ignore[misc]  # it ships no types
     hung_up = False
 
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(timeout=policy.read)
+        self._kinds = {
+            "http": type("_Connection", (_Patience, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),
+            "https": type("_SecureConnection", (_Patience, httplib2.HTTPSConnectionWithTimeout), {"policy": policy}),
+        }
+
     def request(self, uri: str, *words: Any, **more: Any) -> Any:
         if self.hung_up:
             raise ConnectionAbortedError("hung up")
-        secure = uri.startswith("https:")
-        more.setdefault("connection_type", _SecureConnection if secure else _Connection)
+        more.setdefault("connection_type", self._kinds[urlsplit(uri).scheme])
         return super().request(uri, *words, **more)
 
     def hang_up(self) -> None:

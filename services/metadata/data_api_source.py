@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,7 @@ from services.common.models import (
     TargetKind,
     VideoMetadata,
 )
+from services.common.policy import BREAKER_OPEN
 from services.common.validation import validate_channel_id
 from services.metadata import resources
 from services.metadata.data_api import DataApi, Json
@@ -170,8 +171,11 @@ class DataApiSource:
             case Refusal.UNABLE:
                 failure = _failure(FailureKind.PASSING, ErrorCode.VIDEO_UNAVAILABLE, refused.reason, refused.message)
             case _:
-                code = ErrorCode.NETWORK_TIMEOUT if refused.status is None else ErrorCode.SERVICE_UNAVAILABLE
-                failure = _failure(FailureKind.PASSING, code, refused.reason, refused.message)
+                silent = refused.status is None and refused.reason != BREAKER_OPEN
+                code = ErrorCode.NETWORK_TIMEOUT if silent else ErrorCode.SERVICE_UNAVAILABLE
+                wait = refused.retry_after
+                again = datetime.now(UTC) + timedelta(seconds=wait) if wait else None
+                failure = _failure(FailureKind.PASSING, code, refused.reason, refused.message, again)
         return SourceGivesUp(failure)
 
 

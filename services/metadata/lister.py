@@ -42,6 +42,7 @@ from services.common.models import (
     Target,
     VideoMetadata,
 )
+from services.common.policy import BREAKER_OPEN
 from services.metadata.claims import Closing
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.sources import Part, Source, SourceFailed, SourceGivesUp
@@ -163,7 +164,8 @@ class Lister:
         if failed.final or failure.kind is FailureKind.GONE:
             answered = [SourceCleared(egress=egress)] if course.probing else []
             return [*answered, self._ended_early(queued, course, error, final=True)]
-        waits = failure.kind is FailureKind.NOT_YET  # for a time that is known: that is nobody's attempt
+        # for a time that is known, or for a host that was not even asked: that is nobody's attempt
+        waits = failure.kind is FailureKind.NOT_YET or failure.reason == BREAKER_OPEN
         return [self._ended_early(queued, course, error, retry_after=failure.retry_after, spent=not waits)]
 
     def _ended_early(
@@ -290,4 +292,5 @@ def _completed(queued: JobQueued, course: _Course) -> ListingCompleted:
         total=course.offset,
         playlist_id=course.playlist.playlist_id if course.playlist else None,
         title=course.playlist.title if course.playlist else None,
+        source_name=course.way.source.name,
     )

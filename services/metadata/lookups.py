@@ -5,26 +5,27 @@ used. What it does not know, and what it cannot do now, yt-dlp answers from the 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
 from bus import Bus
-from services.common.errors import NetworkTimeout, ServiceUnavailable, VideoUnavailable, YTArchiveError
+from services.common.errors import ServiceUnavailable, VideoUnavailable, YTArchiveError
+from services.common.lookup import refusal, too_slow
 from services.common.models import FailureKind, PlaylistMetadata, Target, VideoMetadata
+from services.common.policy import BREAKER_OPEN, SPEC
+from services.common.recent import Recent
 from services.metadata.claims import Claims
 from services.metadata.data_api import DataApi
 from services.metadata.data_api_source import DataApiSource
 from services.metadata.keys import Keys
 from services.metadata.leave import Leave
-from services.metadata.outcome import refusal
 from services.metadata.readings import Reading, Readings
 from services.metadata.sources import Source, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import YtDlpSource
 
-READ = 30.0  # seconds; SPEC: TIMEOUTS read
+READ = SPEC.read
 BATCH = 25.0  # seconds: what is found by then still has to reach the caller
 REMEMBERED = 1_000  # videos
 KEPT = 300.0  # seconds
@@ -44,29 +45,29 @@ class LookUps:
         self._keyless = keyless
         self._fallback = fallback
         self._readings = Readings(self._leaves)
-        self._videos: OrderedDict[str, tuple[float, VideoMetadata]] = OrderedDict()
+        self._videos: Recent[VideoMetadata] = Recent(REMEMBERED, KEPT)
 
     async def video(self, video_id: str, trace_id: str) -> VideoMetadata:
         """Raises VideoUnavailable with the reason, QuotaExceeded, ServiceUnavailable, NetworkTimeout, …"""
-        if (known := self._remembered(video_id)) is not None:
+        if (known := self._videos.get(video_id)) is not None:
             return known
         try:
             async with asyncio.timeout(READ):
                 found = await self._by_api([video_id], trace_id)
                 return found.get(video_id) or await self._by_extraction(video_id, trace_id)
         except TimeoutError as error:
-            raise _too_slow(video_id) from error
+            raise too_slow(video_id) from error
 
     async def videos(self, ids: Sequence[str], trace_id: str) -> tuple[dict[str, VideoMetadata], Missing]:
         """What is known of up to 50 videos, and why nothing is known of the others. With a key it is one call;
         without, as many extractions as there is time for, two at once."""
-        found = {video_id: known for video_id in ids if (known := self._remembered(video_id)) is not None}
+        found = {video_id: known for video_id in ids if (known := self._videos.get(video_id)) is not None}
         left = [video_id for video_id in dict.fromkeys(ids) if video_id not in found]
         try:
             async with asyncio.timeout(BATCH):
                 described, answered = await self._ask_api(left, trace_id)
         except TimeoutError as error:
-            raise _too_slow("the Data API") from error
+            raise too_slow("the Data API") from error
         found |= described
         if answered:
             return found, {video_id: _undescribed(video_id) for video_id in left if video_id not in described}
@@ -79,7 +80,7 @@ class LookUps:
             async with asyncio.timeout(READ):
                 return await self._readings.read(target, offset + limit, trace_id)
         except TimeoutError as error:
-            raise _too_slow(str(target)) from error
+            raise too_slow(str(target)) from error
         except SourceFailed as error:
             raise refusal(error.failure, str(target), datetime.now(UTC)) from error
 
@@ -89,7 +90,7 @@ class LookUps:
             async with asyncio.timeout(READ):
                 return await self._head(target, trace_id)
         except TimeoutError as error:
-            raise _too_slow(str(target)) from error
+            raise too_slow(str(target)) from error
         except SourceFailed as error:
             raise refusal(error.failure, str(target), datetime.now(UTC)) from error
 
@@ -130,7 +131,7 @@ class LookUps:
         except SourceFailed as error:
             raise refusal(error.failure, "The Data API", datetime.now(UTC)) from error
         for metadata in found.values():
-            self._remember(metadata)
+            self._videos.put(metadata.video_id, metadata)
         return found, True
 
     async def _by_extraction(self, video_id: str, trace_id: str) -> VideoMetadata:
@@ -139,7 +140,7 @@ class LookUps:
                 metadata = await self._keyless.source.describe(video_id)
         except SourceFailed as error:
             raise refusal(error.failure, video_id, datetime.now(UTC)) from error
-        self._remember(metadata)
+        self._videos.put(metadata.video_id, metadata)
         return metadata
 
     async def _extract(self, ids: Sequence[str], trace_id: str) -> tuple[dict[str, VideoMetadata], Missing]:
@@ -167,18 +168,8 @@ class LookUps:
             await asyncio.gather(*tasks, return_exceptions=True)
         if refused is not None and not found:
             raise refused
-        missing |= {tasks[task]: refused or _too_slow(tasks[task]) for task in waiting}
+        missing |= {tasks[task]: refused or too_slow(tasks[task]) for task in waiting}
         return found, {video_id: missing[video_id] for video_id in ids if video_id in missing}
-
-    def _remembered(self, video_id: str) -> VideoMetadata | None:
-        at, known = self._videos.get(video_id, (0.0, None))
-        return known if known and asyncio.get_running_loop().time() - at < KEPT else None
-
-    def _remember(self, metadata: VideoMetadata) -> None:
-        self._videos[metadata.video_id] = (asyncio.get_running_loop().time(), metadata)
-        self._videos.move_to_end(metadata.video_id)
-        while len(self._videos) > REMEMBERED:
-            self._videos.popitem(last=False)
 
     # --- channels
 
@@ -194,10 +185,6 @@ class LookUps:
             return await self._keyless.source.head(target)
 
 
-def _too_slow(subject: str) -> NetworkTimeout:
-    return NetworkTimeout(f"{subject}: there was no answer in time. Try again.", reason="timeout")
-
-
 def _undescribed(video_id: str) -> VideoUnavailable:
     """That it leaves one out decides nothing (DESIGN §5)."""
     message = f"{video_id}: the Data API does not describe it. Look it up by itself to learn why."
@@ -206,4 +193,7 @@ def _undescribed(video_id: str) -> VideoUnavailable:
 
 def _of_everybody(error: YTArchiveError) -> bool:
     """Whether the next video would be answered the same: the way out is blocked, or jobs is away."""
-    return isinstance(error, ServiceUnavailable) and error.details.get("kind") in {None, FailureKind.SITE_WIDE.value}
+    if not isinstance(error, ServiceUnavailable):
+        return False
+    site_wide = error.details.get("kind") in {None, FailureKind.SITE_WIDE.value}
+    return site_wide or error.details.get("reason") == BREAKER_OPEN

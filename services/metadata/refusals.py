@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from services.common.masking import MASK, mask_text
+from services.common.policy import ANSWERED, Word
 
 LONGEST = 500  # characters of a message
 
@@ -25,14 +26,26 @@ class Refusal(StrEnum):
 
 
 class ApiRefused(Exception):
-    """The Data API did not give what was asked. `message` never holds the key."""
+    """The Data API did not give what was asked. `message` never holds the key.
 
-    def __init__(self, kind: Refusal, reason: str, message: str, status: int | None = None) -> None:
+    `status` None: it did not answer, or was not asked. `retry_after`: the seconds that it asked to wait.
+    """
+
+    def __init__(
+        self, kind: Refusal, reason: str, message: str, status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.reason = reason
         self.message = message
         self.status = status
+        self.retry_after = retry_after
+
+    def word(self) -> Word | None:
+        """What it tells of the host; None for a quota that was seen to be used up before it was asked."""
+        if self.kind is Refusal.PASSING:
+            return Word(self.status, self.retry_after)
+        return ANSWERED if self.status is not None else None
 
 
 _KEY = frozenset({
@@ -48,14 +61,14 @@ _PER_DAY = re.compile(r"per ?day", re.IGNORECASE)
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-def judge(status: int, content: bytes, secret: str) -> ApiRefused:
+def judge(status: int, content: bytes, secret: str, asked_to_wait: float | None = None) -> ApiRefused:
     """An answer that is no success. `secret` is the key that was used: it is cut out of what is told."""
     error = _error(content)
     reasons = list(_reasons(error))
     kind = _kind(status, reasons, json.dumps(error))
     reason = next((word for word in reasons if word not in {"badRequest", "forbidden"}), f"http_{status}")
     told = str(error.get("message") or f"HTTP {status}").replace(secret, MASK)
-    return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", told))[:LONGEST], status)
+    return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", told))[:LONGEST], status, asked_to_wait)
 
 
 def _kind(status: int, reasons: list[str], text: str) -> Refusal:

@@ -1,15 +1,17 @@
 """The metadata service: what a target lists, and what people look up."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.config import Config
 from services.common.http import Route
+from services.common.policy import BreakerState
+from services.common.resilience import Hosts
 from services.common.service import ServiceBase
-from services.common.youtube.egress import egress_of
+from services.common.youtube.egress import YOUTUBE, egress_of
 from services.common.youtube.settings import ChildSettings
 from services.metadata import api
 from services.metadata.claims import Claims
@@ -33,7 +35,7 @@ class MetadataService(ServiceBase):
     """Lists targets, with the Data API where there is a key, else with yt-dlp. Writes nothing: a listing that was cut
     off is asked for again by jobs, keys are in memory, and the quota ledger is the broker's.
 
-    `quota_zone` is where a day of the quota ends at midnight.
+    `quota_zone` is where a day of the quota ends at midnight, `hosts` how it calls YouTube and the Data API.
     """
 
     name: ClassVar[str] = "metadata"
@@ -43,8 +45,11 @@ class MetadataService(ServiceBase):
     ledger: Ledger
     look_ups: LookUps | None = None
 
-    def __init__(self, config: Config, bus: BusSettings, *, quota_zone: tzinfo = PACIFIC) -> None:
+    def __init__(
+        self, config: Config, bus: BusSettings, *, quota_zone: tzinfo = PACIFIC, hosts: Hosts | None = None
+    ) -> None:
         super().__init__(config, bus)
+        self.hosts = hosts or Hosts()
         self.keys = Keys(config)
         self._quota_zone = quota_zone
         self._children: list[Children] = []
@@ -54,17 +59,17 @@ class MetadataService(ServiceBase):
         youtube = self.config.youtube
         keyless, with_api = egress_of(youtube.proxy, name=youtube.egress), data_api_egress(youtube.egress)
         self.ledger = Ledger(self.bus, Budget(youtube.quota_limit, youtube.quota_reserve), self._quota_zone)
-        data_api = DataApi(youtube.api_endpoint, self.ledger)
+        data_api = DataApi(youtube.api_endpoint, self.ledger, self.hosts)
         ways = Ways(
             keys=self.keys,
             api=data_api,
             api_claim=self._claims(with_api).ask,
-            keyless=Way(YtDlpSource(self._pool(LISTINGS_AT_ONCE)), self._claims(keyless).ask, keyless),
+            keyless=Way(self._yt_dlp(LISTINGS_AT_ONCE), self._claims(keyless).ask, keyless),
             api_egress=with_api,
             keyless_fallback=youtube.keyless_fallback,
         )
         self.lister = Lister(ways.of, self.closing)
-        looking = YtDlpSource(self._pool(LOOK_UPS_AT_ONCE))
+        looking = self._yt_dlp(LOOK_UPS_AT_ONCE)
         self.look_ups = LookUps(
             self.bus,
             self.keys,
@@ -85,12 +90,15 @@ class MetadataService(ServiceBase):
         """`quota` is that of the configured key, at most half a minute old; None without one."""
         return {"quota": self._quota}
 
+    def breakers(self) -> Mapping[str, BreakerState]:
+        return self.hosts.states()
+
     def _claims(self, egress: str) -> Claims:
         return Claims(self.bus, self.instance, egress, self.closing)
 
-    def _pool(self, count: int) -> Children:
-        self._children.append(Children(ChildSettings.of(self.config), count))
-        return self._children[-1]
+    def _yt_dlp(self, children: int) -> YtDlpSource:
+        self._children.append(Children(ChildSettings.of(self.config), children))
+        return YtDlpSource(self._children[-1], self.hosts[YOUTUBE])
 
     async def _watch_quota(self, secret: str) -> None:
         while True:

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
+from services.common.errors import HostUnavailable
 from services.common.models import (
     Entry,
     ErrorCode,
@@ -20,7 +21,9 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.common.youtube.classify import classify
+from services.common.policy import BREAKER_OPEN, Word
+from services.common.resilience import Host
+from services.common.youtube.classify import classify, failure_word
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
@@ -30,6 +33,7 @@ from services.metadata.sources import Part, SourceFailed
 # what YouTube says of lists and channels; `classify` knows its words about videos
 _NO_LIST = re.compile(r"account has been terminated|unviewable|channel .*available|playlist is private", re.IGNORECASE)
 _ANY_FORMAT = FormatChoice(selector="bv*/ba")
+T = TypeVar("T")
 _Told = dict[str, Any] | ChildFailed | ChildCrashed | None  # None: that was all
 
 
@@ -58,25 +62,20 @@ class Children:
 class YtDlpSource:
     name = "yt_dlp"
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Children, host: Host) -> None:
         self._children = children
+        self._host = host
 
     async def parts(self, target: Target, offset: int, _token: str) -> AsyncGenerator[Part, None]:
         """As Source.parts. The child is at most a page or two ahead of who reads, and ended by who stops."""
-        told: asyncio.Queue[_Told] = asyncio.Queue(1)
         request = {"target": target.model_dump(mode="json"), "offset": offset}
-        begun = False
         async with self._children.one() as child:
-            listing = asyncio.create_task(_list(child, request, told), name=f"listing {target}")
+            listing = _Listing(child, request, str(target))
             try:
-                while (message := await told.get()) is not None:
-                    if isinstance(message, Exception):
-                        raise SourceFailed(judge(message, begun, datetime.now(UTC))) from message
-                    begun = True
+                while (message := await self._ask(listing.following)) is not None:
                     yield _part(message)
             finally:
-                listing.cancel()
-                await asyncio.gather(listing, return_exceptions=True)
+                await listing.end()
 
     async def head(self, target: Target) -> PlaylistMetadata:
         """What a playlist or channel says of itself. Raises SourceFailed."""
@@ -98,13 +97,66 @@ class YtDlpSource:
         request = FetchRequest(
             video_id=video_id, dispatch_id="look-up", wanted=nothing, choice=_ANY_FORMAT, directory=os.devnull
         )
-        async with self._children.one() as child:
+
+        async def extract() -> VideoMetadata:
             try:
                 await child.run("fetch", request.model_dump(mode="json"), on_message=hear)
             except (ChildFailed, ChildCrashed) as error:
                 if not found:  # else it is the choice of a format that failed, and nobody wants one
                     raise SourceFailed(judge(error, True, datetime.now(UTC))) from error
-        return found[0]
+            return found[0]
+
+        async with self._children.one() as child:
+            return await self._ask(extract)
+
+    async def _ask(self, work: Callable[[], Awaitable[T]]) -> T:
+        """One step, once: yt-dlp tries again by itself, and then jobs does, or the person."""
+        try:
+            return await self._host.call(work, word_of, repeatable=False)
+        except HostUnavailable as error:
+            raise SourceFailed(
+                Failure(
+                    kind=FailureKind.PASSING,
+                    code=error.code,
+                    reason=BREAKER_OPEN,
+                    message=error.message,
+                    retry_after=datetime.fromisoformat(error.details["until"]),
+                )
+            ) from error
+
+
+class _Listing:
+    """A child at a listing. It begins with the first `following`."""
+
+    def __init__(self, child: YtDlpChild, request: dict[str, Any], name: str) -> None:
+        self._child = child
+        self._request = request
+        self._name = name
+        self._told: asyncio.Queue[_Told] = asyncio.Queue(1)
+        self._task: asyncio.Task[None] | None = None
+        self._begun = False
+
+    async def following(self) -> dict[str, Any] | None:
+        """What the child tells next, None at the end. Raises SourceFailed."""
+        if self._task is None:
+            self._task = asyncio.create_task(
+                _list(self._child, self._request, self._told), name=f"listing {self._name}"
+            )
+        message = await self._told.get()
+        if isinstance(message, Exception):
+            raise SourceFailed(judge(message, self._begun, datetime.now(UTC))) from message
+        self._begun = True
+        return message
+
+    async def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def word_of(error: BaseException) -> Word | None:
+    """What a failure of yt-dlp tells of YouTube. None: of our side, or of nobody knows what."""
+    return failure_word(error.failure) if isinstance(error, SourceFailed) else None
 
 
 async def _list(child: YtDlpChild, request: dict[str, Any], told: asyncio.Queue[_Told]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import mimetypes
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -13,14 +14,18 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import InvalidRequest, NotFound
-from services.common.events import JOB_ID_PATTERN, JobCreated, VideoId
+from services.common.events import JOB_ID_PATTERN, VideoId
 from services.common.http import Call, Route
 from services.common.paging import PageQuery
-from services.storage.layout import Tree
+from services.common.rechecks import recheck_id
+from services.storage import foresight
+from services.storage.history import Histories, HistoryPage
 from services.storage.metadata_store import read_video_file
 from services.storage.plans import WorkPlan
-from services.storage.playlists import read_playlist_file
+from services.storage.playlists import members_of
 from services.storage.queries import Existence, PlanPage, Queries, Stats, VideoPage, VideoQuery
+from services.storage.rechecks import Batch, Pick
+from services.storage.search import SearchPage, SearchQuery
 
 if TYPE_CHECKING:
     from services.storage.service import StorageService
@@ -38,6 +43,12 @@ class FilePath(VideoPath):
 
 class PlanPath(BaseModel):
     plan_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+
+
+class HistoryPath(BaseModel):
+    """Of a video, of a playlist, or of a channel (`UC…`, or its uploads `UU…`)."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class RootQuery(BaseModel):
@@ -94,18 +105,11 @@ class StorageApi:
     async def videos(self, _call: Call, query: VideoQuery) -> VideoPage:
         members = None
         if query.playlist is not None:
-            members = await asyncio.to_thread(self._members, query.playlist)
+            members = await asyncio.to_thread(members_of, query.playlist, self._storage.config.storage)
         return await self._queries.videos(query, members)
 
-    def _members(self, playlist_id: str) -> list[str]:
-        found: list[str] = []
-        for tree in self._trees():
-            listed = read_playlist_file(tree.playlist_metadata(playlist_id))
-            found += [entry.video_id for entry in listed.entries] if listed else []
-        return found
-
-    def _trees(self) -> list[Tree]:
-        return [self._storage.shelf.tree(root) for root in self._storage.config.storage.all_roots]
+    async def search(self, _call: Call, query: SearchQuery) -> SearchPage:
+        return await self._storage.search.find(query)
 
     async def exists(self, _call: Call, path: VideoPath) -> Existence:
         return await self._queries.existence(path.video_id)
@@ -127,6 +131,10 @@ class StorageApi:
 
     async def stats(self, _call: Call) -> Stats:
         return await self._queries.stats(self._storage.config.storage.all_roots)
+
+    async def history(self, _call: Call, path: HistoryPath, query: PageQuery) -> HistoryPage:
+        histories = Histories(self._storage.config.storage)
+        return await asyncio.to_thread(histories.of, path.id, query.limit, query.offset)
 
     async def file(self, call: Call, path: FilePath, query: RootQuery) -> web.StreamResponse:
         """Only files that the catalogue names; aiohttp answers Range, If-None-Match and If-Modified-Since."""
@@ -155,19 +163,16 @@ class StorageApi:
         return found
 
     async def retry_plan(self, call: Call, path: PlanPath) -> RetryBegun:
-        """A new job for what is still open, as the plan's own job wanted it."""
+        """A new job for what is still open, as the plan's own job wanted it; what it finds goes onto this plan."""
         plan = await self.plan(call, path)
-        waiting = [entry.video_id for entry in plan.entries() if entry.resolved_at is None]
+        waiting = [entry for entry in plan.entries() if entry.resolved_at is None]
         if not waiting:
             raise InvalidRequest(f"Nothing is open on work plan {plan.plan_id}.", plan_id=plan.plan_id)
-        event = JobCreated(
-            job_id=str(uuid4()),
-            type=plan.type,
-            targets=tuple(waiting[:20_000]),
-            options=plan.options.model_copy(update={"output_dir": plan.root, "skip_existing": True}),
-        )
+        batch = Batch(recheck_id(uuid4().hex), [Pick(plan, entry) for entry in waiting[:20_000]])
+        event = batch.event(priority=0)
+        await self._storage.planner.ask(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
         await self._storage.bus.publish(event, trace_id=call.trace_id)
-        return RetryBegun(job_id=event.job_id, plan_id=plan.plan_id, video_ids=waiting)
+        return RetryBegun(job_id=event.job_id, plan_id=plan.plan_id, video_ids=list(event.targets))
 
     async def remove_plan(self, call: Call, path: PlanPath) -> PlanRemoved:
         await self.plan(call, path)
@@ -182,12 +187,20 @@ def routes(storage: "StorageService") -> Sequence[Route]:
     return [
         Route("GET", f"{base}/videos", api.videos, "Videos of the archive", query=VideoQuery, response=VideoPage),
         Route(
+            "GET", f"{base}/search", api.search, "Words in titles, channels, descriptions and captions",
+            query=SearchQuery, response=SearchPage,
+        ),
+        Route(
             "GET", f"{base}/exists/{{video_id}}", api.exists, "Is a video held, and where?",
             path_model=VideoPath, response=Existence,
         ),
         Route(
             "GET", f"{base}/metadata/{{video_id}}", api.metadata, "What the archive knows of a video",
             path_model=VideoPath, query=RootQuery, response=VideoDescription,
+        ),
+        Route(
+            "GET", f"{base}/history/{{id}}", api.history, "What happened to a video or a playlist, the newest first",
+            path_model=HistoryPath, query=PageQuery, response=HistoryPage,
         ),
         Route("GET", f"{base}/stats", api.stats, "How much is held", response=Stats),
         Route(
@@ -205,6 +218,7 @@ def routes(storage: "StorageService") -> Sequence[Route]:
             path_model=PlanPath, response=RetryBegun, status=201, needs_bus=True,
         ),
         Route("DELETE", plan, api.remove_plan, "Remove a work plan", path_model=PlanPath, response=PlanRemoved),
+        *foresight.routes(storage),
     ]  # fmt: skip
 
 

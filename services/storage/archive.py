@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from services.common.events import DownloadCompleted
 from services.common.faults import fault_point
-from services.common.files import sync_directory
+from services.common.files import set_aside, sync_directory
 from services.common.models import FileFact
 from services.storage.layout import CAPTIONS, Hidden, Tree, archived, hidden, read_hidden, source_path, tag_of
 from services.storage.record import MEDIA, Holding, Record, merge
@@ -81,8 +81,8 @@ def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: st
     except BaseException:
         recover(tree, event.video_id)
         raise
-    if held is None and path.exists():
-        path.replace(path.with_name(f"{path.name}.unreadable"))
+    if held is None:
+        set_aside(path)
     _roll_forward(path, record, tag)
     _drop_sources(moves)
     return record

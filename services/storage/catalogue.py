@@ -13,13 +13,18 @@ from pathlib import Path
 
 from services.common.models import GoneReason, KnownGone
 from services.common.sqlite import Database
+from services.storage import searched
 from services.storage.listing_pages import SCHEMA as LISTINGS
 from services.storage.listing_pages import ListingPages, as_text
 from services.storage.plans import WorkPlan
 from services.storage.record import Holding, Record
+from services.storage.searched import SCHEMA as SEARCHED
+from services.storage.searched import SearchedTexts, Texts
 from services.storage.space import PatientDatabase, Space
+from services.storage.verifications import SCHEMA as VERIFICATIONS
+from services.storage.verifications import Verifications
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS videos (
@@ -45,11 +50,13 @@ _AMONG = "video_id IN (SELECT value FROM json_each(?))"
 
 @dataclass(frozen=True)
 class Indexed:
-    """A record on its way into the catalogue. `stamp` tells which state of `_metadata.json` it was read from."""
+    """A record on its way into the catalogue. `stamp` tells which state of `_metadata.json` it was read from; `texts`
+    are what can be found of the video (unset: the index stays as it is)."""
 
     root: str
     stamp: str
     record: Record
+    texts: Texts | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,12 @@ class Catalogue:
     """The only user of catalogue.db. Every method is one transaction."""
 
     def __init__(self, path: Path, space: Space | None = None) -> None:
-        self.database = Database(path, SCHEMA + LISTINGS, VERSION)
+        schema = SCHEMA + LISTINGS + VERIFICATIONS + SEARCHED
+        self.database = Database(path, schema, VERSION, functions=searched.add_functions)
         self._database = PatientDatabase(self.database, space or Space())
         self.listings = ListingPages(self._database)
+        self.verifications = Verifications(self._database)
+        self.texts = SearchedTexts(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -90,6 +100,9 @@ class Catalogue:
                 arrived = max((file.archived_at for file in record.fixity.values()), default=record.archived_at)
                 db.execute("DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, as_text(arrived)))
                 _see(db, record.video_id, record.metadata.title, arrived)
+            for entry in entries:
+                if entry.texts is not None:
+                    searched.replace(db, entry.root, entry.record.video_id, entry.texts)
 
         await self._database.run(work)
 
@@ -112,6 +125,7 @@ class Catalogue:
             known = {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))}
             lost = [(root, video_id) for video_id in known - keep]
             db.executemany("DELETE FROM videos WHERE root = ? AND video_id = ?", lost)
+            searched.remove(db, root, known - keep)
             return len(lost)
 
         return await self._database.run(work)
@@ -184,6 +198,15 @@ class Catalogue:
     async def forget_plan(self, plan_id: str) -> None:
         await self._database.run(lambda db: db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan_id,)))
 
+    async def plans_naming(self, root: str, video_id: str) -> list[str]:
+        """The plans of a root that a video is on, also those for which it arrived."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ?"
+            return [row[0] for row in db.execute(query, (root, video_id))]
+
+        return await self._database.run(work)
+
     async def plans_waiting_for(self, root: str, video_id: str) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
             query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ? AND resolved = 0"
@@ -227,7 +250,8 @@ class Catalogue:
                 "seen": "SELECT * FROM seen ORDER BY video_id",
                 "plan_entries": "SELECT * FROM plan_entries ORDER BY plan_id, video_id",
             }
-            return {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
+            tables = {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
+            return tables | {"searched": searched.dump(db)}
 
         return await self._database.run(work)
 

@@ -1,17 +1,20 @@
 """What storage does on which event. Every handler may see its event again and then says the same."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import Event, Handlers, UnreadableMessage, handling
+from bus import Envelope, Event, Handlers, UnreadableMessage, handling
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import (
     ArchiveChecked,
     DownloadCompleted,
+    JobCancelled,
+    JobCompleted,
+    JobFailed,
     ListingCompleted,
     ListingFailed,
     ListingPageFetched,
@@ -24,6 +27,7 @@ from services.common.events import (
     WorkPlanUpdated,
 )
 from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.rechecks import is_recheck
 from services.storage.record import Record
 from services.storage.staging import TakeInFailed
 
@@ -92,6 +96,7 @@ async def drop_listing(event: ListingFailed, storage: "StorageService") -> None:
 async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> AsyncIterator[Event]:
     with _addressed_here():
         path = await storage.save_metadata(event, handling().trace_id)
+        await storage.planner.described(storage.shelf.tree(event.root).key, event.video_id)
     yield MetadataArchived(
         job_id=event.job_id,
         root=event.root,
@@ -129,7 +134,7 @@ async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIt
 def _has_something_for_the_shelf(event: DownloadCompleted) -> bool:
     """Metadata alone went by `metadata.fetched`. That a thumbnail is absent is worth a record, though."""
     wanted = event.wanted
-    return bool(event.files) or wanted.media or wanted.thumbnail or bool(wanted.captions)
+    return bool(event.files) or wanted.media or wanted.thumbnail or bool(wanted.captions) or wanted.info
 
 
 async def _archived(event: DownloadCompleted, record: Record, storage: "StorageService") -> VideoArchived:
@@ -182,3 +187,17 @@ async def plan(event: VideoFailed, storage: "StorageService") -> AsyncIterator[E
         failed=written.open_failed,
         resolved=written.resolved,
     )
+
+
+_ENDS: dict[str, type[JobCompleted | JobFailed | JobCancelled]] = {
+    kind.subject: kind for kind in (JobCompleted, JobFailed, JobCancelled)
+}
+
+
+@handlers.inbox(JobCompleted, JobFailed, JobCancelled, name="ended_jobs")
+async def end_rechecks(envelopes: Sequence[Envelope], storage: "StorageService") -> None:
+    """A video that a re-check did not answer for, because it was cancelled say, is not waited for."""
+    for envelope in envelopes:
+        ended = _ENDS[envelope.type].read(envelope)
+        if is_recheck(ended.job_id):
+            await storage.planner.recheck_ended(ended.job_id)

@@ -4,6 +4,7 @@
     {root}/metadata/playlists/{playlist_id}.json
     {root}/videos/{video_id}/{video_id}.mp4 | .m4a | _thumb.jpg | _metadata.json | .info.json
     {root}/videos/{video_id}/captions/{video_id}_{lang}.vtt
+    {root}/videos/.damaged/{video_id}/{time}/…   what a verification found damaged; metadata/.damaged/ likewise
 
 A file on its way in lies hidden beside its place until it is renamed: `.{name}.{tag}.new`. The tag names the dispatch.
 """
@@ -19,6 +20,7 @@ from services.common.models import FileFact, FileRole
 from services.common.validation import validate_video_id
 
 CAPTIONS = "captions"
+DAMAGED = ".damaged"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # languages, playlist ids, tags: nothing that could leave its folder
 _ENDINGS = {
     FileRole.VIDEO: ".mp4",
@@ -69,6 +71,13 @@ class Tree:
     def record(self, video_id: str) -> Path:
         """The video's `_metadata.json`, whose rename is the commit of a take-in."""
         return self.video_dir(video_id) / record_name(video_id)
+
+    def damaged(self, video_id: str, time: str) -> Path:
+        """Where damaged files of a video's folder are set aside: on the same disk, and no video's folder."""
+        return self.videos / DAMAGED / self.video_dir(video_id).name / time
+
+    def damaged_metadata(self, video_id: str, time: str) -> Path:
+        return self.metadata / DAMAGED / self.video_dir(video_id).name / time
 
 
 def tree_of(root: str | Path, storage: Storage) -> Tree:

@@ -27,9 +27,9 @@ class Listings:
 
     async def own_metadata(self, event: PlaylistFetched) -> None:
         path, key = self._place(event.root, event.playlist.playlist_id)
-        await self._pages.keep_playlist(event)
-        if await self._pages.is_written(event.job_id, event.target_index):
-            async with self._locks.hold(*key):
+        async with self._locks.hold(*key):  # else it could come between a writer's look and its mark
+            await self._pages.keep_playlist(event)
+            if await self._pages.is_written(event.job_id, event.target_index):
                 await self._space.write(lambda: save_own(path, event.playlist))
 
     async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
@@ -39,14 +39,16 @@ class Listings:
         await self._write_if_finished(event.job_id, event.target_index)
 
     async def _write_if_finished(self, job_id: str, target_index: int) -> None:
-        listing = await self._pages.finished(job_id, target_index)
-        if listing is None or listing.completed.playlist_id is None:
+        seen = await self._pages.finished(job_id, target_index)
+        if seen is None or seen.completed.playlist_id is None:
             return
-        playlist_id = listing.completed.playlist_id
-        path, key = self._place(listing.completed.root, playlist_id)
+        playlist_id = seen.completed.playlist_id
+        path, key = self._place(seen.completed.root, playlist_id)
         async with self._locks.hold(*key):
-            await self._space.write(lambda: save_listing(path, playlist_id, listing))
-        await self._pages.mark_written(job_id, target_index)
+            listing = await self._pages.finished(job_id, target_index)  # as it is by now, or another has written it
+            if listing is not None:
+                await self._space.write(lambda: save_listing(path, playlist_id, listing))
+                await self._pages.mark_written(job_id, target_index)
 
     def _place(self, root: str, playlist_id: str) -> tuple[Path, tuple[str, str]]:
         tree = tree_of(root, self._settings)

@@ -5,36 +5,20 @@ Kept until removed by hand (SPEC: Data Retention).
 Blocks (use a thread); callers hold the lock of the plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.events import VideoFailed
-from services.common.files import write_atomically
-from services.common.models import FailedDownload, JobOptions, JobType, UnavailableVideo
+from services.common.files import set_aside, write_atomically
+from services.common.models import JobOptions, JobType
+from services.storage.plan_entries import Planned, PlannedFailure, PlannedUnavailable, entry_of
 
 _log = structlog.get_logger()
-
-
-class PlannedUnavailable(UnavailableVideo):
-    """SPEC's UnavailableVideo; `resolved_at` is set when the video arrived after all, `number` as in video.failed."""
-
-    number: int = 0
-    resolved_at: AwareDatetime | None = None
-
-
-class PlannedFailure(FailedDownload):
-    """SPEC's FailedDownload; `resolved_at` is set when the video arrived after all, `number` as in video.failed."""
-
-    number: int = 0
-    resolved_at: AwareDatetime | None = None
-
-
-Planned = PlannedUnavailable | PlannedFailure
 P = TypeVar("P", PlannedUnavailable, PlannedFailure)
 
 
@@ -95,14 +79,42 @@ def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, tr
     known = plan.entry(event.video_id) if plan else None
     if plan is not None and known is not None and known.number >= event.number:
         return plan
-    plan = plan or _new_plan(event, now, trace_id)
-    unavailable = [one for one in plan.unavailable_videos if one.video_id != event.video_id]
-    failed = [one for one in plan.failed_downloads if one.video_id != event.video_id]
-    if event.unavailable is not None:
-        unavailable.append(PlannedUnavailable(**event.unavailable.model_dump(), number=event.number))
-    elif event.failed is not None:
-        failed.append(PlannedFailure(**event.failed.model_dump(), number=event.number))
-    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
+    if event.unavailable is None and event.failed is None:
+        return plan or _new_plan(event, now, trace_id)
+    return _with(plan or _new_plan(event, now, trace_id), entry_of(event, known), now)
+
+
+def asked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
+    """Was this re-check asked to look at the video on behalf of this plan?"""
+    entry = plan.entry(video_id)
+    return entry is not None and entry.asked_by(job_id)
+
+
+def with_finding(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
+    """The plan after a re-check that it asked for (`asked_by`) gave the video up again. Pure; the same plan if no
+    change: what comes again, and what has arrived meanwhile, is none."""
+    known = plan.entry(event.video_id)
+    if known is None or known.recheck is None or known.resolved_at is not None:
+        return plan
+    if known.recheck.number >= event.number or (event.unavailable is None and event.failed is None):
+        return plan
+    answered = known.recheck.model_copy(update={"number": event.number, "ended_at": now})
+    entry = entry_of(event, known).model_copy(update={"number": known.number, "recheck": answered})
+    return _with(plan, entry, now)
+
+
+def with_recheck(plan: WorkPlan, video_ids: Collection[str], job_id: str, *, now: datetime) -> WorkPlan:
+    """The plan once a re-check is asked to look at these. Pure."""
+    return _each(plan, lambda entry: entry.asked(job_id, now) if entry.video_id in video_ids else entry)
+
+
+def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPlan:
+    """The plan once that re-check has ended, also without an answer for each video. Pure; the same if no change."""
+
+    def ended(entry: P) -> P:
+        return entry.answered(now) if entry.asked_by(job_id) else entry
+
+    return _each(plan, ended)
 
 
 def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
@@ -110,19 +122,15 @@ def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
     entry = plan.entry(video_id)
     if entry is None or entry.resolved_at is not None:
         return plan
-    return plan.model_copy(
-        update={
-            "unavailable_videos": [_resolve(one, video_id, now) for one in plan.unavailable_videos],
-            "failed_downloads": [_resolve(one, video_id, now) for one in plan.failed_downloads],
-            "updated_at": now,
-        }
-    )
+    return _with(plan, entry.arrived(now), now)
 
 
 def save_plan(directory: Path, before: WorkPlan | None, after: WorkPlan) -> Path:
     """Write the plan unless it is the one that was read. Returns its path."""
     path = plan_path(directory, after.plan_id)
     if after is not before:
+        if before is None:
+            set_aside(path)
         write_atomically(path, after.model_dump_json(indent=2))
     return path
 
@@ -147,5 +155,27 @@ def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
     )
 
 
-def _resolve(entry: P, video_id: str, now: datetime) -> P:
-    return entry.model_copy(update={"resolved_at": now}) if entry.video_id == video_id else entry
+def _with(plan: WorkPlan, new: Planned, now: datetime) -> WorkPlan:
+    """In its place if it was in the same list, else at the end of its own."""
+    unavailable = _put(plan.unavailable_videos, new.video_id, new if isinstance(new, PlannedUnavailable) else None)
+    failed = _put(plan.failed_downloads, new.video_id, new if isinstance(new, PlannedFailure) else None)
+    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
+
+
+def _put(entries: list[P], video_id: str, new: P | None) -> list[P]:
+    place: int = next((n for n, entry in enumerate(entries) if entry.video_id == video_id), len(entries))
+    put = list(entries)
+    put[place : place + 1] = [] if new is None else [new]
+    return put
+
+
+class _Change(Protocol):
+    def __call__(self, entry: P, /) -> P: ...
+
+
+def _each(plan: WorkPlan, change: _Change) -> WorkPlan:
+    """`updated_at` stays: that somebody was asked is no news of a video."""
+    unavailable, failed = [*map(change, plan.unavailable_videos)], [*map(change, plan.failed_downloads)]
+    if (unavailable, failed) == (plan.unavailable_videos, plan.failed_downloads):
+        return plan
+    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed})

@@ -1,20 +1,23 @@
 """metadata/playlists/{playlist_id}.json: a playlist as it was when it was last listed to its end.
 
-`listings` has one line for every look; `history` is where availability is appended (appeared, vanished, …).
+`listings` has one line for every look, `history` one for every change that a look showed (see `availability`).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from services.common.config import Storage
 from services.common.events import ListingCompleted, ListingPageFetched
-from services.common.files import write_atomically
+from services.common.files import set_aside, write_atomically
 from services.common.models import Entry, PlaylistMetadata
+from services.storage.availability import Happening, Memory, Sight, changes, first_look, view_of
+from services.storage.layout import tree_of
 
 _log = structlog.get_logger()
 
@@ -28,18 +31,30 @@ class Look(BaseModel):
     job_id: str
     trace_id: str
     total: int
+    source: str = ""
+
+
+Line = Annotated[Happening | dict[str, Any], Field(union_mode="left_to_right")]
 
 
 class PlaylistFile(PlaylistMetadata):
-    """The file: the playlist's own metadata, its entries in order, and every look at it, oldest first."""
+    """The file: the playlist's own metadata, its entries in order, every look at it and what the looks showed, oldest
+    first. `source` listed the entries; `views` is what others showed when they were asked last (id -> title), the
+    newest last. A line of `history` that a newer program wrote is kept as it is."""
 
     model_config = ConfigDict(extra="allow")
 
     fetched_at: AwareDatetime
     trace_id: str
+    source: str = ""
     entries: list[Entry]
     listings: list[Look] = Field(default_factory=list)
-    history: list[dict[str, Any]] = Field(default_factory=list)
+    history: list[Line] = Field(default_factory=list)
+    views: dict[str, dict[str, str | None]] = Field(default_factory=dict)
+
+    @property
+    def happenings(self) -> list[Happening]:
+        return [line for line in self.history if isinstance(line, Happening)]
 
 
 @dataclass(frozen=True)
@@ -81,22 +96,53 @@ def read_playlist_file(path: Path) -> PlaylistFile | None:
         return None
 
 
+def members_of(playlist_id: str, storage: Storage) -> list[str]:
+    """The videos of a playlist as it was listed last, in whatever root. Blocks."""
+    trees = [tree_of(root, storage) for root in storage.all_roots]
+    listed = [read_playlist_file(tree.playlist_metadata(playlist_id)) for tree in trees]
+    return [entry.video_id for file in listed if file for entry in file.entries]
+
+
 def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
     """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
     done = listing.completed
-    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total)
+    source = done.source_name
+    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
     looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
     if held is not None and held.fetched_at > listing.at:
         return held.model_copy(update={"listings": looks})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
+    sight = Sight(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys))
+    history, views = _remembered(held, source)
+    if held is None:
+        history += first_look(sight)
+    else:
+        history += changes(Memory([line for line in history if isinstance(line, Happening)], views), sight)
     return PlaylistFile(
         **{**own.model_dump(), "playlist_id": playlist_id},
         fetched_at=listing.at,
         trace_id=listing.trace_id,
-        entries=entries_of(listing.pages, done.page_keys),
+        source=source,
+        entries=list(sight.entries),
         listings=looks,
-        history=held.history if held else [],
+        history=history,
+        views={name: view for name, view in views.items() if name != source},
     )
+
+
+def _remembered(
+    held: PlaylistFile | None, source: str
+) -> tuple[list[Happening | dict[str, Any]], dict[str, dict[str, str | None]]]:
+    """History and views before a new look. A file of before there were histories begins with the look that it holds."""
+    if held is None:
+        return [], {}
+    last = held.source or source
+    others = {name: view for name, view in held.views.items() if name != last}
+    history = held.history
+    if not history:
+        job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
+        history = [*first_look(Sight(held.fetched_at, job_id, last, held.entries))]
+    return list(history), {**others, last: view_of(held.entries, last)}
 
 
 def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
@@ -108,6 +154,8 @@ def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
             "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
         )
     if merged != held:
+        if held is None:
+            set_aside(path)
         write_atomically(path, merged.model_dump_json(indent=2))
 
 

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from services.common.errors import ServiceUnavailable
 from services.common.models import FileFact, KnownGone
 from services.common.paging import Page, PageQuery
 from services.common.sqlite import Database
 from services.storage.plans import WorkPlan, all_plans, plan_path, read_plan
 from services.storage.record import Holding, fact_of
+from services.storage.searched import add_functions
+from services.storage.words import read_question
 
 _SORTED = {
     "title": "title COLLATE NOCASE",
@@ -30,12 +33,38 @@ Sort = Literal[
 ]  # fmt: skip
 
 
+Status = Literal["complete", "incomplete", "gone"]
+
+# What was asked is absent upstream, or was never brought. A quality that another took the place of is not missed.
+_INCOMPLETE = """(
+  json_array_length(holding, '$.absent') > 0
+  OR (json_array_length(holding, '$.asked.qualities') > 0 AND NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') IN ('video', 'audio')))
+  OR (json_extract(holding, '$.asked.thumbnail') AND NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') = 'thumbnail'))
+  OR EXISTS (SELECT 1 FROM json_each(holding, '$.asked.captions') AS asked WHERE NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') AS held
+    WHERE json_extract(held.value, '$.language') = asked.value)))"""
+_STATUS = {
+    "complete": f"NOT {_INCOMPLETE}",
+    "incomplete": _INCOMPLETE,
+    "gone": "video_id IN (SELECT video_id FROM known_gone)",
+}
+_NAMED = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root AND r.video_id = videos.video_id
+  AND r.id IN (SELECT rowid FROM search_index WHERE search_index MATCH ?))"""
+
+
 class VideoQuery(PageQuery):
-    """`q`: words of title or channel, all of them; `channel`: its id or its name. `-` sorts downwards."""
+    """`q`: words of title or channel, all of them, as in /storage/search; `channel`: its id or its name.
+
+    `status`: `complete`, all that was asked of it is held; `incomplete`, something is not (upstream has
+    no captions, say); `gone`, it is known to be gone from the site now. `-` sorts downwards.
+    """
 
     q: str | None = Field(default=None, min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    status: Status | None = None
     sort: Sort = "-archived_at"
 
 
@@ -114,6 +143,20 @@ class PlanPage(Page):
     work_plans: list[PlanSummary]
 
 
+def open_catalogue(base_data_dir: Path) -> Database:
+    """To read it only, whichever version made it. Raises FileNotFoundError."""
+    path = base_data_dir / "catalogue.db"
+    if not path.exists():
+        raise FileNotFoundError(path)
+    return Database(path, "", 10**6, read_only=True, functions=add_functions)
+
+
+def expect_index(db: sqlite3.Connection) -> None:
+    """Raises ServiceUnavailable on a catalogue that was last opened by a version that did not search."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_index'").fetchone():
+        raise ServiceUnavailable("The archive's texts are not indexed yet: start `ytarchive up` once, it does that.")
+
+
 class Queries:
     """`database` may be read-only."""
 
@@ -124,10 +167,10 @@ class Queries:
     @classmethod
     def on_disk(cls, base_data_dir: Path, work_plans_dir: Path) -> "Queries | None":
         """For a system that does not run; None where nothing was ever archived."""
-        path = base_data_dir / "catalogue.db"
-        if not path.exists():
+        try:
+            return cls(open_catalogue(base_data_dir), work_plans_dir)
+        except FileNotFoundError:
             return None
-        return cls(Database(path, "", 10**6, read_only=True), work_plans_dir)
 
     def close(self) -> None:
         self._database.close()
@@ -139,6 +182,8 @@ class Queries:
         order = f"{column} IS NULL, {column} {'DESC' if query.sort.startswith('-') else 'ASC'}, root, video_id"
 
         def work(db: sqlite3.Connection) -> VideoPage:
+            if query.q is not None:
+                expect_index(db)
             (total,) = db.execute(f"SELECT count(*) FROM videos WHERE {where}", values).fetchone()  # noqa: S608 - ours
             rows = db.execute(
                 f"SELECT * FROM videos WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - ours
@@ -212,10 +257,14 @@ class Queries:
 
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
     conditions, values = ["1"], list[Any]()
-    for word in (query.q or "").split():
-        pattern = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        conditions.append("(title LIKE ? ESCAPE '\\' OR channel LIKE ? ESCAPE '\\')")
-        values += [pattern, pattern]
+    if query.q is not None:
+        question = read_question(query.q)
+        wanted, unwanted = question.expression("title", "channel"), question.exclusion("title", "channel")
+        conditions += ["0"] if wanted is None else [_NAMED]
+        conditions += [] if unwanted is None else [f"NOT {_NAMED}"]
+        values += [expression for expression in (wanted, unwanted) if expression is not None]
+    if query.status is not None:
+        conditions.append(_STATUS[query.status])
     if query.channel is not None:
         conditions.append("(channel_id = ? OR channel = ? COLLATE NOCASE)")
         values += [query.channel, query.channel]

@@ -162,8 +162,13 @@ def held_of(holding: Holding, *, present: Iterable[str], metadata: bool) -> Held
         captions=tuple(entry.language for entry in entries if entry.role is FileRole.CAPTION and entry.language),
         metadata=metadata,
         absent=holding.absent,
+        info=len(_infos(entries)) == len(_infos(holding.fixity.values())),
         bytes=sum(entry.size for entry in entries),
     )
+
+
+def _infos(entries: Iterable[Fixity]) -> list[Fixity]:
+    return [entry for entry in entries if entry.role is FileRole.INFO]
 
 
 def _union(*lists: Iterable[str]) -> tuple[str, ...]:

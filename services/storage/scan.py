@@ -4,25 +4,19 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from services.common.validation import validate_video_id
 from services.storage.archive import read_record
 from services.storage.catalogue import Indexed
 from services.storage.layout import Tree
+from services.storage.stamps import Stamps, stamp_of
+from services.storage.texts import read_texts, stamps_of
 
 _DEPTH = 4  # how far below a root an --output-dir is looked for
 _HALF_WRITTEN = re.compile(r"\..+\.json\.[0-9a-f]{8}\.new")  # services.common.files: write_atomically
 _STALE = 3600.0  # seconds: nobody takes that long to write a page of JSON
-
-
-def stamp_of(path: Path) -> str | None:
-    """Tells one state of a file from the next; None if it is not there."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"
 
 
 def index(tree: Tree, video_id: str) -> Indexed | None:
@@ -31,6 +25,19 @@ def index(tree: Tree, video_id: str) -> Indexed | None:
     stamp = stamp_of(path)
     record = read_record(path) if stamp else None
     return Indexed(tree.key, stamp, record) if stamp and record and record.video_id == video_id else None
+
+
+def index_texts(tree: Tree, video_id: str, known: Stamps | None) -> Indexed | None:
+    """The same, with what can be found of the video; `known`: what the index has of it already."""
+    entry = index(tree, video_id)
+    return entry and replace(entry, texts=read_texts(tree, entry.record, entry.stamp, known))
+
+
+def is_outdated(tree: Tree, entry: Indexed) -> bool:
+    """Whether the video's texts were written anew since they were read for `entry`."""
+    stamp = stamp_of(tree.record(entry.record.video_id))
+    known = entry.texts and entry.texts.stamps
+    return known is not None and stamp is not None and stamps_of(tree, entry.record, stamp) != known
 
 
 def video_ids(tree: Tree) -> Iterator[str]:

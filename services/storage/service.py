@@ -4,26 +4,32 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.config import Config
-from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.events import DownloadCompleted, MetadataFetched
+from services.common.errors import InvalidRequest, ServiceUnavailable, code_of
+from services.common.events import DownloadCompleted, JobCreated, MetadataFetched
+from services.common.faults import fault_point
 from services.common.http import Route
 from services.common.service import ServiceBase
-from services.storage import api
+from services.common.sqlite import Database
+from services.storage import api, verify_api
 from services.storage import handlers as reactions
 from services.storage.catalogue import Catalogue, Totals
 from services.storage.listings import Listings
 from services.storage.locks import Locks
-from services.storage.metadata_store import save_metadata
+from services.storage.metadata_store import save_metadata, says_as_much
 from services.storage.planner import Planner
-from services.storage.queries import Queries
+from services.storage.queries import Queries, open_catalogue
+from services.storage.rechecker import Rechecker
 from services.storage.scan import trees_below
+from services.storage.search import Search
 from services.storage.shelf import Shelf
 from services.storage.space import Space
+from services.storage.verifier import Verifier
 
 _PLANS = "work_plans"  # beside the roots in the catalogue's list of what it has read
 _COUNT_EVERY = 30.0  # seconds between two counts for the metrics
@@ -39,12 +45,27 @@ class StorageService(ServiceBase):
     shelf: Shelf
     listings: Listings
     planner: Planner
+    rechecker: Rechecker
     queries: Queries
+    verifier: Verifier
+    search: Search
     space: Space
 
-    def __init__(self, config: Config, bus: BusSettings, space: Space | None = None) -> None:
-        """`space` is how a full disk is waited for; unset, as `[storage] min_free` says and for five minutes."""
+    def __init__(
+        self,
+        config: Config,
+        bus: BusSettings,
+        space: Space | None = None,
+        *,
+        quiet: float = 300.0,
+        rechecks: bool = True,
+    ) -> None:
+        """`space` is how a full disk is waited for; unset, as `[storage] min_free` says and for five minutes. `quiet`:
+        seconds after the start in which nothing is verified that nobody asked for. `rechecks` False makes no jobs by
+        itself: the one-shot is there for its own."""
         super().__init__(config, bus)
+        self._quiet = quiet
+        self._rechecks = rechecks
         self.space = replace(space or Space(config.storage.min_free), closing=self.closing)
         self._locks = Locks(config.storage.run_dir / "storage-locks")
         self._resources = AsyncExitStack()
@@ -64,13 +85,25 @@ class StorageService(ServiceBase):
         self.shelf = Shelf(storage, self.catalogue, self._locks, self.space)
         self.listings = Listings(storage, self.catalogue, self._locks, self.space)
         self.planner = Planner(storage.work_plans_dir, self.catalogue, self._locks, self.space)
-        self.queries = Queries(self.catalogue.database, storage.work_plans_dir)
+        self.verifier = Verifier(
+            self.config, self.shelf, self.catalogue, self._locks, lambda: self.bus, self.closing, self._quiet
+        )
+        interval = timedelta(days=self.config.recheck.interval_days)
+        self.rechecker = Rechecker(self.planner, storage, interval, self._say)
+        self.queries = Queries(self._reader(), storage.work_plans_dir)
+        self.search = Search(self._reader(), storage)
         await self._expect_mounted()
         self._recovered = await self.shelf.recover_unfinished()
         if not await self.catalogue.scanned(_PLANS):
             await self.planner.index_all()
             await self.catalogue.mark_scanned(_PLANS)
         await self.catalogue.listings.forget_old()
+
+    def _reader(self) -> Database:
+        """The catalogue over a connection of its own: who asks keeps nobody waiting that writes."""
+        reader = open_catalogue(self.config.storage.base_data_dir)
+        self._resources.callback(reader.close)
+        return reader
 
     async def _expect_mounted(self) -> None:
         """Raises ServiceUnavailable for a root that held videos and is empty: else a whole archive would be fetched
@@ -85,7 +118,7 @@ class StorageService(ServiceBase):
                 )
 
     def routes(self) -> Sequence[Route]:
-        return api.routes(self)
+        return [*api.routes(self), *verify_api.routes(self)]
 
     def begin_rescan(self, roots: Sequence[Path]) -> None:
         """In the background. Raises InvalidRequest while one runs."""
@@ -100,13 +133,23 @@ class StorageService(ServiceBase):
                 await self.rescan(root)
             await self.planner.index_all()
         except OSError as error:
-            self.logger.error("scan_failed", root=self._scanning, error_message=str(error))
+            self.logger.error("scan_failed", root=self._scanning, error_code=code_of(error), error_message=str(error))
         finally:
             self._scanning = None
 
+    async def _say(self, event: JobCreated, trace_id: str) -> None:
+        await self.bus.publish(event, trace_id=trace_id, patience=None)
+
+    async def _store_lost(self) -> None:
+        self.spawn(self.rechecker.say_again(), "re-checks, again")
+
     async def after_start(self) -> None:
-        self.spawn(self._scan_new_roots(), "first scan")
+        if self._rechecks:
+            self.spawn(self.rechecker.run(), "re-checks")
+            self.bus.on_store_lost.append(self._store_lost)
+        self.spawn(self._follow_the_tree(), "first scan")
         self.spawn(self._count(), "totals")
+        self.spawn(self.verifier.run(), "verification")
 
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()
@@ -117,22 +160,25 @@ class StorageService(ServiceBase):
         path = tree.video_metadata(event.video_id)
         async with self._locks.hold(tree.key, event.video_id):
             await self.space.write(lambda: save_metadata(path, event, trace_id))
+            fault_point("storage.metadata_written")
+            await self.shelf.follow_metadata(tree, event.video_id)
         await self.catalogue.see([(event.video_id, event.metadata.title, event.fetched_at)])
         return path
 
     async def ensure_metadata(self, event: DownloadCompleted, trace_id: str) -> None:
-        """A delivery may overtake its `metadata.fetched`, say after a crash; it says the same. A file there stays."""
+        """A delivery may overtake its `metadata.fetched`; it says the same, so what is archived is described, whatever
+        another source said before."""
         path = self.shelf.tree(event.root).video_metadata(event.video_id)
-        if event.wanted.metadata and not await asyncio.to_thread(path.exists):
-            told = MetadataFetched(
-                job_id=event.job_id,
-                root=event.root,
-                video_id=event.video_id,
-                source_name="yt_dlp",
-                fetched_at=event.provenance.started_at,
-                metadata=event.metadata,
-                dispatch_id=event.dispatch_id,
-            )
+        told = MetadataFetched(
+            job_id=event.job_id,
+            root=event.root,
+            video_id=event.video_id,
+            source_name="yt_dlp",
+            fetched_at=event.provenance.started_at,
+            metadata=event.metadata,
+            dispatch_id=event.dispatch_id,
+        )
+        if event.wanted.metadata and not await asyncio.to_thread(says_as_much, path, told):
             await self.save_metadata(told, trace_id)
 
     async def rescan(self, root: Path) -> None:
@@ -152,7 +198,16 @@ class StorageService(ServiceBase):
             try:
                 await self.rescan(root)
             except OSError as error:
-                self.logger.error("scan_failed", root=str(root), error_message=str(error))
+                self.logger.error("scan_failed", root=str(root), error_code=code_of(error), error_message=str(error))
+
+    async def _follow_the_tree(self) -> None:
+        await self._scan_new_roots()
+        self.shelf.texts_missed.set()
+        while await self.shelf.texts_missed.wait():
+            try:
+                await self.shelf.index_missing()
+            except OSError as error:
+                self.logger.error("indexing_failed", error_code=code_of(error), error_message=str(error))
 
     async def _count(self) -> None:
         while True:
@@ -161,4 +216,5 @@ class StorageService(ServiceBase):
 
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}
-        return {**totals, "take_ins_recovered": self._recovered, "scanning": self._scanning}
+        work = {"scanning": self._scanning, "unindexed": self.shelf.unindexed}
+        return {**totals, "take_ins_recovered": self._recovered, **work, **self.verifier.metrics()}

@@ -16,6 +16,7 @@ import structlog
 from services.common.config import Storage
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import DownloadCompleted
+from services.common.faults import fault_point
 from services.common.models import Held
 from services.common.youtube.partial import PartialBusy, holding
 from services.storage import archive, scan
@@ -26,9 +27,10 @@ from services.storage.metadata_store import read_video_file
 from services.storage.record import Holding, Record, held_of
 from services.storage.space import Space
 from services.storage.staging import NO_SPACE, TakeInFailed
+from services.storage.stamps import Stamps, stamp_of
 
 _log = structlog.get_logger()
-_BATCH = 200  # videos per transaction of a rescan
+_BATCH = 50  # videos per transaction of a rescan
 T = TypeVar("T")
 
 
@@ -50,6 +52,9 @@ class Shelf:
         self._catalogue = catalogue
         self._locks = locks
         self._space = space
+        self.taking_in = 0  # take-ins in hand
+        self.texts_missed = asyncio.Event()  # the index does not know all that the catalogue knows: `index_missing`
+        self.unindexed = 0  # videos that `index_missing` has yet to look at
 
     def tree(self, root: str | Path) -> Tree:
         return tree_of(root, self._settings)
@@ -64,18 +69,22 @@ class Shelf:
         tree = self.tree(event.root)
         self._expect_below_tmp(Path(event.directory))
         await self._space.make_sure(tree.videos, await asyncio.to_thread(self._needed, tree, event))
-        async with self._locks.hold(tree.key, event.video_id):
-            await self._catalogue.begin_take_in(tree.key, event.video_id)
-            record = await self._take_in(tree, event, trace_id)
-            await self._index(tree, event.video_id)
-            await self._catalogue.end_take_in(tree.key, event.video_id)
+        self.taking_in += 1
+        try:
+            async with self._locks.hold(tree.key, event.video_id):
+                await self._catalogue.begin_take_in(tree.key, event.video_id)
+                record = await self._take_in(tree, event, trace_id)
+                await self._index(tree, event.video_id)
+                await self._catalogue.end_take_in(tree.key, event.video_id)
+        finally:
+            self.taking_in -= 1
         return record
 
     async def _take_in(self, tree: Tree, event: DownloadCompleted, trace_id: str) -> Record:
         stop = threading.Event()
         now = datetime.now(UTC)
         try:
-            return await _in_thread(lambda: _take_from(tree, event, now, trace_id, stop), stop)
+            return await in_thread(lambda: _take_from(tree, event, now, trace_id, stop), stop)
         except YTArchiveError:  # what it began is cleared already, so the journal need not remember it
             await self._catalogue.end_take_in(tree.key, event.video_id)
             raise
@@ -106,13 +115,52 @@ class Shelf:
         found, stale = await asyncio.to_thread(_inspect, tree, video_ids, known)
         if stale:
             await self._catalogue.put(stale)
+            self.texts_missed.set()
         gone = await self._catalogue.known_gone(video_ids)
         return [held.model_copy(update={"known_gone": gone.get(held.video_id)}) for held in found]
 
+    async def follow_metadata(self, tree: Tree, video_id: str) -> None:
+        """What is held of a video is found by its new metadata. The caller holds the video's lock."""
+        if await self._catalogue.get(tree.key, [video_id]):
+            await self._index(tree, video_id)
+
+    async def index_missing(self) -> None:
+        """Index the texts of all that the catalogue holds and the index does not know: of a catalogue that an older
+        version made, or of records that somebody else wrote."""
+        self.texts_missed.clear()
+        missing: dict[str, list[str]] = {}
+        for root, video_id in await self._catalogue.texts.missing():
+            missing.setdefault(root, []).append(video_id)
+        self.unindexed = sum(map(len, missing.values()))
+        for root, video_ids in missing.items():
+            try:
+                tree = self.tree(root)
+            except InvalidRequest:
+                _log.warning("root_not_configured", root=root, videos=len(video_ids))
+                continue
+            for start in range(0, len(video_ids), _BATCH):
+                batch = video_ids[start : start + _BATCH]
+                await self._index_all(tree, batch)
+                self.unindexed -= len(batch)
+        self.unindexed = 0
+
     async def _index(self, tree: Tree, video_id: str) -> None:
-        entry = await asyncio.to_thread(scan.index, tree, video_id)
+        """Under the video's lock."""
+        known = await self._catalogue.texts.stamps(tree.key, [video_id])
+        entry = await asyncio.to_thread(scan.index_texts, tree, video_id, known.get(video_id))
+        fault_point("storage.before_index")
         if entry is not None:
             await self._catalogue.put([entry])
+
+    async def _index_all(self, tree: Tree, video_ids: Sequence[str]) -> list[Indexed]:
+        """Without locks: what somebody wrote meanwhile is read again."""
+        known = await self._catalogue.texts.stamps(tree.key, video_ids)
+        entries = await asyncio.to_thread(_read_all, tree, video_ids, known)
+        await self._catalogue.put(entries)
+        for video_id in await asyncio.to_thread(_outdated, tree, entries):
+            async with self._locks.hold(tree.key, video_id):
+                await self._index(tree, video_id)
+        return entries
 
     # --- recovery and rescan --------------------------------------------------------------------------------------
 
@@ -132,7 +180,7 @@ class Shelf:
 
     async def _recover(self, tree: Tree, video_id: str) -> None:
         async with self._locks.hold(tree.key, video_id):
-            await _in_thread(lambda: archive.recover(tree, video_id))
+            await in_thread(lambda: archive.recover(tree, video_id))
 
     async def rescan(self, root: str | Path) -> Rescan:
         """Make the catalogue's rows of one root anew from its tree, and clear what dead writers left in it."""
@@ -143,8 +191,7 @@ class Shelf:
             batch = video_ids[start : start + _BATCH]
             for video_id in await asyncio.to_thread(archive.unfinished, tree, batch):
                 await self._recover(tree, video_id)
-            entries = await asyncio.to_thread(_index_all, tree, batch)
-            await self._catalogue.put(entries)
+            entries = await self._index_all(tree, batch)
             found.update(entry.record.video_id for entry in entries)
         forgotten = await self._catalogue.remove_others(tree.key, found)
         await self._see_all(tree)
@@ -184,7 +231,7 @@ def _inspect(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> t
     stale: list[Indexed] = []
     for video_id in video_ids:
         row = known.get(video_id)
-        stamp = scan.stamp_of(tree.record(video_id))
+        stamp = stamp_of(tree.record(video_id))
         holding: Holding | None = row.holding if row is not None and row.stamp == stamp else None
         if stamp is not None and holding is None and (entry := scan.index(tree, video_id)):
             stale.append(entry)
@@ -198,8 +245,13 @@ def _inspect(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> t
     return found, stale
 
 
-def _index_all(tree: Tree, video_ids: Sequence[str]) -> list[Indexed]:
-    return [entry for video_id in video_ids if (entry := scan.index(tree, video_id))]
+def _read_all(tree: Tree, video_ids: Sequence[str], known: dict[str, Stamps]) -> list[Indexed]:
+    found = (scan.index_texts(tree, video_id, known.get(video_id)) for video_id in video_ids)
+    return [entry for entry in found if entry]
+
+
+def _outdated(tree: Tree, entries: Sequence[Indexed]) -> list[str]:
+    return [entry.record.video_id for entry in entries if scan.is_outdated(tree, entry)]
 
 
 def _size(path: Path) -> int:
@@ -212,7 +264,7 @@ def _device(path: Path) -> int:
     return path.stat().st_dev
 
 
-async def _in_thread(work: Callable[[], T], stop: threading.Event | None = None) -> T:
+async def in_thread(work: Callable[[], T], stop: threading.Event | None = None) -> T:
     """Run `work` in a thread and see it to its end, also when cancelled: its caller holds a lock for it."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:

@@ -27,13 +27,15 @@ from bus import Bus, BusSettings
 from bus.faults import VARIABLE
 from bus.server import find_server
 from services.common.config import Config, load_config
-from services.common.events import JobCreated
+from services.common.events import JobCreated, catalogue
 from services.common.models import Item, ItemStatus, Job, JobOptions
+from tests.fixtures.processes import KEPT, Nursery, Process, Started
 from ytarchive.emulator import EmulatorClient, sample
 from ytarchive.stack import SERVICES
 
 PATIENCE = 30.0  # seconds; half of the default ack_wait, so that nothing passes by waiting for that
 _POLL = 0.02
+_KINDS = {kind.subject: kind for kind in catalogue()}
 
 
 async def _until(look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -47,48 +49,6 @@ async def _until(look: Callable[[], Any], what: str, patience: float = PATIENCE)
             return found
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
         await asyncio.sleep(_POLL)
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
-
-
-class Process:
-    """A child whose output goes to a file."""
-
-    def __init__(self, command: Sequence[str], out: Path, env: dict[str, str]) -> None:
-        self.out = out
-        with out.open("wb") as words:
-            self._popen = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, env=env, start_new_session=True
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def code(self) -> int | None:
-        return self._popen.poll()
-
-    def kill(self) -> None:
-        """kill -9, and reaped: a zombie still has its pid."""
-        self._popen.kill()
-        self._popen.wait()
-
-    def stop(self) -> None:
-        self._popen.terminate()
-        try:
-            self._popen.wait(15)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def words(self) -> str:
-        return self.out.read_text(errors="replace")
-
-    def children(self) -> list[int]:
-        """The pids of its children that run now (Linux)."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
-        return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -129,7 +89,7 @@ class Broker:
         path = self._home / "nats.conf"
         path.write_text(json.dumps(config))
         out = self._home / f"{time.monotonic_ns()}.log"
-        self._process = Process([str(find_server()), "-c", str(path)], out, dict(os.environ))
+        self._process = Started([str(find_server()), "-c", str(path)], out, dict(os.environ))
         process = self._process
         await _until(lambda: "Server is ready" in process.words(), "nats-server is ready")
 
@@ -149,6 +109,8 @@ class Cluster:
     env: dict[str, str]
     broker: Broker
     config: Config
+    nursery: Nursery
+    first_as_users_do: bool = False
     sound: bool = False
     processes: dict[str, Process] = field(default_factory=dict)
     programs: dict[str, Process] = field(default_factory=dict)
@@ -160,8 +122,8 @@ class Cluster:
         for name in names:
             self._started += 1
             env = self.env | {VARIABLE: f"@{self._wish(name)}"} | settings
-            command = [sys.executable, "-m", "ytarchive", "service", name]
-            process = Process(command, self.home / f"{self._started:03d}-{name}.log", env)
+            out = self.home / f"{self._started:03d}-{name}.log"
+            process = self._begin(["service", name], out, env)
             started.append((name, process))
             self.processes[name if replaces else f"another {name}"] = process
         for name, process in started:
@@ -171,6 +133,12 @@ class Cluster:
                 return "Ready." in process.words()
 
             await _until(ready, f"{name} is ready")
+
+    def _begin(self, words: Sequence[str], out: Path, env: dict[str, str]) -> Process:
+        """Where it is wished, the first of each service as its user starts it; the others from the nursery."""
+        if not self.first_as_users_do or self._started > len(SERVICES):
+            return self.nursery.start(words, out, env)
+        return Started([sys.executable, "-m", "ytarchive", *words], out, env)
 
     def doom(self, name: str, fault: str) -> None:
         """From now on the service dies where `fault` says."""
@@ -186,7 +154,7 @@ class Cluster:
 
     def run(self, name: str, command: Sequence[str]) -> Process:
         """Another program, ended with the cluster at the latest."""
-        process = self.programs[name] = Process(command, self.home / f"{name}.log", self.env)
+        process = self.programs[name] = Started(command, self.home / f"{name}.log", self.env)
         return process
 
     def kill(self, *names: str) -> None:
@@ -215,18 +183,25 @@ class Cluster:
         with closing(sqlite3.connect(place, uri=True)) as sql:
             return sql.execute(query, args).fetchall()
 
+    def no_partials(self) -> bool:
+        return not list(self.config.storage.tmp_dir.glob("*.part"))
+
+    def nothing_staged(self) -> bool:
+        return not list(self.config.storage.base_path.glob("videos/*/.*.new"))
+
     def journal(self) -> list[dict[str, Any]]:
         """Every durable event that logging has written down."""
         paths = sorted(self.config.storage.logs_dir.glob("events-*.jsonl"))
-        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+        whole = [path.read_text().rpartition("\n")[0] for path in paths]  # the last line may be on its way
+        return [json.loads(line) for text in whole for line in text.splitlines()]
 
 
-def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> Cluster:
+def new_cluster(home: Path, emulator: EmulatorClient, nursery: Nursery, **settings: str) -> Cluster:
     """Nothing of it runs yet."""
     home.mkdir()
     broker = Broker(home / "nats")
     env = {
-        **{key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "TMPDIR") if key in os.environ},
+        **{key: os.environ[key] for key in KEPT if key in os.environ},
         "HOME": str(home),
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONWARNINGS": "error",
@@ -244,7 +219,7 @@ def new_cluster(home: Path, emulator: EmulatorClient, **settings: str) -> Cluste
         **settings,
     }
     ours = {key: value for key, value in env.items() if key.startswith("YTARCHIVE_")}
-    return Cluster(home, env, broker, load_config(env=ours, cwd=home))
+    return Cluster(home, env, broker, load_config(env=ours, cwd=home), nursery)
 
 
 @dataclass
@@ -253,7 +228,9 @@ class Keeper:
 
     folder: Path
     emulator: EmulatorClient
+    nursery: Nursery
     settings: dict[str, str]
+    first_as_users_do: bool = False
     cluster: Cluster | None = None
     made: int = 0
 
@@ -261,27 +238,41 @@ class Keeper:
         if self.cluster is None or not self.cluster.sound:
             self.close()
             self.made += 1
-            self.cluster = new_cluster(self.folder / str(self.made), self.emulator, **self.settings)
+            self.cluster = new_cluster(self.folder / str(self.made), self.emulator, self.nursery, **self.settings)
+            self.cluster.first_as_users_do = self.first_as_users_do
             await self.cluster.broker.start()
         self.cluster.sound = False
         await self.cluster.heal()
         return self.cluster
 
     def close(self) -> None:
-        if self.cluster is not None:
+        """What its jobs left, if anything, must have been cleared away by now."""
+        if self.cluster is None:
+            return
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while self.cluster.sound and not self.cluster.no_partials():
+                assert time.monotonic() < deadline, "partials are cleared away"
+                time.sleep(_POLL)
+        finally:
             self.cluster.end()
 
 
 @pytest.fixture(scope="session")
-def quick_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path_factory.mktemp("quick"), emulator_child, {"YTARCHIVE_NATS__ACK_WAIT": "1"})
+def quick_keeper(
+    emulator_child: EmulatorClient, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Keeper]:
+    settings = {"YTARCHIVE_NATS__ACK_WAIT": "1"}
+    keeper = Keeper(tmp_path_factory.mktemp("quick"), emulator_child, nursery, settings, first_as_users_do=True)
     yield keeper
     keeper.close()
 
 
 @pytest.fixture(scope="session")
-def patient_keeper(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path_factory.mktemp("patient"), emulator_child, {})
+def patient_keeper(
+    emulator_child: EmulatorClient, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path_factory.mktemp("patient"), emulator_child, nursery, {})
     yield keeper
     keeper.close()
 
@@ -361,11 +352,15 @@ class Deed:
             **dict.fromkeys(self.gone, ItemStatus.UNAVAILABLE),
         }
         assert attempts in {None, sum(items[video_id].attempts for video_id in self.videos)}
-        await asyncio.gather(*(asyncio.to_thread(self.whole, video_id) for video_id in self.videos))
         self._plan_is_right()
-        await self._settled(unacknowledged)
+        if whole_story:  # else the worker looks for what is nobody's every ten seconds: Keeper.close
+            await _until(self.cluster.no_partials, "partials are cleared away")
+        await self._settled(unacknowledged)  # what had to be done again may still be taken in, after the job's end
+        if not whole_story:  # nor are all requests known: a copy that was fetched twice replaces the first
+            await _until(self.cluster.nothing_staged, "nothing is about to be put into the archive")
+        await asyncio.gather(*(asyncio.to_thread(self.whole, video_id) for video_id in self.videos))
         self._playlist_is_right(whole_story)  # no job waits for this file
-        self._told_once(whole_story)
+        self._told_once(job.trace_id, whole_story)
         self.cluster.sound = True
 
     def whole(self, video_id: str) -> None:
@@ -376,6 +371,8 @@ class Deed:
         assert set(files) == set(record["fixity"]) == {
             f"{video_id}.mp4", f"{video_id}_thumb.jpg", f"{video_id}.info.json",
         }  # fmt: skip
+        taken_in = [one["dispatch_id"] for one in record["take_ins"]]
+        assert len(taken_in) == len(set(taken_in)), "a delivery is taken in once"
         for name, path in files.items():
             content = path.read_bytes()
             told = record["fixity"][name]
@@ -400,29 +397,47 @@ class Deed:
         assert looks == 1 or (looks > 1 and not listed_once)
 
     async def _settled(self, unacknowledged: tuple[str, ...]) -> None:
-        """Nothing is left over: no partial, nothing to publish, no fetch, no unread message; one end was told of."""
-        storage = self.cluster.config.storage
+        """Nothing is left over: nothing to publish, no fetch, no unread message; one end was told of."""
         marks = ",".join("?" * len(self.videos))
-        await _until(lambda: not list(storage.tmp_dir.glob("*.part")), "partials are cleared away")
         await _until(lambda: self.cluster.rows("SELECT count(*) FROM outbox") == [(0,)], "the outbox is empty")
         left = self.cluster.rows(f"SELECT video_id, state FROM fetches WHERE video_id IN ({marks})", *self.videos)  # noqa: S608 - only marks
         assert left == []
         await _until(lambda: self._all_read(unacknowledged), "every consumer has read and acknowledged everything")
 
-    def _told_once(self, whole_story: bool) -> None:
-        mine = [line for line in self.cluster.journal() if line["trace_id"] == f"trace-{self.job_id}"]
+    def _told_once(self, trace_id: str, whole_story: bool) -> None:
+        mine = [line for line in self.cluster.journal() if line["trace_id"] == trace_id]
         kinds = Counter(line["subject"] for line in mine)
         assert kinds["job.completed"] == 1 or not whole_story, kinds
         assert kinds["storage.failed"] == 0 or not whole_story, kinds
         assert kinds["dead.lettered"] == 0, kinds
+        if whole_story:
+            missing = self._expected() - kinds
+            assert not missing, missing
+        facts = Counter(_fact(line) for line in mine if line["caused_by"])  # an order may be given again
+        assert facts.most_common(1)[0][1] == 1, facts.most_common(3)
         ids = Counter(line["message_id"] for line in self.cluster.journal())
         assert ids.most_common(1)[0][1] == 1
+
+    def _expected(self) -> Counter[str]:
+        """What is told of a job, at least: all of it, each for as many as it is about."""
+        once = ["job.created", "job.queued", "playlist.fetched", "listing.page_fetched", "archive.checked"]
+        once += ["listing.completed", "job.completed"]
+        saved = ["metadata.fetched", "metadata.archived", "download.completed", "video.archived"]
+        gap = ["download.failed", "video.failed", "work_plan.updated"]
+        every = ["download.requested", "download.started"]
+        return Counter(once + saved * len(self.videos) + gap * len(self.gone) + every * len([*self.videos, *self.gone]))
 
     async def _all_read(self, unacknowledged: tuple[str, ...]) -> bool:
         consumers = await self.bus.js.consumers_info("EVENTS")
         held = [one.name for one in consumers if one.num_ack_pending]
         unread = [one.name for one in consumers if one.num_pending]
         return not unread and all(name.startswith(unacknowledged) for name in held)
+
+
+def _fact(line: dict[str, Any]) -> tuple[str, ...]:
+    """What was said, and because of what: said again, by a handler that ran again, it is the same message."""
+    kind = _KINDS[line["subject"]]
+    return (line["subject"], str(line["caused_by"]), *(str(line["data"][name]) for name in kind.key))
 
 
 @pytest.fixture

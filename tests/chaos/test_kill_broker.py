@@ -98,6 +98,23 @@ async def test_a_store_that_is_deleted_while_everything_is_stopped_loses_no_job_
     await deed.done_right(attempts=None, whole_story=False)
 
 
+async def test_what_storage_had_not_read_is_asked_again_also_when_the_store_was_deleted_during_a_stop(
+    patient: Any, deed_in: Any, until: Any
+) -> None:
+    deed = await deed_in(patient)
+    patient.doom("storage", "bus.taken.download.completed")
+    await deed.order()
+    await patient.died("storage")
+    storing = "SELECT 1 FROM fetches WHERE state = 'storing'"
+    await until(lambda: patient.rows(storing), "jobs waits for storage, and for no worker")
+    patient.kill(*patient.processes)
+    patient.broker.kill()
+    shutil.rmtree(patient.broker.store)
+    await patient.broker.start()
+    await patient.heal()
+    await deed.done_right(attempts=None, whole_story=False)
+
+
 async def test_a_job_that_was_lost_before_it_was_queued_is_sent_again_by_the_command_that_waits_for_it(
     patient: Any, deed_in: Any, until: Any
 ) -> None:

@@ -62,12 +62,13 @@ async def test_a_child_that_dies_at_extraction_costs_an_attempt(
     patient: Any, deed_in: Any, until: Any, workers: Any, emulator: EmulatorClient
 ) -> None:
     deed = await deed_in(patient, count=2)
-    emulator.add_fault("player", "delay", video_id=deed.videos[0], times=1)
+    emulator.add_fault("player", "delay", video_id=deed.videos[0])  # also when it is asked again
     await deed.order()
     await asyncio.to_thread(emulator.wait_for, kind="player", video_id=deed.videos[0])
     await _other_ended(deed, until)
     for pid in patient.processes["download"].children():
         os.kill(pid, signal.SIGKILL)
+    emulator.clear_faults()
     await deed.done_right(attempts=1, unacknowledged=workers)
 
 

@@ -56,6 +56,7 @@ async def test_the_old_file_or_the_new_one_stays(
     between = _files(folder)
     await quick.start("storage")
     await second.ended()
+    assert (await second.items())[video_id].attempts == 0, "what was delivered was still there"
     after = _files(folder)
     assert set(before) == set(between) == set(after)
     for name, digest in between.items():

@@ -152,3 +152,10 @@ async def test_download_dies_and_its_videos_are_taken_up_without_waiting_for_ack
 @pytest.mark.parametrize("fault", CLEARING)
 async def test_download_dies_and_the_partial_is_cleared_away_later(fault: str, quick: Any, deed_in: Any) -> None:
     await _survives(quick, "download", fault, await deed_in(quick))
+
+
+async def test_a_request_that_comes_again_is_not_fetched_again(quick: Any, deed_in: Any) -> None:
+    """The worker had told of the end, and died before it acknowledged the request: its claim is stale by then."""
+    deed = await deed_in(quick, count=2)
+    await _survives(quick, "download", "bus.published.download.completed", deed)
+    assert len(deed.emulator.log(kind="watch", video_id=deed.videos[0])) == 1

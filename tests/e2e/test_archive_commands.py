@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from services.storage.queries import Sort as Sorts
-from ytarchive.cli.commands.archive import Sort
+from services.storage.queries import Status as Statuses
+from services.storage.search import Place as Places
+from ytarchive.cli.commands.archive import Place, Sort, Status
 from ytarchive.emulator import EmulatorClient, sample
 
 
@@ -29,14 +31,29 @@ def test_the_same_with_and_without_a_stack(saved: Any) -> None:
     (job,) = told(saved, "jobs", "list")["jobs"]
     commands = [
         ("storage", "list", "--sort", "title"),
+        ("storage", "list", "part -hello", "--status", "complete"),
+        (
+            "storage",
+            "search",
+            "say*",
+            "-nobody",
+            "--in",
+            "captions",
+            "--language",
+            "en",
+            "--channel",
+            "loopback lectures",
+        ),
         ("storage", "show", sample.VIDEO_OK),
         ("workplan", "list"),
         ("workplan", "show", job["job_id"]),
         ("trace", job["trace_id"]),
+        ("storage", "history", sample.VIDEO_DELETED),
     ]
     before = [told(saved, *words) for words in commands]
     assert [video["video_id"] for video in before[0]["videos"]] == [sample.VIDEO_OK, sample.VIDEO_480P]
-    subjects = [entry["subject"] for entry in before[4]["entries"] if "subject" in entry]
+    assert [hit["moments_total"] for hit in before[2]["hits"]] == [1, 1]
+    subjects = [entry["subject"] for entry in before[6]["entries"] if "subject" in entry]
     assert subjects[0] == "job.created"
     assert "job.completed" in subjects
     up = saved.start("up")
@@ -61,12 +78,31 @@ def test_for_people(saved: Any) -> None:
     assert "1 video" in listed.out
     assert "Loopback Lectures" in saved("storage", "stats").out
     assert "deleted" in saved("workplan", "show", told(saved, "workplan", "list")["work_plans"][-1]["plan_id"]).out
+    story = saved("storage", "history", sample.VIDEO_OK)
+    assert (story.code, f"archived: captions/{sample.VIDEO_OK}_en.vtt" in story.out) == (0, True)
+    assert "not to be had: it was deleted" in saved("storage", "history", sample.VIDEO_DELETED).out
     assert "service_started" in saved("logs", "--level", "info", "--limit", "500").out
+
+
+def test_words_are_found_with_their_time(saved: Any) -> None:
+    ran = saved("storage", "search", "goodbye", "part 8", "--limit", "5")
+    assert ran.code == 0, ran.err
+    title, said, _, total = ran.out.splitlines()
+    assert title == f"Part 8: nothing above 480p  Loopback Lectures  {sample.VIDEO_480P}"
+    assert said == "  0:01  and goodbye  en"
+    assert total == "1 video"
+    assert "Nothing was found." in saved("storage", "search", "goodbye", "-and").out
+    for typed in ('"', "AND OR NOT", "-", "title:x", "*", "(("):
+        assert saved("storage", "search", typed).code == 0, typed
+    assert "--language" in saved("storage", "search", "x", "--language", "../en").err
+    assert saved("storage", "search", "x" * 201).code == 2
 
 
 def test_what_there_is_not(saved: Any) -> None:
     assert saved("storage", "show", sample.VIDEO_DELETED).code == 1
     assert saved("storage", "show", "nothing").code == 2
+    unknown = saved("storage", "history", "nobodyknows")
+    assert (unknown.code, "Nothing is known of 'nobodyknows'" in unknown.err) == (2, True)
     assert "There is no work plan" in saved("workplan", "show", "nobody").err
     assert "Start `ytarchive up`" in saved("workplan", "delete", "nobody").err
     assert "--service" in saved("logs", "--service", "nobody").err
@@ -74,14 +110,17 @@ def test_what_there_is_not(saved: Any) -> None:
 
 def test_an_archive_that_never_was(cli: Any) -> None:
     assert "No videos." in cli("storage", "list").out
+    assert "Nothing was found." in cli("storage", "search", "words").out
     assert "No work plans." in cli("workplan", "list").out
     assert "Nothing." in cli("logs").out
     assert told(cli, "storage", "stats")["videos"] == 0
     assert not cli.data.exists()
 
 
-def test_the_orders_are_those_of_storage() -> None:
+def test_choices_are_those_of_storage() -> None:
     assert [sort.value for sort in Sort] == list(Sorts.__args__)  # type: ignore[attr-defined]  # of a Literal
+    assert [status.value for status in Status] == list(Statuses.__args__)  # type: ignore[attr-defined]  # as above
+    assert [place.value for place in Place] == list(Places.__args__)  # type: ignore[attr-defined]  # as above
 
 
 def test_retention_is_told_before_and_done_by_a_running_system(make_cli: Any) -> None:

@@ -59,7 +59,7 @@ def letters(cli: Any, count: int) -> list[dict[str, Any]]:
 
 def wait_for_event(cli: Any, subject: str) -> None:
     """In the journal of the logging service."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(f'"{subject}"' in path.read_text() for path in (cli.data / "logs").glob("events-*.jsonl")):
         assert time.monotonic() < deadline, f"no {subject}"
         time.sleep(0.05)

@@ -60,3 +60,4 @@ def test_versions(cli: Any) -> None:
 
     assert set(told) == {"ytarchive", "python", "yt-dlp", "nats-server", "ffmpeg", "deno"}
     assert all(told.values())
+    assert cli("--version").out == f"ytarchive {told['ytarchive']}\n"

@@ -2,13 +2,21 @@
 
 import json
 import os
+import platform
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bus.server import find_server
+from services.common.files import locked
+from services.common.youtube.tools import find_ffmpeg
 from ytarchive.emulator import EmulatorClient
 
 KEY = "AIza" + "k" * 35
@@ -22,7 +30,8 @@ def checks(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
     assert told["healthy"] is (code == 0)
     found = {finding["check"]: finding for finding in told["checks"]}
     assert len(found) == len(told["checks"])
-    assert all((finding["mend"] is None) is (finding["state"] == "ok") for finding in found.values())
+    for finding in found.values():
+        assert finding["mend"] is None if finding["state"] == "ok" else finding["mend"], finding
     return found
 
 
@@ -38,11 +47,30 @@ def test_all_is_well(cli: Any, emulator: EmulatorClient) -> None:
         "base_data_dir space", "base_path writable", "base_path space", "data disk", "ports", "stack", "API key",
         "cookies", "certificates", "proxy",
     }  # fmt: skip
+    for check, fact in facts(cli, emulator).items():
+        assert fact in found[check]["found"], "each look tells what there really is"
     assert shown.code == 0
     assert "ok       broker" in shown.out
     assert shown.out.endswith(("\n0 problems, 1 warning.\n", "\nAll is well.\n"))
     assert not emulator.log(since=since), "nothing is asked of the internet"
     assert not cli.data.exists() and not cli.archive.exists(), "looking makes nothing"
+
+
+def facts(cli: Any, emulator: EmulatorClient) -> dict[str, str]:
+    """What there is on this machine, asked without the doctor."""
+    ffmpeg, server = find_ffmpeg(), find_server()
+    deno = Path(sys.executable).with_name("deno")
+    told = subprocess.run([deno, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "ffmpeg": f"({ffmpeg})",
+        "javascript": f"{told.split()[1]} ({deno})",
+        "yt-dlp": metadata.version("yt-dlp"),
+        "broker": f"({server})",
+        "data disk": f"{cli.data.resolve()} is on" if sys.platform == "linux" else "not told",
+        "certificates": str(emulator.ca_file),
+        "proxy": emulator.proxy_url,
+    }
 
 
 def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None:
@@ -59,14 +87,24 @@ def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None
     assert found["ports"]["state"] == "ok" and "in use by the stack" in found["ports"]["found"]
 
 
-def test_a_port_of_somebody_else(make_cli: Callable[..., Any]) -> None:
+def test_a_port_of_somebody_else_and_cookies_for_everybody(make_cli: Callable[..., Any], tmp_path: Path) -> None:
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("\t".join([".youtube.com", "TRUE", "/", "TRUE", "0", "SID", "secret"]))
+    cookies.chmod(0o644)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        cli = make_cli(YTARCHIVE_SERVICES__STORAGE__PORT=str(taken.getsockname()[1]))
+        port = str(taken.getsockname()[1])
+        cli = make_cli(YTARCHIVE_SERVICES__STORAGE__PORT=port, YTARCHIVE_YOUTUBE__COOKIES_FILE=str(cookies))
 
         found = checks(cli, code=0)
 
-    assert found["ports"]["state"] == "warning"
+    assert found["ports"]["state"] == found["cookies"]["state"] == "warning"
     assert "[services.storage] port" in found["ports"]["mend"]
+    assert found["cookies"]["mend"] == f"chmod 600 {cookies}"
+
+
+def without_sizes(text: str) -> str:
+    """Others write to this disk too."""
+    return re.sub(r"[\d.]+ [KMGT]iB", "<size>", text)
 
 
 def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -100,7 +138,7 @@ def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any],
     assert shown.code == 1
     assert "8 problems" in shown.out
     for finding in wrong.values():
-        assert finding["found"] in shown.out and finding["mend"] in shown.out
+        assert without_sizes(finding["found"]) in without_sizes(shown.out) and finding["mend"] in shown.out
     assert "very-secret" not in shown.out + shown.err + json.dumps(found)
 
 
@@ -109,7 +147,7 @@ def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any],
     [
         ("YTARCHIVE_STORAGE__BASE_PAHT", "/x", "Did you mean YTARCHIVE_STORAGE__BASE_PATH?"),
         ("YTARCHIVE_DOWNLOAD__SLOTS", "many", "download.slots = 'many'"),
-        ("YTARCHIVE_CONFIG", "/nowhere/config.toml", "there is no such file"),
+        ("YTARCHIVE_CONFIG", "/nowhere/config.toml", "There is no configuration file"),
     ],
 )
 def test_a_broken_configuration_does_not_stop_the_rest(
@@ -138,13 +176,35 @@ def test_a_machine_without_the_programs(cli: Any, tmp_path: Path) -> None:
         assert "does not run" in found[check]["found"] and str(tools) in found[check]["found"]
 
 
-def test_a_broker_of_others_that_answers(make_cli: Callable[..., Any], cli: Any) -> None:
+def test_a_system_elsewhere_that_answers(make_cli: Callable[..., Any], cli: Any) -> None:
+    """Its broker, and its services at the ports that are configured here."""
     cli.start("up").wait_for("Ready.")
-    url = json.loads((cli.data / "run" / "stack.json").read_text())["nats_url"]
+    stack = json.loads((cli.data / "run" / "stack.json").read_text())
+    port = stack["services"]["jobs"].rpartition(":")[2]
 
-    found = checks(make_cli("other", YTARCHIVE_NATS__URL=url), code=0)
+    found = checks(
+        make_cli("other", YTARCHIVE_NATS__URL=stack["nats_url"], YTARCHIVE_SERVICES__JOBS__PORT=port), code=0
+    )
 
     assert found["broker"]["state"] == "ok" and "JetStream" in found["broker"]["found"]
+    assert found["stack"]["found"] == "none runs here"
+    assert found["ports"]["state"] == "ok" and "in use" in found["ports"]["found"]
+
+
+def test_what_is_not_there_or_not_yet(make_cli: Callable[..., Any], tmp_path: Path) -> None:
+    """Cookies that are not there, a further root that cannot be made, a stack that holds its lock and says nothing."""
+    file = tmp_path / "file"
+    file.write_text("I am no folder")
+    cli = make_cli(
+        YTARCHIVE_STORAGE__ROOTS=json.dumps([str(file / "more")]), YTARCHIVE_YOUTUBE__COOKIES_FILE="/nowhere"
+    )
+    with locked(cli.data / "run" / "stack.lock"):
+        found = checks(cli, code=1)
+
+    assert "/nowhere cannot be read: No such file" in found["cookies"]["found"]
+    assert str(file / "more") in found["roots writable"]["found"]
+    assert found["stack"]["state"] == "warning" and "starting" in found["stack"]["found"]
+    assert {check for check, finding in found.items() if finding["state"] == "problem"} == {"cookies", "roots writable"}
 
 
 def test_online(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:

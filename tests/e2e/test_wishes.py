@@ -1,16 +1,21 @@
 """A change of mind on the command line: cancel, pause, resume, retry, watch; with a system that runs, and without."""
 
+import asyncio
 import json
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.common.config import load_config
+from services.common.models import Job
+from ytarchive.cli.wishes import Kind, Wish, fulfil
 from ytarchive.emulator import EmulatorClient, sample
 
 SLOW = 300_000  # bytes a second: the large video takes 40 s
@@ -66,13 +71,17 @@ def groups_below(folder: Path, without: int) -> set[int]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == without:
             continue
-        try:
-            opened = [str(link.readlink()) for link in (process / "fd").iterdir()]
-            if any(name.startswith(str(folder)) for name in opened):
+        with suppress(OSError):  # it has just ended, or is not ours
+            if any(is_open(link, folder) for link in (process / "fd").iterdir()):
                 found.add(os.getpgid(int(process.name)))
-        except OSError:
-            continue  # it has just ended, or is not ours
     return found
+
+
+def is_open(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:
+        return False  # closed since
 
 
 def exists(group: int) -> bool:
@@ -178,7 +187,7 @@ def test_pause_holds_and_resume_goes_on(make_cli: Callable[..., Any], emulator: 
     until(lambda: "running" not in items(cli, job_id).values(), "what ran has ended")
     held = items(cli, job_id)
     assert held == {sample.VIDEO_LARGE: "archived", sample.VIDEO_OK: "waiting", sample.VIDEO_480P: "waiting"}
-    assert download.process.poll() is None
+    assert download.process.runs
     assert "(paused)" in cli("jobs", "list").out
 
     resumed = cli("jobs", "resume", job_id)
@@ -305,7 +314,7 @@ def test_ctrl_c_only_stops_watching(cli: Any, up: Any, throttle: int, emulator: 
 
     assert watch.end().code == 130
     assert jobs(cli)[0]["status"] == "running"
-    assert download.process.poll() is None and up.process.poll() is None
+    assert download.process.runs and up.process.runs
 
 
 def test_the_same_command_reattaches_to_the_open_job(
@@ -324,7 +333,7 @@ def test_the_same_command_reattaches_to_the_open_job(
     assert (first.end().code, second.end().code) == (1, 1), "both followed that job"
     assert {job["job_id"]: job["status"] for job in jobs(cli)}[job_id] == "cancelled"
     assert len(jobs(cli, "--status", "open")) == 1
-    assert other.process.poll() is None
+    assert other.process.runs
 
 
 def test_a_stack_killed_under_another_command_is_taken_over(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
@@ -337,12 +346,16 @@ def test_a_stack_killed_under_another_command_is_taken_over(cli: Any, throttle: 
     downloading(cli, emulator, second_video)
     second_job = jobs(cli)[0]["job_id"]
     assert json.loads((cli.data / "run" / "stack.json").read_text())["pid"] == first.process.pid
+    watch = cli.start("jobs", "watch", first_job, "--json")
+    until(lambda: "download.progress" in watch.out.read_text(), "progress is watched")
 
     os.kill(first.process.pid, signal.SIGKILL)
     first.end()
     emulator.remove_fault(throttle)
-    run = second.end()
+    run, watched = second.end(), watch.end()
 
+    assert watched.code == 1, watched.err
+    assert "nobody works on job" in watched.out + watched.err
     assert run.code == 0, run.out + run.err
     assert "taking over" in run.out
     assert cli.mp4(second_video).exists()
@@ -351,6 +364,62 @@ def test_a_stack_killed_under_another_command_is_taken_over(cli: Any, throttle: 
     resumed = cli("jobs", "resume", first_job)
     assert resumed.code == 0, resumed.out + resumed.err
     assert cli.mp4(sample.VIDEO_LARGE).exists()
+
+
+def killed_when_asked(stack: Any, cli: Any) -> Callable[[], Any]:
+    """From now on the stack takes questions and answers none; what is returned kills it once it was asked."""
+    info = json.loads((cli.data / "run" / "stack.json").read_text())
+    assert info["pid"] == stack.process.pid
+    port = int(info["services"]["jobs"].rpartition(":")[2])
+    os.kill(stack.process.pid, signal.SIGSTOP)
+
+    def unread() -> bool:
+        told = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))
+        lines = [line.split() for line in told.splitlines() if "rx_queue" not in line]
+        return any(int(at.partition(":")[2], 16) == port and not queues.endswith(":00000000")
+                   for _number, at, _from, _state, queues, *_more in lines)  # fmt: skip
+
+    def kill() -> Any:
+        if not unread():
+            return None
+        os.kill(stack.process.pid, signal.SIGKILL)
+        return stack.end()
+
+    return kill
+
+
+def test_a_stack_killed_while_it_is_asked_is_taken_over(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    """A question that breaks off with the stack is no error of the command that asked it."""
+    first = cli.start("download", sample.VIDEO_LARGE)
+    downloading(cli, emulator)
+    killed = killed_when_asked(first, cli)
+
+    second = cli.start("download", sample.VIDEO_OK)
+    until(killed, "the second command asks which jobs there are")
+
+    run = second.end()
+    assert run.code == 0, run.out + run.err
+    assert "taking over" in run.out
+    assert cli.mp4(sample.VIDEO_OK).exists()
+
+
+async def test_a_wish_is_fulfilled_though_the_stack_is_killed_before_it_answers(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
+    first = cli.start("download", sample.VIDEO_LARGE)
+    downloading(cli, emulator)
+    job = Job.model_validate(jobs(cli)[0])
+    killed = killed_when_asked(first, cli)
+
+    async with AsyncExitStack() as held:
+        fulfilled = asyncio.create_task(fulfil(load_config(env=cli.env, cwd=cli.home), Wish(Kind.PAUSE, job), held))
+        async with asyncio.timeout(30):
+            while not killed():  # noqa: ASYNC110 - sockets of another process tell of no event
+                await asyncio.sleep(0.01)
+            outcome = await fulfilled
+
+    assert outcome.job.paused
+    assert jobs(cli)[0]["paused"] is True
 
 
 def test_retry_beside_a_one_shot_takes_over_when_that_ends(cli: Any, throttle: int, emulator: EmulatorClient) -> None:

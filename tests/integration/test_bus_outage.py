@@ -7,11 +7,13 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from bus.janitor import sweep
+from bus.link import API_TIMEOUT
 from bus.streams import EVENTS
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
@@ -48,6 +50,25 @@ async def names(queue: "asyncio.Queue[str]", wanted: set[str]) -> None:
     async with asyncio.timeout(LIMIT):
         while missing:
             missing.discard(await queue.get())
+
+
+async def test_a_broker_that_is_silent_for_a_while_does_not_fail_a_start(
+    connect: Connect, nats_server: EmbeddedServer
+) -> None:
+    """As one whose disk is busy: its answer is late, and its state is the same."""
+    reader = await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked)
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    # it may be at work on the other core until then
+    await asyncio.to_thread(os.waitid, os.P_PID, nats_server.pid, os.WSTOPPED | os.WNOWAIT)
+    serving = asyncio.create_task(reader.serve(handlers, None))
+    _, waiting = await asyncio.wait({serving}, timeout=API_TIMEOUT * 1.5)
+    os.kill(nats_server.pid, signal.SIGCONT)
+    assert waiting
+    async with asyncio.timeout(LIMIT):
+        await serving
+    await reader.publish(blocked(), trace_id="t")
+    await names(queue, {"home"})
 
 
 async def test_a_killed_broker_costs_nothing_that_was_published(connect: Connect, nats_server: EmbeddedServer) -> None:
@@ -248,6 +269,31 @@ async def test_a_connection_that_was_closed_for_good_is_opened_anew(connect: Con
         await sender.publish(ServiceHeartbeat(service=service), trace_id="t")
         await heard.wait()
         await bus.publish(SourceCleared(egress="home"), trace_id="t")
+
+
+async def test_a_bus_that_is_closed_as_an_attempt_to_reconnect_fails_makes_no_other(
+    connect: Connect, nats_server: EmbeddedServer, eventually: Callable[..., Awaitable[object]]
+) -> None:
+    before = asyncio.all_tasks()
+    bus = await connect("jobs")
+    closed = asyncio.Event()
+
+    async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()  # the attempt fails in the moment that it is cancelled
+        if not closed.is_set():
+            await bus.close()
+            closed.set()
+
+    await nats_server.stop()
+    place = urlsplit(bus.settings.url)
+    async with await asyncio.start_server(close, place.hostname, place.port) as imposter:
+        await closed.wait()
+        imposter.close()
+
+        async def nothing_runs() -> bool:
+            return asyncio.all_tasks() <= before | {asyncio.current_task()}
+
+        await eventually(nothing_runs)
 
 
 async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) -> None:

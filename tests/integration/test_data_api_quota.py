@@ -56,7 +56,7 @@ async def test_a_lost_store_begins_a_new_count(tmp_path: Path) -> None:
     ledger = Ledger(bus, PLENTY)
     assert await ledger.charge(KEY, 7)
     await bus.js.delete_key_value(BUCKET)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await ledger.charge(KEY, 2)
         assert await ledger.today(KEY) == Day(used=2)
     await bus.close()

@@ -163,7 +163,7 @@ async def test_a_key_is_in_no_file_no_log_and_no_stored_message(
 
     told = capfd.readouterr()
     places = (emulated.storage.base_data_dir, emulated.storage.base_path, tmp_path)
-    assert "data_api_again" in told.err
+    assert "call_again" in told.err
     assert {path.suffix for path in holding(job.trace_id, *places)} >= {".blk", ".jsonl", ".db", ".json"}
     for key in (CONFIGURED, OF_REST, BY_HAND, WRONG):
         assert holding(key, *places) == []

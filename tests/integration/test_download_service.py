@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 from bus import Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from services.common.config import Config, load_config
 from services.common.events import (
+    DownloadCancelled,
     DownloadClaim,
     DownloadCompleted,
     DownloadDeferred,
@@ -31,12 +33,16 @@ from services.common.events import (
     VideoArchived,
 )
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, PartialsOwned, Wanted
+from services.common.policy import BreakerState
+from services.common.youtube.classify import UNREACHED
 from services.common.youtube.partial import working_in
 from services.download.breaker import THRESHOLD
 from services.download.service import DownloadService
+from services.download.tasks import TaskOutcome, TaskState
 from ytarchive.emulator import EmulatorClient, emulator_process, sample
 
 KINDS = (
+    DownloadCancelled,
     DownloadCompleted,
     DownloadDeferred,
     DownloadFailed,
@@ -48,7 +54,7 @@ KINDS = (
     SourceCleared,
 )
 E = TypeVar("E", bound=Event)
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -289,12 +295,14 @@ async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
     assert not jobs.all(DownloadFailed)
     await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 0)
     assert service.metrics()["blocked_until"] == blocked.until.isoformat()
+    assert service.breakers() == {service.egress: BreakerState("open", until=blocked.until)}
 
     emulator.set_kind("*", "ok")
     service.breaker.until = datetime.now(UTC)  # the five minutes are over
     await jobs.request(sample.VIDEO_OK)
     assert (await jobs.wait(SourceCleared)).egress == service.egress
     await jobs.wait(DownloadCompleted)
+    assert service.breakers() == {service.egress: BreakerState("closed")}
 
 
 async def test_refused_files_in_a_row_are_the_sites_word(
@@ -308,6 +316,23 @@ async def test_refused_files_in_a_row_are_the_sites_word(
     last = await jobs.request(sample.VIDEO_OK)
     assert (await jobs.wait(SourceBlocked)).reason == "http_429"
     assert (await jobs.wait(DownloadDeferred)).dispatch_id == last.dispatch_id
+
+
+async def test_a_network_that_is_down_costs_no_more_attempts(start: Start, jobs: FakeJobs) -> None:
+    with socket.socket() as nobody:  # bound and not listening: its port is nobody else's
+        nobody.bind(("127.0.0.1", 0))
+        service = await start(youtube__proxy=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        service.breaker.unreached = THRESHOLD - 2  # each takes yt-dlp seven seconds of its own retries
+        await jobs.request(sample.VIDEO_OK)
+        await jobs.wait(DownloadFailed)
+        assert not jobs.all(SourceBlocked)
+        last = await jobs.request(sample.VIDEO_OK)
+        blocked = await jobs.wait(SourceBlocked)
+        deferred = await jobs.wait(DownloadDeferred)
+    assert blocked.reason in UNREACHED
+    assert timedelta(seconds=50) < blocked.until - datetime.now(UTC) < timedelta(seconds=61)
+    assert (deferred.dispatch_id, deferred.retry_after) == (last.dispatch_id, blocked.until)
+    assert service.breakers() == {service.egress: BreakerState("open", until=blocked.until)}
 
 
 async def test_a_child_that_dies_costs_one_attempt(
@@ -326,11 +351,12 @@ async def test_a_child_that_dies_costs_one_attempt(
     assert not emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
 
 
-@pytest.mark.claim("7.2")
+@pytest.mark.claim("7.2", "9.3")
 async def test_a_download_that_gains_nothing_is_given_up(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
-    await start(download__timeout="2", download__socket_timeout="60")
+    # longer than any child needs to load yt-dlp and to look the video up, also on a busy machine
+    await start(download__timeout="12", download__socket_timeout="60", download__slots="1")
     emulator.add_fault("media", "stall", after=100_000)
     await jobs.request(sample.VIDEO_LARGE)
     failure = (await jobs.wait(DownloadFailed)).failure
@@ -342,6 +368,19 @@ async def test_a_download_that_gains_nothing_is_given_up(
     second = await jobs.wait(DownloadFailed, lambda event: event.dispatch_id == again.dispatch_id)
     assert second.failure.reason == "timeout"
     assert not second.failure.gained_bytes
+
+
+@pytest.mark.claim("7.2")
+async def test_no_time_is_too_long_for_a_download_that_gains_bytes(
+    start: Start, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    await start(download__timeout="8")
+    emulator.put_video("longtime-01", title="Long", channel=sample.CHANNEL, size=900_000)
+    emulator.add_fault("media", "throttle", video_id="longtime-01", rate=100_000)
+    begun = asyncio.get_running_loop().time()
+    await jobs.request("longtime-01")
+    assert (await jobs.wait(DownloadCompleted)).files
+    assert asyncio.get_running_loop().time() - begun > 8
 
 
 async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator: EmulatorClient) -> None:
@@ -421,6 +460,27 @@ async def test_a_pause_between_two_downloads_of_a_slot(start: Start, jobs: FakeJ
     assert (second_start - first_done).total_seconds() >= 1.3
 
 
+async def test_what_still_waits_for_its_turn_is_stopped_by_hand_without_a_claim(
+    start: Start, jobs: FakeJobs, eventually: Callable[..., Awaitable[object]]
+) -> None:
+    service = await start(download__slots="1", youtube__sleep_interval="60")
+    await jobs.request(sample.VIDEO_OK, quality="144p")
+    await jobs.wait(DownloadCompleted)
+    second = await jobs.request(sample.VIDEO_480P, quality="144p")
+
+    async def waits() -> bool:
+        record = service.tasks.get(second.dispatch_id)
+        return record is not None and record.state is TaskState.WAITING and service.slots.free == 0
+
+    await eventually(waits)
+    record = await service.stop(second.dispatch_id)
+    assert record.outcome is TaskOutcome.CANCELLED
+    told = await jobs.wait(DownloadCancelled)
+    assert (told.dispatch_id, told.by_hand) == (second.dispatch_id, True)
+    assert second.video_id not in {event.video_id for event in jobs.all(DownloadStarted)}
+    assert service.slots.free == 1
+
+
 async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
@@ -436,6 +496,7 @@ async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
     assert emulator.log(since=mark, video_id=sample.VIDEO_OK) == []
 
 
+@pytest.mark.claim("13.7")
 async def test_partials_that_nobody_owns_go(
     start: Start, jobs: FakeJobs, config: Config, eventually: Callable[..., Awaitable[object]]
 ) -> None:

@@ -9,15 +9,9 @@ import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, sample
 
 KEY = "loopback-key"
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    with emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client:
-        yield client
 
 
 def client_of(emulator: EmulatorClient, key: str = KEY) -> Any:
@@ -34,7 +28,6 @@ def client_of(emulator: EmulatorClient, key: str = KEY) -> Any:
 def youtube(emulator: EmulatorClient) -> Iterator[Any]:
     with client_of(emulator) as youtube:
         yield youtube
-    emulator.reset()
 
 
 def refusal(request: Any) -> tuple[int, str]:

@@ -12,7 +12,7 @@ import imageio_ffmpeg
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, sample
 
 VIDEO = sample.VIDEO_OK
 URL = f"https://www.youtube.com/watch?v={VIDEO}"
@@ -38,14 +38,11 @@ class Lines:
         self.warnings.append(message)
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    with (
-        emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("SSL_CERT_FILE", str(client.ca_file))
-        yield client
+@pytest.fixture
+def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
+    """yt-dlp in this process trusts it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
+    return emulator
 
 
 @pytest.fixture

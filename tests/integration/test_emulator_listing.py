@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, sample
 
 PLAYLIST = "https://www.youtube.com/playlist?list="
 
@@ -28,14 +28,11 @@ class Silence:
     warning = error = debug
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    with (
-        emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("SSL_CERT_FILE", str(client.ca_file))
-        yield client
+@pytest.fixture
+def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
+    """yt-dlp in this process trusts it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
+    return emulator
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import imageio_ffmpeg
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, sample
 
 WATCH = "https://www.youtube.com/watch?v="
 FFMPEG = str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -33,14 +33,11 @@ class Silence:
     warning = error = debug
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    with (
-        emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("SSL_CERT_FILE", str(client.ca_file))
-        yield client
+@pytest.fixture
+def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
+    """yt-dlp in this process trusts it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
+    return emulator
 
 
 @pytest.fixture
@@ -77,6 +74,7 @@ def decode(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.claim("15.3")
 def test_a_video_arrives_with_captions_and_thumbnail(download: Download, tmp_path: Path) -> None:
     video = sample.VIDEO_TWO_CAPTIONS
     info = download(WATCH + video, writesubtitles=True, subtitleslangs=["all"], writethumbnail=True)

@@ -308,6 +308,59 @@ async def test_another_caption_language_is_added_without_the_media(archive: Arch
     assert archive.media(video).stat().st_mtime_ns == before.st_mtime_ns
 
 
+async def test_what_a_verification_finds_damaged_is_fetched_again_and_nothing_else(archive: Archive) -> None:
+    media, small, gone = sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_OK, sample.VIDEO_480P
+    await archive.save(media, small, gone)
+    damaged = {
+        name: _flip(archive.root / "videos" / video / name)
+        for video, name in (
+            (media, f"{media}.mp4"),
+            (small, f"{small}.info.json"),
+            (small, f"captions/{small}_en.vtt"),
+            (gone, f"{gone}.mp4"),
+        )
+    }
+    before = {video: archive.record(video) for video in (media, small)}
+    archive.emulator.set_kind(gone, "deleted")
+    mark = archive.emulator.last()
+    storage = archive.stack.services["storage"]
+    async with aiohttp.ClientSession() as http:
+        url = f"{storage.url}/api/v1/storage/verify"
+        async with http.post(url, json={}) as response:
+            assert response.status == 201, await response.text()
+        while True:
+            async with http.get(url) as response:
+                page = (await response.json())["data"]
+            if page["verification"]["ended_at"] is not None:
+                break
+            await asyncio.sleep(0.05)
+    assert {one["name"]: one["kind"] for one in page["findings"]} == dict.fromkeys(damaged, "changed")
+    (job_id,) = page["verification"]["jobs"]
+    job, items = await archive.ended(job_id)
+    assert (job.trace_id, job.counts.archived, job.counts.unavailable) == (page["verification"]["trace_id"], 2, 1)
+    assert items[gone].reason == "deleted"
+    assert [entry["video_id"] for entry in plan_of(job)["unavailable_videos"]] == [gone]
+    for one in page["findings"]:
+        assert Path(one["set_aside"]).read_bytes() == damaged[one["name"]]  # noqa: ASYNC240 - small
+    for video, record in before.items():
+        again = archive.record(video)
+        for name, entry in again["fixity"].items():
+            digest = hashlib.sha256((archive.root / "videos" / video / name).read_bytes()).hexdigest()
+            assert digest == entry["sha256"], name
+        assert again["fixity"].keys() == record["fixity"].keys()
+    assert archive.record(media)["fixity"][f"{media}.mp4"] == before[media]["fixity"][f"{media}.mp4"]
+    fetched = {entry["video_id"] for entry in archive.emulator.log(since=mark, kind="media")}
+    assert fetched == {media}
+    assert not archive.media(gone).exists()
+
+
+def _flip(path: Path) -> bytes:
+    """One bit of a file; what it holds then."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    return path.read_bytes()
+
+
 async def test_metadata_only(archive: Archive) -> None:
     job, _items = await archive.save(sample.PLAYLIST_3, type="metadata_only")
     assert job.counts.archived == 3
@@ -317,7 +370,7 @@ async def test_metadata_only(archive: Archive) -> None:
 
 
 async def test_a_playlist_of_250_with_deleted_entries_inside(archive: Archive) -> None:
-    job, items = await archive.save(sample.PLAYLIST_250, quality="144p", include_captions=False)
+    job, items = await archive.save(sample.PLAYLIST_250, type="metadata_only")
     gone = len(sample.PLAYLIST_250_DELETED) + len(sample.PLAYLIST_250_PRIVATE)
     assert (job.counts.total, job.counts.archived, job.counts.unavailable) == (250, 250 - gone, gone)
     order = list(items)
@@ -380,7 +433,7 @@ async def test_one_video_does_not_wait_behind_a_playlist_of_60(archive: Archive)
     started = [entry["video_id"] for entry in archive.emulator.log(since=mark, kind="watch")]
     slots = archive.stack.config.download.slots
     assert started.index(sample.VIDEO_OK) <= slots  # only what had been released by then may go first
-    await archive.ended(large)
+    await archive.wish(large, "cancel")
 
 
 async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resumes(

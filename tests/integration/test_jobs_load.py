@@ -52,7 +52,7 @@ class Others:
 
     async def attempt(self, event: e.DownloadRequested) -> AsyncIterator[Event]:
         claim = e.DownloadClaim(instance="download", egress="e", dispatch_id=event.dispatch_id)
-        answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=10)
+        answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=60)
         if answer.verdict is not ClaimVerdict.GO:
             return
         self.begun.append((event.video_id, datetime.now(UTC)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pytest
 from bus import BusSettings, Envelope, Event
 from services.common import events as e
 from services.common.config import Config
-from services.common.models import Entry, Held, ServiceInfo
+from services.common.models import ClaimVerdict, Entry, Held, ServiceInfo
 from services.jobs.service import JobsService
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
@@ -49,6 +50,23 @@ class Rest:
 
     async def cancel(self, job_id: str) -> None:
         assert (await self.ask("POST", f"/jobs/{job_id}/cancel", json={}))["status"] == "cancelled"
+
+    def worker(self) -> None:
+        """One with a slot for each video of a job."""
+        worker = {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
+        slots = {"slots": 2, "egress": "e", "started_at": datetime.now(UTC)}
+        self.jobs.heard(ServiceInfo.model_validate(worker | slots))
+
+    async def claim(self, **what: Any) -> ClaimVerdict:
+        return (await self.jobs.dispatcher.claim(e.DownloadClaim(instance="w", egress="e", **what))).verdict
+
+    async def listing(self, job_id: str) -> tuple[str, int]:
+        """The state of its first target, and how often that was sent out; after what the dispatcher is at now."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        row = await self.jobs.store.read(lambda rows, _sql: rows.listing(job_id, 0))
+        assert row is not None
+        return row.state, row.number
 
     async def say(self, event: Event) -> None:
         await self.jobs.take([Envelope.around(event, source="test/1", trace_id="t")])
@@ -100,15 +118,70 @@ async def test_priority_counts_for_the_next_video(rest: Rest) -> None:
         await rest.listed(job_id)
     async with rest.jobs.bus.tail(e.DownloadRequested, e.JobPriorityRequested) as tail:
         assert (await rest.ask("PATCH", "/jobs/second", json={"priority": 50}))["priority"] == 50
-        worker = ServiceInfo.model_validate(
-            {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
-            | {"slots": 2, "egress": "e", "started_at": datetime.now(UTC)}
-        )
-        rest.jobs.heard(worker)
-        async with asyncio.timeout(10):
+        rest.worker()
+        async with asyncio.timeout(60):
             told = [await anext(tail) for _ in range(3)]
     assert [envelope.type for envelope in told] == ["job.priority_requested", *["download.requested"] * 2]
     assert {envelope.data["job_id"] for envelope in told} == {"second"}
+
+
+async def test_what_was_sent_out_for_a_paused_job_is_not_begun(rest: Rest) -> None:
+    async with rest.jobs.bus.tail(e.DownloadRequested) as tail, asyncio.timeout(60):
+        await rest.create("a")
+        await rest.listed("a")
+        rest.worker()
+        before = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
+        await rest.ask("PUT", "/jobs/a/pause")
+        assert {await rest.claim(dispatch_id=one.dispatch_id) for one in before} == {ClaimVerdict.STALE}
+        await rest.ask("PUT", "/jobs/a/resume")
+        after = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
+    assert {one.video_id for one in after} == {one.video_id for one in before}
+    assert {await rest.claim(dispatch_id=one.dispatch_id) for one in after} == {ClaimVerdict.GO}
+    assert {await rest.claim(dispatch_id=one.dispatch_id) for one in before} == {ClaimVerdict.STALE}
+
+
+async def test_a_paused_job_is_not_listed_before_it_goes_on(rest: Rest, eventually: Eventually) -> None:
+    await rest.create("a")
+    await rest.ask("PUT", "/jobs/a/pause")
+    assert await rest.claim(job_id="a", listing=1) is ClaimVerdict.STALE
+    rest.worker()  # the dispatcher looks at everything
+    assert await rest.listing("a") == ("timer", 1)
+    await rest.ask("PUT", "/jobs/a/resume")
+
+    async def sent_again() -> bool:
+        return await rest.listing("a") == ("queued", 2)
+
+    await eventually(sent_again)
+    assert await rest.claim(job_id="a", listing=2) is ClaimVerdict.GO
+
+
+async def test_a_wish_that_comes_again_is_not_fulfilled_again(rest: Rest) -> None:
+    """A redelivery, after the user has wished for the opposite."""
+    await rest.create("a")
+    wish = Envelope.around(e.JobPauseRequested(job_id="a"), source="cli/1", trace_id="t")
+    await rest.jobs.take([wish])
+    assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is True
+    assert (await rest.ask("PUT", "/jobs/a/resume"))["paused"] is False
+    await rest.jobs.take([wish])
+    assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is False
+
+
+async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> None:
+    """The request is not stored by the broker: it may be lost."""
+    async with rest.jobs.bus.tail(e.DownloadRequested, e.DownloadCancelRequested) as tail, asyncio.timeout(60):
+        await rest.create("a")
+        await rest.listed("a")
+        rest.worker()
+        running = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
+        assert {await rest.claim(dispatch_id=one.dispatch_id) for one in running} == {ClaimVerdict.GO}
+        await rest.ask("PUT", "/jobs/a/cancel", json={})
+        asked = Counter[str]()
+        while any(asked[one.dispatch_id] < 3 for one in running):
+            asked[e.DownloadCancelRequested.read(await anext(tail)).dispatch_id] += 1
+    for one in running:
+        names = one.model_dump(include={"job_id", "video_id", "root", "dispatch_id", "fetch_id"})
+        await rest.say(e.DownloadCancelled(**names))
+    assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("body", [{"priority": 101}, {"priority": -101}, {"priority": "x"}, {}, {"title": "x"}])
@@ -154,7 +227,7 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
     for job_id in ("old", "a", "b"):
         await rest.create(job_id)
     await rest.cancel("old")
-    async with asyncio.timeout(20), rest.following() as told:
+    async with asyncio.timeout(60), rest.following() as told:
         name, data, last = await anext(told)
         assert (name, {job["job_id"] for job in data["jobs"]}, data["total"]) == ("snapshot", {"a", "b"}, 2)
         await rest.create("c")
@@ -163,7 +236,7 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
     await rest.cancel("a")
     await rest.ask("DELETE", "/jobs/old")
     await rest.ask("PATCH", "/jobs/b", json={"priority": 7})
-    async with asyncio.timeout(20), rest.following(last) as told:
+    async with asyncio.timeout(60), rest.following(last) as told:
         missed = [await anext(told) for _ in range(3)]
         assert [(name, data["job_id"]) for name, data, _id in missed] == [
             ("job", "a"),
@@ -179,10 +252,23 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
     await eventually(gone)
 
 
+async def test_who_is_cut_off_in_the_middle_of_a_long_snapshot_gets_it_anew(rest: Rest) -> None:
+    mine = {f"j{number}" for number in range(101)}  # one more than a message holds
+    made = (e.JobCreated(job_id=job_id, targets=("axxxxxxxx01",)) for job_id in sorted(mine))
+    await rest.jobs.take([Envelope.around(one, source="test/1", trace_id="t") for one in made])
+    async with asyncio.timeout(60), rest.following() as told:
+        _name, first, last = await anext(told)
+    async with asyncio.timeout(60), rest.following(last) as told:
+        parts = [await anext(told) for _ in range(2)]
+    assert len(first["jobs"]) == 100
+    assert [name for name, _data, _id in parts] == ["snapshot"] * 2
+    assert {job["job_id"] for _name, data, _id in parts for job in data["jobs"]} == mine
+
+
 @pytest.mark.parametrize("last", ["0", "999999", "-1", "x", "9" * 30])
 async def test_an_id_that_is_none_of_ours_begins_anew(rest: Rest, last: str) -> None:
     await rest.create("a")
-    async with asyncio.timeout(20), rest.following(last) as told:
+    async with asyncio.timeout(60), rest.following(last) as told:
         name, data, _id = await anext(told)
     assert (name, [job["job_id"] for job in data["jobs"]]) == ("snapshot", ["a"])
 

@@ -56,7 +56,7 @@ class Others:
         match event:
             case e.JobQueued():
                 claim = e.DownloadClaim(instance="metadata", egress="e", job_id=event.job_id, listing=event.listing)
-                answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=5)
+                answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=60)
                 if answer.verdict is not ClaimVerdict.GO:
                     return
                 about = {"job_id": event.job_id, "root": event.root, "target_index": 0, "listing": event.listing}
@@ -75,7 +75,7 @@ class Others:
 
     async def download(self, event: e.DownloadRequested) -> AsyncIterator[Event]:
         claim = e.DownloadClaim(instance=WORKER, egress="e", dispatch_id=event.dispatch_id)
-        answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=5)
+        answer = await self.bus.request(claim, ClaimAnswer, trace_id="t", timeout=60)
         if answer.verdict is not ClaimVerdict.GO:
             return
         self.dispatched.append(event)

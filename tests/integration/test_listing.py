@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from services.common.config import load_config
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
@@ -14,9 +14,11 @@ from services.common.youtube.process import ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from ytarchive.emulator import EmulatorClient, sample
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PLAYLIST = TargetKind.PLAYLIST
 CHANNEL = TargetKind.CHANNEL
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 class Told:
@@ -41,14 +43,23 @@ class Told:
         return [entry for _, _, entries in self.pages for entry in entries]
 
 
-@pytest.fixture
-async def child(emulator: EmulatorClient, tmp_path: Path) -> AsyncIterator[YtDlpChild]:
-    env = {"YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url, "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file)}
-    settings = ChildSettings.of(load_config(env=env, cwd=tmp_path))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lister(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[YtDlpChild]:
+    env = {
+        "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator_child.ca_file),
+    }
+    settings = ChildSettings.of(load_config(env=env, cwd=tmp_path_factory.mktemp("home")))
     settings.options["extractor_retries"] = 1  # each retry sleeps
     child = YtDlpChild(settings)
     yield child
     await child.kill()
+
+
+@pytest.fixture
+def child(lister: YtDlpChild, emulator: EmulatorClient) -> YtDlpChild:
+    """One for all tests, and the emulator as it is at first."""
+    return lister
 
 
 async def listed(child: YtDlpChild, kind: TargetKind, id: str, offset: int = 0) -> Told:

@@ -2,78 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from bus import Bus, BusSettings, Event, Handlers
+from bus import BusSettings
 from services.common.config import Config
-from services.common.events import DownloadClaim, SourceBlocked, SourceCleared
+from services.common.events import SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, VideoMetadata
 from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage, QuotaStatus
 from services.metadata.service import MetadataService
+from tests.fixtures.asking import Jobs, Person
 from ytarchive.emulator import EmulatorClient, sample
 
-TIMEOUT = 60
 KEY = "a-key-that-nobody-may-read-4711"
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
-
-
-class Jobs:
-    """Jobs, as far as a look-up sees it: who claims, and what was told of the way out."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.claims: list[DownloadClaim] = []
-        self.answer = ClaimAnswer(verdict=ClaimVerdict.GO)
-        self.heard: list[Event] = []
-
-    async def serve(self) -> None:
-        table = Handlers("jobs")
-
-        @table.answer(DownloadClaim)
-        async def answer(claim: DownloadClaim, jobs: Jobs) -> ClaimAnswer:
-            jobs.claims.append(claim)
-            return jobs.answer
-
-        await self.bus.serve(table, self)
-
-    async def hear(self) -> None:
-        async with self.bus.tail(SourceBlocked, SourceCleared) as envelopes:
-            async for envelope in envelopes:
-                kind = SourceBlocked if envelope.type == SourceBlocked.subject else SourceCleared
-                self.heard.append(kind.read(envelope))
-
-
-class Person:
-    """Asks, and checks what every answer must be."""
-
-    def __init__(self, http: aiohttp.ClientSession, service: MetadataService) -> None:
-        self._http = http
-        self.service = service
-
-    async def ask(self, path: str, body: Any = None, **query: int) -> tuple[int, dict[str, Any], str]:
-        """Status, the ServiceResponse, and the header Retry-After."""
-        url = f"{self.service.url}/api/v1/{path}"
-        method = "GET" if body is None else "POST"
-        async with asyncio.timeout(TIMEOUT), self._http.request(method, url, json=body, params=query) as response:
-            text = await response.text()
-            assert KEY not in text + str(response.headers)
-            answer = await response.json()
-            assert answer["success"] is (response.status == 200)
-            return response.status, answer, response.headers.get("Retry-After", "")
-
-    async def get(self, path: str, body: Any = None, **query: int) -> dict[str, Any]:
-        status, answer, _ = await self.ask(path, body, **query)
-        assert status == 200, answer
-        data: dict[str, Any] = answer["data"]
-        return data
 
 
 @pytest.fixture
@@ -94,27 +42,12 @@ def with_key(config: Config, **youtube: Any) -> Config:
 
 @pytest.fixture
 async def jobs(broker: BusSettings) -> AsyncIterator[Jobs]:
-    bus = await Bus.connect(broker, source="jobs/test")
-    jobs = Jobs(bus)
-    listening = asyncio.create_task(jobs.hear())
-    await jobs.serve()
-    yield jobs
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
-    await bus.stop_serving(1)
-    await bus.close()
+    async with Jobs.at_work(broker) as jobs:
+        yield jobs
 
 
-@asynccontextmanager
-async def asking(config: Config, broker: BusSettings) -> AsyncIterator[Person]:
-    service = MetadataService(config, broker)
-    await service.startup()
-    try:
-        async with aiohttp.ClientSession() as http:
-            yield Person(http, service)
-    finally:
-        async with asyncio.timeout(TIMEOUT):
-            await service.shutdown(5)
+def asking(config: Config, broker: BusSettings) -> AbstractAsyncContextManager[Person]:
+    return Person.of(MetadataService(config, broker), secret=KEY)
 
 
 @pytest.fixture
@@ -190,7 +123,7 @@ async def test_who_asks_at_once_shares_one_reading(keyless: Person, emulator: Em
     assert len(emulator.log(kind="playlist_page")) == 1
 
 
-@pytest.mark.parametrize("name", [sample.CHANNEL, sample.CHANNEL_HANDLE])
+@pytest.mark.parametrize("name", [sample.CHANNEL, sample.CHANNEL_HANDLE, f"c%2F{sample.CHANNEL_OLD_NAME}"])
 async def test_a_channel_by_its_id_or_handle(keyless: Person, name: str) -> None:
     found = ChannelMetadata.model_validate(await keyless.get(f"metadata/channel/{name}"))
     assert (found.channel_id, found.uploads_playlist_id) == (sample.CHANNEL, sample.UPLOADS_PLAYLIST)

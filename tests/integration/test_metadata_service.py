@@ -31,9 +31,10 @@ from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOpti
 from services.metadata.keys import OF_JOB
 from services.metadata.quota import Day
 from services.metadata.service import MetadataService
+from tests.fixtures.asking import attended, served
 from ytarchive.emulator import EmulatorClient, sample
 
-TIMEOUT = 30
+TIMEOUT = 60
 FACTS = (
     PlaylistFetched,
     ListingPageFetched,
@@ -127,26 +128,16 @@ def config(config: Config, emulator: EmulatorClient) -> Config:
 
 @pytest.fixture
 async def desk(broker: BusSettings) -> AsyncIterator[Desk]:
-    bus = await Bus.connect(broker, source="jobs/test")
-    desk = Desk(bus)
-    listening = asyncio.create_task(desk.hear())
-    await desk.serve()
-    yield desk
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
-    await bus.stop_serving(1)
-    await bus.close()
+    desk = Desk(await Bus.connect(broker, source="jobs/test"))
+    async with attended(desk.bus, desk):
+        yield desk
 
 
 @asynccontextmanager
 async def serving(config: Config, broker: BusSettings) -> AsyncIterator[MetadataService]:
     service = MetadataService(config, broker)
-    await service.startup()
-    try:
+    async with served(service):
         yield service
-    finally:
-        async with asyncio.timeout(TIMEOUT):
-            await service.shutdown(5)
 
 
 KEY = "a-key-of-the-tests"
@@ -356,6 +347,7 @@ async def test_with_a_key_the_data_api_lists_and_describes(
     assert [len(page.entries) for page in pages] == [50] * 5
     assert completed.page_keys == tuple(page.page_key for page in pages)
     assert {key.split("/")[1] for key in completed.page_keys} == {"data_api"}
+    assert completed.source_name == "data_api"
     assert (completed.total, completed.title) == (250, "A playlist of 250")
     entries = [entry for page in pages for entry in page.entries]
     assert [entry.position for entry in entries] == list(range(250))
@@ -537,3 +529,4 @@ async def test_a_cursor_of_the_data_api(desk: Desk, token: str, first: int) -> N
     assert positions == list(range(first, 250))
     assert (completed.total, desk.of(PlaylistFetched)) == (250, [])
     assert {key.split("/")[1] for key in completed.page_keys} == {"data_api"}
+    assert completed.source_name == "data_api"

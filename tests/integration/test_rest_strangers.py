@@ -1,4 +1,5 @@
-"""Strangers on the REST of jobs: whatever they send, they get a ServiceResponse with a code; the service lives on."""
+"""Strangers on the REST of jobs and download: whatever they send, they get a ServiceResponse with a code; the services
+live on."""
 
 import asyncio
 import gzip
@@ -12,7 +13,9 @@ import pytest
 
 from bus import BusSettings
 from services.common.config import Config
+from services.common.events import JobCreated
 from services.common.models import ErrorCode, ServiceResponse
+from services.download.service import DownloadService
 from services.jobs.service import JobsService
 
 JOBS = "/api/v1/jobs"
@@ -30,7 +33,7 @@ class Raw:
 
     async def send(self, *parts: bytes) -> tuple[int, ServiceResponse]:
         """One request on a connection of its own: the status, and the body, which must be a ServiceResponse."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(self.host, self.port)
             try:
                 for part in parts:
@@ -253,3 +256,52 @@ async def test_a_trace_that_is_none_is_replaced(raw: Raw, trace: str) -> None:
 async def test_many_at_once_are_all_answered(raw: Raw) -> None:
     answers = await asyncio.gather(*(raw.ask("POST", JOBS, body) for body in (*BODIES, *BODIES)))
     assert {status for status, _ in answers} == {400}
+
+
+# --- download -----------------------------------------------------------------------------------------------------
+
+ORDER = "/api/v1/download/video"
+
+
+@pytest.fixture
+async def download(config: Config, broker: BusSettings, jobs: JobsService) -> AsyncIterator[Raw]:
+    """Whatever a test sends: at its end no job was made, nothing was begun, and the service is well."""
+    service = DownloadService(config, broker)
+    await service.startup()
+    async with service.bus.tail(JobCreated) as told:
+        yield Raw(service.url)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(told), 0.2)
+    assert service.offers.asked == 0
+    assert service.critical_errors() == []
+    assert (await jobs.store.jobs([], 1, 0))[1] == 0
+    await service.shutdown(5)
+
+
+def order(**changes: Any) -> bytes:
+    return json.dumps({"video": VIDEO} | changes).encode()
+
+
+async def test_bad_bodies_of_an_order(download: Raw) -> None:
+    """What is wrong with a new job is wrong with an order; and so is what only an order does not take."""
+    same = [body.replace(b'"targets"', b'"video"') for body in BODIES]
+    own = [
+        order(video=["x"]), order(video="PL" + "a" * 30), order(video="@somebody"), order(video="\ud800"),
+        order(targets=[VIDEO]), order(type="video_download"), order(job_id="mine"), order(priority=101),
+        order(options={"output_dir": "/\0"}), order(options={"quality": "("}), order(options={"api_key": 7}),
+    ]  # fmt: skip
+    for body in (*same, *own):
+        refused(await download.ask("POST", ORDER, body), 400, sent=body[:200])
+    refused(await download.ask("POST", ORDER, b'{"video": "' + b"x" * 1024**2 + b'"}'), 413)
+    refused(await download.ask("POST", ORDER, order(), kind="text/plain"), 400, says="application/json")
+    refused(await download.ask("POST", ORDER, order(), "Origin: https://example.com"), 400, says="another site")
+
+
+async def test_tasks_and_videos_that_nobody_has(download: Raw) -> None:
+    for name in NOBODY:
+        refused(await download.ask("GET", f"/api/v1/download/progress/{name}"), 404, sent=name)
+        refused(await download.ask("POST", f"/api/v1/download/cancel/{name}"), 404, sent=name)
+        refused(await download.ask("GET", f"/api/v1/download/formats/{name}"), 404, sent=name)
+    refused(await download.ask("POST", "/api/v1/download/cancel/x", b"{}", "Origin: null"), 400, says="another site")
+    for query in ("limit=0", "limit=501", "offset=-1", "state=ended", "limit=1&limit=2", "%FF=1"):
+        refused(await download.ask("GET", f"/api/v1/download/tasks?{query}"), 400, sent=query)

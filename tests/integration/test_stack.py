@@ -49,7 +49,7 @@ async def test_a_running_stack_is_found_and_reached(config: Config, stack: Stack
     assert await healthy(info.services["logging"])
     bus = await Bus.connect(info.bus_settings(config), source="cli/test")
     async with bus.tail(ServiceHeartbeat) as beats:
-        beat = await asyncio.wait_for(anext(beats), 10)
+        beat = await asyncio.wait_for(anext(beats), 60)
     await bus.close()
     assert ServiceHeartbeat.read(beat).service.url == info.services["logging"]
 

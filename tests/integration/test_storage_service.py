@@ -3,12 +3,9 @@
 import asyncio
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,13 +45,14 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
+from services.storage.search import SearchQuery
 from services.storage.service import StorageService
 from services.storage.space import Space
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
 PLAYLIST = "PL0123456789abcdef"
-TIMEOUT = 20
+TIMEOUT = 60
 FACTS = (ArchiveChecked, MetadataArchived, VideoArchived, StorageFailed, WorkPlanUpdated)
 E = TypeVar("E", bound=Event)
 
@@ -120,12 +118,16 @@ def delivery(
     """Lay files into the video's partial directory, as download does, and the event that announces them."""
     directory = config.storage.tmp_dir / f"{video_id}.part"
     directory.mkdir(parents=True, exist_ok=True)
-    names = {"mp4": FileRole.VIDEO, "jpg": FileRole.THUMBNAIL}
+    names = {"mp4": FileRole.VIDEO, "jpg": FileRole.THUMBNAIL, "vtt": FileRole.CAPTION}
     facts = []
     for ending, data in files.items():
         (directory / f"{video_id}.{ending}").write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
-        facts.append(FileFact(name=f"{video_id}.{ending}", role=names[ending], size=len(data), sha256=digest))
+        language = "en" if ending == "vtt" else None
+        fact = FileFact(
+            name=f"{video_id}.{ending}", role=names[ending], size=len(data), sha256=digest, language=language
+        )
+        facts.append(fact)
     return DownloadCompleted(
         dispatch_id=dispatch,
         fetch_id="f1",
@@ -229,6 +231,30 @@ async def test_a_delivery_that_overtakes_its_metadata_brings_them_along(
         assert kept["sources"]["yt_dlp"]["metadata"]["title"] == f"Title of {A}"
         unwanted = delivery(config, B, mp4=b"other", wanted=Wanted(metadata=False))
         assert not (await others.answer(unwanted, VideoArchived)).held.metadata
+
+
+async def test_what_another_source_said_before_is_not_enough(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    """A job that is told to be done would otherwise leave a video without what yt-dlp says of it."""
+    told = MetadataFetched(
+        job_id="job-1",
+        root=str(config.storage.base_path),
+        video_id=A,
+        source_name="data_api",
+        fetched_at=AT,
+        metadata=VideoMetadata(video_id=A, title="by the Data API"),
+    )
+    path = config.storage.base_path / "metadata" / "videos" / f"{A}.json"
+    async with running(config, broker):
+        await others.answer(told, MetadataArchived)
+        await others.answer(delivery(config, A, "d1", mp4=b"film"), VideoArchived)
+        assert set(read(path)["sources"]) == {"data_api", "yt_dlp"}
+
+        newer = told.model_copy(update={"source_name": "yt_dlp", "fetched_at": datetime.now(UTC), "dispatch_id": "d2"})
+        await others.answer(newer, MetadataArchived)
+        await others.answer(delivery(config, A, "d2", mp4=b"better"), VideoArchived)
+        assert read(path)["sources"]["yt_dlp"]["metadata"]["title"] == "by the Data API"  # the newest of this source
 
 
 async def test_metadata_of_two_sources_become_one_file(config: Config, broker: BusSettings, others: Others) -> None:
@@ -346,6 +372,23 @@ async def test_work_plans_are_kept_and_resolved_by_an_arrival(
         assert (await service.catalogue.totals()).open_plan_entries == 1
 
 
+async def test_a_work_plan_that_cannot_be_read_is_not_forgotten(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    """As one that a person is editing, or that is given back from a backup."""
+    path = config.storage.work_plans_dir / "job-1.json"
+    async with running(config, broker):
+        await others.answer(given_up(config, A), WorkPlanUpdated)
+        text = path.read_text()
+        path.write_text("{")
+        await others.answer(delivery(config, A, "d1", mp4=b"film"), VideoArchived)
+        assert path.read_text() == "{"
+        path.write_text(text)
+        await others.answer(delivery(config, A, "d2", mp4=b"a film again"), VideoArchived)
+        assert read(path)["unavailable_videos"][0]["resolved_at"]
+
+
+@pytest.mark.claim("9.4", "13.4")
 async def test_a_full_disk_is_waited_for_and_then_reported(
     config: Config, broker: BusSettings, others: Others, eventually: Any
 ) -> None:
@@ -414,7 +457,8 @@ async def test_the_catalogue_can_be_thrown_away(
         await others.answer(given_up(config, C), WorkPlanUpdated)
         await others.answer(given_up(config, A, private=False), WorkPlanUpdated)
         before = await service.catalogue.dump()
-        assert [len(before[table]) for table in ("videos", "known_gone", "seen", "plan_entries")] == [2, 1, 2, 2]
+        tables = ("videos", "known_gone", "seen", "plan_entries", "searched")
+        assert [len(before[table]) for table in tables] == [2, 1, 2, 2, 2]
     for path in config.storage.base_data_dir.glob("catalogue.db*"):
         path.unlink()
     async with running(config, broker) as service:
@@ -432,53 +476,77 @@ async def test_the_catalogue_can_be_thrown_away(
         assert [row[1] for row in (await service.catalogue.dump())["videos"]] == [A]
 
 
-CHILD = """
-import asyncio, os, sys
-from pathlib import Path
-from bus import BusSettings
-from services.common.config import load_config
-from services.storage.service import StorageService
-
-async def main():
-    url, token = sys.stdin.read().split()
-    service = StorageService(load_config(env=dict(os.environ), cwd=Path("/")), BusSettings(url=url, token=token))
-    await service.startup()
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
+KilledAt = Callable[..., Awaitable[None]]
 
 
-@pytest.mark.parametrize("point", ["storage.before_stage_2", "storage.after_rename_1", "storage.after_commit"])
+async def found(service: StorageService, words: str) -> list[str]:
+    page = await service.search.find(SearchQuery(q=words))
+    return [hit.video_id for hit in page.hits]
+
+
+@pytest.mark.parametrize(
+    "point", ["storage.before_stage_2", "storage.after_rename_1", "storage.after_commit", "storage.before_index"]
+)
 async def test_a_service_that_is_killed_in_a_take_in_finishes_it_at_the_next_start(
-    config: Config, broker: BusSettings, others: Others, point: str
+    config: Config, broker: BusSettings, others: Others, killed_at: KilledAt, point: str
 ) -> None:
     told = await others.tell(delivery(config, A, mp4=b"film", jpg=b"picture"))
-    assert broker.token is not None
-    child = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", CHILD],
-        input=f"{broker.url} {broker.token.get_secret_value()}",
-        text=True,
-        env={
-            **os.environ,
-            "YTARCHIVE_FAULT": point,
-            "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-            "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-            "YTARCHIVE_STORAGE__MIN_FREE": "0",
-            "YTARCHIVE_SERVICES__STORAGE__PORT": "0",
-        },
-        cwd=Path(__file__).parents[2],
-        timeout=60,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL
+    await killed_at(point)
     async with running(config, broker) as service:
         assert service.metrics()["take_ins_recovered"] == 1
         assert await service.catalogue.taking_in() == []
+        if point in {"storage.after_commit", "storage.before_index"}:
+            assert await found(service, "title of") == [A]  # before the message comes again
         archived = await others.reply_to(told, VideoArchived)
+        assert await found(service, "title of") == [A]
     assert names_in(archived.directory) == [f"{A}.mp4", f"{A}_metadata.json", f"{A}_thumb.jpg"]
     assert len(read(Path(archived.directory) / f"{A}_metadata.json")["take_ins"]) == 1
+
+
+def described(config: Config, video_id: str, description: str) -> MetadataFetched:
+    return MetadataFetched(
+        job_id="job-1",
+        root=str(config.storage.base_path),
+        video_id=video_id,
+        source_name="yt_dlp",
+        fetched_at=datetime.now(UTC),
+        metadata=VideoMetadata(video_id=video_id, title=f"Title of {video_id}", description=description),
+    )
+
+
+async def test_a_service_that_is_killed_with_new_metadata_indexes_them_at_the_next_start(
+    config: Config, broker: BusSettings, others: Others, killed_at: KilledAt
+) -> None:
+    async with running(config, broker) as service:
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+        await others.answer(described(config, A, "first words"), MetadataArchived)
+        assert await found(service, "first") == [A]
+    told = await others.tell(described(config, A, "second words"))
+    await killed_at("storage.metadata_written")
+    async with running(config, broker) as service:
+        await others.reply_to(told, MetadataArchived)
+        assert (await found(service, "first"), await found(service, "second")) == ([], [A])
+
+
+async def test_a_catalogue_of_a_version_without_search_is_indexed_after_the_start(
+    config: Config, broker: BusSettings, others: Others, eventually: Any
+) -> None:
+    said = b"WEBVTT\n\n00:01:02.500 --> 00:01:04.000\nthe quick brown fox\n"
+    async with running(config, broker) as service:
+        await others.answer(delivery(config, A, mp4=b"film", vtt=said), VideoArchived)
+        await others.answer(delivery(config, B, mp4=b"other"), VideoArchived)
+    with closing(sqlite3.connect(config.storage.base_data_dir / "catalogue.db")) as db:
+        db.executescript("DROP TABLE search_index; DROP VIEW searched; DROP TABLE searched_videos;")
+        db.executescript("DROP TABLE searched_rows; DROP TABLE searched_captions; PRAGMA user_version = 1;")
+    async with running(config, broker) as service:
+
+        async def indexed() -> bool:
+            return len(await found(service, "title")) == 2
+
+        await eventually(indexed)
+        (hit,) = (await service.search.find(SearchQuery(q="brown fox"))).hits
+        assert (hit.video_id, [moment.start_seconds for moment in hit.moments]) == (A, [62.5])
+        assert service.metrics()["unindexed"] == 0
 
 
 async def test_health_says_what_storage_holds(

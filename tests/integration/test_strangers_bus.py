@@ -89,11 +89,15 @@ class Stranger:
         return self.heard(*subjects, **data)[0]
 
     async def hear_all(self, count: int, *subjects: str, **data: Any) -> list[dict[str, Any]]:
-        """Wait for so many, in the order of the messages that they are about."""
+        """Wait for so many, in the order of the messages that they are about. What is told again counts once."""
+
+        def letters() -> dict[int, dict[str, Any]]:
+            return {letter["sequence"]: letter for letter in self.heard(*subjects, **data)}
+
         async with self._news:
             async with asyncio.timeout(PATIENCE):
-                await self._news.wait_for(lambda: len(self.heard(*subjects, **data)) >= count)
-        return sorted(self.heard(*subjects, **data), key=lambda letter: letter["sequence"])
+                await self._news.wait_for(lambda: len(letters()) >= count)
+        return [letter for _sequence, letter in sorted(letters().items())]
 
     async def ends(self, job_id: str) -> dict[str, Any]:
         told = await self.hears("job.completed", "job.failed", "job.cancelled", job_id=job_id)
@@ -218,15 +222,17 @@ NOT_ENVELOPES: dict[str, tuple[Callable[[str], bytes], str]] = {
 
 
 async def test_what_is_no_envelope_becomes_a_letter_on_every_subject(stranger: Stranger) -> None:
+    """A third of the ways on each subject: what is no envelope is seen before anybody looks at the subject."""
     kinds = [kind for kind in e.catalogue() if kind.subject in SUBJECTS]
-    for make, _reason in NOT_ENVELOPES.values():
-        for kind in kinds:
+    said = {kind: list(NOT_ENVELOPES.items())[turn % 3 :: 3] for turn, kind in enumerate(kinds)}
+    for kind, ways in said.items():
+        for _name, (make, _reason) in ways:
             await stranger.say(kind.subject, make(kind.subject))
-    kinds.remove(e.DeadLettered)  # letters about letters would never end
-    for kind in kinds:
+    del said[e.DeadLettered]  # letters about letters would never end
+    for kind, ways in said.items():
         for consumer in _readers(stranger, kind):
-            found = await stranger.hear_all(len(NOT_ENVELOPES), "dead.lettered", type=kind.subject, consumer=consumer)
-            for letter, (name, (_make, reason)) in zip(found, NOT_ENVELOPES.items(), strict=True):
+            found = await stranger.hear_all(len(ways), "dead.lettered", type=kind.subject, consumer=consumer)
+            for letter, (name, (_make, reason)) in zip(found, ways, strict=True):
                 assert reason in letter["error"], (name, letter["error"])
                 assert len(letter["error"]) <= 2_000
                 assert letter["unreadable"] is True

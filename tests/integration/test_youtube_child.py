@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from services.common.config import Config, load_config
 from services.common.models import ErrorCode, Failure, FailureKind, Wanted
@@ -25,7 +26,9 @@ from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChil
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, sample
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Messages = list[dict[str, Any]]
 Fetch = Callable[..., Coroutine[Any, Any, Messages]]
@@ -34,31 +37,21 @@ LARGE = sample.VIDEO_LARGE
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    with emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client:
-        yield client
-
-
-@pytest.fixture
-def emulator(served: EmulatorClient) -> EmulatorClient:
-    served.reset()
-    return served
-
-
-@pytest.fixture
-def config(emulator: EmulatorClient, tmp_path: Path) -> Config:
+def config(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    home = tmp_path_factory.mktemp("home")
     environment = {
-        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(tmp_path / "data"),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(tmp_path / "archive"),
+        "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
+        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator_child.ca_file),
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(home / "data"),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(home / "archive"),
         "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "1",
     }
-    return load_config(env=environment, cwd=tmp_path)
+    return load_config(env=environment, cwd=home)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def child(config: Config) -> AsyncIterator[YtDlpChild]:
+    """One for all tests: it makes itself anew when it was killed."""
     child = YtDlpChild(ChildSettings.of(config))
     yield child
     await child.kill()
@@ -80,7 +73,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fetch(child: YtDlpChild, directory: Path) -> Fetch:
+def fetch(child: YtDlpChild, directory: Path, emulator: EmulatorClient) -> Fetch:
     async def run(video_id: str, quality: str = "1080p", **wanted: Any) -> Messages:
         messages: Messages = []
 
@@ -221,7 +214,7 @@ async def test_metadata_only_writes_nothing(fetch: Fetch, directory: Path, emula
     assert [message["type"] for message in messages] == ["metadata", "result"]
     assert messages[-1]["files"] == []
     assert held_in(directory) == []
-    assert [entry["kind"] for entry in emulator.log()] == ["watch", "player"]
+    assert {entry["kind"] for entry in emulator.log()} == {"watch", "player"}
 
 
 GONE = {
@@ -297,7 +290,7 @@ def partial_bytes(directory: Path) -> int:
 
 
 async def wait_for_bytes(directory: Path, least: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while partial_bytes(directory) < least:  # noqa: ASYNC110  # files of another process tell of no event
             await asyncio.sleep(0.02)
 
@@ -329,7 +322,7 @@ async def test_what_is_whole_is_not_fetched_again(fetch: Fetch, emulator: Emulat
     again = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
     media = [file for file in first["files"] if file["role"] != "info"]  # info.json has the time in it
     assert [file for file in again["files"] if file["role"] != "info"] == media
-    assert [entry["kind"] for entry in emulator.log(since=since)] == ["watch", "player"]
+    assert {entry["kind"] for entry in emulator.log(since=since)} == {"watch", "player"}
 
 
 async def test_killed_between_merging_and_tidying_up(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
@@ -402,34 +395,88 @@ async def test_one_process_serves_many(fetch: Fetch, child: YtDlpChild) -> None:
 
 
 PARENT = """
-import asyncio
-from services.common.config import load_config
+import asyncio, json, sys
 from services.common.youtube.process import YtDlpChild
 from services.common.youtube.settings import ChildSettings
 
 async def main():
-    child = YtDlpChild(ChildSettings.of(load_config()))
-    await child.start()
+    options, environment, request = map(json.loads, sys.argv[1:])
+    child = YtDlpChild(ChildSettings(options, environment))
+    async def hear(message):
+        pass
+    await child.run("fetch", request, on_message=hear)
     print(child.pid, flush=True)
     await asyncio.sleep(600)
 
 asyncio.run(main())
 """
+STUBBORN = """
+import signal
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+helper = Popen(["sleep", "600"], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)  # it ignores SIGTERM too
+Path(PLACE).write_text(str(helper.pid))
+"""
 
 
-async def test_it_goes_with_a_parent_that_is_killed(config: Config, tmp_path: Path) -> None:
-    environment = ChildSettings.of(config).environment
+@pytest.fixture
+def stubborn(config: Config, tmp_path: Path) -> Iterator[tuple[ChildSettings, Path]]:
+    """A child that ignores SIGTERM and has started another program; and the file where the pid of that one will be."""
+    place = tmp_path / "helper"
+    yield with_plugin(config, tmp_path, STUBBORN.replace("PLACE", repr(str(place)))), place
+    if place.exists():
+        with suppress(ProcessLookupError):
+            os.kill(int(place.read_text()), signal.SIGKILL)
+
+
+async def until_gone(*pids: int, within: float) -> None:
+    async with asyncio.timeout(within):
+        while any(map(is_running, pids)):  # noqa: ASYNC110  # they are nobody's children by now
+            await asyncio.sleep(0.02)
+
+
+async def test_it_goes_with_a_parent_that_is_killed_and_takes_along_what_it_started(
+    config: Config, stubborn: tuple[ChildSettings, Path], tmp_path: Path
+) -> None:
+    settings, place = stubborn
+    request = order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
+    words = map(json.dumps, (settings.options, settings.environment, request))
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path
+        *(sys.executable, "-c", PARENT, *words),
+        stdout=asyncio.subprocess.PIPE,
+        env=ChildSettings.of(config).environment,
+        cwd=tmp_path,
     )
     assert parent.stdout is not None
-    pid = int(await parent.stdout.readline())
-    os.kill(pid, 0)
+    pids = int(await parent.stdout.readline()), int(place.read_text())
+    assert all(map(is_running, pids))
     parent.kill()
     await parent.wait()
-    async with asyncio.timeout(10):
-        while is_running(pid):  # noqa: ASYNC110  # it is nobody's child by now
-            await asyncio.sleep(0.02)
+    await until_gone(*pids, within=10)
+
+
+@pytest.mark.parametrize("by_itself", [False, True], ids=["it is killed", "it crashes"])
+async def test_what_ignores_sigterm_is_gone_within_2_seconds_all_the_same(
+    stubborn: tuple[ChildSettings, Path], tmp_path: Path, by_itself: bool
+) -> None:
+    settings, place = stubborn
+    child = YtDlpChild(settings)
+    request = order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
+    await child.run("fetch", request, on_message=_ignore)
+    assert child.pid is not None
+    pids = child.pid, int(place.read_text())
+    assert all(map(is_running, pids))
+    begun = time.monotonic()
+    if by_itself:
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(ChildCrashed):
+            await child.run("fetch", request, on_message=_ignore)
+    else:
+        await child.kill()
+    await until_gone(*pids, within=10)
+    assert time.monotonic() - begun < 2.0
+    assert not child.alive
 
 
 def is_running(pid: int) -> bool:
@@ -441,11 +488,7 @@ def is_running(pid: int) -> bool:
 
 async def test_what_is_printed_does_not_break_the_protocol(config: Config, tmp_path: Path) -> None:
     """A yt-dlp plug-in is other people's code, and prints."""
-    plugin = tmp_path / "plugins" / "noisy" / "yt_dlp_plugins" / "postprocessor" / "noisy.py"
-    write(plugin, "import os\nprint('hello')\nos.write(1, b'from C\\n')\n")
-    settings = ChildSettings.of(config)
-    path = f"{plugin.parents[2]}:{settings.environment['PYTHONPATH']}"
-    child = YtDlpChild(ChildSettings(settings.options, {**settings.environment, "PYTHONPATH": path}))
+    child = YtDlpChild(with_plugin(config, tmp_path, "import os\nprint('hello')\nos.write(1, b'from C\\n')\n"))
     messages: Messages = []
 
     async def hear(message: dict[str, Any]) -> None:
@@ -457,9 +500,13 @@ async def test_what_is_printed_does_not_break_the_protocol(config: Config, tmp_p
     await child.kill()
 
 
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
+def with_plugin(config: Config, tmp_path: Path, code: str) -> ChildSettings:
+    plugin = tmp_path / "plugins" / "some" / "yt_dlp_plugins" / "postprocessor" / "some.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(code)
+    settings = ChildSettings.of(config)
+    path = f"{plugin.parents[2]}:{settings.environment['PYTHONPATH']}"
+    return ChildSettings(settings.options, {**settings.environment, "PYTHONPATH": path})
 
 
 @contextmanager

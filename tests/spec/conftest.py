@@ -1,5 +1,6 @@
 """One system for all claims that can share it: `ytarchive up` as users have it, and a playlist that it has saved."""
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -7,10 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 
 from ytarchive.emulator import EmulatorClient, sample
@@ -39,13 +41,13 @@ class Answer:
 
 @dataclass
 class System:
-    """A running stack, used from outside: REST, the tree, the command line."""
+    """A running stack, used from outside: REST, the bus, the tree, the command line."""
 
     cli: Any
     child: Any
     emulator: EmulatorClient
     urls: dict[str, str]
-    jobs: dict[str, Json] = field(default_factory=dict)  # by what a test calls it
+    demo: Json | None = None
 
     @property
     def archive(self) -> Path:
@@ -70,17 +72,49 @@ class System:
             with error:
                 return Answer(error.code, dict(error.headers), error.read())
 
-    def save(self, *targets: str, type: str = "playlist_download", **options: Any) -> Json:
-        """A job, followed to its end: what GET /jobs/{id} then says."""
+    def begin(self, *targets: str, type: str = "playlist_download", **options: Any) -> str:
+        """A new job; its id."""
         created = self.ask("jobs", "jobs", method="POST", body={"targets": targets, "type": type, "options": options})
         assert created.status == 201, created.body
-        job_id = created.data["job_id"]
-        told: Json = self.until(lambda: self._ended(job_id))
+        return str(created.data["job_id"])
+
+    def save(self, *targets: str, type: str = "playlist_download", **options: Any) -> Json:
+        """A job, followed to its end: what GET /jobs/{id} then says."""
+        return self.ended(self.begin(*targets, type=type, **options))
+
+    def ended(self, job_id: str) -> Json:
+        def look() -> Json | None:
+            told: Json = self.ask("jobs", f"jobs/{job_id}").data
+            return told if told["job"]["finished_at"] else None
+
+        told: Json = self.until(look)
         return told
 
-    def _ended(self, job_id: str) -> Json | None:
-        told: Json = self.ask("jobs", f"jobs/{job_id}").data
-        return told if told["job"]["finished_at"] else None
+    def overhear(self, *subjects: str, during: Callable[[list[Json]], Any]) -> list[Json]:
+        """The envelopes on these subjects while something is done, as a plain client of the broker sees them, each
+        with its subject and the (monotonic) second in which it came. `during` gets the list as it grows."""
+        return asyncio.run(self._overhear(subjects, during))
+
+    async def _overhear(self, subjects: tuple[str, ...], during: Callable[[list[Json]], Any]) -> list[Json]:
+        stack = json.loads((self.data / "run" / "stack.json").read_text())
+        client = await nats.connect(stack["nats_url"], token=stack["nats_token"])
+        heard: list[Json] = []
+
+        async def hear(message: Any) -> None:
+            heard.append({**json.loads(message.data), "subject": message.subject, "at": time.monotonic()})
+
+        for subject in subjects:
+            await client.subscribe(subject, cb=hear)
+        await client.flush()
+        await asyncio.to_thread(during, heard)
+        await client.flush()  # what was said before is here now
+        await client.close()
+        return heard
+
+    def stop(self) -> Any:
+        """End it as `kill` does; what it did."""
+        self.child.process.terminate()
+        return self.child.end()
 
     def until(self, look: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + PATIENCE
@@ -92,7 +126,8 @@ class System:
     def records(self, **wanted: Any) -> list[Json]:
         """The log records that have these values, of all services, from logs/."""
         files = [path for path in (self.data / "logs").glob("*.jsonl") if not path.name.startswith("events-")]
-        lines = [json.loads(line) for path in files for line in path.read_bytes().splitlines()]
+        whole = [path.read_bytes().rpartition(b"\n")[0] for path in files]  # the last line may be on its way
+        lines = [json.loads(line) for text in whole for line in text.splitlines()]
         return [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
 
     def rows(self, query: str, *values: Any) -> list[Any]:
@@ -119,9 +154,17 @@ def start(
 
 
 @pytest.fixture(scope="session")
-def system(start: Callable[..., System]) -> System:
-    """Has saved the demo playlist: ten videos with captions, two that are gone."""
+def system(start: Callable[..., System], request: pytest.FixtureRequest) -> System:
+    """Where a test of this session asks for `demo`, it is saved before anything else, so that nothing of it is held."""
     started = start()
     started.emulator.reset()
-    started.jobs["demo"] = started.save(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
+    if any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        started.demo = started.save(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
     return started
+
+
+@pytest.fixture(scope="session")
+def demo(system: System) -> Json:
+    """The job that saved the demo playlist: ten videos with captions, two that are gone."""
+    assert system.demo is not None
+    return system.demo

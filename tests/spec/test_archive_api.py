@@ -16,6 +16,7 @@ def ids(answer: Any) -> list[str]:
     return [video["video_id"] for video in answer.data["videos"]]
 
 
+@pytest.mark.usefixtures("demo")
 def test_videos_that_are_held(system: Any) -> None:
     everything = system.ask("storage", "storage/videos?limit=500&sort=title")
     held = {path.name for path in (system.archive / "videos").iterdir()}
@@ -28,17 +29,54 @@ def test_videos_that_are_held(system: Any) -> None:
     assert ids(system.ask("storage", "storage/videos?sort=-title&limit=500"))[0] == ids(everything)[-1]
 
 
-def test_videos_by_what_they_are(system: Any) -> None:
+def test_videos_by_what_they_are(system: Any, demo: Any) -> None:
     assert ids(system.ask("storage", "storage/videos?q=two+LANGUAGES")) == [SAVED]
     assert ids(system.ask("storage", "storage/videos?q=100%25")) == []
     of_list = system.ask("storage", f"storage/videos?playlist={sample.DEMO_PLAYLIST}&limit=500")
-    saved = {item["video_id"] for item in system.jobs["demo"]["items"] if item["status"] == "archived"}
+    saved = {item["video_id"] for item in demo["items"] if item["status"] == "archived"}
     assert set(ids(of_list)) == saved
     of_channel = system.ask("storage", f"storage/videos?channel={sample.OTHER_CHANNEL}&limit=500")
     assert {video["channel_id"] for video in of_channel.data["videos"]} == {sample.OTHER_CHANNEL}
     assert ids(system.ask("storage", "storage/videos?channel=second+source&limit=500")) == ids(of_channel)
 
 
+@pytest.mark.usefixtures("demo")
+def test_videos_by_their_status(system: Any) -> None:
+    complete = ids(system.ask("storage", "storage/videos?status=complete&limit=500"))
+    incomplete = ids(system.ask("storage", "storage/videos?status=incomplete&limit=500"))
+    assert SAVED in complete  # captions in both languages that were asked
+    assert sample.VIDEO_NO_CAPTIONS in incomplete
+    everything = ids(system.ask("storage", "storage/videos?limit=500"))
+    assert sorted([*complete, *incomplete]) == sorted(everything)
+    assert ids(system.ask("storage", "storage/videos?status=gone")) == []
+    assert system.ask("storage", "storage/videos?status=odd").status == 400
+
+
+@pytest.mark.usefixtures("demo")
+def test_words_are_found_in_all_that_is_archived(system: Any) -> None:
+    (hit,) = system.ask("storage", f"storage/search?q=%22{SAVED}+says+hello%22&language=de").data["hits"]
+    assert hit["video_id"] == SAVED
+    (moment,) = hit["moments"]
+    assert (moment["text"], moment["start_seconds"]) == (f"{SAVED} says hello (de)", 0.0)
+    first, last = moment["matches"][0]
+    assert moment["text"][first:last] == f"{SAVED} says hello"
+    assert moment["url"] == f"https://www.youtube.com/watch?v={SAVED}&t=0s"
+    assert moment["file"] == str(system.archive / "videos" / SAVED / "captions" / f"{SAVED}_de.vtt")
+    for words in ("ueberraschung", "%C3%BCberraschung", "%E9%9B%A8", "%22%E3%81%AE%E6%97%A5%22"):
+        found = system.ask("storage", f"storage/search?q={words}&in=title").data
+        assert found["total"] == (0 if words == "ueberraschung" else 1), words
+    (hit,) = system.ask("storage", "storage/search?q=goodbye&in=captions&limit=1&offset=1&moments=1").data["hits"]
+    assert (hit["moments"][0]["start_seconds"], hit["moments_total"]) == (1.0, 1)
+    of_list = system.ask("storage", f"storage/search?q=part&in=title&playlist={sample.DEMO_PLAYLIST}").data
+    assert of_list["total"] > 5
+    assert system.ask("storage", "storage/search?q=part&playlist=PLnobody").data["total"] == 0
+    of_channel = system.ask("storage", f"storage/search?q=part&channel={sample.OTHER_CHANNEL}").data
+    assert {hit["channel_id"] for hit in of_channel["hits"]} <= {sample.OTHER_CHANNEL}
+    for odd in ("q=", "q=a&in=nowhere", "q=a&limit=0", "q=a&language=../x", "q=a&q=b", "in=title"):
+        assert system.ask("storage", f"storage/search?{odd}").status == 400, odd
+
+
+@pytest.mark.usefixtures("demo")
 def test_what_is_held_of_a_video(system: Any) -> None:
     told = system.ask("storage", f"storage/exists/{SAVED}").data
     assert told["exists"] is True
@@ -52,6 +90,7 @@ def test_what_is_held_of_a_video(system: Any) -> None:
     assert system.ask("storage", "storage/metadata/never-saved").status == 404
 
 
+@pytest.mark.usefixtures("demo")
 def test_files_and_parts_of_them(system: Any) -> None:
     whole = (system.archive / "videos" / SAVED / f"{SAVED}.mp4").read_bytes()
     route = f"storage/videos/{SAVED}/files/{SAVED}.mp4"
@@ -65,6 +104,7 @@ def test_files_and_parts_of_them(system: Any) -> None:
     assert caption.body.startswith(b"WEBVTT")
 
 
+@pytest.mark.usefixtures("demo")
 @pytest.mark.parametrize(
     "name", ["../../../data/jobs/jobs.db", "%2e%2e/secret", "..%2f..%2fetc/passwd", "nothing.mp4", f".{SAVED}.mp4"]
 )
@@ -90,7 +130,10 @@ def test_work_plans_stay_until_somebody_removes_them(start: Any) -> None:
     assert again.status == 201
     assert again.data["video_ids"] == [sample.VIDEO_DELETED]
     system.until(lambda: (system.ask("jobs", f"jobs/{again.data['job_id']}").json["data"] or {}).get("job"))
+    assert system.save(sample.VIDEO_DELETED, skip_existing=False)["job"]["counts"]["archived"] == 1
     system.emulator.set_kind(sample.VIDEO_DELETED, "deleted")
+    (gap,) = system.ask("storage", f"storage/work-plans/{job['job_id']}").data["unavailable_videos"]
+    assert gap["resolved_at"]  # and the plan stays
 
     assert system.ask("storage", f"storage/work-plans/{job['job_id']}", method="DELETE").status == 200
     assert system.ask("storage", f"storage/work-plans/{job['job_id']}").status == 404
@@ -107,6 +150,10 @@ def test_a_catalogue_that_is_lost_is_made_again_from_the_tree(start: Any) -> Non
     asked = [
         "storage/videos?limit=500&sort=title",
         "storage/videos?q=part",
+        "storage/videos?status=incomplete&sort=title",
+        "storage/search?q=part",
+        "storage/search?q=says+hello&moments=50",
+        "storage/search?q=hello&language=de",
         f"storage/videos?playlist={sample.PLAYLIST_3}&sort=title",
         f"storage/exists/{sample.VIDEO_TWO_CAPTIONS}",
         f"storage/exists/{sample.VIDEO_PRIVATE}",
@@ -124,6 +171,7 @@ def test_a_catalogue_that_is_lost_is_made_again_from_the_tree(start: Any) -> Non
 
     before = answers()
     assert before[0]["total"] == 4
+    assert all(told["total"] for told in before[:7])
     system.child.signal(signal.SIGTERM)
     system.child.end()
     for path in system.data.glob("catalogue.db*"):

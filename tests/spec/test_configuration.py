@@ -17,13 +17,14 @@ def shown(cli: Any) -> dict[str, Any]:
     return {key: told["value"] for key, told in keys.items()}
 
 
-@pytest.mark.claim("8.2", "8.5", "8.6", "16.1")
+@pytest.mark.claim("7.2", "8.2", "8.5", "8.6", "16.1")
 def test_defaults(make_cli: Any) -> None:
     cli = make_cli()
     cli.env = {key: value for key, value in cli.env.items() if not key.startswith("YTARCHIVE_")}
     values = shown(cli)
     assert (values["general.log_level"], values["general.api_version"]) == ("INFO", "v1")
     assert (values["youtube.quota_limit"], values["youtube.quota_reserve"]) == (10_000, 1_000)
+    assert values["download.timeout"] == 3600
     for name, port in PORTS.items():
         assert (values[f"services.{name}.host"], values[f"services.{name}.port"]) == ("localhost", port)
 
@@ -81,18 +82,20 @@ def test_the_folders_that_are_named_are_used(make_cli: Any, tmp_path: Path) -> N
     cli = make_cli(**{f"YTARCHIVE_STORAGE__{name}_DIR": str(tmp_path / name.lower()) for name in names})
     ran = cli("download", sample.VIDEO_OK, sample.VIDEO_DELETED)
     assert ran.code == 3, ran.err
+    assert {path.name for path in cli.data.iterdir()} == {"catalogue.db", "run"}  # all else was named
     assert (tmp_path / "jobs" / "jobs.db").is_file()
     assert list((tmp_path / "registry").glob("*.json"))
     assert list((tmp_path / "work_plans").glob("*.json"))
     assert (tmp_path / "tmp").is_dir()
-    assert list((tmp_path / "logs").glob("*.jsonl"))
+    assert {path.name[:2] for path in (tmp_path / "logs").glob("*.jsonl")} == {"20", "ev"}  # records and events
     assert (tmp_path / "metadata" / "videos" / f"{sample.VIDEO_OK}.json").is_file()
     assert (tmp_path / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").is_file()
     assert not list(cli.archive.rglob("*.mp4"))
 
 
-@pytest.mark.claim("8.6", "16.1")
+@pytest.mark.claim("8.2", "8.6", "16.1")
 def test_a_service_listens_where_its_table_says(start: Any) -> None:
+    """And log_level DEBUG records what INFO leaves out: who asked for health."""
     free = {}
     held = []
     for name in PORTS:
@@ -102,12 +105,35 @@ def test_a_service_listens_where_its_table_says(start: Any) -> None:
         free[name] = probe.getsockname()[1]
     for probe in held:
         probe.close()
-    system = start(**{f"YTARCHIVE_SERVICES__{name.upper()}__PORT": str(port) for name, port in free.items()})
+    settings = {f"YTARCHIVE_SERVICES__{name.upper()}__PORT": str(port) for name, port in free.items()}
+    hosts = {"jobs": "localhost", "logging": "127.0.0.2"}
+    settings |= {f"YTARCHIVE_SERVICES__{name.upper()}__HOST": host for name, host in hosts.items()}
+    system = start(YTARCHIVE_GENERAL__LOG_LEVEL="DEBUG", **settings)
     for name, port in free.items():
-        system.urls[name] = f"http://127.0.0.1:{port}"
+        system.urls[name] = f"http://{hosts.get(name, '127.0.0.1').replace('localhost', '127.0.0.1')}:{port}"
         assert system.ask(name, "health").data["service"] == name
-    system.child.process.terminate()
-    assert system.child.end().code in {0, 143}
+    system.until(lambda: system.records(event="request_received", endpoint="/api/v1/health", service="jobs"))
+    assert system.stop().code in {0, 143}
+
+
+@pytest.mark.claim("8.5")
+def test_the_quota_and_its_reserve(start: Any) -> None:
+    """What is reserved for people is not there for jobs, and past the limit there is nothing for anybody."""
+    system = start(
+        YOUTUBE_API_KEY="AIzaSyReserveReserveReserveReserveReserve",
+        YTARCHIVE_YOUTUBE__QUOTA_LIMIT="3",
+        YTARCHIVE_YOUTUBE__QUOTA_RESERVE="3",
+        YTARCHIVE_YOUTUBE__KEYLESS_FALLBACK="false",
+    )
+    job_id = system.begin(sample.PLAYLIST_3)
+    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
+    for video_id in (sample.VIDEO_OK, sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_NO_CAPTIONS):
+        assert system.ask("metadata", f"metadata/video/{video_id}").status == 200
+    answer = system.ask("metadata", f"metadata/video/{sample.VIDEO_480P}")
+    assert (answer.status, answer.json["error"]["code"]) == (429, "E001")
+    (key,) = system.ask("metadata", "metadata/quota").data["keys"]
+    assert (key["used"], key["remaining_people"]) == (3, 0)
+    system.stop()
 
 
 @pytest.mark.claim("8.7")

@@ -1,15 +1,21 @@
 """Chapters 1, 2 and 13: where things lie and what they are called."""
 
+import hashlib
 import json
-import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from ytarchive.emulator import sample
 
 SAVED = sample.VIDEO_TWO_CAPTIONS
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def names(folder: Path) -> set[str]:
@@ -17,7 +23,7 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def folder(system: Any) -> Path:
+def folder(system: Any, demo: Any) -> Path:
     return Path(system.archive / "videos" / SAVED)
 
 
@@ -57,8 +63,8 @@ def test_config_toml_moves_both(make_cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.claim("1.2")
-def test_jobs_holds_jobs_and_their_state(system: Any) -> None:
-    job = system.jobs["demo"]["job"]
+def test_jobs_holds_jobs_and_their_state(system: Any, demo: Any) -> None:
+    job = demo["job"]
     assert system.rows("SELECT status FROM jobs WHERE job_id = ?", job["job_id"]) == [("completed",)]
 
 
@@ -75,8 +81,8 @@ def _registry(system: Any) -> dict[str, Any] | None:
 
 
 @pytest.mark.claim("1.4", "6.1", "6.2")
-def test_work_plans_name_what_is_missing_and_why(system: Any) -> None:
-    job = system.jobs["demo"]["job"]
+def test_work_plans_name_what_is_missing_and_why(system: Any, demo: Any) -> None:
+    job = demo["job"]
     plan = json.loads((system.data / "work_plans" / f"{job['job_id']}.json").read_text())
     gaps = {gap["video_id"]: gap for gap in plan["unavailable_videos"]}
     assert {video_id: gap["reason"] for video_id, gap in gaps.items()} == {
@@ -90,7 +96,8 @@ def test_work_plans_name_what_is_missing_and_why(system: Any) -> None:
     assert job["created_at"] <= gone["detected_at"] <= job["finished_at"]
 
 
-@pytest.mark.claim("1.5", "13.5", "13.7")
+@pytest.mark.claim("1.5", "13.7")
+@pytest.mark.usefixtures("demo")
 def test_tmp_is_empty_once_a_job_is_done(system: Any) -> None:
     def left() -> bool:
         return not list((system.data / "tmp").rglob("*.*"))
@@ -109,8 +116,8 @@ def test_logs_has_a_file_per_day(system: Any) -> None:
 
 
 @pytest.mark.claim("2.2")
-def test_metadata_of_every_saved_video(system: Any) -> None:
-    saved = {item["video_id"] for item in system.jobs["demo"]["items"] if item["status"] == "archived"}
+def test_metadata_of_every_saved_video(system: Any, demo: Any) -> None:
+    saved = {item["video_id"] for item in demo["items"] if item["status"] == "archived"}
     found = {path.stem: json.loads(path.read_text()) for path in (system.archive / "metadata/videos").glob("*.json")}
     assert set(found) == saved
     assert found[SAVED]["video_id"] == SAVED
@@ -118,6 +125,7 @@ def test_metadata_of_every_saved_video(system: Any) -> None:
 
 
 @pytest.mark.claim("2.3")
+@pytest.mark.usefixtures("demo")
 def test_metadata_of_the_playlist(system: Any) -> None:
     told = json.loads((system.archive / "metadata" / "playlists" / f"{sample.DEMO_PLAYLIST}.json").read_text())
     assert (told["playlist_id"], told["title"]) == (sample.DEMO_PLAYLIST, "YTArchive demo")
@@ -135,10 +143,35 @@ def test_the_files_of_a_video(folder: Path) -> None:
         f"{SAVED}.info.json",
     }
     assert (folder / f"{SAVED}.mp4").read_bytes()[4:8] == b"ftyp"
+    described = subprocess.run([get_ffmpeg_exe(), "-i", str(folder / f"{SAVED}.mp4")], capture_output=True, text=True)
+    assert [kind for kind in ("Video: h264", "Audio: aac") if kind not in described.stderr] == []
     assert (folder / f"{SAVED}_thumb.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
-    assert json.loads((folder / f"{SAVED}_metadata.json").read_text())["video_id"] == SAVED
     for language in ("en", "de"):
-        assert (folder / "captions" / f"{SAVED}_{language}.vtt").read_text().startswith("WEBVTT")
+        caption = (folder / "captions" / f"{SAVED}_{language}.vtt").read_text()
+        assert caption.startswith("WEBVTT")
+        assert f"({language})" in caption  # the emulator's captions say what they are in
+
+
+@pytest.mark.claim("2.6")
+def test_what_the_record_of_a_video_says(folder: Path, demo: Any) -> None:
+    """What it is, where it came from, and the digest of every file beside it."""
+    record = json.loads((folder / f"{SAVED}_metadata.json").read_text())
+    assert (record["video_id"], record["metadata"]["title"]) == (SAVED, "Part 2: in two languages")
+    assert record["provenance"]["source_url"] == f"https://www.youtube.com/watch?v={SAVED}"
+    assert record["provenance"]["trace_id"] == demo["job"]["trace_id"]
+    files = names(folder) - {f"{SAVED}_metadata.json"}
+    assert {name: entry["sha256"] for name, entry in record["fixity"].items()} == {
+        name: digest(folder / name) for name in files
+    }
+
+
+@pytest.mark.claim("2.8")
+def test_the_extractors_own_description_tells_no_secrets(folder: Path) -> None:
+    """No headers and cookies, no signed addresses, no path of this machine."""
+    text = (folder / f"{SAVED}.info.json").read_text()
+    assert json.loads(text)["id"] == SAVED
+    for secret in ("http_headers", "cookies", "sig=", "expire=", str(folder.parents[2])):
+        assert secret not in text
 
 
 @pytest.mark.claim("2.8")
@@ -177,8 +210,9 @@ def test_the_best_thumbnail_there_is(system: Any, there: tuple[str, ...]) -> Non
     assert thumbnail.read_bytes()[:3] == b"\xff\xd8\xff"
 
 
-@pytest.mark.claim("13.6")
+@pytest.mark.claim("1.5", "13.5", "13.6", "13.7")
 def test_a_partial_is_named_for_its_video(system: Any) -> None:
+    """It lies below tmp/ and nowhere else, and goes with a cancel."""
     system.emulator.put_video("partial-001", title="Slow", channel=sample.CHANNEL, size=1024**2)
     fault = system.emulator.add_fault("media", "throttle", video_id="partial-001", rate=200_000)
     try:
@@ -187,8 +221,11 @@ def test_a_partial_is_named_for_its_video(system: Any) -> None:
         (part,) = system.until(lambda: list((system.data / "tmp").glob("*.part")))
         assert part.name == "partial-001.part"
         assert part.is_dir()
-        assert re.fullmatch(r"[a-zA-Z0-9_-]{11}\.part", part.name)
+        system.until(lambda: list(part.glob("partial-001*.part")))
+        elsewhere = {path for path in system.cli.home.rglob("*partial-001*") if part not in (path, *path.parents)}
+        assert elsewhere <= {system.archive / "metadata" / "videos" / "partial-001.json"}
+        system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
+        assert system.ended(job_id)["job"]["status"] == "cancelled"
+        system.until(lambda: not part.exists())
     finally:
         system.emulator.remove_fault(fault)
-    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
-    assert not part.exists()

@@ -34,7 +34,7 @@ def test_a_path_that_cannot_be_written_to(cli: Any) -> None:
     assert str(cli.home / "file") in ran.err
 
 
-@pytest.mark.claim("9.4", "13.4")
+@pytest.mark.claim("13.4")
 def test_no_byte_is_written_to_a_disk_that_is_full(make_cli: Any, emulator: Any) -> None:
     """The download gives the video back before it asks the site for anything, and nobody's attempt is spent."""
     cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE="1000TiB")

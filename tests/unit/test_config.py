@@ -88,11 +88,11 @@ def test_a_foreign_config_toml_is_left_alone(text: str, tmp_path: Path, write: C
 
 
 @pytest.mark.parametrize(
-    ("path", "env", "named"),
-    [(Path("gone.toml"), {}, "--config"), (None, {"YTARCHIVE_CONFIG": "gone.toml"}, "YTARCHIVE_CONFIG")],
+    ("path", "env", "by"),
+    [(Path("gone.toml"), {}, ""), (None, {"YTARCHIVE_CONFIG": "gone.toml"}, ", which YTARCHIVE_CONFIG names")],
 )
-def test_a_named_file_must_exist(path: Path | None, env: dict[str, str], named: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{named} names .*gone.toml, and there is no such file"):
+def test_a_named_file_must_exist(path: Path | None, env: dict[str, str], by: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"There is no configuration file /.*gone\.toml{by}\. Correct"):
         load_config(path, env=env, cwd=tmp_path)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.common.models import Entry
 from services.common.youtube.quality import HEIGHTS
-from ytarchive.estimate import PICTURE, estimate, listing_units, videos_units
+from ytarchive.estimate import METADATA, PICTURE, estimate, listing_units, videos_units
 
 HOUR = 3600.0
 
@@ -69,11 +69,16 @@ def test_lengths_that_are_not_told_are_guessed_from_the_others() -> None:
     assert blind.bytes.high > 10 * blind.bytes.low
 
 
+def test_metadata_alone_weigh_what_the_extras_do() -> None:
+    assert estimate(entries(3, 0.0), "1080p", extras=METADATA).bytes.high == 3 * METADATA
+
+
 def test_the_disk_afterwards() -> None:
     size = estimate(entries(1), "1080p").bytes
     tight = estimate(entries(1), "1080p", free_bytes=size.likely)
     assert (tight.free_after, tight.fits) == (0, False)
     assert estimate(entries(1), "1080p", free_bytes=size.high).fits
+    assert not estimate(entries(1), "1080p", free_bytes=size.high, min_free=1).fits
     too_small = estimate(entries(1), "1080p", free_bytes=1)
     assert too_small.free_after is not None
     assert too_small.free_after < 0

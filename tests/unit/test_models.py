@@ -41,46 +41,64 @@ def test_enums_have_specs_values(enum: type[Any], values: list[str]) -> None:
 @pytest.mark.parametrize(
     ("model", "fields"),
     [
-        (models.ErrorDetail, "code message details"),
-        (models.ServiceRequest, "trace_id timestamp data"),
-        (models.ServiceResponse, "success data error trace_id"),
-        (models.HealthCheck, "service status version uptime_seconds checks metrics"),
+        pytest.param(models.ErrorDetail, "code message details?", marks=pytest.mark.claim("4.2")),
+        pytest.param(models.ServiceRequest, "trace_id timestamp data", marks=pytest.mark.claim("4.3")),
+        pytest.param(models.ServiceResponse, "success data? error? trace_id", marks=pytest.mark.claim("4.4")),
+        pytest.param(
+            models.HealthCheck,
+            "service status version uptime_seconds checks? metrics?",
+            marks=pytest.mark.claim("4.6"),
+        ),
         (
             models.JobOptions,
-            "output_dir quality include_metadata include_captions caption_languages skip_existing api_key",
+            "output_dir? quality? include_metadata? include_captions? caption_languages? skip_existing? api_key?",
         ),
-        (
+        pytest.param(
             models.JobResult,
-            "video_id status message metadata_saved video_downloaded file_size duration_seconds error_code",
+            "video_id status message? metadata_saved? video_downloaded? file_size? duration_seconds? error_code?",
+            marks=pytest.mark.claim("5.10"),
         ),
-        (models.Progress, "current total percentage message speed_bps eta_seconds"),
-        (
+        pytest.param(
+            models.Progress,
+            "current total percentage message speed_bps? eta_seconds?",
+            marks=pytest.mark.claim("5.11"),
+        ),
+        pytest.param(
             models.UnavailableVideo,
-            "video_id title reason detected_at playlist_id last_available",
+            "video_id title? reason detected_at playlist_id? last_available?",
+            marks=pytest.mark.claim("6.1"),
         ),
-        (
+        pytest.param(
             models.FailedDownload,
-            "video_id title attempts last_attempt errors file_size retry_after",
+            "video_id title attempts last_attempt errors file_size? retry_after?",
+            marks=pytest.mark.claim("6.3"),
         ),
     ],
 )
 def test_models_have_specs_fields(model: type[BaseModel], fields: str) -> None:
-    assert list(model.model_fields) == fields.split()
+    """`?`: it may be left out."""
+    told = [name if field.is_required() else f"{name}?" for name, field in model.model_fields.items()]
+    assert told == fields.split()
 
 
+@pytest.mark.claim("4.4")
 def test_a_response_is_written_as_spec_shows_it() -> None:
     good = ServiceResponse(success=True, data={"a": 1}, trace_id="uuid")
     assert good.model_dump(mode="json") == {"success": True, "data": {"a": 1}, "error": None, "trace_id": "uuid"}
+    bare = ServiceResponse(success=True, trace_id="uuid")
+    assert bare.model_dump(mode="json") == {"success": True, "data": None, "error": None, "trace_id": "uuid"}
 
 
+@pytest.mark.claim("4.6")
 def test_health_starts_with_specs_checks() -> None:
     health = HealthCheck(service="jobs", status=HealthStatus.HEALTHY, version="0.1.0", uptime_seconds=1)
-    assert set(health.checks) == {
-        "http_responsive",
-        "dependencies_available",
-        "no_critical_errors",
-        "disk_space_available",
+    assert health.checks == {
+        "http_responsive": True,
+        "dependencies_available": True,
+        "no_critical_errors": True,
+        "disk_space_available": True,
     }
+    assert health.metrics is None
 
 
 def test_options_have_specs_defaults() -> None:
@@ -163,6 +181,7 @@ def test_each_error_knows_its_code_and_status() -> None:
         "StorageFull": ("E004", 503),
         "NetworkTimeout": ("E003", 503),
         "ServiceUnavailable": ("E006", 503),
+        "HostUnavailable": ("E006", 503),
     }
 
 

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidRequest
@@ -209,7 +209,6 @@ def test_links_inside_links_end_somewhere() -> None:
         parse_target(text)
 
 
-@settings(deadline=None)  # a busy machine is not a slow parser
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -220,7 +219,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert parse_target(found.id) == found
 
 
-@settings(deadline=None)  # a busy machine is not a slow parser
 @given(st.sampled_from([*VIDEOS, *(text for text, _ in PLAYLISTS + CHANNELS)]), st.characters(), st.integers(0, 80))
 def test_a_slip_of_the_finger_never_leads_out_of_youtube(text: str, slip: str, place: int) -> None:
     try:

@@ -3,20 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from services.common.config import Config
 from services.common.errors import NotFound
 from services.logging.queries import JournalQueries, LogQuery
+from services.storage.history import Histories, HistoryPage
 from services.storage.queries import Existence, PlanPage, Queries, Stats, VideoPage, VideoQuery
+from services.storage.search import Search, SearchPage, SearchQuery
 from ytarchive.cli.rest import Rest
 from ytarchive.cli.system import find_system
 
 Offline = Callable[[], Awaitable[Any]]
 
 
-async def ask(config: Config, service: str, path: str, offline: Offline, **query: str | int) -> Any:
+async def ask(config: Config, service: str, path: str, offline: Offline, /, **query: str | int) -> Any:
     """The data of GET `path`, or what `offline` says (as JSON) when nothing runs."""
     system = await find_system(config)
     if system is not None:
@@ -31,6 +34,20 @@ async def videos(config: Config, query: VideoQuery) -> VideoPage:
     said = query.model_dump(mode="json", exclude_none=True)
     found = await ask(config, "storage", "storage/videos", _held(config, lambda q: q.videos(query), empty), **said)
     return VideoPage.model_validate(found)
+
+
+async def search(config: Config, query: SearchQuery) -> SearchPage:
+    async def offline() -> SearchPage:
+        found = await asyncio.to_thread(Search.on_disk, config.storage)
+        if found is None:
+            return SearchPage(hits=[], total=0, limit=query.limit, offset=query.offset)
+        try:
+            return await found.find(query)
+        finally:
+            found.close()
+
+    said = query.model_dump(mode="json", exclude_none=True, by_alias=True)
+    return SearchPage.model_validate(await ask(config, "storage", "storage/search", offline, **said))
 
 
 async def exists(config: Config, video_id: str) -> Existence:
@@ -63,6 +80,17 @@ async def plan(config: Config, plan_id: str) -> dict[str, Any]:
     if found is None:
         raise NotFound(f"There is no work plan {plan_id}: `ytarchive workplan list` shows all.")
     return found
+
+
+async def history(config: Config, id: str, limit: int, offset: int) -> HistoryPage:
+    """Raises NotFound. Told from the files themselves, whether something runs or not."""
+    histories = Histories(config.storage)
+
+    async def offline() -> HistoryPage:
+        return await asyncio.to_thread(histories.of, id, limit, offset)
+
+    path = f"storage/history/{quote(id, safe='')}"
+    return HistoryPage.model_validate(await ask(config, "storage", path, offline, limit=limit, offset=offset))
 
 
 async def logs(config: Config, query: LogQuery) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from services.storage.found import Passage
 from services.storage.queries import Existence, PlanPage, Stats, VideoPage
-from ytarchive.cli.text import count, safe_text, size, span
+from services.storage.search import Hit, SearchPage
+from ytarchive.cli.text import clock, count, safe_text, size, span
 
 _ROW = ("timestamp", "level", "event", "service", "message_id", "trace_id", "version", "subject", "data", "source")
 
@@ -25,6 +27,46 @@ def videos(page: VideoPage) -> RenderableType:
             f"{video.archived_at.astimezone():%Y-%m-%d}",
         )
     return Group(table, _shown(len(page.videos), page.total, "video")) if page.videos else Text("No videos.")
+
+
+def hits(page: SearchPage) -> RenderableType:
+    if not page.hits:
+        return Text("Nothing was found." if not page.total else f"Only {count(page.total, 'video')}.")
+    blocks: list[RenderableType] = [block for hit in page.hits for block in (_hit(hit), Text())]
+    return Group(*blocks, _shown(len(page.hits), page.total, "video"))
+
+
+def _hit(hit: Hit) -> RenderableType:
+    """Title, channel and id, then line by line where it was found: `12:34  what is said (en)`."""
+    found = {text.place: text for text in hit.texts}
+    title = _marked(found["title"]) if "title" in found else Text(safe_text(hit.title))
+    channel = _marked(found["channel"]) if "channel" in found else Text(safe_text(hit.channel or ""))
+    head = Text("  ").join([part for part in (title, channel, Text(hit.video_id, "dim")) if part])
+    lines = [_line_of(Text("description", "dim"), _marked(found["description"]))] if "description" in found else []
+    for moment in hit.moments:
+        lines.append(_line_of(Text(clock(moment.start_seconds), "cyan"), _marked(moment), Text(moment.language, "dim")))
+    if (more := hit.moments_total - len(hit.moments)) > 0:
+        lines.append(_line_of(Text(f"and {more} more in captions", "dim")))
+    return Group(head, *lines)
+
+
+def _line_of(*parts: Text) -> Text:
+    return Text("  ").join([Text(), *parts])
+
+
+def _marked(passage: Passage) -> Text:
+    """Each piece made harmless on its own, so that the marks stay where they belong."""
+    shown, end = Text(), 0
+    for first, last in passage.matches:
+        shown.append(_piece(passage.text[end:first])).append(_piece(passage.text[first:last]), "bold yellow")
+        end = last
+    return shown.append(_piece(passage.text[end:]))
+
+
+def _piece(text: str) -> str:
+    """Harmless, with the blanks at its ends."""
+    before, after = " " if text[:1].isspace() else "", " " if text[1:] and text[-1].isspace() else ""
+    return f"{before}{safe_text(text)}{after}"
 
 
 def existence(found: Existence) -> RenderableType:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 _ID = re.compile(r"-[A-Za-z0-9_-]{10}")  # one in 64 video ids begins with a dash
 _ANYWHERE = {"--verbose", "-v", "--debug"}
 _ANYWHERE_WITH_VALUE = {"--config"}
-_TAKE_VALUE = {"--quality", "-q", "--output-dir", "-o", "--captions", "--batch"}
+_TAKE_IDS = {"download", "plan", "metadata"}
+_TAKE_VALUE = {"--quality", "-q", "--output-dir", "-o", "--captions", "--batch", "--look-ups"}
 OPTIONS = {
     "--quality",
     "--output-dir",
@@ -15,6 +16,7 @@ OPTIONS = {
     "--metadata-only",
     "--force",
     "--batch",
+    "--look-ups",
     "--json",
 }
 
@@ -22,7 +24,18 @@ OPTIONS = {
 def arrange(words: Sequence[str]) -> list[str]:
     """Global options to the front, wherever they stand; video ids that look like options behind `--`."""
     front, rest = _hoisted(words)
-    return front + (_ids_last(rest) if rest[:1] == ["download"] else rest)
+    return front + (_ids_last(rest) if rest and rest[0] in _TAKE_IDS else rest)
+
+
+def as_typed(words: Sequence[str]) -> str:
+    """Words of a search as one text: the shell took the quotes of what is several words, here they are again."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if not any(map(str.isspace, word)) or '"' in word:
+        return word
+    return f'-"{word[1:]}"' if word.startswith("-") else f'"{word}"'
 
 
 def wants_json(words: Sequence[str]) -> bool:

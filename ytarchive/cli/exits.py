@@ -18,6 +18,16 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+MEANINGS = {
+    Exit.OK: "done",
+    Exit.FAILED: "it failed, was cancelled, or what was asked for is not there",
+    Exit.REFUSED: "wrong usage, or a request that was rejected; nothing was begun",
+    Exit.GAPS: "finished with gaps: some videos are unavailable or failed, the work plan names them",
+    Exit.PARKED: "parked: only timers more than ten minutes away are left",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C, SIGTERM); the same command goes on",
+}
+
+
 def exit_code(job: Job) -> Exit:
     """What the end (or the parking) of a job means to who started it."""
     if job.status is JobStatus.FAILED:

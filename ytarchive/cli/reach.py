@@ -13,6 +13,8 @@ from services.common.files import LockHeld
 from ytarchive.cli.system import System, find_system
 from ytarchive.stack import Stack, find_running
 
+# a stack of our own is there for its own job
+ALONE = {"jobs": {"park_open": True}, "storage": {"rechecks": False}}
 _PATIENCE = 45.0  # seconds for another stack to be ready, or to be gone: SPEC's 30 s and some
 
 
@@ -30,7 +32,7 @@ async def reach(
         if running is not None:
             return running
         try:
-            stack = Stack(config, ports="free_if_taken", extra_roots=extra_roots, options={"jobs": {"park_open": True}})
+            stack = Stack(config, ports="free_if_taken", extra_roots=extra_roots, options=ALONE)
             await held.enter_async_context(stack)
         except LockHeld:  # another one is just starting, or just stopping
             if time.monotonic() > deadline:

@@ -70,6 +70,13 @@ def span(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def clock(seconds: float) -> str:
+    """A place in a film, as players show it: `0:07`, `12:34`, `1:02:03`."""
+    whole = int(seconds)
+    hours = f"{whole // 3600}:{whole // 60 % 60:02d}" if whole >= 3600 else f"{whole // 60}"
+    return f"{hours}:{whole % 60:02d}"
+
+
 def moment(at: datetime, now: datetime) -> str:
     """Local time; with the date when that is not today."""
     local, today = at.astimezone(), now.astimezone()

@@ -15,5 +15,6 @@ An operation is a module with
 JSON); `emit` sends one message to the parent's `on_message`. It lets yt_dlp.utils.DownloadError (and any other
 exception) escape; the child turns it into facts, and `classify.classify` in the parent judges them, once. Inside an
 operation, make the YoutubeDL object with `session.make_ydl(options)`: it sets up the logger whose warnings become
-part of the facts. Operations: `fetch` (one video and its files), `list` (module `listing`, a flat listing).
+part of the facts. Operations: `fetch` (one video and its files), `list` (module `listing`, a flat listing), `offer`
+(the streams of one video, and what would be chosen of them).
 """

@@ -19,7 +19,11 @@ from services.common.youtube import session
 from services.common.youtube.facts import facts_of
 
 ALIVE_INTERVAL = 1.0  # seconds
-OPERATIONS = {"fetch": "services.common.youtube.fetch", "list": "services.common.youtube.listing"}
+OPERATIONS = {
+    "fetch": "services.common.youtube.fetch",
+    "list": "services.common.youtube.listing",
+    "offer": "services.common.youtube.offer",
+}
 _PR_SET_PDEATHSIG = 1
 
 

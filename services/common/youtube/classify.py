@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from services.common.masking import mask_text
 from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
+from services.common.policy import ANSWERED, Word
 from services.common.youtube.facts import ErrorFacts
 
 REFUSALS = frozenset({"http_403", "http_429"})
@@ -21,9 +23,11 @@ RECORDING_WAIT = timedelta(hours=6)  # an ended stream that YouTube has not made
 _MARGIN = timedelta(minutes=1)
 _LONGEST_MESSAGE = 500
 
+_HTTP = re.compile(r"http_(\d{3})")
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 _WAIT = re.compile(r"\bin (\d+) (minute|hour|day)s?\b")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_NOTHING_FOUND = re.compile("No video formats found|Failed to extract any player response")
 _ADVICE = re.compile(
     r"\s*(?:Use --cookies|For more information, refer to|It is recommended to use|; please report this issue|"
     r"Please report this issue|Use --list-formats|You might want to use a VPN|Also see ).*",
@@ -52,9 +56,11 @@ def _type(*names: str) -> Callable[[ErrorFacts], bool]:
 
 
 def _warned(pattern: str) -> Callable[[ErrorFacts], bool]:
-    """The player was refused: yt-dlp only warns, and then finds no formats."""
+    """The player was refused, or every page was: yt-dlp only warns, and then finds nothing."""
     expression = re.compile(pattern, re.IGNORECASE)
-    return lambda facts: "No video formats found" in facts.message and any(map(expression.search, facts.warnings))
+    return lambda facts: (
+        _NOTHING_FOUND.search(facts.message) is not None and any(map(expression.search, facts.warnings))
+    )
 
 
 def _status(*codes: int, stage: str | None = None) -> Callable[[ErrorFacts], bool]:
@@ -157,6 +163,24 @@ def classify(facts: ErrorFacts, now: datetime) -> Failure:
         message=readable(facts),
         retry_after=now + _wait(facts.message, rule.wait) if rule.wait else None,
     )
+
+
+UNREACHED = frozenset({"timeout", "proxy", "network"})
+"""Reasons that are a bad moment when seen once, and a network that is down when seen again and again."""
+
+
+def failure_word(failure: Failure) -> Word | None:
+    """What it tells of YouTube's servers. None: it says nothing of them (ours, or nobody knows)."""
+    if failure.reason in UNREACHED:
+        return Word()
+    if failure.reason == "http_5xx":  # of an answer that yt-dlp only warned of
+        return Word(HTTPStatus.SERVICE_UNAVAILABLE)
+    if failure.reason == "rate_limit":
+        return Word(HTTPStatus.TOO_MANY_REQUESTS)
+    if (found := _HTTP.fullmatch(failure.reason)) is not None:
+        return Word(int(found[1]))
+    nobody_knows = failure.kind is FailureKind.LOCAL or failure.reason in {_UNKNOWN.reason, "truncated"}
+    return None if nobody_knows else ANSWERED
 
 
 def _wait(message: str, fallback: timedelta) -> timedelta:

@@ -3,6 +3,9 @@
 import socket
 from urllib.parse import urlsplit
 
+YOUTUBE = "www.youtube.com"
+"""The host whose breaker counts what yt-dlp's extractions meet."""
+
 
 def egress_of(proxy: str | None, host: str | None = None, *, name: str | None = None) -> str:
     """`name/direct`, or `name/proxy:port`; never the proxy's user and password.

@@ -39,6 +39,18 @@ def run(request: dict[str, Any], options: dict[str, Any], emit: Callable[[dict[s
     _Fetch(order, session(options), lambda message: emit(message.model_dump(mode="json"))).run()
 
 
+def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
+    """What the site says of a video, before formats are chosen. Raises what yt-dlp raises, NoVideo, and LiveNow when
+    `media` are wanted and cannot be had yet."""
+    url = f"https://www.youtube.com/watch?v={video_id}"
+    raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
+    if not raw or raw.get("_type", "video") != "video":
+        raise NoVideo(f"{url} is no single video")
+    if media and raw.get("live_status") in _LIVE:
+        raise LiveNow(f"live_status {raw['live_status']}")
+    return raw
+
+
 class _Fetch:
     def __init__(self, order: FetchRequest, session: Session, tell: Callable[[BaseModel], None]) -> None:
         self.order = order
@@ -55,7 +67,7 @@ class _Fetch:
         if self.wanted.media and not tools.find_ffmpeg():
             raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg carries none for this platform")
         info = self._extract()
-        if self.wanted.media or self.wanted.thumbnail or self.wanted.captions:
+        if self.wanted.media or self.wanted.thumbnail or self.wanted.captions or self.wanted.info:
             with working_in(self.directory, self.order.dispatch_id), self._paths():
                 self._fetch_files(info)
                 self.tell(Finishing())
@@ -73,12 +85,7 @@ class _Fetch:
 
     def _extract(self) -> dict[str, Any]:
         """The one extraction; tells the metadata before formats are chosen, which may fail."""
-        url = f"https://www.youtube.com/watch?v={self.order.video_id}"
-        raw = self.ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
-        if not raw or raw.get("_type", "video") != "video":
-            raise NoVideo(f"{url} is no single video")
-        if self.wanted.media and raw.get("live_status") in _LIVE:
-            raise LiveNow(f"live_status {raw['live_status']}")
+        raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
         self.tell(MetadataFound(metadata=video_metadata(raw)))
         choice = self.order.choice
         self.ydl.params["format_sort"] = list(choice.sort)
@@ -110,7 +117,7 @@ class _Fetch:
                 self.files.append((picture, FileRole.THUMBNAIL, None))
             elif found is thumbnail.Found.ABSENT:
                 self.absent.append("thumbnail")
-        if self.wanted.metadata:
+        if self.wanted.metadata or self.wanted.info:
             self._write_info(info)
         if self.wanted.media:
             set_stage("media")

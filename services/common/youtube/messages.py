@@ -70,3 +70,51 @@ class FetchResult(_Message):
 
 
 FetchMessage = Annotated[MetadataFound | Downloading | Finishing | FetchResult, Field(discriminator="type")]
+
+
+# --- `offer` ----------------------------------------------------------------------------------------------------------
+
+
+class OfferRequest(_Message):
+    """What there is of a video, and what each of these choices (by name) would take of it."""
+
+    video_id: str = Field(pattern=VIDEO_ID_PATTERN)
+    choices: dict[str, FormatChoice]
+
+
+class Format(_Message):
+    """A stream that is offered. `vcodec` and `acodec` are None where it has no picture, no sound; bitrates are
+    kbit/s; `size` is in bytes, and an estimate where `size_estimated` says so."""
+
+    format_id: str
+    ext: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    dynamic_range: str | None = None
+    vcodec: str | None = None
+    acodec: str | None = None
+    bitrate: float | None = None
+    size: int | None = None
+    size_estimated: bool = False
+    language: str | None = None
+    note: str | None = None
+
+
+class Choice(_Message):
+    """What a quality takes: the streams that become one file. Empty when there is nothing that fits."""
+
+    format_ids: tuple[str, ...] = ()
+    height: int | None = None
+    size: int | None = None
+    size_estimated: bool = False
+
+
+class Offered(_Message):
+    """The streams, the best last (yt-dlp's order), and what is chosen of them."""
+
+    video_id: str
+    title: str
+    duration_seconds: float | None = None
+    formats: tuple[Format, ...]
+    choices: dict[str, Choice]

@@ -6,7 +6,8 @@ from typing import Any
 
 import yt_dlp
 
-_LONGEST_SLEEP = 30.0  # SPEC: RETRY_CONFIG max_backoff
+from services.common.policy import SPEC
+
 _WARNINGS_KEPT = 50
 
 
@@ -76,4 +77,4 @@ def take_warnings() -> list[str]:
 
 def _backoff(n: int) -> float:
     """Seconds before retry `n`, counted from 0 (SPEC: RETRY_CONFIG backoff_factor 2)."""
-    return min(0.5 * float(2**n), _LONGEST_SLEEP)
+    return min(0.5 * float(2**n), SPEC.max_backoff)

@@ -10,6 +10,7 @@ from services.common.youtube.facts import ErrorFacts, facts_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+NO_PLAYER = "Failed to extract any player response"
 NO_FORMATS = "No video formats found!"
 
 
@@ -92,6 +93,11 @@ def test_not_yet_says_when(seen: ErrorFacts, reason: str, wait: timedelta) -> No
         ),
         (facts(NO_FORMATS, warnings=("[youtube] HTTP Error 429: Too Many Requests",)), "http_429"),
         (facts(NO_FORMATS, warnings=("[youtube] HTTP Error 403: Forbidden",)), "http_403"),
+        (
+            facts(NO_PLAYER, warnings=("[youtube] Unable to download API page: HTTP Error 429: Too Many Requests",)),
+            "http_429",
+        ),
+        (facts(NO_PLAYER, warnings=("[youtube] Unable to download webpage: HTTP Error 403: Forbidden",)), "http_403"),
         (facts("Unable to download webpage: HTTP Error 429", status=429, stage="extraction"), "http_429"),
     ],
 )
@@ -112,6 +118,11 @@ def test_site_wide(seen: ErrorFacts, reason: str) -> None:
         (facts("[download] Got error: The read operation timed out. Giving up"), "E003", "timeout"),
         (facts("Connection reset by peer", "TransportError"), "E003", "network"),
         (facts(NO_FORMATS, warnings=("[youtube] HTTP Error 503: Service Unavailable",)), "E006", "http_5xx"),
+        (
+            facts(NO_PLAYER, warnings=("[youtube] Unable to download API page: The read operation timed out",)),
+            "E003",
+            "timeout",
+        ),
         (facts(NO_FORMATS), "E002", "no_formats"),
         (facts("Requested format is not available. Use --list-formats"), "E007", "format_unavailable"),
         (facts("Something that nobody has seen before"), "E999", "unknown"),
@@ -122,6 +133,7 @@ def test_passing(seen: ErrorFacts, code: str, reason: str) -> None:
     assert (failure.kind, failure.code, failure.reason) == (FailureKind.PASSING, code, reason)
 
 
+@pytest.mark.claim("9.4")
 @pytest.mark.parametrize(
     ("seen", "code", "reason"),
     [

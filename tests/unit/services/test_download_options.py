@@ -9,14 +9,17 @@ from yt_dlp.cookies import (
 
 from services.common.config import YouTube
 from services.common.errors import ConfigError
+from services.common.policy import SPEC
+from services.common.sections import Download
 from services.common.youtube.captions import choose_track
 from services.common.youtube.options import base_options, child_environment
 from services.common.youtube.video import public_info, video_metadata
 
 
+@pytest.mark.claim("7.1")
 def test_the_defaults_name_nothing_that_is_not_set() -> None:
-    options = base_options(YouTube(), socket_timeout=30)
-    assert options["socket_timeout"] == 30
+    options = base_options(YouTube(), socket_timeout=Download().socket_timeout)
+    assert options["socket_timeout"] == SPEC.read == 30
     assert not {"proxy", "cookiefile", "cookiesfrombrowser", "ratelimit", "ffmpeg_location"} & set(options)
     assert options["compat_opts"] == []
 

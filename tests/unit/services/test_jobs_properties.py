@@ -74,7 +74,12 @@ class Listing(StrEnum):
 
     GOOD = "good"
     FLAKY = "good by the third attempt"
+    NEVER = "never"
     MISSING = "missing"
+
+    @property
+    def listed(self) -> bool:
+        return self in {Listing.GOOD, Listing.FLAKY}
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,8 @@ class World:
         error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="no")
         if kind is Listing.MISSING:
             return [e.ListingFailed(**about, error=error, final=True)]
+        if kind is Listing.NEVER:
+            return [e.ListingFailed(**about, error=error)]
         facts: list[Event] = []
         keys: list[str] = []
         for start in range(0, len(numbers), PAGE):
@@ -360,6 +367,7 @@ class World:
         rows = SqlRows(self.sql)
         targets = [rows.listing(job.job_id, index) for index in range(job.listings)]
         assert job.listings_open == sum(listing is not None and listing.state.open for listing in targets)
+        assert all(listing is not None and listing.attempts <= 3 for listing in targets)
         assert job.revision >= max((item.revision for item in items), default=0)
         assert len({item.revision for item in items}) == len(items), "two items changed with one revision"
 
@@ -395,7 +403,7 @@ def scripts(draw: st.DrawFn) -> Script:
     fates = tuple(draw(st.lists(st.sampled_from(Fate), min_size=2, max_size=5)))
     every = tuple(range(len(fates)))
     numbers = st.just(every) | st.lists(st.sampled_from(every), max_size=4, unique=True).map(tuple)
-    kinds = st.sampled_from((Listing.GOOD, Listing.GOOD, Listing.FLAKY, Listing.MISSING))
+    kinds = st.sampled_from((Listing.GOOD, Listing.GOOD, Listing.FLAKY, Listing.NEVER, Listing.MISSING))
     targets = st.lists(st.tuples(kinds, numbers), min_size=1, max_size=2).map(tuple)
     return Script(fates, tuple(draw(st.lists(targets, min_size=1, max_size=2))))
 
@@ -405,9 +413,7 @@ def moves(actions: tuple[Action, ...]) -> st.SearchStrategy[list[tuple[Action, i
     return st.integers(0, 50).flatmap(lambda n: st.lists(move, min_size=n, max_size=n))  # a plain list stays short
 
 
-quickly = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)  # derandomized: CI does not fail by chance; raise max_examples to look further
+quickly = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 @quickly
@@ -421,11 +427,11 @@ def test_facts_in_any_order_end_in_the_same_state(
         world.check()
     world.finish(newest_first)
     for job, targets in zip(world.jobs(), script.jobs, strict=True):
-        listed = {n for kind, numbers in targets if kind is not Listing.MISSING for n in numbers}
+        listed = {n for kind, numbers in targets if kind.listed for n in numbers}
         assert {i.video_id: i.status for i in world.items(job.job_id)} == {
             video_of(n): END[script.fates[n]] for n in listed
         }
-        missing = all(kind is Listing.MISSING for kind, _ in targets)
+        missing = not any(kind.listed for kind, _ in targets)
         assert job.status is (JobStatus.FAILED if missing else JobStatus.COMPLETED)
         ends = [t for t in world.told if isinstance(t, e.JobCompleted | e.JobFailed) and t.job_id == job.job_id]
         assert len(ends) == 1

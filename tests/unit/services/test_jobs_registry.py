@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,22 @@ def test_after_a_restart_those_at_work_here_are_known_before_they_are_heard(
     assert _instances(second) == ["two"]
     assert (second.gone("one"), second.gone("two"), second.gone("far")) == (True, False, False)
     assert second.lost("download")
+
+
+def test_one_on_another_machine_is_gone_after_20_seconds_of_silence(file: Path, clock: Any) -> None:
+    registry = Registry(file, clock.monotonic)
+    registry.heard(_info(1, "far", host="elsewhere"))
+    clock.seconds += 19
+    registry.look()
+    assert (_instances(registry), registry.gone("far"), registry.gone("unheard")) == (["far"], False, False)
+    registry.heard(_info(1, "far", host="elsewhere"))
+    clock.seconds += 19
+    assert (registry.gone("far"), registry.gone("unheard")) == (False, True)
+    clock.seconds += 2
+    assert (_instances(registry), registry.gone("far"), registry.lost("download")) == ([], True, None)
+    registry.look()
+    assert registry.lost("download")
+    assert registry.everyone() == []
 
 
 def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:

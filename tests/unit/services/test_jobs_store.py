@@ -44,6 +44,17 @@ def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) ->
 WAITING, RUNNING, LISTED = ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.LISTED
 
 
+def test_a_paused_job_is_no_candidate(sql: sqlite3.Connection) -> None:
+    """Else it would have its turn again and again, and those behind it none."""
+    fill(sql, (WAITING, None))
+    rows = SqlRows(sql)
+    assert [one.job_id for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == ["j"]
+    job = rows.job("j")
+    assert job is not None
+    job.paused = True
+    assert queries.candidates(rows, sql, {"j": 0}, NOW) == []
+
+
 @pytest.mark.parametrize(
     ("items", "ready"),
     [

@@ -1,11 +1,7 @@
 """Take-in on real files: idempotent, merging, and safe to be killed anywhere."""
 
 import hashlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,6 +15,7 @@ from services.storage import archive, staging
 from services.storage.layout import Tree
 from services.storage.record import Record, held_of
 from services.storage.staging import TakeInFailed
+from tests.fixtures.forked import killed_at, seen_between_steps
 
 VIDEO = "dQw4w9WgXcQ"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -260,7 +257,7 @@ def test_an_intent_whose_files_are_lost_gives_way(tree: Tree, deliver: Deliver) 
     take_in(tree, deliver("1", mp4=b"old"))
     before = snapshot(tree.root)
     event = deliver("2", mp4=b"newer film")
-    assert killed_at("storage.after_intent", tree, event)
+    assert killed_at("storage.after_intent", tree.root, event)
     (tree.video_dir(VIDEO) / f".{VIDEO}.mp4.2.new").unlink()
     assert archive.recover(tree, VIDEO) == archive.Recovery(removed=1)
     assert snapshot(tree.root) == before
@@ -268,17 +265,6 @@ def test_an_intent_whose_files_are_lost_gives_way(tree: Tree, deliver: Deliver) 
 
 # --- kill -9 ------------------------------------------------------------------------------------------------------
 
-CHILD = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from services.common.events import DownloadCompleted
-from services.storage.archive import take_in
-from services.storage.layout import Tree
-root = Path(sys.argv[1])
-event = DownloadCompleted.model_validate_json(sys.stdin.read())
-take_in(Tree(root, root / "metadata", root / "videos"), event, now=datetime.now(UTC), trace_id="child")
-"""
 BEFORE_THE_INTENT = (
     "storage.before_stage_1", "storage.before_stage_2", "storage.before_stage_3", "storage.after_stage",
     "storage.before_intent",
@@ -289,25 +275,12 @@ AFTER_THE_INTENT = (
 )  # fmt: skip
 
 
-def killed_at(point: str, tree: Tree, event: DownloadCompleted) -> bool:
-    """Run the take-in in a child that dies at `point`."""
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tree.root)],
-        input=event.model_dump_json(),
-        text=True,
-        env={**os.environ, "YTARCHIVE_FAULT": point},
-        cwd=Path(__file__).parents[3],
-        check=False,
-    )
-    return child.returncode == -signal.SIGKILL
-
-
 @pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
 def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Tree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture", vtt={"en": b"old words"}))
     old = snapshot(tree.root)
     event = deliver("2", mp4=b"new film", jpg=b"new picture", vtt={"de": b"new words"})
-    assert killed_at(point, tree, event)
+    assert killed_at(point, tree.root, event)
     for name in (f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"):  # at no moment is a visible file missing or in pieces
         assert (tree.video_dir(VIDEO) / name).read_bytes().split()[0] in {b"old", b"new"}
 
@@ -328,10 +301,19 @@ def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Tree, 
     assert snapshot(Path(event.directory)) == {}
 
 
+def test_between_any_two_steps_each_name_shows_the_old_file_or_the_new_one(tree: Tree, deliver: Deliver) -> None:
+    """Python tells before each step that it takes on a file system; a death there would leave just that."""
+    take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture"))
+    event = deliver("2", mp4=b"new film", jpg=b"new picture")
+    folder = tree.video_dir(VIDEO)
+    seen = seen_between_steps([folder / f"{VIDEO}.mp4", folder / f"{VIDEO}_thumb.jpg"], tree.root, event)
+    assert seen == {b"new film", b"new picture", b"old film", b"old picture"}
+
+
 @pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
 def test_killed_at_a_first_take_in_leaves_nothing_or_all(point: str, tree: Tree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"words"})
-    assert killed_at(point, tree, event)
+    assert killed_at(point, tree.root, event)
     recovery = archive.recover(tree, VIDEO)
     if point in BEFORE_THE_INTENT:
         assert not recovery.rolled_forward

@@ -1,16 +1,26 @@
 """metadata/: how answers of several sources, and pages of a listing, become one file."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from services.common.config import Config
 from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched, PlaylistFetched
 from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
 from services.storage import metadata_store, playlists
 from services.storage.catalogue import Catalogue
+from services.storage.layout import tree_of
+from services.storage.listings import Listings
+from services.storage.locks import Locks
+from services.storage.milestones import of_metadata
+from services.storage.plans import WorkPlan, save_plan
 from services.storage.playlists import Finished
+from services.storage.space import Space
 
 VIDEO = "dQw4w9WgXcQ"
 PLAYLIST = "PL0123456789abcdef"
@@ -45,6 +55,24 @@ def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> N
     path.write_text("broken")
     metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert json.loads(path.read_text())["title"] == "new"
+
+
+def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    hours_titles = [
+        (0, "yt_dlp", "A"),
+        (1, "data_api", "Ä"),
+        (2, "yt_dlp", "B"),
+        (1, "yt_dlp", "late"),
+        (3, "yt_dlp", "B"),
+    ]
+    for hours, source, title in hours_titles:
+        metadata_store.save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
+    file = metadata_store.read_video_file(path)
+    assert file is not None
+    assert [(line.change, line.before, line.title, line.source, line.at) for line in of_metadata(file, "/a")] == [
+        ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
+    ]
 
 
 # --- playlists ----------------------------------------------------------------------------------------------------
@@ -112,7 +140,9 @@ def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -
     path = tmp_path / f"{PLAYLIST}.json"
     playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
     file = json.loads(path.read_text())
-    file["history"] = [{"at": "2026-05-01T12:00:00Z", "video_id": "video_____1", "what": "appeared"}]
+    assert [(line["change"], line["total"]) for line in file["history"]] == [("first_look", 2)]
+    newer_programs = {"at": "2026-05-01T12:30:00Z", "video_id": "video_____1", "change": "blessed"}
+    file["history"].append(newer_programs)
     path.write_text(json.dumps(file))
     playlists.save_listing(
         path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q")
@@ -122,10 +152,14 @@ def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -
     assert newer["title"] == "Q"
     assert [entry["video_id"] for entry in newer["entries"]] == ["video_____2"]
     assert [look["total"] for look in newer["listings"]] == [2, 1]
-    assert newer["history"] == file["history"]
+    vanished = {
+        "at": "2026-05-01T13:00:00Z", "job_id": "j", "change": "vanished", "video_id": "video_____1",
+        "title": "video_____1",
+    }  # fmt: skip
+    assert newer["history"] == [*file["history"], vanished]
     playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     late = json.loads(path.read_text())
-    assert late["entries"] == newer["entries"]
+    assert (late["entries"], late["history"]) == (newer["entries"], newer["history"])
     assert [look["total"] for look in late["listings"]] == [1, 2, 1]
     before = path.stat()
     playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
@@ -171,3 +205,60 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
         assert [one.page_key for one in whole.pages] == ["new"]
     finally:
         catalogue.close()
+
+
+class _WatchedLocks(Locks):
+    """Tells when somebody comes to a lock, before it is given."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.came = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def hold(self, *names: str) -> AsyncIterator[None]:
+        self.came.release()
+        async with super().hold(*names):
+            yield
+
+
+async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_written(config: Config) -> None:
+    root = config.storage.base_path
+    here = {"root": str(root)}
+    own = PlaylistMetadata(playlist_id=PLAYLIST, title="P", description="its own words")
+    told = PlaylistFetched(job_id="j", root=str(root), target_index=0, listing=1, playlist=own)
+    tree = tree_of(root, config.storage)
+    catalogue, locks = Catalogue(config.storage.base_data_dir / "catalogue.db"), _WatchedLocks(config.storage.run_dir)
+    listings = Listings(config.storage, catalogue, locks, Space())
+    try:
+        await listings.page(page("a", 0, "video_____1").model_copy(update=here))
+        async with locks.hold(tree.key, f"playlist/{PLAYLIST}"):
+            await locks.came.acquire()
+            done = completed(1, "a").model_copy(update=here)
+            end = asyncio.create_task(listings.completed(done, at=AT, trace_id="t"))
+            await locks.came.acquire()  # it has seen that every part is here
+            keeping = asyncio.create_task(listings.own_metadata(told))
+            coming = asyncio.create_task(locks.came.acquire())
+            await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(end, keeping)
+        coming.cancel()
+        file = playlists.read_playlist_file(tree.playlist_metadata(PLAYLIST))
+        assert file is not None
+        assert file.description == "its own words"
+    finally:
+        catalogue.close()
+
+
+def test_a_file_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
+    video, listed, planned = tmp_path / "v.json", tmp_path / "p.json", tmp_path / "j.json"
+    for path in (video, listed, planned):
+        path.write_text("half of a histo")
+    metadata_store.save_metadata(video, fetched("yt_dlp", AT), "t")
+    playlists.save_listing(listed, PLAYLIST, finished(AT, completed(1, "a"), page("a", 0, "video_____1")))
+    plan = WorkPlan(
+        plan_id="j", job_id="j", trace_id="t", root="/a", type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(),
+        targets=[PLAYLIST], created_at=AT, updated_at=AT,
+    )  # fmt: skip
+    save_plan(tmp_path, None, plan)
+    for path in (video, listed, planned):
+        assert path.with_name(f"{path.name}.unreadable").read_text() == "half of a histo"
+        json.loads(path.read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 from services.common.events import VideoFailed
 from services.common.models import ErrorCode, FailedDownload, JobOptions, JobType, UnavailableVideo
 from services.storage import plans
+from services.storage.plan_entries import PlannedFailure, PlannedUnavailable
 from services.storage.plans import WorkPlan
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -49,7 +50,7 @@ def after(plan: WorkPlan | None, *events: VideoFailed) -> WorkPlan:
     return plan
 
 
-def ids(entries: list[plans.PlannedUnavailable] | list[plans.PlannedFailure]) -> list[str]:
+def ids(entries: list[PlannedUnavailable] | list[PlannedFailure]) -> list[str]:
     return [entry.video_id for entry in entries]
 
 

@@ -18,7 +18,8 @@ from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
 from services.storage.catalogue import Catalogue
 from services.storage.locks import Locks
-from services.storage.plans import PlannedUnavailable, WorkPlan
+from services.storage.plan_entries import PlannedUnavailable
+from services.storage.plans import WorkPlan
 from services.storage.shelf import Rescan, Shelf
 from services.storage.space import Space
 
@@ -154,7 +155,7 @@ async def test_another_process_is_waited_for(tmp_path: Path) -> None:
     _, waiting = await asyncio.wait({entering}, timeout=0.5)
     assert waiting == {entering}
     await holder.communicate(b"go\n")
-    await asyncio.wait_for(entering, 10)
+    await asyncio.wait_for(entering, 60)
 
 
 async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_disproved(
@@ -210,10 +211,11 @@ async def test_who_waits_for_space_gives_up_when_the_service_closes(tmp_path: Pa
     waiting = asyncio.create_task(space.make_sure(tmp_path, 0))
     await asyncio.sleep(0)
     space.closing.set()
-    await asyncio.wait({waiting}, timeout=5)
+    await asyncio.wait({waiting}, timeout=60)
     assert waiting.cancelled()
 
 
+@pytest.mark.claim("9.4")
 async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / "catalogue.db", Space(recheck=0.02))
     pages = {"free": False}
@@ -230,7 +232,7 @@ async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
         assert waiting == {seeing}
         pages["free"] = True
         await catalogue._database.run(limit)
-        await asyncio.wait_for(seeing, 5)
+        await asyncio.wait_for(seeing, 60)
         assert await catalogue.last_seen(f"{99:011}") is not None
     finally:
         catalogue.close()

@@ -1,14 +1,20 @@
 """`ytarchive storage …`, `workplan …`, `logs` and `trace`: over REST where something runs, else from the files."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from ytarchive.cli import completion
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from pydantic import BaseModel
+
+    Q = TypeVar("Q", bound=BaseModel)
+    from services.logging.queries import LogQuery
 
 storage = typer.Typer(help="What the archive holds.", no_args_is_help=True, rich_markup_mode=None)
 workplan = typer.Typer(help="Videos that could not be saved.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,7 +22,9 @@ workplan = typer.Typer(help="Videos that could not be saved.", no_args_is_help=T
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
 Offset = Annotated[int, typer.Option(min=0, help="After so many.")]
-PlanId = Annotated[str, typer.Argument(metavar="ID", help="The plan's id: that of its job.")]
+PlanId = Annotated[
+    str, typer.Argument(metavar="ID", help="The plan's id: that of its job.", autocompletion=completion.plan_ids)
+]
 
 
 class Sort(StrEnum):
@@ -34,6 +42,23 @@ class Sort(StrEnum):
     BYTES_DOWN = "-bytes"
 
 
+class Place(StrEnum):
+    """Where words are looked for (services.storage.search; a test keeps them equal)."""
+
+    TITLE = "title"
+    CHANNEL = "channel"
+    DESCRIPTION = "description"
+    CAPTIONS = "captions"
+
+
+class Status(StrEnum):
+    """Of a video that is held (services.storage.queries; a test keeps them equal)."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    GONE = "gone"
+
+
 class Level(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -44,8 +69,9 @@ class Level(StrEnum):
 @storage.command("list")
 def list_videos(
     context: typer.Context,
-    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", help="Words of title or channel.")] = None,
+    words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Words of title or channel.")] = None,
     channel: Annotated[str | None, typer.Option(help="A channel, by id or name.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only these; gone: from the site.")] = None,
     sort: Annotated[Sort, typer.Option(help="The order; - downwards.")] = Sort.ARCHIVED_DOWN,
     limit: Limit = 50,
     offset: Offset = 0,
@@ -55,16 +81,41 @@ def list_videos(
     from services.storage.queries import VideoQuery
     from ytarchive.cli import archivesource, archiveviews
 
-    said = {"q": words, "channel": channel, "sort": sort.value, "limit": limit, "offset": offset}
-    query = VideoQuery.model_validate(said)
+    said = {"q": words, "channel": channel, "status": status, "sort": sort.value, "limit": limit, "offset": offset}
+    query = _query(VideoQuery, said)
     found = _run(archivesource.videos(_config(context), query))
     _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.videos(found))
+
+
+@storage.command("search", context_settings={"ignore_unknown_options": True})
+def search(
+    context: typer.Context,
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS", help='Words, all of them; "a phrase"; begin*; -without.')
+    ],
+    channel: Annotated[str | None, typer.Option(help="A channel, by id or name.")] = None,
+    playlist: Annotated[str | None, typer.Option(help="A playlist, by id.")] = None,
+    place: Annotated[Place | None, typer.Option("--in", help="Look only there.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only captions in it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find words in titles, channels, descriptions and captions, with the time at which they are said."""
+    from services.storage.search import SearchQuery
+    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.arguments import as_typed
+
+    said = {"q": as_typed(words), "channel": channel, "playlist": playlist, "in": place, "language": language}
+    query = _query(SearchQuery, {**said, "limit": limit, "offset": offset})
+    found = _run(archivesource.search(_config(context), query))
+    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.hits(found))
 
 
 @storage.command("show")
 def show_video(
     context: typer.Context,
-    video_id: Annotated[str, typer.Argument(metavar="ID", help="A video id.")],
+    video_id: Annotated[str, typer.Argument(metavar="ID", help="A video id.", autocompletion=completion.video_ids)],
     as_json: AsJson = False,
 ) -> None:
     """Show what is held of a video. Exit code 1 when that is nothing."""
@@ -78,6 +129,21 @@ def show_video(
     _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.existence(found))
     if not found.exists:
         raise typer.Exit(1)
+
+
+@storage.command("history")
+def show_history(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="A video's id, a playlist's or a channel's.")],
+    limit: Limit = 100,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happened to a video or a playlist, the newest last: listed, private, archived, came back."""
+    from ytarchive.cli import archivesource, historyviews
+
+    found = _run(archivesource.history(_config(context), id, limit, offset))
+    _show(found.model_dump(mode="json"), as_json, lambda: historyviews.history(found))
 
 
 @storage.command("stats")
@@ -130,18 +196,18 @@ def delete_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False
 
 def logs(
     context: typer.Context,
-    service: Annotated[str | None, typer.Option(help="Only of this service.")] = None,
+    service: Annotated[
+        str | None, typer.Option(help="Only of this service.", autocompletion=completion.service_names)
+    ] = None,
     level: Annotated[Level | None, typer.Option(help="This one and graver.")] = None,
     search: Annotated[str | None, typer.Option(help="Only with this text.")] = None,
     trace_id: Annotated[str | None, typer.Option("--trace", help="Only of this trace.")] = None,
     limit: Limit = 50,
     offset: Offset = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="What is logged from now on, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the services logged, the newest last."""
-    from pydantic import ValidationError
-
-    from services.common.errors import InvalidRequest
+    """Show what the services logged, the newest last. With --follow and --json: one record a line."""
     from services.logging.queries import LogQuery
     from ytarchive.cli import archivesource, archiveviews
 
@@ -153,18 +219,21 @@ def logs(
         "limit": limit,
         "offset": offset,
     }
-    try:
-        query = LogQuery.model_validate(said)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidRequest(f"--{first['loc'][0]}: {first['msg']}") from error
+    query = _query(LogQuery, said)
+    if follow:
+        raise typer.Exit(_run(_follow(_config(context), query, as_json=as_json)))
     found = _run(archivesource.logs(_config(context), query))
     _show(found, as_json, lambda: archiveviews.records(found["logs"][::-1]))
 
 
 def trace(
     context: typer.Context,
-    trace_id: Annotated[str, typer.Argument(metavar="ID", help="A trace id: of a job, or of a request.")],
+    trace_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="A trace id: of a job, or of a request.", autocompletion=completion.trace_ids
+        ),
+    ],
     limit: Limit = 500,
     offset: Offset = 0,
     as_json: AsJson = False,
@@ -174,6 +243,20 @@ def trace(
 
     found = _run(archivesource.trace(_config(context), _safe(trace_id), limit, offset))
     _show(found, as_json, lambda: archiveviews.records(found["entries"]))
+
+
+def _query(model: "type[Q]", said: dict[str, Any]) -> "Q":
+    """What was said on the command line. Raises InvalidRequest, which names the option."""
+    from pydantic import ValidationError
+
+    from services.common.errors import InvalidRequest
+
+    try:
+        return model.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "the words" if first["loc"][0] == "q" else f"--{first['loc'][0]}"
+        raise InvalidRequest(f"{name}: {first['msg']}") from error
 
 
 def _safe(part: str) -> str:
@@ -192,6 +275,30 @@ def _run(asked: "Coroutine[Any, Any, Any]") -> Any:
     import asyncio
 
     return asyncio.run(asked)
+
+
+async def _follow(config: Any, query: "LogQuery", *, as_json: bool) -> int:
+    from ytarchive.cli import archiveviews
+    from ytarchive.cli.console import stderr, stdout
+    from ytarchive.cli.displays import print_json
+    from ytarchive.cli.exits import Exit
+    from ytarchive.cli.interruption import Interrupted, Interruption
+    from ytarchive.cli.logtail import follow_logs
+
+    out, err = stdout(), stderr()
+
+    def show(record: dict[str, Any]) -> None:
+        if as_json:
+            print_json(record)
+        else:
+            out.print(archiveviews.records([record]))
+
+    with Interruption() as interruption:
+        try:
+            await interruption.unless(follow_logs(config, query.filter, show, err.print))
+        except Interrupted:
+            return Exit.INTERRUPTED
+    return Exit.OK
 
 
 async def _send(config: Any, method: str, path: str) -> Any:

@@ -34,7 +34,9 @@ def show(
 @app.command("check")
 def check(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="The file to check instead of the one found.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The file to check instead of the one found.")
+    ] = None,
 ) -> None:
     """Check the configuration; exit code 2 says that it is wrong, and why."""
     from services.common.config import load_config

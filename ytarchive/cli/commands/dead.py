@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="The letter's number, as `list` shows it.")]
-Numbers = Annotated[list[int] | None, typer.Argument(metavar="ID...", min=1, help="Numbers, as `list` shows them.")]
+Numbers = Annotated[list[int] | None, typer.Argument(metavar="ID", min=1, help="Numbers, as `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter that there is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 

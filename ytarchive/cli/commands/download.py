@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytarchive.cli import completion
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
@@ -31,31 +32,41 @@ job as they come, at last {"type": "result", "exit_code": …}.
 """
 
 
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TARGET", help="Ids or URLs of videos, playlists and channels.", show_default=False),
+]
+Quality = Annotated[
+    str | None,
+    typer.Option(
+        "--quality",
+        "-q",
+        autocompletion=completion.qualities,
+        help="best, 2160p … 144p, audio, or a yt-dlp format selector. [default: 1080p]",
+    ),
+]
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
+]
+Captions = Annotated[str | None, typer.Option("--captions", metavar="LANGS", help="Languages, as en,de. [default: en]")]
+NoCaptions = Annotated[bool, typer.Option("--no-captions", help="Leave captions out.")]
+MetadataOnly = Annotated[bool, typer.Option("--metadata-only", help="Save only the metadata.")]
+Force = Annotated[bool, typer.Option("--force", help="Fetch again what is there already.")]
+Batch = Annotated[
+    str | None, typer.Option("--batch", metavar="FILE", help="Targets, one a line (# comments); - is stdin.")
+]
+
+
 def download(
     context: typer.Context,
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TARGET...", help="Ids or URLs of videos, playlists and channels.", show_default=False),
-    ] = None,
-    quality: Annotated[
-        str | None,
-        typer.Option(
-            "--quality", "-q", help="best, 2160p … 144p, audio, or a yt-dlp format selector. [default: 1080p]"
-        ),
-    ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
-    ] = None,
-    captions: Annotated[
-        str | None, typer.Option("--captions", metavar="LANGS", help="Languages, as en,de. [default: en]")
-    ] = None,
-    no_captions: Annotated[bool, typer.Option("--no-captions", help="Leave captions out.")] = False,
-    metadata_only: Annotated[bool, typer.Option("--metadata-only", help="Save only the metadata.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there already.")] = False,
-    batch: Annotated[
-        str | None,
-        typer.Option("--batch", metavar="FILE", help="Targets, one a line (# comments); - is stdin."),
-    ] = None,
+    targets: Targets = None,
+    quality: Quality = None,
+    output_dir: OutputDir = None,
+    captions: Captions = None,
+    no_captions: NoCaptions = False,
+    metadata_only: MetadataOnly = False,
+    force: Force = False,
+    batch: Batch = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Save videos, playlists and channels.

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytarchive.cli import completion
 from ytarchive.cli.commands import dead
 from ytarchive.cli.state import Invocation
 
@@ -22,7 +23,10 @@ def tail(
         list[str] | None,
         typer.Option("--type", metavar="TYPE", help="Only this type, as download.progress or download.*; repeatable."),
     ] = None,
-    job: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only of this job (or beginning).")] = None,
+    job: Annotated[
+        str | None,
+        typer.Option("--job", metavar="ID", help="Only of this job (or beginning).", autocompletion=completion.job_ids),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The envelopes, one a line.")] = False,
 ) -> None:
     """Show events until Ctrl-C. Log records and heartbeats only when --type names them."""

@@ -62,7 +62,7 @@ def list_jobs(
 @app.command("show")
 def show_job(
     context: typer.Context,
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it.")],
+    job_id: wishes.JobId,
     as_json: AsJson = False,
 ) -> None:
     """Show one job with all its videos."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytarchive.cli import completion
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from ytarchive.cli.system import System
     from ytarchive.cli.wishes import Kind, Outcome, Wish
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it.", autocompletion=completion.job_ids)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 

@@ -1,0 +1,220 @@
+"""What this worker has in hand, and what it had a moment ago, as people see it. A task is a dispatch; its id too."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel
+
+from bus import Event
+from services.common.events import (
+    DownloadCancelled,
+    DownloadCompleted,
+    DownloadDeferred,
+    DownloadFailed,
+    DownloadRequested,
+)
+from services.common.models import Failure, Progress
+from services.common.youtube.messages import Downloading
+from services.download.progress import progress_of
+
+KEPT = 200  # ended tasks
+
+
+class TaskState(StrEnum):
+    WAITING = "waiting"  # for a slot, and for the pause between two downloads
+    CLAIMING = "claiming"  # jobs is asked whether it still stands
+    EXTRACTING = "extracting"
+    DOWNLOADING = "downloading"
+    FINISHING = "finishing"  # streams are merged, files are hashed
+    ENDED = "ended"
+
+
+class TaskOutcome(StrEnum):
+    COMPLETED = "completed"  # all bytes are here; storage takes them in
+    FAILED = "failed"
+    DEFERRED = "deferred"  # given back at no cost, to be tried again
+    CANCELLED = "cancelled"
+
+
+_OUTCOMES: dict[type[Event], TaskOutcome] = {
+    DownloadCompleted: TaskOutcome.COMPLETED,
+    DownloadFailed: TaskOutcome.FAILED,
+    DownloadDeferred: TaskOutcome.DEFERRED,
+    DownloadCancelled: TaskOutcome.CANCELLED,
+}
+_MESSAGES = {
+    TaskState.WAITING: "waiting for a slot",
+    TaskState.CLAIMING: "asking jobs whether it is still wanted",
+    TaskState.EXTRACTING: "asking YouTube what there is",
+    TaskState.DOWNLOADING: "downloading",
+    TaskState.FINISHING: "merging and checking the files",
+}
+
+
+class TaskProgress(Progress):
+    """SPEC's Progress, `current` and `total` in bytes (0 while it is not known), and whose it is."""
+
+    task_id: str
+    video_id: str
+    state: TaskState
+    outcome: TaskOutcome | None = None
+    failure: Failure | None = None
+
+
+class Task(BaseModel):
+    """A dispatch of one video. `job_id` is the first job that waits for it; `reason` is why it was deferred, and
+    `retry_after` when it is worth another try."""
+
+    task_id: str
+    video_id: str
+    title: str | None
+    job_id: str
+    trace_id: str
+    state: TaskState
+    progress: Progress
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    outcome: TaskOutcome | None
+    failure: Failure | None
+    reason: str | None
+    retry_after: AwareDatetime | None
+
+
+class Record:
+    """A task while it goes on; `over` is set when all that was to be told of it is told."""
+
+    def __init__(self, request: DownloadRequested, trace_id: str) -> None:
+        self.request = request
+        self.trace_id = trace_id
+        self.state = TaskState.WAITING
+        self.bytes: Downloading | None = None
+        self.title: str | None = None
+        self.outcome: TaskOutcome | None = None
+        self.over = asyncio.Event()
+        self._held = 0  # bytes of earlier attempts
+        self._started_at = datetime.now(UTC)
+        self._finished_at: datetime | None = None
+        self._failure: Failure | None = None
+        self._reason: str | None = None
+        self._retry_after: datetime | None = None
+
+    @property
+    def task_id(self) -> str:
+        return self.request.dispatch_id
+
+    @property
+    def decided(self) -> bool:
+        """How it ends is settled, if not told yet."""
+        return self.outcome is not None
+
+    @property
+    def gained(self) -> int:
+        """Bytes that this attempt brought."""
+        return self.bytes.downloaded - self._held if self.bytes else 0
+
+    def arrived(self, bytes_: Downloading) -> None:
+        if self.bytes is None:
+            self._held = bytes_.downloaded
+        self.bytes = bytes_
+        self.state = TaskState.DOWNLOADING
+
+    def note(self, fact: Event) -> None:
+        """A fact of this task, before it is told: the one that ends it decides the outcome."""
+        self.outcome = _OUTCOMES.get(type(fact), self.outcome)
+        if isinstance(fact, DownloadFailed):
+            self._failure = fact.failure
+        if isinstance(fact, DownloadDeferred):
+            self._reason, self._retry_after = fact.reason, fact.retry_after
+
+    def end(self) -> None:
+        self.state = TaskState.ENDED
+        self._finished_at = datetime.now(UTC)
+        self.over.set()
+
+    @property
+    def progress(self) -> Progress:
+        completed = self.outcome is TaskOutcome.COMPLETED
+        bare = progress_of(self.bytes or Downloading(downloaded=0), finished=completed)
+        moving = self.state is TaskState.DOWNLOADING
+        update = {"message": self._message(), "speed_bps": bare.speed_bps if moving else None}
+        return bare.model_copy(update=update | {"eta_seconds": bare.eta_seconds if moving else None})
+
+    def _message(self) -> str:
+        if self.outcome is None:
+            return _MESSAGES.get(self.state, "not begun: nobody waits for it any more")
+        if self._failure is not None:
+            return f"failed: {self._failure.message}"
+        return f"{self.outcome}: {self._reason}" if self._reason else self.outcome.value
+
+    def view(self) -> Task:
+        return Task(
+            task_id=self.task_id,
+            video_id=self.request.video_id,
+            title=self.title,
+            job_id=self.request.job_id,
+            trace_id=self.trace_id,
+            state=self.state,
+            progress=self.progress,
+            started_at=self._started_at,
+            finished_at=self._finished_at,
+            outcome=self.outcome,
+            failure=self._failure,
+            reason=self._reason,
+            retry_after=self._retry_after,
+        )
+
+    def told(self) -> TaskProgress:
+        return TaskProgress(
+            **self.progress.model_dump(),
+            task_id=self.task_id,
+            video_id=self.request.video_id,
+            state=self.state,
+            outcome=self.outcome,
+            failure=self._failure,
+        )
+
+
+class Tasks:
+    """The tasks in hand, and the last ones that ended. One that jobs no longer wanted leaves no trace."""
+
+    def __init__(self) -> None:
+        self._in_hand: dict[str, Record] = {}
+        self._ended: OrderedDict[str, Record] = OrderedDict()
+        self._outcomes: Counter[TaskOutcome] = Counter()
+        self._bytes = 0
+
+    def begin(self, request: DownloadRequested, trace_id: str) -> Record:
+        record = self._in_hand[request.dispatch_id] = Record(request, trace_id)
+        self._ended.pop(request.dispatch_id, None)
+        return record
+
+    def end(self, record: Record) -> None:
+        record.end()
+        self._in_hand.pop(record.task_id, None)
+        self._bytes += record.gained
+        if record.outcome is None:
+            return
+        self._outcomes[record.outcome] += 1
+        self._ended[record.task_id] = record
+        while len(self._ended) > KEPT:
+            self._ended.popitem(last=False)
+
+    def get(self, task_id: str) -> Record | None:
+        return self._in_hand.get(task_id) or self._ended.get(task_id)
+
+    def all(self) -> Sequence[Record]:
+        """What is in hand in the order it began, then what ended, the last first."""
+        return [*self._in_hand.values(), *reversed(self._ended.values())]
+
+    def numbers(self) -> dict[str, object]:
+        """For health and metrics; `tasks_ended` and `bytes_downloaded` count from the start of the service."""
+        states = Counter(record.state for record in self._in_hand.values())
+        gained = sum(record.gained for record in self._in_hand.values())
+        return {
+            "tasks": {state.value: states[state] for state in TaskState if state is not TaskState.ENDED},
+            "tasks_ended": {outcome.value: self._outcomes[outcome] for outcome in TaskOutcome},
+            "bytes_downloaded": self._bytes + gained,
+        }

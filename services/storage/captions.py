@@ -1,0 +1,71 @@
+"""What is said in a caption file, line by line with its time. Pure.
+
+YouTube's automatic captions roll: each line is shown two or three times, first word by word
+(`<00:00:01.200><c> a</c>`), then as the upper line of the next cue. A line counts once, from when it is first seen.
+"""
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import webvtt
+from webvtt.errors import MalformedCaptionError, MalformedFileError
+
+_TOGETHER = 100  # milliseconds between two cues that one viewer sees as one rolling text
+
+
+class CaptionsUnreadable(ValueError):
+    """The file is no WebVTT."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of captions. `start` in milliseconds."""
+
+    start: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What is shown from `start` to `end`, in milliseconds; `lines` without markup, none of them empty."""
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+
+
+def read_vtt(text: str) -> list[Line]:
+    """Every line once, in the order of time. Raises CaptionsUnreadable."""
+    return list(unrolled(sorted(cues(text), key=lambda cue: cue.start)))
+
+
+def cues(text: str) -> Iterator[Cue]:
+    """Raises CaptionsUnreadable. Cues without text are left out."""
+    try:
+        found = webvtt.from_string(text.removeprefix("\ufeff"))
+    except (MalformedFileError, MalformedCaptionError) as error:
+        raise CaptionsUnreadable(str(error)) from error
+    for caption in found.captions:
+        lines = (" ".join(html.unescape(line).split()) for line in caption.text.splitlines())
+        shown = tuple(line for line in lines if line)
+        if shown:
+            yield Cue(caption.start_time.in_milliseconds(), caption.end_time.in_milliseconds(), shown)
+
+
+def unrolled(shown: Iterable[Cue]) -> Iterator[Line]:
+    """The lines that each cue adds to what the one before it showed already."""
+    before: tuple[str, ...] = ()
+    end = 0
+    for cue in shown:
+        seen = _overlap(before, cue.lines) if cue.start <= end + _TOGETHER else 0
+        yield from (Line(cue.start, line) for line in cue.lines[seen:])
+        before, end = cue.lines, max(end, cue.end)
+
+
+def _overlap(before: tuple[str, ...], now: tuple[str, ...]) -> int:
+    """How many lines at the head of `now` are the tail of `before`."""
+    for size in range(min(len(before), len(now)), 0, -1):
+        if before[-size:] == now[:size]:
+            return size
+    return 0

@@ -1,0 +1,108 @@
+"""Words as the index sees them, and what people type as a question to it. Pure.
+
+FTS5's unicode61 takes a run of letters for one word. Chinese, Japanese, Korean, Thai and their like write without
+blanks, so there each letter (with its marks) becomes a word of its own, by a separator that nobody sees; a word that is
+looked for becomes a phrase of letters, and is found in the middle of a sentence too.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"  # marks are parts of words: Hindi, Thai
+MARK, UNMARK = "\x02", "\x03"  # around what was found; no text of the index has them
+
+_SEPARATOR = "\u200b"
+_WITHOUT_BLANKS = (
+    ("\u0e00", "\u0fff"),  # Thai, Lao, Tibetan
+    ("\u1000", "\u109f"),  # Burmese
+    ("\u1100", "\u11ff"),  # Korean
+    ("\u1780", "\u17ff"),  # Khmer
+    ("\u3005", "\u3007"),
+    ("\u3040", "\u30ff"),  # Japanese
+    ("\u31f0", "\u31ff"),
+    ("\u3400", "\u4dbf"),  # Chinese characters
+    ("\u4e00", "\u9fff"),
+    ("\ua960", "\ua97f"),
+    ("\uac00", "\ud7fb"),  # Korean
+    ("\uf900", "\ufaff"),
+    ("\U0001b000", "\U0001b16f"),
+    ("\U00020000", "\U0003fffd"),
+)
+_UNSEEN = re.compile(  # marks of direction, joiners, tags, variants of signs; halves of a character that was cut
+    "[\xad\u0600-\u0605\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e01ef]"
+)
+_BLANKS = re.compile(r"(?:[^\S\n]|[\x00-\x08\x0e-\x1f\x7f-\x9f])+")
+_QUOTES = str.maketrans("“”„«»", '"' * 5)
+_ASKED = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?(?P<open>\*)?|(?P<word>[^\s"]+))')
+
+
+def _letters() -> re.Pattern[str]:
+    marks = "".join(
+        chr(code)
+        for first, last in _WITHOUT_BLANKS
+        for code in range(ord(first), min(ord(last), 0xFFFF) + 1)
+        if unicodedata.category(chr(code)).startswith("M")
+    )
+    letters = "".join(f"{first}-{last}" for first, last in _WITHOUT_BLANKS)
+    return re.compile(f"([{letters}][{marks}]*)")
+
+
+_LETTER = _letters()
+
+
+def indexable(text: str) -> str:
+    """`text` as it is put into the index, and as what is looked for in it: one spelling of each character, blanks for
+    what cannot be printed, unbroken scripts taken apart. Line breaks stay, so that lines can be counted."""
+    if not text.isascii():
+        text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+        text = _LETTER.sub(f"{_SEPARATOR}\\1{_SEPARATOR}", text).replace(_SEPARATOR * 2, _SEPARATOR)
+    return _BLANKS.sub(" ", text)
+
+
+def readable(text: str) -> str:
+    """Text of the index, for people."""
+    return text.replace(_SEPARATOR, "")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: FTS5 phrases that must all be there, and such that must not."""
+
+    phrases: tuple[str, ...]
+    without: tuple[str, ...]
+
+    def expression(self, *columns: str) -> str | None:
+        """For MATCH, in these columns (none named: in all). None: there is nothing to look for."""
+        return _match(self.phrases, " AND ", columns)
+
+    def exclusion(self, *columns: str) -> str | None:
+        """The same for what must not be there."""
+        return _match(self.without, " OR ", columns)
+
+
+def read_question(text: str) -> Question:
+    """`plain words`, `"a phrase"`, `begin*`, `-without`, `-"a phrase"`. Whatever was typed is a question; signs that
+    are no part of a word say nothing."""
+    phrases: list[str] = []
+    without: list[str] = []
+    for asked in _ASKED.finditer(text.translate(_QUOTES)):
+        word = asked["phrase"] if asked["word"] is None else asked["word"]
+        begins = asked["open"] or word.endswith("*")
+        meant = indexable(word).replace("\n", " ")
+        if any(map(_is_of_a_word, meant)):
+            (without if asked["without"] else phrases).append(f'"{meant}"{" *" if begins else ""}')
+    return Question(tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(without)))
+
+
+def _is_of_a_word(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category[0] in "LN" or category in {"Co", "Mn", "Mc"}
+
+
+def _match(phrases: tuple[str, ...], joint: str, columns: tuple[str, ...]) -> str | None:
+    if not phrases:
+        return None
+    joined = joint.join(phrases)
+    return f"{{{' '.join(columns)}}} : ({joined})" if columns else joined

@@ -1,0 +1,114 @@
+"""How fast the archive is read again: bytes per second of large files, and videos per second of tiny ones.
+
+    python tests/benchmarks/verification.py [VIDEOS [MEGABYTES]]
+
+Without a rate limit, through the verifier and its ledger, and as `storage verify` does it while nothing runs.
+"""
+
+import asyncio
+import hashlib
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from bus import Bus
+from services.common.config import Config, load_config
+from services.common.events import DownloadCompleted
+from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
+from services.storage.catalogue import Catalogue
+from services.storage.inspection import inspect
+from services.storage.layout import tree_of
+from services.storage.locks import Locks
+from services.storage.record import merge
+from services.storage.rereading import Pace
+from services.storage.shelf import Shelf
+from services.storage.space import Space
+from services.storage.verifier import Verifier
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+UNLIMITED = 10**15
+
+
+def make(config: Config, count: int, size: int) -> None:
+    """An archive as take-ins leave it: per video a film of `size` bytes and a record."""
+    tree = tree_of(config.storage.base_path, config.storage)
+    data = bytes(range(256)) * (size // 256 + 1)
+    for number in range(count):
+        video_id = f"v{number:010d}"
+        film = number.to_bytes(8, "big") + data[: size - 8]
+        folder = tree.video_dir(video_id)
+        folder.mkdir(parents=True)
+        (folder / f"{video_id}.mp4").write_bytes(film)
+        digest = hashlib.sha256(film).hexdigest()
+        fact = FileFact(name=f"{video_id}.mp4", role=FileRole.VIDEO, size=len(film), sha256=digest)
+        event = DownloadCompleted(
+            dispatch_id="d",
+            fetch_id="f",
+            job_id="j",
+            video_id=video_id,
+            root=tree.key,
+            wanted=Wanted(metadata=False),
+            directory="/nowhere",
+            files=(fact,),
+            metadata=VideoMetadata(video_id=video_id, title="T"),
+            provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+        )
+        tree.record(video_id).write_text(merge(None, event, now=AT, trace_id="t").model_dump_json())
+
+
+async def verify(config: Config) -> tuple[float, float]:
+    """Seconds (and of them busy) for all, through ledger and catalogue. Nothing is damaged, so the bus is not used."""
+    catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
+    locks = Locks(config.storage.run_dir / "locks")
+    shelf = Shelf(config.storage, catalogue, locks, Space())
+    await shelf.rescan(config.storage.base_path)
+    closing = asyncio.Event()
+    verifier = Verifier(config, shelf, catalogue, locks, lambda: cast(Bus, None), closing, 1e9)
+    await verifier.begin(None, None, repair=True, trace_id="t")
+    begun, busy = time.perf_counter(), time.process_time()
+    running = asyncio.create_task(verifier.run())
+    while True:
+        if await catalogue.verifications.last(open_only=True) is None:
+            break
+        await asyncio.sleep(0.05)
+    seconds = time.perf_counter() - begun, time.process_time() - busy
+    closing.set()
+    await running
+    catalogue.close()
+    return seconds
+
+
+def measure(count: int, size: int) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        env = {
+            "YTARCHIVE_STORAGE__BASE_DATA_DIR": f"{home}/data",
+            "YTARCHIVE_STORAGE__BASE_PATH": f"{home}/archive",
+            "YTARCHIVE_FIXITY__RATE_LIMIT": str(UNLIMITED),
+        }
+        config = load_config(env=env, cwd=Path(home))
+        make(config, count, size)
+        _tell("service", count, size, *asyncio.run(verify(config)))
+        _tell("offline", count, size, *_look(config))
+
+
+def _tell(way: str, count: int, size: int, seconds: float, busy: float) -> None:
+    """`busy`: seconds of processor time; on a machine with other work the clock says little."""
+    speeds = [f"{count / each:.0f} videos/s, {count * size / each / 1e6:.0f} MB/s" for each in (seconds, busy)]
+    sys.stdout.write(
+        f"{way}: {count} videos of {size} bytes: {seconds:.2f} s ({speeds[0]}), {busy:.2f} s busy ({speeds[1]})\n"
+    )
+
+
+def _look(config: Config) -> tuple[float, float]:
+    begun, busy = time.perf_counter(), time.process_time()
+    found = inspect(config.storage, None, None, Pace(UNLIMITED), lambda _state: None)
+    assert found.findings == []
+    return time.perf_counter() - begun, time.process_time() - busy
+
+
+if __name__ == "__main__":
+    measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, 64)
+    measure(4, (int(sys.argv[2]) if len(sys.argv) > 2 else 256) * 1024**2)

@@ -1,0 +1,129 @@
+"""What comes and goes upstream, on all five services and the emulator: told afterwards, and never a reason to lose what
+is archived."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from services.common.config import Config
+from services.common.errors import NotFound
+from services.common.events import JobCreated
+from services.common.models import JobOptions, JobStatus
+from services.jobs.service import JobsService
+from services.storage.history import Histories
+from services.storage.playlists import read_playlist_file
+from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.stack import Stack
+
+PLAYLIST = "PLemulator00000000000availability"
+STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK = (
+    sample.VIDEO_OK, sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_NO_CAPTIONS, sample.VIDEO_PRIVATE,
+)  # fmt: skip
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+KEY = "key-of-these-tests"
+
+
+@pytest.fixture
+def config(config: Config, emulator: EmulatorClient) -> Config:
+    youtube = config.youtube.model_copy(
+        update={"proxy": emulator.proxy_url, "ca_file": emulator.ca_file, "api_endpoint": emulator.api_endpoint}
+    )
+    return config.model_copy(update={"youtube": youtube})
+
+
+@pytest.fixture
+async def stack(config: Config) -> AsyncIterator[Stack]:
+    async with Stack(config) as stack:
+        yield stack
+
+
+async def save(stack: Stack, eventually: Eventually, *, by_api: bool = False) -> None:
+    """Save the playlist as a job of its own, to the end of all that storage writes for it."""
+    jobs = stack.services["jobs"]
+    assert isinstance(jobs, JobsService)
+    options = JobOptions(quality="144p", include_captions=False)
+    event = JobCreated(job_id=str(uuid4()), targets=(PLAYLIST,), options=options)
+    if by_api:
+        await jobs.hand_over(event.job_id, KEY, "trace")
+    await jobs.submit(event, "trace")
+
+    async def completed() -> bool:
+        job = await jobs.store.job(event.job_id)
+        return job is not None and job.status is JobStatus.COMPLETED
+
+    await eventually(completed)
+    await stack.drain()
+
+
+def playlist(emulator: EmulatorClient, *video_ids: str) -> None:
+    emulator.put_playlist(PLAYLIST, title="Comings and goings", channel=sample.CHANNEL, entries=list(video_ids))
+
+
+def files(archive: Path) -> dict[str, str]:
+    """Every file of a video, by its path."""
+    found = (path for path in (archive / "videos").rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def history(config: Config, id: str) -> list[tuple[str, str | None]]:
+    """Oldest first: what, and which video or why."""
+    lines = Histories(config.storage).of(id, 100, 0).events
+    return [(line.change, line.reason or line.video_id) for line in lines[::-1]]
+
+
+async def test_what_vanishes_upstream_stays_in_the_archive_and_is_told(
+    stack: Stack, config: Config, emulator: EmulatorClient, eventually: Eventually
+) -> None:
+    playlist(emulator, STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK)
+    await save(stack, eventually)
+    before = files(config.storage.base_path)
+    assert len([path for path in before if path.endswith(".mp4")]) == 3
+
+    emulator.set_kind(TURNS_PRIVATE, "private")
+    emulator.set_kind(COMES_BACK, "ok")
+    emulator.change_video(STAYS, title="Another name")
+    playlist(emulator, STAYS, TURNS_PRIVATE, COMES_BACK)
+    await save(stack, eventually)
+
+    after = files(config.storage.base_path)
+    assert before.items() <= after.items()
+    assert any(path.endswith(f"{COMES_BACK}.mp4") for path in after)
+    stories = {id: history(config, id) for id in (PLAYLIST, STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK)}
+    assert stories == {
+        PLAYLIST: [
+            ("first_look", None), ("private", COMES_BACK),
+            ("retitled", STAYS), ("private", TURNS_PRIVATE), ("came_back", COMES_BACK), ("vanished", IS_REMOVED),
+        ],
+        STAYS: [("first_look", None), ("archived", STAYS), ("retitled", STAYS)],
+        TURNS_PRIVATE: [("first_look", None), ("archived", TURNS_PRIVATE), ("private", TURNS_PRIVATE)],
+        IS_REMOVED: [("first_look", None), ("archived", IS_REMOVED), ("vanished", IS_REMOVED)],
+        COMES_BACK: [
+            ("first_look", None), ("private", COMES_BACK), ("found_gone", "private"), ("came_back", COMES_BACK),
+            ("archived", COMES_BACK), ("came_back", COMES_BACK),
+        ],
+    }  # fmt: skip
+    page = Histories(config.storage).of(PLAYLIST, 2, 1)
+    assert (page.kind, page.title, page.total) == ("playlist", "Comings and goings", 6)
+    assert [line.video_id for line in page.events] == [COMES_BACK, TURNS_PRIVATE]
+    with pytest.raises(NotFound):
+        Histories(config.storage).of("nobodyknows", 100, 0)
+
+
+async def test_a_change_of_source_is_no_change_of_the_playlist(
+    stack: Stack, config: Config, emulator: EmulatorClient, eventually: Eventually
+) -> None:
+    """With an API key and without one, turn by turn."""
+    playlist(emulator, STAYS, COMES_BACK, sample.VIDEO_DELETED)
+    for by_api in (False, True, False, True):
+        await save(stack, eventually, by_api=by_api)
+    file = read_playlist_file(config.storage.metadata_dir / "playlists" / f"{PLAYLIST}.json")
+    assert file is not None
+    assert [look.source for look in file.listings] == ["yt_dlp", "data_api"] * 2
+    assert history(config, PLAYLIST) == [
+        ("first_look", None),
+        ("private", COMES_BACK),
+        ("deleted", sample.VIDEO_DELETED),
+    ]

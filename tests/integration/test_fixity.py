@@ -1,0 +1,444 @@
+"""Verification by the storage service: real files, real broker, real deaths."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus import Bus, BusSettings, Envelope
+from services.common.config import Config
+from services.common.events import DownloadCompleted, FixityFailed, JobCreated
+from services.common.models import FileFact, FileRole, JobType, Provenance, VideoMetadata, Wanted
+from services.storage.service import StorageService
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+ROLES = {"mp4": FileRole.VIDEO, "jpg": FileRole.THUMBNAIL, "info.json": FileRole.INFO}
+
+
+class Storage:
+    """The service, and what it says to others."""
+
+    def __init__(self, service: StorageService, http: aiohttp.ClientSession, heard: list[Envelope]) -> None:
+        self.service = service
+        self.heard = heard
+        self.url = f"{service.url}/api/v1/storage/verify"
+        self._http = http
+
+    async def ask(self, method: str, body: Any = None, query: str = "") -> tuple[int, dict[str, Any]]:
+        async with self._http.request(method, self.url + query, json=body) as response:
+            return response.status, await response.json()
+
+    async def begin(self, **body: Any) -> str:
+        status, told = await self.ask("POST", body)
+        assert status == 201, told
+        verification_id: str = told["data"]["verification_id"]
+        return verification_id
+
+    async def state(self, query: str = "") -> dict[str, Any]:
+        status, told = await self.ask("GET", query=query)
+        assert status == 200, told
+        page: dict[str, Any] = told["data"]
+        return page
+
+    async def verified(self, **body: Any) -> dict[str, Any]:
+        """Verify to the end."""
+        await self.begin(**body)
+        return await self.ended()
+
+    async def ended(self) -> dict[str, Any]:
+        async with asyncio.timeout(60):
+            while True:
+                page = await self.state()
+                if page["verification"]["ended_at"] is not None:
+                    return page
+                await asyncio.sleep(0.02)
+
+    async def archive(self, video_id: str, dispatch: str = "d1", **files: bytes) -> None:
+        await self.service.shelf.take_in(delivery(self.service.config, video_id, dispatch, **files), "t")
+
+    def jobs(self) -> dict[str, JobCreated]:
+        told = [JobCreated.read(one) for one in self.heard if one.type == JobCreated.subject]
+        return {job.job_id: job for job in told}
+
+
+def delivery(config: Config, video_id: str, dispatch: str, **files: bytes) -> DownloadCompleted:
+    directory = config.storage.tmp_dir / f"{video_id}.part"
+    directory.mkdir(parents=True, exist_ok=True)
+    facts = []
+    for ending, data in files.items():
+        name = f"{video_id}.{ending.replace('_', '.')}"
+        (directory / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        facts.append(FileFact(name=name, role=ROLES[ending.replace("_", ".")], size=len(data), sha256=digest))
+    return DownloadCompleted(
+        dispatch_id=dispatch,
+        fetch_id="f1",
+        job_id="job-1",
+        video_id=video_id,
+        root=str(config.storage.base_path),
+        wanted=Wanted(media="mp4" in files, quality="720p", metadata=False),
+        directory=str(directory),
+        files=tuple(facts),
+        metadata=VideoMetadata(video_id=video_id, title="T"),
+        provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+    )
+
+
+@pytest.fixture
+async def heard(broker: BusSettings) -> AsyncIterator[list[Envelope]]:
+    bus = await Bus.connect(broker, source="jobs/test")
+    envelopes: list[Envelope] = []
+
+    async def hear() -> None:
+        async with bus.tail(JobCreated, FixityFailed) as told:
+            async for envelope in told:
+                envelopes.append(envelope)
+
+    hearing = asyncio.create_task(hear())
+    yield envelopes
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+    await bus.close()
+
+
+def limited(config: Config, *, rate: int = 10**12, days: int = 0) -> Config:
+    fixity = config.fixity.model_copy(update={"rate_limit": rate, "interval_days": days})
+    return config.model_copy(update={"fixity": fixity})
+
+
+@asynccontextmanager
+async def running(
+    config: Config, broker: BusSettings, heard: list[Envelope] | None = None, quiet: float = 300.0
+) -> AsyncIterator[Storage]:
+    service = StorageService(config, broker, quiet=quiet)
+    await service.startup()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Storage(service, http, heard if heard is not None else [])
+    finally:
+        await service.shutdown(5.0)
+
+
+def place(config: Config, video_id: str, ending: str = ".mp4") -> Path:
+    return config.storage.base_path / "videos" / video_id / f"{video_id}{ending}"
+
+
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_damage_is_found_set_aside_and_becomes_a_job(
+    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+) -> None:
+    config = limited(config)
+    async with running(config, broker, heard) as storage:
+        for video_id in (A, B, C):
+            await storage.archive(video_id, mp4=b"film", jpg=b"picture")
+        place(config, A).write_bytes(b"f1lm")
+        place(config, B, "_thumb.jpg").write_bytes(b"pic")
+        place(config, C).unlink()
+        place(config, C, ".txt").write_text("mine")
+        page = await storage.verified()
+        told = {one["name"]: one for one in page["findings"]}
+        assert {name: one["kind"] for name, one in told.items()} == {
+            f"{A}.mp4": "changed",
+            f"{B}_thumb.jpg": "changed",
+            f"{C}.mp4": "missing",
+            f"{C}.txt": "extra",
+        }
+        assert content(told[f"{A}.mp4"]["set_aside"]) == b"f1lm"
+        assert content(told[f"{B}_thumb.jpg"]["set_aside"]) == b"pic"
+        assert not place(config, A).exists()
+        assert place(config, C, ".txt").read_text() == "mine"
+        state = page["verification"]
+        counts = {key: state[key] for key in ("status", "videos", "videos_total", "files", "damaged", "extra")}
+        assert counts == {
+            "status": "completed", "videos": 3, "videos_total": 3, "files": 6, "damaged": 3, "extra": 1,
+        }  # fmt: skip
+
+        async def published() -> bool:
+            return len(heard) == 4
+
+        await eventually(published)
+        assert state["jobs"] == list(storage.jobs()) == [told[f"{A}.mp4"]["job_id"]]
+        (job,) = storage.jobs().values()
+        assert (job.type, job.targets) == (JobType.VIDEO_DOWNLOAD, (A, B, C))
+        assert job.options.chosen_output_dir == str(config.storage.base_path)
+        assert (job.options.quality, job.options.include_metadata, job.options.skip_existing) == ("720p", False, True)
+        assert {one.trace_id for one in heard} == {state["trace_id"]}
+        held = {one.video_id: one for one in await storage.service.shelf.held(job.options.output_dir, job.targets)}
+        assert (held[A].qualities, held[A].thumbnail) == ((), True)
+        assert (held[B].qualities, held[B].thumbnail) == (("720p",), False)
+
+        # the same bytes come again: they are really put in place
+        for video_id in (A, C):
+            await storage.archive(video_id, "d2", mp4=b"film")
+            assert place(config, video_id).read_bytes() == b"film"
+        await storage.archive(B, "d2", jpg=b"picture")
+        clean = await storage.verified()
+        assert [one["kind"] for one in clean["findings"]] == ["extra"]
+        assert (await storage.service.shelf.rescan(config.storage.base_path)).videos == 3
+        metrics = storage.service.metrics()
+        assert (metrics["verifying"], metrics["files_damaged"]) == (None, 0)
+        first = await storage.state("?limit=1&offset=1")
+        assert (first["total"], first["findings"]) == (1, [])
+
+
+async def test_what_cannot_be_mended_is_reported_and_left_alone(
+    config: Config, broker: BusSettings, heard: list[Envelope]
+) -> None:
+    config = limited(config)
+    async with running(config, broker, heard) as storage:
+        await storage.archive(A, mp4=b"film")
+        await storage.archive(B, mp4=b"film")
+        record = place(config, A, "_metadata.json")
+        record.write_text("{")
+        place(config, B).write_bytes(b"f1lm")
+        page = await storage.verified(repair=False)
+        assert {one["name"]: one["kind"] for one in page["findings"]} == {
+            record.name: "unreadable",
+            f"{B}.mp4": "changed",
+        }
+        page = await storage.verified(video_ids=[A])
+        assert [one["set_aside"] for one in page["findings"]] == [None]
+        assert record.read_text() == "{"
+        assert place(config, B).read_bytes() == b"f1lm"
+        assert storage.jobs() == {}
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("storage.verified:1", 3 * 4000),
+        ("storage.before_set_aside", 2 * 4000),
+        ("storage.after_set_aside", 4000),
+        ("storage.verified:3", 4000),
+        ("storage.repair_published", 0),
+    ],
+)
+async def test_a_killed_verification_goes_on_where_it_was(
+    config: Config,
+    broker: BusSettings,
+    heard: list[Envelope],
+    eventually: Eventually,
+    killed_at: Callable[..., Awaitable[None]],
+    point: str,
+    left: int,
+) -> None:
+    """`left`: the bytes that are still to be read. B, the second, is damaged."""
+    async with running(config, broker) as storage:
+        for video_id in (A, B, C):
+            await storage.archive(video_id, mp4=video_id.encode()[:4] * 1000)
+    damaged = place(config, B).read_bytes()[:-1] + b"!"
+    place(config, B).write_bytes(damaged)
+    await killed_at(point, post="storage/verify")
+    async with running(config, broker, heard) as storage:
+        page = await storage.ended()
+        (finding,) = page["findings"]
+        assert (finding["name"], finding["kind"]) == (f"{B}.mp4", "changed")
+        assert content(finding["set_aside"]) == damaged
+        assert page["verification"]["videos"] == 3
+
+        async def published() -> bool:
+            return any(one.type == JobCreated.subject for one in heard)
+
+        await eventually(published)
+        assert list(storage.jobs()) == page["verification"]["jobs"] == [finding["job_id"]]
+        assert len([one for one in heard if one.type == JobCreated.subject]) == 1
+        assert storage.service.metrics()["verify_bytes_read"] == left
+
+
+@pytest.mark.claim("16.4")
+async def test_a_stop_is_at_once_and_the_next_start_goes_on(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    slow = limited(config, rate=20_000)
+    async with running(slow, broker) as storage:
+        for video_id in (A, B):
+            await storage.archive(video_id, mp4=b"x" * 200_000)
+        await storage.begin()
+
+        async def reads() -> bool:
+            return bool(storage.service.metrics()["verify_bytes_read"] > 5_000)
+
+        await eventually(reads)
+        state = (await storage.state())["verification"]
+        assert (state["status"], state["video_id"]) == ("running", A)
+        progress = state["progress"]
+        assert progress["current"] > 5_000
+        assert (progress["total"], progress["message"]) == (400_000, "0 of 2 videos")
+        assert 0 < progress["speed_bps"] < 40_000
+        assert progress["eta_seconds"] > 5
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5  # of the 20 s that are left
+    async with running(limited(config), broker) as storage:
+        page = await storage.ended()
+        assert (page["verification"]["status"], page["verification"]["videos"]) == ("completed", 2)
+        assert page["findings"] == []
+
+
+async def test_the_rate_holds_over_the_whole_verification(config: Config, broker: BusSettings) -> None:
+    took = {}
+    for rate in (200_000, 50_000):
+        async with running(limited(config, rate=rate), broker) as storage:
+            for video_id in (A, B, C):
+                await storage.archive(video_id, mp4=b"x" * 25_000)
+            begun = time.monotonic()
+            await storage.verified()
+            took[rate] = time.monotonic() - begun
+    assert took[50_000] > 1.45  # seconds for 75,000 bytes
+    assert took[200_000] < took[50_000]
+
+
+async def test_a_video_that_is_replaced_while_it_is_read_is_not_damaged(
+    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+) -> None:
+    config = limited(config, rate=50_000)
+    async with running(config, broker, heard) as storage:
+        await storage.archive(A, mp4=b"x" * 25_000, jpg=b"picture")
+        place(config, A, "_thumb.jpg").write_bytes(b"p1cture")  # what only looks like damage of the new thumbnail
+        await storage.begin()
+
+        async def reads() -> bool:
+            return bool(storage.service.metrics()["verify_bytes_read"] > 5_000)
+
+        await eventually(reads)
+        await storage.archive(A, "d2", mp4=b"y" * 20_000, jpg=b"p1cture")  # it waits for no lock
+        assert (await storage.state())["verification"]["status"] == "running"
+        page = await storage.ended()
+        assert page["findings"] == []
+        assert place(config, A).read_bytes() == b"y" * 20_000
+        assert storage.jobs() == {}
+
+
+async def test_what_rest_refuses(config: Config, broker: BusSettings) -> None:
+    config = limited(config, rate=2_000)
+    async with running(config, broker) as storage:
+        assert (await storage.state())["verification"] is None
+        assert await refusal(storage, "DELETE", None) == "No verification runs."
+        assert "not an archive root" in await refusal(storage, "POST", {"root": "/etc"})
+        assert "not an absolute path" in await refusal(storage, "POST", {"root": "archive"})
+        assert "Nothing is held of" in await refusal(storage, "POST", {"video_ids": [A]})
+        bodies: list[dict[str, Any]] = [
+            {"video_ids": []},
+            {"video_ids": ["x"]},
+            {"video_ids": [A] * 1001},
+            {"repair": "maybe"},
+            {"x": 1},
+        ]
+        for body in bodies:
+            await refusal(storage, "POST", body)
+        assert (await storage.state())["verification"] is None
+        await storage.archive(A, mp4=b"x" * 100_000)
+        first = await storage.begin(root=str(config.storage.base_path), video_ids=[A])
+        assert "A verification runs already" in await refusal(storage, "POST", {})
+        status, stopped = await storage.ask("DELETE")
+        assert (status, stopped["data"]["status"], stopped["data"]["verification_id"]) == (200, "stopped", first)
+        assert (await storage.begin()) != first
+
+
+async def refusal(storage: Storage, method: str, body: Any) -> str:
+    status, told = await storage.ask(method, body)
+    assert (status, told["error"]["code"]) == (400, "E007"), told
+    message: str = told["error"]["message"]
+    return message
+
+
+async def test_a_disk_that_goes_away_is_no_damage(config: Config, broker: BusSettings, eventually: Eventually) -> None:
+    config = limited(config, rate=20_000)
+    async with running(config, broker) as storage:
+        for video_id in (A, B):
+            await storage.archive(video_id, mp4=b"x" * 20_000)
+        await storage.begin()
+
+        async def reads() -> bool:
+            return bool(storage.service.metrics()["verify_bytes_read"])
+
+        await eventually(reads)
+        videos = config.storage.base_path / "videos"
+        videos.rename(videos.with_name("unplugged"))
+        page = await storage.ended()
+        assert (page["verification"]["status"], page["findings"]) == ("failed", [])
+        assert "Is its disk mounted?" in page["verification"]["error"]
+        status, told = await storage.ask("POST", {})
+        assert (status, told["error"]["code"]) == (503, "E006")
+
+
+async def test_archives_below_a_root_are_verified_with_it(config: Config, broker: BusSettings) -> None:
+    config = limited(config)
+    async with running(config, broker) as storage:
+        below = config.storage.base_path / "music"
+        event = delivery(config, A, "d1", mp4=b"film").model_copy(update={"root": str(below)})
+        await storage.service.shelf.take_in(event, "t")
+        await storage.archive(B, mp4=b"film")
+        film = below / "videos" / A / f"{A}.mp4"
+        film.write_bytes(b"f1lm")
+        page = await storage.verified(root=str(below), repair=False)
+        assert (page["verification"]["videos"], page["verification"]["damaged"]) == (1, 1)
+        page = await storage.verified()
+        assert page["verification"]["roots"] == [str(config.storage.base_path), str(below)]
+        (finding,) = page["findings"]
+        assert finding["set_aside"].startswith(str(below / "videos" / ".damaged" / A))
+
+
+async def test_a_video_whose_folder_is_gone_is_fetched_again(
+    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+) -> None:
+    config = limited(config)
+    async with running(config, broker, heard) as storage:
+        await storage.archive(A, mp4=b"film")
+        folder = place(config, A).parent
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        page = await storage.verified()
+        assert [one["kind"] for one in page["findings"]] == ["missing", "missing"]
+
+        async def published() -> bool:
+            return bool(storage.jobs())
+
+        await eventually(published)
+        (job,) = storage.jobs().values()
+        assert (job.targets, job.options.quality) == ((A,), "720p")
+
+
+async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    async with running(limited(config), broker) as storage:
+        for video_id in (A, B, C):
+            await storage.archive(video_id, mp4=b"x" * 50_000)
+        await storage.verified(video_ids=[B])  # now; the others when they came
+
+        def long_ago(db: Any) -> None:
+            db.execute("UPDATE videos SET archived_at = ?", ((AT - timedelta(days=400)).isoformat(),))
+
+        await storage.service.catalogue.database.run(long_ago)
+    async with running(limited(config, rate=20_000, days=2), broker, quiet=0.0) as storage:
+
+        async def reads() -> bool:
+            return bool(storage.service.metrics()["verify_bytes_read"])
+
+        await eventually(reads)
+        state = (await storage.state())["verification"]
+        assert (state["asked"], state["videos_total"], state["video_id"]) == (False, 2, A)
+        await storage.begin(video_ids=[B])  # is not refused, and waits for nothing
+
+        async def turn() -> bool:
+            return bool((await storage.state())["verification"]["video_id"] == B)
+
+        await eventually(turn)
+    async with running(limited(config, days=2), broker, quiet=0.0) as storage:
+        page = await storage.ended()
+        assert (page["verification"]["asked"], page["verification"]["videos"]) == (True, 1)
+        ledger = storage.service.catalogue.verifications
+        assert await ledger.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round

@@ -1,0 +1,88 @@
+"""An archive on a disk that is really full: a tmpfs in a namespace of a child, for which no rights are needed."""
+
+import hashlib
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.common.config import load_config
+from services.common.errors import StorageFull
+from services.common.events import DownloadCompleted
+from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
+from services.storage.catalogue import Catalogue
+from services.storage.locks import Locks
+from services.storage.shelf import Shelf
+from services.storage.space import Space
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+DISK, PAGE = 64 * 1024, 4096  # bytes
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.claim("9.4")
+def test_a_disk_that_fills_up_midway(tmp_path: Path) -> None:
+    """The look beforehand saw room enough. What was begun is cleared away, and comes in once there is room."""
+    (tmp_path / "archive").mkdir()
+    try:
+        mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "archive")]
+        subprocess.run([*NAMESPACE, *mount], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"users may not mount anything here, also in a namespace: {error}")
+    mounted = 'mount -t tmpfs -o size="$1" tmpfs "$2/archive" && exec "$3" -c "$4" "$2"'
+    told = "import asyncio, sys; from tests.integration.test_full_disk import fill; asyncio.run(fill(sys.argv[1]))"
+    command = [*NAMESPACE, "sh", "-c", mounted, "sh", str(DISK), str(tmp_path), sys.executable, told]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+
+
+async def fill(home: str) -> None:
+    """In the child."""
+    place = Path(home)
+    env = {
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(place / "data"),
+        "YTARCHIVE_STORAGE__BASE_PATH": str(place / "archive"),
+        "YTARCHIVE_STORAGE__MIN_FREE": "0",
+    }
+    storage = load_config(env=env, cwd=place).storage
+    catalogue = Catalogue(storage.base_data_dir / "catalogue.db")
+    shelf = Shelf(storage, catalogue, Locks(storage.run_dir / "locks"), Space())
+    no_record = delivery(place, "fullrecord1", film=DISK)
+    no_caption = delivery(place, "fullcaption", film=DISK - PAGE, captions=2)  # of which each takes a page
+    for event, words in ((no_record, "No space left"), (no_caption, "no space for")):
+        with pytest.raises(StorageFull, match=words) as caught:
+            await shelf.take_in(event, "t")
+        assert caught.value.code == "E004"
+        assert [path for path in (place / "archive").rglob("*") if path.is_file()] == []
+    subprocess.run(["mount", "-o", "remount,size=1m", str(place / "archive")], check=True)  # noqa: ASYNC221 - alone here
+    for event in (no_record, no_caption):
+        assert len((await shelf.take_in(event, "t")).fixity) == len(event.files)
+    catalogue.close()
+
+
+def delivery(home: Path, video_id: str, film: int, captions: int = 0) -> DownloadCompleted:
+    """A film of that many bytes, and captions of one byte."""
+    directory = home / "data" / "tmp" / f"{video_id}.part"
+    directory.mkdir(parents=True)
+    files: list[tuple[str, FileRole, str | None, bytes]] = [(f"{video_id}.mp4", FileRole.VIDEO, None, b"f" * film)]
+    files += [(f"{n}.vtt", FileRole.CAPTION, f"l{n}", b"c") for n in range(captions)]
+    for name, _role, _language, data in files:
+        (directory / name).write_bytes(data)
+    return DownloadCompleted(
+        dispatch_id="d1",
+        fetch_id="f1",
+        job_id="j1",
+        video_id=video_id,
+        root=str(home / "archive"),
+        wanted=Wanted(),
+        directory=str(directory),
+        files=tuple(
+            FileFact(name=name, role=role, language=language, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            for name, role, language, data in files
+        ),
+        metadata=VideoMetadata(video_id=video_id, title="T"),
+        provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+    )

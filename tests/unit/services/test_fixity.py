@@ -1,0 +1,386 @@
+"""What a verification finds, what it wishes for, what the schedule takes: as tables. And the reading itself."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.events import DownloadCompleted
+from services.common.models import (
+    FileFact,
+    FileRole,
+    Held,
+    JobOptions,
+    JobType,
+    Provenance,
+    VideoMetadata,
+    Wanted,
+)
+from services.storage import damage
+from services.storage.fixity import Finding, FindingKind, Look, Seen, compare
+from services.storage.layout import Tree
+from services.storage.mending import Mend, mends, strongest, to_mend
+from services.storage.record import Asked, Fixity, Holding, Record, held_of, merge
+from services.storage.rereading import Pace, Stopped, examine, look, still
+from services.storage.rounds import Due, is_time, round_of
+from services.storage.scan import trees_below, video_ids
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+A = "aaaaaaaaaaa"
+ROOT = "/archive"
+MP4, M4A, THUMB, INFO, EN = f"{A}.mp4", f"{A}.m4a", f"{A}_thumb.jpg", f"{A}.info.json", f"captions/{A}_en.vtt"
+RECORD, METADATA = f"{A}_metadata.json", f"metadata/videos/{A}.json"
+ROLES = {
+    MP4: FileRole.VIDEO,
+    M4A: FileRole.AUDIO,
+    THUMB: FileRole.THUMBNAIL,
+    INFO: FileRole.INFO,
+    EN: FileRole.CAPTION,
+}
+FAST = 10**12
+
+
+def holding(*names: str, asked: Asked | None = None, **qualities: tuple[str, ...]) -> Holding:
+    entries = {
+        name: Fixity(
+            role=ROLES[name],
+            size=4,
+            sha256="ab" * 32,
+            language="en" if name == EN else None,
+            asked=qualities.get(ROLES[name], ("1080p",) if name == MP4 else ()),
+            dispatch_id="d",
+            archived_at=AT,
+        )
+        for name in names
+    }
+    asked = asked or Asked(qualities=("1080p",), thumbnail=True, captions=("en", "de"), metadata=True)
+    return Holding(video_id=A, fixity=entries, asked=asked)
+
+
+RIGHT = Look((1,), 4, "ab" * 32)
+THERE = Look((2,), 10)
+
+
+def seen(held: Holding | None, files: dict[str, Look] | None = None, **changes: Any) -> Seen:
+    whole = dict.fromkeys(held.fixity, RIGHT) if held else {}
+    return Seen(**{"stamp": "s", "record": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes})
+
+
+def found(one: Seen, known: Holding | None = None) -> dict[str, tuple[str, str]]:
+    return {finding.name: (finding.kind, finding.message) for finding in compare(ROOT, A, one, known)}
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+ALL = holding(MP4, THUMB, INFO, EN)
+NO_METADATA = holding(MP4, asked=Asked(qualities=("1080p",)))
+
+
+@pytest.mark.parametrize(
+    ("look_at_it", "expected"),
+    [
+        (seen(ALL), {}),
+        (seen(ALL, {MP4: Look(None)}), {MP4: ("missing", "is not there")}),
+        (seen(ALL, {EN: Look((1,), 3)}), {EN: ("changed", "has 3 bytes, the record says 4")}),
+        (
+            seen(ALL, {MP4: Look((1,), 4, "cd" * 32)}),
+            {MP4: ("changed", f"its sha256 is {'cd' * 32}, the record says {'ab' * 32}")},
+        ),
+        (seen(ALL, {THUMB: Look((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
+        (
+            seen(ALL, {MP4: Look((1,), error="Input/output error")}),
+            {MP4: ("unreadable", "cannot be read: Input/output error")},
+        ),
+        (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "no record names it")}),
+        (
+            seen(ALL, metadata=Look(None)),
+            {METADATA: ("missing", "is not there, and metadata were asked for")},
+        ),
+        (seen(ALL, metadata=Look((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
+        (seen(NO_METADATA, metadata=Look(None)), {}),
+        (seen(None, record_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
+        (seen(None, others=(MP4,), metadata=Look(None)), {".": ("extra", "a folder without a record")}),
+        (seen(None, metadata=Look(None)), {}),
+    ],
+)
+def test_what_was_seen_against_the_record(look_at_it: Seen, expected: dict[str, tuple[str, str]]) -> None:
+    assert found(look_at_it) == expected
+
+
+def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
+    gone = found(seen(None), holding(MP4, THUMB))
+    assert {name: kind for name, (kind, _message) in gone.items()} == dict.fromkeys((RECORD, MP4, THUMB), "missing")
+    assert found(seen(None, others=(MP4,)), holding(MP4)) == {
+        RECORD: ("missing", "the record is gone, and 1 files lie here without one")
+    }
+
+
+# --- what is wished for -----------------------------------------------------------------------------------------------
+
+
+def broken(held: Holding, *names: str) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(root=ROOT, video_id=held.video_id, name=name, kind=FindingKind.MISSING, message="") for name in names
+    )
+
+
+def video(quality: str, **changes: Any) -> Mend:
+    asked = {"include_metadata": True, "include_captions": True, "caption_languages": ["en", "de"], **changes}
+    return Mend(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **asked))
+
+
+ONLY_METADATA = Mend(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=ROOT))
+BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
+
+
+@pytest.mark.parametrize(
+    ("held", "names", "wishes"),
+    [
+        (ALL, (), ()),
+        (ALL, (MP4,), (video("1080p"),)),
+        (ALL, (THUMB,), (video("1080p"),)),
+        (ALL, (INFO, METADATA), (video("1080p"),)),
+        (ALL, (METADATA,), (ONLY_METADATA,)),
+        (ALL, (RECORD, MP4, THUMB), (video("1080p"),)),
+        (BOTH, (M4A,), (video("audio"),)),
+        (BOTH, (MP4,), (video("best"),)),
+        (BOTH, (MP4, M4A), (video("best"), video("audio"))),
+        (
+            NO_METADATA,
+            (MP4,),
+            (video("1080p", include_metadata=False, include_captions=False, caption_languages=["en"]),),
+        ),
+    ],
+)
+def test_the_jobs_that_fetch_what_is_damaged(held: Holding, names: tuple[str, ...], wishes: tuple[Mend, ...]) -> None:
+    assert mends(ROOT, held, broken(held, *names)) == wishes
+
+
+@pytest.mark.parametrize(
+    ("qualities", "best"),
+    [
+        (("720p", "1080p", "480p"), "1080p"),
+        (("1080p", "best"), "best"),
+        (("audio",), "audio"),
+        (("18", "bv+ba"), "bv+ba"),
+        (("bv+ba", "720p"), "720p"),
+        ((), "1080p"),
+    ],
+)
+def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) -> None:
+    assert strongest(qualities) == best
+
+
+@pytest.mark.parametrize(
+    ("one", "known", "names"),
+    [
+        (seen(ALL, {MP4: Look(None)}, others=("notes.txt",)), None, [MP4]),
+        (seen(ALL, {MP4: Look((1,), error="Permission denied")}), None, []),
+        (seen(ALL, {MP4: Look((1,), error="Input/output error", broken=True)}), None, [MP4]),
+        (seen(ALL, metadata=Look((1,), 1, error="EOF", broken=True)), None, [METADATA]),
+        (seen(None, record_error="is not a record"), ALL, []),
+        (seen(None, others=(MP4,)), ALL, []),
+        (seen(None), holding(MP4), [RECORD, MP4]),
+    ],
+)
+def test_only_what_a_fetch_puts_right_is_mended(one: Seen, known: Holding | None, names: list[str]) -> None:
+    assert [finding.name for finding in to_mend(compare(ROOT, A, one, known), one)] == names
+
+
+def test_a_lost_info_json_is_no_longer_held() -> None:
+    assert held_of(ALL, present=ALL.fixity, metadata=True).info
+    assert not held_of(ALL, present=[MP4], metadata=True).info
+    assert held_of(NO_METADATA, present=[], metadata=True) == Held(video_id=A, metadata=True)
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------------
+
+NOW = AT + timedelta(days=1000)
+
+
+def due(*ages: float | None) -> list[Due]:
+    """Videos whose last check is so many days ago."""
+    return [
+        Due(ROOT, f"video-{number:05d}", 1, None if days is None else NOW - timedelta(days=days))
+        for number, days in enumerate(ages)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ages", "last_round", "taken"),
+    [
+        ([None] + [100.0] * 89, None, 2),  # 90 videos in 90 days: two a day, in the second half
+        ([44.9] * 90, 1, 0),
+        ([45.0] * 90, 1, 2),
+        ([100.0] * 90, 10, 20),  # it was off for ten days
+        ([100.0] * 90, 1000, 90),
+        ([100.0], 1, 1),
+        ([], None, 0),
+    ],
+)
+def test_a_round_takes_the_oldest_and_spreads_the_work(
+    ages: list[float | None], last_round: float | None, taken: int
+) -> None:
+    last = None if last_round is None else NOW - timedelta(days=last_round)
+    videos = due(*ages)
+    assert round_of(videos, 90, NOW, last) == videos[:taken]
+
+
+def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
+    checked = dict.fromkeys((f"video-{number:05d}" for number in range(1000)), NOW)
+    busiest = 0
+    for day in range(1, 400):
+        now = NOW + timedelta(days=day)
+        oldest_first = sorted((at, name) for name, at in checked.items())
+        assert now - oldest_first[0][0] <= timedelta(days=91)
+        taken = round_of([Due(ROOT, name, 1, at) for at, name in oldest_first], 90, now, now - timedelta(days=1))
+        checked.update({one.video_id: now for one in taken})
+        busiest = max(busiest, len(taken))
+    assert busiest == 23  # of 1000
+
+
+def test_one_round_a_day() -> None:
+    assert is_time(None, NOW)
+    assert not is_time(NOW - timedelta(hours=23), NOW)
+    assert is_time(NOW - timedelta(hours=24), NOW)
+    assert is_time(NOW + timedelta(hours=1), NOW)  # the clock was ahead
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path, tmp_path / "metadata", tmp_path / "videos")
+
+
+def archived(tree: Tree, **files: bytes) -> Record:
+    """A video as a take-in leaves it."""
+    folder = tree.video_dir(A)
+    (folder / "captions").mkdir(parents=True)
+    names = {"mp4": MP4, "jpg": THUMB, "vtt": EN}
+    facts = []
+    for short, data in files.items():
+        (folder / names[short]).write_bytes(data)
+        facts.append(
+            FileFact(
+                name=names[short],
+                role=ROLES[names[short]],
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                language="en" if short == "vtt" else None,
+            )
+        )
+    event = DownloadCompleted(
+        dispatch_id="d1",
+        fetch_id="f1",
+        job_id="j1",
+        video_id=A,
+        root=str(tree.root),
+        wanted=Wanted(metadata=False),
+        directory="/tmp",  # noqa: S108 - never looked at
+        files=tuple(facts),
+        metadata=VideoMetadata(video_id=A, title="T"),
+        provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+    )
+    record = merge(None, event, now=AT, trace_id="t")
+    tree.record(A).write_text(record.model_dump_json())
+    return record
+
+
+def looked(tree: Tree) -> dict[str, str]:
+    return {one.name: one.kind for one in compare(tree.key, A, examine(tree, A, Pace(FAST)), None)}
+
+
+def damage_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda _folder: None, {}),
+        (lambda folder: (folder / MP4).write_bytes(b"fil_"), {MP4: "changed"}),
+        (lambda folder: (folder / MP4).write_bytes(b"fi"), {MP4: "changed"}),
+        (lambda folder: (folder / EN).unlink(), {EN: "missing"}),
+        (lambda folder: damage_fifo(folder / MP4), {MP4: "changed"}),  # nobody waits for a writer
+        (lambda folder: (folder / RECORD).write_text("{}"), {RECORD: "unreadable"}),
+        (lambda folder: (folder / RECORD).unlink(), {".": "extra"}),
+        (lambda folder: (folder / "x").mkdir(), {"x/": "extra"}),
+        (lambda folder: (folder / "captions" / "x.vtt").touch(), {"captions/x.vtt": "extra"}),
+        (lambda folder: (folder / ".DS_Store").touch(), {}),
+        (
+            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(f'"{EN}"', '"../x"')),
+            {RECORD: "unreadable"},
+        ),
+        (
+            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(A, "bbbbbbbbbbb")),
+            {RECORD: "unreadable"},
+        ),
+    ],
+)
+def test_files_on_the_disk(tree: Tree, harm: Callable[[Path], Any], expected: dict[str, str]) -> None:
+    archived(tree, mp4=b"film", vtt=b"words")
+    harm(tree.video_dir(A))
+    assert looked(tree) == expected
+
+
+def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: Tree) -> None:
+    archived(tree, mp4=b"film")
+    folder = tree.video_dir(A)
+    (folder / MP4).write_bytes(b"fil_")
+    one = examine(tree, A, Pace(FAST))
+    findings = compare(tree.key, A, one, None)
+    assert still(tree, A, one, findings)
+    (folder / "new").write_bytes(b"film")
+    (folder / "new").replace(folder / MP4)
+    assert not still(tree, A, one, findings)
+
+
+def test_a_record_that_was_written_meanwhile_is_the_measure(tree: Tree) -> None:
+    archived(tree, mp4=b"film")
+    (tree.video_dir(A) / MP4).unlink()
+    one = examine(tree, A, Pace(FAST))
+    tree.record(A).write_text(tree.record(A).read_text() + " ")
+    assert not still(tree, A, one, compare(tree.key, A, one, None))
+
+
+def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
+    pace = Pace(1_000_000)
+    begun = time.monotonic()
+    for number in range(4):
+        (tmp_path / str(number)).write_bytes(b"x" * 100_000)
+        look(tmp_path / str(number), 100_000, pace)
+    assert pace.read == 400_000
+    assert 0.38 < time.monotonic() - begun < 3
+
+
+def test_a_stop_is_noticed_within_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x" * 1000)
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        look(tmp_path / "x", 1000, Pace(100, lambda: time.monotonic() - begun > 0.2))
+    assert time.monotonic() - begun < 5  # of ten seconds
+
+
+def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: Tree) -> None:
+    archived(tree, vtt=b"words")
+    (finding,) = (one for one in broken(holding(EN), EN))
+    for content in (b"first", b"second"):
+        (tree.video_dir(A) / EN).write_bytes(content)
+        moved = damage.planned(tree, finding, "20260501T120000Z")
+        damage.set_aside(tree, moved)
+        assert moved.set_aside is not None
+        assert Path(moved.set_aside).read_bytes() == content
+        assert damage.is_aside(moved)
+    aside = tree.videos / ".damaged" / A / "20260501T120000Z" / "captions"
+    assert sorted(path.name for path in aside.iterdir()) == [f"{A}_en.vtt", f"{A}_en.vtt.2"]
+    assert damage.planned(tree, finding, "x").set_aside is None  # nothing is there to move
+    assert list(video_ids(tree)) == [A]
+    assert list(trees_below(tree.root)) == []

@@ -1,0 +1,102 @@
+"""The story of a video, as its files and the plans tell it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.common.models import JobOptions, JobType, Provenance, VideoMetadata
+from services.storage.milestones import Line, Milestone, in_order, of_record, on_plans
+from services.storage.plan_entries import Finding, PlannedUnavailable
+from services.storage.plans import WorkPlan
+from services.storage.record import Record, TakeIn
+from ytarchive.cli.historyviews import told
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+VIDEO = "aaaaaaaaaaa"
+
+
+def finding(reason: str, since: int, last: int, resolved: int | None = None) -> Finding:
+    """In days."""
+    resolved_at = None if resolved is None else AT + resolved * DAY
+    return Finding(reason=reason, since=AT + since * DAY, last=AT + last * DAY, resolved_at=resolved_at)
+
+
+def plan(name: str, *findings: Finding, root: str = "/a") -> WorkPlan:
+    entry = PlannedUnavailable(
+        video_id=VIDEO, reason=findings[-1].reason, detected_at=findings[-1].last, findings=list(findings)
+    )
+    return WorkPlan(
+        plan_id=name, job_id=name, trace_id="t", root=root, type=JobType.VIDEO_DOWNLOAD, options=JobOptions(),
+        targets=[], created_at=AT, updated_at=AT, unavailable_videos=[entry],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ([plan("p", finding("private", 0, 9))], ["0 found_gone private until 9"]),
+        (
+            [plan("p", finding("failed", 0, 0), finding("private", 1, 1), finding("deleted", 2, 3, 4))],
+            ["0 failed failed until 0", "1 found_gone private until 1", "2 found_gone deleted until 3", "4 came_back"],
+        ),
+        ([plan("p", finding("failed", 0, 2, 3))], ["0 failed failed until 2", "3 resolved"]),
+        # a plan each night tells the same story
+        (
+            [plan(f"p{n}", finding("private", n // 7 * 7, n // 7 * 7, 20)) for n in range(15)],
+            ["0 found_gone private until 14", "20 came_back"],
+        ),
+        # gone, back, and gone again
+        (
+            [plan("p", finding("private", 0, 1, 2), finding("private", 5, 5))],
+            ["0 found_gone private until 1", "2 came_back", "5 found_gone private until 5"],
+        ),
+        # each root has its own
+        (
+            [plan("p", finding("private", 0, 0, 2)), plan("q", finding("private", 1, 1), root="/b")],
+            ["0 found_gone private until 0", "1 found_gone private until 1", "2 came_back"],
+        ),
+    ],
+)
+def test_what_plans_say(plans: list[WorkPlan], expected: list[str]) -> None:
+    lines = in_order(on_plans(plans, VIDEO))
+    days = [(line.at - AT).days for line in lines]
+    said = [
+        f"{line.change} {line.reason} until {(line.last - AT).days}" if line.last else line.change for line in lines
+    ]
+    assert [f"{day} {words}" for day, words in zip(days, said, strict=True)] == expected
+
+
+def test_what_a_record_says() -> None:
+    provenance = Provenance(source_url="u", started_at=AT, finished_at=AT)
+    deliveries = [("v.mp4", "thumb.jpg"), ("captions/de.vtt",), ("v.mp4",)]
+    taken = tuple(
+        TakeIn(dispatch_id=f"d{n}", archived_at=AT + n * DAY, files=names, provenance=provenance)
+        for n, names in enumerate(deliveries)
+    )
+    record = Record(
+        video_id=VIDEO, fixity={}, metadata=VideoMetadata(video_id=VIDEO, title="T"), provenance=provenance,
+        archived_at=AT, updated_at=AT, take_ins=taken,
+    )  # fmt: skip
+    assert [(line.change, line.files) for line in of_record(record, "/a")] == [
+        (Milestone.ARCHIVED, ["thumb.jpg", "v.mp4"]),
+        (Milestone.ADDED, ["captions/de.vtt"]),
+        (Milestone.REPLACED, ["v.mp4"]),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["video", "playlist"])
+def test_every_milestone_has_words(kind: str) -> None:
+    """Whatever came from upstream in it is made harmless."""
+    shown = {"first_look", "appeared", "vanished", "private", "deleted", "came_back", "retitled"}
+    met = {*Milestone} - shown | {"came_back", "retitled"}
+    for change in Milestone:
+        line = Line(at=AT, change=change, root="/a", video_id=VIDEO, title="\x1b[31mred", before="b", reason="private")
+        words: list[Any] = []
+        if change in shown:
+            words.append(told(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))
+        if change in met:
+            words.append(told(line, of_video=kind == "video"))
+        assert words
+        assert all(text and "\x1b" not in text for text in words)

@@ -1,0 +1,212 @@
+"""Which videos of the work plans are looked at again, and what becomes of their entries."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.common.events import VideoFailed
+from services.common.models import FailedDownload, JobOptions, JobType, UnavailableVideo
+from services.common.rechecks import is_recheck
+from services.storage import plans, rechecks
+from services.storage.plans import WorkPlan
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+DAY, WEEK, HOUR = timedelta(days=1), timedelta(days=7), timedelta(hours=1)
+A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
+
+
+def given_up(
+    video_id: str, at: datetime, *, job_id: str = "job-1", number: int = 1, reason: str = "private", **more: Any
+) -> VideoFailed:
+    """`reason` `failed`: its attempts are used up."""
+    gone = UnavailableVideo(video_id=video_id, reason=reason, detected_at=at)
+    failed = FailedDownload(video_id=video_id, title="T", attempts=3, last_attempt=at, errors=[])
+    words = {"root": "/archive", "type": JobType.VIDEO_DOWNLOAD, "options": JobOptions(quality="720p")} | more
+    which = {"failed": failed} if reason == "failed" else {"unavailable": gone}
+    return VideoFailed(job_id=job_id, video_id=video_id, number=number, targets=("x",), **words, **which)
+
+
+def plan(*events: VideoFailed) -> WorkPlan:
+    made: WorkPlan | None = None
+    for event in events:
+        made = plans.with_failure(made, event, now=NOW - 30 * DAY, trace_id="t")
+    assert made is not None
+    return made
+
+
+def chosen(known: Iterable[WorkPlan], now: datetime = NOW, interval: timedelta = WEEK) -> list[list[str]]:
+    return [list(batch.event().targets) for batch in rechecks.choose(list(known), now, interval)]
+
+
+def asked(known: WorkPlan, batch: rechecks.Batch, now: datetime = NOW) -> WorkPlan:
+    for plan_id, video_ids in batch.by_plan():
+        if plan_id == known.plan_id:
+            known = plans.with_recheck(known, video_ids, batch.job_id, now=now)
+    return known
+
+
+# --- which, and when ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ([], []),
+        ([plan(given_up(A, NOW - WEEK))], [[A]]),
+        ([plan(given_up(A, NOW - WEEK + HOUR))], []),
+        ([plan(given_up(A, NOW - WEEK, reason="failed"))], [[A]]),
+        ([plans.with_arrival(plan(given_up(A, NOW - WEEK)), A, now=NOW)], []),
+        # on several plans of one root it is one video, looked at when it was looked at last
+        ([plan(given_up(A, NOW - 9 * DAY)), plan(given_up(A, NOW - 8 * DAY, job_id="job-2"))], [[A]]),
+        ([plan(given_up(A, NOW - 9 * DAY)), plan(given_up(A, NOW - DAY, job_id="job-2"))], []),
+    ],
+)
+def test_a_video_is_due_an_interval_after_its_last_look(known: list[WorkPlan], expected: list[list[str]]) -> None:
+    assert chosen(known) == expected
+
+
+def test_one_job_for_all_that_were_wanted_alike() -> None:
+    old, older = NOW - 8 * DAY, NOW - 9 * DAY
+    known = [
+        plan(given_up(A, old), given_up(B, older)),
+        plan(given_up(C, old, job_id="job-2")),
+        plan(given_up("d" * 11, old, job_id="job-3", options=JobOptions(quality="audio"))),
+        plan(given_up("e" * 11, old, job_id="job-4", type=JobType.METADATA_ONLY)),
+        plan(given_up(A, old, job_id="job-5", root="/music")),
+    ]
+    batches = rechecks.choose(known, NOW, timedelta(hours=6))  # due at once, all of them
+    assert [list(batch.event().targets) for batch in batches] == [[B, A, C], [A], ["d" * 11], ["e" * 11]]
+    first = batches[0].event()
+    assert is_recheck(first.job_id)
+    assert (first.type, first.options.quality, first.options.output_dir) == (
+        JobType.VIDEO_DOWNLOAD, "720p", "/archive",
+    )  # fmt: skip
+    assert first.options.skip_existing
+    assert first.priority == -100
+    assert batches[1].event().options.output_dir == "/music"
+    assert batches[3].event().type is JobType.METADATA_ONLY
+    assert [*batches[0].by_plan()] == [("job-1", [B, A]), ("job-2", [C])]
+
+
+@pytest.mark.parametrize(
+    ("open_videos", "interval", "expected"),
+    [(1, WEEK, 1), (28, WEEK, 1), (29, WEEK, 2), (5_000, WEEK, 179), (50_000, WEEK, 200), (50, HOUR, 50)],
+)
+def test_thousands_are_spread_over_the_interval(open_videos: int, interval: timedelta, expected: int) -> None:
+    known = plan(given_up(A, NOW - 8 * DAY))
+    entry = known.unavailable_videos[0]
+    at = NOW - 30 * DAY
+    entries = [
+        entry.model_copy(update={"video_id": f"{n:011d}", "detected_at": at + n * timedelta(seconds=1)})
+        for n in range(open_videos)
+    ]
+    known = known.model_copy(update={"unavailable_videos": entries})
+    (batch,) = rechecks.choose([known], NOW, interval)
+    assert list(batch.event().targets) == [f"{n:011d}" for n in range(expected)]  # the oldest first
+
+
+def test_what_is_being_looked_at_is_not_asked_for_again() -> None:
+    known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW - 7 * DAY + HOUR))
+    (batch,) = rechecks.choose([known], NOW, WEEK)
+    known = asked(known, batch)
+    assert chosen([known]) == []
+    (again,) = rechecks.under_way([known], NOW + HOUR)
+    assert again.event() == batch.event()
+    assert chosen([known], NOW + 8 * DAY, HOUR) == [[B]]
+    # nobody ever answered: the job is lost, and the next one is another
+    late = NOW + rechecks.LOST_AFTER
+    assert rechecks.under_way([known], late) == []
+    assert chosen([known], late, HOUR) == [[B, A]]
+    other = plans.with_arrival(known, B, now=NOW)
+    assert rechecks.choose([other], late, WEEK)[0].job_id != batch.job_id
+
+
+def test_the_same_round_has_the_same_job_and_the_next_one_another() -> None:
+    known = plan(given_up(A, NOW - 8 * DAY))
+    (batch,) = rechecks.choose([known], NOW, WEEK)
+    assert rechecks.choose([known], NOW + HOUR, WEEK)[0].job_id == batch.job_id
+    cancelled = plans.with_recheck_ended(asked(known, batch), batch.job_id, now=NOW + HOUR)
+    assert chosen([cancelled], NOW + WEEK - HOUR) == []
+    (later,) = rechecks.choose([cancelled], NOW + WEEK, WEEK)
+    assert later.job_id != batch.job_id
+
+
+def test_no_more_at_once_than_are_polite() -> None:
+    entry = plan(given_up(A, NOW - 8 * DAY)).unavailable_videos[0]
+    busy = entry.asked("recheck-1", NOW - HOUR)
+    entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(rechecks.MOST - 3)]
+    entries += [entry.model_copy(update={"video_id": f"idle{n:07d}"}) for n in range(50)]
+    known = plan(given_up(A, NOW)).model_copy(update={"unavailable_videos": entries})
+    assert [len(videos) for videos in chosen([known], interval=HOUR)] == [3]
+
+
+def test_rounds_go_on_where_an_earlier_process_stopped() -> None:
+    known = plan(given_up(A, NOW - 8 * DAY))
+    assert rechecks.next_round([known], NOW, WEEK) == NOW
+    known = asked(known, rechecks.choose([known], NOW, WEEK)[0])
+    assert rechecks.next_round([known], NOW + HOUR, WEEK) == NOW + rechecks.PERIOD
+    assert rechecks.next_round([known], NOW + HOUR, HOUR / 2) <= NOW + HOUR + HOUR / 2
+
+
+# --- what becomes of the entries ----------------------------------------------------------------------------------
+
+
+def test_a_finding_renews_the_entry_and_comes_once() -> None:
+    known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW + 2 * DAY))
+    known = plans.with_recheck(known, [A], "recheck-1", now=NOW)
+    found = given_up(A, NOW + HOUR, job_id="recheck-1")
+    assert plans.asked_by(known, A, "recheck-1")
+    assert not plans.asked_by(known, B, "recheck-1")
+    after = plans.with_finding(known, found, now=NOW + HOUR)
+    assert [entry.video_id for entry in after.unavailable_videos] == [A, B]
+    entry = after.unavailable_videos[0]
+    assert (entry.detected_at, entry.number) == (NOW + HOUR, 1)
+    assert [(one.reason, one.since, one.last) for one in entry.findings] == [("private", NOW - 8 * DAY, NOW + HOUR)]
+    assert rechecks.under_way([after], NOW + HOUR) == []
+    assert plans.with_finding(after, found, now=NOW + DAY) is after
+    assert chosen([after], NOW + HOUR + WEEK) == [[A]]
+    # what the plan's own job says of it is still told apart by its own numbers
+    assert plans.with_failure(after, given_up(A, NOW - 8 * DAY), now=NOW, trace_id="t") is after
+
+
+def test_an_entry_tells_all_that_was_found() -> None:
+    known = plan(given_up(A, NOW - 9 * DAY, reason="failed"))
+    for days, reason in ((1, "private"), (2, "private"), (3, "deleted")):
+        job_id, at = f"recheck-{days}", NOW + days * DAY
+        known = plans.with_recheck(known, [A], job_id, now=at)
+        known = plans.with_finding(known, given_up(A, at, job_id=job_id, reason=reason), now=at)
+    assert known.failed_downloads == []
+    known = plans.with_arrival(known, A, now=NOW + 4 * DAY)
+    (entry,) = known.unavailable_videos
+    assert entry.title == "T"  # as the first one knew it
+    assert [(one.reason, one.since, one.last, one.resolved_at) for one in entry.findings] == [
+        ("failed", NOW - 9 * DAY, NOW - 9 * DAY, None),
+        ("private", NOW + DAY, NOW + 2 * DAY, None),
+        ("deleted", NOW + 3 * DAY, NOW + 3 * DAY, NOW + 4 * DAY),
+    ]
+    assert plans.with_finding(known, given_up(A, NOW, job_id="recheck-3", number=2), now=NOW) is known
+    gone_again = plans.with_failure(known, given_up(A, NOW + 9 * DAY, number=2), now=NOW, trace_id="t")
+    assert gone_again.entry(A) is not None
+    assert [one.reason for one in gone_again.unavailable_videos[0].findings][2:] == ["deleted", "private"]
+
+
+def test_a_plan_of_before_there_were_findings() -> None:
+    written = plan(given_up(A, NOW - 9 * DAY)).model_dump(mode="json")
+    for entry in written["unavailable_videos"]:
+        del entry["findings"], entry["recheck"]
+    old = WorkPlan.model_validate(written)
+    assert chosen([old]) == [[A]]
+    (entry,) = plans.with_arrival(old, A, now=NOW).unavailable_videos
+    assert [(one.reason, one.since, one.resolved_at) for one in entry.findings] == [("private", NOW - 9 * DAY, NOW)]
+
+
+def test_the_end_of_a_recheck_answers_for_all_that_it_left() -> None:
+    known = plan(given_up(A, NOW - 9 * DAY), given_up(B, NOW - 9 * DAY, reason="failed"), given_up(C, NOW))
+    known = plans.with_recheck(known, [A, B], "recheck-1", now=NOW)
+    assert plans.with_recheck_ended(known, "recheck-2", now=NOW) is known
+    ended = plans.with_recheck_ended(known, "recheck-1", now=NOW)
+    assert rechecks.under_way([ended], NOW) == []
+    assert chosen([ended], NOW + WEEK + HOUR, HOUR) != []
+    assert plans.with_recheck_ended(ended, "recheck-1", now=NOW + HOUR) is ended

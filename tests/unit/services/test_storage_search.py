@@ -1,0 +1,348 @@
+"""Search over a shelf of real files: the index follows all that happens to a video."""
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.common.config import Config
+from services.common.errors import ServiceUnavailable
+from services.common.events import DownloadCompleted, MetadataFetched
+from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
+from services.common.sqlite import Database
+from services.storage import catalogue as catalogues
+from services.storage.catalogue import Catalogue
+from services.storage.listing_pages import SCHEMA as LISTINGS
+from services.storage.locks import Locks
+from services.storage.metadata_store import save_metadata
+from services.storage.playlists import PlaylistFile
+from services.storage.queries import Queries, VideoQuery
+from services.storage.search import Hit, Search, SearchQuery
+from services.storage.shelf import Shelf
+from services.storage.space import Space
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
+
+
+@dataclass
+class Archive:
+    """A catalogue, the shelf that fills it, and the questions to it, which read the file on their own."""
+
+    config: Config
+    catalogue: Catalogue
+    shelf: Shelf
+    dispatches: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> str:
+        return str(self.config.storage.base_path)
+
+    async def take_in(self, video_id: str, captions: dict[str, bytes] | None = None, **metadata: Any) -> None:
+        dispatch = f"d{len(self.dispatches)}"
+        self.dispatches.append(dispatch)
+        directory = self.config.storage.tmp_dir / f"{video_id}.part"
+        directory.mkdir(parents=True, exist_ok=True)
+        named: list[tuple[str, FileRole, str | None, bytes]] = [("x.mp4", FileRole.VIDEO, None, video_id.encode())]
+        named += [(f"{code}.vtt", FileRole.CAPTION, code, text) for code, text in (captions or {}).items()]
+        facts = []
+        for name, role, language, data in named:
+            (directory / name).write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            facts.append(FileFact(name=name, role=role, size=len(data), sha256=digest, language=language))
+        event = DownloadCompleted(
+            dispatch_id=dispatch,
+            fetch_id="f1",
+            job_id="j1",
+            video_id=video_id,
+            root=self.root,
+            wanted=Wanted(thumbnail=False, captions=tuple(captions or ())),
+            directory=str(directory),
+            files=tuple(facts),
+            metadata=VideoMetadata.model_validate({"video_id": video_id, "title": "Untitled", **metadata}),
+            provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+        )
+        await self.shelf.take_in(event, "t")
+
+    async def tell(self, video_id: str, hours: int = 1, **metadata: Any) -> None:
+        """What a source says of a video, as the service keeps it."""
+        tree = self.shelf.tree(self.root)
+        event = MetadataFetched(
+            job_id="j1",
+            root=self.root,
+            video_id=video_id,
+            source_name="yt_dlp",
+            fetched_at=AT + timedelta(hours=hours),
+            metadata=VideoMetadata.model_validate({"video_id": video_id, "title": "Untitled", **metadata}),
+        )
+        await asyncio.to_thread(save_metadata, tree.video_metadata(video_id), event, "t")
+        await self.shelf.follow_metadata(tree, video_id)
+
+    async def hits(self, words: str, **also: Any) -> list[Hit]:
+        found = Search.on_disk(self.config.storage)
+        assert found is not None
+        try:
+            return (await found.find(SearchQuery.model_validate({"q": words, **also}))).hits
+        finally:
+            found.close()
+
+    async def ids(self, words: str, **also: Any) -> list[str]:
+        return [hit.video_id for hit in await self.hits(words, **also)]
+
+    async def listed(self, **asked: Any) -> list[str]:
+        queries = Queries.on_disk(self.config.storage.base_data_dir, self.config.storage.work_plans_dir)
+        assert queries is not None
+        try:
+            page = await queries.videos(VideoQuery.model_validate({"sort": "title", **asked}))
+        finally:
+            queries.close()
+        return [video.video_id for video in page.videos]
+
+    async def check(self) -> None:
+        """Raises when the index is not what the texts say."""
+        query = "INSERT INTO search_index (search_index, rank) VALUES ('integrity-check', 1)"
+        await self.catalogue.database.run(lambda db: db.execute(query))
+
+
+@pytest.fixture
+async def archive(config: Config) -> AsyncIterator[Archive]:
+    catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
+    shelf = Shelf(config.storage, catalogue, Locks(config.storage.run_dir / "locks"), Space())
+    yield Archive(config, catalogue, shelf)
+    catalogue.close()
+
+
+def vtt(*lines: str) -> bytes:
+    """One line every ten seconds, from 0:05 on."""
+    cues = [f"00:{n // 6:02}:{n % 6}5.250 --> 00:{n // 6:02}:{n % 6}9.000\n{line}\n" for n, line in enumerate(lines)]
+    return ("WEBVTT\n\n" + "\n".join(cues)).encode()
+
+
+async def test_all_that_is_known_of_a_video_is_found(archive: Archive) -> None:
+    captions = {"en": vtt(*["hm"] * 70, "the quick brown", "fox jumps"), "ja": vtt("東京タワーへようこそ")}
+    await archive.take_in(
+        A, captions, title="Animals at night", channel="Nature Hour", channel_id="UCx", description="All\nin the dark"
+    )
+    for words in ("night", "hour animals", '"in the dark"', '"quick brown fox"', "jump* nature", "京タワー"):
+        assert await archive.ids(words) == [A], words
+    (hit,) = await archive.hits('hour "in the dark" "brown fox"')
+    assert (hit.title, hit.channel, hit.root) == ("Animals at night", "Nature Hour", archive.root)
+    assert [(text.place, text.text, text.matches) for text in hit.texts] == [
+        ("channel", "Nature Hour", [(7, 11)]),
+        ("description", "All in the dark", [(4, 15)]),
+    ]
+    (moment,) = hit.moments
+    assert (moment.text, moment.matches) == ("the quick brown fox jumps", [(10, 19)])
+    assert (moment.language, moment.start_seconds) == ("en", 705.25)
+    assert moment.url == f"https://www.youtube.com/watch?v={A}&t=705s"
+    assert Path(moment.file) == archive.shelf.tree(archive.root).video_dir(A) / "captions" / f"{A}_en.vtt"
+    assert await archive.ids("nobody") == []
+    await archive.check()
+
+
+async def test_where_and_whose(archive: Archive) -> None:
+    await archive.take_in(A, {"en": vtt("fox"), "de": vtt("Fuchs")}, title="One", channel="First", channel_id="UC1")
+    await archive.take_in(B, {"de": vtt("der fox")}, title="Fox", channel="Second", channel_id="UC2")
+    await archive.take_in(C, description="a fox", channel="Fox")
+    assert await archive.ids("fox") == [B, C, A]
+    for place, ids in {"title": [B], "channel": [C], "description": [C], "captions": [A, B]}.items():
+        assert sorted(await archive.ids("fox", **{"in": place})) == ids, place
+    assert await archive.ids("fox", channel="first") == await archive.ids("fox", channel="UC1") == [A]
+    assert await archive.ids("fox", language="de") == [B]
+    assert await archive.ids("fuchs fox") == []  # captions in two languages are two texts
+    assert await archive.ids("fox -fuchs") == [B, C]  # and yet one video
+    assert await archive.ids("fox", limit=1, offset=1) == [C]
+    path = archive.shelf.tree(archive.root).playlist_metadata("PL1")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entries = [{"video_id": A, "position": 0}, {"video_id": "ddddddddddd", "position": 1}]
+    about = {"playlist_id": "PL1", "fetched_at": AT, "trace_id": "t", "entries": entries, "listings": []}
+    path.write_text(PlaylistFile.model_validate(about).model_dump_json())
+    assert await archive.ids("fox", playlist="PL1") == [A]
+    assert await archive.ids("fox", playlist="PL2") == []
+
+
+async def test_a_name_counts_more_than_what_is_said_often(archive: Archive) -> None:
+    others = {"en": vtt(*["something else"] * 50)}
+    for number in range(8):  # a word that all have would count for nothing
+        await archive.take_in(f"other-{number:05}", others, title="Nothing", description="at all")
+    await archive.take_in(A, {"en": vtt(*["fox fox fox"] * 60)}, title="Last")
+    await archive.take_in(B, others, title="Second", channel="The Fox Channel")
+    await archive.take_in(C, others, title="A fox", description="long " * 500)
+    await archive.take_in("ddddddddddd", others, title="Third", description="one fox")
+    assert await archive.ids("fox") == [C, B, "ddddddddddd", A]
+    (said,) = await archive.hits("fox", channel=None, **{"in": "captions"}, moments=3)
+    assert (len(said.moments), said.moments_total) == (3, 60)
+
+
+async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
+    await archive.take_in(A, {"en": vtt("old words"), "de": vtt("alte Worte")})
+    await archive.take_in(A, {"en": vtt("new words")})
+    assert await archive.ids("old") == []
+    assert await archive.ids("new") == await archive.ids("alte") == [A]
+    place = archive.shelf.tree(archive.root).video_dir(A) / "captions" / f"{A}_de.vtt"
+    place.unlink()
+    await archive.shelf.rescan(archive.root)
+    assert await archive.ids("alte") == []
+    assert await archive.ids("new") == [A]
+    await archive.check()
+    archive.shelf.tree(archive.root).record(A).unlink()
+    await archive.shelf.rescan(archive.root)
+    assert await archive.ids("new") == []
+    await archive.check()
+    assert (await archive.catalogue.dump())["searched"] == []
+
+
+async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
+    await archive.tell(A, title="Once", description="first words")
+    assert await archive.catalogue.texts.stamps(archive.root, [A]) == {}  # nothing is held of it
+    await archive.take_in(A, {"en": vtt("said")}, title="Once", description="first words")
+    await archive.tell(A, hours=2, title="Now", description="second words")
+    assert await archive.ids("first") == []
+    assert await archive.ids("second said") == [A]
+    (hit,) = await archive.hits("now")
+    assert (hit.title, hit.texts[0].text) == ("Once", "Now")
+    assert await archive.ids("once") == await archive.listed(q="once") == await archive.listed(q="now") == [A]
+    before = await archive.catalogue.dump()
+    await archive.shelf.rescan(archive.root)
+    assert await archive.catalogue.dump() == before
+    await archive.check()
+
+
+async def test_a_list_by_words(archive: Archive) -> None:
+    await archive.take_in(A, {"en": vtt("said")}, title="Über Füchse", channel="Nature", description="told")
+    await archive.take_in(B, title="Another", channel="Nature")
+    assert await archive.listed(q="fuchse") == [A]
+    assert await archive.listed(q="nature") == [B, A]
+    assert await archive.listed(q="nature -uber") == [B]
+    assert await archive.listed(q="fuch*") == [A]
+    for nothing in ("said", "told", "fuch", "!!!", "-nature"):
+        assert await archive.listed(q=nothing) == [], nothing
+
+
+async def test_captions_that_are_none_do_not_stop_a_take_in(archive: Archive) -> None:
+    await archive.take_in(A, {"en": b"<html>sorry</html>", "de": b"\xff\xfe\x00broken", "fr": vtt("bien")}, title="One")
+    assert await archive.ids("one", language="fr") == await archive.ids("bien") == [A]
+    assert await archive.ids("sorry") == []
+
+
+async def test_what_was_missed_is_noticed_and_put_right(archive: Archive) -> None:
+    """A record that somebody else wrote, as another process of ours does."""
+    await archive.take_in(A, {"en": vtt("word")}, title="Old")
+    record = archive.shelf.tree(archive.root).record(A)
+    record.write_text(record.read_text().replace('"Old"', '"Changed"'))
+    assert not archive.shelf.texts_missed.is_set()
+    await archive.shelf.held(archive.root, [A])
+    assert archive.shelf.texts_missed.is_set()
+    assert await archive.catalogue.texts.missing() == [(archive.root, A)]
+    await archive.shelf.index_missing()
+    assert await archive.ids("changed word") == [A]
+    assert await archive.catalogue.texts.missing() == []
+    assert (archive.shelf.texts_missed.is_set(), archive.shelf.unindexed) == (False, 0)
+
+
+async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Config) -> None:
+    path = config.storage.base_data_dir / "catalogue.db"
+    catalogue = Catalogue(path)
+    archive = Archive(config, catalogue, Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()))
+    for video_id in (A, B):
+        await archive.take_in(video_id, {"en": vtt("word")})
+    rows = (await catalogue.dump())["videos"]
+    catalogue.close()
+    path.unlink()
+    old = Database(path, catalogues.SCHEMA + LISTINGS, 1)
+    await old.run(lambda db: db.executemany("INSERT INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows))
+    old.close()
+    with pytest.raises(ServiceUnavailable, match="ytarchive up"):
+        await archive.hits("word")
+    with pytest.raises(ServiceUnavailable, match="ytarchive up"):
+        await archive.listed(q="word")
+    assert await archive.listed() == [A, B]
+    catalogue = Catalogue(path)
+    await Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()).index_missing()
+    catalogue.close()
+    assert await archive.ids("word") == [A, B]
+
+
+async def test_a_rescan_reads_no_captions_that_it_knows(archive: Archive) -> None:
+    await archive.take_in(A, {"en": vtt("word")})
+    before = await archive.catalogue.texts.stamps(archive.root, [A])
+    changes = await archive.catalogue.database.run(sqlite3.Connection.total_changes.__get__)
+    await archive.shelf.rescan(archive.root)
+    after = await archive.catalogue.database.run(sqlite3.Connection.total_changes.__get__)
+    assert await archive.catalogue.texts.stamps(archive.root, [A]) == before
+    assert after - changes < 6  # the video's row and marks; texts would be a dozen
+
+
+async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
+    """What a rescan read before somebody wrote something newer is read again. It waits at a pipe, with the old text of
+    the first video in hand."""
+    await archive.take_in(A, title="Old", description="first words")
+    await archive.take_in(B, {"en": vtt("word")})
+    await archive.catalogue.database.run(lambda db: db.execute("UPDATE searched_videos SET format = 0"))
+    captions = archive.shelf.tree(archive.root).video_dir(B) / "captions" / f"{B}_en.vtt"
+    await asyncio.to_thread(captions.unlink)
+    os.mkfifo(captions)
+    rescan = asyncio.create_task(archive.shelf.rescan(archive.root))
+    pipe = await asyncio.to_thread(captions.open, "wb")  # opens when the rescan does
+    await archive.tell(A, title="Old", description="second words")
+    await asyncio.to_thread(captions.unlink)
+    await asyncio.to_thread(captions.write_bytes, vtt("last"))
+    with pipe:
+        pipe.write(vtt("overtaken"))
+    await rescan
+    assert (await archive.ids("first"), await archive.ids("second")) == ([], [A])
+    assert (await archive.ids("overtaken"), await archive.ids("last")) == ([], [B])
+    await archive.check()
+
+
+async def test_videos_by_status(archive: Archive) -> None:
+    await archive.take_in(A, {"en": vtt("word")})
+    await archive.take_in(B)
+    entry = (await archive.catalogue.get(archive.root, [B]))[B]
+    record = archive.shelf.tree(archive.root).record(B)
+    text = record.read_text()
+    for asked in ('"captions": [\n      "de"\n    ]', '"thumbnail": true'):
+        name = asked.split(":")[0]
+        old = f"{name}: []" if "captions" in name else f"{name}: false"
+        assert old in text
+        record.write_text(text.replace(old, asked))
+        await archive.shelf.rescan(archive.root)
+        assert await archive.listed(status="incomplete") == [B], asked
+        assert await archive.listed(status="complete") == [A]
+    record.write_text(text.replace('"absent": []', '"absent": ["captions/de"]'))
+    await archive.shelf.rescan(archive.root)
+    assert await archive.listed(status="incomplete") == [B]
+    assert await archive.listed(status="gone") == []
+    gone = "INSERT INTO known_gone VALUES (?, 'private', ?)"
+    await archive.catalogue.database.run(lambda db: db.execute(gone, (A, AT.isoformat())))
+    assert await archive.listed(status="gone") == [A]
+    assert entry.holding.asked.qualities == ("1080p",)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"*-東a '), min_size=1, max_size=200),
+    place=st.sampled_from([None, "title", "channel", "description", "captions"]),
+)
+def test_no_question_is_an_error(config: Config, words: str, place: str | None) -> None:
+    async def ask() -> None:
+        catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
+        archive = Archive(config, catalogue, Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()))
+        try:
+            if not await archive.listed():
+                await archive.take_in(A, {"en": vtt("東京 a word")}, title="a b 東京", description="a")
+            await archive.hits(words, **{"in": place})
+            await archive.listed(q=words)
+        finally:
+            catalogue.close()
+
+    asyncio.run(ask())

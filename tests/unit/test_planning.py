@@ -1,0 +1,62 @@
+"""What a plan makes of a list and of what is held."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.common.models import Entry, Held, KnownGone, Wanted
+from services.jobs.listings import RECHECK_GONE_AFTER
+from ytarchive.cli.planning import Sorted, sort_out
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+A = "aaaaaaaaaaa"
+WANTED = Wanted(captions=("en",))
+WHOLE = Held(video_id=A, qualities=("1080p",), thumbnail=True, captions=("en",), metadata=True)
+
+
+def gone(reason: str, ago: timedelta) -> Held:
+    return Held(video_id=A, known_gone=KnownGone(reason=reason, at=NOW - ago))
+
+
+def sort(
+    have: Held | None, *, wanted: Wanted = WANTED, force: bool = False, lists: bool = True, **entry: str
+) -> Sorted:
+    one = Entry(video_id=A, duration_seconds=60.0, **entry)
+    known = {A: have} if have else {}
+    return sort_out(
+        [one], known, wanted, NOW, RECHECK_GONE_AFTER, skip_existing=not force, listed={A} if lists else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("have", "held", "seconds"),
+    [
+        (None, False, 60.0),
+        (WHOLE, True, 60.0),
+        (WHOLE.model_copy(update={"qualities": ("best",)}), True, 60.0),
+        (WHOLE.model_copy(update={"qualities": ("720p",)}), False, 60.0),
+        (WHOLE.model_copy(update={"captions": ()}), False, 0.0),
+        (WHOLE.model_copy(update={"captions": (), "absent": ("captions/en",)}), True, 60.0),
+    ],
+)
+def test_held_as_a_job_sees_it(have: Held | None, held: bool, seconds: float) -> None:
+    found = sort(have)
+    assert (A in found.held) is held
+    assert found.entries[0].duration_seconds == seconds
+    assert A not in sort(have, force=True).held
+
+
+def test_gone_as_a_job_sees_it() -> None:
+    week = RECHECK_GONE_AFTER
+    assert sort(gone("terminated", timedelta())).gone == {A: "terminated"}
+    assert sort(gone("terminated", week)).gone == {}, "it is time to look again"
+    assert sort(gone("private", timedelta())).gone == {}, "the list does not mark it any more"
+    assert sort(gone("private", timedelta()), marked="private").gone == {A: "private"}
+    assert sort(gone("private", timedelta()), lists=False).gone == {A: "private"}
+    assert sort(gone("terminated", timedelta()), force=True).gone == {}
+    assert sort(WHOLE, marked="deleted").gone == {}, "it is held, whatever the list says"
+
+
+def test_metadata_alone_have_no_length() -> None:
+    found = sort(None, wanted=Wanted(media=False, thumbnail=False))
+    assert found.entries[0].duration_seconds == 0.0

@@ -1,0 +1,118 @@
+"""The numbers of SPEC (Service Communication), and the decisions that follow from them."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import pytest
+
+from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.policy import ANSWERED, SPEC, BreakerState, Policy, Word, retry_after
+from services.common.youtube.classify import failure_word
+from services.jobs import scheduler
+from services.metadata.refusals import ApiRefused, Refusal
+
+NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
+
+
+@pytest.mark.claim("7.1", "7.3", "7.5", "7.6", "7.7", "7.8")
+def test_the_numbers() -> None:
+    assert (SPEC.connect, SPEC.read, SPEC.write, SPEC.pool) == (5, 30, 30, 30)
+    assert (SPEC.max_attempts, SPEC.backoff_factor, SPEC.max_backoff) == (3, 2, 30)
+    assert SPEC.retry_on == {502, 503, 504, 429}
+    assert (SPEC.failures, SPEC.open_for, SPEC.probes) == (5, 60, 1)
+
+
+@pytest.mark.claim("7.4", "16.3")
+@pytest.mark.parametrize(("attempt", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (6, 30), (50, 30)])
+def test_back_off_doubles_up_to_30_seconds_also_in_the_queue(attempt: int, seconds: int) -> None:
+    assert SPEC.backoff(attempt) == scheduler.backoff(attempt).total_seconds() == seconds
+
+
+@pytest.mark.claim("7.5")
+def test_which_answers_are_asked_for_again() -> None:
+    assert {status for status in range(100, 600) if SPEC.asks_again(Word(status))} == {502, 503, 504, 429}
+    assert SPEC.asks_again(Word(None))  # there was no answer
+    assert not SPEC.asks_again(Word(None, final=True))
+    assert not SPEC.asks_again(ANSWERED)
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0, True), (30, True), (30.5, False), (3600, False)])
+def test_a_host_that_asks_for_a_longer_wait_is_not_asked_again(seconds: float, again: bool) -> None:
+    assert SPEC.asks_again(Word(HTTPStatus.SERVICE_UNAVAILABLE, retry_after=seconds)) is again
+
+
+@pytest.mark.claim("7.6")
+def test_what_counts_as_a_failure_of_the_host() -> None:
+    counted = {status for status in range(100, 600) if SPEC.counts(Word(status))}
+    assert counted == {429, *range(500, 600)}
+    assert SPEC.counts(Word(None, final=True))
+    assert not SPEC.counts(ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("1.5", 1.5),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("Wed, 21 Oct 2026 07:28:30 -0000", 30.0),
+        ("soon", None),
+        ("inf", None),
+        ("nan", None),
+        ("", None),
+    ],
+)
+def test_both_forms_of_retry_after(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "word"),
+    [
+        (FailureKind.PASSING, "timeout", Word()),
+        (FailureKind.PASSING, "network", Word()),
+        (FailureKind.PASSING, "proxy", Word()),
+        (FailureKind.PASSING, "http_503", Word(503)),
+        (FailureKind.PASSING, "http_5xx", Word(503)),
+        (FailureKind.SITE_WIDE, "http_429", Word(429)),
+        (FailureKind.SITE_WIDE, "rate_limit", Word(429)),
+        (FailureKind.SITE_WIDE, "http_403", Word(403)),
+        (FailureKind.SITE_WIDE, "bot_check", ANSWERED),
+        (FailureKind.GONE, "private", ANSWERED),
+        (FailureKind.NOT_YET, "upcoming", ANSWERED),
+        (FailureKind.LOCAL, "crash", None),
+        (FailureKind.LOCAL, "disk_full", None),
+        (FailureKind.PASSING, "unknown", None),
+    ],
+)
+def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: str, word: Word | None) -> None:
+    assert failure_word(Failure(kind=kind, code=ErrorCode.INTERNAL_ERROR, reason=reason, message="-")) == word
+
+
+@pytest.mark.parametrize(
+    ("refused", "word"),
+    [
+        (ApiRefused(Refusal.PASSING, "network", "-"), Word()),
+        (ApiRefused(Refusal.PASSING, "backendError", "-", 503, 7.0), Word(503, 7.0)),
+        (ApiRefused(Refusal.PASSING, "rateLimitExceeded", "-", 429), Word(429)),
+        (ApiRefused(Refusal.KEY, "keyInvalid", "-", 400), ANSWERED),
+        (ApiRefused(Refusal.QUOTA, "quotaExceeded", "-", 429), ANSWERED),
+        (ApiRefused(Refusal.QUOTA, "quota_limit", "-"), None),  # our own ledger knew: nobody was asked
+    ],
+)
+def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: Word | None) -> None:
+    assert refused.word() == word
+
+
+def test_the_state_of_a_breaker_as_it_is_told() -> None:
+    assert [BreakerState(name).number for name in ("closed", "half_open", "open")] == [0, 1, 2]
+    told = BreakerState("open", failures=5, until=NOW, retries=3).told()
+    assert told == {"state": "open", "failures": 5, "until": "2026-10-21T07:28:00+00:00", "retries": 3}
+
+
+def test_a_policy_can_be_scaled() -> None:
+    assert Policy(backoff_factor=3, max_backoff=20).backoff(5) == 20
