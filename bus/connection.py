@@ -25,13 +25,17 @@ _CANCEL_AGAIN = 0.2
 _HANG_UP = 2.0  # seconds
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Callbacks:
     """What the owner of a connection wants to know."""
 
-    disconnected: Callable[[], Awaitable[None]]
-    reconnected: Callable[[], Awaitable[None]]
-    closed: Callable[[], Awaitable[None]]
+    disconnected: Callable[[], Awaitable[None]] = _nothing
+    reconnected: Callable[[], Awaitable[None]] = _nothing
+    closed: Callable[[], Awaitable[None]] = _nothing
 
 
 def shown(url: str) -> str:

@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import structlog
 from pydantic import SecretStr
 
+from bus.connection import Callbacks, hang_up, open_client
 from bus.errors import BrokerUnavailable
 from bus.probe import HOST, answers, free, healthy, port_of
 from bus.settings import BusSettings
 from bus.storelock import StoreLock
+from bus.streams import release_held
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -106,12 +109,24 @@ class EmbeddedServer:
             before = self._remembered()
             token = before.get("authorization", {}).get("token") or secrets.token_urlsafe(32)
             await self._launch(binary, token, [self._wish or before.get("port") or -1, -1])
+            await self._release_held()
         except BaseException:
             self._end_child(signal.SIGKILL)
             self._lock.release()
             raise
         self._watcher = asyncio.create_task(self._watch(binary))
         return self.settings
+
+    async def _release_held(self) -> None:
+        """Whoever had a message in hand ended with the broker before us. What cannot be freed waits for ack_wait."""
+        try:
+            client = await open_client(self.settings, source="broker", callbacks=Callbacks())
+            try:
+                await release_held(client)
+            finally:
+                await hang_up(client)
+        except (BrokerUnavailable, nats.errors.Error, TimeoutError) as error:
+            log.warning("messages_stay_held", error=str(error))
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after 10 s. Does nothing when it is stopped already."""

@@ -1,9 +1,13 @@
 """The streams and durable consumers as they shall be, and the making of them (DESIGN §4)."""
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Iterable
 from datetime import datetime
 
+import structlog
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -21,6 +25,8 @@ from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption, Handlers
 from bus.message import Delivery, Event, event_types
 from bus.settings import BusSettings
+
+log = structlog.get_logger("bus", logger_name="bus")
 
 EVENTS = "EVENTS"
 LOGS = "LOGS"
@@ -142,3 +148,20 @@ async def caught_up(js: JetStreamContext, handlers: Handlers) -> bool:
         if info.num_pending or info.num_ack_pending:
             return False
     return True
+
+
+async def release_held(client: Client) -> None:
+    """Have the broker deliver again, now, what it counts as in somebody's hands: right when nobody can hold anything,
+    because it has just been started. By itself it forgets at a restart that a message was given back, and waits for
+    ack_wait. What was acked out of turn comes again too. One that cannot do it (before 2.14) waits.
+    """
+    js = client.jetstream()
+    for stream in (EVENTS, LOGS):
+        with contextlib.suppress(NotFoundError):  # a new store
+            for one in await js.consumers_info(stream):
+                if not one.num_ack_pending:
+                    continue
+                # ADR-60 of JetStream: back to what is acked without a gap
+                answer = json.loads((await client.request(f"$JS.API.CONSUMER.RESET.{stream}.{one.name}")).data)
+                if "error" in answer:
+                    log.warning("messages_stay_held", consumer=one.name, error=answer["error"].get("description"))

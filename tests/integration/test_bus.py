@@ -1,6 +1,8 @@
 """Two services and a broker: what is published arrives, is handled once, and keeps its story."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -383,6 +385,41 @@ async def test_a_handler_that_does_not_end_in_time_is_cancelled_and_its_message_
         assert cleaned.is_set()
         await second.serve(quick, None)
     async with asyncio.timeout(LIMIT):  # less than ack_wait: it was given back
+        await handled.wait()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_what_nobody_can_hold_any_more_is_free_when_our_broker_starts(
+    connect: Connect, nats_server: EmbeddedServer, killed: bool
+) -> None:
+    """JetStream forgets at a restart that a message was given back, and waits for the rest of ack_wait."""
+    patient = nats_server.settings.model_copy(update={"ack_wait": LIMIT * 2})
+    first = await connect("jobs", patient)
+    begun, handled = asyncio.Event(), asyncio.Event()
+    stuck, quick = Handlers("jobs"), Handlers("jobs")
+
+    @stuck.on(SourceBlocked)
+    async def wait(_event: SourceBlocked, _context: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @quick.on(SourceBlocked)
+    async def work(_event: SourceBlocked, _context: object) -> None:
+        handled.set()
+
+    await first.serve(stuck, None)
+    await first.publish(blocked(), trace_id="t")
+    async with asyncio.timeout(LIMIT):
+        await begun.wait()
+        if killed:
+            os.kill(nats_server.pid, signal.SIGKILL)
+        else:
+            await first.close()
+        await nats_server.stop()
+        await first.close()
+        await nats_server.start()
+        second = await connect("jobs", patient)
+        await second.serve(quick, None)
         await handled.wait()
 
 
