@@ -58,13 +58,13 @@ async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Await a condition: asked again until it gives something true, at most 60 s."""
+    """Await a condition: asked again until it gives something true, at most 120 s."""
 
     async def wait(look: Callable[[], Awaitable[object]]) -> object:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (found := await look()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"did not come true within 60 s: {look}")
+                raise AssertionError(f"did not come true within 120 s: {look}")
             await asyncio.sleep(0.02)
         return found
 

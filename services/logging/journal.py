@@ -55,6 +55,8 @@ class Journal:
         self._close_all_but(0)
 
     def _day(self, day: date) -> "_Day":
+        if day in self._days and self._days[day].taken_away():
+            self._days.pop(day).close()
         if day not in self._days:
             self._days[day] = _Day(self.path(day))
         self._days.move_to_end(day)
@@ -74,6 +76,13 @@ class _Day:
         self._path = path
         self._file = path.open("ab", buffering=0)
         self._written = _read_back(path, self._file)
+
+    def taken_away(self) -> bool:
+        """Somebody removed or moved the file: what is written to it now is not found under its name."""
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return True
 
     def add(self, message: Message) -> int:
         """Append the lines of a message that are missing; as one write, so that a crash tears one line at most."""

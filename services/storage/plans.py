@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from services.common.errors import code_of
 from services.common.events import VideoFailed
 from services.common.files import set_aside, write_atomically
 from services.common.models import JobOptions, JobType
@@ -136,8 +137,14 @@ def save_plan(directory: Path, before: WorkPlan | None, after: WorkPlan) -> Path
 
 
 def all_plans(directory: Path) -> Iterator[WorkPlan]:
+    """Those that can be read: one that cannot, which is logged, does not hide the others."""
     for path in sorted(directory.glob("*.json")):
-        if plan := read_plan(path):
+        try:
+            plan = read_plan(path)
+        except OSError as error:
+            _log.error("work_plan_unreadable", path=str(path), error_code=code_of(error), error_message=str(error))
+            continue
+        if plan is not None:
             yield plan
 
 

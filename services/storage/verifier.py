@@ -143,7 +143,11 @@ class Verifier:
         await self._repairs.publish()  # what a crash left
         while not self._closing.is_set():
             self._news.clear()
-            current = await self._current()
+            try:
+                current = await self._current()
+            except (YTArchiveError, OSError) as error:  # a share in trouble; the next look may find it well again
+                current = None
+                _log.error("verification_failed", error_code=code_of(error), error_message=str(error))
             if current is not None:
                 await self._work(current)
             else:
@@ -283,9 +287,9 @@ class Verifier:
     # --- what there is --------------------------------------------------------------------------------------------
 
     async def _trees(self, root: str | None) -> list[Tree]:
-        """The root, or all, and the archives below."""
+        """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
         roots = self._config.storage.all_roots if root is None else (self._shelf.tree(root).root,)
-        below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *scan.trees_below(one))])
+        below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
         return [self._shelf.tree(path) for path in dict.fromkeys(below)]
 
     async def _videos(self, trees: Sequence[Tree], video_ids: Sequence[str] | None) -> list[Due]:
@@ -317,6 +321,14 @@ def _counted(known: Verification, read: Read) -> Verification:
         "extra": known.extra + len(read.findings) - damaged,
     }
     return known.model_copy(update=changes)
+
+
+def _trees_below(root: Path) -> list[Path]:
+    try:
+        return list(scan.trees_below(root))
+    except OSError as error:
+        message = f"{error.filename or root} cannot be looked into ({error.strerror}). Is its disk well?"
+        raise ServiceUnavailable(message, root=str(root)) from error
 
 
 def _folders(tree: Tree) -> list[str]:

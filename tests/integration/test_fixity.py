@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 from bus import Bus, BusSettings, Envelope
 from services.common.config import Config
@@ -371,6 +372,37 @@ async def test_a_disk_that_goes_away_is_no_damage(config: Config, broker: BusSet
         assert "Is its disk mounted?" in page["verification"]["error"]
         status, told = await storage.ask("POST", {})
         assert (status, told["error"]["code"]) == (503, "E006")
+
+
+async def test_a_root_that_cannot_be_looked_into_does_not_end_the_schedule(
+    config: Config, broker: BusSettings, tmp_path: Path, eventually: Eventually
+) -> None:
+    async with running(config, broker) as storage:
+        await storage.archive(A, mp4=b"film")
+
+        def long_ago(db: Any) -> None:
+            db.execute("UPDATE videos SET archived_at = ?", ((AT - timedelta(days=400)).isoformat(),))
+
+        await storage.service.catalogue.database.run(long_ago)
+    other, aside = tmp_path / "other", tmp_path / "aside"
+    two = config.storage.model_copy(update={"roots": (other,)})
+    config = limited(config.model_copy(update={"storage": two}), days=2)
+    with structlog.testing.capture_logs() as said:
+        async with running(config, broker, quiet=3.0) as storage:
+            other.rename(aside)
+            other.symlink_to(other)  # ELOOP, as a network share in trouble answers ESTALE or EIO
+
+            async def fails() -> bool:
+                return any(one["event"] == "verification_failed" for one in said)
+
+            await eventually(fails)
+            status, told = await storage.ask("POST", {})
+            assert (status, told["error"]["code"]) == (503, "E006")
+            assert str(other) in told["error"]["message"]
+            assert storage.service.critical_errors() == []
+            other.unlink()
+            page = await storage.verified()
+            assert page["verification"]["status"] == "completed"
 
 
 async def test_archives_below_a_root_are_verified_with_it(config: Config, broker: BusSettings) -> None:

@@ -82,7 +82,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, emulator_child: Emulat
 async def archive_one(jobs: str, download: str) -> None:
     """A job that downloads a video, to its end: then there is something of every kind."""
     body = {"targets": [KNOWN["video_id"]], "job_id": KNOWN["job_id"]}
-    async with asyncio.timeout(90), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(240), aiohttp.ClientSession() as http:
         async with http.post(f"{jobs}/api/v1/jobs", json=body) as created:
             assert created.status == 201
         async with http.get(f"{jobs}/api/v1/jobs/{KNOWN['job_id']}/events") as story:
@@ -92,7 +92,7 @@ async def archive_one(jobs: str, download: str) -> None:
     assert '"status":"completed"' in told
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SERVICES)
 async def test_answers_are_as_promised(stack: Stack, name: str) -> None:
     service = stack.services[name]

@@ -182,6 +182,21 @@ async def test_who_is_not_to_look_again_does_not(config: Config, broker: BusSett
     assert created.targets == (A,)
 
 
+async def test_a_plan_that_cannot_be_read_does_not_keep_the_others_from_being_looked_at(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    async with running(config, broker, rechecks=False):
+        await others.give_up(A, "job-1")
+    loop = others.plans / "another.json"
+    loop.symlink_to(loop)  # an error of the disk, and not of its content
+    async with running(config, broker) as service, aiohttp.ClientSession() as http:
+        (created,) = await others.wait_for(JobCreated, 1)
+        assert created.targets == (A,)
+        async with http.get(f"{service.url}/api/v1/storage/work-plans") as response:
+            assert [plan["plan_id"] for plan in (await response.json())["data"]["work_plans"]] == ["job-1"]
+        assert service.critical_errors() == []
+
+
 async def test_a_retry_by_hand_is_answered_onto_its_plan_too(
     config: Config, broker: BusSettings, others: Others
 ) -> None:

@@ -1,6 +1,7 @@
 """The journal: whole lines, each message once, a torn line repaired."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,19 @@ def test_what_comes_again_is_not_written_again(restart: bool, tmp_path: Path) ->
         journal.close()
         journal = Journal(tmp_path)
     assert journal.append([message("a", 1, 2), message("b", 3)]) == 1
+    journal.close()
+    assert [line["n"] for line in lines(journal.path(NOON.date()))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "how", [Path.unlink, lambda path: path.rename(path.with_suffix(".1"))], ids=["removed", "moved"]
+)
+def test_a_file_that_somebody_takes_away_is_begun_anew(how: Callable[[Path], Any], tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([message("a", 1)])
+    how(journal.path(NOON.date()))
+    journal.append([message("a", 1), message("b", 2)])
+    journal.append([message("c", 3)])
     journal.close()
     assert [line["n"] for line in lines(journal.path(NOON.date()))] == [1, 2, 3]
 
