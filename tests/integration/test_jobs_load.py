@@ -291,7 +291,7 @@ class Watched:
             assert response.status == 200, await response.text()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_a_playlist_of_5000_streams_and_keeps_memory_small(
     config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually
 ) -> None:
