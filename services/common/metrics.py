@@ -90,7 +90,7 @@ class _Now(Collector):
                 "Requests that wait for their answer.",
                 service.rest.in_hand if service.rest else 0,
             ),
-            "background_tasks_died": ("Since the start.", service.background_died),
+            "background_task_failures": ("Since the start.", service.background_failures),
             "dead_letters": (
                 "Of this service's consumers, in the last ten minutes.",
                 len(service.dead_letters.recent()),

@@ -6,9 +6,11 @@ Signals are the business of the composition root.
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +21,7 @@ import structlog
 from bus import Bus, BusError, BusSettings, Handlers
 from bus.cancellation import end
 from services.common.config import Config, Endpoint
-from services.common.errors import ConfigError
+from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.files import writable
 from services.common.health import DeadLetterWatch
@@ -34,6 +36,8 @@ VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
 FAREWELL = 2.0  # seconds that a broker which is away is waited for at the end
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a background task that failed is begun again
+_WELL_AFTER = 120.0  # seconds without a failure; longer than the longest pause
 
 
 class ServiceBase:
@@ -60,7 +64,8 @@ class ServiceBase:
         self.started_at = datetime.now(UTC)
         self.rest: Rest | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._died: dict[str, str] = {}
+        self.background_failures = 0  # of background tasks, since the start
+        self._failed: dict[str, tuple[float, str]] = {}  # by task: when (monotonic seconds) and at what
         self.dead_letters = DeadLetterWatch(self.name)
         self._listener: Listener | None = None
         self._bus: Bus | None = None
@@ -133,9 +138,9 @@ class ServiceBase:
         self.rest = Rest(self, surface.routes, surface.metrics.observe)
         self.accepting = True
         await self.rest.start(self._bound)
-        self.spawn(Shipper(self.bus).run(), "log shipper")
-        self.spawn(self.dead_letters.run(self.bus), "dead letter watch")
-        self.spawn(self._beat(), "heartbeat")
+        self.spawn(Shipper(self.bus).run, "log shipper")
+        self.spawn(partial(self.dead_letters.run, self.bus), "dead letter watch")
+        self.spawn(self._beat, "heartbeat")
         await self.bus.serve(self.handlers, self)
         await self.after_start()
 
@@ -218,28 +223,44 @@ class ServiceBase:
 
     # --- background work ------------------------------------------------------------------------------------------
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run in the background until it ends or the service does. A failure is logged and makes it unhealthy."""
-        task = asyncio.create_task(coroutine, name=f"{self.name}: {name}")
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        """Run in the background until it ends or the service does. One that fails is logged, makes the service
+        unhealthy, and is begun again after 1, 2, 4 … 60 s: what it failed at, a disk say, may be well again."""
+        task = asyncio.create_task(self._keep_going(work, f"{self.name}: {name}"), name=f"{self.name}: {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._died[task.get_name()] = f"{type(error).__name__}: {error}"
-            self.logger.error("background_task_died", task=task.get_name(), error_message=str(error), exc_info=error)
-
-    @property
-    def background_died(self) -> int:
-        return len(self._died)
+    async def _keep_going(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            begun = time.monotonic()
+            try:
+                await work()
+            except Exception as error:  # the boundary of background work: whatever it raises
+                if time.monotonic() - begun > _WELL_AFTER:
+                    pause = _FIRST_PAUSE
+                self.background_failures += 1
+                self._failed[name] = time.monotonic(), f"{type(error).__name__}: {error}"
+                self.logger.exception(
+                    "background_task_failed",
+                    task=name,
+                    error_code=code_of(error),
+                    error_message=str(error),
+                    begun_again_in=pause,
+                )
+            else:
+                self._failed.pop(name, None)
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def critical_errors(self) -> list[str]:
-        """What makes this service unhealthy: background tasks that died, dead letters of the last ten minutes."""
-        died = [f"{task}: {error}" for task, error in self._died.items()]
-        return died + self.dead_letters.recent()
+        """What makes this service unhealthy: background tasks that failed within the last two minutes, dead letters of
+        the last ten."""
+        lately = time.monotonic() - _WELL_AFTER
+        failed = [f"{task}: {error}" for task, (at, error) in self._failed.items() if at > lately]
+        return failed + self.dead_letters.recent()
 
     async def announce(self) -> None:
         """A heartbeat now, because slots changed. Silent while the broker is away."""

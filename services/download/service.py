@@ -58,7 +58,7 @@ class DownloadService(ServiceBase):
             raise ServiceUnavailable("No ffmpeg: install it, or the Python package imageio-ffmpeg.")
 
     async def after_start(self) -> None:
-        self.spawn(self._sweep(), "sweep of partials")
+        self.spawn(self._sweep, "sweep of partials")
 
     async def cleanup_resources(self) -> None:
         await asyncio.gather(self.slots.close(), self.offers.close())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,11 +77,10 @@ class JobsService(ServiceBase):
 
     async def after_start(self) -> None:
         self.registry.heard(self.info())
-        self._outbox.set()
-        self.spawn(self.dispatcher.run(), "dispatcher")
-        self.spawn(self._publish_outbox(), "outbox")
-        self.spawn(self._publish_progress(), "progress")
-        self.spawn(retention.daily(self.store, self.config.retention, self.noted), "retention")
+        self.spawn(self.dispatcher.run, "dispatcher")
+        self.spawn(self._publish_outbox, "outbox")
+        self.spawn(self._publish_progress, "progress")
+        self.spawn(partial(retention.daily, self.store, self.config.retention, self.noted), "retention")
 
     async def cleanup_resources(self) -> None:
         if self._store is not None:
@@ -221,6 +221,7 @@ class JobsService(ServiceBase):
 
     async def _publish_outbox(self) -> None:
         """What a transaction queued goes out in its order; while the broker is away it stays in the table."""
+        self._outbox.set()  # for what an earlier run left
         while True:
             await self._outbox.wait()
             self._outbox.clear()

@@ -44,7 +44,7 @@ class LoggingService(ServiceBase):
         return api.routes(self)
 
     async def after_start(self) -> None:
-        self.spawn(self._keep_house(), "retention")
+        self.spawn(self._keep_house, "retention")
 
     async def _keep_house(self) -> None:
         """At start, and when a new day (UTC) has begun."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
+from functools import partial
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
@@ -81,7 +82,7 @@ class MetadataService(ServiceBase):
 
     async def after_start(self) -> None:
         if self.keys.configured is not None:
-            self.spawn(self._watch_quota(self.keys.configured.secret), "watch of the quota")
+            self.spawn(partial(self._watch_quota, self.keys.configured.secret), "watch of the quota")
 
     def routes(self) -> Sequence[Route]:
         return api.routes(self)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -125,7 +126,7 @@ class StorageService(ServiceBase):
         if self._scanning is not None:
             raise InvalidRequest(f"{self._scanning} is being read already. Its end is told by `scanning` in health.")
         self._scanning = str(roots[0])
-        self.spawn(self._rescan_all(roots), "rescan")
+        self.spawn(partial(self._rescan_all, roots), "rescan")
 
     async def _rescan_all(self, roots: Sequence[Path]) -> None:
         try:
@@ -141,15 +142,15 @@ class StorageService(ServiceBase):
         await self.bus.publish(event, trace_id=trace_id, patience=None)
 
     async def _store_lost(self) -> None:
-        self.spawn(self.rechecker.say_again(), "re-checks, again")
+        self.spawn(self.rechecker.say_again, "re-checks, again")
 
     async def after_start(self) -> None:
         if self._rechecks:
-            self.spawn(self.rechecker.run(), "re-checks")
+            self.spawn(self.rechecker.run, "re-checks")
             self.bus.on_store_lost.append(self._store_lost)
-        self.spawn(self._follow_the_tree(), "first scan")
-        self.spawn(self._count(), "totals")
-        self.spawn(self.verifier.run(), "verification")
+        self.spawn(self._follow_the_tree, "first scan")
+        self.spawn(self._count, "totals")
+        self.spawn(self.verifier.run, "verification")
 
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()

@@ -98,7 +98,7 @@ async def test_answers_are_as_promised(stack: Stack, name: str) -> None:
     service = stack.services[name]
     found = await asyncio.to_thread(lambda: dict(defects(service.url)))
     assert not found, "\n\n".join(f"{place}\n{told}" for place, told in found.items())
-    assert service.background_died == 0
+    assert service.background_failures == 0
 
 
 def defects(url: str) -> Iterator[tuple[str, str]]:

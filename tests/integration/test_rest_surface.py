@@ -212,7 +212,7 @@ async def test_metrics_tell_the_state(client: Client) -> None:
     assert found["ytarchive_up",] == 1
     assert found["ytarchive_bus_connected",] == 1
     assert found["ytarchive_uptime_seconds",] > 0
-    assert found["ytarchive_background_tasks_died",] == 0
+    assert found["ytarchive_background_task_failures",] == 0
     assert found["ytarchive_build_info", client.probe.instance, client.probe.version] == 1
     assert found["ytarchive_health_check", "disk_space_available"] == 1
     assert len([key for key in found if key[0] == "ytarchive_health_check"]) == 4
@@ -229,14 +229,18 @@ async def test_metrics_tell_the_numbers_of_the_service(client: Client) -> None:
 
 
 async def test_metrics_count_what_went_wrong(client: Client) -> None:
+    failed = asyncio.Event()
+
     async def fail() -> None:
+        failed.set()
         raise RuntimeError("for the test")
 
-    await asyncio.gather(client.probe.spawn(fail(), "one that fails"), return_exceptions=True)
+    client.probe.spawn(fail, "one that fails")
+    await failed.wait()
     letter = DeadLettered(consumer="logging-events", sequence=1, type="job.created", error="for the test", payload="")
     client.probe.dead_letters.note(letter)
     found = await client.numbers()
-    assert found["ytarchive_background_tasks_died",] == 1
+    assert found["ytarchive_background_task_failures",] == 1
     assert found["ytarchive_dead_letters",] == 1
     assert found["ytarchive_up",] == 0
     assert found["ytarchive_health_check", "no_critical_errors"] == 0

@@ -390,7 +390,7 @@ async def test_the_end_comes_though_a_background_task_misses_a_cancellation(
             await asyncio.sleep(600)
         await asyncio.sleep(600)
 
-    task = probe.spawn(work(), "work")
+    task = probe.spawn(work, "work")
     await begun.wait()
     async with asyncio.timeout(20):
         await probe.shutdown(0.2)
@@ -464,15 +464,28 @@ async def test_health_sees_a_broker_that_is_away(
 
 
 @pytest.mark.claim("10.7")
-async def test_health_sees_a_background_task_that_died(running: Running, web_client: aiohttp.ClientSession) -> None:
-    async def die() -> None:
-        raise LookupError("gone")
+async def test_health_sees_a_background_task_that_failed_until_it_is_begun_again_and_well(
+    running: Running, web_client: aiohttp.ClientSession
+) -> None:
+    begun = asyncio.Queue[int]()
+    well = asyncio.Event()
+
+    async def watch() -> None:
+        begun.put_nowait(1)
+        if not well.is_set():
+            raise LookupError("gone")
 
     async with running() as probe:
-        task = probe.spawn(die(), "watch")
-        await asyncio.wait([task])
+        task = probe.spawn(watch, "watch")
+        await begun.get()
         assert (await health(web_client, probe))["no_critical_errors"] is False
         assert probe.critical_errors() == ["metadata: watch: LookupError: gone"]
+        well.set()
+        await asyncio.wait_for(begun.get(), 60)  # the second time
+        await task
+        assert probe.critical_errors() == []
+        assert (await health(web_client, probe))["no_critical_errors"] is True
+        assert probe.background_failures == 1
 
 
 async def test_health_sees_dead_letters_of_its_own(
