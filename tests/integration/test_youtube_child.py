@@ -5,9 +5,12 @@ import fcntl
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -295,6 +298,31 @@ async def wait_for_bytes(directory: Path, least: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_killed_when_all_bytes_were_there_it_goes_on(
+    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
+) -> None:
+    """Before the part got its name."""
+    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
+    running = asyncio.create_task(fetch(LARGE))
+    await wait_for_bytes(directory, 1_000_000)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(ChildCrashed):
+        await running
+    emulator.remove_fault(throttle)
+    [name] = [name for name in held_in(directory) if name.endswith(".part")]
+    asked = emulator.log(kind="media")[-1]
+    url = f"https://{asked['host']}{asked['path']}?{urllib.parse.urlencode(asked['query'])}"
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"https": emulator.proxy_url}),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(emulator.ca_file))),
+    )
+    with await asyncio.to_thread(opener.open, url) as whole:
+        (directory / name).write_bytes(whole.read())
+    assert (await fetch(LARGE))[-1]["type"] == "result"
+    assert decodes(directory / f"{LARGE}.mp4")
+
+
 async def test_killed_by_force_it_resumes_by_range(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
@@ -309,9 +337,9 @@ async def test_killed_by_force_it_resumes_by_range(
     emulator.remove_fault(throttle)
     since = emulator.last()
     messages = await fetch(LARGE)
-    assert messages[1]["downloaded"] == held
+    assert messages[1]["downloaded"] == held - 1
     first = emulator.log(since=since, kind="media")[0]
-    assert first["range"].startswith(f"bytes={held}-")
+    assert first["range"].startswith(f"bytes={held - 1}-")
     assert messages[-1]["type"] == "result"
     assert decodes(directory / f"{LARGE}.mp4")
 

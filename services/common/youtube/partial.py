@@ -73,7 +73,9 @@ def remove_partial(directory: Path, dispatch_id: str | None) -> bool:
 def keep_if_same(directory: Path, video_id: str, streams: list[dict[str, Any]]) -> None:
     """Drop the media of an earlier attempt, unless they are of these very streams.
 
-    A Range request for other bytes than those that are there already would make a file that is neither.
+    A Range request for other bytes than those that are there already would make a file that is neither. And one that
+    asks for the bytes after the last is refused (416), which yt-dlp 2026.10 does not get over: its second request,
+    meant to have no Range, has it still. So the last byte is asked for again; the part may be whole.
     """
     record = directory / _FORMATS
     wanted = json.dumps(streams, sort_keys=True)
@@ -81,6 +83,9 @@ def keep_if_same(directory: Path, video_id: str, streams: list[dict[str, Any]]) 
         for path in media_of(directory, video_id):
             path.unlink()
         record.write_text(wanted, encoding="utf-8")
+    for path in media_of(directory, video_id):
+        if path.suffix == ".part" and (size := path.stat().st_size):
+            os.truncate(path, size - 1)
 
 
 def media_of(directory: Path, video_id: str) -> list[Path]:
