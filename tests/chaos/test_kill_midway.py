@@ -17,7 +17,7 @@ ENOUGH = 300_000  # bytes
 async def _bytes_on_their_way(cluster: Any, emulator: EmulatorClient, deed: Any, until: Any) -> int:
     """Order a large video that comes slowly, and wait for a part of it. Returns the last request so far."""
     video_id = deed.videos[0]
-    emulator.change_video(video_id, size=3 * 1024**2)
+    emulator.change_video(video_id, size=12 * 1024**2)
     emulator.add_fault("media", "throttle", rate=600_000, video_id=video_id)
     await deed.order()
     folder = cluster.config.storage.tmp_dir / f"{video_id}.part"
