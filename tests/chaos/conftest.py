@@ -29,6 +29,7 @@ from bus.server import find_server
 from services.common.config import Config, load_config
 from services.common.events import JobCreated, catalogue
 from services.common.models import Item, ItemStatus, Job, JobOptions
+from tests.fixtures import waiting
 from tests.fixtures.processes import KEPT, Nursery, Process, Started
 from ytarchive.emulator import EmulatorClient, sample
 from ytarchive.stack import SERVICES
@@ -250,10 +251,8 @@ class Keeper:
         if self.cluster is None:
             return
         try:
-            deadline = time.monotonic() + PATIENCE
-            while self.cluster.sound and not self.cluster.no_partials():
-                assert time.monotonic() < deadline, "partials are cleared away"
-                time.sleep(_POLL)
+            cluster = self.cluster
+            waiting.until(lambda: not cluster.sound or cluster.no_partials(), "partials are cleared away", PATIENCE)
         finally:
             self.cluster.end()
 

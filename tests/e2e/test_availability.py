@@ -1,9 +1,9 @@
 """A running system looks again at what it could not save."""
 
 import json
-import time
 from typing import Any
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import EmulatorClient, sample
 
 COMES_BACK = sample.VIDEO_PRIVATE
@@ -22,12 +22,12 @@ def test_a_video_that_comes_back_is_fetched_by_the_schedule(make_cli: Any, emula
     up.wait_for("Ready.")
     assert cli("download", COMES_BACK, "--quality", "144p").code == 3
     (plan,) = told(cli, "workplan", "list")["work_plans"]
-    asked_once = wait_for(lambda: [job for job in rechecks(cli) if job["status"] == "completed"])
+    asked_once = until(lambda: [job for job in rechecks(cli) if job["status"] == "completed"])
     assert asked_once[-1]["counts"]["unavailable"] == 1
     assert asked_once[-1]["options"]["quality"] == "144p"
 
     emulator.set_kind(COMES_BACK, "ok")
-    wait_for(lambda: told(cli, "workplan", "list")["work_plans"][0]["resolved"])
+    until(lambda: told(cli, "workplan", "list")["work_plans"][0]["resolved"])
 
     assert cli.mp4(COMES_BACK).exists()
     assert [one["plan_id"] for one in told(cli, "workplan", "list")["work_plans"]] == [plan["plan_id"]]
@@ -37,17 +37,10 @@ def test_a_video_that_comes_back_is_fetched_by_the_schedule(make_cli: Any, emula
     lines = told(cli, "storage", "history", COMES_BACK)["events"]
     assert sorted(line["change"] for line in lines) == ["archived", "came_back", "found_gone"]
     assert lines[-1]["change"] == "found_gone"  # the newest first
-    wait_for(lambda: all(job["status"] == "completed" for job in rechecks(cli)))
+    until(lambda: all(job["status"] == "completed" for job in rechecks(cli)))
     up.process.terminate()
     up.end()
 
 
 def rechecks(cli: Any) -> list[Any]:
     return [job for job in told(cli, "jobs", "list")["jobs"] if job["job_id"].startswith("recheck-")]
-
-
-def wait_for(look: Any) -> Any:
-    deadline = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < deadline, "did not come true within 60 s"
-    return found

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import uuid4
 import nats
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 NOW = "2026-01-01T00:00:00Z"
@@ -48,21 +48,20 @@ def job_created(job_id: str, **data: Any) -> bytes:
 
 def letters(cli: Any, count: int) -> list[dict[str, Any]]:
     """The letters once there are so many."""
-    for _ in range(100):
-        told = json.loads(cli("events", "dead", "list", "--json").out)
-        if told["total"] >= count:
-            break
-    assert told["total"] == count, told
-    found: list[dict[str, Any]] = told["letters"]
+
+    def listed() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(cli("events", "dead", "list", "--json").out)
+        return told if told["total"] >= count else {}
+
+    found: list[dict[str, Any]] = until(listed, f"{count} dead letters")["letters"]
+    assert len(found) == count
     return found
 
 
 def wait_for_event(cli: Any, subject: str) -> None:
     """In the journal of the logging service."""
-    deadline = time.monotonic() + 60
-    while not any(f'"{subject}"' in path.read_text() for path in (cli.data / "logs").glob("events-*.jsonl")):
-        assert time.monotonic() < deadline, f"no {subject}"
-        time.sleep(0.05)
+    journals = (cli.data / "logs").glob
+    until(lambda: any(f'"{subject}"' in path.read_text() for path in journals("events-*.jsonl")), subject)
 
 
 def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import EmulatorClient, sample
 
 PLAYLIST = f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}"
@@ -153,7 +154,7 @@ def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
     partial = cli.data / "tmp"
-    wait_until(lambda: sum(path.stat().st_size for path in partial.rglob("*.part")) > 500_000)
+    until(lambda: sum(path.stat().st_size for path in partial.rglob("*.part")) > 500_000)
 
     asked = time.monotonic()
     download.signal(number)
@@ -230,10 +231,3 @@ def test_a_closed_pipe_is_no_drama(cli: Any) -> None:
         timeout=30,
     )
     assert ran.stderr == ""
-
-
-def wait_until(true: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

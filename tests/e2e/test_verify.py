@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.cli import main
 from ytarchive.emulator import sample
 
@@ -89,9 +90,14 @@ def test_beside_a_stack_the_damaged_file_is_fetched_again(saved: Any) -> None:
     assert saved("jobs", "watch", finding["job_id"]).code == 0
     assert saved.mp4(video).read_bytes() == whole
     assert Path(finding["set_aside"]).read_bytes() == damaged
-    story = json.loads(saved("trace", page["verification"]["trace_id"], "--json").out)["entries"]
-    told_of = ("fixity.failed", "job.created", "video.archived", "job.completed")
-    assert [entry["subject"] for entry in story if entry.get("subject") in told_of] == list(told_of)
+    told_of = ["fixity.failed", "job.created", "video.archived", "job.completed"]
+
+    def story() -> list[str]:
+        entries = json.loads(saved("trace", page["verification"]["trace_id"], "--json").out)["entries"]
+        return [entry["subject"] for entry in entries if entry.get("subject") in told_of]
+
+    until(lambda: "job.completed" in story(), "logging has heard of the end")
+    assert story() == told_of
     up.signal(signal.SIGTERM)
     up.end()
 

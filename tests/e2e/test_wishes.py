@@ -15,18 +15,11 @@ import pytest
 
 from services.common.config import load_config
 from services.common.models import Job
+from tests.fixtures.waiting import until
 from ytarchive.cli.wishes import Kind, Wish, fulfil
 from ytarchive.emulator import EmulatorClient, sample
 
 SLOW = 300_000  # bytes a second: the large video takes 40 s
-
-
-def until(look: Callable[[], Any], what: str, patience: float = 30.0) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture

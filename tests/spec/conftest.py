@@ -15,9 +15,9 @@ from typing import Any
 import nats
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import EmulatorClient, sample
 
-PATIENCE = 60.0  # seconds
 Json = dict[str, Any]
 
 
@@ -87,7 +87,7 @@ class System:
             told: Json = self.ask("jobs", f"jobs/{job_id}").data
             return told if told["job"]["finished_at"] else None
 
-        told: Json = self.until(look)
+        told: Json = until(look)
         return told
 
     def overhear(self, *subjects: str, during: Callable[[list[Json]], Any]) -> list[Json]:
@@ -115,13 +115,6 @@ class System:
         """End it as `kill` does; what it did."""
         self.child.process.terminate()
         return self.child.end()
-
-    def until(self, look: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := look()):
-            assert time.monotonic() < deadline, f"did not come true within {PATIENCE} s"
-            time.sleep(0.05)
-        return found
 
     def records(self, **wanted: Any) -> list[Json]:
         """The log records that have these values, of all services, from logs/."""

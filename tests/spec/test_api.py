@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
@@ -231,7 +232,7 @@ def test_a_broker_that_is_away(start: Any, emulator_child: Any) -> None:
     assert told["nats_url"]
     os.kill(server, signal.SIGSTOP)
     try:
-        health = system.until(lambda: _unhealthy(system))
+        health = until(lambda: _unhealthy(system))
     finally:
         os.kill(server, signal.SIGCONT)
     assert health.json["error"]["code"] == "E006"

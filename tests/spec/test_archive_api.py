@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 SAVED = sample.VIDEO_TWO_CAPTIONS
@@ -129,7 +130,7 @@ def test_work_plans_stay_until_somebody_removes_them(start: Any) -> None:
     again = system.ask("storage", f"storage/work-plans/{job['job_id']}/retry", method="POST")
     assert again.status == 201
     assert again.data["video_ids"] == [sample.VIDEO_DELETED]
-    system.until(lambda: (system.ask("jobs", f"jobs/{again.data['job_id']}").json["data"] or {}).get("job"))
+    until(lambda: (system.ask("jobs", f"jobs/{again.data['job_id']}").json["data"] or {}).get("job"))
     assert system.save(sample.VIDEO_DELETED, skip_existing=False)["job"]["counts"]["archived"] == 1
     system.emulator.set_kind(sample.VIDEO_DELETED, "deleted")
     (gap,) = system.ask("storage", f"storage/work-plans/{job['job_id']}").data["unavailable_videos"]
@@ -179,10 +180,10 @@ def test_a_catalogue_that_is_lost_is_made_again_from_the_tree(start: Any) -> Non
     system.child = system.cli.start("up")
     system.child.wait_for("Ready.")
     system.urls = json.loads((system.data / "run" / "stack.json").read_text())["services"]
-    system.until(lambda: system.ask("storage", "storage/videos").data["total"] == 4)
+    until(lambda: system.ask("storage", "storage/videos").data["total"] == 4)
     begun = system.ask("storage", "storage/rescan", method="POST", body={})
     assert begun.status in {201, 400}  # 400: the first scan is still at it
-    system.until(lambda: system.ask("storage", "health").data["metrics"]["scanning"] is None)
+    until(lambda: system.ask("storage", "health").data["metrics"]["scanning"] is None)
     assert answers() == before
     system.child.signal(signal.SIGTERM)
     system.child.end()

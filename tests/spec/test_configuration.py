@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 PORTS = {"jobs": 8000, "metadata": 8001, "download": 8002, "storage": 8003, "logging": 8004}
@@ -112,7 +113,7 @@ def test_a_service_listens_where_its_table_says(start: Any) -> None:
     for name, port in free.items():
         system.urls[name] = f"http://{hosts.get(name, '127.0.0.1').replace('localhost', '127.0.0.1')}:{port}"
         assert system.ask(name, "health").data["service"] == name
-    system.until(lambda: system.records(event="request_received", endpoint="/api/v1/health", service="jobs"))
+    until(lambda: system.records(event="request_received", endpoint="/api/v1/health", service="jobs"))
     assert system.stop().code in {0, 143}
 
 
@@ -126,7 +127,7 @@ def test_the_quota_and_its_reserve(start: Any) -> None:
         YTARCHIVE_YOUTUBE__KEYLESS_FALLBACK="false",
     )
     job_id = system.begin(sample.PLAYLIST_3)
-    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
+    until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
     for video_id in (sample.VIDEO_OK, sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_NO_CAPTIONS):
         assert system.ask("metadata", f"metadata/video/{video_id}").status == 200
     answer = system.ask("metadata", f"metadata/video/{sample.VIDEO_480P}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 SAVED = sample.VIDEO_TWO_CAPTIONS
@@ -70,7 +71,7 @@ def test_jobs_holds_jobs_and_their_state(system: Any, demo: Any) -> None:
 
 @pytest.mark.claim("1.3", "11.2")
 def test_registry_knows_all_services(system: Any) -> None:
-    told = system.until(lambda: _registry(system))
+    told = until(lambda: _registry(system))
     assert {name: entry["url"] for name, entry in told.items()} == system.urls
 
 
@@ -102,13 +103,13 @@ def test_tmp_is_empty_once_a_job_is_done(system: Any) -> None:
     def left() -> bool:
         return not list((system.data / "tmp").rglob("*.*"))
 
-    assert system.until(left)
+    assert until(left)
     assert not [path for path in system.archive.rglob("*") if path.suffix in {".part", ".tmp", ".ytdl", ".new"}]
 
 
 @pytest.mark.claim("1.6", "3.6")
 def test_logs_has_a_file_per_day(system: Any) -> None:
-    records = system.until(lambda: system.records(event="service_started"))
+    records = until(lambda: system.records(event="service_started"))
     for path in (system.data / "logs").glob("2*.jsonl"):
         days = {json.loads(line)["timestamp"][:10] for line in path.read_bytes().splitlines()}
         assert days == {path.stem}
@@ -218,14 +219,14 @@ def test_a_partial_is_named_for_its_video(system: Any) -> None:
     try:
         body = {"targets": ["partial-001"]}
         job_id = system.ask("jobs", "jobs", method="POST", body=body).data["job_id"]
-        (part,) = system.until(lambda: list((system.data / "tmp").glob("*.part")))
+        (part,) = until(lambda: list((system.data / "tmp").glob("*.part")))
         assert part.name == "partial-001.part"
         assert part.is_dir()
-        system.until(lambda: list(part.glob("partial-001*.part")))
+        until(lambda: list(part.glob("partial-001*.part")))
         elsewhere = {path for path in system.cli.home.rglob("*partial-001*") if part not in (path, *path.parents)}
         assert elsewhere <= {system.archive / "metadata" / "videos" / "partial-001.json"}
         system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
         assert system.ended(job_id)["job"]["status"] == "cancelled"
-        system.until(lambda: not part.exists())
+        until(lambda: not part.exists())
     finally:
         system.emulator.remove_fault(fault)

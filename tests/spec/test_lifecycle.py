@@ -7,10 +7,12 @@ import socket
 import time
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
@@ -53,10 +55,10 @@ def test_registered_then_reachable_then_said(system: Any) -> None:
     shipped = [name for name in SERVICES if name != "logging"]  # whose own records stay local: each would make another
     assert "service_started (logging)" in said(system.child)
     for name in shipped:
-        (started,) = system.until(lambda name=name: system.records(event="service_started", service=name))
+        (started,) = until(partial(system.records, event="service_started", service=name))
         assert started["port"] == int(system.urls[name].rpartition(":")[2])
         assert re.fullmatch(r"\d+\.\d+\.\d+.*", started["version"])
-    registered = system.until(lambda: _registered(system))
+    registered = until(lambda: _registered(system))
     assert set(registered) == set(SERVICES) - {"jobs"}
     for name in set(shipped) - {"jobs"}:
         line = registered[name]
@@ -104,7 +106,7 @@ def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
         system.emulator.add_fault("watch", "delay", video_id="looking-001", seconds=4),
     ]
     job_id = system.begin("stopping-01")
-    system.until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.part")))
+    until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.part")))
     since = system.emulator.last()
     with ThreadPoolExecutor(1) as aside:
         asked = {"X-Trace-Id": "in-hand-1"}
@@ -112,7 +114,7 @@ def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
         system.emulator.wait_for(since=since, kind="watch", video_id="looking-001")
         began = time.monotonic()
         system.child.signal(signal.SIGTERM)
-        refused = system.until(lambda: _refusal(system, "metadata"))
+        refused = until(lambda: _refusal(system, "metadata"))
         assert (refused.status, refused.json["error"]["code"]) == (503, "E006")
         assert (answer.result().status, answer.result().data["video_id"]) == (200, "looking-001")
     system.child.end()
@@ -139,7 +141,7 @@ def test_requests_are_logged_when_they_come_and_when_they_are_answered(system: A
         found = {record["event"]: record for record in system.records(trace_id="spec-log-1")}
         return found if {"request_received", "request_completed"} <= set(found) else None
 
-    records = system.until(both)
+    records = until(both)
     received, completed = records["request_received"], records["request_completed"]
     assert (received["endpoint"], received["method"]) == ("/api/v1/jobs/spec-logged", "GET")
     assert (completed["endpoint"], completed["status_code"]) == ("/api/v1/jobs/spec-logged", 404)
@@ -157,7 +159,7 @@ def test_durations_are_milliseconds(system: Any) -> None:
     assert system.ask("metadata", f"metadata/video/{video_id}", headers={"X-Trace-Id": "spec-slow-1"}).status == 200
     took = 1000 * (time.monotonic() - began)
     system.emulator.remove_fault(fault)
-    (record,) = system.until(lambda: system.records(event="request_completed", trace_id="spec-slow-1"))
+    (record,) = until(lambda: system.records(event="request_completed", trace_id="spec-slow-1"))
     assert 500 <= record["duration_ms"] <= took
 
 
@@ -166,8 +168,8 @@ def test_what_services_log_of_a_job_carries_its_trace(system: Any) -> None:
     body = {"targets": [sample.VIDEO_DELETED], "options": {"skip_existing": False}}
     headers = {"X-Trace-Id": "spec-job-1"}
     job_id = system.ask("jobs", "jobs", method="POST", body=body, headers=headers).data["job_id"]
-    system.until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
-    (failed,) = system.until(lambda: system.records(event="download_failed", trace_id="spec-job-1"))
+    until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
+    (failed,) = until(lambda: system.records(event="download_failed", trace_id="spec-job-1"))
     assert failed["service"] == "download"
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", failed["version"])
 
@@ -175,7 +177,7 @@ def test_what_services_log_of_a_job_carries_its_trace(system: Any) -> None:
 @pytest.mark.claim("10.4", "9.2")
 def test_errors_are_logged_with_code_and_message(system: Any) -> None:
     system.save(sample.VIDEO_PRIVATE, skip_existing=False)
-    records = system.until(lambda: system.records(event="download_failed", video_id=sample.VIDEO_PRIVATE))
+    records = until(lambda: system.records(event="download_failed", video_id=sample.VIDEO_PRIVATE))
     assert records[-1]["error_code"] == "E002"
     assert "Private video" in records[-1]["error_message"]
 
@@ -188,7 +190,7 @@ def test_a_take_in_that_fails_is_logged_so_too(system: Any) -> None:
     (system.archive / "videos").mkdir(parents=True, exist_ok=True)
     (system.archive / "videos" / video_id).write_text("in the way")
     job_id = system.begin(video_id)
-    records = system.until(lambda: system.records(event="take_in_failed", video_id=video_id))
+    records = until(lambda: system.records(event="take_in_failed", video_id=video_id))
     system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
     system.ended(job_id)
     (system.archive / "videos" / video_id).unlink()

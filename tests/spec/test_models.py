@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from services.common import models
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +90,7 @@ def test_between_services_travel_envelopes(system: Any) -> None:
         body = {"targets": [sample.VIDEO_480P]}
         headers = {"X-Trace-Id": "spec-trace-3"}
         assert system.ask("jobs", "jobs", method="POST", body=body, headers=headers).status == 201
-        system.until(lambda: any(one["subject"] == "job.completed" for one in heard))
+        until(lambda: any(one["subject"] == "job.completed" for one in heard))
 
     began = datetime.now(UTC)
     heard = system.overhear("job.*", "listing.*", "download.started", "video.*", during=save)
@@ -113,7 +114,7 @@ def test_between_services_travel_envelopes(system: Any) -> None:
     ],
 )
 def test_health_of_every_service(system: Any, service: str, own: dict[str, Any]) -> None:
-    answer = system.until(lambda: _with_metrics(system, service, own))
+    answer = until(lambda: _with_metrics(system, service, own))
     assert answer.status == 200
     health = answer.data
     assert set(health) == {"service", "status", "version", "uptime_seconds", "checks", "metrics"}
@@ -197,7 +198,7 @@ def test_the_statuses_of_a_jobs_life(system: Any) -> None:
             seen.append(status)
         return status in {"completed", "failed", "cancelled"}
 
-    system.until(ended)
+    until(ended)
     assert seen == ["queued", "running", "retrying", "completed"]
     assert system.save(sample.PLAYLIST_MISSING)["job"]["status"] == "failed"
     faults.append(system.emulator.add_fault("playlist_page", "delay", seconds=0.5))
@@ -342,7 +343,7 @@ def test_progress_of_a_slow_download(system: Any) -> None:
 
     def two(heard: list[dict[str, Any]]) -> None:
         job_id = system.begin(video_id)
-        system.until(lambda: len(_of(heard, video_id)) >= 2)
+        until(lambda: len(_of(heard, video_id)) >= 2)
         system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
         system.ended(job_id)
 
@@ -365,7 +366,7 @@ def test_progress_of_a_job(system: Any) -> None:
 
     def follow(heard: list[dict[str, Any]]) -> None:
         job_id = system.begin(quick, slow)
-        system.until(lambda: any(one["data"]["job"]["progress"] == half for one in heard))
+        until(lambda: any(one["data"]["job"]["progress"] == half for one in heard))
         assert system.ask("jobs", f"jobs/{job_id}").data["job"]["progress"] == half
         system.ask("jobs", f"jobs/{job_id}/cancel", method="POST", body={"video_id": slow})
         told.append(system.ended(job_id)["job"])

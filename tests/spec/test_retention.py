@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.waiting import until
 from ytarchive.emulator import sample
 
 DAYS = {"completed": 30, "failed": 90, "cancelled": 7}
@@ -89,8 +90,8 @@ def test_a_start_removes_what_is_due_and_no_work_plan(ended: dict[str, Any]) -> 
     assert {file["name"] for file in foreseen(system)["logs"]["files"]} == old
     system.child = system.cli.start("up")
     system.child.wait_for("Ready.")
-    system.until(lambda: system.rows("SELECT count(*) FROM jobs") == [(0,)])
-    system.until(lambda: not [path for age, path in journals(system, today) if age > LOG_DAYS and path.exists()])
+    until(lambda: system.rows("SELECT count(*) FROM jobs") == [(0,)])
+    until(lambda: not [path for age, path in journals(system, today) if age > LOG_DAYS and path.exists()])
     assert all(path.exists() for age, path in journals(system, today) if age <= LOG_DAYS)
     system.urls = json.loads((system.data / "run" / "stack.json").read_text())["services"]
     told = system.ask("storage", f"storage/work-plans/{plan.stem}").data
