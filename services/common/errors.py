@@ -16,7 +16,6 @@ YTArchiveError                 E999  500
 import errno
 from typing import Any, ClassVar
 
-from bus.errors import BusError
 from services.common.models import ErrorCode, ErrorDetail
 
 
@@ -84,6 +83,8 @@ class HostUnavailable(ServiceUnavailable):
 
 def code_of(error: BaseException | None) -> ErrorCode:
     """What whoever logs it calls it. A full disk is one, whoever found it; what is not known is our own error."""
+    from bus.errors import BusError  # here, because the yt-dlp child, which needs the tree above, has no use for a bus
+
     match error:
         case YTArchiveError():
             return error.code
