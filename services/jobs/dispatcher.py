@@ -194,7 +194,8 @@ class Dispatcher:
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
             note_timers(job, waiting, earliest, now)
-            soonest += times
+            if not job.paused:  # whose time may long have come: nothing is done about it until the job goes on
+                soonest += times
         self._next_timer = min(soonest, default=None)
 
     # --- claims

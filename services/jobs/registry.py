@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from services.common.files import write_atomically
 from services.common.models import ServiceInfo
@@ -32,16 +32,13 @@ class Registry:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._known: dict[str, ServiceInfo] = {}
-        self._heard: dict[str, float] = {}
         self._gone: set[str] = set()  # instances
         self._lost: dict[str, datetime] = {}  # name of a service -> when an instance of it was last found to be gone
         self._started = clock()
-        if path.exists():
-            self._known = {info.instance: info for info in _File.model_validate_json(path.read_bytes()).services}
-            here = platform.node()
-            self._heard = {name: self._started for name, info in self._known.items() if info.host == here}
-            self.look()
+        self._known = {info.instance: info for info in _read(path)}
+        here = platform.node()
+        self._heard = {name: self._started for name, info in self._known.items() if info.host == here}
+        self.look()
 
     def heard(self, info: ServiceInfo) -> None:
         if _dead(info):
@@ -102,6 +99,17 @@ class Registry:
             write_atomically(self._path, json.dumps(body, indent=2).encode())
         except OSError as error:  # a full disk, say: the file only helps the next start
             _log.warning("registry_not_saved", path=str(self._path), error_message=str(error))
+
+
+def _read(path: Path) -> list[ServiceInfo]:
+    """Nothing where the file is damaged: it only helps this start."""
+    try:
+        return _File.model_validate_json(path.read_bytes()).services
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as error:
+        _log.warning("registry_unreadable", path=str(path), error_message=str(error))
+        return []
 
 
 def _dead(info: ServiceInfo) -> bool:

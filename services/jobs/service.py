@@ -19,7 +19,7 @@ from services.common.faults import fault_point
 from services.common.http import Route
 from services.common.models import ErrorDetail, Job, ServiceInfo
 from services.common.service import ServiceBase
-from services.jobs import api, machine, queries, removal, retention
+from services.jobs import api, machine, queries, removal, retention, wishes
 from services.jobs.casualties import unsendable
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.handlers import handlers
@@ -37,6 +37,7 @@ _BUS_AWAY = 0.5  # seconds until the outbox is tried again
 _AT_ONCE = 16  # publishes under way; the stream acks them one by one
 _TYPES = {kind.subject: kind for kind in event_types()}
 _UNPARKS = {e.JobCreated.subject, e.JobResumeRequested.subject, e.JobRetryRequested.subject}
+Wish = e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested | e.JobPriorityRequested
 _RUN_ENDS = {
     kind.subject
     for kind in (e.DownloadCompleted, e.DownloadFailed, e.DownloadDeferred, e.DownloadCancelled, e.VideoArchived)
@@ -178,14 +179,7 @@ class JobsService(ServiceBase):
         assert job is not None  # noqa: S101 - it was just committed
         return job
 
-    async def wish(
-        self,
-        event: e.JobCancelRequested
-        | e.JobPauseRequested
-        | e.JobResumeRequested
-        | e.JobRetryRequested
-        | e.JobPriorityRequested,
-    ) -> Job:
+    async def wish(self, event: Wish) -> Job:
         """A change of mind from REST: published, and applied before this returns. Raises InvalidRequest, NotFound."""
         job = await self.store.job(event.job_id)
         if job is None:
@@ -193,6 +187,7 @@ class JobsService(ServiceBase):
         if job.status.ended is not isinstance(event, e.JobRetryRequested):
             state = f"has ended as {job.status}" if job.status.ended else "is still open"
             raise InvalidRequest(f"Job {job.job_id} {state}: {event.subject} does nothing for it.", status=job.status)
+        await self.store.read(lambda rows, _sql: _expect_an_effect(rows, event))
         await self.take([await self.bus.publish(event, trace_id=job.trace_id)])
         return await self.store.job(event.job_id) or job
 
@@ -256,3 +251,18 @@ class JobsService(ServiceBase):
                 if job is not None and self.bus.connected:
                     with suppress(MessageTooLarge):  # REST tells of it all the same
                         await self.bus.publish(e.JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)
+
+
+def _expect_an_effect(rows: SqlRows, wish: Wish) -> None:
+    """Raises InvalidRequest, NotFound for a wish that would do nothing."""
+    job = rows.job(wish.job_id)
+    match wish:
+        case e.JobRetryRequested() if job is not None and not wishes.has_gaps(job):
+            what = "has no gaps" if job.listings else "was rejected, and nothing of it was begun"
+            raise InvalidRequest(f"Job {wish.job_id} {what}: there is nothing to try again.")
+        case e.JobCancelRequested(video_id=str(video_id)):
+            item = rows.item(wish.job_id, video_id)
+            if item is None:
+                raise NotFound(f"Job {wish.job_id} has no video {video_id}.", job_id=wish.job_id, video_id=video_id)
+            if not item.status.open:
+                raise InvalidRequest(f"{video_id} has ended ({item.status}): there is nothing to cancel.")

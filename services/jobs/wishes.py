@@ -120,6 +120,12 @@ def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> li
     return out
 
 
+def has_gaps(job: JobRow) -> bool:
+    """Is there anything that a retry of this ended job would do? Of a rejected one nothing was begun."""
+    targets = job.listings_failed + job.listings_cancelled
+    return job.listings > 0 and targets + job.unavailable + job.failed + job.cancelled > 0
+
+
 def _reopen(job: JobRow, item: ItemRow) -> None:
     match item.status:
         case ItemStatus.UNAVAILABLE:

@@ -48,6 +48,13 @@ class Rest:
             )
         )
 
+    def archived(self, job_id: str, video_id: str) -> e.VideoArchived:
+        held = Held(video_id=video_id, qualities=("best",), thumbnail=True, metadata=True, info=True)
+        root = str(self.jobs.config.storage.base_path)
+        return e.VideoArchived(
+            job_id=job_id, video_id=video_id, root=root, dispatch_id="d", directory=root, files=(), bytes=1, held=held
+        )
+
     async def cancel(self, job_id: str) -> None:
         assert (await self.ask("POST", f"/jobs/{job_id}/cancel", json={}))["status"] == "cancelled"
 
@@ -182,6 +189,25 @@ async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> Non
         names = one.model_dump(include={"job_id", "video_id", "root", "dispatch_id", "fetch_id"})
         await rest.say(e.DownloadCancelled(**names))
     assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "cancelled"
+
+
+async def test_a_wish_that_would_do_nothing_is_refused(rest: Rest) -> None:
+    await rest.create("a")
+    await rest.listed("a")
+    first, second = (f"{'a':x<9}0{n}" for n in (1, 2))
+    unknown = await rest.ask("POST", "/jobs/a/cancel", 404, json={"video_id": "nobodyknows"})
+    assert (unknown["code"], "nobodyknows" in unknown["message"]) == ("E007", True)
+    await rest.ask("POST", "/jobs/a/cancel", json={"video_id": first})
+    assert "has ended" in (await rest.ask("POST", "/jobs/a/cancel", 400, json={"video_id": first}))["message"]
+    root = str(rest.jobs.config.storage.base_path)
+    await rest.say(e.ListingCompleted(job_id="a", root=root, target_index=0, listing=1, page_keys=("p",), total=2))
+    await rest.say(rest.archived("a", second))
+    assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "completed"
+    assert (await rest.ask("POST", "/jobs/a/retry"))["status"] == "running"  # the cancelled one
+    await rest.say(rest.archived("a", first))
+    assert "no gaps" in (await rest.ask("POST", "/jobs/a/retry", 400))["message"]
+    await rest.say(e.JobCreated(job_id="b", targets=("nonsense!",)))
+    assert "rejected" in (await rest.ask("POST", "/jobs/b/retry", 400))["message"]
 
 
 @pytest.mark.parametrize("body", [{"priority": 101}, {"priority": -101}, {"priority": "x"}, {}, {"title": "x"}])

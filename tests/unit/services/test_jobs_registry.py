@@ -109,3 +109,12 @@ def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:
     registry.stopped("one")
     assert (registry.gone("one"), registry.lost("download"), _instances(registry)) == (True, None, [])
     assert _instances(Registry(file)) == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b'{"services": [1]}', b"\xff"])
+def test_a_damaged_file_keeps_nobody_from_starting(file: Path, damaged: bytes) -> None:
+    file.write_bytes(damaged)
+    registry = Registry(file)
+    assert registry.everyone() == []
+    registry.heard(_info(os.getpid()))
+    assert _instances(Registry(file)) == ["one"]
