@@ -150,7 +150,7 @@ class StorageApi:
         roots = self._storage.config.storage.all_roots
         if body.root is not None:
             roots = (self._storage.shelf.tree(body.root).root,)
-        self._storage.begin_rescan(roots)
+        await self._storage.begin_rescan(roots)
         return RescanBegun(roots=[str(root) for root in roots])
 
     async def plans(self, _call: Call, query: PageQuery) -> PlanPage:

@@ -118,17 +118,20 @@ class Catalogue:
 
         return await self._database.run(work)
 
-    async def remove_others(self, root: str, keep: set[str]) -> int:
-        """Forget the videos of `root` that are not in `keep`. Returns how many."""
+    async def others(self, root: str, keep: set[str]) -> set[str]:
+        """The videos of `root` that are not in `keep`."""
 
-        def work(db: sqlite3.Connection) -> int:
-            known = {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))}
-            lost = [(root, video_id) for video_id in known - keep]
-            db.executemany("DELETE FROM videos WHERE root = ? AND video_id = ?", lost)
-            searched.remove(db, root, known - keep)
-            return len(lost)
+        def work(db: sqlite3.Connection) -> set[str]:
+            return {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))} - keep
 
         return await self._database.run(work)
+
+    async def forget(self, root: str, video_id: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM videos WHERE root = ? AND video_id = ?", (root, video_id))
+            searched.remove(db, root, {video_id})
+
+        await self._database.run(work)
 
     # --- take-ins in hand -----------------------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ def _addressed_here() -> Iterator[None]:
 @handlers.on(ListingPageFetched, slots=4)
 async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIterator[Event]:
     with _addressed_here():
+        await storage.shelf.until_mounted(event.root)
         held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
         if event.playlist_id is not None:
             await storage.listings.page(event)
@@ -72,6 +73,7 @@ async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIt
 @handlers.on(PlaylistFetched)
 async def note_playlist(event: PlaylistFetched, storage: "StorageService") -> None:
     with _addressed_here():
+        await storage.shelf.until_mounted(event.root)
         await storage.listings.own_metadata(event)
 
 
@@ -80,6 +82,7 @@ async def close_listing(event: ListingCompleted, storage: "StorageService") -> N
     if event.playlist_id is not None:
         envelope = handling()
         with _addressed_here():
+            await storage.shelf.until_mounted(event.root)
             await storage.listings.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
@@ -95,6 +98,7 @@ async def drop_listing(event: ListingFailed, storage: "StorageService") -> None:
 @handlers.on(MetadataFetched, slots=4)
 async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> AsyncIterator[Event]:
     with _addressed_here():
+        await storage.shelf.until_mounted(event.root)
         path = await storage.save_metadata(event, handling().trace_id)
         await storage.planner.described(storage.shelf.tree(event.root).key, event.video_id)
     yield MetadataArchived(
@@ -115,6 +119,7 @@ async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIt
     if not _has_something_for_the_shelf(event):
         return
     try:
+        await storage.shelf.until_mounted(event.root)
         record = await storage.shelf.take_in(event, handling().trace_id)
         await storage.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:

@@ -107,22 +107,17 @@ class StorageService(ServiceBase):
         return reader
 
     async def _expect_mounted(self) -> None:
-        """Raises ServiceUnavailable for a root that held videos and is empty: else a whole archive would be fetched
-        again, into the folder below a disk that is not mounted."""
+        """Raises ServiceUnavailable."""
         for root in self.config.storage.all_roots:
-            tree = self.shelf.tree(root)
-            known = await self.catalogue.count(tree.key)
-            if known and not await asyncio.to_thread(tree.videos.exists):
-                raise ServiceUnavailable(
-                    f"{root} held {known} videos and is empty now. Is its disk mounted? If they are really gone, "
-                    f"make the folder {tree.videos} to begin anew."
-                )
+            await self.shelf.expect_mounted(self.shelf.tree(root))
 
     def routes(self) -> Sequence[Route]:
         return [*api.routes(self), *verify_api.routes(self)]
 
-    def begin_rescan(self, roots: Sequence[Path]) -> None:
-        """In the background. Raises InvalidRequest while one runs."""
+    async def begin_rescan(self, roots: Sequence[Path]) -> None:
+        """In the background. Raises InvalidRequest while one runs, ServiceUnavailable for a root whose disk is away."""
+        for root in roots:
+            await self.shelf.expect_mounted(self.shelf.tree(root))
         if self._scanning is not None:
             raise InvalidRequest(f"{self._scanning} is being read already. Its end is told by `scanning` in health.")
         self._scanning = str(roots[0])
@@ -133,7 +128,7 @@ class StorageService(ServiceBase):
             for root in roots:
                 await self.rescan(root)
             await self.planner.index_all()
-        except OSError as error:
+        except (OSError, ServiceUnavailable) as error:
             self.logger.error("scan_failed", root=self._scanning, error_code=code_of(error), error_message=str(error))
         finally:
             self._scanning = None
@@ -193,12 +188,12 @@ class StorageService(ServiceBase):
     async def _scan_new_roots(self) -> None:
         """Answers are right before it ends, only slower: what the catalogue does not know is looked up."""
         for root in self.config.storage.all_roots:
-            if await self.catalogue.scanned(str(root)):
-                await self.shelf.sweep(self.shelf.tree(root))
-                continue
             try:
-                await self.rescan(root)
-            except OSError as error:
+                if await self.catalogue.scanned(str(root)):
+                    await self.shelf.sweep(self.shelf.tree(root))
+                else:
+                    await self.rescan(root)
+            except (OSError, ServiceUnavailable) as error:
                 self.logger.error("scan_failed", root=str(root), error_code=code_of(error), error_message=str(error))
 
     async def _follow_the_tree(self) -> None:
@@ -214,6 +209,9 @@ class StorageService(ServiceBase):
         while True:
             self._totals = await self.catalogue.totals()
             await asyncio.sleep(_COUNT_EVERY)
+
+    def critical_errors(self) -> list[str]:
+        return [*super().critical_errors(), *self.shelf.away.values()]
 
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}

@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from services.common.config import Storage
-from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
+from services.common.errors import InvalidRequest, ServiceUnavailable, StorageFull, YTArchiveError
 from services.common.events import DownloadCompleted
 from services.common.faults import fault_point
 from services.common.models import Held
@@ -54,10 +54,42 @@ class Shelf:
         self._space = space
         self.taking_in = 0  # take-ins in hand
         self.texts_missed = asyncio.Event()  # the index does not know all that the catalogue knows: `index_missing`
+        self.away: dict[str, str] = {}  # roots that are waited for, and what to do
         self.unindexed = 0  # videos that `index_missing` has yet to look at
 
     def tree(self, root: str | Path) -> Tree:
         return tree_of(root, self._settings)
+
+    # --- the disk -------------------------------------------------------------------------------------------------
+
+    async def expect_mounted(self, tree: Tree) -> None:
+        """Raises ServiceUnavailable for a root that held videos and is empty: else a whole archive would be fetched
+        again, into the folder below a disk that is not mounted."""
+        if await asyncio.to_thread(tree.videos.exists):
+            return
+        if known := await self._catalogue.count(tree.key):
+            held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
+            raise ServiceUnavailable(
+                f"{tree.root} held {held} and is empty now. Is its disk mounted? If {they} really gone, "
+                f"make the folder {tree.videos} to begin anew.",
+                root=tree.key,
+            )
+
+    async def until_mounted(self, root: str | Path) -> None:
+        """Wait while the root is empty that held videos; `away` tells of it meanwhile. Raises InvalidRequest."""
+        tree = self.tree(root)
+        while True:
+            try:
+                await self.expect_mounted(tree)
+            except ServiceUnavailable as error:
+                if tree.key not in self.away:
+                    _log.error("archive_away", root=tree.key, error_code=error.code, error_message=error.message)
+                self.away[tree.key] = error.message
+                await self._space.pause()
+            else:
+                if self.away.pop(tree.key, None):
+                    _log.info("archive_back", root=tree.key)
+                return
 
     # --- take-in --------------------------------------------------------------------------------------------------
 
@@ -68,6 +100,7 @@ class Shelf:
         """
         tree = self.tree(event.root)
         self._expect_below_tmp(Path(event.directory))
+        await self.expect_mounted(tree)
         await self._space.make_sure(tree.videos, await asyncio.to_thread(self._needed, tree, event))
         self.taking_in += 1
         try:
@@ -109,8 +142,11 @@ class Shelf:
     # --- what is held ---------------------------------------------------------------------------------------------
 
     async def held(self, root: str, video_ids: Sequence[str]) -> list[Held]:
-        """What is held of each video, in the order asked: by the catalogue, checked against the files' sizes."""
+        """What is held of each video, in the order asked: by the catalogue, checked against the files' sizes.
+
+        Raises InvalidRequest, and ServiceUnavailable while the disk is not there."""
         tree = self.tree(root)
+        await self.expect_mounted(tree)
         known = await self._catalogue.get(tree.key, video_ids)
         found, stale = await asyncio.to_thread(_inspect, tree, video_ids, known)
         if stale:
@@ -183,8 +219,11 @@ class Shelf:
             await in_thread(lambda: archive.recover(tree, video_id))
 
     async def rescan(self, root: str | Path) -> Rescan:
-        """Make the catalogue's rows of one root anew from its tree, and clear what dead writers left in it."""
+        """Make the catalogue's rows of one root anew from its tree, and clear what dead writers left in it.
+
+        Raises ServiceUnavailable when the disk is not there: that nothing is found does not mean that nothing is."""
         tree = self.tree(root)
+        await self.expect_mounted(tree)
         video_ids = await asyncio.to_thread(lambda: list(scan.video_ids(tree)))
         found: set[str] = set()
         for start in range(0, len(video_ids), _BATCH):
@@ -193,7 +232,7 @@ class Shelf:
                 await self._recover(tree, video_id)
             entries = await self._index_all(tree, batch)
             found.update(entry.record.video_id for entry in entries)
-        forgotten = await self._catalogue.remove_others(tree.key, found)
+        forgotten = await self._forget_lost(tree, found)
         await self._see_all(tree)
         await self.sweep(tree)
         await self._catalogue.mark_scanned(tree.key)
@@ -202,6 +241,16 @@ class Shelf:
             "root_scanned", root=tree.key, videos=result.videos, forgotten=forgotten, unreadable=result.unreadable
         )
         return result
+
+    async def _forget_lost(self, tree: Tree, found: set[str]) -> int:
+        """Not those that were taken in while the others were read."""
+        forgotten = 0
+        for video_id in await self._catalogue.others(tree.key, found):
+            async with self._locks.hold(tree.key, video_id):
+                if await asyncio.to_thread(scan.index, tree, video_id) is None:
+                    await self._catalogue.forget(tree.key, video_id)
+                    forgotten += 1
+        return forgotten
 
     async def sweep(self, tree: Tree) -> None:
         for folder in (tree.metadata / "videos", tree.metadata / "playlists"):

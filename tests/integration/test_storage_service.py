@@ -1,190 +1,60 @@
 """The storage service on a real broker: facts in, files on the disk, facts out."""
 
-import asyncio
 import hashlib
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from bus import Bus, BusSettings, Envelope, Event
+from bus import BusSettings
 from services.common.config import Config
-from services.common.errors import ServiceUnavailable
 from services.common.events import (
     ArchiveChecked,
-    DownloadCompleted,
     ListingCompleted,
     ListingFailed,
-    ListingPageFetched,
     MetadataArchived,
     MetadataFetched,
     PlaylistFetched,
     StorageFailed,
     VideoArchived,
-    VideoFailed,
     WorkPlanUpdated,
 )
 from services.common.models import (
-    Entry,
-    ErrorCode,
-    FailedDownload,
     FailureKind,
-    FileFact,
     FileRole,
-    JobOptions,
-    JobType,
     KnownGone,
     PlaylistMetadata,
-    Provenance,
-    UnavailableVideo,
     VideoMetadata,
     Wanted,
 )
 from services.storage.search import SearchQuery
 from services.storage.service import StorageService
-from services.storage.space import Space
-
-AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
-A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
-PLAYLIST = "PL0123456789abcdef"
-TIMEOUT = 60
-FACTS = (ArchiveChecked, MetadataArchived, VideoArchived, StorageFailed, WorkPlanUpdated)
-E = TypeVar("E", bound=Event)
-
-
-class Others:
-    """The rest of the system, as storage sees it."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.heard: list[Envelope] = []
-        self.news = asyncio.Condition()
-
-    async def hear(self) -> None:
-        async with self.bus.tail(*FACTS) as envelopes:
-            async for envelope in envelopes:
-                async with self.news:
-                    self.heard.append(envelope)
-                    self.news.notify_all()
-
-    async def tell(self, event: Event, trace_id: str = "trace-1") -> Envelope:
-        return await self.bus.publish(event, trace_id=trace_id)
-
-    async def answer(self, event: Event, kind: type[E], trace_id: str = "trace-1") -> E:
-        """Tell storage, and wait for what it says to that."""
-        return await self.reply_to(await self.tell(event, trace_id), kind)
-
-    async def reply_to(self, told: Envelope, kind: type[E]) -> E:
-        def found() -> list[Envelope]:
-            return [one for one in self.heard if one.caused_by == told.id]
-
-        async with asyncio.timeout(TIMEOUT), self.news:
-            await self.news.wait_for(found)
-        (reply,) = found()
-        assert reply.type == kind.subject, reply
-        assert reply.trace_id == told.trace_id
-        return kind.read(reply)
+from tests.fixtures.storage_world import (
+    AT,
+    PLAYLIST,
+    A,
+    B,
+    C,
+    Others,
+    delivery,
+    entry,
+    given_up,
+    listening,
+    names_in,
+    page,
+    read,
+    running,
+)
 
 
 @pytest.fixture
 async def others(broker: BusSettings) -> AsyncIterator[Others]:
-    bus = await Bus.connect(broker, source="jobs/test")
-    others = Others(bus)
-    hearing = asyncio.create_task(others.hear())
-    yield others
-    hearing.cancel()
-    await asyncio.gather(hearing, return_exceptions=True)
-    await bus.close()
-
-
-@asynccontextmanager
-async def running(config: Config, broker: BusSettings, space: Space | None = None) -> AsyncIterator[StorageService]:
-    service = StorageService(config, broker, space)
-    await service.startup()
-    try:
-        yield service
-    finally:
-        await service.shutdown(5.0)
-
-
-def delivery(
-    config: Config, video_id: str, dispatch: str = "d1", *, wanted: Wanted | None = None, **files: bytes
-) -> DownloadCompleted:
-    """Lay files into the video's partial directory, as download does, and the event that announces them."""
-    directory = config.storage.tmp_dir / f"{video_id}.part"
-    directory.mkdir(parents=True, exist_ok=True)
-    names = {"mp4": FileRole.VIDEO, "jpg": FileRole.THUMBNAIL, "vtt": FileRole.CAPTION}
-    facts = []
-    for ending, data in files.items():
-        (directory / f"{video_id}.{ending}").write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        language = "en" if ending == "vtt" else None
-        fact = FileFact(
-            name=f"{video_id}.{ending}", role=names[ending], size=len(data), sha256=digest, language=language
-        )
-        facts.append(fact)
-    return DownloadCompleted(
-        dispatch_id=dispatch,
-        fetch_id="f1",
-        job_id="job-1",
-        video_id=video_id,
-        root=str(config.storage.base_path),
-        wanted=wanted or Wanted(),
-        directory=str(directory),
-        files=tuple(facts),
-        metadata=VideoMetadata(video_id=video_id, title=f"Title of {video_id}", duration_seconds=12.5),
-        provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
-    )
-
-
-def page(config: Config, key: str, *entries: Entry, root: str | None = None, listing: int = 1) -> ListingPageFetched:
-    return ListingPageFetched(
-        job_id="job-1",
-        root=root or str(config.storage.base_path),
-        type=JobType.PLAYLIST_DOWNLOAD,
-        options=JobOptions(),
-        target_index=0,
-        listing=listing,
-        page_key=key,
-        playlist_id=PLAYLIST,
-        entries=entries,
-    )
-
-
-def entry(video_id: str, position: int) -> Entry:
-    return Entry(video_id=video_id, title=f"Title of {video_id}", position=position)
-
-
-def given_up(
-    config: Config, video_id: str, *, number: int = 1, job_id: str = "job-1", private: bool = True
-) -> VideoFailed:
-    gone = UnavailableVideo(video_id=video_id, reason="private", detected_at=AT, playlist_id=PLAYLIST)
-    error = {"code": "E003", "message": "timed out"}
-    failed = FailedDownload(video_id=video_id, title="T", attempts=3, last_attempt=AT, errors=[error])
-    return VideoFailed(
-        job_id=job_id,
-        video_id=video_id,
-        root=str(config.storage.base_path),
-        number=number,
-        type=JobType.PLAYLIST_DOWNLOAD,
-        options=JobOptions(),
-        targets=(PLAYLIST,),
-        unavailable=gone if private else None,
-        failed=None if private else failed,
-    )
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def names_in(directory: str) -> list[str]:
-    return sorted(path.name for path in Path(directory).iterdir())
+    async with listening(broker) as others:
+        yield others
 
 
 async def test_a_delivery_is_archived_and_held_from_then_on(
@@ -389,22 +259,6 @@ async def test_a_work_plan_that_cannot_be_read_is_not_forgotten(
 
 
 @pytest.mark.claim("9.4", "13.4")
-async def test_a_full_disk_is_waited_for_and_then_reported(
-    config: Config, broker: BusSettings, others: Others, eventually: Any
-) -> None:
-    event = delivery(config, A, mp4=b"film")
-    async with running(config, broker, Space(min_free=1 << 62, patience=0.3, recheck=0.05)):
-        failed = await others.answer(event, StorageFailed)
-        assert failed.failure.code is ErrorCode.STORAGE_FULL
-        assert failed.failure.kind is FailureKind.LOCAL
-        assert failed.failure.retry_after is not None
-        assert failed.failure.retry_after > datetime.now(UTC)
-        assert not (config.storage.base_path / "videos" / A).exists()
-        assert (Path(event.directory) / f"{A}.mp4").exists()
-    async with running(config, broker):
-        await others.answer(event.model_copy(update={"dispatch_id": "d2"}), VideoArchived)
-
-
 async def test_what_cannot_be_taken_in_is_said_and_changes_nothing(
     config: Config, broker: BusSettings, others: Others, tmp_path: Path
 ) -> None:
@@ -560,18 +414,3 @@ async def test_health_says_what_storage_holds(
         await eventually(counted)
         assert await service.dependencies_available()
         assert config.storage.base_path in service.disk_paths()
-
-
-async def test_an_archive_that_is_not_mounted_is_not_begun_anew(
-    config: Config, broker: BusSettings, others: Others
-) -> None:
-    async with running(config, broker):
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
-    root = config.storage.base_path
-    unmounted = root.rename(root.with_name("unmounted"))
-    with pytest.raises(ServiceUnavailable, match=r"held 1 videos and is empty now\. Is its disk mounted\?"):
-        await StorageService(config, broker).startup()
-    root.rmdir()
-    unmounted.rename(root)
-    async with running(config, broker):
-        assert (await others.answer(page(config, "p1", entry(A, 0)), ArchiveChecked)).held[0].qualities
