@@ -269,9 +269,11 @@ class DownloadCancelled(_Dispatch, subject="download.cancelled", publishers={"do
 
 
 class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"download"}, key=("dispatch_id",)):
-    """Given back without an attempt spent: the source is blocked, or the worker shuts down. Partials are kept."""
+    """Given back without an attempt spent: the source is blocked, the disk is full, or the worker shuts down. Partials
+    are kept. `failure` says more, if there was one."""
 
     reason: str
+    failure: Failure | None = None
     retry_after: AwareDatetime | None = None
 
 

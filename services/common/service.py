@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -37,7 +38,15 @@ HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
 FAREWELL = 2.0  # seconds that a broker which is away is waited for at the end
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a background task that failed is begun again
+_LOST_AFTER = 3  # failures in a row
 _WELL_AFTER = 120.0  # seconds without a failure; longer than the longest pause
+
+
+@dataclass(frozen=True)
+class _Failing:
+    at: float  # monotonic seconds
+    words: str
+    lost: bool
 
 
 class ServiceBase:
@@ -65,7 +74,7 @@ class ServiceBase:
         self.rest: Rest | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.background_failures = 0  # of background tasks, since the start
-        self._failed: dict[str, tuple[float, str]] = {}  # by task: when (monotonic seconds) and at what
+        self._failed: dict[str, _Failing] = {}  # by task
         self.dead_letters = DeadLetterWatch(self.name)
         self._listener: Listener | None = None
         self._bus: Bus | None = None
@@ -223,25 +232,32 @@ class ServiceBase:
 
     # --- background work ------------------------------------------------------------------------------------------
 
-    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+    def spawn(
+        self, work: Callable[[], Coroutine[Any, Any, None]], name: str, *, essential: bool = False
+    ) -> asyncio.Task[None]:
         """Run in the background until it ends or the service does. One that fails is logged, makes the service
-        unhealthy, and is begun again after 1, 2, 4 … 60 s: what it failed at, a disk say, may be well again."""
-        task = asyncio.create_task(self._keep_going(work, f"{self.name}: {name}"), name=f"{self.name}: {name}")
+        unhealthy, and is begun again after 1, 2, 4 … 60 s: what it failed at, a disk say, may be well again.
+        `essential`: no job gets on without it."""
+        name = f"{self.name}: {name}"
+        task = asyncio.create_task(self._keep_going(work, name, essential), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _keep_going(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    async def _keep_going(self, work: Callable[[], Coroutine[Any, Any, None]], name: str, essential: bool) -> None:
         pause = _FIRST_PAUSE
+        in_a_row = 0
         while True:
             begun = time.monotonic()
             try:
                 await work()
             except Exception as error:  # the boundary of background work: whatever it raises
                 if time.monotonic() - begun > _WELL_AFTER:
-                    pause = _FIRST_PAUSE
+                    pause, in_a_row = _FIRST_PAUSE, 0
+                in_a_row += 1
                 self.background_failures += 1
-                self._failed[name] = time.monotonic(), f"{type(error).__name__}: {error}"
+                words = f"{name}: {type(error).__name__}: {error}"
+                self._failed[name] = _Failing(time.monotonic(), words, lost=essential and in_a_row >= _LOST_AFTER)
                 self.logger.exception(
                     "background_task_failed",
                     task=name,
@@ -259,8 +275,13 @@ class ServiceBase:
         """What makes this service unhealthy: background tasks that failed within the last two minutes, dead letters of
         the last ten."""
         lately = time.monotonic() - _WELL_AFTER
-        failed = [f"{task}: {error}" for task, (at, error) in self._failed.items() if at > lately]
+        failed = [one.words for one in self._failed.values() if one.at > lately]
         return failed + self.dead_letters.recent()
+
+    def lost_causes(self) -> list[str]:
+        """What keeps jobs from getting on and does not mend itself: essential background tasks that failed again and
+        again."""
+        return [one.words for one in self._failed.values() if one.lost]
 
     async def announce(self) -> None:
         """A heartbeat now, because slots changed. Silent while the broker is away."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bus import Event, NoAnswer, handling
+from services.common.config import Storage
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -21,7 +22,7 @@ from services.common.events import (
     SourceCleared,
 )
 from services.common.files import free_space
-from services.common.models import ClaimAnswer, ClaimVerdict, Failure, VideoMetadata
+from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, Failure, FailureKind, VideoMetadata
 from services.common.youtube.messages import (
     Downloading,
     FetchMessage,
@@ -51,6 +52,20 @@ WAITS = {DISK_FULL: timedelta(seconds=60), "partial_busy": timedelta(seconds=30)
 T = TypeVar("T")
 
 
+def no_space(storage: Storage) -> Failure | None:
+    """Is there less free on the disk of the partials than the configuration wants kept?"""
+    free = free_space(storage.tmp_dir)
+    if free >= storage.min_free:
+        return None
+    return Failure(
+        kind=FailureKind.LOCAL,
+        code=ErrorCode.STORAGE_FULL,
+        reason=DISK_FULL,
+        message=f"{free / 1e9:.1f} GB are free on the disk of {storage.tmp_dir}, and [storage] min_free keeps "
+        f"{storage.min_free / 1e9:.1f} GB: free some, or lower it",
+    )
+
+
 class Work:
     """One dispatch in one slot."""
 
@@ -64,6 +79,7 @@ class Work:
         self._metadata: VideoMetadata | None = None
         self._cancelled = asyncio.Event()
         self._by_hand = False
+        self._probing = False  # the first through a block that has run out, whoever was blocked
 
     @property
     def video_id(self) -> str:
@@ -85,14 +101,16 @@ class Work:
         elif answer.verdict is ClaimVerdict.WAIT:
             yield self._deferred("source_blocked", answer.until)
         elif answer.verdict is not ClaimVerdict.STALE:
+            self._probing = answer.verdict is ClaimVerdict.PROBE
             async with aclosing(self._fetch(slot)) as facts:
                 async for fact in facts:
                     yield fact
 
     async def _fetch(self, slot: Slot) -> AsyncGenerator[Event, None]:
         config = self._service.config
-        if await asyncio.to_thread(free_space, config.storage.tmp_dir) < config.storage.min_free:
-            yield self._deferred(DISK_FULL, datetime.now(UTC) + WAITS[DISK_FULL])
+        if (full := await asyncio.to_thread(no_space, config.storage)) is not None:
+            for fact in self._failed(full):
+                yield fact
             return
         self.record.state = TaskState.EXTRACTING
         yield DownloadStarted(**self._names(), instance=self._service.instance)
@@ -138,8 +156,8 @@ class Work:
         elif self._metadata is None:
             raise RuntimeError(f"{self._event.video_id}: a result without metadata")
         else:
-            if self._service.breaker.succeed():
-                yield SourceCleared(egress=self._service.egress)
+            for fact in self._cleared():
+                yield fact
             if self._event.wanted.media:
                 await self._progress(self.record.bytes or Downloading(downloaded=0), finished=True)
             yield self._completed(outcome, self._metadata)
@@ -150,11 +168,20 @@ class Work:
         if self._service.breaker.judge(failure):
             until = self._service.breaker.trip(now, failure)
             blocked = SourceBlocked(egress=self._service.egress, reason=failure.reason, until=until)
-            return [blocked, self._deferred(failure.reason, until)]
+            return [blocked, self._deferred(failure.reason, until, failure)]
         if failure.reason in WAITS:
-            return [self._deferred(failure.reason, now + WAITS[failure.reason])]
+            return [self._deferred(failure.reason, now + WAITS[failure.reason], failure)]
         title = self._metadata.title if self._metadata else None
-        return [DownloadFailed(**self._names(), failure=failure, title=title)]
+        answered = self._probing and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
+        return [
+            *(self._cleared() if answered else []),
+            DownloadFailed(**self._names(), failure=failure, title=title),
+        ]
+
+    def _cleared(self) -> list[Event]:
+        """The site speaks to this machine. If there was a block, jobs shall hear that it is over."""
+        was_blocked = self._service.breaker.succeed()
+        return [SourceCleared(egress=self._service.egress)] if was_blocked or self._probing else []
 
     async def _claim(self) -> ClaimAnswer | None:
         """Jobs' answer, however long jobs is away; None when it is stopped meanwhile."""
@@ -243,8 +270,10 @@ class Work:
             provenance=result.provenance.model_copy(update={"trace_id": self._trace_id}),
         )
 
-    def _deferred(self, reason: str, retry_after: datetime | None = None) -> DownloadDeferred:
-        return DownloadDeferred(**self._names(), reason=reason, retry_after=retry_after)
+    def _deferred(
+        self, reason: str, retry_after: datetime | None = None, failure: Failure | None = None
+    ) -> DownloadDeferred:
+        return DownloadDeferred(**self._names(), reason=reason, retry_after=retry_after, failure=failure)
 
     def _names(self) -> dict[str, Any]:
         """What names the dispatch, for every event about it."""

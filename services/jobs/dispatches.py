@@ -97,8 +97,34 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
 
 
 def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
+    """Back into the queue with no attempt spent, unless it is this video that the site refuses: it would be the first
+    to be tried after every block, and cause the next one, for ever."""
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
-    return release(rows, fetch, now, event.retry_after) if fetch else []
+    if fetch is None:
+        return []
+    out: list[Out] = []
+    if (failure := event.failure) is not None:
+        for item, job in _served(rows, fetch):
+            out += _held_up(rows, job, item, failure, now)
+    return out + release(rows, fetch, now, event.retry_after)
+
+
+def _held_up(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
+    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+    touch(job, now, item)
+    if item.cancelling or failure.kind is not FailureKind.SITE_WIDE or not _it_alone(rows, item, now):
+        return []
+    item.attempts = item.refused
+    note_failure(item, failure, now)
+    return give_up(job, item, ItemStatus.FAILED, failure.reason, now) + settle(job, now)
+
+
+def _it_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
+    """Was it refused for the third time, after others had been let through between the first and the second?"""
+    if item.refused == 1 and item.refused_at is not None and not rows.archived_since(item.refused_at):
+        return False  # the site has let nobody through since then
+    item.refused, item.refused_at = item.refused + 1, now
+    return item.refused >= MAX_ATTEMPTS
 
 
 def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:

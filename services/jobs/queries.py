@@ -25,16 +25,22 @@ def busy_fetches(sql: sqlite3.Connection) -> list[str]:
 
 
 def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
-    """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts.
+    """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts;
+    one that the site has refused comes after those that were not tried yet.
 
     Two looks at the start of an index: a job's size does not matter.
     """
-    query = """SELECT i.video_id, i.position FROM items i JOIN fetches f ON f.video_id = i.video_id
+    query = """SELECT i.video_id, i.position, json_extract(i.body, '$.refused') refused
+        FROM items i JOIN fetches f ON f.video_id = i.video_id
         WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
     untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
     timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, as_time(now))).fetchone()
-    found = min((row for row in (untimed, timed) if row), key=lambda row: int(row["position"]), default=None)
+    found = min((row for row in (untimed, timed) if row), key=_turn, default=None)
     return found["video_id"] if found else None
+
+
+def _turn(row: sqlite3.Row) -> tuple[bool, int]:
+    return bool(row["refused"]), row["position"]
 
 
 def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], now: datetime) -> list[Candidate]:

@@ -108,6 +108,8 @@ class ItemRow:
     dispatch_id: str | None = None  # the dispatch that serves it now
     attempts: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
+    refused: int = 0  # how often the site refused just it, as it seems: see dispatches.deferred
+    refused_at: datetime | None = None
     cancelling: bool = False  # it runs, and is to end as cancelled unless it is complete by then
     outcome: ItemStatus | None = None  # CLOSING: what it will be
     number: int = 0  # how often it was given up
@@ -168,6 +170,10 @@ class Rows(Protocol):
 
     def gaps(self, job_id: str) -> Sequence[ItemRow]:
         """Items UNAVAILABLE, FAILED or CANCELLED."""
+        ...
+
+    def archived_since(self, moment: datetime) -> bool:
+        """Has any video of any job been archived since?"""
         ...
 
     def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None: ...

@@ -78,8 +78,8 @@ class JobsService(ServiceBase):
 
     async def after_start(self) -> None:
         self.registry.heard(self.info())
-        self.spawn(self.dispatcher.run, "dispatcher")
-        self.spawn(self._publish_outbox, "outbox")
+        self.spawn(self.dispatcher.run, "dispatcher", essential=True)
+        self.spawn(self._publish_outbox, "outbox", essential=True)
         self.spawn(self._publish_progress, "progress")
         self.spawn(partial(retention.daily, self.store, self.config.retention, self.noted), "retention")
 

@@ -135,5 +135,5 @@ def _reopen(job: JobRow, item: ItemRow) -> None:
         case _:
             job.failed -= 1
     job.open += 1
-    item.attempts, item.errors = 0, []
+    item.attempts, item.errors, item.refused, item.refused_at = 0, [], 0, None
     item.outcome = item.reason = item.message = item.error_code = item.retry_at = item.result = None

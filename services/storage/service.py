@@ -213,6 +213,9 @@ class StorageService(ServiceBase):
     def critical_errors(self) -> list[str]:
         return [*super().critical_errors(), *self.shelf.away.values()]
 
+    def lost_causes(self) -> list[str]:
+        return [*super().lost_causes(), *self.shelf.away.values()]
+
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}
         work = {"scanning": self._scanning, "unindexed": self.shelf.unindexed}

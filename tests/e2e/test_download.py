@@ -217,6 +217,34 @@ def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
     assert "Run the same command again then." in run.out
 
 
+def test_a_full_disk_is_told_and_waited_for(make_cli: Any) -> None:
+    cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE=str(10**15))
+    download = cli.start("download", sample.VIDEO_OK)
+    download.wait_for("The disk is full: ")
+    download.signal(signal.SIGINT)
+
+    ended = download.end()
+
+    assert ended.code == 130
+    assert "[storage] min_free keeps 1000000.0 GB: free some, or lower it" in ended.out
+    [job] = json.loads(cli("jobs", "list", "--json").out)["jobs"]
+    shown = json.loads(cli("jobs", "show", job["job_id"], "--json").out)
+    assert (shown["items"][0]["status"], shown["items"][0]["reason"]) == ("waiting", "disk_full")
+    assert "min_free" in cli("jobs", "show", job["job_id"]).out
+
+
+def test_a_folder_that_cannot_be_swept_keeps_nothing_from_being_saved(cli: Any) -> None:
+    """A share in trouble: the first look at the archive fails, and a download needs none of it."""
+    assert cli("download", sample.VIDEO_OK).code == 0
+    folder = cli.archive / "metadata" / "playlists"
+    folder.symlink_to(folder)  # ELOOP stands for EIO
+
+    ran = cli("download", sample.VIDEO_480P)
+
+    assert ran.code == 0, ran.out + ran.err
+    assert cli.mp4(sample.VIDEO_480P).exists()
+
+
 def test_a_closed_pipe_is_no_drama(cli: Any) -> None:
     import subprocess
 

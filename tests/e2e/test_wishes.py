@@ -182,6 +182,7 @@ def test_pause_holds_and_resume_goes_on(make_cli: Callable[..., Any], emulator: 
     assert held == {sample.VIDEO_LARGE: "archived", sample.VIDEO_OK: "waiting", sample.VIDEO_480P: "waiting"}
     assert download.process.runs
     assert "(paused)" in cli("jobs", "list").out
+    download.wait_for(f"paused: `ytarchive jobs resume {job_id[:8]}` goes on")
 
     resumed = cli("jobs", "resume", job_id)
 
@@ -216,6 +217,19 @@ def test_pause_where_nothing_runs_is_kept_and_resumed(cli: Any, throttle: int, e
     assert jobs(cli)[0]["paused"] is True
     assert not emulator.log(since=since, kind="media")
     assert cli("jobs", "resume", job_id).code == 0
+    assert cli.mp4(sample.VIDEO_LARGE).exists()
+
+
+def test_the_same_command_for_a_paused_job_goes_on_with_it(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    """Who orders it anew wants it, and would wait for ever."""
+    job_id = left_open(cli, emulator)
+    emulator.remove_fault(throttle)
+    assert cli("jobs", "pause", job_id).code == 0
+
+    again = cli("download", sample.VIDEO_LARGE)
+
+    assert again.code == 0, again.err
+    assert f"Going on with job {job_id}, which was paused." in again.out
     assert cli.mp4(sample.VIDEO_LARGE).exists()
 
 

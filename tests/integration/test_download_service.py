@@ -305,6 +305,25 @@ async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
     assert service.breakers() == {service.egress: BreakerState("closed")}
 
 
+@pytest.mark.parametrize("video_id", [sample.VIDEO_OK, sample.VIDEO_PRIVATE, sample.KINDS["upcoming"]])
+async def test_who_looks_after_a_block_says_that_it_is_over(
+    service: DownloadService, jobs: FakeJobs, video_id: str
+) -> None:
+    """Whoever was blocked: it may have been a worker that has ended since. That a video is gone is an answer too."""
+    jobs.verdict = ClaimVerdict.PROBE
+    await jobs.request(video_id)
+    assert (await jobs.wait(SourceCleared)).egress == service.egress
+    jobs.verdict = ClaimVerdict.GO
+    last = await jobs.request(video_id)
+    ends = (DownloadCompleted, DownloadFailed)
+
+    async with asyncio.timeout(PATIENCE), jobs.news:
+        await jobs.news.wait_for(
+            lambda: any(e.dispatch_id == last.dispatch_id for kind in ends for e in jobs.all(kind))
+        )
+    assert len(jobs.all(SourceCleared)) == 1
+
+
 async def test_refused_files_in_a_row_are_the_sites_word(
     service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
@@ -388,6 +407,9 @@ async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator:
     await jobs.request(sample.VIDEO_OK)
     deferred = await jobs.wait(DownloadDeferred)
     assert deferred.reason == "disk_full"
+    assert deferred.failure is not None
+    assert deferred.failure.code is ErrorCode.STORAGE_FULL
+    assert "min_free" in deferred.failure.message
     assert deferred.retry_after is not None
     assert 30 < (deferred.retry_after - datetime.now(UTC)).total_seconds() <= 60
     assert emulator.log() == []

@@ -488,6 +488,25 @@ async def test_health_sees_a_background_task_that_failed_until_it_is_begun_again
         assert probe.background_failures == 1
 
 
+async def test_what_no_job_gets_on_without_is_lost_when_it_fails_again_and_again(running: Running) -> None:
+    """A one-shot ends then: nothing would ever end its wait."""
+    begun = asyncio.Queue[int]()
+
+    async def broken() -> None:
+        begun.put_nowait(1)
+        raise LookupError("gone")
+
+    async with running() as probe:
+        probe.spawn(broken, "needed", essential=True)
+        probe.spawn(broken, "other")
+        for _ in range(4):  # the third may be of either
+            await asyncio.wait_for(begun.get(), 60)
+        assert probe.lost_causes() == []
+        while len(lost := probe.lost_causes()) == 0:
+            await asyncio.wait_for(begun.get(), 60)
+        assert lost == ["metadata: needed: LookupError: gone"]
+
+
 async def test_health_sees_dead_letters_of_its_own(
     observer: Bus, running: Running, web_client: aiohttp.ClientSession, eventually: Eventually
 ) -> None:

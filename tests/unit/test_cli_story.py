@@ -31,7 +31,7 @@ from services.common.models import (
 )
 from ytarchive.cli import story, views
 from ytarchive.cli.exits import Exit, exit_code, of_error, parked
-from ytarchive.cli.picture import AttemptFailed, Blocked, Cleared, Notice, Picture, Saved, Unavailable
+from ytarchive.cli.picture import AttemptFailed, Blocked, Cleared, NoSpace, Notice, Picture, Saved, Unavailable
 from ytarchive.cli.result import Result, Tally
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -153,6 +153,17 @@ def test_a_refusal_of_the_site_is_told_once() -> None:
 
     assert heard(picture, blocked, blocked) == [Blocked("bot_check", NOW)]
     assert heard(picture, e.SourceCleared(egress="vm"), e.SourceCleared(egress="vm")) == [Cleared()]
+
+
+def test_a_full_disk_is_told_once_and_again_when_there_had_been_room() -> None:
+    picture = Picture("mine", "trace")
+    full = Failure(kind=FailureKind.LOCAL, code=ErrorCode.STORAGE_FULL, reason="disk_full", message="no room")
+    deferred = dispatch(e.DownloadDeferred, reason="disk_full", failure=full)
+    shutdown = dispatch(e.DownloadDeferred, reason="shutdown")
+
+    assert heard(picture, shutdown, deferred, deferred) == [NoSpace("no room")]
+    assert heard(picture, dispatch(e.DownloadStarted, instance="i"), deferred) == [NoSpace("no room")]
+    assert "The disk is full: no room" in printed(story.told(NoSpace("no room"), NOW))
 
 
 def test_an_older_job_does_not_replace_a_newer_one() -> None:

@@ -8,6 +8,7 @@ from bus import BusError
 from services.common import credentials
 from services.common.config import Config
 from services.common.errors import ServiceUnavailable, YTArchiveError
+from services.common.events import JobResumeRequested
 from services.common.models import Job
 from ytarchive.cli.displays import Display
 from ytarchive.cli.errand import Errand
@@ -32,6 +33,7 @@ class OneShot:
         self._config = config
         self._errand = errand
         self._published = False
+        self._paused = False  # the job that is there already: who orders it anew wants it to go on
         self._display = display
         self._picture: Picture | None = None  # survives a take-over
         self._attached = False
@@ -102,6 +104,9 @@ class OneShot:
                     await credentials.offer(bus, picture.job_id, key.get_secret_value(), picture.trace_id)
                 event = self._errand.event(picture.job_id, again=self._published)
                 await bus.publish(event, trace_id=picture.trace_id)
+                if self._paused:
+                    await bus.publish(JobResumeRequested(job_id=picture.job_id), trace_id=picture.trace_id)
+                    self._paused = False
                 self._published = True
 
             job = await follower.run(begin)
@@ -117,7 +122,8 @@ class OneShot:
             parked = f"{count(others, 'other open job')} of earlier runs {'stays' if others == 1 else 'stay'} parked"
             self._display.say(f"{parked}: `ytarchive jobs list` shows what, `ytarchive up` does them all.")
         if mine is not None:
-            self._display.say(f"Going on with job {mine.job_id}.")
+            self._paused = any(job.paused for job in open_jobs if job.job_id == mine.job_id)
+            self._display.say(f"Going on with job {mine.job_id}{', which was paused' * self._paused}.")
             return mine
         return Picture(str(uuid4()), str(uuid4()))
 
@@ -129,9 +135,8 @@ class OneShot:
 
     def _look_after_own(self) -> None:
         for service in self._stack.services.values() if self._stack else ():
-            died = [error for error in service.critical_errors() if not error.startswith("dead letter")]
-            if died:
-                raise ServiceUnavailable(f"A part of the {service.name} service broke: {died[0]}")
+            if lost := service.lost_causes():
+                raise ServiceUnavailable(f"The {service.name} service cannot go on: {lost[0]}")
 
     def _result(self, exit: Exit, job: Job | None) -> Result:
         return Result(

@@ -7,7 +7,7 @@ from typing import Any
 
 from bus.message import Envelope, Event, UnreadableMessage
 from services.common import events as e
-from services.common.models import FailureKind, Item, ItemStatus, Job, JobType, Progress
+from services.common.models import ErrorCode, FailureKind, Item, ItemStatus, Job, JobType, Progress
 
 
 @dataclass
@@ -68,7 +68,12 @@ class Cleared:
     pass
 
 
-Notice = Saved | Unavailable | Failed | AttemptFailed | ListingTrouble | Blocked | Cleared
+@dataclass(frozen=True)
+class NoSpace:
+    message: str
+
+
+Notice = Saved | Unavailable | Failed | AttemptFailed | ListingTrouble | Blocked | Cleared | NoSpace
 
 
 @dataclass
@@ -83,6 +88,7 @@ class Picture:
     titles: dict[str, str | None] = field(default_factory=dict)
     running: dict[str, Running] = field(default_factory=dict)
     blocked: dict[str, Blocked] = field(default_factory=dict)
+    no_space: bool = False  # it was told
 
     def mine(self, envelope: Envelope) -> bool:
         """About this job: it, its trace, or a video that it waits for."""
@@ -150,6 +156,7 @@ def _described(picture: Picture, event: e.MetadataFetched) -> list[Notice]:
 
 
 def _started(picture: Picture, event: e.DownloadStarted) -> list[Notice]:
+    picture.no_space = False
     picture._run(event.video_id)
     return []
 
@@ -169,7 +176,9 @@ def _completed(picture: Picture, event: e.DownloadCompleted) -> list[Notice]:
 
 def _over(picture: Picture, event: e.DownloadDeferred) -> list[Notice]:
     picture.running.pop(event.video_id, None)
-    return []
+    known, full = picture.no_space, event.failure is not None and event.failure.code is ErrorCode.STORAGE_FULL
+    picture.no_space = known or full
+    return [NoSpace(event.failure.message)] if event.failure is not None and full and not known else []
 
 
 def _attempt_failed(picture: Picture, event: e.DownloadFailed | e.StorageFailed) -> list[Notice]:

@@ -13,6 +13,7 @@ from ytarchive.cli.picture import (
     Cleared,
     Failed,
     ListingTrouble,
+    NoSpace,
     Notice,
     Picture,
     Running,
@@ -55,6 +56,8 @@ def told(notice: Notice, now: datetime) -> Text:
             return Text.assemble(
                 ("waiting      ", "yellow"), f"YouTube refuses this machine ({_reason(reason)}) until {until_text}"
             )
+        case NoSpace(message):
+            return Text.assemble(("waiting      ", "yellow"), f"The disk is full: {safe_text(message)}")
         case Cleared():
             return Text.assemble(("going on     ", "green"), "YouTube answers again")
 
@@ -77,9 +80,12 @@ def job_line(picture: Picture) -> str:
         return "waiting for the job to be taken up"
     counts = job.counts
     known = max(counts.total, len(picture.titles))
+    done = counts.total - counts.open
+    parts = [f"{done} of {counts.total} done" if job.listed else f"listing… {known} so far, {done} done"]
+    if job.paused:
+        parts.append(f"paused: `ytarchive jobs resume {job.job_id[:8]}` goes on")
     if not job.listed:
-        return f"listing… {known} so far, {counts.total - counts.open} done"
-    parts = [f"{counts.total - counts.open} of {counts.total} done"]
+        return ", ".join(parts)
     if counts.skipped:
         parts.append(f"{counts.skipped} already there")
     gaps = counts.unavailable + counts.failed

@@ -8,6 +8,8 @@ from bus.message import Event
 from services.common import events as e
 from services.common.models import (
     Entry,
+    ErrorCode,
+    Failure,
     FailureKind,
     Held,
     ItemStatus,
@@ -272,6 +274,45 @@ def test_a_deferred_dispatch_costs_no_attempt(world: World) -> None:
     later = NOW + timedelta(minutes=1)
     world.step(e.DownloadDeferred(**names_of(again), reason="disk_full", retry_after=later))
     assert (world.status(), world.rows.items["j1", VIDEO].retry_at) == (ItemStatus.WAITING, later)
+
+
+def refused(world: World) -> list[Event]:
+    """The site refuses the machine when it is asked for VIDEO; a minute later it may be asked again."""
+    request = world.dispatch()
+    failure = Failure(
+        kind=FailureKind.SITE_WIDE, code=ErrorCode.SERVICE_UNAVAILABLE, reason="bot_check", message="not a bot?"
+    )
+    until = world.now + timedelta(minutes=1)
+    told = world.step(e.DownloadDeferred(**names_of(request), reason="bot_check", retry_after=until, failure=failure))
+    world.now = until
+    return told
+
+
+def test_a_refusal_of_the_site_is_nobodys_attempt_however_often(world: World) -> None:
+    world.queued()
+    for _ in range(10):
+        assert refused(world) == []
+    item = world.rows.items["j1", VIDEO]
+    assert (item.status, item.attempts, item.errors) == (ItemStatus.WAITING, 0, [])
+    assert (item.reason, item.message) == ("bot_check", "not a bot?")
+
+
+def test_a_video_that_is_refused_while_others_are_served_is_given_up(world: World) -> None:
+    """Else it would look after each block whether it is over, cause the next one, and all others would wait."""
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    assert refused(world) == []
+    world.archived(world.dispatch(OTHER))
+    assert refused(world) == []
+    (failed,) = refused(world)
+    assert isinstance(failed, e.VideoFailed)
+    assert failed.failed is not None
+    assert (failed.failed.attempts, failed.failed.errors[-1]["reason"]) == (3, "bot_check")
+    (done,) = world.plan_answers(failed)
+    assert isinstance(done, e.JobCompleted)
+    world.step(e.JobRetryRequested(job_id="j1"))
+    assert refused(world) == [], "a retry begins anew"
 
 
 def test_a_completed_download_waits_for_storage(world: World) -> None:

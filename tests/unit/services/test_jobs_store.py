@@ -75,6 +75,29 @@ def test_the_next_video(
     assert queries.ready_video(sql, "j", NOW) == (None if ready is None else f"video{ready:06d}")
 
 
+def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.Connection) -> None:
+    """Else the first video of a list would be the one that looks after every block, whatever the others wait for."""
+    fill(sql, (WAITING, NOW), (WAITING, None))
+    rows = SqlRows(sql)
+    refused = rows.item("j", "video000000")
+    assert refused is not None
+    refused.refused = 1
+    rows.save()
+    assert queries.ready_video(sql, "j", NOW) == "video000001"
+    other = rows.item("j", "video000001")
+    assert other is not None
+    other.status = RUNNING
+    rows.save()
+    assert queries.ready_video(sql, "j", NOW) == "video000000"
+
+
+def test_whether_anything_was_archived_since(sql: sqlite3.Connection) -> None:
+    fill(sql, (WAITING, None), (ItemStatus.ARCHIVED, None))
+    rows = SqlRows(sql)
+    assert rows.archived_since(NOW - timedelta(seconds=1))
+    assert not rows.archived_since(NOW)
+
+
 @pytest.mark.parametrize(
     ("items", "blocked", "told"),
     [
