@@ -187,7 +187,8 @@ class Target(_Frozen):
 
 class Wanted(_Frozen):
     """What a job wants of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
-    `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched."""
+    `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched. `force`: what comes
+    replaces what is held, be it worse."""
 
     media: bool = True
     quality: str = "1080p"
@@ -195,6 +196,7 @@ class Wanted(_Frozen):
     captions: tuple[str, ...] = ()
     metadata: bool = True
     info: bool = False
+    force: bool = False
 
     @classmethod
     def of(cls, type: JobType, options: JobOptions) -> Self:
@@ -206,6 +208,7 @@ class Wanted(_Frozen):
             thumbnail=media,
             captions=captions,
             metadata=options.include_metadata or not media,
+            force=not options.skip_existing,
         )
 
 

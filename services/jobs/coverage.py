@@ -44,6 +44,7 @@ def union(first: Wanted, second: Wanted) -> Wanted | None:
         captions=tuple(dict.fromkeys(first.captions + second.captions)),
         metadata=first.metadata or second.metadata,
         info=first.info or second.info,
+        force=first.force or second.force,
     )
 
 

@@ -21,7 +21,7 @@ from services.common.faults import fault_point
 from services.common.files import set_aside, sync_directory
 from services.common.models import FileFact
 from services.storage.layout import CAPTIONS, Hidden, Tree, archived, hidden, read_hidden, source_path, tag_of
-from services.storage.record import MEDIA, Holding, Record, merge
+from services.storage.record import MEDIA, Holding, Record, keep_better, merge
 from services.storage.staging import Stop, TakeInFailed, drop_source, stage
 
 _log = structlog.get_logger()
@@ -68,6 +68,8 @@ def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: st
     recover(tree, event.video_id)
     path = tree.record(event.video_id)
     held = read_record(path)
+    if held is not None:
+        held, event = keep_better(held, event, present(path.parent, held))
     moves = list(_moves(path.parent, event))
     if held is not None and _is_repeat(held, event, moves):
         _drop_sources(moves)

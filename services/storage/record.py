@@ -95,6 +95,33 @@ def fact_of(name: str, entry: Fixity) -> FileFact:
     return FileFact(name=name, role=entry.role, size=entry.size, sha256=entry.sha256, language=entry.language)
 
 
+def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) -> tuple[Record, DownloadCompleted]:
+    """A video of less height does not replace what is held, unless that was asked for: an old job that is tried again
+    may want less, and what YouTube offers changes. What is held (`present` names it) then counts as what was asked for;
+    the delivery goes on without its video, and without the yt-dlp's record of that."""
+    present = tuple(present)
+    heights = {name: height for name in present if (height := _height(held, name)) is not None}
+    name = max(heights, key=heights.__getitem__, default="")
+    new = event.provenance.height
+    if event.wanted.force or new is None or heights.get(name, 0) <= new:
+        return held, event
+    if not any(fact.role is FileRole.VIDEO for fact in event.files):
+        return held, event
+    lesser = {FileRole.VIDEO} | {held.fixity[one].role for one in present if not event.wanted.info} & {FileRole.INFO}
+    others = tuple(fact for fact in event.files if fact.role not in lesser)
+    entry = held.fixity[name]
+    entry = entry.model_copy(update={"asked": _union(entry.asked, (event.wanted.quality,))})
+    kept = held.model_copy(update={"fixity": {**held.fixity, name: entry}})
+    return kept, event.model_copy(update={"files": others})
+
+
+def _height(record: Record, name: str) -> int | None:
+    """Of a video of the record, by the take-in that brought it."""
+    entry = record.fixity[name]
+    brought = (one for one in record.take_ins if one.dispatch_id == entry.dispatch_id)
+    return next((one.provenance.height for one in brought), None) if entry.role is FileRole.VIDEO else None
+
+
 def merge(held: Record | None, event: DownloadCompleted, *, now: datetime, trace_id: str) -> Record:
     """The record after `event` was taken in: its files replace those of the same name, all others stay."""
     facts = [archived(event.video_id, fact) for fact in event.files]

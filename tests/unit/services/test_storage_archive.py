@@ -19,7 +19,14 @@ from tests.fixtures.forked import killed_at, seen_between_steps
 
 VIDEO = "dQw4w9WgXcQ"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ROLES = {"mp4": FileRole.VIDEO, "m4a": FileRole.AUDIO, "jpg": FileRole.THUMBNAIL, "vtt": FileRole.CAPTION}
+ROLES = {
+    "json": FileRole.INFO,
+    "mkv": FileRole.VIDEO,
+    "mp4": FileRole.VIDEO,
+    "m4a": FileRole.AUDIO,
+    "jpg": FileRole.THUMBNAIL,
+    "vtt": FileRole.CAPTION,
+}
 CAPTIONS = Wanted(media=False, thumbnail=False, captions=("de", "fr"))
 Deliver = Callable[..., DownloadCompleted]
 
@@ -40,6 +47,7 @@ def deliver(tmp_path: Path, tree: Tree) -> Deliver:
         wanted: Wanted | None = None,
         absent: tuple[str, ...] = (),
         vtt: dict[str, bytes] | None = None,
+        height: int | None = None,
         **files: bytes,
     ) -> DownloadCompleted:
         directory = tmp_path / "tmp" / f"{VIDEO}.part"
@@ -65,7 +73,7 @@ def deliver(tmp_path: Path, tree: Tree) -> Deliver:
             files=tuple(facts),
             absent=absent,
             metadata=VideoMetadata(video_id=VIDEO, title=f"Title {dispatch}"),
-            provenance=Provenance(source_url="https://example.org", started_at=NOW, finished_at=NOW),
+            provenance=Provenance(source_url="https://example.org", started_at=NOW, finished_at=NOW, height=height),
         )
 
     return make
@@ -344,3 +352,60 @@ def test_a_source_is_removed_only_if_it_is_the_archived_file_itself(tmp_path: Pa
     assert not source.exists()
     assert copy.exists()
     assert place.exists()
+
+
+LESS = Wanted(quality="360p")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("quality", ["360p", "best", "wv*+wa"])
+def test_a_better_video_is_not_replaced_by_a_lesser_one(
+    tree: Tree, deliver: Deliver, quality: str, ending: str
+) -> None:
+    """An old job that is tried again, a day on which YouTube offers little, a selector that wants the worst."""
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film", json=b"of the film"))
+    event = deliver(
+        "2", wanted=Wanted(quality=quality), height=360, jpg=b"picture", json=b"of the lesser", **{ending: b"blur"}
+    )
+    record = take_in(tree, event)
+    assert assert_true(tree) == record
+    files = snapshot(tree.video_dir(VIDEO))
+    assert (files[f"{VIDEO}.mp4"], files[f"{VIDEO}_thumb.jpg"]) == (b"a fine film", b"picture")
+    assert files[f"{VIDEO}.info.json"] == b"of the film"
+    assert record.provenance.height == 1080
+    held = held_of(record, present=record.fixity, metadata=True)
+    assert set(held.qualities) == {"1080p", quality}, "it is not asked for again"
+    assert [one.dispatch_id for one in record.take_ins] == ["1", "2"]
+    assert take_in(tree, event) == record
+
+
+@pytest.mark.parametrize(
+    ("wanted", "height", "lost"),
+    [
+        (LESS.model_copy(update={"force": True}), 360, False),
+        (LESS, 1080, False),
+        (LESS, 2160, False),
+        (LESS, None, False),
+        (LESS, 360, True),
+    ],
+)
+def test_what_does_replace_a_video(
+    tree: Tree, deliver: Deliver, wanted: Wanted, height: int | None, lost: bool
+) -> None:
+    """--force, one that is as good or better, one of which nobody knows; and a file that is not there any more."""
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
+    if lost:
+        (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
+    record = take_in(tree, deliver("2", wanted=wanted, height=height, mp4=b"another"))
+    assert assert_true(tree) == record
+    assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"another"
+    assert record.provenance.height == height
+
+
+def test_a_video_that_was_kept_twice_is_still_the_best(tree: Tree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
+    for dispatch in ("2", "3"):
+        take_in(tree, deliver(dispatch, wanted=LESS, height=360, mp4=b"blur"))
+    assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"a fine film"
+    record = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
+    assert (record.provenance.height, assert_true(tree)) == (2160, record)
