@@ -12,7 +12,7 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
     captions = tuple(
         lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
     )
-    metadata = wanted.metadata and not held.metadata
+    metadata = wanted.metadata and (media or not held.metadata)  # with media yt-dlp's come for nothing
     info = wanted.metadata and not held.info
     if not (media or thumbnail or captions or metadata or info):
         return None

@@ -1,5 +1,6 @@
 """`ytarchive logs --follow`: beside a stack, across its restart, and without one."""
 
+import itertools
 import json
 import re
 import signal
@@ -8,6 +9,8 @@ import urllib.request
 from typing import Any
 
 import pytest
+
+from tests.fixtures.waiting import until
 
 
 @pytest.fixture
@@ -29,15 +32,13 @@ def ask_jobs(cli: Any, name: str) -> None:
 
 def until_heard(cli: Any, child: Any, trace: str, *, numbered: bool = True) -> None:
     """The stream is heard from some moment on: ask until it tells."""
-    for number in range(100):
-        name = f"{trace}-{number}" if numbered else trace
-        ask_jobs(cli, name)
-        try:
-            child.wait_for(name, within=1.0)
-        except AssertionError:
-            continue
-        return
-    raise AssertionError(f"nothing of {trace} was told:\n{child.out.read_text()}{child.err.read_text()}")
+    numbers = itertools.count()
+
+    def told() -> bool:
+        ask_jobs(cli, f"{trace}-{next(numbers)}" if numbered else trace)
+        return trace in child.out.read_text()
+
+    until(told, f"something of {trace} is told")
 
 
 def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> None:

@@ -1,6 +1,7 @@
 """REST of download on a whole stack: a video is ordered, watched, and stopped; jobs says the same."""
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -264,6 +265,9 @@ async def test_a_task_that_nobody_has(client: Client, task_id: str) -> None:
 async def test_tasks_come_in_pages_what_runs_first(
     client: Client, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
+    for video_id in (sample.VIDEO_DELETED, sample.VIDEO_PRIVATE):
+        gone = await client.order(video_id, options={"skip_existing": False})
+        await eventually(functools.partial(client.task_of, gone.job_id, TaskState.ENDED))
     emulator.add_fault("media", "throttle", rate=HELD_BACK)
     ordered = await client.order(sample.VIDEO_LARGE, options={"quality": "480p"})
     await eventually(lambda: client.task_of(ordered.job_id, TaskState.DOWNLOADING))

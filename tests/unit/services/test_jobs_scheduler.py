@@ -40,6 +40,13 @@ def test_missing_names_only_what_is_missing() -> None:
     assert need == Wanted(media=False, quality="720p", thumbnail=False, captions=("de",), metadata=False)
 
 
+def test_with_media_the_description_of_yt_dlp_is_fetched_too() -> None:
+    """Also when another source has described the video before storage was asked: both are kept."""
+    need = missing(Wanted(), Held(video_id="aaaaaaaaaaa", metadata=True))
+    assert need is not None
+    assert (need.media, need.metadata) == (True, True)
+
+
 def test_union_takes_the_better_quality_and_all_captions() -> None:
     first, second = Wanted(quality="720p", captions=("en",)), Wanted(quality="best", captions=("de", "en"))
     assert union(first, second) == Wanted(quality="best", captions=("en", "de"))
