@@ -32,6 +32,7 @@ from services.common.models import (
 )
 from services.common.models import VideoId as VideoId
 
+PAGE_SIZE = 100  # entries of a list in one event, at most
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
@@ -111,9 +112,10 @@ class PlaylistFetched(Event, subject="playlist.fetched", publishers={"metadata"}
 
 
 class ListingPageFetched(
-    Event, subject="listing.page_fetched", publishers={"metadata"}, key=("job_id", "listing", "page_key")
+    Event, subject="listing.page_fetched", publishers={"metadata", "jobs"}, key=("job_id", "listing", "page_key")
 ):
-    """Up to 100 entries of a target. `page_key` is `listing/source/offset/digest of the ids`."""
+    """Up to 100 entries of a target. `page_key` is `listing/source/offset/digest of the ids`. Jobs says it, with no
+    `playlist_id`, of videos that are tried again: the archive is asked what it holds of them by now."""
 
     job_id: JobId
     root: str
@@ -123,7 +125,7 @@ class ListingPageFetched(
     listing: Index
     page_key: str
     playlist_id: str | None = None
-    entries: tuple[Entry, ...] = Field(max_length=100)
+    entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)
 
 
 class ListingCompleted(Event, subject="listing.completed", publishers={"metadata"}, key=("job_id", "listing")):

@@ -1,5 +1,6 @@
 """From a target to its items: pages, what the archive says of them, the listing's end. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
@@ -73,13 +74,35 @@ def _decide(
         finish(job, item, ItemStatus.SKIPPED, now, result=result)
         return []
     gone = held.known_gone
-    tries_anyway = not job.options.skip_existing or is_recheck(job.job_id)
+    tries_anyway = item.again or not job.options.skip_existing or is_recheck(job.job_id)
     in_list = item.playlist_id is not None
     if gone and not tries_anyway and stays_gone(entry, gone, now, recheck_after, in_list=in_list):
         item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
         return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
     wait(rows, job, item, need, now)
     return []
+
+
+def ask_archive(job: JobRow, listing: ListingRow, items: Sequence[ItemRow], now: datetime) -> list[Out]:
+    """Items of one target that are tried again: what is held of them by now, another job may have brought them."""
+    pages: list[Out] = []
+    for item in items:
+        item.status, item.since = ItemStatus.LISTED, now
+        touch(job, now, item)
+    entries = tuple(Entry(video_id=item.video_id, title=item.title, position=n) for n, item in enumerate(items))
+    for start in range(0, len(entries), e.PAGE_SIZE):
+        asked = e.ListingPageFetched(
+            job_id=job.job_id,
+            root=job.root,
+            type=job.type,
+            options=job.options,
+            target_index=listing.target_index,
+            listing=listing.number,
+            page_key=f"again/{job.revision}/{start}",
+            entries=entries[start : start + e.PAGE_SIZE],
+        )
+        pages.append((asked, job.trace_id))
+    return pages
 
 
 def description_lost(rows: Rows, job: JobRow, video_id: str, now: datetime) -> list[Out]:

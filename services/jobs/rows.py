@@ -110,6 +110,7 @@ class ItemRow:
     errors: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0  # how often the site refused just it, as it seems: see dispatches.deferred
     refused_at: datetime | None = None
+    again: bool = False  # a person wants it tried again, be it known to be gone
     cancelling: bool = False  # it runs, and is to end as cancelled unless it is complete by then
     outcome: ItemStatus | None = None  # CLOSING: what it will be
     number: int = 0  # how often it was given up

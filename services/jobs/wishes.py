@@ -97,16 +97,26 @@ def priority_requested(rows: Rows, event: e.JobPriorityRequested, now: datetime)
 
 
 def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> list[Out]:
-    """Failed, unavailable and cancelled items go back with no attempt spent, targets that failed are listed again."""
+    """Failed, unavailable and cancelled items go back with no attempt spent, targets that failed are listed again.
+
+    The archive is asked first what it holds by now, unless the job is to fetch all the same (DESIGN §3: skip_existing).
+    """
     job = rows.job(event.job_id)
     if job is None or not job.listings or job.cancelling:
         return []
     out: list[Out] = []
+    again: dict[int, list[ItemRow]] = {}
     for item in rows.gaps(job.job_id):
         _reopen(job, item)
-        listings.wait(rows, job, item, item.need or Wanted.of(job.type, job.options), now)
+        again.setdefault(item.target_index, []).append(item)
     for index in range(job.listings):
         listing = rows.listing(job.job_id, index)
+        items = again.get(index, [])
+        if listing and job.options.skip_existing:
+            out += listings.ask_archive(job, listing, items, now)
+        else:
+            for item in items:
+                listings.wait(rows, job, item, item.need or Wanted.of(job.type, job.options), now)
         if listing and listing.state in {ListingState.FAILED, ListingState.CANCELLED}:
             job.listings_failed -= listing.state is ListingState.FAILED
             job.listings_cancelled -= listing.state is ListingState.CANCELLED
@@ -136,4 +146,5 @@ def _reopen(job: JobRow, item: ItemRow) -> None:
             job.failed -= 1
     job.open += 1
     item.attempts, item.errors, item.refused, item.refused_at = 0, [], 0, None
+    item.again = True
     item.outcome = item.reason = item.message = item.error_code = item.retry_at = item.result = None

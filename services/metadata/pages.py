@@ -8,8 +8,6 @@ from typing import Self
 
 from services.common.models import Entry, Target, TargetKind, VideoMetadata
 
-PAGE = 100  # entries, at most: the limit of listing.page_fetched
-
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from services.common.errors import ServiceUnavailable
+from services.common.events import PAGE_SIZE
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
 from services.metadata.leave import Leave
-from services.metadata.pages import PAGE, Page
+from services.metadata.pages import Page
 from services.metadata.sources import Source, SourceGivesUp
 
 KEPT = 300.0  # seconds
@@ -92,7 +93,7 @@ class Reading:
                     self.entries, self._lines, self._token = [], 0, ""  # the next one begins anew
 
     async def _read_by(self, leave: Leave[Source], trace_id: str) -> None:
-        whole = leave.reads_on and (self._lines > 0 or self._wanted > PAGE)
+        whole = leave.reads_on and (self._lines > 0 or self._wanted > PAGE_SIZE)
         parts = leave.source.parts(self.target, self._lines, self._token)
         async with leave.asking(trace_id), aclosing(parts):
             async for part in parts:

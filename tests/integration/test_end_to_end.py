@@ -432,6 +432,19 @@ async def test_two_jobs_that_want_the_same_video_at_once_fetch_it_once(archive: 
     assert len(archive.emulator.log(kind="watch", video_id=sample.VIDEO_OK)) == 1
 
 
+async def test_what_another_job_has_archived_since_is_not_fetched_again_by_a_retry(archive: Archive) -> None:
+    fault = archive.emulator.add_fault("media", "status", status=404, video_id=sample.VIDEO_OK)
+    first, items = await archive.save(sample.VIDEO_OK)
+    assert items[sample.VIDEO_OK].status is ItemStatus.FAILED
+    archive.emulator.remove_fault(fault)
+    await archive.save(sample.VIDEO_OK)
+    mark = archive.emulator.last()
+    await archive.wish(first.job_id, "retry")
+    _job, items = await archive.ended(first.job_id)
+    assert items[sample.VIDEO_OK].status is ItemStatus.SKIPPED
+    assert archive.emulator.log(since=mark) == []
+
+
 async def test_one_video_does_not_wait_behind_a_playlist_of_60(archive: Archive, eventually: Eventually) -> None:
     archive.emulator.put_playlist("PLemulator00000000000000000000060", count=60, channel=sample.CHANNEL)
     large = await archive.create("PLemulator00000000000000000000060", quality="144p", include_captions=False)

@@ -38,13 +38,13 @@ class Rest:
         options = {"include_captions": False}
         await self.ask("POST", "/jobs", 201, json={"job_id": job_id, "targets": targets, "options": options} | body)
 
-    async def listed(self, job_id: str) -> None:
+    async def listed(self, job_id: str, page_key: str = "p") -> None:
         entries = tuple(Entry(video_id=f"{job_id:x<9}0{n}", position=n) for n in (1, 2))
         held = tuple(Held(video_id=entry.video_id) for entry in entries)
         root = str(self.jobs.config.storage.base_path)
         await self.say(
             e.ArchiveChecked(
-                job_id=job_id, root=root, target_index=0, listing=1, page_key="p", entries=entries, held=held
+                job_id=job_id, root=root, target_index=0, listing=1, page_key=page_key, entries=entries, held=held
             )
         )
 
@@ -204,6 +204,7 @@ async def test_a_wish_that_would_do_nothing_is_refused(rest: Rest) -> None:
     await rest.say(rest.archived("a", second))
     assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "completed"
     assert (await rest.ask("POST", "/jobs/a/retry"))["status"] == "running"  # the cancelled one
+    await rest.listed("a", "again")
     await rest.say(rest.archived("a", first))
     assert "no gaps" in (await rest.ask("POST", "/jobs/a/retry", 400))["message"]
     await rest.say(e.JobCreated(job_id="b", targets=("nonsense!",)))

@@ -312,6 +312,7 @@ def test_a_video_that_is_refused_while_others_are_served_is_given_up(world: Worl
     (done,) = world.plan_answers(failed)
     assert isinstance(done, e.JobCompleted)
     world.step(e.JobRetryRequested(job_id="j1"))
+    world.checked("j1", VIDEO, key="again")
     assert refused(world) == [], "a retry begins anew"
 
 

@@ -151,6 +151,10 @@ class World:
         match event:
             case e.JobQueued():
                 return self.listed(event)
+            case e.ListingPageFetched():  # of videos that are tried again
+                held = tuple(self.held(int(entry.video_id.removeprefix("video"))) for entry in event.entries)
+                about = event.model_dump(include={"job_id", "root", "target_index", "listing", "page_key"})
+                return [e.ArchiveChecked(**about, entries=event.entries, held=held)]
             case e.DownloadRequested():
                 return self.worked(event)
             case e.DownloadCancelRequested():

@@ -9,9 +9,11 @@ from services.common.models import (
     ErrorDetail,
     Failure,
     FailureKind,
+    Held,
     ItemStatus,
     JobStatus,
     JobType,
+    KnownGone,
     Provenance,
     Target,
     TargetKind,
@@ -218,7 +220,11 @@ def test_retry_tries_just_the_gaps(world: World) -> None:
     (failed,) = world.failed(first, FailureKind.GONE)
     world.plan_answers(failed)
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
-    world.step(e.JobRetryRequested(job_id="j1"))
+    (asked,) = world.step(e.JobRetryRequested(job_id="j1"))
+    assert isinstance(asked, e.ListingPageFetched)
+    assert ([entry.video_id for entry in asked.entries], asked.playlist_id) == ([OTHER], None)
+    assert world.status(video=OTHER) is ItemStatus.LISTED
+    world.checked("j1", OTHER, key=asked.page_key)
     job = world.rows.jobs["j1"]
     assert (job.status, job.open, job.archived, job.unavailable) == (JobStatus.RUNNING, 1, 1, 0)
     second = world.dispatch(OTHER)
@@ -235,11 +241,46 @@ def test_a_gap_that_is_tried_again_does_not_end_by_the_answer_of_before(world: W
     world.plan_answers(first)
     assert world.status() is ItemStatus.UNAVAILABLE
     world.step(e.JobRetryRequested(job_id="j1"))
+    world.checked("j1", held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)))
     (second,) = world.failed(world.dispatch(), FailureKind.GONE)
     world.plan_answers(first)  # it comes once more
     assert world.status() is ItemStatus.CLOSING
     world.plan_answers(second)
     assert world.status() is ItemStatus.UNAVAILABLE
+
+
+def test_what_another_job_has_brought_is_not_fetched_by_a_retry(world: World) -> None:
+    world.queued()
+    (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
+    world.plan_answers(failed)
+    world.step(e.JobRetryRequested(job_id="j1"))
+    whole = Held(video_id=VIDEO, qualities=("best",), thumbnail=True, metadata=True, info=True)
+    (done,) = world.checked("j1", held=whole)
+    assert isinstance(done, e.JobCompleted)
+    assert (world.status(), done.job.counts.skipped) == (ItemStatus.SKIPPED, 1)
+
+
+def test_a_retry_of_a_forced_job_fetches_what_it_lacked(world: World) -> None:
+    world.queued(skip_existing=False)
+    request = world.dispatch()
+    world.archived(request, thumbnail=False)
+    for _ in range(2):
+        failed = world.failed(world.dispatch(), FailureKind.PASSING)
+    world.plan_answers(failed[0])
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    again = world.dispatch()
+    assert (again.wanted.media, again.wanted.thumbnail) == (False, True)
+
+
+def test_many_gaps_are_asked_for_in_pages(world: World) -> None:
+    videos = [f"video{n:06d}" for n in range(150)]
+    world.create()
+    world.checked("j1", *videos)
+    world.listed()
+    world.step(e.JobCancelRequested(job_id="j1"))
+    asked = [event for event in world.step(e.JobRetryRequested(job_id="j1")) if isinstance(event, e.ListingPageFetched)]
+    assert [len(page.entries) for page in asked] == [100, 50]
+    assert len({page.page_key for page in asked}) == 2
 
 
 def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
