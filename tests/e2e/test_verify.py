@@ -87,6 +87,7 @@ def test_beside_a_stack_the_damaged_file_is_fetched_again(saved: Any) -> None:
     assert "ytarchive jobs watch" in told.out
     page = json.loads(saved("storage", "verify", "--watch", "--json").out)
     (finding,) = page["findings"]
+    until(lambda: saved("jobs", "show", finding["job_id"]).code == 0, "jobs has heard of it")
     assert saved("jobs", "watch", finding["job_id"]).code == 0
     assert saved.mp4(video).read_bytes() == whole
     assert Path(finding["set_aside"]).read_bytes() == damaged

@@ -43,7 +43,9 @@ class Archive:
             return job_id
 
     async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
-        """Follow a job to its end: the job, and its items by video id."""
+        """Follow a job, be it not known yet, to its end: the job, and its items by video id."""
+        while not await self._known(job_id):  # noqa: ASYNC110  # of another process
+            await asyncio.sleep(0.05)
         async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
             async for line in response.content:
                 if line.startswith(b"event: end"):
@@ -60,6 +62,10 @@ class Archive:
         async with self._http.get(f"{self._jobs}/{job_id}") as response:
             job = Job.model_validate((await response.json())["data"]["job"])
         return job, {item.video_id: item for item in items}
+
+    async def _known(self, job_id: str) -> bool:
+        async with self._http.get(f"{self._jobs}/{job_id}") as response:
+            return response.status == 200
 
     async def wish(self, job_id: str, wish: str, **body: Any) -> Job:
         async with self._http.post(f"{self._jobs}/{job_id}/{wish}", json=body) as response:

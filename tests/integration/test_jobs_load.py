@@ -28,6 +28,7 @@ from services.common.models import (
     ServiceInfo,
 )
 from services.jobs.service import JobsService
+from tests.fixtures.heartbeats import Heart
 from ytarchive.emulator import EmulatorClient, sample
 
 JOBS, EACH, SLOTS = 50, 3, 4
@@ -38,17 +39,20 @@ class Others:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
+        self.heart = Heart(bus)
         self.begun: list[tuple[str, datetime]] = []  # video and time of every attempt, in their order
         self.failing: dict[str, Failure] = {}
         self.listed = 0
 
     async def announce(self, slots: int) -> None:
-        for name in ("download", "metadata", "storage"):
-            info = ServiceInfo(
+        services = [
+            ServiceInfo(
                 name=name, instance=name, url="http://x", version="1", pid=os.getpid(), egress="e",
                 slots=slots if name == "download" else 0, started_at=datetime.now(UTC),
-            )  # fmt: skip
-            await self.bus.publish(e.ServiceHeartbeat(service=info), trace_id="t")
+            )
+            for name in ("download", "metadata", "storage")
+        ]  # fmt: skip
+        await self.heart.announce(*services)
 
     async def attempt(self, event: e.DownloadRequested) -> AsyncIterator[Event]:
         claim = e.DownloadClaim(instance="download", egress="e", dispatch_id=event.dispatch_id)
@@ -110,7 +114,8 @@ async def others(broker: BusSettings) -> AsyncIterator[Others]:
     bus = await Bus.connect(broker, source="others/1")
     everyone = Others(bus)
     await bus.serve(played, everyone)
-    yield everyone
+    async with everyone.heart.beating():
+        yield everyone
     await bus.stop_serving(1)
     await bus.close()
 

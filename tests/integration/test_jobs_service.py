@@ -26,6 +26,7 @@ from services.common.models import (
     ServiceInfo,
 )
 from services.jobs.service import JobsService
+from tests.fixtures.heartbeats import Heart
 
 VIDEOS = [f"video{n:06d}" for n in range(1, 7)]
 WORKER = "worker-1"
@@ -36,6 +37,7 @@ class Others:
 
     def __init__(self, bus: Bus, slots: int = 2) -> None:
         self.bus = bus
+        self.heart = Heart(bus)
         self.slots = slots
         self.held: dict[str, Held] = {}
         self.fails: dict[str, Failure] = {}
@@ -45,12 +47,14 @@ class Others:
         self.running = asyncio.Event()
 
     async def announce(self) -> None:
-        for name in ("download", "metadata", "storage"):
-            info = ServiceInfo(
+        services = [
+            ServiceInfo(
                 name=name, instance=WORKER if name == "download" else name, url="http://x", version="1", pid=1,
                 slots=self.slots if name == "download" else 0, egress="e", started_at=datetime.now(UTC),
-            )  # fmt: skip
-            await self.bus.publish(e.ServiceHeartbeat(service=info), trace_id="t")
+            )
+            for name in ("download", "metadata", "storage")
+        ]  # fmt: skip
+        await self.heart.announce(*services)
 
     async def answer(self, event: Event) -> AsyncIterator[Event]:
         match event:
@@ -140,7 +144,8 @@ async def others(broker: BusSettings) -> AsyncIterator[Others]:
     bus = await Bus.connect(broker, source="others/1")
     played = Others(bus)
     await bus.serve(others_handlers, played)
-    yield played
+    async with played.heart.beating():
+        yield played
     await bus.stop_serving(1)
     await bus.close()
 
