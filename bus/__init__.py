@@ -1,6 +1,6 @@
 """Events over NATS JetStream. Knows nothing of the services that use it."""
 
-from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer
+from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer, NotNow
 from bus.handlers import Handlers, handling
 from bus.jetstream import Bus
 from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage, event_types
@@ -20,6 +20,7 @@ __all__ = [
     "Handlers",
     "MessageTooLarge",
     "NoAnswer",
+    "NotNow",
     "UnreadableMessage",
     "event_types",
     "handling",

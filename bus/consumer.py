@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from bus.cancellation import end
 from bus.deadletter import last_words
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerUnavailable, NotNow
 from bus.faults import fault_point
 from bus.handlers import Consumption, Handlers, handling_of
 from bus.hands import Hand, Hands
@@ -220,6 +220,9 @@ class Consumer:
         except BrokerUnavailable as error:
             log.warning("handler_waits_for_broker", consumer=self.consumption.durable, error=str(error), **trace)
             await self._hands.put_back(hand, self._delay(1))
+        except NotNow as error:
+            log.debug("not_now", consumer=self.consumption.durable, error=str(error), again_in=error.delay, **trace)
+            await self._hands.put_back(hand, error.delay)
         except Exception as error:  # noqa: BLE001 - the boundary between the bus and a service: whatever it raises
             await self._failed(hand, error, trace)
         else:

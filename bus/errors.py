@@ -5,7 +5,7 @@
     ├── MessageTooLarge     an event that does not fit into one message: split it
     └── NoAnswer            a request that nobody answered in time
 
-`bus.message.UnreadableMessage` stands apart: it is about one message, never about the broker.
+`bus.message.UnreadableMessage` and `NotNow` stand apart: a handler says them of one message, never of the broker.
 """
 
 
@@ -23,3 +23,12 @@ class MessageTooLarge(BusError):
 
 class NoAnswer(BusError):
     """Nobody answered a request in time, or the answer was an error or could not be read."""
+
+
+class NotNow(Exception):
+    """What the message asks for cannot be done for the time being, and not by any fault of it: it comes again after
+    `delay` seconds, as often as it takes, and this counts for nothing."""
+
+    def __init__(self, why: str, delay: float) -> None:
+        super().__init__(why)
+        self.delay = delay

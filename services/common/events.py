@@ -280,7 +280,8 @@ class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"down
 
 
 class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):
-    """The files lie in the archive, whole. `directory` is absolute, names are relative to it."""
+    """The files lie in the archive, whole. `directory` is absolute, names are relative to it. `kept`: what was fetched
+    is less than the video that was held, which stays."""
 
     job_id: JobId
     video_id: VideoId
@@ -291,6 +292,7 @@ class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key
     bytes: int
     held: Held
     duration_seconds: float | None = None
+    kept: bool = False
 
 
 class StorageFailed(Event, subject="storage.failed", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):

@@ -11,13 +11,14 @@ from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
 from services.jobs import dispatches, gaps, listings, queries, scheduler, wishes
 from services.jobs.ledger import Out, note_timers
 from services.jobs.registry import Registry
-from services.jobs.rows import FetchRow, FetchState, JobRow, ListingRow, ListingState, Rows
+from services.jobs.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 from services.jobs.sqlrows import SqlRows
 from services.jobs.store import Change, Store
 
 _TICK = 5.0  # seconds; timers that are nearer wake it earlier
 _ASK_AGAIN = 0.5  # seconds, while a cancel is under way
 _UNANSWERED = timedelta(seconds=60)
+_MOST_IN_STORAGE = 8  # videos, or two per slot: while the archive's disk is away or slow nothing more is fetched
 _UNANSWERED_TAKE_IN = timedelta(hours=1)  # a NAS may take its time
 
 _STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
@@ -85,15 +86,16 @@ class Dispatcher:
         out: list[Out] = []
         fetches = [rows.fetch(video_id) for video_id in queries.busy_fetches(sql)]
         busy = sum(1 for f in fetches if f and f.state in {FetchState.DISPATCHED, FetchState.CLAIMED})
-        free = scheduler.window(self._registry.live("download"), queries.load_blocks(sql), now) - busy
-        for _ in range(free):
+        window = scheduler.window(self._registry.live("download"), queries.load_blocks(sql), now)
+        backlog = len(fetches) - busy  # in storage's hands: it lies in tmp/ until then
+        for _ in range(min(window - busy, max(_MOST_IN_STORAGE, 2 * window) - backlog)):
             job_id = scheduler.next_job(queries.candidates(rows, sql, self._served, now))
-            video_id = queries.ready_video(sql, job_id, now) if job_id else None
-            if job_id is None or video_id is None:
+            ready = queries.ready_video(sql, job_id, now) if job_id else None
+            if job_id is None or ready is None:
                 break
             self._turn += 1
             self._served[job_id] = self._turn
-            out += dispatches.dispatch(rows, job_id, video_id, now)
+            out += dispatches.dispatch(rows, job_id, ready.video_id, now)
             rows.save()
         return out
 
@@ -141,9 +143,11 @@ class Dispatcher:
         if not self._registry.live("storage"):
             return out
         before = max(now - _UNANSWERED, self._store_lost or now - _UNANSWERED)
+        lost: dict[tuple[str, int], list[ItemRow]] = {}
         for item in queries.unanswered_items(rows, sql, before):
             job = rows.job(item.job_id)
-            if job is None or job.status.ended or not self._in_vain("storage", item.since, now):
+            patience = _UNANSWERED * 2 ** min(item.asked_again, 6)
+            if job is None or job.status.ended or not self._in_vain("storage", item.since, now, patience):
                 continue
             if self._held_back(rows, job.job_id):
                 item.since = now  # its turn comes when it goes on; meanwhile it must not stand before the others
@@ -151,7 +155,9 @@ class Dispatcher:
             if item.status is ItemStatus.CLOSING:
                 out.append(gaps.announce_failure(job, item, now))
             else:
-                out += _list_again(rows, job, item.target_index, now)
+                lost.setdefault((item.job_id, item.target_index), []).append(item)
+        for (job_id, index), items in lost.items():
+            out += _ask_again(rows, job_id, index, items, now)
         return out
 
     def _fetch_lost(self, fetch: FetchRow, now: datetime) -> bool:
@@ -279,11 +285,18 @@ class Dispatcher:
         return answer
 
 
-def _list_again(rows: Rows, job: JobRow, target_index: int, now: datetime) -> list[Out]:
-    """Storage never answered for a page: have the target listed anew, from its start."""
-    listing = rows.listing(job.job_id, target_index)
-    if listing is None or listing.state is not ListingState.LISTED:
+def _ask_again(rows: Rows, job_id: str, target_index: int, items: list[ItemRow], now: datetime) -> list[Out]:
+    """Storage never answered for these: have the target listed anew, from its start, once, for its file lacks a page
+    too. What the list does not name any more, and what is tried again, is asked for by itself."""
+    job, listing = rows.job(job_id), rows.listing(job_id, target_index)
+    if job is None or listing is None or listing.state.open:
         return []
-    listing.cursor, listing.awaited = None, None
-    job.listings_open += 1
-    return listings.queue_listing(job, listing, now)
+    by_itself = [item for item in items if item.again or item.asked_again]
+    out = listings.ask_archive(job, listing, by_itself, now)
+    for item in items:
+        item.since, item.asked_again = now, item.asked_again + 1
+    if len(by_itself) < len(items) and listing.state is ListingState.LISTED:
+        listing.cursor, listing.awaited = None, None
+        job.listings_open += 1
+        out += listings.queue_listing(job, listing, now)
+    return out

@@ -11,6 +11,8 @@ from services.jobs.ledger import Out, finish, open_job, settle, touch
 from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.scheduler import MAX_ATTEMPTS, backoff
 
+_KEPT = "a better video is held and was kept: --force would replace it"
+
 
 def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]:
     """Release one video to the workers in the turn of a job, for every job that waits for it and can be served too."""
@@ -41,7 +43,7 @@ def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
     """A worker took the dispatch: its items run."""
     fetch.state, fetch.since, fetch.instance = FetchState.CLAIMED, now, instance
     for item, job in _served(rows, fetch):
-        item.status, item.since = ItemStatus.RUNNING, now
+        item.status, item.since, item.begun = ItemStatus.RUNNING, now, now
         touch(job, now, item)
         settle(job, now)
 
@@ -121,7 +123,7 @@ def _held_up(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: date
 
 def _it_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
     """Was it refused for the third time, after others had been let through between the first and the second?"""
-    if item.refused == 1 and item.refused_at is not None and not rows.archived_since(item.refused_at):
+    if item.refused == 1 and item.refused_at is not None and not rows.served_since(item.refused_at):
         return False  # the site has let nobody through since then
     item.refused, item.refused_at = item.refused + 1, now
     return item.refused >= MAX_ATTEMPTS
@@ -172,6 +174,7 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -
         video_downloaded=bool(event.held.qualities),
         file_size=event.bytes,
         duration_seconds=event.duration_seconds,
+        message=_KEPT if event.kept else None,
     )
     finish(job, item, ItemStatus.ARCHIVED, now, result=result)
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -24,7 +25,13 @@ def busy_fetches(sql: sqlite3.Connection) -> list[str]:
     return [row["video_id"] for row in sql.execute("SELECT video_id FROM fetches WHERE state <> 'idle'")]
 
 
-def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> str | None:
+class Ready(NamedTuple):
+    refused: bool  # the site has refused it before
+    position: int
+    video_id: str
+
+
+def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | None:
     """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts;
     one that the site has refused comes after those that were not tried yet.
 
@@ -35,12 +42,8 @@ def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> str | No
         WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
     untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
     timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, as_time(now))).fetchone()
-    found = min((row for row in (untimed, timed) if row), key=_turn, default=None)
-    return found["video_id"] if found else None
-
-
-def _turn(row: sqlite3.Row) -> tuple[bool, int]:
-    return bool(row["refused"]), row["position"]
+    found = (Ready(bool(row["refused"]), row["position"], row["video_id"]) for row in (untimed, timed) if row)
+    return min(found, default=None)
 
 
 def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], now: datetime) -> list[Candidate]:
@@ -53,8 +56,9 @@ def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], n
     found = []
     for job_id, turn in served.items():
         job = rows.job(job_id)
-        if job and not job.status.ended and not job.paused and ready_video(sql, job_id, now):
-            found.append(Candidate(job_id, job.priority, under_way.get(job_id, 0), turn, job.created_at))
+        if job and not job.status.ended and not job.paused and (ready := ready_video(sql, job_id, now)):
+            running = under_way.get(job_id, 0)
+            found.append(Candidate(job_id, job.priority, running, turn, job.created_at, ready.refused))
     return found
 
 

@@ -106,6 +106,8 @@ class ItemRow:
     playlist_id: str | None = None
     need: Wanted | None = None  # what is still missing of it
     dispatch_id: str | None = None  # the dispatch that serves it now
+    begun: datetime | None = None  # when a worker was last let through for it
+    asked_again: int = 0  # how often storage had to be asked again what it holds of it
     attempts: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0  # how often the site refused just it, as it seems: see dispatches.deferred
@@ -173,8 +175,8 @@ class Rows(Protocol):
         """Items UNAVAILABLE, FAILED or CANCELLED."""
         ...
 
-    def archived_since(self, moment: datetime) -> bool:
-        """Has any video of any job been archived since?"""
+    def served_since(self, moment: datetime) -> bool:
+        """Has a worker been let through since, for any video of any job, and brought it?"""
         ...
 
     def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None: ...

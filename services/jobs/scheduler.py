@@ -25,11 +25,13 @@ class Candidate:
     running: int  # dispatches under way for it
     served: int  # when it was served last: a counter, 0 never
     created_at: datetime
+    refused: bool = False  # all that it could begin with now is what the site has refused before
 
 
 def next_job(candidates: Iterable[Candidate]) -> str | None:
-    """By priority; among equals the one with the fewest under way, then the one that waited longest for its turn."""
-    best = min(candidates, key=lambda c: (-c.priority, c.running, c.served, c.created_at), default=None)
+    """By priority; among equals the one with the fewest under way, then the one that waited longest for its turn. What
+    the site has refused comes last, whatever its priority: it would be the one to look after every block."""
+    best = min(candidates, key=lambda c: (c.refused, -c.priority, c.running, c.served, c.created_at), default=None)
     return best.job_id if best else None
 
 

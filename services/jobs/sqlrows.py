@@ -73,10 +73,14 @@ class SqlRows:
     def gaps(self, job_id: str) -> Sequence[ItemRow]:
         return self._by_status(job_id, (ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED), -1)
 
-    def archived_since(self, moment: datetime) -> bool:
+    def served_since(self, moment: datetime) -> bool:
         self.save()  # the query looks at the table
-        query = "SELECT 1 FROM items WHERE status='archived' AND since > ? LIMIT 1"
-        return self.sql.execute(query, (as_time(moment),)).fetchone() is not None
+        query = "SELECT video_id, job_id FROM items WHERE status='archived' AND since > ?"
+        for row in self.sql.execute(query, (as_time(moment),)).fetchall():
+            item = self.item(row["job_id"], row["video_id"])
+            if item is not None and item.begun is not None and item.begun > moment:
+                return True
+        return False
 
     def _by_status(self, job_id: str, statuses: Sequence[ItemStatus], limit: int) -> list[ItemRow]:
         self.save()  # the query looks at the table

@@ -123,10 +123,11 @@ def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> li
             job.listings_open += 1
             listing.attempts, listing.error, listing.awaited = 0, None, None
             out += listings.queue_listing(job, listing, now)
-    if job.status.ended and (job.open or job.listings_open):
-        job.status = JobStatus.RUNNING if job.total else JobStatus.QUEUED
-        job.finished_at, job.error = None, None
-        touch(job, now)
+    if job.status.ended:
+        if job.open or job.listings_open:
+            job.status = JobStatus.RUNNING if job.total else JobStatus.QUEUED
+            job.finished_at, job.error = None, None
+        touch(job, now)  # also when there is nothing to do: who follows the retry waits for the end after it
     return out
 
 
@@ -146,5 +147,5 @@ def _reopen(job: JobRow, item: ItemRow) -> None:
             job.failed -= 1
     job.open += 1
     item.attempts, item.errors, item.refused, item.refused_at = 0, [], 0, None
-    item.again = True
+    item.again, item.asked_again = True, 0
     item.outcome = item.reason = item.message = item.error_code = item.retry_at = item.result = None

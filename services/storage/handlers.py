@@ -1,14 +1,14 @@
 """What storage does on which event. Every handler may see its event again and then says the same."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import Envelope, Event, Handlers, UnreadableMessage, handling
-from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
+from bus import Envelope, Event, Handlers, NotNow, UnreadableMessage, handling
+from services.common.errors import InvalidRequest, ServiceUnavailable, StorageFull, YTArchiveError
 from services.common.events import (
     ArchiveChecked,
     DownloadCompleted,
@@ -28,7 +28,7 @@ from services.common.events import (
 )
 from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.rechecks import is_recheck
-from services.storage.record import Record
+from services.storage.record import Record, kept_better
 from services.storage.staging import TakeInFailed
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 handlers = Handlers("storage")
 _log = structlog.get_logger()
+_OF_ANOTHER_STACK = 10.0  # seconds until a message for a root that this stack does not serve is looked at again
 _AFTER_FULL = timedelta(minutes=10)  # until a take-in is tried again that found no space
 
 # --- listings -----------------------------------------------------------------------------------------------------
@@ -51,10 +52,23 @@ def _addressed_here() -> Iterator[None]:
         raise UnreadableMessage(error.message) from error
 
 
+async def _expect_root(root: str, storage: "StorageService") -> None:
+    """Raises NotNow while the disk of the root is away, or when the root is one of another command (`--output-dir`);
+    UnreadableMessage for one that was never ours."""
+    try:
+        await storage.shelf.expect_mounted(storage.shelf.tree(root))
+    except ServiceUnavailable as error:
+        raise NotNow(error.message, storage.space.recheck) from error
+    except InvalidRequest as error:
+        if await storage.catalogue.scanned(root):
+            raise NotNow(error.message, _OF_ANOTHER_STACK) from error
+        raise UnreadableMessage(error.message) from error
+
+
 @handlers.on(ListingPageFetched, slots=4)
 async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIterator[Event]:
+    await _expect_root(event.root, storage)
     with _addressed_here():
-        await storage.shelf.until_mounted(event.root)
         held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
         if event.playlist_id is not None:
             await storage.listings.page(event)
@@ -72,8 +86,8 @@ async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIt
 
 @handlers.on(PlaylistFetched)
 async def note_playlist(event: PlaylistFetched, storage: "StorageService") -> None:
+    await _expect_root(event.root, storage)
     with _addressed_here():
-        await storage.shelf.until_mounted(event.root)
         await storage.listings.own_metadata(event)
 
 
@@ -81,8 +95,8 @@ async def note_playlist(event: PlaylistFetched, storage: "StorageService") -> No
 async def close_listing(event: ListingCompleted, storage: "StorageService") -> None:
     if event.playlist_id is not None:
         envelope = handling()
+        await _expect_root(event.root, storage)
         with _addressed_here():
-            await storage.shelf.until_mounted(event.root)
             await storage.listings.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
@@ -97,8 +111,8 @@ async def drop_listing(event: ListingFailed, storage: "StorageService") -> None:
 
 @handlers.on(MetadataFetched, slots=4)
 async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> AsyncIterator[Event]:
+    await _expect_root(event.root, storage)
     with _addressed_here():
-        await storage.shelf.until_mounted(event.root)
         path = await storage.save_metadata(event, handling().trace_id)
         await storage.planner.described(storage.shelf.tree(event.root).key, event.video_id)
     yield MetadataArchived(
@@ -118,8 +132,9 @@ async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> As
 async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIterator[Event]:
     if not _has_something_for_the_shelf(event):
         return
+    with suppress(UnreadableMessage):  # the take-in says it to jobs
+        await _expect_root(event.root, storage)
     try:
-        await storage.shelf.until_mounted(event.root)
         record = await storage.shelf.take_in(event, handling().trace_id)
         await storage.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:
@@ -156,6 +171,7 @@ async def _archived(event: DownloadCompleted, record: Record, storage: "StorageS
         bytes=record.bytes,
         held=held,
         duration_seconds=record.metadata.duration_seconds,
+        kept=kept_better(record, event),
     )
 
 

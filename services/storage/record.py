@@ -115,6 +115,13 @@ def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) 
     return kept, event.model_copy(update={"files": others})
 
 
+def kept_better(record: Record, event: DownloadCompleted) -> bool:
+    """Did the take-in of this delivery leave its video out?"""
+    brought = next((one.files for one in reversed(record.take_ins) if one.dispatch_id == event.dispatch_id), ())
+    names = {archived(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
+    return bool(names) and names.isdisjoint(brought)
+
+
 def _height(record: Record, name: str) -> int | None:
     """Of a video of the record, by the take-in that brought it."""
     entry = record.fixity[name]

@@ -1,6 +1,7 @@
 """The storage service: owns the archive tree, its catalogue and the work plans."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
@@ -33,6 +34,7 @@ from services.storage.space import Space
 from services.storage.verifier import Verifier
 
 _PLANS = "work_plans"  # beside the roots in the catalogue's list of what it has read
+_AWAY_FOR = 30.0  # seconds
 _COUNT_EVERY = 30.0  # seconds between two counts for the metrics
 
 
@@ -208,13 +210,16 @@ class StorageService(ServiceBase):
     async def _count(self) -> None:
         while True:
             self._totals = await self.catalogue.totals()
+            await self.shelf.look_for_the_away()
             await asyncio.sleep(_COUNT_EVERY)
 
     def critical_errors(self) -> list[str]:
-        return [*super().critical_errors(), *self.shelf.away.values()]
+        return [*super().critical_errors(), *(one.why for one in self.shelf.away.values())]
 
     def lost_causes(self) -> list[str]:
-        return [*super().lost_causes(), *self.shelf.away.values()]
+        """A disk that comes back at once, an automounter's say, is none."""
+        long_ago = time.monotonic() - _AWAY_FOR
+        return [*super().lost_causes(), *(one.why for one in self.shelf.away.values() if one.since < long_ago)]
 
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}

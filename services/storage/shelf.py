@@ -5,8 +5,10 @@ It joins the tree (`archive`), the index of it (`catalogue`), the locks and the 
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +46,14 @@ class Rescan:
     unreadable: int = 0
 
 
+@dataclass(frozen=True)
+class Away:
+    """A root whose disk is not there: why, what to do, and since when (monotonic seconds)."""
+
+    why: str
+    since: float = field(default_factory=time.monotonic)
+
+
 class Shelf:
     """Every path that it hands out or touches belongs to a root of the configuration."""
 
@@ -54,7 +64,7 @@ class Shelf:
         self._space = space
         self.taking_in = 0  # take-ins in hand
         self.texts_missed = asyncio.Event()  # the index does not know all that the catalogue knows: `index_missing`
-        self.away: dict[str, str] = {}  # roots that are waited for, and what to do
+        self.away: dict[str, Away] = {}  # roots that are waited for
         self.unindexed = 0  # videos that `index_missing` has yet to look at
 
     def tree(self, root: str | Path) -> Tree:
@@ -63,33 +73,39 @@ class Shelf:
     # --- the disk -------------------------------------------------------------------------------------------------
 
     async def expect_mounted(self, tree: Tree) -> None:
-        """Raises ServiceUnavailable for a root that held videos and is empty: else a whole archive would be fetched
-        again, into the folder below a disk that is not mounted."""
-        if await asyncio.to_thread(tree.videos.exists):
-            return
-        if known := await self._catalogue.count(tree.key):
-            held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
-            raise ServiceUnavailable(
-                f"{tree.root} held {held} and is empty now. Is its disk mounted? If {they} really gone, "
-                f"make the folder {tree.videos} to begin anew.",
-                root=tree.key,
-            )
+        """Raises ServiceUnavailable for a root that held videos and is empty, or cannot be looked into, and for what is
+        below such a root: else a whole archive would be fetched again, into the folder below a disk that is not
+        mounted. `away` tells of it until it is there again."""
+        above = [root for root in self._settings.all_roots if root in tree.root.parents]
+        for one in dict.fromkeys((*(self.tree(root) for root in above), tree)):
+            if (why := await self._why_away(one)) is None:
+                if self.away.pop(one.key, None):
+                    _log.info("archive_back", root=one.key)
+                continue
+            if one.key not in self.away:
+                _log.error("archive_away", root=one.key, error_code=ServiceUnavailable.code, error_message=why)
+            self.away[one.key] = replace(self.away.get(one.key, Away(why)), why=why)
+            raise ServiceUnavailable(why, root=one.key)
 
-    async def until_mounted(self, root: str | Path) -> None:
-        """Wait while the root is empty that held videos; `away` tells of it meanwhile. Raises InvalidRequest."""
-        tree = self.tree(root)
-        while True:
-            try:
-                await self.expect_mounted(tree)
-            except ServiceUnavailable as error:
-                if tree.key not in self.away:
-                    _log.error("archive_away", root=tree.key, error_code=error.code, error_message=error.message)
-                self.away[tree.key] = error.message
-                await self._space.pause()
-            else:
-                if self.away.pop(tree.key, None):
-                    _log.info("archive_back", root=tree.key)
-                return
+    async def _why_away(self, tree: Tree) -> str | None:
+        try:
+            if await asyncio.to_thread(tree.videos.exists):
+                return None
+        except OSError as error:  # a stale NFS handle, a disk that was pulled
+            return f"{tree.root} cannot be looked into ({error.strerror}). Is its disk well?"
+        if not (known := await self._catalogue.count(tree.key)):
+            return None
+        held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
+        return (
+            f"{tree.root} held {held} and is empty now. Is its disk mounted? If {they} really gone, make the folder "
+            f"{tree.videos} to begin anew."
+        )
+
+    async def look_for_the_away(self) -> None:
+        """Whether they are back, though nobody asks for anything of them."""
+        for root in list(self.away):
+            with suppress(ServiceUnavailable, InvalidRequest):
+                await self.expect_mounted(self.tree(root))
 
     # --- take-in --------------------------------------------------------------------------------------------------
 
@@ -245,6 +261,7 @@ class Shelf:
     async def _forget_lost(self, tree: Tree, found: set[str]) -> int:
         """Not those that were taken in while the others were read."""
         forgotten = 0
+        await self.expect_mounted(tree)  # it may have gone meanwhile
         for video_id in await self._catalogue.others(tree.key, found):
             async with self._locks.hold(tree.key, video_id):
                 if await asyncio.to_thread(scan.index, tree, video_id) is None:

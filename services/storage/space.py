@@ -64,7 +64,7 @@ class Space:
         """Until the next look. Raises CancelledError when the service closes."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.closing.wait(), self.recheck)
-            raise asyncio.CancelledError("the service closes, and the disk is still full, or away")
+            raise asyncio.CancelledError("the service closes, and the disk is still full")
 
 
 class PatientDatabase:

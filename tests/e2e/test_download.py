@@ -217,6 +217,19 @@ def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
     assert "Run the same command again then." in run.out
 
 
+def test_a_better_video_is_kept_and_that_is_told(cli: Any) -> None:
+    assert cli("download", sample.VIDEO_OK, "--quality", "360p").code == 0
+    better = cli.mp4(sample.VIDEO_OK).read_bytes()
+
+    worse = cli("download", sample.VIDEO_OK, "--quality", "wv*+wa")
+
+    assert worse.code == 0, worse.err
+    assert "a better one is held and was kept (--force would replace it)" in worse.out
+    assert cli.mp4(sample.VIDEO_OK).read_bytes() == better
+    assert cli("download", sample.VIDEO_OK, "--quality", "wv*+wa", "--force").code == 0
+    assert cli.mp4(sample.VIDEO_OK).read_bytes() != better
+
+
 def test_a_full_disk_is_told_and_waited_for(make_cli: Any) -> None:
     cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE=str(10**15))
     download = cli.start("download", sample.VIDEO_OK)

@@ -109,6 +109,57 @@ async def test_what_arrives_while_the_disk_is_away_waits_for_it(
     await eventually(well)
 
 
+async def test_one_disk_that_is_away_keeps_nothing_of_another_waiting(
+    config: Config, broker: BusSettings, others: Others, tmp_path: Path
+) -> None:
+    """However much is asked of the one that is away."""
+    second = tmp_path / "second"
+    both = config.storage.model_copy(update={"roots": (second,)})
+    async with running(config.model_copy(update={"storage": both}), broker, Space(recheck=0.05)):
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+        with unmounted(config.storage.base_path):
+            for number in range(20):
+                await others.tell(page(config, f"p{number}", entry(A, number)))
+            for number, video in enumerate((B, C, "ddddddddddd")):
+                await others.tell(delivery(config, video, f"d{number + 5}", mp4=b"x"))
+            there = delivery(config, "eeeeeeeeeee", "d9", mp4=b"y").model_copy(update={"root": str(second)})
+            assert (await others.answer(there, VideoArchived)).root == str(second)
+            assert await others.answer(page(config, "q", entry(A, 0), root=str(second)), ArchiveChecked)
+
+
+async def test_a_folder_below_a_root_that_is_away_is_not_begun(
+    config: Config, storage: StorageService, others: Others
+) -> None:
+    """An --output-dir below the root, which would be made below the mount point."""
+    root = config.storage.base_path
+    with unmounted(root):
+        below = delivery(config, B, "d2", mp4=b"x").model_copy(update={"root": str(root / "music")})
+        told = await others.tell(below)
+        with pytest.raises(ServiceUnavailable):
+            await storage.shelf.held(str(root / "music"), [B])
+    assert (await others.reply_to(told, VideoArchived)).root == str(root / "music")
+
+
+async def test_what_is_for_the_root_of_another_command_waits_for_that(
+    config: Config, broker: BusSettings, others: Others, tmp_path: Path, eventually: Eventually
+) -> None:
+    """`--output-dir` of a command that was interrupted: the next one, without it, is no reason to give that up."""
+    own = tmp_path / "own"
+    extra = config.storage.model_copy(update={"roots": (own,)})
+    with_own = config.model_copy(update={"storage": extra})
+    async with running(with_own, broker) as service:
+
+        async def read() -> bool:
+            return await service.catalogue.scanned(str(own))
+
+        await eventually(read)
+    async with running(config, broker):
+        waiting = await others.tell(page(config, "p1", entry(A, 0), root=str(own)))
+        await others.answer(page(config, "p2", entry(A, 0)), ArchiveChecked)
+    async with running(with_own, broker):
+        assert (await others.reply_to(waiting, ArchiveChecked)).root == str(own)
+
+
 async def test_a_service_whose_disk_is_away_can_be_stopped(
     config: Config, broker: BusSettings, others: Others, eventually: Eventually
 ) -> None:

@@ -28,6 +28,14 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What was fetched is less than what the archive holds."""
+
+    video_id: str
+    title: str | None
+
+
+@dataclass(frozen=True)
 class Unavailable:
     video_id: str
     title: str | None
@@ -73,7 +81,7 @@ class NoSpace:
     message: str
 
 
-Notice = Saved | Unavailable | Failed | AttemptFailed | ListingTrouble | Blocked | Cleared | NoSpace
+Notice = Saved | Kept | Unavailable | Failed | AttemptFailed | ListingTrouble | Blocked | Cleared | NoSpace
 
 
 @dataclass
@@ -192,7 +200,8 @@ def _archived(picture: Picture, event: e.VideoArchived) -> list[Notice]:
     picture.running.pop(event.video_id, None)
     if picture.job is not None and picture.job.type is JobType.METADATA_ONLY:
         return []  # metadata.archived tells
-    return [Saved(event.video_id, picture.title(event.video_id), event.bytes)]
+    title = picture.title(event.video_id)
+    return [Kept(event.video_id, title) if event.kept else Saved(event.video_id, title, event.bytes)]
 
 
 def _metadata_archived(picture: Picture, event: e.MetadataArchived) -> list[Notice]:

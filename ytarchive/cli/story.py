@@ -12,6 +12,7 @@ from ytarchive.cli.picture import (
     Blocked,
     Cleared,
     Failed,
+    Kept,
     ListingTrouble,
     NoSpace,
     Notice,
@@ -39,6 +40,9 @@ def told(notice: Notice, now: datetime) -> Text:
         case Saved(video_id, title, amount):
             weight = f", {size(amount)}" if amount else ""
             return Text.assemble(("saved        ", "green"), name(video_id, title) + weight)
+        case Kept(video_id, title):
+            why = "a better one is held and was kept (--force would replace it)"
+            return Text.assemble(("kept         ", "green"), f"{name(video_id, title)}: {why}")
         case Unavailable(video_id, title, reason):
             return Text.assemble(("unavailable  ", "yellow"), f"{name(video_id, title)}: {_reason(reason)}")
         case Failed(video_id, title, attempts, message):

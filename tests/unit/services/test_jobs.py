@@ -316,6 +316,20 @@ def test_a_video_that_is_refused_while_others_are_served_is_given_up(world: Worl
     assert refused(world) == [], "a retry begins anew"
 
 
+def test_what_was_let_through_before_a_refusal_proves_nothing(world: World) -> None:
+    """Two slots: what the other one had fetched already is taken in a moment later."""
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    other = world.dispatch(OTHER)
+    world.now += timedelta(seconds=1)
+    assert refused(world) == []
+    world.archived(other)
+    for _ in range(5):
+        assert refused(world) == []
+    assert world.status() is ItemStatus.WAITING
+
+
 def test_a_completed_download_waits_for_storage(world: World) -> None:
     world.queued()
     request = world.dispatch()

@@ -1,15 +1,30 @@
 """The dispatcher at work on a real jobs.db."""
 
 import asyncio
+import os
+import platform
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from bus.message import Event
 from services.common import events as e
-from services.common.models import ErrorCode, ErrorDetail, JobType, Target, TargetKind
+from services.common.models import (
+    Entry,
+    ErrorCode,
+    ErrorDetail,
+    Held,
+    ItemStatus,
+    JobType,
+    Provenance,
+    ServiceInfo,
+    Target,
+    TargetKind,
+    VideoMetadata,
+)
 from services.jobs import machine
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.ledger import Out
@@ -17,6 +32,7 @@ from services.jobs.machine import Accepted
 from services.jobs.registry import Registry
 from services.jobs.sqlrows import SqlRows
 from services.jobs.store import Store
+from tests.fixtures.jobs_world import names_of
 
 LIST = "PLdispatcher"
 
@@ -52,3 +68,109 @@ async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_agai
     await asyncio.sleep(1.0)  # the absence of something can only be waited for
     running.cancel()
     assert 0 < len(looks) < 4
+
+
+KEPT, LOST = "kept0000000", "lost0000000"
+ABOUT = {"job_id": "j", "root": "/archive", "target_index": 0}
+
+
+class Asked:
+    """A dispatcher whose look at everything is a minute after the one before; storage is there and never answers."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.registry = Registry(folder / "services.json")
+        self.dispatcher = Dispatcher(store, self.registry, (), lambda _change: None)
+        self.now = datetime.now(UTC)
+
+    async def step(self, *facts: Event) -> list[Event]:
+        said: list[Out] = []
+
+        def apply(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+            for fact in facts:
+                said.extend(machine.step(rows, fact, self.now))
+            return []
+
+        await self.store.change(apply)
+        return [event for event, _trace in said]
+
+    async def look(self, slots: int = 0) -> list[Event]:
+        said: list[Out] = []
+
+        def decide(rows: SqlRows, sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+            said.extend(self.dispatcher._decide(rows, sql, self.now))
+            return []
+
+        self.now += timedelta(seconds=61)
+        for name in ("storage", "metadata", "download"):
+            info = ServiceInfo(
+                name=name, instance=name, url="http://x", version="1", pid=os.getpid(), host=platform.node(),
+                started_at=self.now, slots=slots if name == "download" else 0, egress="e",
+            )  # fmt: skip
+            self.registry.heard(info)
+        await self.store.change(decide)
+        return [event for event, _trace in said]
+
+
+def page(listing: int, *videos: str) -> e.ArchiveChecked:
+    entries = tuple(Entry(video_id=video, position=n) for n, video in enumerate(videos))
+    whole = {"qualities": ("best",), "thumbnail": True, "captions": ("en",), "metadata": True, "info": True}
+    held = tuple(Held.model_validate({"video_id": video} | (whole if video == KEPT else {})) for video in videos)
+    named = ABOUT | {"listing": listing, "page_key": f"p{listing}", "playlist_id": LIST}
+    return e.ArchiveChecked(**named, entries=entries, held=held)
+
+
+async def test_what_a_list_does_not_name_any_more_is_asked_for_by_itself(store: Store, tmp_path: Path) -> None:
+    """The page of a video was lost with the broker's store, and the video has left the playlist since."""
+    asked = Asked(store, tmp_path)
+
+    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
+        return machine.create(rows, job, "t", accepted, now)
+
+    await store.change(ordered)
+    told = e.ListingPageFetched(
+        **ABOUT, type=JobType.PLAYLIST_DOWNLOAD, options={}, listing=1, page_key="p1", playlist_id=LIST,
+        entries=(Entry(video_id=LOST, position=0),),
+    )  # fmt: skip
+    await asked.step(told, page(1, KEPT), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=2))
+    (again,) = await asked.look()
+    assert isinstance(again, e.JobQueued)
+    number = again.listing
+    keys = (f"p{number}",)
+    await asked.step(page(number, KEPT), e.ListingCompleted(**ABOUT, listing=number, page_keys=keys, total=1))
+    looks = [event for _ in range(30) for event in await asked.look()]
+    assert {type(event) for event in looks} == {e.ListingPageFetched}, "YouTube is not asked for the list for ever"
+    assert 3 <= len(looks) <= 6, "less and less often"
+    await asked.step(page(number, LOST).model_copy(update={"page_key": "again"}))
+    item = await store.read(lambda rows, _sql: rows.item("j", LOST))
+    assert item is not None
+    assert item.status is ItemStatus.WAITING
+
+
+async def test_nothing_more_is_fetched_while_storage_takes_nothing_in(store: Store, tmp_path: Path) -> None:
+    """Its disk is away, or slow: the partials would fill the disk of tmp/."""
+    asked = Asked(store, tmp_path)
+    videos = [f"video{n:06d}" for n in range(100)]
+
+    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
+        return machine.create(rows, job, "t", accepted, now)
+
+    await store.change(ordered)
+    await asked.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=100))
+    fetched = 0
+    for _ in range(20):
+        for event in await asked.look(slots=2):
+            if isinstance(event, e.DownloadRequested):
+                fetched += 1
+                names = names_of(event)
+                done = e.DownloadCompleted(
+                    **names, wanted=event.wanted, directory="/d", files=(),
+                    metadata=VideoMetadata(video_id=event.video_id, title="t"),
+                    provenance=Provenance(source_url="https://x", started_at=asked.now, finished_at=asked.now),
+                )  # fmt: skip
+                await asked.step(done)
+    assert fetched == 8

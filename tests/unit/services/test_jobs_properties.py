@@ -248,10 +248,9 @@ class World:
         if not open_jobs:
             return
         job_id = open_jobs[number % len(open_jobs)]
-        video_id = queries.ready_video(self.sql, job_id, self.now)
-        if video_id:
+        if ready := queries.ready_video(self.sql, job_id, self.now):
             with self.transaction() as rows:
-                outs = dispatches.dispatch(rows, job_id, video_id, self.now)
+                outs = dispatches.dispatch(rows, job_id, ready.video_id, self.now)
             self.tell(outs)
 
     def busy(self, number: int) -> FetchRow | None:

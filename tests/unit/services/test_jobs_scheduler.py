@@ -62,6 +62,13 @@ def test_backoff(attempts: int, seconds: int) -> None:
     assert backoff(attempts) == timedelta(seconds=seconds)
 
 
+def test_what_was_refused_comes_last_whatever_its_priority() -> None:
+    """Else it would look after each block whether it is over, and cause the next one, before all others."""
+    refused = Candidate("urgent", 5, 0, 0, NOW, refused=True)
+    assert next_job([refused, Candidate("other", 0, 0, 0, NOW)]) == "other"
+    assert next_job([refused]) == "urgent"
+
+
 def test_turns_go_by_priority_then_fewest_running_then_longest_wait() -> None:
     def job(name: str, priority: int = 0, running: int = 0, served: int = 0) -> Candidate:
         return Candidate(name, priority, running, served, NOW)

@@ -72,7 +72,8 @@ def test_the_next_video(
     sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
 ) -> None:
     fill(sql, *items)
-    assert queries.ready_video(sql, "j", NOW) == (None if ready is None else f"video{ready:06d}")
+    expected = None if ready is None else queries.Ready(False, ready, f"video{ready:06d}")
+    assert queries.ready_video(sql, "j", NOW) == expected
 
 
 def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.Connection) -> None:
@@ -83,19 +84,27 @@ def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.C
     assert refused is not None
     refused.refused = 1
     rows.save()
-    assert queries.ready_video(sql, "j", NOW) == "video000001"
+    assert queries.ready_video(sql, "j", NOW) == queries.Ready(False, 1, "video000001")
     other = rows.item("j", "video000001")
     assert other is not None
     other.status = RUNNING
     rows.save()
-    assert queries.ready_video(sql, "j", NOW) == "video000000"
+    assert queries.ready_video(sql, "j", NOW) == queries.Ready(True, 0, "video000000")
+    assert [one.refused for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == [True]
 
 
-def test_whether_anything_was_archived_since(sql: sqlite3.Connection) -> None:
+def test_whether_anything_was_fetched_since(sql: sqlite3.Connection) -> None:
     fill(sql, (WAITING, None), (ItemStatus.ARCHIVED, None))
     rows = SqlRows(sql)
-    assert rows.archived_since(NOW - timedelta(seconds=1))
-    assert not rows.archived_since(NOW)
+    before = NOW - timedelta(seconds=1)
+    assert not rows.served_since(before), "archived since, and fetched by nobody: its metadata came from the Data API"
+    item = rows.item("j", "video000001")
+    assert item is not None
+    item.begun = before
+    assert not rows.served_since(before), "it had been let through by then"
+    item.begun = NOW
+    assert rows.served_since(before)
+    assert not rows.served_since(NOW)
 
 
 @pytest.mark.parametrize(

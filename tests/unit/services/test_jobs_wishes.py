@@ -272,6 +272,16 @@ def test_a_retry_of_a_forced_job_fetches_what_it_lacked(world: World) -> None:
     assert (again.wanted.media, again.wanted.thumbnail) == (False, True)
 
 
+def test_a_retry_that_finds_nothing_to_do_is_an_end_too(world: World) -> None:
+    """Of a job whose playlist's file could not be written, say: who follows it waits for what comes after the wish."""
+    world.queued()
+    world.archived(world.dispatch())
+    before = world.rows.jobs["j1"].revision
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    assert world.rows.jobs["j1"].revision > before
+
+
 def test_many_gaps_are_asked_for_in_pages(world: World) -> None:
     videos = [f"video{n:06d}" for n in range(150)]
     world.create()

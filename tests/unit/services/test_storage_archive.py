@@ -13,7 +13,7 @@ from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.storage import archive, staging
 from services.storage.layout import Tree
-from services.storage.record import Record, held_of
+from services.storage.record import Record, held_of, kept_better
 from services.storage.staging import TakeInFailed
 from tests.fixtures.forked import killed_at, seen_between_steps
 
@@ -373,6 +373,7 @@ def test_a_better_video_is_not_replaced_by_a_lesser_one(
     assert (files[f"{VIDEO}.mp4"], files[f"{VIDEO}_thumb.jpg"]) == (b"a fine film", b"picture")
     assert files[f"{VIDEO}.info.json"] == b"of the film"
     assert record.provenance.height == 1080
+    assert kept_better(record, event)
     held = held_of(record, present=record.fixity, metadata=True)
     assert set(held.qualities) == {"1080p", quality}, "it is not asked for again"
     assert [one.dispatch_id for one in record.take_ins] == ["1", "2"]
@@ -396,8 +397,10 @@ def test_what_does_replace_a_video(
     take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
     if lost:
         (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
-    record = take_in(tree, deliver("2", wanted=wanted, height=height, mp4=b"another"))
+    event = deliver("2", wanted=wanted, height=height, mp4=b"another")
+    record = take_in(tree, event)
     assert assert_true(tree) == record
+    assert not kept_better(record, event)
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"another"
     assert record.provenance.height == height
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from services.common.config import Config
-from services.common.errors import StorageFull
+from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
 from services.storage.catalogue import Catalogue
+from services.storage.layout import Tree
 from services.storage.locks import Locks
 from services.storage.plan_entries import PlannedUnavailable
 from services.storage.plans import WorkPlan
@@ -236,3 +237,15 @@ async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
         assert await catalogue.last_seen(f"{99:011}") is not None
     finally:
         catalogue.close()
+
+
+async def test_a_root_that_cannot_be_looked_into_is_away(shelf: Shelf, config: Config) -> None:
+    """EIO, ESTALE; here a name that is too long for the disk."""
+    root = config.storage.base_path
+    root.mkdir(parents=True)
+    broken = Tree(root, root / "metadata", root / ("x" * 300))
+    with pytest.raises(ServiceUnavailable, match="cannot be looked into"):
+        await shelf.expect_mounted(broken)
+    assert list(shelf.away) == [broken.key]
+    await shelf.look_for_the_away()
+    assert shelf.away == {}
