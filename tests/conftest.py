@@ -49,7 +49,8 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
     """A nats-server of this test; an unacknowledged message comes again after 2 s."""
-    server = EmbeddedServer(tmp_path / "nats", like=BusSettings(url="nats://127.0.0.1", ack_wait=2.0))
+    numbers = BusSettings(url="nats://127.0.0.1", ack_wait=2.0, connect_timeout=20.0)
+    server = EmbeddedServer(tmp_path / "nats", like=numbers)
     try:
         yield await server.start()
     finally:

@@ -144,7 +144,7 @@ class MetadataApi:
         return PlaylistPage(
             playlist=reading.playlist or PlaylistMetadata(playlist_id=path.playlist_id),
             entries=reading.entries[query.offset : query.offset + query.limit],
-            complete=reading.complete,
+            complete=reading.complete and not reading.capped,
             read_at=reading.read_at,
             total=reading.total,
             limit=query.limit,

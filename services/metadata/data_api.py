@@ -41,21 +41,22 @@ class DataApi:
         self._building = asyncio.Lock()
         self._client: Any = None
 
-    def resets_at(self) -> datetime:
-        """When a quota that is used up is renewed."""
-        return self._ledger.resets_at()
+    def renewed_by(self) -> datetime:
+        """When to ask again after a quota was used up."""
+        return self._ledger.renewed_by()
 
     async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
         """One list call (`videos`, `playlistItems`, …), each attempt paid for before it is made; what is not
         `background` may use the reserve. Raises ApiRefused."""
 
         async def attempt() -> Json:
+            asked = datetime.now(UTC)
             await self._pay(secret, resource, background)
             try:
                 return await self._ask(secret, resource, query)
             except ApiRefused as refused:
                 if refused.kind is Refusal.QUOTA:
-                    await self._ledger.end_day(secret)
+                    await self._ledger.end_day(secret, asked)
                 raise
 
         try:

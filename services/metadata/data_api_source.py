@@ -161,7 +161,7 @@ class DataApiSource:
                 failure = _failure(FailureKind.LOCAL, ErrorCode.INVALID_CREDENTIALS, refused.reason, message)
                 return SourceFailed(failure, final=True)
             case Refusal.QUOTA:
-                until = self._api.resets_at()
+                until = self._api.renewed_by()
                 message = f"{refused.message}; it is renewed at {until:%Y-%m-%d %H:%M} UTC"
                 failure = _failure(FailureKind.NOT_YET, ErrorCode.API_QUOTA_EXCEEDED, refused.reason, message, until)
                 if self._waits:

@@ -6,7 +6,7 @@ Every change is a compare-and-set, so that two workers that spend at the same ti
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import nats.errors
 import structlog
@@ -17,7 +17,17 @@ from pydantic import ValidationError
 
 from bus import Bus
 from services.common.errors import ServiceUnavailable
-from services.metadata.quota import PACIFIC, Budget, Day, fingerprint, ledger_key, next_reset, quota_day
+from services.metadata.quota import (
+    LATE,
+    PACIFIC,
+    Budget,
+    Day,
+    fingerprint,
+    ledger_key,
+    next_reset,
+    quota_day,
+    renewed_by,
+)
 
 BUCKET = "quota"
 _KEPT = 3 * 24 * 3600.0  # seconds: longer than any quota day
@@ -35,15 +45,20 @@ class Ledger:
     per day and key, whoever else spends. `zone` is where a day ends at midnight.
     """
 
-    def __init__(self, bus: Bus, budget: Budget, zone: tzinfo = PACIFIC) -> None:
+    def __init__(self, bus: Bus, budget: Budget, zone: tzinfo = PACIFIC, late: timedelta = LATE) -> None:
         self._bus = bus
         self.budget = budget
         self.zone = zone
+        self._late = late
         self._open: KeyValue | None = None
 
     def resets_at(self) -> datetime:
         """When today's count ends, in UTC."""
         return next_reset(datetime.now(UTC), self.zone)
+
+    def renewed_by(self) -> datetime:
+        """When whoever was refused may ask again, in UTC."""
+        return renewed_by(datetime.now(UTC), self.zone, self._late)
 
     async def charge(self, api_key: str, cost: int, *, background: bool = True) -> bool:
         """Spend `cost` units of today, before they are asked for. False, with nothing spent, when they are not left."""
@@ -59,8 +74,11 @@ class Ledger:
         self._warn(api_key, before, after)
         return allowed
 
-    async def end_day(self, api_key: str) -> None:
-        """YouTube says that the quota is used up: others spend it too. Nothing more is asked before the reset."""
+    async def end_day(self, api_key: str, asked: datetime) -> None:
+        """YouTube says, to what was asked then, that the quota is used up: others spend it too. Nothing more is asked
+        before the reset. Right after midnight that may be the quota of the day before: it ends nothing."""
+        if quota_day(asked - self._late, self.zone) != quota_day(asked, self.zone):
+            return
         before = Day()
 
         def end(day: Day) -> Day:
@@ -68,7 +86,7 @@ class Ledger:
             before = day
             return day.ended()
 
-        after = await self._change(api_key, end)
+        after = await self._change(api_key, end, asked)
         self._warn(api_key, before, after)
 
     async def today(self, api_key: str) -> Day:
@@ -107,12 +125,12 @@ class Ledger:
             resets_at=self.resets_at().isoformat(),
         )
 
-    async def _change(self, api_key: str, step: Callable[[Day], Day]) -> Day:
-        """The day after `step`, which may be called several times."""
+    async def _change(self, api_key: str, step: Callable[[Day], Day], at: datetime | None = None) -> Day:
+        """The day of `at`, or today, after `step`, which may be called several times."""
         while True:
             await self._bus.online.wait()
             try:
-                return await self._try(ledger_key(api_key, datetime.now(UTC), self.zone), step)
+                return await self._try(ledger_key(api_key, at or datetime.now(UTC), self.zone), step)
             except KeyWrongLastSequenceError:
                 continue  # another worker was faster
             except (nats.errors.Error, TimeoutError) as error:

@@ -179,7 +179,7 @@ class Lister:
         spent: bool = True,
     ) -> ListingFailed:
         """Without `retry_after` jobs says how long to wait: it counts the attempts."""
-        cursor = None
+        cursor = queued.cursor  # who comes next goes on there all the same: what was told before is not forgotten
         if course.playlist and course.page_keys:
             cursor = str(Cursor(course.way.source.name, course.playlist.playlist_id, course.offset, course.token))
         return ListingFailed(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 LIST_COST = 1  # units
+LATE = timedelta(minutes=2)  # between midnight by our clock and YouTube's, at most, as far as we trust them
 WARN_AT = 0.8  # of the limit
 COSTS: Mapping[str, int] = {"captions": 50}  # units of a list call, where it is not LIST_COST
 
@@ -66,6 +67,11 @@ def next_reset(now: datetime, zone: tzinfo = PACIFIC) -> datetime:
     """When the day of `now` ends, in UTC."""
     midnight = datetime.combine(quota_day(now, zone) + timedelta(days=1), time.min, tzinfo=zone)
     return midnight.astimezone(UTC)
+
+
+def renewed_by(now: datetime, zone: tzinfo = PACIFIC, late: timedelta = LATE) -> datetime:
+    """When to ask again after YouTube has refused: right after midnight it may still speak of the day before."""
+    return next_reset(now - late, zone) + late
 
 
 def fingerprint(api_key: str) -> str:

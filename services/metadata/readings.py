@@ -35,7 +35,8 @@ class Reading:
     read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     playlist: PlaylistMetadata | None = None
     entries: list[Entry] = field(default_factory=list)
-    complete: bool = False
+    complete: bool = False  # nothing more is read of it
+    capped: bool = False  # because it is too long to be read for a look-up
     _lines: int = 0
     _token: str = ""
     _wanted: int = 0
@@ -68,7 +69,8 @@ class Reading:
     def total(self) -> int:
         """As the list announces it, until its end was seen."""
         announced = self.playlist.entry_count if self.playlist else None
-        return len(self.entries) if self.complete or announced is None else max(announced, len(self.entries))
+        seen = self.complete and not self.capped
+        return len(self.entries) if seen or announced is None else max(announced, len(self.entries))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -102,6 +104,7 @@ class Reading:
                     continue
                 self._take(part)
                 if self._lines >= LONGEST:
+                    self.capped = True
                     break
                 if self._enough(self._wanted) and not whole:
                     return

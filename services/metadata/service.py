@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from services.metadata.leave import Leave
 from services.metadata.ledger import Ledger
 from services.metadata.lister import Lister, Way
 from services.metadata.lookups import LookUps
-from services.metadata.quota import PACIFIC, Budget, fingerprint
+from services.metadata.quota import LATE, PACIFIC, Budget, fingerprint
 from services.metadata.ways import Ways, data_api_egress
 from services.metadata.ytdlp_source import Children, YtDlpSource
 
@@ -36,7 +36,8 @@ class MetadataService(ServiceBase):
     """Lists targets, with the Data API where there is a key, else with yt-dlp. Writes nothing: a listing that was cut
     off is asked for again by jobs, keys are in memory, and the quota ledger is the broker's.
 
-    `quota_zone` is where a day of the quota ends at midnight, `hosts` how it calls YouTube and the Data API.
+    `quota_zone` is where a day of the quota ends at midnight, `quota_late` how much later YouTube may think so, `hosts`
+    how it calls YouTube and the Data API.
     """
 
     name: ClassVar[str] = "metadata"
@@ -47,19 +48,26 @@ class MetadataService(ServiceBase):
     look_ups: LookUps | None = None
 
     def __init__(
-        self, config: Config, bus: BusSettings, *, quota_zone: tzinfo = PACIFIC, hosts: Hosts | None = None
+        self,
+        config: Config,
+        bus: BusSettings,
+        *,
+        quota_zone: tzinfo = PACIFIC,
+        quota_late: timedelta = LATE,
+        hosts: Hosts | None = None,
     ) -> None:
         super().__init__(config, bus)
         self.hosts = hosts or Hosts()
         self.keys = Keys(config)
-        self._quota_zone = quota_zone
+        self._quota_zone, self._quota_late = quota_zone, quota_late
         self._children: list[Children] = []
         self._quota: dict[str, Any] | None = None
 
     async def initialize_resources(self) -> None:
         youtube = self.config.youtube
         keyless, with_api = egress_of(youtube.proxy, name=youtube.egress), data_api_egress(youtube.egress)
-        self.ledger = Ledger(self.bus, Budget(youtube.quota_limit, youtube.quota_reserve), self._quota_zone)
+        budget = Budget(youtube.quota_limit, youtube.quota_reserve)
+        self.ledger = Ledger(self.bus, budget, self._quota_zone, self._quota_late)
         data_api = DataApi(youtube.api_endpoint, self.ledger, self.hosts)
         ways = Ways(
             keys=self.keys,

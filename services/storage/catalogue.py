@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS taking_in (
 CREATE TABLE IF NOT EXISTS scanned (root TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
 """
 
+OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _AMONG = "video_id IN (SELECT value FROM json_each(?))"
 
 
@@ -217,6 +218,15 @@ class Catalogue:
 
         return await self._database.run(work)
 
+    async def waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
+        """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_AMONG}"  # noqa: S608 - a constant
+            return [tuple(row) for row in db.execute(query, (root, json.dumps(list(video_ids))))]
+
+        return await self._database.run(work)
+
     # --- the whole ------------------------------------------------------------------------------------------------
 
     async def scanned(self, root: str) -> bool:
@@ -238,7 +248,7 @@ class Catalogue:
         def work(db: sqlite3.Connection) -> Totals:
             videos, size = db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM videos").fetchone()
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
-            (waiting,) = db.execute("SELECT count(*) FROM plan_entries WHERE resolved = 0").fetchone()
+            (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
             return Totals(videos, size, gone, waiting)
 
         return await self._database.run(work)

@@ -70,6 +70,7 @@ async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIt
     await _expect_root(event.root, storage)
     with _addressed_here():
         held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
+        await storage.planner.held(storage.shelf.tree(event.root).key, held)
         if event.playlist_id is not None:
             await storage.listings.page(event)
     yield ArchiveChecked(

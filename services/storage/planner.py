@@ -1,12 +1,13 @@
 """Keeps the work plans: files under work_plans/, followed by the catalogue."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from services.common.events import VideoFailed
-from services.common.models import JobType, UnavailableVideo
+from services.common.models import Held, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.catalogue import Catalogue
 from services.storage.locks import Locks
@@ -93,6 +94,12 @@ class Planner:
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: with_arrival(plan, video_id, now=datetime.now(UTC)))
 
+    async def held(self, root: str, held: Iterable[Held]) -> None:
+        """Mark as resolved what is held as a plan wanted it: a retry that finds that says no `video.archived`."""
+        qualities = {one.video_id: one.qualities for one in held if one.qualities}
+        for plan_id, video_id in await self._catalogue.waiting_among(root, qualities):
+            await self._change(plan_id, partial(_found, video_id=video_id, qualities=qualities[video_id]))
+
     async def remove(self, plan_id: str) -> None:
         """By hand only (SPEC: Data Retention). What it said of videos that are gone stays known."""
         async with self._locks.hold("work_plan", plan_id):
@@ -117,6 +124,11 @@ class Planner:
         title, at = seen
         last = unavailable.last_available or (at if at <= unavailable.detected_at else None)
         return unavailable.model_copy(update={"title": unavailable.title or title, "last_available": last})
+
+
+def _found(plan: WorkPlan, *, video_id: str, qualities: Collection[str]) -> WorkPlan:
+    wanted = plan.options.quality in qualities and plan.type is not JobType.METADATA_ONLY
+    return with_arrival(plan, video_id, now=datetime.now(UTC)) if wanted else plan
 
 
 def _described(plan: WorkPlan, video_id: str) -> WorkPlan:

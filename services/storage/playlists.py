@@ -68,12 +68,13 @@ class Finished:
     playlist: PlaylistMetadata | None
 
 
-def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str]) -> list[Entry]:
-    """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor."""
+def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], total: int = 0) -> list[Entry]:
+    """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor; when it
+    found nothing more there, they are all of the `total` lines."""
     named = set(page_keys)
     pages = sorted(pages, key=lambda page: page.listing)
     last = [page for page in pages if page.page_key in named]
-    begin = min((entry.position for page in last for entry in page.entries), default=0)
+    begin = min((entry.position for page in last for entry in page.entries), default=total)
     by_position = {
         entry.position: entry
         for page in pages
@@ -112,7 +113,7 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
     if held is not None and held.fetched_at > listing.at:
         return held.model_copy(update={"listings": looks})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
-    sight = Sight(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys))
+    sight = Sight(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
     history, views = _remembered(held, source)
     if held is None:
         history += first_look(sight)

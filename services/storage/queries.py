@@ -15,6 +15,7 @@ from services.common.errors import ServiceUnavailable
 from services.common.models import FileFact, KnownGone
 from services.common.paging import Page, PageQuery
 from services.common.sqlite import Database
+from services.storage.catalogue import OPEN_PLAN_ENTRIES
 from services.storage.plans import WorkPlan, all_plans, plan_path, read_plan
 from services.storage.record import Holding, fact_of
 from services.storage.searched import add_functions
@@ -221,7 +222,7 @@ class Queries:
             channels = [ChannelStats(**dict(row)) for row in db.execute(query)]
             oldest, newest = db.execute("SELECT min(archived_at), max(archived_at) FROM videos").fetchone()
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
-            (waiting,) = db.execute("SELECT count(*) FROM plan_entries WHERE resolved = 0").fetchone()
+            (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
             return Stats(
                 videos=sum(root.videos for root in per_root),
                 bytes=sum(root.bytes for root in per_root),

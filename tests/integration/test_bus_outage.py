@@ -322,7 +322,7 @@ async def test_a_full_stream_that_somebody_has_not_read_refuses(connect: Connect
     await reader.stop_serving(timeout=1.0)
     with pytest.raises(BrokerUnavailable, match="maximum bytes exceeded"):
         for _ in range(40):
-            await bus.publish(blocked(reason="x" * 32_768), trace_id="t", patience=0.5)
+            await bus.publish(blocked(reason="x" * 32_768), trace_id="t", patience=3)
     assert (await bus.js.stream_info(EVENTS)).state.first_seq == 1
 
 

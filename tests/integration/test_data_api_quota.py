@@ -1,14 +1,29 @@
 """The quota ledger on a real broker, several workers at once."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bus import Bus, BusSettings, EmbeddedServer
 from services.metadata.ledger import BUCKET, Ledger
-from services.metadata.quota import Budget, Day
+from services.metadata.quota import Budget, Day, next_reset
 
 KEY = "a-key-of-the-tests"
 PLENTY = Budget(limit=10_000, reserve=1_000)
+
+
+async def test_a_refusal_right_after_midnight_ends_no_day(broker: BusSettings) -> None:
+    """It is one of the day before: of a clock that is late, or of a question that was asked before midnight."""
+    bus = await Bus.connect(broker, source="metadata/1")
+    ledger = Ledger(bus, PLENTY)
+    now = datetime.now(UTC)
+    midnight = next_reset(now) - timedelta(days=1)
+    await ledger.end_day(KEY, midnight + timedelta(seconds=1))
+    assert not (await ledger.today(KEY)).exhausted
+    await ledger.end_day(KEY, midnight - timedelta(seconds=1))  # asked yesterday, answered today
+    assert not (await ledger.today(KEY)).exhausted
+    assert await ledger.charge(KEY, 1)
+    await bus.close()
 
 
 async def test_two_workers_that_spend_at_once_are_both_counted(broker: BusSettings) -> None:
@@ -34,7 +49,7 @@ async def test_together_they_never_spend_more_than_there_is(broker: BusSettings)
 async def test_a_day_that_youtube_ended_is_ended_for_all(broker: BusSettings) -> None:
     one, other = await Bus.connect(broker, source="metadata/1"), await Bus.connect(broker, source="metadata/2")
     assert await Ledger(one, PLENTY).charge(KEY, 1)
-    await Ledger(one, PLENTY).end_day(KEY)
+    await Ledger(one, PLENTY, late=timedelta(0)).end_day(KEY, datetime.now(UTC))
     assert not await Ledger(other, PLENTY).charge(KEY, 1, background=False)
     await asyncio.gather(one.close(), other.close())
 

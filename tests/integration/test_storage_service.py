@@ -26,6 +26,7 @@ from services.common.events import (
 from services.common.models import (
     FailureKind,
     FileRole,
+    JobOptions,
     KnownGone,
     PlaylistMetadata,
     VideoMetadata,
@@ -242,6 +243,22 @@ async def test_work_plans_are_kept_and_resolved_by_an_arrival(
         assert (await service.catalogue.totals()).open_plan_entries == 1
 
 
+async def test_what_is_held_as_a_plan_wanted_it_is_resolved_when_it_is_asked_for(
+    config: Config, broker: BusSettings, others: Others
+) -> None:
+    """A retry that finds it there is skipped: no arrival would ever tell the plan."""
+    async with running(config, broker) as service:
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+        first = await others.answer(given_up(config, A, private=False), WorkPlanUpdated)
+        other = given_up(config, A, private=False, job_id="job-2")
+        finer = other.model_copy(update={"options": JobOptions(quality="2160p")})
+        second = await others.answer(finer, WorkPlanUpdated)
+        await others.answer(page(config, "p1", entry(A, 0)), ArchiveChecked)
+        assert read(Path(first.path))["failed_downloads"][0]["resolved_at"] is not None
+        assert read(Path(second.path))["failed_downloads"][0].get("resolved_at") is None, "it wanted more"
+        assert (await service.catalogue.totals()).open_plan_entries == 1
+
+
 async def test_a_work_plan_that_cannot_be_read_is_not_forgotten(
     config: Config, broker: BusSettings, others: Others
 ) -> None:
@@ -309,7 +326,7 @@ async def test_the_catalogue_can_be_thrown_away(
         await others.answer(delivery(config, A, mp4=b"film", jpg=b"picture"), VideoArchived)
         await others.answer(delivery(config, B, mp4=b"sub").model_copy(update={"root": str(below)}), VideoArchived)
         await others.answer(given_up(config, C), WorkPlanUpdated)
-        await others.answer(given_up(config, A, private=False), WorkPlanUpdated)
+        await others.answer(given_up(config, "ddddddddddd", private=False), WorkPlanUpdated)
         before = await service.catalogue.dump()
         tables = ("videos", "known_gone", "seen", "plan_entries", "searched")
         assert [len(before[table]) for table in tables] == [2, 1, 2, 2, 2]

@@ -277,6 +277,14 @@ async def test_a_failure_before_any_page_has_no_cursor() -> None:
     assert (failed.cursor, failed.spent, failed.final) == (None, True, False)
 
 
+async def test_a_failure_before_any_page_of_a_try_that_went_on_keeps_its_cursor() -> None:
+    """Else storage would drop the pages that were told, while jobs goes on after them."""
+    cursor = f"scripted/{LIST}/100"
+    broken = Script([], failure=failure(FailureKind.LOCAL))
+    assert last_failed(await broken.run(queued(cursor=cursor))).cursor == cursor
+    assert last_failed(await Script(answers=[WAIT]).run(queued(cursor=cursor))).cursor == cursor
+
+
 async def test_what_does_not_exist_is_final() -> None:
     facts = await Script([], failure=failure(FailureKind.GONE)).run(queued())
     assert kinds(facts) == [ListingFailed]

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.metadata.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day
+from services.metadata.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day, renewed_by
 
 
 def utc(text: str) -> datetime:
@@ -34,6 +34,19 @@ def test_a_day_ends_at_midnight_pacific_time(now: str, day: date, reset: str) ->
     assert next_reset(utc(now)) == utc(reset)
     assert quota_day(utc(reset) - timedelta(seconds=1)) == day
     assert quota_day(utc(reset)) == day + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("now", "again"),
+    [
+        ("2026-01-15T07:59:59", "2026-01-15T08:02:00"),
+        ("2026-01-15T08:00:00", "2026-01-15T08:02:00"),  # it is the day before that YouTube speaks of
+        ("2026-01-15T08:01:59", "2026-01-15T08:02:00"),
+        ("2026-01-15T08:02:00", "2026-01-16T08:02:00"),
+    ],
+)
+def test_a_refusal_at_midnight_is_one_of_the_day_before(now: str, again: str) -> None:
+    assert renewed_by(utc(now)) == utc(again)
 
 
 @pytest.mark.parametrize(

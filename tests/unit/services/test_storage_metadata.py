@@ -136,6 +136,12 @@ def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list
     assert [entry.video_id for entry in playlists.entries_of(pages, keys)] == ids
 
 
+def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
+    """The first told a page and failed; where the next went on from its cursor the list ended."""
+    pages = [page("1/a", 0, "video_____1", "video_____2")]
+    assert [entry.video_id for entry in playlists.entries_of(pages, [], total=2)] == ["video_____1", "video_____2"]
+
+
 def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
     path = tmp_path / f"{PLAYLIST}.json"
     playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
