@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ytarchive.cli.text import count, moment, safe_text, size, span
+from ytarchive.cli.text import count, moment, safe_text, short_id, size, span
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,12 @@ def test_size(amount: int, shown: str) -> None:
 )
 def test_span(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
+
+
+def test_a_job_is_called_by_what_a_command_takes() -> None:
+    """All re-checks begin alike."""
+    assert short_id("01234567-89ab-cdef-0123-456789abcdef") == "01234567"
+    assert short_id("recheck-20261129-1") == "recheck-20261129-1"
 
 
 def test_moment_has_a_date_when_it_is_not_today() -> None:

@@ -63,7 +63,7 @@ EXTRA = finding("notes\x1b[31m.txt", FindingKind.EXTRA)
         (
             page(DAMAGED, jobs=("job-12345",)),
             True,
-            ["1 file damaged.", "`ytarchive jobs watch job-1234`", "/archive/videos/.damaged/x.mp4"],
+            ["1 file damaged.", "`ytarchive jobs watch job-12345`", "/archive/videos/.damaged/x.mp4"],
             ["Nothing was changed", "needs a look"],
         ),
         (page(EXTRA), True, ["all as recorded, 1 extra file.", "only reported", "notes␛[31m.txt"], ["damaged"]),

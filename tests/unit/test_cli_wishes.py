@@ -33,13 +33,13 @@ def job(status: JobStatus = JobStatus.RUNNING, **fields: Any) -> Job:
     now = datetime.now(UTC)
     given: dict[str, Any] = {"root": "/archive", "revision": 7} | fields
     return Job(
-        job_id="0123456789", trace_id="t", type=JobType.VIDEO_DOWNLOAD, status=status, targets=[VIDEO],
+        job_id="01234567-89ab-cdef-0123-456789abcdef", trace_id="t", type=JobType.VIDEO_DOWNLOAD, status=status, targets=[VIDEO],
         options=JobOptions(), progress=NOTHING, created_at=now, updated_at=now, **given,
     )  # fmt: skip
 
 
 def item(status: ItemStatus) -> Item:
-    return Item(job_id="0123456789", video_id=VIDEO, position=0, status=status)
+    return Item(job_id="01234567-89ab-cdef-0123-456789abcdef", video_id=VIDEO, position=0, status=status)
 
 
 def rejected() -> Job:
@@ -122,7 +122,7 @@ def test_when_a_wish_is_fulfilled(kind: Kind, after: Job, expected: tuple[bool, 
 def test_when_one_video_is_cancelled(status: ItemStatus, revision: int, expected: tuple[bool, bool]) -> None:
     wish = Wish(Kind.CANCEL, job(), VIDEO)
     assert progress(wish, job(revision=revision), item(status)) == expected
-    assert wish.event() == JobCancelRequested(job_id="0123456789", video_id=VIDEO)
+    assert wish.event() == JobCancelRequested(job_id="01234567-89ab-cdef-0123-456789abcdef", video_id=VIDEO)
 
 
 def test_the_video_is_named_by_id_or_link_and_is_open() -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bus.letterbox import Letter
-from ytarchive.cli.text import moment, safe_text, size
+from ytarchive.cli.text import moment, safe_text, short_id, size
 
 _ERROR = 120
 _LINES = 400  # of a payload
@@ -34,7 +34,7 @@ def letters_table(letters: Sequence[Letter], total: int, now: datetime) -> Rende
             moment(letter.at, now),
             Text(safe_text(said.type)),
             Text(safe_text(said.consumer)),
-            Text(safe_text(said.job_id or "")[:8]),
+            Text(short_id(said.job_id or "")),
             Text(safe_text(said.video_id or "")),
             Text(safe_text(said.error, _ERROR), style="red"),
         )

@@ -58,7 +58,7 @@ async def _uploads(metadata: Rest, target: Target) -> str:
 async def _page(metadata: Rest, playlist_id: str, offset: int) -> PlaylistPage:
     for _pause in range(_PAUSES):
         try:
-            found = await metadata.get(f"metadata/playlist/{playlist_id}", limit=_PAGE, offset=offset)
+            found = await metadata.get_when_read(f"metadata/playlist/{playlist_id}", limit=_PAGE, offset=offset)
             return PlaylistPage.model_validate(found)
         except NetworkTimeout as error:
             if "kind" in error.details:  # the site did not answer; else the list is just long, and is being read on

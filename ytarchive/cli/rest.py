@@ -12,7 +12,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from services.common import errors
-from services.common.models import ErrorDetail, ServiceResponse
+from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.policy import SPEC, Policy, Word, retry_after
 from services.common.resilience import Host, Hosts
 
@@ -46,6 +46,14 @@ class Rest:
             return answer.data
         raise _error(answer.error, status)
 
+    async def get_when_read(self, path: str, **query: str | int) -> Any:
+        """As `get`, once: an answer that is not ready in time (E003) is no trouble of the service, which is at work on
+        it. Raises NetworkTimeout then."""
+        answer, status = await self._request("GET", path, repeatable=False, busy=True, params=query)
+        if answer.success:
+            return answer.data
+        raise _error(answer.error, status)
+
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """As `get`, for what changes something: once."""
         answer, status = await self._request(method, path, repeatable=False, json=dict(body or {}))
@@ -57,7 +65,9 @@ class Rest:
         """The first answer as it is, with its HTTP status. Raises ServiceUnavailable when nobody answers."""
         return await self._request("GET", path, repeatable=False, params=query)
 
-    async def _request(self, method: str, path: str, *, repeatable: bool, **words: Any) -> tuple[ServiceResponse, int]:
+    async def _request(
+        self, method: str, path: str, *, repeatable: bool, busy: bool = False, **words: Any
+    ) -> tuple[ServiceResponse, int]:
         url = f"{self.base}/api/v1/{path}"
 
         async def attempt() -> _Answer:
@@ -65,7 +75,8 @@ class Rest:
                 asked_to_wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
                 body = ServiceResponse.model_validate_json(await response.read())
             answer = _Answer(body, response.status, asked_to_wait)
-            if self._policy.counts(Word(answer.status)):
+            late = body.error is not None and body.error.code is ErrorCode.NETWORK_TIMEOUT
+            if self._policy.counts(Word(answer.status)) and not (busy and late):
                 raise _Trouble(answer)
             return answer
 

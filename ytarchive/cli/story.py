@@ -22,7 +22,7 @@ from ytarchive.cli.picture import (
     Unavailable,
 )
 from ytarchive.cli.result import Result
-from ytarchive.cli.text import count, moment, safe_text, size, span
+from ytarchive.cli.text import count, moment, safe_text, short_id, size, span
 
 _MOST_NAMED = 50  # videos of one kind in a summary; the work plan has them all
 _TITLE = 80
@@ -87,7 +87,7 @@ def job_line(picture: Picture) -> str:
     done = counts.total - counts.open
     parts = [f"{done} of {counts.total} done" if job.listed else f"listing… {known} so far, {done} done"]
     if job.paused:
-        parts.append(f"paused: `ytarchive jobs resume {job.job_id[:8]}` goes on")
+        parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` goes on")
     if not job.listed:
         return ", ".join(parts)
     if counts.skipped:

@@ -1,9 +1,11 @@
 """Text for a terminal: what comes from upstream made harmless, and numbers as people read them. Pure."""
 
+import re
 import unicodedata
 from datetime import datetime
 
 LONGEST = 200  # characters of one text
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MARKS = 4  # combining marks on one character; what comes on top only smears over other lines
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")  # blank, and yet no white space
 _DROPPED = {"Cf"}  # bidi overrides and isolates, zero-width characters, tags
@@ -81,6 +83,12 @@ def moment(at: datetime, now: datetime) -> str:
     """Local time; with the date when that is not today."""
     local, today = at.astimezone(), now.astimezone()
     return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def short_id(job_id: str) -> str:
+    """The beginning of a job's id, as commands take it; those that have a name, as re-checks do, as a whole."""
+    text = safe_text(job_id)
+    return text[:8] if _UUID.fullmatch(text) else text
 
 
 def count(number: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from services.storage.fixity import Finding
 from services.storage.verify_api import VerificationPage, VerificationState
-from ytarchive.cli.text import count, safe_text, size, span
+from ytarchive.cli.text import count, safe_text, short_id, size, span
 
 _LINE_EVERY = 5.0  # seconds (SPEC: Progress Reporting)
 
@@ -54,7 +54,9 @@ def _verdict(state: VerificationState) -> str:
 
 
 def _advice(page: VerificationPage, state: VerificationState, *, running: bool) -> list[str]:
-    lines = [f"Job {job} fetches what is missing: `ytarchive jobs watch {job[:8]}` follows it." for job in state.jobs]
+    lines = [
+        f"Job {job} fetches what is missing: `ytarchive jobs watch {short_id(job)}` follows it." for job in state.jobs
+    ]
     if any(one.set_aside for one in page.findings):
         lines.append("What was damaged lies where the table says: nothing was deleted.")
     if state.damaged and not running:

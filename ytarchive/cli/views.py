@@ -11,7 +11,7 @@ from rich.text import Text
 from bus.message import Envelope
 from services.common.models import HealthCheck, HealthStatus, Item, ItemStatus, Job, JobStatus
 from ytarchive.cli.story import job_name
-from ytarchive.cli.text import moment, safe_text, size
+from ytarchive.cli.text import moment, safe_text, short_id, size
 
 _STATUS_STYLE = {
     JobStatus.COMPLETED: "green",
@@ -37,7 +37,7 @@ def jobs_table(jobs: Sequence[Job], total: int, now: datetime) -> RenderableType
     table = _table("job", "status", "what", "done", "gaps", "created")
     for job in jobs:
         table.add_row(
-            job.job_id[:8],
+            short_id(job.job_id),
             _status(job),
             Text(job_name(job)),
             f"{job.counts.total - job.counts.open}/{job.counts.total}",

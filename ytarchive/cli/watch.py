@@ -17,6 +17,7 @@ from ytarchive.cli.reach import connected, still_there
 from ytarchive.cli.rest import Rest
 from ytarchive.cli.result import Result, Tally
 from ytarchive.cli.system import System, find_system
+from ytarchive.cli.text import short_id
 
 
 class Watch:
@@ -48,7 +49,9 @@ class Watch:
             job = await find_job(source, self._wanted)
         self._picture = Picture(job.job_id, job.trace_id, job=job)
         if job.paused:
-            self._display.say(f"Job {job.job_id[:8]} is paused: `ytarchive jobs resume {job.job_id[:8]}` goes on.")
+            self._display.say(
+                f"Job {short_id(job.job_id)} is paused: `ytarchive jobs resume {short_id(job.job_id)}` goes on."
+            )
         try:
             return await self._follow(system, self._picture)
         except StackGone:
@@ -97,6 +100,6 @@ async def _nothing() -> None:
 
 def _stopped(config: Config, job: Job) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"Nothing runs on {config.storage.base_data_dir}, so nobody works on job {job.job_id[:8]}."
-        f" `ytarchive jobs resume {job.job_id[:8]}` goes on with it, `ytarchive up` does all."
+        f"Nothing runs on {config.storage.base_data_dir}, so nobody works on job {short_id(job.job_id)}."
+        f" `ytarchive jobs resume {short_id(job.job_id)}` goes on with it, `ytarchive up` does all."
     )

@@ -21,7 +21,7 @@ from ytarchive.cli.picture import Picture
 from ytarchive.cli.reach import connected, reach, still_there
 from ytarchive.cli.rest import Rest
 from ytarchive.cli.system import System
-from ytarchive.cli.text import safe_text
+from ytarchive.cli.text import safe_text, short_id
 from ytarchive.stack import Stack
 
 _APPLIED = 10.0  # seconds until jobs has taken a wish in
@@ -88,7 +88,7 @@ class GoOn:
 
 def check(kind: Kind, job: Job) -> None:
     """Raises InvalidRequest where the wish makes no sense for the job as it is, saying what does."""
-    short = job.job_id[:8]
+    short = short_id(job.job_id)
     if kind is not Kind.RETRY and job.status.ended:
         remedy = f" `ytarchive jobs retry {short}` tries its gaps again." if has_gaps(job) and not rejected(job) else ""
         raise InvalidRequest(
@@ -208,7 +208,7 @@ def progress(wish: Wish, job: Job, item: Item | None) -> tuple[bool, bool]:
 
 
 def told(wish: Wish, outcome: Outcome) -> str:
-    short = outcome.job.job_id[:8]
+    short = short_id(outcome.job.job_id)
     if outcome.item is not None:
         return _told_video(outcome.item, outcome.complete)
     job = outcome.job

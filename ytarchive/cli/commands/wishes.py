@@ -6,6 +6,7 @@ import typer
 
 from ytarchive.cli import completion
 from ytarchive.cli.state import Invocation
+from ytarchive.cli.text import short_id
 
 if TYPE_CHECKING:
     from services.common.config import Config
@@ -88,7 +89,9 @@ def _wish(invocation: Invocation, kind: "Kind", wanted: str, *, as_json: bool, v
     log_to_stderr(config, "INFO" if invocation.verbose else "WARNING")
     wish, system = asyncio.run(_understood(config, kind, wanted, video))
     if kind is Kind.RETRY and not has_gaps(wish.job):
-        _say_job(wish.job, None, f"Job {wish.job.job_id[:8]} has no gaps: there is nothing to try again.", as_json)
+        _say_job(
+            wish.job, None, f"Job {short_id(wish.job.job_id)} has no gaps: there is nothing to try again.", as_json
+        )
         return
     stays = system is not None and not system.passing
     if kind in {Kind.RETRY, Kind.RESUME} and not stays:
