@@ -33,8 +33,8 @@ def job(status: JobStatus = JobStatus.RUNNING, **fields: Any) -> Job:
     now = datetime.now(UTC)
     given: dict[str, Any] = {"root": "/archive", "revision": 7} | fields
     return Job(
-        job_id="01234567-89ab-cdef-0123-456789abcdef", trace_id="t", type=JobType.VIDEO_DOWNLOAD, status=status, targets=[VIDEO],
-        options=JobOptions(), progress=NOTHING, created_at=now, updated_at=now, **given,
+        job_id="01234567-89ab-cdef-0123-456789abcdef", trace_id="t", type=JobType.VIDEO_DOWNLOAD, status=status,
+        targets=[VIDEO], options=JobOptions(), progress=NOTHING, created_at=now, updated_at=now, **given,
     )  # fmt: skip
 
 
