@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from services.metadata.ledger import Ledger
 from services.metadata.quota import cost_of
 from services.metadata.refusals import ApiRefused, Refusal, judge
 
+FOR_PEOPLE = 6.0  # seconds for an answer
 GOOGLE = "https://youtube.googleapis.com"
 
 Json = dict[str, Any]
@@ -47,13 +49,15 @@ class DataApi:
 
     async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
         """One list call (`videos`, `playlistItems`, …), each attempt paid for before it is made; what is not
-        `background` may use the reserve. Raises ApiRefused."""
+        `background` may use the reserve, and is not waited for as long: somebody waits, and there is another source.
+        Raises ApiRefused."""
+        policy = self._policy if background else replace(self._policy, read=min(self._policy.read, FOR_PEOPLE))
 
         async def attempt() -> Json:
             asked = datetime.now(UTC)
             await self._pay(secret, resource, background)
             try:
-                return await self._ask(secret, resource, query)
+                return await self._ask(secret, resource, query, policy)
             except ApiRefused as refused:
                 if refused.kind is Refusal.QUOTA:
                     await self._ledger.end_day(secret, asked)
@@ -69,10 +73,10 @@ class DataApi:
         if not await self._ledger.charge(secret, cost_of(resource), background=background):
             raise ApiRefused(Refusal.QUOTA, "quota_limit", "the Data API quota of today is used up")
 
-    async def _ask(self, secret: str, resource: str, query: Json) -> Json:
+    async def _ask(self, secret: str, resource: str, query: Json, policy: Policy) -> Json:
         client = await self._ready()
         request = getattr(client, resource)().list(key=secret, **query)
-        way = _Http(self._policy)
+        way = _Http(policy)
         try:
             answer: Json = await asyncio.to_thread(_execute, request, way)
         except HttpError as error:  # its text holds the URL, and that the key: it goes no further

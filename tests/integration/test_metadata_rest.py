@@ -48,7 +48,7 @@ async def jobs(broker: BusSettings) -> AsyncIterator[Jobs]:
 
 
 def asking(config: Config, broker: BusSettings) -> AbstractAsyncContextManager[Person]:
-    return Person.of(MetadataService(config, broker), secret=KEY)
+    return Person.of(MetadataService(config, broker, quota_late=timedelta(0)), secret=KEY)
 
 
 @pytest.fixture
@@ -298,6 +298,18 @@ async def test_a_wrong_key_says_what_to_mend_and_stays_unsaid(
     assert KEY not in str(logs)
     assert site_calls(emulator) == []
     assert len(jobs.claims) == 1
+
+
+async def test_an_api_that_keeps_silent_is_gone_round_in_time_and_counts_as_a_failure(
+    keyed: Person, emulator: EmulatorClient
+) -> None:
+    emulator.add_fault("data_api", "delay", seconds=25)
+    found = await keyed.get(f"metadata/video/{sample.VIDEO_OK}")
+    assert found["title"]
+    assert site_calls(emulator), "yt-dlp answered"
+    health = HealthCheck.model_validate(await keyed.get("health"))
+    assert health.metrics is not None
+    assert [breaker["failures"] for breaker in health.metrics["breakers"].values()].count(1) == 1
 
 
 async def test_an_api_that_does_not_answer_tells_no_key(
