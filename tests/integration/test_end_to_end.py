@@ -198,7 +198,7 @@ async def test_a_second_run_asks_for_the_listing_only(archive: Archive) -> None:
     assert len(again) == sum(entry["kind"] in listing for entry in first)
 
 
-async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive) -> None:
+async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive, eventually: Eventually) -> None:
     settings = archive.stack.settings
     assert settings.token is not None
     client = await nats.connect(settings.url, token=settings.token.get_secret_value())
@@ -211,6 +211,11 @@ async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive) -
         await client.subscribe(subject, cb=note)
     await client.flush()
     job, _items = await archive.save(sample.PLAYLIST_3)
+
+    async def told() -> bool:  # REST may know the end a moment before the bus does
+        return "job.completed" in seen
+
+    await eventually(told)
     await client.drain()
     assert set(seen) == {"job.created", "metadata.fetched", "download.progress", "video.archived", "job.completed"}
     assert set().union(*seen.values()) == {job.trace_id}

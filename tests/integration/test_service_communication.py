@@ -40,7 +40,7 @@ async def heard(config: Config, emulator: EmulatorClient) -> AsyncIterator[list[
     async def hear(message: Any) -> None:
         if message.subject in TOLD_BY:
             messages.append({"subject": message.subject, **json.loads(message.data)})
-        if message.subject == "job.completed":
+        if {"job.completed", *TOLD_BY} == {one["subject"] for one in messages} | {message.subject}:
             ended.set()
 
     async with Stack(config.model_copy(update={"youtube": youtube}), embedded=True) as stack:
