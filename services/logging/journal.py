@@ -7,7 +7,7 @@ so how many of its lines are written is known, from memory or, after a restart, 
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -38,18 +38,18 @@ class Journal:
     def path(self, day: date) -> Path:
         return self._directory / f"{self._prefix}{day.isoformat()}.jsonl"
 
-    def append(self, messages: Iterable[Message]) -> int:
-        """Write what is not written yet and sync it. Returns the number of lines. OSError: call again, later."""
+    def append(self, messages: Iterable[Message]) -> list[Mapping[str, Any]]:
+        """Write what is not written yet and sync it. Returns that, a record per line. OSError: call again, later."""
         touched: dict[date, _Day] = {}
-        lines = 0
+        written: list[Mapping[str, Any]] = []
         for message in messages:
             day = message.at.astimezone(UTC).date()
             touched[day] = self._day(day)
-            lines += touched[day].add(message)
+            written += touched[day].add(message)
         for day_file in touched.values():
             day_file.sync()
         self._close_all_but(OPEN_DAYS)
-        return lines
+        return written
 
     def close(self) -> None:
         self._close_all_but(0)
@@ -84,7 +84,7 @@ class _Day:
         except FileNotFoundError:
             return True
 
-    def add(self, message: Message) -> int:
+    def add(self, message: Message) -> Sequence[Mapping[str, Any]]:
         """Append the lines of a message that are missing; as one write, so that a crash tears one line at most."""
         done = self._written.get(message.id, 0)
         missing = message.records[done:]
@@ -95,7 +95,7 @@ class _Day:
         self._written.move_to_end(message.id)
         while len(self._written) > REMEMBERED:
             self._written.popitem(last=False)
-        return len(missing)
+        return missing
 
     def _write_whole(self, data: bytes) -> None:
         before = os.fstat(self._file.fileno()).st_size

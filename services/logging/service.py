@@ -1,7 +1,7 @@
 """The logging service: two journals under `logs/`, one of log records, one of events."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,14 +61,15 @@ class LoggingService(ServiceBase):
         return {**self._lines, "log_bytes": self.queries.size(), "write_failures": self.write_failures}
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
-        messages = [records.of_logs(one) for one in envelopes]
-        self._lines["log_lines"] += await self._append(self.logs, messages)
-        self.live.tell(record for message in messages for record in message.records)
+        written = await self._append(self.logs, [records.of_logs(one) for one in envelopes])
+        self._lines["log_lines"] += len(written)
+        self.live.tell(written)  # not what was delivered again
 
     async def write_events(self, envelopes: Sequence[Envelope]) -> None:
-        self._lines["event_lines"] += await self._append(self.events, [records.of_event(one) for one in envelopes])
+        written = await self._append(self.events, [records.of_event(one) for one in envelopes])
+        self._lines["event_lines"] += len(written)
 
-    async def _append(self, journal: Journal, messages: Sequence[Message]) -> int:
+    async def _append(self, journal: Journal, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
         """Until it is written: a full disk is waited for, it is no reason to lose a message."""
         while True:
             try:

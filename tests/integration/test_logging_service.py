@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bus import Bus, BusSettings
+from bus import Bus, BusSettings, Envelope
 from services.common.config import Config
 from services.common.events import JobCreated, LogRecorded, ServiceStopped, SourceCleared
 from services.common.models import JobOptions
+from services.logging.queries import LogFilter
 from services.logging.service import LoggingService
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
@@ -159,3 +160,15 @@ async def test_a_disk_that_takes_nothing_is_waited_for(
 
         await eventually(there)
     assert [line["number"] for line in lines(config)] == [1]
+
+
+async def test_what_is_delivered_again_is_written_and_told_once(config: Config) -> None:
+    service = LoggingService(config, BusSettings(url="nats://127.0.0.1:1"))  # it needs none for this
+    messages = [Envelope.around(LogRecorded(records=(record(n),)), source="jobs/1", trace_id="t") for n in range(2)]
+    with service.live.listening(LogFilter()) as listener:
+        await service.write_logs(messages[:1])
+        await service.write_logs(messages)
+        told, _dropped = await listener.news(10)
+    await service.cleanup_resources()
+    assert [one["number"] for one in told] == [0, 1]
+    assert [one["number"] for one in lines(config)] == [0, 1]

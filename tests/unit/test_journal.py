@@ -23,7 +23,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_each_record_is_a_line_with_its_message(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    assert journal.append([message("a", 1, 2), message("b", 3)]) == 3
+    assert len(journal.append([message("a", 1, 2), message("b", 3)])) == 3
     journal.close()
     path = tmp_path / "2026-03-01.jsonl"
     assert lines(path) == [
@@ -52,7 +52,7 @@ def test_what_comes_again_is_not_written_again(restart: bool, tmp_path: Path) ->
     if restart:
         journal.close()
         journal = Journal(tmp_path)
-    assert journal.append([message("a", 1, 2), message("b", 3)]) == 1
+    assert len(journal.append([message("a", 1, 2), message("b", 3)])) == 1
     journal.close()
     assert [line["n"] for line in lines(journal.path(NOON.date()))] == [1, 2, 3]
 
@@ -93,5 +93,5 @@ def test_a_crash_in_the_middle_loses_and_doubles_nothing(cut: int, tmp_path: Pat
 def test_foreign_lines_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / "2026-03-01.jsonl").write_bytes(b'[1]\n"x"\n{"message_id": 7}\n\xff\xfe\n')
     journal = Journal(tmp_path)
-    assert journal.append([message("a", 1)]) == 1
+    assert len(journal.append([message("a", 1)])) == 1
     journal.close()
