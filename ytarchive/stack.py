@@ -215,11 +215,10 @@ class Stack:
         self._held.close()
 
     async def drain(self, patience: float = 5.0) -> None:
-        """Before an orderly end: let storage finish what it was told. No job waits for a playlist's own file, say."""
-        storage = self.services["storage"]
+        """Before an orderly end: let the services say and finish what no job waits for, a playlist's own file, say."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            if await storage.bus.caught_up(storage.handlers):
+            if all([await service.settled() for service in self.services.values()]):
                 return
             await asyncio.sleep(0.05)
 

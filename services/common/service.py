@@ -230,6 +230,10 @@ class ServiceBase:
     def bus_connected(self) -> bool:
         return self.bus.connected
 
+    async def settled(self) -> bool:
+        """Is there nothing left that it has to say, or to do, and that nobody waits for?"""
+        return True
+
     # --- background work ------------------------------------------------------------------------------------------
 
     def spawn(

@@ -93,6 +93,9 @@ class JobsService(ServiceBase):
             raise RuntimeError("jobs.db is not open yet")
         return self._store
 
+    async def settled(self) -> bool:
+        return not await self.store.pending(limit=1)
+
     def routes(self) -> Sequence[Route]:
         return api.routes(self)
 

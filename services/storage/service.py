@@ -113,6 +113,9 @@ class StorageService(ServiceBase):
         for root in self.config.storage.all_roots:
             await self.shelf.expect_mounted(self.shelf.tree(root))
 
+    async def settled(self) -> bool:
+        return await self.bus.caught_up(self.handlers)
+
     def routes(self) -> Sequence[Route]:
         return [*api.routes(self), *verify_api.routes(self)]
 

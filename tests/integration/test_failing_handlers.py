@@ -175,7 +175,8 @@ async def test_metadata_that_cannot_be_kept(running: Running, type: str, eventua
 
         (system.root / "metadata" / "videos").unlink()
         again = await system.retry(job["job_id"])
-        assert again["counts"]["archived"] == 1, again
+        # skipped when the delivery, which the worker brought again meanwhile, had been taken in by then
+        assert again["counts"]["archived"] + again["counts"]["skipped"] == 1, again
 
 
 async def test_a_page_that_cannot_be_looked_up(running: Running) -> None:

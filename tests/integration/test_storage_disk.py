@@ -115,7 +115,7 @@ async def test_one_disk_that_is_away_keeps_nothing_of_another_waiting(
     """However much is asked of the one that is away."""
     second = tmp_path / "second"
     both = config.storage.model_copy(update={"roots": (second,)})
-    async with running(config.model_copy(update={"storage": both}), broker, Space(recheck=0.05)):
+    async with running(config.model_copy(update={"storage": both}), broker, Space(recheck=0.5)):
         await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
         with unmounted(config.storage.base_path):
             for number in range(20):

@@ -141,10 +141,14 @@ async def fulfil(config: Config, wish: Wish, held: AsyncExitStack) -> Outcome:
     Raises ServiceUnavailable when jobs does not take it in.
     """
     extra = root_beyond(wish.job, config)
+    own: list[Stack] = []
     while True:
-        system = await reach(config, held, extra_roots=[extra] if extra else [], became=_no_matter)
+        system = await reach(config, held, extra_roots=[extra] if extra else [], became=own.append)
         try:
-            return await _send(system, wish)
+            outcome = await _send(system, wish)
+            if system.own and own:
+                await own[-1].drain()  # a worker hears that its partial may go
+            return outcome
         except (ServiceUnavailable, BusError):
             if await still_there(system, config):
                 raise
@@ -152,10 +156,6 @@ async def fulfil(config: Config, wish: Wish, held: AsyncExitStack) -> Outcome:
             outcome, taken = await _look(source, wish)
         if taken and outcome.complete:
             return outcome
-
-
-def _no_matter(_stack: Stack) -> None:
-    """A second Ctrl-C ends at once without more ado: nothing is shown that the terminal has to be freed of."""
 
 
 async def _send(system: System, wish: Wish) -> Outcome:
