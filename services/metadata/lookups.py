@@ -26,7 +26,7 @@ from services.metadata.sources import Source, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import YtDlpSource
 
 READ = SPEC.read
-API = 12.0  # seconds for the Data API, tries again included: enough is left for the next source
+READ_API = 12.0  # seconds, tries again included: of READ enough is left for the next source
 BATCH = 25.0  # seconds: what is found by then still has to reach the caller
 REMEMBERED = 1_000  # videos
 KEPT = 300.0  # seconds
@@ -123,10 +123,12 @@ class LookUps:
         if leave is None or not ids:
             return {}, leave is not None
         try:
-            async with asyncio.timeout(API), leave.asking(trace_id):
+            async with asyncio.timeout(READ_API), leave.asking(trace_id):
                 found = await leave.source.describe(ids)
         except TimeoutError:
-            log.warning("look_up_goes_on_without_data_api", reason="timeout", error_message=f"no answer in {API:g} s")
+            log.warning(
+                "look_up_goes_on_without_data_api", reason="timeout", error_message=f"no answer in {READ_API:g} s"
+            )
             return {}, False
         except SourceGivesUp as error:
             failure = error.failure

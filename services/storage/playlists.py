@@ -68,7 +68,7 @@ class Finished:
     playlist: PlaylistMetadata | None
 
 
-def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], total: int = 0) -> list[Entry]:
+def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], total: int) -> list[Entry]:
     """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor; when it
     found nothing more there, they are all of the `total` lines."""
     named = set(page_keys)

@@ -98,17 +98,18 @@ def fact_of(name: str, entry: Fixity) -> FileFact:
 def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) -> tuple[Record, DownloadCompleted]:
     """A video of less height does not replace what is held, unless that was asked for: an old job that is tried again
     may want less, and what YouTube offers changes. What is held (`present` names it) then counts as what was asked for;
-    the delivery goes on without its video, and without the yt-dlp's record of that."""
+    the delivery goes on without its video, and without yt-dlp's record of that."""
     present = tuple(present)
     heights = {name: height for name in present if (height := _height(held, name)) is not None}
     name = max(heights, key=heights.__getitem__, default="")
     new = event.provenance.height
-    if event.wanted.force or new is None or heights.get(name, 0) <= new:
+    brings_video = any(fact.role is FileRole.VIDEO for fact in event.files)
+    if event.wanted.force or not brings_video or new is None or heights.get(name, 0) <= new:
         return held, event
-    if not any(fact.role is FileRole.VIDEO for fact in event.files):
-        return held, event
-    lesser = {FileRole.VIDEO} | {held.fixity[one].role for one in present if not event.wanted.info} & {FileRole.INFO}
-    others = tuple(fact for fact in event.files if fact.role not in lesser)
+    left_out = {FileRole.VIDEO}
+    if not event.wanted.info and any(held.fixity[one].role is FileRole.INFO for one in present):
+        left_out.add(FileRole.INFO)
+    others = tuple(fact for fact in event.files if fact.role not in left_out)
     entry = held.fixity[name]
     entry = entry.model_copy(update={"asked": _union(entry.asked, (event.wanted.quality,))})
     kept = held.model_copy(update={"fixity": {**held.fixity, name: entry}})

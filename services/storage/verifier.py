@@ -280,8 +280,8 @@ class Verifier:
 
     async def _compare(self, tree: Tree, place: Place, seen: Seen) -> tuple[Finding, ...]:
         findings = compare(tree.key, place.video_id, seen, place.known)
-        if any(one.kind is FindingKind.MISSING for one in findings) and not await _mounted(tree):
-            raise ServiceUnavailable(f"{tree.videos} is not there any more. Is its disk mounted?", root=tree.key)
+        if any(one.kind is FindingKind.MISSING for one in findings):
+            await self._shelf.expect_mounted(tree)
         return findings
 
     # --- what there is --------------------------------------------------------------------------------------------
@@ -295,10 +295,7 @@ class Verifier:
     async def _videos(self, trees: Sequence[Tree], video_ids: Sequence[str] | None) -> list[Due]:
         due = await self._ledger.due([tree.key for tree in trees])
         for tree in trees:
-            if not await _mounted(tree):
-                if any(one.root == tree.key for one in due):
-                    raise ServiceUnavailable(f"{tree.videos} is not there. Is its disk mounted?", root=tree.key)
-                continue
+            await self._shelf.expect_mounted(tree)
             known = {one.video_id for one in due if one.root == tree.key}
             on_disk = await asyncio.to_thread(_folders, tree)
             due += [Due(tree.key, one, 0, None) for one in on_disk if one not in known]
@@ -333,7 +330,3 @@ def _trees_below(root: Path) -> list[Path]:
 
 def _folders(tree: Tree) -> list[str]:
     return list(scan.video_ids(tree))
-
-
-async def _mounted(tree: Tree) -> bool:
-    return await asyncio.to_thread(Path.is_dir, tree.videos)

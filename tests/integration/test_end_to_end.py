@@ -44,7 +44,7 @@ class Archive:
 
     async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
         """Follow a job, be it not known yet, to its end: the job, and its items by video id."""
-        while not await self._known(job_id):  # noqa: ASYNC110  # of another process
+        while not await self._known(job_id):  # noqa: ASYNC110  # REST tells of no event before it is known
             await asyncio.sleep(0.05)
         async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
             async for line in response.content:

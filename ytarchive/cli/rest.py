@@ -41,25 +41,16 @@ class Rest:
     async def get(self, path: str, **query: str | int) -> Any:
         """The `data` of the answer; asked again when there is hope. Raises NotFound, ServiceUnavailable or another
         YTArchiveError."""
-        answer, status = await self._request("GET", path, repeatable=True, params=query)
-        if answer.success:
-            return answer.data
-        raise _error(answer.error, status)
+        return _data(*await self._request("GET", path, repeatable=True, params=query))
 
     async def get_when_read(self, path: str, **query: str | int) -> Any:
         """As `get`, once: an answer that is not ready in time (E003) is no trouble of the service, which is at work on
         it. Raises NetworkTimeout then."""
-        answer, status = await self._request("GET", path, repeatable=False, busy=True, params=query)
-        if answer.success:
-            return answer.data
-        raise _error(answer.error, status)
+        return _data(*await self._request("GET", path, repeatable=False, busy=True, params=query))
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """As `get`, for what changes something: once."""
-        answer, status = await self._request(method, path, repeatable=False, json=dict(body or {}))
-        if answer.success:
-            return answer.data
-        raise _error(answer.error, status)
+        return _data(*await self._request(method, path, repeatable=False, json=dict(body or {})))
 
     async def ask(self, path: str, **query: str | int) -> tuple[ServiceResponse, int]:
         """The first answer as it is, with its HTTP status. Raises ServiceUnavailable when nobody answers."""
@@ -149,6 +140,12 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return "nobody listens there"
     return str(error) or "not in time"
+
+
+def _data(answer: ServiceResponse, status: int) -> Any:
+    if answer.success:
+        return answer.data
+    raise _error(answer.error, status)
 
 
 def _error(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:

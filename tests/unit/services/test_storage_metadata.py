@@ -133,7 +133,7 @@ def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, t
     ],
 )
 def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list[str], ids: list[str]) -> None:
-    assert [entry.video_id for entry in playlists.entries_of(pages, keys)] == ids
+    assert [entry.video_id for entry in playlists.entries_of(pages, keys, total=len(ids))] == ids
 
 
 def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
