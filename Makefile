@@ -37,7 +37,7 @@ contracts: $(DEV)
 	$(BIN)/lint-imports
 
 fresh: $(DEV)
-	$(BIN)/python -m ytarchive.catalogue --check
+	$(BIN)/python -m ytarchive.docgen.reference --check
 	$(BIN)/python tests/spec/specification.py --check
 
 fix: $(DEV)
@@ -45,7 +45,7 @@ fix: $(DEV)
 	$(BIN)/ruff format .
 
 docs: $(DEV)
-	$(BIN)/python -m ytarchive.catalogue
+	$(BIN)/python -m ytarchive.docgen.reference
 	$(BIN)/python tests/spec/specification.py
 
 bench: $(DEV)

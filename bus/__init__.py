@@ -1,10 +1,10 @@
 """Events over NATS JetStream. Knows nothing of the services that use it."""
 
+from bus.embedded.server import EmbeddedServer
 from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer, NotNow
 from bus.handlers import Handlers, handling
 from bus.jetstream import Bus
 from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage, event_types
-from bus.server import EmbeddedServer
 from bus.settings import BusSettings
 
 __all__ = [

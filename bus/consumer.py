@@ -12,14 +12,14 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from structlog.contextvars import bound_contextvars
 
-from bus.cancellation import end
-from bus.deadletter import last_words
+from bus.dead_letter import last_words
 from bus.errors import BrokerUnavailable, NotNow
-from bus.faults import fault_point
+from bus.fault_injection import fault_point
 from bus.handlers import Consumption, Handlers, handling_of
-from bus.hands import Hand, Hands
+from bus.in_flight import Hand, Hands
 from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage
 from bus.streams import stream_of
+from bus.tasks import end
 
 if TYPE_CHECKING:
     from bus.jetstream import Bus

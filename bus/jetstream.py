@@ -17,17 +17,17 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 from pydantic import BaseModel, ValidationError
 
-from bus import janitor
-from bus.cancellation import end
+from bus import stream_gc
+from bus.connection.connection_manager import API_TIMEOUT, FULL, Hook, Link, reason
 from bus.consumer import Consumer
+from bus.core_subscriptions import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
 from bus.errors import BrokerUnavailable, MessageTooLarge, NoAnswer
-from bus.faults import fault_point
+from bus.fault_injection import fault_point
 from bus.handlers import Handlers
-from bus.link import API_TIMEOUT, FULL, Hook, Link, reason
-from bus.listening import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
 from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.settings import BusSettings
 from bus.streams import EVENTS, caught_up, ensure_consumer, stream_of
+from bus.tasks import end
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -244,7 +244,7 @@ class Bus:
 
     async def _help_out(self, error: Exception) -> None:
         if isinstance(error, APIError) and error.err_code in FULL:
-            await janitor.sweep(self.js)
+            await stream_gc.sweep(self.js)
         else:
             self._link.suspect()
 
@@ -343,9 +343,9 @@ class Bus:
 
     async def _sweep_now_and_then(self) -> None:
         while True:
-            await asyncio.sleep(janitor.INTERVAL)
+            await asyncio.sleep(stream_gc.INTERVAL)
             if self.online.is_set():
-                await janitor.sweep(self.js)
+                await stream_gc.sweep(self.js)
 
 
 async def _finished(callback: Callback, message: Msg) -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 from bus import BusSettings, EmbeddedServer
-from services.common.config import Config, load_config
+from services.common.settings.load import Config, load_config
 from tests.fixtures.processes import KEPT, PATIENCE, Nursery, Process
 from ytarchive.emulator import EmulatorClient, emulator_process
 
@@ -74,7 +74,7 @@ def eventually() -> Eventually:
 
 @dataclass
 class ManualClock:
-    """A clock for services.common.resilience: time passes when somebody sleeps, or when it is set."""
+    """A clock for services.common.infra.resilience: time passes when somebody sleeps, or when it is set."""
 
     seconds: float = 1000.0
     slept: list[float] = field(default_factory=list)

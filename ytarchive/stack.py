@@ -23,12 +23,12 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError, field_serializer
 
 from bus import BusSettings
-from bus.server import EmbeddedServer
-from services.common.config import Config, Endpoint
+from bus.embedded.server import EmbeddedServer
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.files import lock_holder, locked, write_atomically
-from services.common.listener import is_free
+from services.common.infra.files import lock_holder, locked, write_atomically
 from services.common.service import ServiceBase
+from services.common.settings.load import Config, Endpoint
+from services.common.web.bound_socket import is_free
 from ytarchive.memory import share_one_heap
 
 # SPEC's order; jobs first, since the others register with it

@@ -5,7 +5,7 @@ import structlog
 from bus import Bus, NoAnswer
 from services.common.events import CredentialsOffered
 from services.common.models import CredentialsTaken
-from services.common.policy import SPEC
+from services.common.settings.retry_policy import SPEC
 
 TIMEOUT = SPEC.connect
 _log = structlog.get_logger()

@@ -20,18 +20,18 @@ from uuid import uuid4
 import structlog
 
 from bus import Bus, BusError, BusSettings, Handlers
-from bus.cancellation import end
-from services.common.config import Config, Endpoint
+from bus.tasks import end
 from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
-from services.common.files import writable
-from services.common.health import DeadLetterWatch
-from services.common.http import Rest, Route
-from services.common.listener import Listener
-from services.common.logs import Shipper
+from services.common.infra.files import writable
+from services.common.infra.logs import Shipper
 from services.common.models import ServiceInfo
-from services.common.policy import BreakerState
-from services.common.surface import Surface
+from services.common.settings.load import Config, Endpoint
+from services.common.settings.retry_policy import BreakerState
+from services.common.web.bound_socket import Listener
+from services.common.web.health import DeadLetterWatch
+from services.common.web.routing import Rest, Route
+from services.common.web.standard_routes import Surface
 
 VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from services.common.http import Call, Route
 from services.common.models import VideoId
-from services.common.paging import Page, PageQuery
+from services.common.web.paging import Page, PageQuery
+from services.common.web.routing import Call, Route
 from services.download.offers import Formats
 from services.download.orders import Ordered, VideoOrder, place
 from services.download.tasks import Record, Task, TaskProgress

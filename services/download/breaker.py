@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.common.models import Failure, FailureKind
-from services.common.policy import SPEC, BreakerState
+from services.common.settings.retry_policy import SPEC, BreakerState
 from services.common.youtube.classify import REFUSALS, UNREACHED
 
 THRESHOLD = SPEC.failures  # in a row

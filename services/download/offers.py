@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.lookup import may_look_up, refusal, too_slow
+from services.common.infra.ttl_cache import Recent
+from services.common.lookup_permission import may_look_up, refusal, too_slow
 from services.common.models import ErrorCode, Failure, FailureKind
-from services.common.recent import Recent
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import Choice, Format, Offered, OfferRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild

@@ -7,9 +7,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common import credentials
-from services.common.acceptance import accept
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated, RawTarget
+from services.common.job_validation import accept
 from services.common.models import JobOptions, JobType, TargetKind
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from bus import BusSettings, Event, Handlers, NoAnswer, handling
-from services.common.config import Config
 from services.common.errors import InvalidRequest, NotFound, ServiceUnavailable
 from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
-from services.common.http import Route
 from services.common.models import Failure, PartialsOwned, ServiceInfo
-from services.common.policy import BreakerState
 from services.common.service import ServiceBase
+from services.common.settings.load import Config
+from services.common.settings.retry_policy import BreakerState
 from services.common.validation import validate_video_id
+from services.common.web.routing import Route
 from services.common.youtube.egress import egress_of
 from services.common.youtube.partial import remove_partial
 from services.common.youtube.settings import ChildSettings

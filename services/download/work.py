@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bus import Event, NoAnswer, handling
-from services.common.config import Storage
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -21,8 +20,9 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
-from services.common.files import free_space
+from services.common.infra.files import free_space
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, Failure, FailureKind, VideoMetadata
+from services.common.settings.load import Storage
 from services.common.youtube.messages import (
     Downloading,
     FetchMessage,

@@ -5,15 +5,16 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+from bus.fault_injection import fault_point
 from services.common.events import DownloadClaim
-from services.common.faults import fault_point
 from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
-from services.jobs import dispatches, gaps, listings, queries, scheduler, wishes
-from services.jobs.ledger import Out, note_timers
-from services.jobs.registry import Registry
-from services.jobs.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
-from services.jobs.sqlrows import SqlRows
-from services.jobs.store import Change, Store
+from services.jobs.adapters import queries
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Change, Store
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain import commands, dispatches, failures, listings, scheduler
+from services.jobs.domain.accounting import Out, note_timers
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
 _TICK = 5.0  # seconds; timers that are nearer wake it earlier
 _ASK_AGAIN = 0.5  # seconds, while a cancel is under way
@@ -114,7 +115,7 @@ class Dispatcher:
             job = rows.job(job_id)
             if job and job.cancelling and rows.open_items(job_id, 1):
                 self._more = True
-                out += wishes.cancel_more(rows, job, now)
+                out += commands.cancel_more(rows, job, now)
         return out
 
     # --- what nobody answered
@@ -153,7 +154,7 @@ class Dispatcher:
                 item.since = now  # its turn comes when it goes on; meanwhile it must not stand before the others
                 continue
             if item.status is ItemStatus.CLOSING:
-                out.append(gaps.announce_failure(job, item, now))
+                out.append(failures.announce_failure(job, item, now))
             else:
                 lost.setdefault((item.job_id, item.target_index), []).append(item)
         for (job_id, index), items in lost.items():

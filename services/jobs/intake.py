@@ -1,11 +1,11 @@
 """Is a new job one that can be done? Looked at once, before anything is kept of it."""
 
-from services.common.acceptance import accept
-from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
+from services.common.job_validation import accept
 from services.common.models import ErrorDetail
-from services.jobs.machine import Accepted
+from services.common.settings.load import Config
+from services.jobs.domain.state_machine import Accepted
 
 
 def examine(event: JobCreated, config: Config) -> Accepted | ErrorDetail:

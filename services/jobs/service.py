@@ -9,28 +9,30 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusError, BusSettings, MessageTooLarge
+from bus.fault_injection import fault_point
 from bus.handlers import Handlers
 from bus.message import Envelope, UnreadableMessage, event_types
 from services.common import credentials
 from services.common import events as e
-from services.common.config import Config
 from services.common.errors import InvalidRequest, NotFound
-from services.common.faults import fault_point
-from services.common.http import Route
 from services.common.models import ErrorDetail, Job, ServiceInfo
 from services.common.service import ServiceBase
-from services.jobs import api, machine, queries, removal, retention, wishes
-from services.jobs.casualties import unsendable
+from services.common.settings.load import Config
+from services.common.web.routing import Route
+from services.jobs.adapters import queries, removal, retention
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Change, Pending, Store
+from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
-from services.jobs.handlers import handlers
+from services.jobs.domain import commands, state_machine
+from services.jobs.domain.accounting import Out
+from services.jobs.domain.dead_letters import unsendable
+from services.jobs.domain.scheduler import Block
+from services.jobs.entrypoints import api
+from services.jobs.entrypoints.handlers import handlers
 from services.jobs.intake import examine
-from services.jobs.ledger import Out
-from services.jobs.live import Live
-from services.jobs.registry import Registry
-from services.jobs.scheduler import Block
 from services.jobs.secrets import api_key
-from services.jobs.sqlrows import SqlRows
-from services.jobs.store import Change, Pending, Store
+from services.jobs.subscribers import Live
 
 _PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
 _BUS_AWAY = 0.5  # seconds until the outbox is tried again
@@ -132,17 +134,17 @@ class JobsService(ServiceBase):
             case e.JobCreated():
                 if rows.job(event.job_id) is None:
                     removal.make_way(rows.sql, event.job_id)
-                    return machine.create(rows, event, envelope.trace_id, examine(event, self.config), now)
+                    return state_machine.create(rows, event, envelope.trace_id, examine(event, self.config), now)
             case e.SourceBlocked():
                 queries.save_block(rows.sql, event.egress, Block(event.until, event.reason))
             case e.SourceCleared():
                 queries.save_block(rows.sql, event.egress, None)
             case e.ServiceRegistered() | e.ServiceStopped():
                 pass  # the registry has it
-            case e.DeadLettered() if out := machine.refuse(rows, event, envelope.trace_id, now):
+            case e.DeadLettered() if out := state_machine.refuse(rows, event, envelope.trace_id, now):
                 return out
             case _:
-                return machine.step(rows, event, now, recheck_after=self._recheck_after)
+                return state_machine.step(rows, event, now, recheck_after=self._recheck_after)
         return []
 
     def _note(self, envelope: Envelope) -> None:
@@ -243,7 +245,7 @@ class JobsService(ServiceBase):
         except MessageTooLarge as error:
             self.logger.error("event_too_large", subject=row.kind.subject, error_message=str(error))
             letter = unsendable(row.envelope, str(error))
-            self.noted(await self.store.change(lambda rows, _sql, now: machine.step(rows, letter, now)))
+            self.noted(await self.store.change(lambda rows, _sql, now: state_machine.step(rows, letter, now)))
 
     async def _publish_progress(self) -> None:
         while True:
@@ -260,7 +262,7 @@ def _expect_an_effect(rows: SqlRows, wish: Wish) -> None:
     """Raises InvalidRequest, NotFound for a wish that would do nothing."""
     job = rows.job(wish.job_id)
     match wish:
-        case e.JobRetryRequested() if job is not None and not wishes.has_gaps(job):
+        case e.JobRetryRequested() if job is not None and not commands.has_gaps(job):
             what = "has no gaps" if job.listings else "was rejected, and nothing of it was begun"
             raise InvalidRequest(f"Job {wish.job_id} {what}: there is nothing to try again.")
         case e.JobCancelRequested(video_id=str(video_id)):

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp_sse import sse_response
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.http import Call, Route
-from services.common.paging import PageQuery
+from services.common.web.paging import PageQuery
+from services.common.web.routing import Call, Route
 from services.logging.queries import LogFilter, LogPage, LogQuery, Service, TracePage
 from services.logging.retention import LogCleanup, clean_up
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.common.paging import Page, PageQuery
+from services.common.web.paging import Page, PageQuery
 from services.logging.reading import EVENTS, LOGS, DayFile, LineCounts, backwards, day_files, forwards, record_of
 
 MOST_BYTES = 2 * 1024**3  # read for one question

@@ -2,7 +2,7 @@
 
 from bus import Envelope
 from services.common.events import LogRecorded
-from services.common.masking import mask
+from services.common.settings.masking import mask
 from services.logging.journal import Message
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Envelope, Handlers
-from services.common.config import Config
 from services.common.errors import code_of
-from services.common.http import Route
 from services.common.service import ServiceBase
+from services.common.settings.load import Config
+from services.common.web.routing import Route
 from services.logging import api, records
 from services.logging.handlers import handlers
 from services.logging.journal import Journal, Message
-from services.logging.live import Live
 from services.logging.queries import JournalQueries
 from services.logging.retention import clean_up
+from services.logging.subscribers import Live
 
 DISK_PATIENCE = 5.0  # seconds between two tries to write
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.errors import InvalidRequest, NotFound, ServiceUnavailable
-from services.common.http import Call, Route
 from services.common.models import Entry, ErrorCode, PlaylistMetadata, Target, TargetKind, VideoId, VideoMetadata
-from services.common.paging import Page, PageQuery
 from services.common.targets import parse_target
 from services.common.validation import PLAYLIST_ID_PATTERN
-from services.metadata.ledger import SHOWN
-from services.metadata.quota import Budget, Day, fingerprint, quota_day
+from services.common.web.paging import Page, PageQuery
+from services.common.web.routing import Call, Route
+from services.metadata.data_api.quota import Budget, Day, fingerprint, quota_day
+from services.metadata.data_api.quota_store import SHOWN
 
 if TYPE_CHECKING:
     from services.metadata.lookups import LookUps

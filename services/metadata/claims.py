@@ -7,7 +7,7 @@ import structlog
 
 from bus import Bus, NoAnswer, handling
 from services.common.events import DownloadClaim, JobQueued
-from services.common.lookup import TIMEOUT, may_look_up
+from services.common.lookup_permission import TIMEOUT, may_look_up
 from services.common.models import ClaimAnswer
 
 ASK_AGAIN = 1.0  # seconds

@@ -42,7 +42,7 @@ from services.common.models import (
     Target,
     VideoMetadata,
 )
-from services.common.policy import BREAKER_OPEN
+from services.common.settings.retry_policy import BREAKER_OPEN
 from services.metadata.claims import Closing
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.sources import Part, Source, SourceFailed, SourceGivesUp

@@ -12,16 +12,16 @@ import structlog
 
 from bus import Bus
 from services.common.errors import ServiceUnavailable, VideoUnavailable, YTArchiveError
-from services.common.lookup import refusal, too_slow
+from services.common.infra.ttl_cache import Recent
+from services.common.lookup_permission import refusal, too_slow
 from services.common.models import FailureKind, PlaylistMetadata, Target, VideoMetadata
-from services.common.policy import BREAKER_OPEN, SPEC
-from services.common.recent import Recent
+from services.common.settings.retry_policy import BREAKER_OPEN, SPEC
 from services.metadata.claims import Claims
-from services.metadata.data_api import DataApi
-from services.metadata.data_api_source import DataApiSource
-from services.metadata.keys import Keys
-from services.metadata.leave import Leave
-from services.metadata.readings import Reading, Readings
+from services.metadata.data_api.client import DataApi
+from services.metadata.data_api.keys import Keys
+from services.metadata.data_api.source import DataApiSource
+from services.metadata.page_cache import Reading, Readings
+from services.metadata.permits import Leave
 from services.metadata.sources import Source, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import YtDlpSource
 

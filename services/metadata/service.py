@@ -7,24 +7,24 @@ from functools import partial
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
-from services.common.config import Config
-from services.common.http import Route
-from services.common.policy import BreakerState
-from services.common.resilience import Hosts
+from services.common.infra.resilience import Hosts
 from services.common.service import ServiceBase
+from services.common.settings.load import Config
+from services.common.settings.retry_policy import BreakerState
+from services.common.web.routing import Route
 from services.common.youtube.egress import YOUTUBE, egress_of
 from services.common.youtube.settings import ChildSettings
 from services.metadata import api
 from services.metadata.claims import Claims
-from services.metadata.data_api import DataApi
+from services.metadata.data_api.client import DataApi
+from services.metadata.data_api.keys import Keys
+from services.metadata.data_api.quota import LATE, PACIFIC, Budget, fingerprint
+from services.metadata.data_api.quota_store import Ledger
 from services.metadata.handlers import handlers
-from services.metadata.keys import Keys
-from services.metadata.leave import Leave
-from services.metadata.ledger import Ledger
 from services.metadata.lister import Lister, Way
 from services.metadata.lookups import LookUps
-from services.metadata.quota import LATE, PACIFIC, Budget, fingerprint
-from services.metadata.ways import Ways, data_api_egress
+from services.metadata.permits import Leave
+from services.metadata.source_selection import Ways, data_api_egress
 from services.metadata.ytdlp_source import Children, YtDlpSource
 
 LISTINGS_AT_ONCE = 2  # children of yt-dlp

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from services.common.errors import HostUnavailable
+from services.common.infra.resilience import Host
 from services.common.models import (
     Entry,
     ErrorCode,
@@ -21,8 +22,7 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.common.policy import BREAKER_OPEN, Word
-from services.common.resilience import Host
+from services.common.settings.retry_policy import BREAKER_OPEN, Word
 from services.common.youtube.classify import classify, failure_word
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild

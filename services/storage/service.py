@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
-from services.common.config import Config
+from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, ServiceUnavailable, code_of
 from services.common.events import DownloadCompleted, JobCreated, MetadataFetched
-from services.common.faults import fault_point
-from services.common.http import Route
+from services.common.infra.sqlite import Database
 from services.common.service import ServiceBase
-from services.common.sqlite import Database
-from services.storage import api, verify_api
-from services.storage import handlers as reactions
-from services.storage.catalogue import Catalogue, Totals
-from services.storage.listings import Listings
-from services.storage.locks import Locks
-from services.storage.metadata_store import save_metadata, says_as_much
-from services.storage.planner import Planner
-from services.storage.queries import Queries, open_catalogue
-from services.storage.rechecker import Rechecker
-from services.storage.scan import trees_below
-from services.storage.search import Search
-from services.storage.shelf import Shelf
-from services.storage.space import Space
-from services.storage.verifier import Verifier
+from services.common.settings.load import Config
+from services.common.web.routing import Route
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Shelf
+from services.storage.entrypoints import archive_api, verification_api
+from services.storage.entrypoints import handlers as reactions
+from services.storage.fixity.verifier import Verifier
+from services.storage.formats.video_metadata import save_metadata, says_as_much
+from services.storage.index.catalogue import Catalogue, Totals
+from services.storage.index.queries import Queries, open_catalogue
+from services.storage.index.scan import trees_below
+from services.storage.index.search import Search
+from services.storage.playlists.assembler import Listings
+from services.storage.workplans.recheck_scheduler import Rechecker
+from services.storage.workplans.repository import Planner
 
 _PLANS = "work_plans"  # beside the roots in the catalogue's list of what it has read
 _AWAY_FOR = 30.0  # seconds
@@ -117,7 +117,7 @@ class StorageService(ServiceBase):
         return await self.bus.caught_up(self.handlers)
 
     def routes(self) -> Sequence[Route]:
-        return [*api.routes(self), *verify_api.routes(self)]
+        return [*archive_api.routes(self), *verification_api.routes(self)]
 
     async def begin_rescan(self, roots: Sequence[Path]) -> None:
         """In the background. Raises InvalidRequest while one runs, ServiceUnavailable for a root whose disk is away."""

@@ -20,14 +20,15 @@ from pathlib import Path
 from bus.message import Envelope, Event
 from services.common import events as e
 from services.common.models import Entry, Held, JobOptions, ServiceInfo, Target, TargetKind
-from services.jobs import machine, queries
+from services.jobs.adapters import queries
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Change, Store
+from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
-from services.jobs.ledger import Out
-from services.jobs.machine import Accepted
-from services.jobs.registry import Registry
-from services.jobs.scheduler import Block
-from services.jobs.sqlrows import SqlRows
-from services.jobs.store import Change, Store
+from services.jobs.domain import state_machine
+from services.jobs.domain.accounting import Out
+from services.jobs.domain.scheduler import Block
+from services.jobs.domain.state_machine import Accepted
 
 PAGE = 100
 SAMPLES = 60
@@ -56,8 +57,8 @@ class Bench:
                 target = Target(kind=TargetKind.PLAYLIST, id="PLx")
                 if self.named:
                     target = Target(kind=TargetKind.VIDEOS, video_ids=tuple(self.videos))
-                return machine.create(rows, event, "t", Accepted((target,), ROOT), now)
-            return machine.step(rows, event, now)
+                return state_machine.create(rows, event, "t", Accepted((target,), ROOT), now)
+            return state_machine.step(rows, event, now)
 
         envelopes = [Envelope.around(event, source="bench/1", trace_id="t") for event in events]
         kinds = {envelope.id: event for envelope, event in zip(envelopes, events, strict=True)}

@@ -21,15 +21,15 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-from services.common.config import Storage
+from services.common.infra.sqlite import Database
 from services.common.models import Provenance, VideoMetadata
-from services.common.sqlite import Database
-from services.storage.captions import Line, read_vtt
-from services.storage.catalogue import Catalogue, Indexed
-from services.storage.record import Record
-from services.storage.search import Search, SearchQuery
-from services.storage.searched import Texts, Track, add_functions
-from services.storage.stamps import Stamps
+from services.common.settings.load import Storage
+from services.storage.archive.fingerprint import Stamps
+from services.storage.formats.captions import Line, read_vtt
+from services.storage.formats.manifest import Record
+from services.storage.index.catalogue import Catalogue, Indexed
+from services.storage.index.fts import Texts, Track, add_functions
+from services.storage.index.search import Search, SearchQuery
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 CUES, SECONDS_PER_CUE = 100, 3

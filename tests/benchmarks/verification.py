@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import cast
 
 from bus import Bus
-from services.common.config import Config, load_config
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
-from services.storage.catalogue import Catalogue
-from services.storage.inspection import inspect
-from services.storage.layout import tree_of
-from services.storage.locks import Locks
-from services.storage.record import merge
-from services.storage.rereading import Pace
-from services.storage.shelf import Shelf
-from services.storage.space import Space
-from services.storage.verifier import Verifier
+from services.common.settings.load import Config, load_config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Shelf
+from services.storage.fixity.checksum_reader import Pace
+from services.storage.fixity.offline import inspect
+from services.storage.fixity.verifier import Verifier
+from services.storage.formats.layout import tree_of
+from services.storage.formats.manifest import merge
+from services.storage.index.catalogue import Catalogue
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 UNLIMITED = 10**15

@@ -24,14 +24,15 @@ import pytest
 from pydantic import SecretStr
 
 from bus import Bus, BusSettings
-from bus.faults import VARIABLE
-from bus.server import find_server
-from services.common.config import Config, load_config
+from bus.embedded.server import find_server
+from bus.fault_injection import VARIABLE
 from services.common.events import JobCreated, catalogue
 from services.common.models import Item, ItemStatus, Job, JobOptions
+from services.common.settings.load import Config, load_config
 from tests.fixtures import waiting
 from tests.fixtures.processes import KEPT, Nursery, Process, Started
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import SERVICES
 
 PATIENCE = 30.0  # seconds; half of the default ack_wait, so that nothing passes by waiting for that

@@ -1,6 +1,6 @@
 """Five processes and a nats-server; one dies at a step where something was sent or written and not acknowledged.
 
-The names of the steps are fault points (bus.faults, services.common.faults): the process kills itself there, as by
+The names of the steps are fault points (bus.fault_injection): the process kills itself there, as by
 kill -9. Then it is started again, and the job must end as if nothing had been.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bus import Bus
-from services.common.config import Config
 from services.common.events import JobCompleted
+from services.common.settings.load import Config
 from ytarchive.stack import Stack
 
 JOBS = [

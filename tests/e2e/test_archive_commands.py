@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from services.storage.queries import Sort as Sorts
-from services.storage.queries import Status as Statuses
-from services.storage.search import Place as Places
+from services.storage.index.queries import Sort as Sorts
+from services.storage.index.queries import Status as Statuses
+from services.storage.index.search import Place as Places
 from ytarchive.cli.commands.archive import Place, Sort, Status
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 COMES_BACK = sample.VIDEO_PRIVATE
 INTERVAL = 3.0  # seconds

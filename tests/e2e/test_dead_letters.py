@@ -11,7 +11,7 @@ import nats
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 NOW = "2026-01-01T00:00:00Z"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bus.server import find_server
-from services.common.files import locked
+from bus.embedded.server import find_server
+from services.common.infra.files import locked
 from services.common.youtube.tools import find_ffmpeg
 from ytarchive.emulator import EmulatorClient
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 PLAYLIST = f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}"
 

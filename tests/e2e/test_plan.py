@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
 

@@ -15,8 +15,9 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from ytarchive.cli.app import app
-from ytarchive.cli.reference import commands
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.docgen.cli_reference import commands
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 _spec = importlib.util.spec_from_file_location("shown", Path(__file__).parents[1] / "fixtures" / "shown.py")
 assert _spec is not None and _spec.loader is not None

@@ -5,7 +5,7 @@ import pty
 import subprocess
 from typing import Any
 
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 
 def at_a_terminal(cli: Any, *words: str) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.waiting import until
 from ytarchive.cli import main
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from services.common.config import load_config
 from services.common.models import Job
+from services.common.settings.load import load_config
 from tests.fixtures.waiting import until
-from ytarchive.cli.wishes import Kind, Wish, fulfil
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.client.job_commands import Kind, Wish, fulfil
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 SLOW = 300_000  # bytes a second: the large video takes 40 s
 

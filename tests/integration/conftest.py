@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer
-from bus.faults import VARIABLE
-from services.common.config import Config
+from bus.fault_injection import VARIABLE
+from services.common.settings.load import Config
 from tests.fixtures.processes import KEPT, Nursery
 
 Connect = Callable[..., Awaitable[Bus]]

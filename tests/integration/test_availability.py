@@ -8,14 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from services.common.config import Config
 from services.common.errors import NotFound
 from services.common.events import JobCreated
 from services.common.models import JobOptions, JobStatus
+from services.common.settings.load import Config
 from services.jobs.service import JobsService
-from services.storage.history import Histories
-from services.storage.playlists import read_playlist_file
-from ytarchive.emulator import EmulatorClient, sample
+from services.storage.formats.playlist import read_playlist_file
+from services.storage.reporting.history import Histories
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 PLAYLIST = "PLemulator00000000000availability"

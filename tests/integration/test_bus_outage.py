@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
-from bus.janitor import sweep
-from bus.link import API_TIMEOUT
+from bus.connection.connection_manager import API_TIMEOUT
+from bus.stream_gc import sweep
 from bus.streams import EVENTS
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo

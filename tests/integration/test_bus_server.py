@@ -20,7 +20,7 @@ import trustme
 from pydantic import SecretStr
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer
-from bus.server import find_server
+from bus.embedded.server import find_server
 from services.common.events import SourceCleared
 
 LIMIT = 30.0  # seconds that anything here may take

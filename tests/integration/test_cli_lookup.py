@@ -9,8 +9,8 @@ from aiohttp import web
 from services.common.errors import NetworkTimeout
 from services.common.models import Entry, ErrorCode, ErrorDetail, PlaylistMetadata, ServiceResponse, Target, TargetKind
 from services.metadata.api import PlaylistPage
-from ytarchive.cli import lookup
-from ytarchive.cli.rest import Rest
+from ytarchive.client import youtube
+from ytarchive.client.rest import Rest
 
 LIST = Target(kind=TargetKind.PLAYLIST, id="PLslow")
 PAGE = PlaylistPage(
@@ -58,7 +58,7 @@ async def test_a_list_that_takes_long_to_read_is_waited_for(metadata: Metadata) 
     """More often than the circuit breaker allows failures: the service is at work, and says so."""
     metadata.late = 12
     async with Rest.open(metadata.base) as rest:
-        playlist, entries = await lookup.listing(rest, LIST)
+        playlist, entries = await youtube.listing(rest, LIST)
     assert (playlist.title, [entry.video_id for entry in entries]) == ("slow", ["aaaaaaaaaaa"])
     assert metadata.asked == 13
 
@@ -67,5 +67,5 @@ async def test_a_site_that_does_not_answer_is_told(metadata: Metadata) -> None:
     metadata.late, metadata.details = 100, {"kind": "passing"}
     async with Rest.open(metadata.base) as rest:
         with pytest.raises(NetworkTimeout, match="still reading"):
-            await lookup.listing(rest, LIST)
+            await youtube.listing(rest, LIST)
     assert metadata.asked == 1

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bus import Bus, BusSettings, EmbeddedServer
-from services.metadata.ledger import BUCKET, Ledger
-from services.metadata.quota import Budget, Day, next_reset
+from services.metadata.data_api.quota import Budget, Day, next_reset
+from services.metadata.data_api.quota_store import BUCKET, Ledger
 
 KEY = "a-key-of-the-tests"
 PLENTY = Budget(limit=10_000, reserve=1_000)

@@ -12,10 +12,11 @@ import aiohttp
 import nats
 import pytest
 
-from services.common import logs
-from services.common.config import Config, load_config
+from services.common.infra import logs
 from services.common.models import Item, Job
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import Config, load_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 CONFIGURED, OF_REST, BY_HAND, WRONG = "k-configured-4711", "k-rest-zebra", "k-by-hand-heron", "k-invalid-otter"

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from bus import BusSettings
-from services.common.config import Config
 from services.common.events import SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict
+from services.common.settings.load import Config
 from services.download.offers import Formats
 from services.download.service import DownloadService
 from tests.fixtures.asking import Jobs, Person
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 

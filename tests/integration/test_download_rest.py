@@ -11,12 +11,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from services.common.config import load_config
 from services.common.events import CredentialsOffered, JobCreated
+from services.common.settings.load import load_config
 from services.download.orders import Ordered
 from services.download.service import DownloadService
 from services.download.tasks import Task, TaskOutcome, TaskProgress, TaskState
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import SERVICES, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,7 +15,6 @@ from uuid import uuid4
 import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
-from services.common.config import Config, load_config
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -33,13 +32,15 @@ from services.common.events import (
     VideoArchived,
 )
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, PartialsOwned, Wanted
-from services.common.policy import BreakerState
+from services.common.settings.load import Config, load_config
+from services.common.settings.retry_policy import BreakerState
 from services.common.youtube.classify import UNREACHED
 from services.common.youtube.partial import working_in
 from services.download.breaker import THRESHOLD
 from services.download.service import DownloadService
 from services.download.tasks import TaskOutcome, TaskState
-from ytarchive.emulator import EmulatorClient, emulator_process, sample
+from ytarchive.emulator import EmulatorClient, emulator_process
+from ytarchive.emulator.site import sample
 
 KINDS = (
     DownloadCancelled,

@@ -9,7 +9,8 @@ import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 KEY = "loopback-key"
 

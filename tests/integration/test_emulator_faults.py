@@ -12,7 +12,8 @@ import imageio_ffmpeg
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 VIDEO = sample.VIDEO_OK
 URL = f"https://www.youtube.com/watch?v={VIDEO}"

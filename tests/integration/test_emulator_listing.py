@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 PLAYLIST = "https://www.youtube.com/playlist?list="
 

@@ -16,8 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ytarchive.emulator import Effect, Emulator, EmulatorClient, Fault, Kind, Playlist, Video, emulator_process, sample
+from ytarchive.emulator import Effect, Emulator, EmulatorClient, Fault, Kind, Playlist, Video, emulator_process
 from ytarchive.emulator.client import EmulatorClientError
+from ytarchive.emulator.site import sample
 
 THUMBNAIL = f"https://i.ytimg.com/vi/{sample.VIDEO_OK}/maxresdefault.jpg"
 

@@ -13,7 +13,8 @@ import imageio_ffmpeg
 import pytest
 import yt_dlp
 
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 WATCH = "https://www.youtube.com/watch?v="
 FFMPEG = str(imageio_ffmpeg.get_ffmpeg_exe())

@@ -17,9 +17,10 @@ import imageio_ffmpeg
 import nats
 import pytest
 
-from services.common.config import Config, load_config
 from services.common.models import Item, ItemStatus, Job
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import Config, load_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

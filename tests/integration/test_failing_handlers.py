@@ -20,9 +20,10 @@ import structlog
 from bus import Bus, Event, Handlers
 from bus.message import DeadLettered
 from services.common import events as e
-from services.common.config import Config, load_config
 from services.common.models import ErrorCode, ServiceInfo
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import Config, load_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import SERVICES, Stack
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

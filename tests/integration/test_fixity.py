@@ -14,9 +14,9 @@ import pytest
 import structlog
 
 from bus import Bus, BusSettings, Envelope
-from services.common.config import Config
 from services.common.events import DownloadCompleted, FixityFailed, JobCreated
 from services.common.models import FileFact, FileRole, JobType, Provenance, VideoMetadata, Wanted
+from services.common.settings.load import Config
 from services.storage.service import StorageService
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)

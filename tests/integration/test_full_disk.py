@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import load_config
 from services.common.errors import StorageFull
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
-from services.storage.catalogue import Catalogue
-from services.storage.locks import Locks
-from services.storage.shelf import Shelf
-from services.storage.space import Space
+from services.common.settings.load import load_config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Shelf
+from services.storage.index.catalogue import Catalogue
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]

@@ -15,7 +15,6 @@ import pytest
 
 from bus import Bus, BusSettings, Event, Handlers
 from services.common import events as e
-from services.common.config import Config
 from services.common.models import (
     ClaimAnswer,
     ClaimVerdict,
@@ -27,9 +26,11 @@ from services.common.models import (
     Job,
     ServiceInfo,
 )
+from services.common.settings.load import Config
 from services.jobs.service import JobsService
 from tests.fixtures.heartbeats import Heart
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 JOBS, EACH, SLOTS = 50, 3, 4
 

@@ -13,8 +13,8 @@ import pytest
 
 from bus import BusSettings, Envelope, Event
 from services.common import events as e
-from services.common.config import Config
 from services.common.models import ClaimVerdict, Entry, Held, ServiceInfo
+from services.common.settings.load import Config
 from services.jobs.service import JobsService
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

@@ -13,14 +13,14 @@ import aiohttp
 import pytest
 
 from bus import BusSettings, Event
-from services.common.config import Config
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
-from services.common.sections import Retention
-from services.jobs import removal, retention
-from services.jobs.rows import ItemRow, JobRow
+from services.common.settings.load import Config
+from services.common.settings.sections import Retention
+from services.jobs.adapters import removal, retention
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain.rows import ItemRow, JobRow
 from services.jobs.service import JobsService
-from services.jobs.sqlrows import SqlRows
-from services.jobs.store import Store
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -244,7 +244,7 @@ def test_a_step_that_fails_half_way_leaves_the_file_as_it_was(tmp_path: Path) ->
     code = """
 import sys, sqlite3
 from pathlib import Path
-from services.common.sqlite import Database
+from services.common.infra.sqlite import Database
 path = Path(sys.argv[1])
 Database(path, ["CREATE TABLE a (x);"]).close()
 try:

@@ -12,7 +12,6 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common import events as e
-from services.common.config import Config
 from services.common.models import (
     ClaimAnswer,
     ClaimVerdict,
@@ -25,6 +24,7 @@ from services.common.models import (
     Progress,
     ServiceInfo,
 )
+from services.common.settings.load import Config
 from services.jobs.service import JobsService
 from tests.fixtures.heartbeats import Heart
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bus import Bus, Handlers, handling
-from bus.letterbox import Letter, Letterbox, NotReplayable
+from bus.dead_letter_store import Letter, Letterbox, NotReplayable
 from bus.message import DeadLettered
 from services.common import events as e
 

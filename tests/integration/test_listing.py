@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.common.config import load_config
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
+from services.common.settings.load import load_config
 from services.common.youtube.process import ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

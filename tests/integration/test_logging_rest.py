@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from bus import Bus, BusSettings
-from services.common.config import Config
 from services.common.events import JobCancelRequested, LogRecorded
-from services.logging.live import KEPT
+from services.common.settings.load import Config
 from services.logging.service import LoggingService
+from services.logging.subscribers import KEPT
 
 
 class Client:
@@ -138,8 +138,8 @@ async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: B
 
 
 async def test_who_is_too_slow_is_told(config: Config) -> None:
-    from services.logging.live import Live
     from services.logging.queries import LogFilter
+    from services.logging.subscribers import Live
 
     live = Live()
     with live.listening(LogFilter(level="info")) as slow, live.listening(LogFilter(level="info")) as quick:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bus import Bus, BusSettings, Envelope
-from services.common.config import Config
 from services.common.events import JobCreated, LogRecorded, ServiceStopped, SourceCleared
 from services.common.models import JobOptions
+from services.common.settings.load import Config
 from services.logging.queries import LogFilter
 from services.logging.service import LoggingService
 

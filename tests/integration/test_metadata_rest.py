@@ -12,13 +12,14 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bus import BusSettings
-from services.common.config import Config
 from services.common.events import SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, VideoMetadata
+from services.common.settings.load import Config
 from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage, QuotaStatus
 from services.metadata.service import MetadataService
 from tests.fixtures.asking import Jobs, Person
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 KEY = "a-key-that-nobody-may-read-4711"
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

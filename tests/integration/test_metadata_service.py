@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
-from services.common.config import Config
 from services.common.credentials import offer
 from services.common.events import (
     DownloadClaim,
@@ -28,11 +27,13 @@ from services.common.events import (
     SourceCleared,
 )
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOptions, JobType, Target, TargetKind
-from services.metadata.keys import OF_JOB
-from services.metadata.quota import Day
+from services.common.settings.load import Config
+from services.metadata.data_api.keys import OF_JOB
+from services.metadata.data_api.quota import Day
 from services.metadata.service import MetadataService
 from tests.fixtures.asking import attended, served
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 TIMEOUT = 60
 FACTS = (

@@ -13,17 +13,18 @@ import pytest
 from pydantic import SecretStr
 
 from bus import Bus, BusSettings, Handlers
-from services.common.config import Config
 from services.common.events import DownloadClaim, JobQueued, ListingFailed, SourceBlocked
+from services.common.infra.resilience import Hosts
 from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
-from services.common.policy import SPEC, Policy
-from services.common.resilience import Hosts
-from services.metadata.data_api import DataApi
-from services.metadata.ledger import Ledger
-from services.metadata.quota import Budget
-from services.metadata.refusals import ApiRefused
+from services.common.settings.load import Config
+from services.common.settings.retry_policy import SPEC, Policy
+from services.metadata.data_api.client import DataApi
+from services.metadata.data_api.errors import ApiRefused
+from services.metadata.data_api.quota import Budget
+from services.metadata.data_api.quota_store import Ledger
 from services.metadata.service import MetadataService
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 KEY = "a-key-of-the-tests"
 SITE = "www.youtube.com"

@@ -14,15 +14,16 @@ import pytest
 from pydantic import SecretStr
 
 from bus import Bus, BusSettings
-from services.common.config import Config
 from services.common.events import JobCompleted, JobCreated, ListingFailed, SourceBlocked
 from services.common.models import Job, JobStatus, JobType
 from services.common.service import ServiceBase
+from services.common.settings.load import Config
 from services.common.youtube.egress import egress_of
 from services.jobs.service import JobsService
 from services.metadata.service import MetadataService
 from services.storage.service import StorageService
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 KEY = "a-key-of-the-tests"
 LIST = "PLemulator00000000000000000000060"

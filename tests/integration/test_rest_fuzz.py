@@ -29,8 +29,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from services.common.config import load_config
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import load_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import SERVICES, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

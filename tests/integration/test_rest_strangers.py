@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from bus import BusSettings
-from services.common.config import Config
 from services.common.events import JobCreated
 from services.common.models import ErrorCode, ServiceResponse
+from services.common.settings.load import Config
 from services.download.service import DownloadService
 from services.jobs.service import JobsService
 

@@ -17,11 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
 from bus import BusSettings, EmbeddedServer, Handlers
-from services.common.config import Config, load_config
 from services.common.errors import QuotaExceeded
 from services.common.events import DeadLettered
-from services.common.http import Call, Route
 from services.common.service import ServiceBase
+from services.common.settings.load import Config, load_config
+from services.common.web.routing import Call, Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 API = "/api/v1"

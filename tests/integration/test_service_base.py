@@ -19,8 +19,6 @@ from aiohttp_sse import sse_response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bus import Bus, BusError, BusSettings, EmbeddedServer, Envelope, Event, Handlers
-from services.common import logs
-from services.common.config import Config
 from services.common.errors import ConfigError, NotFound, QuotaExceeded, ServiceUnavailable
 from services.common.events import (
     DeadLettered,
@@ -31,9 +29,11 @@ from services.common.events import (
     ServiceRegistered,
     ServiceStopped,
 )
-from services.common.http import Call, Reply, Route
+from services.common.infra import logs
 from services.common.models import JobOptions, JobType, ServiceInfo, Target, TargetKind
 from services.common.service import VERSION, ServiceBase
+from services.common.settings.load import Config
+from services.common.web.routing import Call, Reply, Route
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 HEALTH = "/api/v1/health"

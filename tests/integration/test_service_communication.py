@@ -11,8 +11,9 @@ import aiohttp
 import nats
 import pytest
 
-from services.common.config import Config
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import Config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 Json = dict[str, Any]

@@ -15,8 +15,8 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
 from services.common import events as e
-from services.common.config import Config
 from services.common.models import Entry, ErrorCode, Failure, FailureKind, Held, Progress, ServiceInfo
+from services.common.settings.load import Config
 from services.jobs.service import JobsService
 
 VIDEOS = [f"video{n:06d}" for n in range(40)]

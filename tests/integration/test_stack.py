@@ -16,11 +16,11 @@ import aiohttp
 import pytest
 
 from bus import Bus, BusSettings, Handlers
-from services.common.config import Config, Endpoint
 from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
 from services.common.events import ServiceHeartbeat
-from services.common.files import LockHeld
+from services.common.infra.files import LockHeld
 from services.common.service import ServiceBase
+from services.common.settings.load import Config, Endpoint
 from ytarchive.stack import Stack, StackInfo, find_running
 
 ONE = ("logging",)  # a stack of one is a stack, when it brings its broker
@@ -178,7 +178,7 @@ async def test_a_service_that_fails_at_its_end_does_not_keep_the_others(config: 
 
 PROGRAM = """
 import asyncio, sys
-from services.common.config import load_config
+from services.common.settings.load import load_config
 from services.common.service import ServiceBase
 from ytarchive.stack import run_services
 

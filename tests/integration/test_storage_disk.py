@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 
 from bus import BusSettings
-from services.common.config import Config
 from services.common.errors import ServiceUnavailable
 from services.common.events import ArchiveChecked, MetadataFetched, StorageFailed, VideoArchived
 from services.common.models import ErrorCode, FailureKind, VideoMetadata
-from services.storage.layout import tag_of
-from services.storage.locks import Locks
+from services.common.settings.load import Config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.formats.layout import tag_of
 from services.storage.service import StorageService
-from services.storage.space import Space
 from tests.fixtures.storage_world import AT, TIMEOUT, A, B, C, Others, delivery, entry, listening, page, running
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
-from services.common.config import Config
 from services.common.events import (
     JobCancelled,
     JobCreated,
@@ -31,6 +30,7 @@ from services.common.models import (
     UnavailableVideo,
     VideoMetadata,
 )
+from services.common.settings.load import Config
 from services.storage.service import StorageService
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bus import BusSettings
-from services.common.config import Config
 from services.common.events import (
     ArchiveChecked,
     ListingCompleted,
@@ -32,7 +31,8 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.storage.search import SearchQuery
+from services.common.settings.load import Config
+from services.storage.index.search import SearchQuery
 from services.storage.service import StorageService
 from tests.fixtures.storage_world import (
     AT,

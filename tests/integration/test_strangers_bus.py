@@ -16,9 +16,10 @@ from nats.aio.msg import Msg
 
 from bus import Delivery, Event
 from services.common import events as e
-from services.common.config import Config, load_config
 from services.common.models import ErrorCode
-from ytarchive.emulator import EmulatorClient, sample
+from services.common.settings.load import Config, load_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 PATIENCE = 60.0  # seconds for anything that a message causes

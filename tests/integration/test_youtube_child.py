@@ -21,15 +21,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.common.config import Config, load_config
 from services.common.models import ErrorCode, Failure, FailureKind, Wanted
+from services.common.settings.load import Config, load_config
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import FetchRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

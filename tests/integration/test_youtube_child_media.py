@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from services.common.config import YouTube
-from services.common.youtube.media import MediaIncomplete, fetch_media, is_audio
+from services.common.settings.load import YouTube
+from services.common.youtube.child.media import MediaIncomplete, fetch_media, is_audio
+from services.common.youtube.child.session import Session
 from services.common.youtube.messages import Downloading
 from services.common.youtube.options import base_options
-from services.common.youtube.session import Session
 from services.common.youtube.tools import find_ffmpeg
 
 VIDEO = "dQw4w9WgXcQ"

@@ -16,7 +16,8 @@ import nats
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import EmulatorClient, sample
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 SAVED = sample.VIDEO_TWO_CAPTIONS
 

@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 
 from services.common.errors import ServiceUnavailable, YTArchiveError
+from services.common.infra.resilience import Hosts
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
-from services.common.policy import ANSWERED, SPEC, Policy
-from services.common.resilience import Hosts
-from ytarchive.cli.rest import Rest
+from services.common.settings.retry_policy import ANSWERED, SPEC, Policy
+from ytarchive.client.rest import Rest
 
 
 @dataclass

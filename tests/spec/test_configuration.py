@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 PORTS = {"jobs": 8000, "metadata": 8001, "download": 8002, "storage": 8003, "logging": 8004}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
 

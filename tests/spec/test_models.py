@@ -12,7 +12,7 @@ import pytest
 
 from services.common import models
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]

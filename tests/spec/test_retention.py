@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.waiting import until
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 DAYS = {"completed": 30, "failed": 90, "cancelled": 7}
 LOG_DAYS = 30

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ytarchive.emulator import sample
+from ytarchive.emulator.site import sample
 
 
 @pytest.mark.claim("13.2", "14.3")

@@ -6,9 +6,9 @@ import pytest
 from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo, StreamConfig, StreamInfo, StreamState
 
 from bus import BusSettings, Event, Handlers
-from bus.connection import shown
-from bus.janitor import purge_up_to
-from bus.listening import cover
+from bus.connection.nats_client import shown
+from bus.core_subscriptions import cover
+from bus.stream_gc import purge_up_to
 from bus.streams import consumer_config, merge, stream_configs, stream_of
 from services.common.events import (
     DownloadClaim,

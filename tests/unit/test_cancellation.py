@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from bus.cancellation import end
+from bus.tasks import end
 
 
 @pytest.mark.parametrize("turns", range(5))

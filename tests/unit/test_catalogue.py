@@ -8,7 +8,7 @@ import pytest
 
 from bus import Delivery, Event
 from services.common.events import JobCreated, LogRecorded, catalogue
-from ytarchive import catalogue as pages
+from ytarchive.docgen import reference as pages
 
 KINDS = catalogue()
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.models import Job, JobOptions, JobStatus, JobType, Progress
+from services.common.settings.load import Config
 from services.common.targets import digest
 from ytarchive.cli.arguments import arrange, wants_json
 from ytarchive.cli.commands.jobs import Status
 from ytarchive.cli.commands.serve import Name
-from ytarchive.cli.order import batch_targets, place_order, same_command
-from ytarchive.cli.tail import chosen_kinds
-from ytarchive.cli.versions import version_in
+from ytarchive.cli.doctor.versions import version_in
+from ytarchive.cli.running.job_request import batch_targets, place_order, same_command
+from ytarchive.client.events import chosen_kinds
 from ytarchive.stack import SERVICES
 
 VIDEO = "demo-000001"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ytarchive.cli.doctor import access, places, programs, settings
+from ytarchive.cli.doctor import access, folder_checks, programs, settings
 from ytarchive.cli.doctor.finding import Finding, State, healthy, ok, problem, warning
 from ytarchive.cli.doctor.view import lines
 
@@ -124,28 +124,28 @@ MOUNTS = "\n".join(
     ],
 )
 def test_databases_do_not_belong_on_a_network(path: str, kind: str, state: State) -> None:
-    assert places.file_system(Path(path), MOUNTS) == kind
-    told(places.data_disk(Path(path), MOUNTS), state, kind, path)
+    assert folder_checks.file_system(Path(path), MOUNTS) == kind
+    told(folder_checks.data_disk(Path(path), MOUNTS), state, kind, path)
 
 
 def test_where_there_are_no_mounts_to_read() -> None:
-    told(places.data_disk(Path("/data"), ""), OK, "not told")
+    told(folder_checks.data_disk(Path("/data"), ""), OK, "not told")
 
 
 @pytest.mark.parametrize(
     ("free", "state"), [(0, PROBLEM), (999, PROBLEM), (1000, WARNING), (1999, WARNING), (2000, OK)]
 )
 def test_space(free: int, state: State) -> None:
-    told(places.space(places.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
+    told(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
 
 
 def test_no_demand_on_the_disk_is_met_by_a_full_one() -> None:
-    told(places.space(places.Place("base_path", Path("/nas"), True, 0), 0), OK)
+    told(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, 0), 0), OK)
 
 
 @pytest.mark.parametrize(("usable", "state"), [(True, OK), (False, PROBLEM)])
 def test_writable(usable: bool, state: State) -> None:
-    finding = places.writable(places.Place("tmp_dir", Path("/ro"), usable, 1))
+    finding = folder_checks.writable(folder_checks.Place("tmp_dir", Path("/ro"), usable, 1))
     told(finding, state, "/ro")
     assert finding.check == "tmp_dir writable"
 
@@ -154,7 +154,7 @@ def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
-    assert places.nearest(tmp_path / "link" / "not-yet") == (tmp_path / "real" / "not-yet").resolve()
+    assert folder_checks.nearest(tmp_path / "link" / "not-yet") == (tmp_path / "real" / "not-yet").resolve()
 
 
 @pytest.mark.parametrize(
@@ -166,13 +166,13 @@ def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
         (("stranger", "nobody"), WARNING, "localhost:8000 (jobs)"),
     ],
 )
-def test_ports(holders: tuple[places.Holder, places.Holder], state: State, says: str) -> None:
+def test_ports(holders: tuple[folder_checks.Holder, folder_checks.Holder], state: State, says: str) -> None:
     jobs, storage = holders
     found = [
-        places.Port("jobs", "localhost:8000", 8000, jobs),
-        places.Port("storage", "localhost:0", 0, storage),
+        folder_checks.Port("jobs", "localhost:8000", 8000, jobs),
+        folder_checks.Port("storage", "localhost:0", 0, storage),
     ]
-    told(places.ports(found), state, says)
+    told(folder_checks.ports(found), state, says)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_ports(holders: tuple[places.Holder, places.Holder], state: State, says:
     [(None, False, OK, "none runs"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
 )
 def test_the_stack(pid: int | None, held: bool, state: State, says: str) -> None:
-    told(places.stack(pid, held, 5), state, says)
+    told(folder_checks.stack(pid, held, 5), state, says)
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def test_certificates_and_what_answers() -> None:
 
 TODAY = date(2026, 11, 20)
 FILE = Path("/cookies.txt")
-NAS = places.Place("tmp_dir", Path("/nas"), False, 0)
+NAS = folder_checks.Place("tmp_dir", Path("/nas"), False, 0)
 
 
 @pytest.mark.parametrize(
@@ -350,12 +350,12 @@ NAS = places.Place("tmp_dir", Path("/nas"), False, 0)
         (programs.ytdlp(None, TODAY), "`pip install 'yt-dlp[default]'`"),
         (programs.ytdlp("master", TODAY), "`pip install -U 'yt-dlp[default]'`"),
         (programs.ytdlp("2024.12.06", TODAY), "`pip install -U 'yt-dlp[default]'`"),
-        (places.writable(NAS), "Grant that right, or set another [storage] tmp_dir"),
-        (places.space(NAS, 1000), "Make room there, or lower [storage] min_free"),
-        (places.data_disk(Path("/mnt/nas"), MOUNTS), "Set [storage] base_data_dir"),
-        (places.data_disk(Path("/mnt/c"), MOUNTS), "Set [storage] base_data_dir"),
-        (places.ports([places.Port("jobs", "x:8000", 8000, "stranger")]), "or set [services.jobs] port"),
-        (places.stack(None, True, 0), "Ask again in a minute"),
+        (folder_checks.writable(NAS), "Grant that right, or set another [storage] tmp_dir"),
+        (folder_checks.space(NAS, 1000), "Make room there, or lower [storage] min_free"),
+        (folder_checks.data_disk(Path("/mnt/nas"), MOUNTS), "Set [storage] base_data_dir"),
+        (folder_checks.data_disk(Path("/mnt/c"), MOUNTS), "Set [storage] base_data_dir"),
+        (folder_checks.ports([folder_checks.Port("jobs", "x:8000", 8000, "stranger")]), "or set [services.jobs] port"),
+        (folder_checks.stack(None, True, 0), "Ask again in a minute"),
         (settings.configuration(None, "a: wrong"), "As it says"),
         (settings.variables(["YOUTUBE_APIKEY"]), "YTARCHIVE_SECTION__KEY: rename it, or unset it"),
         (access.api_key("wrong", "x"), "Google Cloud console"),

@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from services.storage.search import Hit, Moment, SearchPage, TextFound
-from services.storage.words import read_question
-from ytarchive.cli import archiveviews
+from services.storage.index.search import Hit, Moment, SearchPage, TextFound
+from services.storage.index.tokenizer import read_question
 from ytarchive.cli.arguments import as_typed
-from ytarchive.cli.text import clock
+from ytarchive.cli.render import archive
+from ytarchive.cli.render.text import clock
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_hit_for_people_is_harmless_and_marked() -> None:
     page = SearchPage(hits=[hit], total=7, limit=1, offset=0)
     out = StringIO()
     console = Console(file=out, markup=False, highlight=False, force_terminal=True, color_system="standard", width=200)
-    console.print(archiveviews.hits(page))
+    console.print(archive.hits(page))
     plain = out.getvalue()
     assert "\x1b[1;33mFox\x1b[0m" in plain
     assert "\x1b[1;33mfox\x1b[0m" in plain

@@ -9,7 +9,6 @@ from rich.console import Console, RenderableType
 
 from bus.message import Envelope, Event
 from services.common import events as e
-from services.common.config import Config, describe
 from services.common.errors import ConfigError, ServiceUnavailable
 from services.common.models import (
     Entry,
@@ -29,10 +28,20 @@ from services.common.models import (
     Progress,
     UnavailableVideo,
 )
-from ytarchive.cli import story, views
+from services.common.settings.load import Config, describe
 from ytarchive.cli.exits import Exit, exit_code, of_error, parked
-from ytarchive.cli.picture import AttemptFailed, Blocked, Cleared, NoSpace, Notice, Picture, Saved, Unavailable
-from ytarchive.cli.result import Result, Tally
+from ytarchive.cli.render import messages, tables
+from ytarchive.cli.running.job_state import (
+    AttemptFailed,
+    Blocked,
+    Cleared,
+    NoSpace,
+    Notice,
+    Picture,
+    Saved,
+    Unavailable,
+)
+from ytarchive.cli.running.result import Result, Tally
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOSTILE = "Ha\x1b[31mrm\u202e\n[bold]x[/bold]"
@@ -163,7 +172,7 @@ def test_a_full_disk_is_told_once_and_again_when_there_had_been_room() -> None:
 
     assert heard(picture, shutdown, deferred, deferred) == [NoSpace("no room")]
     assert heard(picture, dispatch(e.DownloadStarted, instance="i"), deferred) == [NoSpace("no room")]
-    assert "The disk is full: no room" in printed(story.told(NoSpace("no room"), NOW))
+    assert "The disk is full: no room" in printed(messages.told(NoSpace("no room"), NOW))
 
 
 def test_an_older_job_does_not_replace_a_newer_one() -> None:
@@ -198,7 +207,7 @@ def test_gone_and_given_up() -> None:
     [Saved("v", HOSTILE, 5), Unavailable("v", HOSTILE, "private"), AttemptFailed("v", HOSTILE, HOSTILE)],
 )
 def test_notices_are_harmless_and_never_markup(notice: Notice) -> None:
-    told = printed(story.told(notice, NOW))
+    told = printed(messages.told(notice, NOW))
 
     assert SHOWN in told
     assert "\x1b" not in told and "\u202e" not in told
@@ -208,10 +217,10 @@ def test_notices_are_harmless_and_never_markup(notice: Notice) -> None:
 def test_the_job_in_a_line() -> None:
     picture = Picture("mine", "trace", titles={str(n): None for n in range(300)})
     picture.see(job(JobStatus.RUNNING, listed=False, counts=JobCounts(total=200, open=200)))
-    assert story.job_line(picture) == "listing… 300 so far, 0 done"
+    assert messages.job_line(picture) == "listing… 300 so far, 0 done"
 
     picture.see(job(JobStatus.RUNNING, counts=JobCounts(total=12, open=4, archived=5, skipped=2, unavailable=1)))
-    assert story.job_line(picture) == "8 of 12 done, 2 already there, 1 gap"
+    assert messages.job_line(picture) == "8 of 12 done, 2 already there, 1 gap"
 
 
 def test_the_summary_names_every_gap_with_its_reason() -> None:
@@ -233,7 +242,7 @@ def test_the_summary_names_every_gap_with_its_reason() -> None:
         failed=tuple(tally.failed),
     )
 
-    told = printed(*story.summary(result, NOW))
+    told = printed(*messages.summary(result, NOW))
 
     assert "Done, with gaps: 1 saved, 0 already there, 1 unavailable, 1 failed, 2.0 KiB in 4.2 s" in told
     assert f"gone-000001  region blocked  {SHOWN}" in told
@@ -254,15 +263,15 @@ def test_the_summary_names_every_gap_with_its_reason() -> None:
 )
 def test_what_to_do_next(exit: Exit, attached: bool, said: str) -> None:
     open_job = job(JobStatus.RETRYING, retry_at=NOW + timedelta(hours=1))
-    assert said in printed(*story.summary(Result(exit, open_job, 1.0, attached=attached), NOW))
+    assert said in printed(*messages.summary(Result(exit, open_job, 1.0, attached=attached), NOW))
 
 
 def test_tables_are_harmless() -> None:
     shown = printed(
-        views.jobs_table([job(title=HOSTILE)], 1, NOW),
-        views.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
-        views.health_table({"jobs": HOSTILE}),
-        views.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
+        tables.jobs_table([job(title=HOSTILE)], 1, NOW),
+        tables.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
+        tables.health_table({"jobs": HOSTILE}),
+        tables.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
     )
 
     assert SHOWN in shown
@@ -270,7 +279,7 @@ def test_tables_are_harmless() -> None:
 
 
 def test_the_config_table_masks_and_names_origins(config: Config) -> None:
-    shown = printed(views.config_table(describe(config)))
+    shown = printed(tables.config_table(describe(config)))
 
     assert "YTARCHIVE_STORAGE__BASE_PATH" in shown
     assert "youtube.sleep_interval" in shown and "default" in shown

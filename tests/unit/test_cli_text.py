@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ytarchive.cli.text import count, moment, safe_text, short_id, size, span
+from ytarchive.cli.render.text import count, moment, safe_text, short_id, size, span
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import pytest
 
 from services.common.youtube.quality import NAMED
 from tests.fixtures.processes import Nursery
-from ytarchive.cli import completion, reference
+from ytarchive.cli import completion
 from ytarchive.cli.app import app
 from ytarchive.cli.exits import MEANINGS, Exit
 from ytarchive.cli.sections import SECTIONS
+from ytarchive.docgen import cli_reference
 from ytarchive.stack import SERVICES
 
-COMMANDS = list(reference.commands(app))
+COMMANDS = list(cli_reference.commands(app))
 # These print no data: the first three run until they are stopped, the last one answers with its exit code.
 WITHOUT_JSON = {("up",), ("service",), ("demo",), ("config", "check")}
 ids = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
@@ -45,7 +46,7 @@ def run(tmp_path: Path, nursery: Nursery) -> Run:
 
 
 @ids
-def test_every_command_and_parameter_has_a_help_text(command: reference.Command) -> None:
+def test_every_command_and_parameter_has_a_help_text(command: cli_reference.Command) -> None:
     first, *_rest = command.help.strip().splitlines()
     assert first.endswith(".") and len(first) <= 110
     for parameter in command.parameters:
@@ -53,15 +54,15 @@ def test_every_command_and_parameter_has_a_help_text(command: reference.Command)
 
 
 @ids
-def test_the_usage_is_that_of_the_reference(command: reference.Command, run: Run) -> None:
+def test_the_usage_is_that_of_the_reference(command: cli_reference.Command, run: Run) -> None:
     """Which words may be left out, and which may be several."""
     shown = run(*command.words, "--help")
     usage = shown.partition("Usage: ")[2].partition("\n\n")[0].replace("{", "").replace("}", "")
-    assert " ".join(usage.split()) == reference.usage(command)
+    assert " ".join(usage.split()) == cli_reference.usage(command)
 
 
 @ids
-def test_every_command_that_prints_data_has_json(command: reference.Command) -> None:
+def test_every_command_that_prints_data_has_json(command: cli_reference.Command) -> None:
     assert command.has_json is (command.words not in WITHOUT_JSON)
 
 
@@ -79,7 +80,7 @@ def test_the_help_lists_groups_readably(run: Run) -> None:
 
 
 def test_the_reference_tells_all() -> None:
-    page = reference.page()
+    page = cli_reference.page()
     for command in COMMANDS:
         section = page.partition(f"\n## ytarchive {' '.join(command.words)}\n")[2].partition("\n## ")[0]
         assert section

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from services.storage.fixity import Finding, FindingKind
-from services.storage.verifications import Status, Verification, speed_of
-from services.storage.verify_api import VerificationPage, VerificationState, progress_of
-from ytarchive.cli.verifyviews import Meter, outcome, state_line
+from services.storage.entrypoints.verification_api import VerificationPage, VerificationState, progress_of
+from services.storage.fixity.repository import Status, Verification, speed_of
+from services.storage.fixity.rules import Finding, FindingKind
+from ytarchive.cli.render.verification import Meter, outcome, state_line
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from services.common.config import Config
 from services.common.errors import InvalidRequest, NotFound
 from services.common.events import JobCancelRequested, JobResumeRequested, JobRetryRequested
 from services.common.models import (
@@ -21,7 +20,19 @@ from services.common.models import (
     JobType,
     Progress,
 )
-from ytarchive.cli.wishes import GoOn, Kind, Outcome, Wish, check, checked_item, has_gaps, progress, root_beyond, told
+from services.common.settings.load import Config
+from ytarchive.client.job_commands import (
+    GoOn,
+    Kind,
+    Outcome,
+    Wish,
+    check,
+    checked_item,
+    has_gaps,
+    progress,
+    root_beyond,
+    told,
+)
 
 VIDEO = "demo-000001"
 NOTHING = Progress(current=0, total=0, percentage=0.0, message="")

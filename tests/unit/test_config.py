@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.common.config import Config, describe, load_config
 from services.common.errors import ConfigError
-from services.common.masking import MASK
+from services.common.settings.load import Config, describe, load_config
+from services.common.settings.masking import MASK
 
 OURS = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[2] / "config.toml"

@@ -7,7 +7,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.deadletter import ERROR_LIMIT, PAYLOAD_LIMIT, last_words
+from bus.dead_letter import ERROR_LIMIT, PAYLOAD_LIMIT, last_words
 from bus.message import DeadLettered, UnreadableMessage
 
 KEY = "AIza" + "k" * 35

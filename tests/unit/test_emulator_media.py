@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ytarchive.emulator.media import Blob, Media, ffmpegs
-from ytarchive.emulator.world import HEIGHTS, Video
+from ytarchive.emulator.site.media import Media, ffmpegs
+from ytarchive.emulator.site.world import HEIGHTS, Video
+from ytarchive.emulator.transport.blob import Blob
 
 PATTERN = bytes(n % 251 for n in range(4093))
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ytarchive.emulator import sample
-from ytarchive.emulator.faults import Effect, Fault, FaultError, Faults
-from ytarchive.emulator.log import RequestLog
-from ytarchive.emulator.refusals import playability, wait_text
-from ytarchive.emulator.tls import is_allowed
-from ytarchive.emulator.world import Channel, Kind, Playlist, Video, World, WorldError
+from ytarchive.emulator.site import sample
+from ytarchive.emulator.site.refusals import playability, wait_text
+from ytarchive.emulator.site.world import Channel, Kind, Playlist, Video, World, WorldError
+from ytarchive.emulator.transport.fault_injection import Effect, Fault, FaultError, Faults
+from ytarchive.emulator.transport.request_log import RequestLog
+from ytarchive.emulator.transport.tls import is_allowed
 
 VIDEO_ID = re.compile(r"[a-zA-Z0-9_-]{11}")  # SPEC: Validation Rules
 PLAYLIST_ID = re.compile(r"(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41}")  # SPEC: Validation Rules

@@ -9,15 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.files import (
-    LockHeld,
-    free_space,
-    lock_holder,
-    locked,
-    sha256,
-    writable,
-    write_atomically,
-)
+from services.common.infra.files import LockHeld, free_space, lock_holder, locked, sha256, writable, write_atomically
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_sibling(tmp_path: Path) -> None:
@@ -68,7 +60,7 @@ def test_a_lock_is_held_once_and_names_its_owner(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
-        "import sys,pathlib; from services.common.files import locked\n"
+        "import sys,pathlib; from services.common.infra.files import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bus.letterbox import Letter
+from bus.dead_letter_store import Letter
 from bus.message import DeadLettered
-from ytarchive.cli.letters import letter_detail, letters_table, payload_lines
+from ytarchive.cli.render.dead_letters import letter_detail, letters_table, payload_lines
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

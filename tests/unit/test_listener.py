@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from services.common.errors import ConfigError
-from services.common.listener import Listener, is_free
-from services.common.sections import Endpoint
+from services.common.settings.sections import Endpoint
+from services.common.web.bound_socket import Listener, is_free
 
 
 @pytest.mark.parametrize(

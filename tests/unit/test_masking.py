@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.common.masking import MASK, mask
+from services.common.settings.masking import MASK, mask
 
 
 @pytest.mark.parametrize(

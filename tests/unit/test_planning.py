@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.common.models import Entry, Held, KnownGone, Wanted
-from services.jobs.listings import RECHECK_GONE_AFTER
-from ytarchive.cli.planning import Sorted, sort_out
+from services.jobs.domain.listings import RECHECK_GONE_AFTER
+from ytarchive.cli.running.planning import Sorted, sort_out
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"

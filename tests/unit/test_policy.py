@@ -6,10 +6,10 @@ from http import HTTPStatus
 import pytest
 
 from services.common.models import ErrorCode, Failure, FailureKind
-from services.common.policy import ANSWERED, SPEC, BreakerState, Policy, Word, retry_after
+from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, Policy, Word, retry_after
 from services.common.youtube.classify import failure_word
-from services.jobs import scheduler
-from services.metadata.refusals import ApiRefused, Refusal
+from services.jobs.domain import scheduler
+from services.metadata.data_api.errors import ApiRefused, Refusal
 
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 

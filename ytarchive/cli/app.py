@@ -15,7 +15,7 @@ from ytarchive.cli.commands import (
     events,
     health,
     jobs,
-    look,
+    lookup,
     plan,
     serve,
     upkeep,
@@ -60,8 +60,8 @@ def entry(
 
 app.command("download", epilog=download.EPILOG)(download.download)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
-app.command("metadata")(look.metadata)
-app.add_typer(look.playlist, name="playlist")
+app.command("metadata")(lookup.metadata)
+app.add_typer(lookup.playlist, name="playlist")
 app.add_typer(jobs.app, name="jobs")
 archive.storage.command("verify")(verify.verify)
 app.add_typer(archive.storage, name="storage")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from services.common.config import Config
+    from services.common.settings.load import Config
 
 MOST = 100
 SERVICES = ("jobs", "metadata", "download", "storage", "logging")  # those of ytarchive.stack (a test keeps them equal)
@@ -62,7 +62,7 @@ def qualities(incomplete: str) -> Sequence[str]:
 
 def _rows(context: typer.Context, name: str, query: str, incomplete: str) -> Offers:
     """`query` gives (value, word, text from upstream)."""
-    from ytarchive.cli.text import safe_text
+    from ytarchive.cli.render.text import safe_text
 
     config = _config(context)
     if config is None:
@@ -77,8 +77,8 @@ def _rows(context: typer.Context, name: str, query: str, incomplete: str) -> Off
 
 
 def _config(context: typer.Context) -> "Config | None":
-    from services.common.config import load_config
     from services.common.errors import ConfigError
+    from services.common.settings.load import load_config
 
     named = context.find_root().params.get("config_file")
     try:

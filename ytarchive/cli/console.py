@@ -8,10 +8,10 @@ import structlog
 from rich.console import Console
 from structlog.typing import EventDict, WrappedLogger
 
-from ytarchive.cli.text import safe_text
+from ytarchive.cli.render.text import safe_text
 
 if TYPE_CHECKING:
-    from services.common.config import Config
+    from services.common.settings.load import Config
 
 _LONGEST_LINE = 2_000
 _WIDE = 1_000  # columns
@@ -35,7 +35,7 @@ def log_to_stderr(config: "Config", level: str, *, without: Collection[str] = ()
 
     `without` names events that the user is told of in another way.
     """
-    from services.common import logs
+    from services.common.infra import logs
 
     def leave_out(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
         if record.get("event") in without:

@@ -7,12 +7,12 @@ from typer.exceptions import TyperException
 
 from bus import BusError
 from services.common.errors import YTArchiveError
-from services.common.masking import mask
 from services.common.models import ErrorCode, ErrorDetail
+from services.common.settings.masking import mask
 from ytarchive.cli.console import stderr
-from ytarchive.cli.displays import print_json
 from ytarchive.cli.exits import Exit, of_error
-from ytarchive.cli.text import safe_text
+from ytarchive.cli.render.displays import print_json
+from ytarchive.cli.render.text import safe_text
 
 _LONGEST = 2_000
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.common.config import Config
+    from services.common.settings.load import Config
 
 
 @dataclass
@@ -16,6 +16,6 @@ class Invocation:
 
     def config(self) -> "Config":
         """Raises ConfigError."""
-        from services.common.config import load_config
+        from services.common.settings.load import load_config
 
         return load_config(self.config_file)

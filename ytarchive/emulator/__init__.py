@@ -6,9 +6,9 @@ which `emulator_process` starts and an `EmulatorClient` steers. It imports nothi
 
 from ytarchive.emulator.child import emulator_process
 from ytarchive.emulator.client import EmulatorClient
-from ytarchive.emulator.faults import Effect, Fault
 from ytarchive.emulator.server import Emulator
-from ytarchive.emulator.world import Channel, Kind, Playlist, Video, World
+from ytarchive.emulator.site.world import Channel, Kind, Playlist, Video, World
+from ytarchive.emulator.transport.fault_injection import Effect, Fault
 
 __all__ = [
     "Channel",

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from ytarchive.emulator.media import MediaError
 from ytarchive.emulator.server import Emulator
+from ytarchive.emulator.site.media import MediaError
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

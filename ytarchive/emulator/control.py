@@ -7,9 +7,9 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from ytarchive.emulator.faults import Fault, FaultError
-from ytarchive.emulator.http import Answer, BadRequest, Request, json_answer
-from ytarchive.emulator.world import Channel, Json, Playlist, Video, WorldError
+from ytarchive.emulator.site.world import Channel, Json, Playlist, Video, WorldError
+from ytarchive.emulator.transport.fault_injection import Fault, FaultError
+from ytarchive.emulator.transport.http import Answer, BadRequest, Request, json_answer
 
 if TYPE_CHECKING:
     from ytarchive.emulator.server import Emulator

@@ -13,9 +13,15 @@ from typing import Self
 
 import platformdirs
 
-from ytarchive.emulator import control, data_api, tls
-from ytarchive.emulator.faults import Effect, Fault, Faults
-from ytarchive.emulator.http import (
+from ytarchive.emulator import control
+from ytarchive.emulator.site import data_api
+from ytarchive.emulator.site.media import Media
+from ytarchive.emulator.site.router import Site
+from ytarchive.emulator.site.sample import sample_world
+from ytarchive.emulator.site.world import World
+from ytarchive.emulator.transport import tls
+from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
+from ytarchive.emulator.transport.http import (
     Answer,
     BadRequest,
     ConnectionBroken,
@@ -27,11 +33,7 @@ from ytarchive.emulator.http import (
     send,
     text_answer,
 )
-from ytarchive.emulator.log import RequestLog
-from ytarchive.emulator.media import Media
-from ytarchive.emulator.sample import sample_world
-from ytarchive.emulator.site import Site
-from ytarchive.emulator.world import World
+from ytarchive.emulator.transport.request_log import RequestLog
 
 LOOPBACK = "127.0.0.1"
 HEAD_LIMIT = 1024 * 1024  # also keeps StreamReader from pausing a transport that start_tls has replaced

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from services.common.masking import mask_text
 from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
-from services.common.policy import ANSWERED, Word
+from services.common.settings.masking import mask_text
+from services.common.settings.retry_policy import ANSWERED, Word
 from services.common.youtube.facts import ErrorFacts
 
 REFUSALS = frozenset({"http_403", "http_429"})

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.common.config import YouTube
 from services.common.errors import ConfigError
+from services.common.settings.load import YouTube
 
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
 _BROWSER = re.compile(

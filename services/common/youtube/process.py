@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.common.masking import mask_text
+from services.common.settings.masking import mask_text
 from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.settings import ChildSettings
 

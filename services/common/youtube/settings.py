@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.common.config import Config
+from services.common.settings.load import Config
 from services.common.youtube import options, tools
 
 

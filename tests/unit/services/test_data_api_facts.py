@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 
-from services.common.config import load_config
 from services.common.events import JobQueued
 from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
-from services.metadata.keys import OF_JOB, ApiKey, Keys
+from services.common.settings.load import load_config
+from services.metadata.data_api.errors import Refusal, judge
+from services.metadata.data_api.keys import OF_JOB, ApiKey, Keys
+from services.metadata.data_api.resources import (
+    entry_of,
+    item_video,
+    playlist_metadata,
+    uploads_metadata,
+    video_metadata,
+)
 from services.metadata.lister import Way
-from services.metadata.refusals import Refusal, judge
-from services.metadata.resources import entry_of, item_video, playlist_metadata, uploads_metadata, video_metadata
+from services.metadata.source_selection import Ways
 from services.metadata.sources import GivenSource
-from services.metadata.ways import Ways
 
 VIDEO = "dQw4w9WgXcQ"
 CHANNEL = "UCuAXFkgsw1L7xaCfnd5JJOw"

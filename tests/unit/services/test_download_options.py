@@ -7,13 +7,13 @@ from yt_dlp.cookies import (
     _parse_browser_specification,
 )
 
-from services.common.config import YouTube
 from services.common.errors import ConfigError
-from services.common.policy import SPEC
-from services.common.sections import Download
-from services.common.youtube.captions import choose_track
+from services.common.settings.load import YouTube
+from services.common.settings.retry_policy import SPEC
+from services.common.settings.sections import Download
+from services.common.youtube.child.captions import choose_track
+from services.common.youtube.child.video import public_info, video_metadata
 from services.common.youtube.options import base_options, child_environment
-from services.common.youtube.video import public_info, video_metadata
 
 
 @pytest.mark.claim("7.1")

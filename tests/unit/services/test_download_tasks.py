@@ -11,8 +11,8 @@ from services.common.events import (
     DownloadFailed,
     DownloadRequested,
 )
+from services.common.infra.ttl_cache import Recent
 from services.common.models import ErrorCode, Failure, FailureKind, Provenance, VideoMetadata, Wanted
-from services.common.recent import Recent
 from services.common.youtube.messages import Downloading
 from services.download.tasks import KEPT, Record, Tasks, TaskState
 

@@ -21,14 +21,14 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.storage import damage
-from services.storage.fixity import Finding, FindingKind, Look, Seen, compare
-from services.storage.layout import Tree
-from services.storage.mending import Mend, mends, strongest, to_mend
-from services.storage.record import Asked, Fixity, Holding, Record, held_of, merge
-from services.storage.rereading import Pace, Stopped, examine, look, still
-from services.storage.rounds import Due, is_time, round_of
-from services.storage.scan import trees_below, video_ids
+from services.storage.fixity import quarantine
+from services.storage.fixity.checksum_reader import Pace, Stopped, examine, look, still
+from services.storage.fixity.repair_plan import Mend, mends, strongest, to_mend
+from services.storage.fixity.rules import Finding, FindingKind, Look, Seen, compare
+from services.storage.fixity.schedule import Due, is_time, round_of
+from services.storage.formats.layout import Tree
+from services.storage.formats.manifest import Asked, Fixity, Holding, Record, held_of, merge
+from services.storage.index.scan import trees_below, video_ids
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"
@@ -374,13 +374,13 @@ def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: Tree) -
     (finding,) = (one for one in broken(holding(EN), EN))
     for content in (b"first", b"second"):
         (tree.video_dir(A) / EN).write_bytes(content)
-        moved = damage.planned(tree, finding, "20260501T120000Z")
-        damage.set_aside(tree, moved)
+        moved = quarantine.planned(tree, finding, "20260501T120000Z")
+        quarantine.set_aside(tree, moved)
         assert moved.set_aside is not None
         assert Path(moved.set_aside).read_bytes() == content
-        assert damage.is_aside(moved)
+        assert quarantine.is_aside(moved)
     aside = tree.videos / ".damaged" / A / "20260501T120000Z" / "captions"
     assert sorted(path.name for path in aside.iterdir()) == [f"{A}_en.vtt", f"{A}_en.vtt.2"]
-    assert damage.planned(tree, finding, "x").set_aside is None  # nothing is there to move
+    assert quarantine.planned(tree, finding, "x").set_aside is None  # nothing is there to move
     assert list(video_ids(tree)) == [A]
     assert list(trees_below(tree.root)) == []

@@ -25,13 +25,13 @@ from services.common.models import (
     TargetKind,
     VideoMetadata,
 )
-from services.jobs import machine
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
-from services.jobs.ledger import Out
-from services.jobs.machine import Accepted
-from services.jobs.registry import Registry
-from services.jobs.sqlrows import SqlRows
-from services.jobs.store import Store
+from services.jobs.domain import state_machine
+from services.jobs.domain.accounting import Out
+from services.jobs.domain.state_machine import Accepted
 from tests.fixtures.jobs_world import names_of
 
 LIST = "PLdispatcher"
@@ -48,7 +48,7 @@ async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_agai
     def waits_for_quota_and_is_paused(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         ordered = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
-        machine.create(rows, ordered, "t", accepted, now)
+        state_machine.create(rows, ordered, "t", accepted, now)
         refused = e.ListingFailed(
             job_id="j",
             root="/archive",
@@ -58,8 +58,8 @@ async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_agai
             retry_after=now - timedelta(seconds=1),
             spent=False,
         )
-        machine.step(rows, refused, now)
-        return machine.step(rows, e.JobPauseRequested(job_id="j"), now)
+        state_machine.step(rows, refused, now)
+        return state_machine.step(rows, e.JobPauseRequested(job_id="j"), now)
 
     await store.change(waits_for_quota_and_is_paused)
     looks: list[object] = []
@@ -88,7 +88,7 @@ class Asked:
 
         def apply(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
             for fact in facts:
-                said.extend(machine.step(rows, fact, self.now))
+                said.extend(state_machine.step(rows, fact, self.now))
             return []
 
         await self.store.change(apply)
@@ -127,7 +127,7 @@ async def test_what_a_list_does_not_name_any_more_is_asked_for_by_itself(store: 
     def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
-        return machine.create(rows, job, "t", accepted, now)
+        return state_machine.create(rows, job, "t", accepted, now)
 
     await store.change(ordered)
     told = e.ListingPageFetched(
@@ -157,7 +157,7 @@ async def test_nothing_more_is_fetched_while_storage_takes_nothing_in(store: Sto
     def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
-        return machine.create(rows, job, "t", accepted, now)
+        return state_machine.create(rows, job, "t", accepted, now)
 
     await store.change(ordered)
     await asked.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=100))

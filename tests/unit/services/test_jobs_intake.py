@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import Config
 from services.common.events import JobCreated
 from services.common.models import ErrorCode, ErrorDetail, JobOptions
+from services.common.settings.load import Config
+from services.jobs.domain.state_machine import Accepted
 from services.jobs.intake import examine
-from services.jobs.machine import Accepted
-from services.storage.layout import tree_of
+from services.storage.formats.layout import tree_of
 
 VIDEO = "aaaaaaaaaaa"
 

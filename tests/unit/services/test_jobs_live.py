@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
-from services.jobs.live import Live
+from services.jobs.subscribers import Live
 
 LONG = 3600.0  # seconds until a stream would look by itself
 

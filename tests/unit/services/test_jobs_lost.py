@@ -12,9 +12,9 @@ from services.common.models import (
     JobOptions,
     JobType,
 )
-from services.jobs import machine
-from services.jobs.casualties import unsendable
-from services.jobs.rows import ListingState
+from services.jobs.domain import state_machine
+from services.jobs.domain.dead_letters import unsendable
+from services.jobs.domain.rows import ListingState
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World
 
 
@@ -92,11 +92,11 @@ def test_a_playlist_file_that_cannot_be_written_is_told_and_ends_nothing(world: 
 @pytest.mark.parametrize(("unreadable", "code"), [(True, ErrorCode.INVALID_REQUEST), (False, ErrorCode.INTERNAL_ERROR)])
 def test_a_job_that_could_not_be_taken_in_is_kept_as_failed(world: World, unreadable: bool, code: ErrorCode) -> None:
     letter = lost("job.created", "jobs-inbox", unreadable=unreadable)
-    ((failed, trace_id),) = machine.refuse(world.rows, letter, "trace", NOW)
+    ((failed, trace_id),) = state_machine.refuse(world.rows, letter, "trace", NOW)
     assert isinstance(failed, e.JobFailed)
     assert failed.job.error is not None
     assert (failed.job.error.code, trace_id) == (code, "trace")
-    assert machine.refuse(world.rows, letter, "trace", NOW) == []
+    assert state_machine.refuse(world.rows, letter, "trace", NOW) == []
 
 
 def test_no_job_is_made_of_other_letters(world: World) -> None:
@@ -106,7 +106,7 @@ def test_no_job_is_made_of_other_letters(world: World) -> None:
         lost("job.created", "jobs-inbox", job_id="../x"),
         lost("job.created", "jobs-inbox", job_id=None),
     ):
-        assert machine.refuse(world.rows, letter, "trace", NOW) == []
+        assert state_machine.refuse(world.rows, letter, "trace", NOW) == []
     assert world.rows.jobs == {}
 
 

@@ -33,12 +33,13 @@ from services.common.models import (
     TargetKind,
     VideoMetadata,
 )
-from services.jobs import dispatches, gaps, listings, machine, queries, wishes
-from services.jobs.ledger import Out, note_timers
-from services.jobs.machine import Accepted
-from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow, ListingState
-from services.jobs.schema import SCHEMA
-from services.jobs.sqlrows import SqlRows
+from services.jobs.adapters import queries
+from services.jobs.adapters.schema import SCHEMA
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain import commands, dispatches, failures, listings, state_machine
+from services.jobs.domain.accounting import Out, note_timers
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingState
+from services.jobs.domain.state_machine import Accepted
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ROOT = "/archive"
@@ -110,7 +111,7 @@ class World:
             accepted = Accepted(tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(len(targets))), ROOT)
             event = e.JobCreated(job_id=f"j{index}", targets=("x",), options=JobOptions(include_captions=False))
             with self.transaction() as rows:
-                outs = machine.create(rows, event, f"trace-{index}", accepted, self.now)
+                outs = state_machine.create(rows, event, f"trace-{index}", accepted, self.now)
             self.tell(outs)
 
     @contextmanager
@@ -126,7 +127,7 @@ class World:
 
     def step(self, event: Event) -> None:
         with self.transaction() as rows:
-            outs = machine.step(rows, event, self.now)
+            outs = state_machine.step(rows, event, self.now)
         self.tell(outs)
 
     # --- rows
@@ -294,7 +295,7 @@ class World:
             ]
             item = closing[number % len(closing)] if closing else None
             job = rows.job(item.job_id) if item else None
-            outs = [gaps.announce_failure(job, item, self.now)] if job and item else []
+            outs = [failures.announce_failure(job, item, self.now)] if job and item else []
         self.tell(outs)
 
     def pass_time(self, number: int) -> None:
@@ -308,7 +309,7 @@ class World:
             for job_id in queries.open_jobs(self.sql):
                 job = rows.job(job_id)
                 if job and job.cancelling:
-                    outs += wishes.cancel_more(rows, job, self.now)
+                    outs += commands.cancel_more(rows, job, self.now)
             for listing in queries.open_listings(rows, self.sql):
                 job = rows.job(listing.job_id)
                 due = listing.retry_at is None or listing.retry_at <= self.now

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.common.models import ServiceInfo
-from services.jobs.registry import Registry
+from services.jobs.adapters.registry import Registry
 
 
 @pytest.fixture

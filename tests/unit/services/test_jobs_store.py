@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
-from services.jobs import queries
-from services.jobs.rows import FetchRow, FetchState, ItemRow, JobRow
-from services.jobs.schema import SCHEMA
-from services.jobs.sqlrows import SqlRows
+from services.jobs.adapters import queries
+from services.jobs.adapters.schema import SCHEMA
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)

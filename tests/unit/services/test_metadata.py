@@ -18,7 +18,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
-from services.common.lookup import refusal
+from services.common.lookup_permission import refusal
 from services.common.models import (
     ClaimAnswer,
     ClaimVerdict,
@@ -39,8 +39,8 @@ from services.common.youtube.process import ChildCrashed, ChildFailed
 from services.metadata.claims import Closing
 from services.metadata.lister import Lister, Way
 from services.metadata.pages import Cursor, Page, page_key
+from services.metadata.source_selection import data_api_egress
 from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
-from services.metadata.ways import data_api_egress
 from services.metadata.ytdlp_source import judge
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.metadata.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day, renewed_by
+from services.metadata.data_api.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day, renewed_by
 
 
 def utc(text: str) -> datetime:

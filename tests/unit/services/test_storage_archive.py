@@ -11,10 +11,10 @@ import pytest
 
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
-from services.storage import archive, staging
-from services.storage.layout import Tree
-from services.storage.record import Record, held_of, kept_better
-from services.storage.staging import TakeInFailed
+from services.storage.archive import commit, staging
+from services.storage.archive.staging import TakeInFailed
+from services.storage.formats.layout import Tree
+from services.storage.formats.manifest import Record, held_of, kept_better
 from tests.fixtures.forked import killed_at, seen_between_steps
 
 VIDEO = "dQw4w9WgXcQ"
@@ -95,7 +95,7 @@ def other_disk(tmp_path: Path) -> Iterator[Callable[[DownloadCompleted], Downloa
 
 
 def take_in(tree: Tree, event: DownloadCompleted) -> Record:
-    return archive.take_in(tree, event, now=datetime.now(UTC), trace_id="trace")
+    return commit.take_in(tree, event, now=datetime.now(UTC), trace_id="trace")
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
@@ -104,7 +104,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 def assert_true(tree: Tree) -> Record:
     """The record on the disk tells the truth about every file, and there is nothing else."""
-    record = archive.read_record(tree.record(VIDEO))
+    record = commit.read_record(tree.record(VIDEO))
     assert record is not None
     found = snapshot(tree.video_dir(VIDEO))
     found.pop(f"{VIDEO}_metadata.json")
@@ -154,7 +154,7 @@ def test_what_comes_later_joins_what_is_held(tree: Tree, deliver: Deliver) -> No
     take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=CAPTIONS))
     take_in(tree, deliver("3", m4a=b"sound", wanted=Wanted(quality="audio")))
     record = assert_true(tree)
-    held = held_of(record, present=archive.present(tree.video_dir(VIDEO), record), metadata=False)
+    held = held_of(record, present=commit.present(tree.video_dir(VIDEO), record), metadata=False)
     assert held.qualities == ("1080p", "audio")
     assert held.thumbnail
     assert held.captions == ("en", "de")
@@ -184,7 +184,7 @@ def test_a_file_that_was_removed_by_hand_is_not_held_and_can_come_again(tree: Tr
     event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
     record = take_in(tree, event)
     (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
-    present = archive.present(tree.video_dir(VIDEO), record)
+    present = commit.present(tree.video_dir(VIDEO), record)
     assert present == (f"captions/{VIDEO}_en.vtt",)
     with pytest.raises(TakeInFailed, match="gone"):
         take_in(tree, event)
@@ -237,7 +237,7 @@ def test_an_unreadable_record_is_set_aside_not_lost(tree: Tree, deliver: Deliver
     tree.record(VIDEO).write_text("{ not json")
     take_in(tree, deliver("2", mp4=b"film"))
     assert tree.record(VIDEO).with_name(f"{VIDEO}_metadata.json.unreadable").read_text() == "{ not json"
-    assert archive.read_record(tree.record(VIDEO)) is not None
+    assert commit.read_record(tree.record(VIDEO)) is not None
 
 
 def test_what_a_newer_version_wrote_is_kept(tree: Tree, deliver: Deliver) -> None:
@@ -245,7 +245,7 @@ def test_what_a_newer_version_wrote_is_kept(tree: Tree, deliver: Deliver) -> Non
     newer = record.model_copy(update={"stars": 5})
     tree.record(VIDEO).write_text(newer.model_dump_json())
     take_in(tree, deliver("2", vtt={"en": b"hello"}, wanted=CAPTIONS))
-    again = archive.read_record(tree.record(VIDEO))
+    again = commit.read_record(tree.record(VIDEO))
     assert again is not None
     assert again.model_dump()["stars"] == 5
 
@@ -257,7 +257,7 @@ def test_recovery_leaves_files_of_others_alone(tree: Tree, deliver: Deliver) -> 
         (folder / name).write_text("not ours")
     (folder / f".{VIDEO}.mp4.9.new").write_text("ours")
     before = snapshot(folder)
-    assert archive.recover(tree, VIDEO) == archive.Recovery(removed=1)
+    assert commit.recover(tree, VIDEO) == commit.Recovery(removed=1)
     assert snapshot(folder) == {name: data for name, data in before.items() if not name.endswith("9.new")}
 
 
@@ -267,7 +267,7 @@ def test_an_intent_whose_files_are_lost_gives_way(tree: Tree, deliver: Deliver) 
     event = deliver("2", mp4=b"newer film")
     assert killed_at("storage.after_intent", tree.root, event)
     (tree.video_dir(VIDEO) / f".{VIDEO}.mp4.2.new").unlink()
-    assert archive.recover(tree, VIDEO) == archive.Recovery(removed=1)
+    assert commit.recover(tree, VIDEO) == commit.Recovery(removed=1)
     assert snapshot(tree.root) == before
 
 
@@ -292,7 +292,7 @@ def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Tree, 
     for name in (f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"):  # at no moment is a visible file missing or in pieces
         assert (tree.video_dir(VIDEO) / name).read_bytes().split()[0] in {b"old", b"new"}
 
-    archive.recover(tree, VIDEO)
+    commit.recover(tree, VIDEO)
     if point in BEFORE_THE_INTENT:
         assert snapshot(tree.root) == old
     else:
@@ -322,7 +322,7 @@ def test_between_any_two_steps_each_name_shows_the_old_file_or_the_new_one(tree:
 def test_killed_at_a_first_take_in_leaves_nothing_or_all(point: str, tree: Tree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"words"})
     assert killed_at(point, tree.root, event)
-    recovery = archive.recover(tree, VIDEO)
+    recovery = commit.recover(tree, VIDEO)
     if point in BEFORE_THE_INTENT:
         assert not recovery.rolled_forward
         assert snapshot(tree.root) == {}
@@ -337,7 +337,7 @@ def test_a_copy_stops_when_it_is_told_to(
 ) -> None:
     event = other_disk(deliver("1", mp4=b"film"))
     with pytest.raises(TakeInFailed) as caught:
-        archive.take_in(tree, event, now=NOW, trace_id="t", stop=lambda: True)
+        commit.take_in(tree, event, now=NOW, trace_id="t", stop=lambda: True)
     assert caught.value.reason == "stopped"
     assert not tree.video_dir(VIDEO).exists()
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.common.models import Entry, JobOptions, JobType
-from services.storage.availability import Change, Standing, fold
-from services.storage.playlists import Finished, PlaylistFile, merge_listing
+from services.storage.formats.playlist import Finished, PlaylistFile, merge_listing
+from services.storage.formats.playlist_diff import Change, Standing, fold
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PLAYLIST = "PL0123456789abcdef"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.storage.captions import CaptionsUnreadable, Cue, Line, read_vtt, unrolled
+from services.storage.formats.captions import CaptionsUnreadable, Cue, Line, read_vtt, unrolled
 
 ROLLING = """WEBVTT
 Kind: captions

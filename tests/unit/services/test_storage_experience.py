@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.storage.experience import FEW, Run, throughput
+from services.storage.reporting.throughput import FEW, Run, throughput
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import Config
 from services.common.errors import InvalidRequest
 from services.common.models import FileFact, FileRole
-from services.storage import layout
-from services.storage.layout import Hidden, Tree
+from services.common.settings.load import Config
+from services.storage.formats import layout
+from services.storage.formats.layout import Hidden, Tree
 
 VIDEO = "dQw4w9WgXcQ"
 PLAYLIST = "PL0123456789abcdef"

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import Config
 from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched, PlaylistFetched
 from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
-from services.storage import metadata_store, playlists
-from services.storage.catalogue import Catalogue
-from services.storage.layout import tree_of
-from services.storage.listings import Listings
-from services.storage.locks import Locks
-from services.storage.milestones import of_metadata
-from services.storage.plans import WorkPlan, save_plan
-from services.storage.playlists import Finished
-from services.storage.space import Space
+from services.common.settings.load import Config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.formats import playlist, video_metadata
+from services.storage.formats.layout import tree_of
+from services.storage.formats.playlist import Finished
+from services.storage.formats.work_plan import WorkPlan, save_plan
+from services.storage.index.catalogue import Catalogue
+from services.storage.playlists.assembler import Listings
+from services.storage.reporting.timeline import of_metadata
 
 VIDEO = "dQw4w9WgXcQ"
 PLAYLIST = "PL0123456789abcdef"
@@ -35,8 +35,8 @@ def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
 
 def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: Path) -> None:
     path = tmp_path / "metadata" / "videos" / f"{VIDEO}.json"
-    metadata_store.save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
-    metadata_store.save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
+    video_metadata.save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
+    video_metadata.save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
     file = json.loads(path.read_text())
     assert set(file["sources"]) == {"data_api", "yt_dlp"}
     assert file["sources"]["data_api"]["metadata"]["view_count"] == 5
@@ -47,13 +47,13 @@ def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: P
 
 def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "v.json"
-    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     before = (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-    metadata_store.save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
-    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    video_metadata.save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
+    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) == before
     path.write_text("broken")
-    metadata_store.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert json.loads(path.read_text())["title"] == "new"
 
 
@@ -67,8 +67,8 @@ def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
         (3, "yt_dlp", "B"),
     ]
     for hours, source, title in hours_titles:
-        metadata_store.save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
-    file = metadata_store.read_video_file(path)
+        video_metadata.save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
+    file = video_metadata.read_video_file(path)
     assert file is not None
     assert [(line.change, line.before, line.title, line.source, line.at) for line in of_metadata(file, "/a")] == [
         ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
@@ -133,24 +133,24 @@ def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, t
     ],
 )
 def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list[str], ids: list[str]) -> None:
-    assert [entry.video_id for entry in playlists.entries_of(pages, keys, total=len(ids))] == ids
+    assert [entry.video_id for entry in playlist.entries_of(pages, keys, total=len(ids))] == ids
 
 
 def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
     """The first told a page and failed; where the next went on from its cursor the list ended."""
     pages = [page("1/a", 0, "video_____1", "video_____2")]
-    assert [entry.video_id for entry in playlists.entries_of(pages, [], total=2)] == ["video_____1", "video_____2"]
+    assert [entry.video_id for entry in playlist.entries_of(pages, [], total=2)] == ["video_____1", "video_____2"]
 
 
 def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
     path = tmp_path / f"{PLAYLIST}.json"
-    playlists.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
+    playlist.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
     file = json.loads(path.read_text())
     assert [(line["change"], line["total"]) for line in file["history"]] == [("first_look", 2)]
     newer_programs = {"at": "2026-05-01T12:30:00Z", "video_id": "video_____1", "change": "blessed"}
     file["history"].append(newer_programs)
     path.write_text(json.dumps(file))
-    playlists.save_listing(
+    playlist.save_listing(
         path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q")
     )
     newer = json.loads(path.read_text())
@@ -163,12 +163,12 @@ def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -
         "title": "video_____1",
     }  # fmt: skip
     assert newer["history"] == [*file["history"], vanished]
-    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
+    playlist.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     late = json.loads(path.read_text())
     assert (late["entries"], late["history"]) == (newer["entries"], newer["history"])
     assert [look["total"] for look in late["listings"]] == [1, 2, 1]
     before = path.stat()
-    playlists.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
+    playlist.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     assert path.stat() == before
 
 
@@ -247,7 +247,7 @@ async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_wri
             await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(end, keeping)
         coming.cancel()
-        file = playlists.read_playlist_file(tree.playlist_metadata(PLAYLIST))
+        file = playlist.read_playlist_file(tree.playlist_metadata(PLAYLIST))
         assert file is not None
         assert file.description == "its own words"
     finally:
@@ -258,8 +258,8 @@ def test_a_file_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
     video, listed, planned = tmp_path / "v.json", tmp_path / "p.json", tmp_path / "j.json"
     for path in (video, listed, planned):
         path.write_text("half of a histo")
-    metadata_store.save_metadata(video, fetched("yt_dlp", AT), "t")
-    playlists.save_listing(listed, PLAYLIST, finished(AT, completed(1, "a"), page("a", 0, "video_____1")))
+    video_metadata.save_metadata(video, fetched("yt_dlp", AT), "t")
+    playlist.save_listing(listed, PLAYLIST, finished(AT, completed(1, "a"), page("a", 0, "video_____1")))
     plan = WorkPlan(
         plan_id="j", job_id="j", trace_id="t", root="/a", type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(),
         targets=[PLAYLIST], created_at=AT, updated_at=AT,

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from services.common.models import JobOptions, JobType, Provenance, VideoMetadata
-from services.storage.milestones import Line, Milestone, in_order, of_record, on_plans
-from services.storage.plan_entries import Finding, PlannedUnavailable
-from services.storage.plans import WorkPlan
-from services.storage.record import Record, TakeIn
-from ytarchive.cli.historyviews import told
+from services.storage.formats.manifest import Record, TakeIn
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.formats.work_plan_entry import Finding, PlannedUnavailable
+from services.storage.reporting.timeline import Line, Milestone, in_order, of_record, on_plans
+from ytarchive.cli.render.history import told
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

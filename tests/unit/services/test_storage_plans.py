@@ -6,9 +6,9 @@ from pathlib import Path
 
 from services.common.events import VideoFailed
 from services.common.models import ErrorCode, FailedDownload, JobOptions, JobType, UnavailableVideo
-from services.storage import plans
-from services.storage.plan_entries import PlannedFailure, PlannedUnavailable
-from services.storage.plans import WorkPlan
+from services.storage.formats import work_plan
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.formats.work_plan_entry import PlannedFailure, PlannedUnavailable
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
@@ -45,7 +45,7 @@ def _event(
 
 def after(plan: WorkPlan | None, *events: VideoFailed) -> WorkPlan:
     for event in events:
-        plan = plans.with_failure(plan, event, now=AT, trace_id="trace")
+        plan = work_plan.with_failure(plan, event, now=AT, trace_id="trace")
     assert plan is not None
     return plan
 
@@ -56,7 +56,7 @@ def ids(entries: list[PlannedUnavailable] | list[PlannedFailure]) -> list[str]:
 
 def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11), failed("b" * 11))
-    path = plans.save_plan(tmp_path, None, plan)
+    path = work_plan.save_plan(tmp_path, None, plan)
     assert path == tmp_path / "job-1.json"
     written = json.loads(path.read_text())
     assert written["options"]["quality"] == "720p"
@@ -67,8 +67,8 @@ def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
     assert written["unavailable_videos"][0]["reason"] == "private"
     assert written["failed_downloads"][0]["attempts"] == 3
     assert "secret-key" not in path.read_text()
-    assert plans.read_plan(path) == plan
-    assert [one.plan_id for one in plans.all_plans(tmp_path)] == ["job-1"]
+    assert work_plan.read_plan(path) == plan
+    assert [one.plan_id for one in work_plan.all_plans(tmp_path)] == ["job-1"]
 
 
 def test_a_repeat_changes_nothing() -> None:
@@ -86,11 +86,11 @@ def test_a_later_verdict_replaces_the_earlier_one() -> None:
 
 def test_an_arrival_is_marked_once_and_survives_a_repeat_of_the_failure() -> None:
     plan = after(None, gone("a" * 11), failed("b" * 11))
-    assert plans.with_arrival(plan, "c" * 11, now=LATER) is plan
-    resolved = plans.with_arrival(plan, "b" * 11, now=LATER)
+    assert work_plan.with_arrival(plan, "c" * 11, now=LATER) is plan
+    resolved = work_plan.with_arrival(plan, "b" * 11, now=LATER)
     assert resolved.failed_downloads[0].resolved_at == LATER
     assert (resolved.open_unavailable, resolved.open_failed, resolved.resolved) == (1, 0, 1)
-    assert plans.with_arrival(resolved, "b" * 11, now=AT) is resolved
+    assert work_plan.with_arrival(resolved, "b" * 11, now=AT) is resolved
     assert after(resolved, failed("b" * 11)) is resolved
     again = after(resolved, failed("b" * 11, number=2))
     assert (again.open_failed, again.resolved) == (1, 0)
@@ -98,14 +98,14 @@ def test_an_arrival_is_marked_once_and_survives_a_repeat_of_the_failure() -> Non
 
 def test_a_plan_is_written_only_when_it_changed(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11))
-    path = plans.save_plan(tmp_path, None, plan)
+    path = work_plan.save_plan(tmp_path, None, plan)
     before = path.stat()
-    plans.save_plan(tmp_path, plan, after(plan, gone("a" * 11)))
+    work_plan.save_plan(tmp_path, plan, after(plan, gone("a" * 11)))
     assert path.stat() == before
 
 
 def test_what_cannot_be_read_is_no_plan(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[]")
-    assert plans.read_plan(tmp_path / "bad.json") is None
-    assert plans.read_plan(tmp_path / "none.json") is None
-    assert list(plans.all_plans(tmp_path)) == []
+    assert work_plan.read_plan(tmp_path / "bad.json") is None
+    assert work_plan.read_plan(tmp_path / "none.json") is None
+    assert list(work_plan.all_plans(tmp_path)) == []

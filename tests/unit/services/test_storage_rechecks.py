@@ -9,8 +9,9 @@ import pytest
 from services.common.events import VideoFailed
 from services.common.models import FailedDownload, JobOptions, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
-from services.storage import plans, rechecks
-from services.storage.plans import WorkPlan
+from services.storage.formats import work_plan
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.workplans import recheck_policy
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 DAY, WEEK, HOUR = timedelta(days=1), timedelta(days=7), timedelta(hours=1)
@@ -31,19 +32,19 @@ def given_up(
 def plan(*events: VideoFailed) -> WorkPlan:
     made: WorkPlan | None = None
     for event in events:
-        made = plans.with_failure(made, event, now=NOW - 30 * DAY, trace_id="t")
+        made = work_plan.with_failure(made, event, now=NOW - 30 * DAY, trace_id="t")
     assert made is not None
     return made
 
 
 def chosen(known: Iterable[WorkPlan], now: datetime = NOW, interval: timedelta = WEEK) -> list[list[str]]:
-    return [list(batch.event().targets) for batch in rechecks.choose(list(known), now, interval)]
+    return [list(batch.event().targets) for batch in recheck_policy.choose(list(known), now, interval)]
 
 
-def asked(known: WorkPlan, batch: rechecks.Batch, now: datetime = NOW) -> WorkPlan:
+def asked(known: WorkPlan, batch: recheck_policy.Batch, now: datetime = NOW) -> WorkPlan:
     for plan_id, video_ids in batch.by_plan():
         if plan_id == known.plan_id:
-            known = plans.with_recheck(known, video_ids, batch.job_id, now=now)
+            known = work_plan.with_recheck(known, video_ids, batch.job_id, now=now)
     return known
 
 
@@ -57,7 +58,7 @@ def asked(known: WorkPlan, batch: rechecks.Batch, now: datetime = NOW) -> WorkPl
         ([plan(given_up(A, NOW - WEEK))], [[A]]),
         ([plan(given_up(A, NOW - WEEK + HOUR))], []),
         ([plan(given_up(A, NOW - WEEK, reason="failed"))], [[A]]),
-        ([plans.with_arrival(plan(given_up(A, NOW - WEEK)), A, now=NOW)], []),
+        ([work_plan.with_arrival(plan(given_up(A, NOW - WEEK)), A, now=NOW)], []),
         # on several plans of one root it is one video, looked at when it was looked at last
         ([plan(given_up(A, NOW - 9 * DAY)), plan(given_up(A, NOW - 8 * DAY, job_id="job-2"))], [[A]]),
         ([plan(given_up(A, NOW - 9 * DAY)), plan(given_up(A, NOW - DAY, job_id="job-2"))], []),
@@ -76,7 +77,7 @@ def test_one_job_for_all_that_were_wanted_alike() -> None:
         plan(given_up("e" * 11, old, job_id="job-4", type=JobType.METADATA_ONLY)),
         plan(given_up(A, old, job_id="job-5", root="/music")),
     ]
-    batches = rechecks.choose(known, NOW, timedelta(hours=6))  # due at once, all of them
+    batches = recheck_policy.choose(known, NOW, timedelta(hours=6))  # due at once, all of them
     assert [list(batch.event().targets) for batch in batches] == [[B, A, C], [A], ["d" * 11], ["e" * 11]]
     first = batches[0].event()
     assert is_recheck(first.job_id)
@@ -103,40 +104,40 @@ def test_thousands_are_spread_over_the_interval(open_videos: int, interval: time
         for n in range(open_videos)
     ]
     known = known.model_copy(update={"unavailable_videos": entries})
-    (batch,) = rechecks.choose([known], NOW, interval)
+    (batch,) = recheck_policy.choose([known], NOW, interval)
     assert list(batch.event().targets) == [f"{n:011d}" for n in range(expected)]  # the oldest first
 
 
 def test_what_is_being_looked_at_is_not_asked_for_again() -> None:
     known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW - 7 * DAY + HOUR))
-    (batch,) = rechecks.choose([known], NOW, WEEK)
+    (batch,) = recheck_policy.choose([known], NOW, WEEK)
     known = asked(known, batch)
     assert chosen([known]) == []
-    (again,) = rechecks.under_way([known], NOW + HOUR)
+    (again,) = recheck_policy.under_way([known], NOW + HOUR)
     assert again.event() == batch.event()
     assert chosen([known], NOW + 8 * DAY, HOUR) == [[B]]
     # nobody ever answered: the job is lost, and the next one is another
-    late = NOW + rechecks.LOST_AFTER
-    assert rechecks.under_way([known], late) == []
+    late = NOW + recheck_policy.LOST_AFTER
+    assert recheck_policy.under_way([known], late) == []
     assert chosen([known], late, HOUR) == [[B, A]]
-    other = plans.with_arrival(known, B, now=NOW)
-    assert rechecks.choose([other], late, WEEK)[0].job_id != batch.job_id
+    other = work_plan.with_arrival(known, B, now=NOW)
+    assert recheck_policy.choose([other], late, WEEK)[0].job_id != batch.job_id
 
 
 def test_the_same_round_has_the_same_job_and_the_next_one_another() -> None:
     known = plan(given_up(A, NOW - 8 * DAY))
-    (batch,) = rechecks.choose([known], NOW, WEEK)
-    assert rechecks.choose([known], NOW + HOUR, WEEK)[0].job_id == batch.job_id
-    cancelled = plans.with_recheck_ended(asked(known, batch), batch.job_id, now=NOW + HOUR)
+    (batch,) = recheck_policy.choose([known], NOW, WEEK)
+    assert recheck_policy.choose([known], NOW + HOUR, WEEK)[0].job_id == batch.job_id
+    cancelled = work_plan.with_recheck_ended(asked(known, batch), batch.job_id, now=NOW + HOUR)
     assert chosen([cancelled], NOW + WEEK - HOUR) == []
-    (later,) = rechecks.choose([cancelled], NOW + WEEK, WEEK)
+    (later,) = recheck_policy.choose([cancelled], NOW + WEEK, WEEK)
     assert later.job_id != batch.job_id
 
 
 def test_no_more_at_once_than_are_polite() -> None:
     entry = plan(given_up(A, NOW - 8 * DAY)).unavailable_videos[0]
     busy = entry.asked("recheck-1", NOW - HOUR)
-    entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(rechecks.MOST - 3)]
+    entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(recheck_policy.MOST - 3)]
     entries += [entry.model_copy(update={"video_id": f"idle{n:07d}"}) for n in range(50)]
     known = plan(given_up(A, NOW)).model_copy(update={"unavailable_videos": entries})
     assert [len(videos) for videos in chosen([known], interval=HOUR)] == [3]
@@ -144,10 +145,10 @@ def test_no_more_at_once_than_are_polite() -> None:
 
 def test_rounds_go_on_where_an_earlier_process_stopped() -> None:
     known = plan(given_up(A, NOW - 8 * DAY))
-    assert rechecks.next_round([known], NOW, WEEK) == NOW
-    known = asked(known, rechecks.choose([known], NOW, WEEK)[0])
-    assert rechecks.next_round([known], NOW + HOUR, WEEK) == NOW + rechecks.PERIOD
-    assert rechecks.next_round([known], NOW + HOUR, HOUR / 2) <= NOW + HOUR + HOUR / 2
+    assert recheck_policy.next_round([known], NOW, WEEK) == NOW
+    known = asked(known, recheck_policy.choose([known], NOW, WEEK)[0])
+    assert recheck_policy.next_round([known], NOW + HOUR, WEEK) == NOW + recheck_policy.PERIOD
+    assert recheck_policy.next_round([known], NOW + HOUR, HOUR / 2) <= NOW + HOUR + HOUR / 2
 
 
 # --- what becomes of the entries ----------------------------------------------------------------------------------
@@ -155,30 +156,30 @@ def test_rounds_go_on_where_an_earlier_process_stopped() -> None:
 
 def test_a_finding_renews_the_entry_and_comes_once() -> None:
     known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW + 2 * DAY))
-    known = plans.with_recheck(known, [A], "recheck-1", now=NOW)
+    known = work_plan.with_recheck(known, [A], "recheck-1", now=NOW)
     found = given_up(A, NOW + HOUR, job_id="recheck-1")
-    assert plans.asked_by(known, A, "recheck-1")
-    assert not plans.asked_by(known, B, "recheck-1")
-    after = plans.with_finding(known, found, now=NOW + HOUR)
+    assert work_plan.asked_by(known, A, "recheck-1")
+    assert not work_plan.asked_by(known, B, "recheck-1")
+    after = work_plan.with_finding(known, found, now=NOW + HOUR)
     assert [entry.video_id for entry in after.unavailable_videos] == [A, B]
     entry = after.unavailable_videos[0]
     assert (entry.detected_at, entry.number) == (NOW + HOUR, 1)
     assert [(one.reason, one.since, one.last) for one in entry.findings] == [("private", NOW - 8 * DAY, NOW + HOUR)]
-    assert rechecks.under_way([after], NOW + HOUR) == []
-    assert plans.with_finding(after, found, now=NOW + DAY) is after
+    assert recheck_policy.under_way([after], NOW + HOUR) == []
+    assert work_plan.with_finding(after, found, now=NOW + DAY) is after
     assert chosen([after], NOW + HOUR + WEEK) == [[A]]
     # what the plan's own job says of it is still told apart by its own numbers
-    assert plans.with_failure(after, given_up(A, NOW - 8 * DAY), now=NOW, trace_id="t") is after
+    assert work_plan.with_failure(after, given_up(A, NOW - 8 * DAY), now=NOW, trace_id="t") is after
 
 
 def test_an_entry_tells_all_that_was_found() -> None:
     known = plan(given_up(A, NOW - 9 * DAY, reason="failed"))
     for days, reason in ((1, "private"), (2, "private"), (3, "deleted")):
         job_id, at = f"recheck-{days}", NOW + days * DAY
-        known = plans.with_recheck(known, [A], job_id, now=at)
-        known = plans.with_finding(known, given_up(A, at, job_id=job_id, reason=reason), now=at)
+        known = work_plan.with_recheck(known, [A], job_id, now=at)
+        known = work_plan.with_finding(known, given_up(A, at, job_id=job_id, reason=reason), now=at)
     assert known.failed_downloads == []
-    known = plans.with_arrival(known, A, now=NOW + 4 * DAY)
+    known = work_plan.with_arrival(known, A, now=NOW + 4 * DAY)
     (entry,) = known.unavailable_videos
     assert entry.title == "T"  # as the first one knew it
     assert [(one.reason, one.since, one.last, one.resolved_at) for one in entry.findings] == [
@@ -186,8 +187,8 @@ def test_an_entry_tells_all_that_was_found() -> None:
         ("private", NOW + DAY, NOW + 2 * DAY, None),
         ("deleted", NOW + 3 * DAY, NOW + 3 * DAY, NOW + 4 * DAY),
     ]
-    assert plans.with_finding(known, given_up(A, NOW, job_id="recheck-3", number=2), now=NOW) is known
-    gone_again = plans.with_failure(known, given_up(A, NOW + 9 * DAY, number=2), now=NOW, trace_id="t")
+    assert work_plan.with_finding(known, given_up(A, NOW, job_id="recheck-3", number=2), now=NOW) is known
+    gone_again = work_plan.with_failure(known, given_up(A, NOW + 9 * DAY, number=2), now=NOW, trace_id="t")
     assert gone_again.entry(A) is not None
     assert [one.reason for one in gone_again.unavailable_videos[0].findings][2:] == ["deleted", "private"]
 
@@ -198,15 +199,15 @@ def test_a_plan_of_before_there_were_findings() -> None:
         del entry["findings"], entry["recheck"]
     old = WorkPlan.model_validate(written)
     assert chosen([old]) == [[A]]
-    (entry,) = plans.with_arrival(old, A, now=NOW).unavailable_videos
+    (entry,) = work_plan.with_arrival(old, A, now=NOW).unavailable_videos
     assert [(one.reason, one.since, one.resolved_at) for one in entry.findings] == [("private", NOW - 9 * DAY, NOW)]
 
 
 def test_the_end_of_a_recheck_answers_for_all_that_it_left() -> None:
     known = plan(given_up(A, NOW - 9 * DAY), given_up(B, NOW - 9 * DAY, reason="failed"), given_up(C, NOW))
-    known = plans.with_recheck(known, [A, B], "recheck-1", now=NOW)
-    assert plans.with_recheck_ended(known, "recheck-2", now=NOW) is known
-    ended = plans.with_recheck_ended(known, "recheck-1", now=NOW)
-    assert rechecks.under_way([ended], NOW) == []
+    known = work_plan.with_recheck(known, [A, B], "recheck-1", now=NOW)
+    assert work_plan.with_recheck_ended(known, "recheck-2", now=NOW) is known
+    ended = work_plan.with_recheck_ended(known, "recheck-1", now=NOW)
+    assert recheck_policy.under_way([ended], NOW) == []
     assert chosen([ended], NOW + WEEK + HOUR, HOUR) != []
-    assert plans.with_recheck_ended(ended, "recheck-1", now=NOW + HOUR) is ended
+    assert work_plan.with_recheck_ended(ended, "recheck-1", now=NOW + HOUR) is ended

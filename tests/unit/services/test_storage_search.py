@@ -14,21 +14,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.common.config import Config
 from services.common.errors import ServiceUnavailable
 from services.common.events import DownloadCompleted, MetadataFetched
+from services.common.infra.sqlite import Database
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
-from services.common.sqlite import Database
-from services.storage import catalogue as catalogues
-from services.storage.catalogue import Catalogue
-from services.storage.listing_pages import SCHEMA as LISTINGS
-from services.storage.locks import Locks
-from services.storage.metadata_store import save_metadata
-from services.storage.playlists import PlaylistFile
-from services.storage.queries import Queries, VideoQuery
-from services.storage.search import Hit, Search, SearchQuery
-from services.storage.shelf import Shelf
-from services.storage.space import Space
+from services.common.settings.load import Config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Shelf
+from services.storage.formats.playlist import PlaylistFile
+from services.storage.formats.video_metadata import save_metadata
+from services.storage.index import catalogue as catalogues
+from services.storage.index.catalogue import Catalogue
+from services.storage.index.queries import Queries, VideoQuery
+from services.storage.index.search import Hit, Search, SearchQuery
+from services.storage.playlists.page_buffer import SCHEMA as LISTINGS
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"

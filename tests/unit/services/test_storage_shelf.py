@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from services.common.config import Config
 from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
-from services.storage.catalogue import Catalogue
-from services.storage.layout import Tree
-from services.storage.locks import Locks
-from services.storage.plan_entries import PlannedUnavailable
-from services.storage.plans import WorkPlan
-from services.storage.shelf import Rescan, Shelf
-from services.storage.space import Space
+from services.common.settings.load import Config
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Rescan, Shelf
+from services.storage.formats.layout import Tree
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.formats.work_plan_entry import PlannedUnavailable
+from services.storage.index.catalogue import Catalogue
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
@@ -127,7 +127,7 @@ async def test_two_at_once_for_one_video_come_one_after_the_other(shelf: Shelf, 
 HOLDER = """
 import sys
 from pathlib import Path
-from services.common.files import locked
+from services.common.infra.files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from services.storage.found import Passage, found_lines, found_names, passage
-from services.storage.words import MARK, TOKENIZER, UNMARK, Question, indexable, read_question, readable
+from services.storage.index.highlight import Passage, found_lines, found_names, passage
+from services.storage.index.tokenizer import MARK, TOKENIZER, UNMARK, Question, indexable, read_question, readable
 
 
 @pytest.fixture(scope="module")

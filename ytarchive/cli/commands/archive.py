@@ -28,7 +28,7 @@ PlanId = Annotated[
 
 
 class Sort(StrEnum):
-    """The orders of services.storage.queries; `-` downwards (a test keeps them equal)."""
+    """The orders of services.storage.index.queries; `-` downwards (a test keeps them equal)."""
 
     TITLE = "title"
     TITLE_DOWN = "-title"
@@ -43,7 +43,7 @@ class Sort(StrEnum):
 
 
 class Place(StrEnum):
-    """Where words are looked for (services.storage.search; a test keeps them equal)."""
+    """Where words are looked for (services.storage.index.search; a test keeps them equal)."""
 
     TITLE = "title"
     CHANNEL = "channel"
@@ -52,7 +52,7 @@ class Place(StrEnum):
 
 
 class Status(StrEnum):
-    """Of a video that is held (services.storage.queries; a test keeps them equal)."""
+    """Of a video that is held (services.storage.index.queries; a test keeps them equal)."""
 
     COMPLETE = "complete"
     INCOMPLETE = "incomplete"
@@ -78,13 +78,14 @@ def list_videos(
     as_json: AsJson = False,
 ) -> None:
     """List the videos that are held, the newest first."""
-    from services.storage.queries import VideoQuery
-    from ytarchive.cli import archivesource, archiveviews
+    from services.storage.index.queries import VideoQuery
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
     said = {"q": words, "channel": channel, "status": status, "sort": sort.value, "limit": limit, "offset": offset}
     query = _query(VideoQuery, said)
-    found = _run(archivesource.videos(_config(context), query))
-    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.videos(found))
+    found = _run(archive.videos(_config(context), query))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.videos(found))
 
 
 @storage.command("search", context_settings={"ignore_unknown_options": True})
@@ -102,14 +103,15 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find words in titles, channels, descriptions and captions, with the time at which they are said."""
-    from services.storage.search import SearchQuery
-    from ytarchive.cli import archivesource, archiveviews
+    from services.storage.index.search import SearchQuery
     from ytarchive.cli.arguments import as_typed
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
     said = {"q": as_typed(words), "channel": channel, "playlist": playlist, "in": place, "language": language}
     query = _query(SearchQuery, {**said, "limit": limit, "offset": offset})
-    found = _run(archivesource.search(_config(context), query))
-    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.hits(found))
+    found = _run(archive.search(_config(context), query))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.hits(found))
 
 
 @storage.command("show")
@@ -121,12 +123,13 @@ def show_video(
     """Show what is held of a video. Exit code 1 when that is nothing."""
     from services.common.errors import InvalidRequest
     from services.common.validation import validate_video_id
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
     if not validate_video_id(video_id):
         raise InvalidRequest(f"{video_id!a} is not a video id: it has 11 characters.")
-    found = _run(archivesource.exists(_config(context), video_id))
-    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.existence(found))
+    found = _run(archive.exists(_config(context), video_id))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.existence(found))
     if not found.exists:
         raise typer.Exit(1)
 
@@ -140,37 +143,41 @@ def show_history(
     as_json: AsJson = False,
 ) -> None:
     """Tell what happened to a video or a playlist, the newest last: listed, private, archived, came back."""
-    from ytarchive.cli import archivesource, historyviews
+    from ytarchive.cli.render import history as render
+    from ytarchive.client import archive
 
-    found = _run(archivesource.history(_config(context), id, limit, offset))
-    _show(found.model_dump(mode="json"), as_json, lambda: historyviews.history(found))
+    found = _run(archive.history(_config(context), id, limit, offset))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.history(found))
 
 
 @storage.command("stats")
 def show_stats(context: typer.Context, as_json: AsJson = False) -> None:
     """Count what is held, by root and channel."""
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
-    found = _run(archivesource.stats(_config(context)))
-    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.stats(found))
+    found = _run(archive.stats(_config(context)))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.stats(found))
 
 
 @workplan.command("list")
 def list_plans(context: typer.Context, limit: Limit = 50, offset: Offset = 0, as_json: AsJson = False) -> None:
     """List work plans, the newest first."""
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
-    found = _run(archivesource.plans(_config(context), limit, offset))
-    _show(found.model_dump(mode="json"), as_json, lambda: archiveviews.plans(found))
+    found = _run(archive.plans(_config(context), limit, offset))
+    _show(found.model_dump(mode="json"), as_json, lambda: render.plans(found))
 
 
 @workplan.command("show")
 def show_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
     """Show which videos a plan waits for, and why."""
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
-    found = _run(archivesource.plan(_config(context), plan_id))
-    _show(found, as_json, lambda: archiveviews.plan(found))
+    found = _run(archive.plan(_config(context), plan_id))
+    _show(found, as_json, lambda: render.plan(found))
 
 
 @storage.command("rescan")
@@ -209,7 +216,8 @@ def logs(
 ) -> None:
     """Show what the services logged, the newest last. With --follow and --json: one record a line."""
     from services.logging.queries import LogQuery
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
     said = {
         "service": service,
@@ -222,8 +230,8 @@ def logs(
     query = _query(LogQuery, said)
     if follow:
         raise typer.Exit(_run(_follow(_config(context), query, as_json=as_json)))
-    found = _run(archivesource.logs(_config(context), query))
-    _show(found, as_json, lambda: archiveviews.records(found["logs"][::-1]))
+    found = _run(archive.logs(_config(context), query))
+    _show(found, as_json, lambda: render.records(found["logs"][::-1]))
 
 
 def trace(
@@ -239,10 +247,11 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of a trace: its events and records in order."""
-    from ytarchive.cli import archivesource, archiveviews
+    from ytarchive.cli.render import archive as render
+    from ytarchive.client import archive
 
-    found = _run(archivesource.trace(_config(context), _safe(trace_id), limit, offset))
-    _show(found, as_json, lambda: archiveviews.records(found["entries"]))
+    found = _run(archive.trace(_config(context), _safe(trace_id), limit, offset))
+    _show(found, as_json, lambda: render.records(found["entries"]))
 
 
 def _query(model: "type[Q]", said: dict[str, Any]) -> "Q":
@@ -278,12 +287,12 @@ def _run(asked: "Coroutine[Any, Any, Any]") -> Any:
 
 
 async def _follow(config: Any, query: "LogQuery", *, as_json: bool) -> int:
-    from ytarchive.cli import archiveviews
     from ytarchive.cli.console import stderr, stdout
-    from ytarchive.cli.displays import print_json
     from ytarchive.cli.exits import Exit
-    from ytarchive.cli.interruption import Interrupted, Interruption
-    from ytarchive.cli.logtail import follow_logs
+    from ytarchive.cli.render import archive as render
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.running.interruption import Interrupted, Interruption
+    from ytarchive.client.logs import follow_logs
 
     out, err = stdout(), stderr()
 
@@ -291,7 +300,7 @@ async def _follow(config: Any, query: "LogQuery", *, as_json: bool) -> int:
         if as_json:
             print_json(record)
         else:
-            out.print(archiveviews.records([record]))
+            out.print(render.records([record]))
 
     with Interruption() as interruption:
         try:
@@ -302,8 +311,8 @@ async def _follow(config: Any, query: "LogQuery", *, as_json: bool) -> int:
 
 
 async def _send(config: Any, method: str, path: str) -> Any:
-    from ytarchive.cli.rest import Rest
-    from ytarchive.cli.system import require_system
+    from ytarchive.client.endpoints import require_system
+    from ytarchive.client.rest import Rest
 
     system = await require_system(config)
     async with Rest.open(system.services["storage"]) as rest:
@@ -312,7 +321,7 @@ async def _send(config: Any, method: str, path: str) -> Any:
 
 def _show(data: Any, as_json: bool, view: Any) -> None:
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
+    from ytarchive.cli.render.displays import print_json
 
     if as_json:
         print_json(data, indent=2)

@@ -16,10 +16,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Show every key, its value (secrets masked), and where that comes from."""
-    from services.common.config import describe
+    from services.common.settings.load import describe
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
-    from ytarchive.cli.views import config_table
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import config_table
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -39,7 +39,7 @@ def check(
     ] = None,
 ) -> None:
     """Check the configuration; exit code 2 says that it is wrong, and why."""
-    from services.common.config import load_config
+    from services.common.settings.load import load_config
     from ytarchive.cli.console import stdout
 
     invocation: Invocation = context.obj

@@ -21,10 +21,10 @@ def demo(
 
     Exit code 0 says that the outcome was the expected one: ten videos saved, two gaps named.
     """
-    from ytarchive.cli import demonstration
     from ytarchive.cli.commands.download import carry_out
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.order import place_order
+    from ytarchive.cli.running import demonstration
+    from ytarchive.cli.running.job_request import place_order
 
     invocation: Invocation = context.obj
     home = directory.expanduser().absolute()

@@ -22,11 +22,11 @@ def doctor(
     import os
 
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
     from ytarchive.cli.doctor.examination import examine
     from ytarchive.cli.doctor.finding import healthy
     from ytarchive.cli.doctor.view import lines
     from ytarchive.cli.exits import Exit
+    from ytarchive.cli.render.displays import print_json
 
     invocation: Invocation = context.obj
     findings = asyncio.run(examine(invocation.config_file, os.environ, online=online))

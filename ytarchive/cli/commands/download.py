@@ -9,10 +9,10 @@ from ytarchive.cli import completion
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
-    from services.common.config import Config
-    from ytarchive.cli.displays import Display
-    from ytarchive.cli.errand import Errand
-    from ytarchive.cli.result import Result
+    from services.common.settings.load import Config
+    from ytarchive.cli.render.displays import Display
+    from ytarchive.cli.running.result import Result
+    from ytarchive.cli.running.task import Errand
 
 _TOLD_ANYWAY = {"download_failed", "listing_failed"}  # the display says it better
 
@@ -73,7 +73,7 @@ def download(
 
     Uses the stack that runs here, or becomes one until its job is done.
     """
-    from ytarchive.cli.order import place_order, read_batch
+    from ytarchive.cli.running.job_request import place_order, read_batch
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -99,7 +99,7 @@ def carry_out(config: "Config", errand: "Errand", *, as_json: bool, verbose: boo
     from services.common.errors import InvalidRequest
     from ytarchive.cli.console import log_to_stderr
     from ytarchive.cli.exits import rejected
-    from ytarchive.cli.oneshot import OneShot
+    from ytarchive.cli.running.run_job import OneShot
 
     if verbose:
         log_to_stderr(config, "INFO")
@@ -116,7 +116,7 @@ def carry_out(config: "Config", errand: "Errand", *, as_json: bool, verbose: boo
 
 def choose_display(*, as_json: bool) -> "Display":
     from ytarchive.cli.console import stderr, stdout
-    from ytarchive.cli.displays import Bars, JsonLines, Lines
+    from ytarchive.cli.render.displays import Bars, JsonLines, Lines
 
     if as_json:
         return JsonLines(stderr())

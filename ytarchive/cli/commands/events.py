@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ytarchive.cli import completion
-from ytarchive.cli.commands import dead
+from ytarchive.cli.commands import dead_letters
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
     from bus.message import Envelope
-    from services.common.config import Config
+    from services.common.settings.load import Config
 
 app = typer.Typer(help="Look at the events of a running system.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_letters.app, name="dead")
 
 
 @app.command("tail")
@@ -42,12 +42,12 @@ def tail(
 
 async def _tail(config: "Config", types: list[str], job: str | None, *, as_json: bool) -> int:
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
     from ytarchive.cli.exits import Exit
-    from ytarchive.cli.interruption import Interrupted, Interruption
-    from ytarchive.cli.system import require_system
-    from ytarchive.cli.tail import chosen_kinds, tail_events
-    from ytarchive.cli.views import envelope_line
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import envelope_line
+    from ytarchive.cli.running.interruption import Interrupted, Interruption
+    from ytarchive.client.endpoints import require_system
+    from ytarchive.client.events import chosen_kinds, tail_events
 
     kinds = chosen_kinds(types)
     out = stdout()

@@ -15,11 +15,11 @@ def health(
     import asyncio
 
     from services.common.models import HealthCheck
-    from ytarchive.cli.checkup import ask_all, well
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
     from ytarchive.cli.exits import Exit
-    from ytarchive.cli.views import health_table
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import health_table
+    from ytarchive.client.health import ask_all, well
 
     invocation: Invocation = context.obj
     answers = asyncio.run(ask_all(invocation.config()))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ytarchive.cli.commands import wishes
+from ytarchive.cli.commands import job_commands
 from ytarchive.cli.state import Invocation
 
 app = typer.Typer(help="Look at jobs, running or not; change your mind.", no_args_is_help=True, rich_markup_mode=None)
@@ -39,11 +39,11 @@ def list_jobs(
     import asyncio
     from datetime import UTC, datetime
 
-    from services.jobs.api import JobList
+    from services.jobs.entrypoints.api import JobList
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
-    from ytarchive.cli.jobsource import open_jobs
-    from ytarchive.cli.views import jobs_table
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import jobs_table
+    from ytarchive.client.jobs import open_jobs
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -62,7 +62,7 @@ def list_jobs(
 @app.command("show")
 def show_job(
     context: typer.Context,
-    job_id: wishes.JobId,
+    job_id: job_commands.JobId,
     as_json: AsJson = False,
 ) -> None:
     """Show one job with all its videos."""
@@ -71,9 +71,9 @@ def show_job(
 
     from services.common.models import Item, Job
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
-    from ytarchive.cli.jobsource import all_items, find_job, open_jobs
-    from ytarchive.cli.views import job_detail
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import job_detail
+    from ytarchive.client.jobs import all_items, find_job, open_jobs
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -91,8 +91,8 @@ def show_job(
         stdout().print(job_detail(job, items, datetime.now(UTC)))
 
 
-app.command("cancel")(wishes.cancel)
-app.command("pause")(wishes.pause)
-app.command("resume")(wishes.resume)
-app.command("retry")(wishes.retry)
-app.command("watch")(wishes.watch)
+app.command("cancel")(job_commands.cancel)
+app.command("pause")(job_commands.pause)
+app.command("resume")(job_commands.resume)
+app.command("retry")(job_commands.retry)
+app.command("watch")(job_commands.watch)

@@ -46,12 +46,13 @@ def plan(
 
     Takes what `download` takes. Reads the lists as a job would, and looks single videos up for their lengths.
     """
-    from ytarchive.cli import planning, planviews
     from ytarchive.cli.console import stderr, stdout
-    from ytarchive.cli.displays import print_json
     from ytarchive.cli.exits import Exit
-    from ytarchive.cli.order import place_order, read_batch
-    from ytarchive.cli.question import answer
+    from ytarchive.cli.render import plan as render
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.running import planning
+    from ytarchive.cli.running.ask import answer
+    from ytarchive.cli.running.job_request import place_order, read_batch
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -81,5 +82,5 @@ def plan(
     if as_json:
         print_json(found.model_dump(mode="json"), indent=2)
     else:
-        stdout().print(planviews.plan(found))
+        stdout().print(render.plan(found))
     raise typer.Exit(int(Exit.GAPS if any(target.error for target in found.targets) else Exit.OK))

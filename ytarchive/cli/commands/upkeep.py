@@ -7,25 +7,25 @@ import typer
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
-    from services.common.config import Config
+    from services.common.settings.load import Config
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
 def services(context: typer.Context, as_json: AsJson = False) -> None:
     """List the services that are alive, as jobs knows them."""
-    from ytarchive.cli import upkeepviews
+    from ytarchive.cli.render import cleanup as render
 
     found = _ask(context, "jobs", "GET", "registry/services")
-    _show(found, as_json, lambda: upkeepviews.services(found["services"]))
+    _show(found, as_json, lambda: render.services(found["services"]))
 
 
 def quota(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what is left of the Data API's quota today."""
-    from ytarchive.cli import upkeepviews
+    from ytarchive.cli.render import cleanup as render
 
     found = _ask(context, "metadata", "GET", "metadata/quota")
-    _show(found, as_json, lambda: upkeepviews.quota(found))
+    _show(found, as_json, lambda: render.quota(found))
 
 
 def cleanup(
@@ -39,16 +39,16 @@ def cleanup(
     """
     import asyncio
 
-    from ytarchive.cli import upkeepviews
+    from ytarchive.cli.render import cleanup as render
 
     invocation: Invocation = context.obj
     found = asyncio.run(_clean_up(invocation.config(), dry_run))
-    _show(found, as_json, lambda: upkeepviews.cleanup(found))
+    _show(found, as_json, lambda: render.cleanup(found))
 
 
 async def _clean_up(config: "Config", dry_run: bool) -> dict[str, Any]:
-    from ytarchive.cli.rest import Rest
-    from ytarchive.cli.system import find_system, require_system
+    from ytarchive.client.endpoints import find_system, require_system
+    from ytarchive.client.rest import Rest
 
     if dry_run and await find_system(config) is None:
         return await _foresee(config)
@@ -66,8 +66,8 @@ async def _foresee(config: "Config") -> dict[str, Any]:
     import asyncio
     from datetime import UTC, datetime
 
-    from services.jobs import retention
-    from services.jobs.store import Store
+    from services.jobs.adapters import retention
+    from services.jobs.adapters.store import Store
     from services.logging.retention import clean_up
 
     now = datetime.now(UTC)
@@ -87,8 +87,8 @@ async def _foresee(config: "Config") -> dict[str, Any]:
 def _ask(context: typer.Context, service: str, method: str, path: str) -> Any:
     import asyncio
 
-    from ytarchive.cli.rest import Rest
-    from ytarchive.cli.system import require_system
+    from ytarchive.client.endpoints import require_system
+    from ytarchive.client.rest import Rest
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -103,7 +103,7 @@ def _ask(context: typer.Context, service: str, method: str, path: str) -> Any:
 
 def _show(data: Any, as_json: bool, view: Any) -> None:
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
+    from ytarchive.cli.render.displays import print_json
 
     if as_json:
         print_json(data, indent=2)

@@ -9,8 +9,8 @@ from ytarchive.cli.state import Invocation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.common.config import Config
-    from services.storage.verify_api import VerificationPage
+    from services.common.settings.load import Config
+    from services.storage.entrypoints.verification_api import VerificationPage
 
 
 def verify(
@@ -60,11 +60,11 @@ async def _verify(
     """What came of it, None when the user has seen enough; and whether something runs."""
     from rich.text import Text
 
-    from ytarchive.cli import verification
     from ytarchive.cli.console import stderr
-    from ytarchive.cli.interruption import Interrupted
-    from ytarchive.cli.system import find_system
-    from ytarchive.cli.verifyviews import Meter
+    from ytarchive.cli.render.verification import Meter
+    from ytarchive.cli.running.interruption import Interrupted
+    from ytarchive.client import verification
+    from ytarchive.client.endpoints import find_system
 
     console = stderr()
     running = await find_system(config) is not None
@@ -89,12 +89,12 @@ async def _tell_what_is_elsewhere(config: "Config", page: "VerificationPage") ->
     """What is held in roots that the configuration does not name, say by jobs with an output_dir of their own."""
     from rich.text import Text
 
-    from ytarchive.cli import archivesource
     from ytarchive.cli.console import stderr
-    from ytarchive.cli.text import count, safe_text
+    from ytarchive.cli.render.text import count, safe_text
+    from ytarchive.client import archive
 
     read = page.verification.roots if page.verification else []
-    for one in (await archivesource.stats(config)).roots:
+    for one in (await archive.stats(config)).roots:
         if one.videos and one.root not in read:
             words = f"Not read: {count(one.videos, 'video')} in {safe_text(one.root)}. Add it to [storage] roots."
             stderr().print(Text(words, style="yellow"))
@@ -102,8 +102,8 @@ async def _tell_what_is_elsewhere(config: "Config", page: "VerificationPage") ->
 
 def _show(page: "VerificationPage", *, running: bool, as_json: bool) -> None:
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
-    from ytarchive.cli.verifyviews import outcome
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.verification import outcome
 
     if as_json:
         print_json(page.model_dump(mode="json"), indent=2)

@@ -10,9 +10,9 @@ def version(
 ) -> None:
     """Show the versions of ytarchive and of what it works with."""
     from ytarchive.cli.console import stdout
-    from ytarchive.cli.displays import print_json
-    from ytarchive.cli.versions import versions
-    from ytarchive.cli.views import versions_table
+    from ytarchive.cli.doctor.versions import versions
+    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render.tables import versions_table
 
     found = versions()
     if as_json:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import aiohttp
 
-from services.common.config import Config, load_config
 from services.common.errors import ConfigError
-from services.common.masking import mask_text
 from services.common.models import HealthCheck
-from ytarchive.cli.checkup import ask_all
-from ytarchive.cli.doctor import access, looks, settings
+from services.common.settings.load import Config, load_config
+from services.common.settings.masking import mask_text
+from ytarchive.cli.doctor import access, probes, settings
 from ytarchive.cli.doctor.finding import Finding, problem
-from ytarchive.cli.text import safe_text
+from ytarchive.cli.render.text import safe_text
+from ytarchive.client.health import ask_all
 
 YOUTUBE = access.Way("www.youtube.com", 443)
 _DATA_API = "https://youtube.googleapis.com"
@@ -54,21 +54,21 @@ def _look(name: str, look: Callable[[], Looked]) -> Look:
 
 def _programs() -> list[Look]:
     return [
-        _look("python", looks.python),
-        _look("ffmpeg", looks.ffmpeg),
-        _look("javascript", looks.javascript),
-        _look("yt-dlp", looks.ytdlp),
+        _look("python", probes.python),
+        _look("ffmpeg", probes.ffmpeg),
+        _look("javascript", probes.javascript),
+        _look("yt-dlp", probes.ytdlp),
     ]
 
 
 def _places(config: Config) -> list[Look]:
     url = config.nats.url
     return [
-        _look("broker", looks.own_broker if url is None else lambda: looks.external_broker(url)),
-        _look("folders", lambda: looks.folders(config)),
-        _look("data disk", lambda: looks.data_disk(config)),
+        _look("broker", probes.own_broker if url is None else lambda: probes.external_broker(url)),
+        _look("folders", lambda: probes.folders(config)),
+        _look("data disk", lambda: probes.data_disk(config)),
         ("ports", _ports(config)),
-        _look("stack", lambda: looks.stack(config)),
+        _look("stack", lambda: probes.stack(config)),
     ]
 
 
@@ -76,15 +76,15 @@ async def _ports(config: Config) -> Finding:
     """Services that run on their own, without a stack here, are known by their answers."""
     answers = await ask_all(config) if config.nats.url is not None else {}
     answering = {name: isinstance(answer, HealthCheck) for name, answer in answers.items()}
-    return await asyncio.to_thread(looks.ports, config, answering)
+    return await asyncio.to_thread(probes.ports, config, answering)
 
 
 def _access(config: Config) -> list[Look]:
     return [
-        _look("API key", lambda: looks.api_key(config)),
-        _look("cookies", lambda: looks.cookies(config)),
-        _look("certificates", lambda: looks.certificates(config)),
-        _look("proxy", lambda: looks.proxy(config)),
+        _look("API key", lambda: probes.api_key(config)),
+        _look("cookies", lambda: probes.cookies(config)),
+        _look("certificates", lambda: probes.certificates(config)),
+        _look("proxy", lambda: probes.proxy(config)),
     ]
 
 
@@ -93,7 +93,7 @@ def _online(config: Config) -> list[Look]:
     way = access.way_out(config.youtube.proxy)
     if not isinstance(way, str):
         there = way or YOUTUBE
-        found.append(_look("proxy online", lambda: looks.live_way(there, direct=way is None)))
+        found.append(_look("proxy online", lambda: probes.live_way(there, direct=way is None)))
     if config.youtube.api_key is not None and config.youtube.api_key.get_secret_value().strip():
         secret = config.youtube.api_key.get_secret_value().strip()
         found.append(("API key online", _live_key(config.youtube.api_endpoint or _DATA_API, secret)))

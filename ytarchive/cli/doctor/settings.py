@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from services.common.config import API_KEY_VARIABLE, CONFIG_VARIABLE, PREFIX
+from services.common.settings.load import API_KEY_VARIABLE, CONFIG_VARIABLE, PREFIX
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
-from ytarchive.cli.text import safe_text
+from ytarchive.cli.render.text import safe_text
 
 _ALIKE = 0.85
 

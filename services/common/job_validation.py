@@ -1,0 +1,49 @@
+"""Is what somebody orders a job that can be done? Looked at by whoever takes the order, before anything is kept of it
+(E007 says what to mend)."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from services.common.errors import InvalidRequest
+from services.common.models import JobOptions, Target
+from services.common.settings.load import Config
+from services.common.targets import group_targets
+from services.common.validation import validate_storage_path
+from services.common.youtube.quality import valid_quality
+
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*")
+
+
+def accept(targets: Iterable[str], options: JobOptions, config: Config) -> tuple[list[Target], Path]:
+    """The parsed targets and the archive root of a job. Raises InvalidRequest."""
+    parsed = group_targets(targets)
+    if not valid_quality(options.quality):
+        raise InvalidRequest(
+            f"quality {options.quality!r} is not understood: use best, 2160p … 144p, audio, or a yt-dlp selector",
+            quality=options.quality,
+        )
+    for language in options.caption_languages:
+        if not _LANGUAGE.fullmatch(language):
+            raise InvalidRequest(f"caption language {language!r} is not a language code like en or pt-BR")
+    return parsed, _root(options.chosen_output_dir, config)
+
+
+def _root(output_dir: str | None, config: Config) -> Path:
+    """The archive root of a job: base_path, or what was chosen if it is a configured root or lies below one."""
+    if output_dir is None:
+        return config.storage.base_path
+    if not validate_storage_path(output_dir):
+        raise InvalidRequest(
+            f"output_dir {output_dir!r} must be absolute or start with ~/, hold no .., and be writable",
+            output_dir=output_dir,
+        )
+    chosen = Path(output_dir).expanduser().resolve()
+    for root in config.storage.all_roots:
+        if chosen.is_relative_to(root.resolve()):
+            return root / chosen.relative_to(root.resolve())  # as the configuration names it, links and all
+    known = ", ".join(str(root) for root in config.storage.all_roots)
+    raise InvalidRequest(
+        f"output_dir {output_dir!r} is not below an archive root ({known}): add it to [storage] roots",
+        output_dir=output_dir,
+    )

@@ -1,0 +1,233 @@
+"""config.toml: found, merged with the environment, checked and resolved.
+
+`load_config` is the only door. Every key has a default that works; the sections are in
+services.common.settings.sections.
+"""
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from platformdirs import user_config_path
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from bus import fault_injection
+from services.common.errors import ConfigError
+from services.common.settings.masking import MASK, mask
+from services.common.settings.sections import (
+    Config,
+    Download,
+    Endpoint,
+    General,
+    Nats,
+    Section,
+    Services,
+    Storage,
+    YouTube,
+)
+
+__all__ = [
+    "Config",
+    "Download",
+    "Endpoint",
+    "General",
+    "Nats",
+    "Services",
+    "Storage",
+    "YouTube",
+    "describe",
+    "load_config",
+]
+
+PREFIX = "YTARCHIVE_"
+CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
+_NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that set no key
+API_KEY_VARIABLE = "YOUTUBE_API_KEY"
+_OURS = {"source", "origins"}  # fields of Config that are not sections
+
+
+def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Config:
+    """Find, merge, check and resolve the configuration; variables win over the file.
+
+    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is ours, else the one in the user's
+    configuration directory, else none. Raises ConfigError, which names file or variable, key and remedy.
+    """
+    file = _find(path, env, cwd or Path.cwd())
+    values = _read(file) if file else {}
+    origins = dict.fromkeys(_leaves(values), str(file))
+    for variable, key, value in _variables(env):
+        _put(values, key, value, variable)
+        origins[".".join(key)] = variable
+    foreign = _OURS & values.keys()
+    if foreign:
+        raise ConfigError(f"{file}: unknown key {foreign.pop()}.", file=str(file))
+    try:
+        return Config.model_validate({**values, "source": file, "origins": origins})
+    except ValidationError as error:
+        told = [_explain(problem, origins) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(told), file=str(file) if file else None) from error
+
+
+def describe(config: Config) -> dict[str, dict[str, Any]]:
+    """Every key with its value, secrets masked, and its origin: a file, a variable, or `default`.
+
+    {"youtube.proxy": {"value": "http://…", "origin": "YTARCHIVE_YOUTUBE__PROXY"}, …}
+    """
+    described: dict[str, dict[str, Any]] = {}
+    for key, value in _values(config):
+        described[key] = {"value": value, "origin": config.origins.get(key, "default")}
+    return described
+
+
+def _values(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        if not prefix and name in _OURS:
+            continue
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _values(value, f"{prefix}{name}.")
+        elif isinstance(value, SecretStr):
+            yield prefix + name, MASK
+        else:
+            yield prefix + name, mask(TypeAdapter(Any).dump_python(value, mode="json"))
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def _find(path: Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
+    named = path or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        file = (cwd / named.expanduser()).absolute()
+        if not file.is_file():
+            by = "" if path else f", which {CONFIG_VARIABLE} names"
+            raise ConfigError(f"There is no configuration file {file}{by}. Correct the path, or leave it out.")
+        return file
+    here = (cwd / "config.toml").absolute()
+    if here.is_file() and _is_ours(here):
+        return here
+    users = user_config_path("ytarchive") / "config.toml"
+    return users if users.is_file() else None
+
+
+def _is_ours(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        return "jobs" in tomllib.loads(text).get("services", {})
+    except (tomllib.TOMLDecodeError, TypeError):
+        return re.search(r"^\s*\[services\.jobs\]", text, re.MULTILINE) is not None  # ours, with a slip: tell of it
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}. Correct that line.", file=str(file)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}.", file=str(file)) from error
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+
+def _variables(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+    """(variable, key, value) of each variable that sets a key; one that is empty counts as unset."""
+    if env.get(API_KEY_VARIABLE):
+        yield API_KEY_VARIABLE, ("youtube", "api_key"), env[API_KEY_VARIABLE]
+    known = {_variable(key): key for key in _keys(Config)}
+    for variable in sorted(env):
+        if not variable.startswith(PREFIX) or variable in _NOT_KEYS or not env[variable].strip():
+            continue
+        if variable not in known:
+            near = _near(variable, [*known, CONFIG_VARIABLE], PREFIX)
+            raise ConfigError(f"{variable}: no such setting. {near} Correct or unset it.", variable=variable)
+        yield variable, known[variable], _decode(variable, known[variable], env[variable])
+
+
+def _variable(key: tuple[str, ...]) -> str:
+    return PREFIX + "__".join(key).upper()
+
+
+def _keys(section: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in section.model_fields.items():
+        if not prefix and name in _OURS:
+            continue
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _keys(field.annotation, (*prefix, name))
+        else:
+            yield (*prefix, name)
+
+
+def _decode(variable: str, key: tuple[str, ...], text: str) -> Any:
+    """A list is JSON or separated by commas, a table is JSON; anything else is for pydantic to read."""
+    section: Any = Config
+    for part in key[:-1]:
+        section = section.model_fields[part].annotation
+    kind = get_origin(section.model_fields[key[-1]].annotation)
+    if kind is tuple and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if kind in (tuple, dict):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{variable}: not valid JSON: {error}. Write it as JSON.", variable=variable) from error
+    return text
+
+
+def _put(values: dict[str, Any], key: tuple[str, ...], value: Any, variable: str) -> None:
+    for part in key[:-1]:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"{variable} sets a key of [{part}], and the file has a plain value there: make it a table."
+            )
+        values = inner
+    values[key[-1]] = value
+
+
+# --- what was wrong -----------------------------------------------------------------------------------------------
+
+
+def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join(parts)
+    origin = _origin(key, origins)
+    if problem["type"] == "extra_forbidden":
+        known = [".".join(known) for known in _keys(Config)]
+        sections = sorted({name.rpartition(".")[0] for name in known})
+        return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
+    message = problem["msg"].removeprefix("Value error, ")
+    secret = any(part in {"api_key", "password", "token"} for part in parts)
+    value = "" if secret else f" = {mask(problem['input'])!r}"
+    return f"{origin}: {key}{value}: {message}. Correct it, or remove it for the default."
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    while key:
+        if key in origins:
+            return origins[key]
+        key = key.rpartition(".")[0]
+    return "default"
+
+
+def _near(name: str, known: list[str], prefix: str = "") -> str:
+    """A remedy: the key that was probably meant. What all names share (`prefix`) does not make them alike."""
+    close = difflib.get_close_matches(name.removeprefix(prefix), [key.removeprefix(prefix) for key in known], n=1)
+    if close:
+        return f"Did you mean {prefix}{close[0]}?"
+    section = name.partition(".")[0]
+    there = [key for key in known if key.startswith(f"{section}.")]
+    return f"Known there: {', '.join(there)}." if there else "`ytarchive config show` lists all keys."

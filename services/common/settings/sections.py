@@ -1,0 +1,194 @@
+"""The sections of config.toml as models, with SPEC's names and defaults. `services.common.settings.load` reads them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
+
+from services.common.settings.retry_policy import SPEC
+
+
+def _bytes(value: Any) -> int:
+    return TypeAdapter(ByteSize).validate_python(value)
+
+
+def _absolute(value: Any) -> Any:
+    """SPEC: Path Validation. A path is absolute or starts with `~/`."""
+    if not isinstance(value, (str, Path)):
+        return value
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    if not path.is_absolute():
+        raise ValueError("a path must be absolute or start with ~/")
+    return path
+
+
+Size = Annotated[int, BeforeValidator(_bytes)]  # bytes, or a text such as "10GiB"
+FilePath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class General(Section):
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    api_version: Literal["v1"] = "v1"
+
+
+class Storage(Section):
+    """Paths as SPEC names them; `roots` are further archive roots; `min_free` bytes stay free on every disk.
+
+    A path may name `{base_data_dir}` and `{base_path}`.
+    """
+
+    model_config = ConfigDict(validate_default=True)
+
+    base_data_dir: Path = Path("~/.ytarchive/data")
+    jobs_dir: Path = Path("{base_data_dir}/jobs")
+    registry_dir: Path = Path("{base_data_dir}/registry")
+    work_plans_dir: Path = Path("{base_data_dir}/work_plans")
+    tmp_dir: Path = Path("{base_data_dir}/tmp")
+    logs_dir: Path = Path("{base_data_dir}/logs")
+    base_path: Path = Path("~/YTArchive")
+    metadata_dir: Path = Path("{base_path}/metadata")
+    videos_dir: Path = Path("{base_path}/videos")
+    roots: tuple[Path, ...] = ()
+    min_free: Size = Field(default=1024**3, ge=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _resolve(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "min_free":
+            return value
+        if isinstance(value, (list, tuple)):
+            return tuple(_absolute(_fill(item, info.data)) for item in value)
+        return _absolute(_fill(value, info.data))
+
+    @property
+    def run_dir(self) -> Path:
+        return self.base_data_dir / "run"
+
+    @property
+    def all_roots(self) -> tuple[Path, ...]:
+        return (self.base_path, *self.roots)
+
+
+def _fill(value: Any, known: Mapping[str, Any]) -> Any:
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in {"base_data_dir", "base_path"}:
+            raise ValueError(f"unknown placeholder {{{name}}}; there are {{base_data_dir}} and {{base_path}}")
+        return str(known.get(name, "/"))  # one that is itself in error is told of on its own
+
+    return re.sub(r"\{(\w*)\}", replace, str(value)) if isinstance(value, (str, Path)) else value
+
+
+class YouTube(Section):
+    quota_limit: int = Field(default=10_000, ge=0)
+    quota_reserve: int = Field(default=1_000, ge=0)
+    keyless_fallback: bool = True  # without quota left: go on with yt-dlp's listing, or wait for the reset
+    api_key: SecretStr | None = None
+    api_endpoint: str | None = None
+    egress: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")  # of this way out; unset: the host's
+    proxy: str | None = None
+    ca_file: FilePath | None = None
+    cookies_file: FilePath | None = None
+    cookies_from_browser: str | None = None
+    extractor_args: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    rate_limit: Annotated[Size, Field(ge=1)] | None = None  # bytes per second and download
+    sleep_interval: float = Field(default=0.0, ge=0)  # seconds between two downloads of one slot
+
+
+class Download(Section):
+    slots: int = Field(default=2, ge=1, le=64)
+    socket_timeout: float = Field(default=SPEC.read, gt=0)
+    timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; without a byte gained, not in all
+
+
+class Retention(Section):
+    """Days that what has ended is kept (SPEC: Data Retention). Work plans go only by hand."""
+
+    completed_jobs: int = Field(default=30, ge=0)
+    failed_jobs: int = Field(default=90, ge=0)
+    cancelled_jobs: int = Field(default=7, ge=0)
+    logs: int = Field(default=30, ge=1)
+
+
+class Fixity(Section):
+    """Reading the archive again to see that it is still what was archived."""
+
+    interval_days: int = Field(default=90, ge=0)  # how old a check may get until it is due again; 0: only when asked
+    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes read per second
+
+
+class Recheck(Section):
+    """Looking again at what a work plan says is gone."""
+
+    interval_days: float = Field(default=7.0, ge=0, le=36_500, allow_inf_nan=False)  # 0: never by itself
+
+
+class Nats(Section):
+    """`url` unset: an embedded server. The numbers are those of BusSettings."""
+
+    url: str | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    credentials_file: FilePath | None = None
+    ca_file: FilePath | None = None
+    replicas: int = Field(default=1, ge=1, le=5)
+    events_max_bytes: Size = Field(default=4 * 1024**3, ge=1024**2)
+    logs_max_bytes: Size = Field(default=1024**3, ge=1024**2)
+    ack_wait: float = Field(default=60.0, gt=0)
+
+
+class Endpoint(Section):
+    host: str = Field(default="localhost", min_length=1)
+    port: int = Field(ge=0, le=65535)  # 0: any free one
+
+
+class Services(Section):
+    jobs: Endpoint = Endpoint(port=8000)
+    metadata: Endpoint = Endpoint(port=8001)
+    download: Endpoint = Endpoint(port=8002)
+    storage: Endpoint = Endpoint(port=8003)
+    logging: Endpoint = Endpoint(port=8004)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_default_port(cls, value: Any, info: ValidationInfo) -> Any:
+        """A table that sets only the host keeps SPEC's port."""
+        if isinstance(value, dict) and "port" not in value and info.field_name is not None:
+            return {"port": cls.model_fields[info.field_name].default.port, **value}
+        return value
+
+
+class Config(Section):
+    """`origins` tells for each key that was set (`youtube.proxy`) the file or the variable that set it."""
+
+    general: General = Field(default_factory=General)
+    storage: Storage = Field(default_factory=Storage)
+    youtube: YouTube = Field(default_factory=YouTube)
+    download: Download = Field(default_factory=Download)
+    retention: Retention = Field(default_factory=Retention)
+    fixity: Fixity = Field(default_factory=Fixity)
+    recheck: Recheck = Field(default_factory=Recheck)
+    nats: Nats = Field(default_factory=Nats)
+    services: Services = Field(default_factory=Services)
+    source: Path | None = Field(default=None, exclude=True)  # the file it was read from
+    origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)

@@ -1,0 +1,65 @@
+"""A service's port, taken before anything else starts: its URL is known early, and a port in use is told of at once."""
+
+import errno
+import socket
+from dataclasses import dataclass
+
+from services.common.errors import ConfigError
+from services.common.settings.load import Endpoint
+
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A bound socket that does not listen yet, and the URL under which others reach it."""
+
+    socket: socket.socket
+    url: str
+
+    @classmethod
+    def bind(cls, name: str, endpoint: Endpoint) -> "Listener":
+        """Bind `[services.NAME]`'s host and port (0: any free one). `localhost` is 127.0.0.1, nothing else.
+
+        Raises ConfigError, naming port and key.
+        """
+        host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
+        try:
+            family, kind, protocol, _name, address = socket.getaddrinfo(
+                host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+        except socket.gaierror as error:
+            raise ConfigError(f"services.{name}.host = {endpoint.host!r}: {error.strerror}. Correct it.") from error
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+        except OSError as error:
+            bound.close()
+            raise _refused(name, endpoint, error) from error
+        bound.setblocking(False)
+        port = bound.getsockname()[1]
+        shown = socket.gethostname() if host in _WILDCARDS else host
+        return cls(bound, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}")
+
+
+def is_free(endpoint: Endpoint) -> bool:
+    """Whether the endpoint could be bound now."""
+    try:
+        Listener.bind("probe", endpoint).socket.close()
+    except ConfigError:
+        return False
+    return True
+
+
+def _refused(name: str, endpoint: Endpoint, error: OSError) -> ConfigError:
+    place = f"{endpoint.host}:{endpoint.port}"
+    key = f"services.{name}.port"
+    if error.errno == errno.EADDRINUSE:
+        why = f"port {place} is taken by another program"
+    elif error.errno == errno.EACCES:
+        why = f"port {place} needs more rights than this program has"
+    else:
+        why = f"{place} cannot be bound: {error.strerror}"
+    remedy = f"Stop that program, or set {key} (YTARCHIVE_SERVICES__{name.upper()}__PORT) to another port, 0 for any."
+    return ConfigError(f"The {name} service cannot start: {why}. {remedy}", key=key, port=endpoint.port)

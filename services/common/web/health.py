@@ -1,0 +1,114 @@
+"""GET /api/v1/health (SPEC: Health Check Implementation): checks that really look."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from bus import Bus, UnreadableMessage
+from services.common.events import DeadLettered
+from services.common.infra.files import free_space
+from services.common.models import ErrorCode, ErrorDetail, HealthCheck, HealthStatus
+from services.common.web.routing import Call, Reply, Route
+
+if TYPE_CHECKING:
+    from services.common.service import ServiceBase
+
+PATH = "/api/v1/health"
+DEAD_LETTER_MEMORY = 600.0  # seconds that a dead letter makes its service unhealthy
+PATIENCE = 3.0  # seconds for the dependencies to answer
+
+
+class DeadLetterWatch:
+    """The dead letters of one service's consumers, for ten minutes. What could not be read says nothing about the
+    service, but about its sender: it is only counted."""
+
+    def __init__(self, service: str) -> None:
+        self._prefix = f"{service}-"
+        self._seen: deque[tuple[float, str]] = deque(maxlen=100)
+        self.unreadable = 0
+
+    async def run(self, bus: Bus) -> None:
+        while True:  # a tail ends when the bus has to open a new connection
+            await bus.online.wait()
+            async with bus.tail(DeadLettered) as envelopes:
+                async for envelope in envelopes:
+                    with suppress(UnreadableMessage):  # anybody may write to this subject
+                        self.note(DeadLettered.read(envelope))
+
+    def note(self, letter: DeadLettered) -> None:
+        if not letter.consumer.startswith(self._prefix):
+            return
+        if letter.unreadable:
+            self.unreadable += 1
+        else:
+            self._seen.append((time.monotonic(), f"dead letter: {letter.type}: {letter.error}"))
+
+    def recent(self) -> list[str]:
+        horizon = time.monotonic() - DEAD_LETTER_MEMORY
+        return [text for at, text in self._seen if at > horizon]
+
+
+class HealthReport:
+    def __init__(self, service: "ServiceBase") -> None:
+        self._service = service
+
+    def route(self) -> Route:
+        return Route(
+            "GET",
+            PATH,
+            self.answer,
+            "Is this service well?",
+            response=HealthCheck,
+            failure=HealthCheck,
+            quiet=True,
+            common=True,
+        )
+
+    async def answer(self, _call: Call) -> Reply:
+        """200 when healthy, 503 when not, with the HealthCheck as data either way."""
+        health = await self.check()
+        if health.status is HealthStatus.HEALTHY:
+            return Reply(health, 200)
+        failed = [name for name, good in health.checks.items() if not good]
+        error = ErrorDetail(
+            code=ErrorCode.SERVICE_UNAVAILABLE,
+            message=f"unhealthy: {', '.join(failed)}",
+            details={"failed_checks": failed, "critical_errors": self._service.critical_errors()},
+        )
+        return Reply(health, 503, error=error)
+
+    async def check(self) -> HealthCheck:
+        service = self._service
+        checks = {
+            "http_responsive": service.accepting,
+            "dependencies_available": await self._dependencies(),
+            "no_critical_errors": not service.critical_errors(),
+            "disk_space_available": await asyncio.to_thread(self._has_space),
+        }
+        rest = service.rest
+        counted = {"requests_answered": rest.answered, "requests_in_hand": rest.in_hand} if rest else {}
+        return HealthCheck(
+            service=service.name,
+            status=HealthStatus.HEALTHY if all(checks.values()) else HealthStatus.UNHEALTHY,
+            version=service.info().version,
+            uptime_seconds=int(service.uptime),
+            checks=checks,
+            metrics={**counted, **service.metrics(), **self._breakers()},
+        )
+
+    def _breakers(self) -> dict[str, Any]:
+        states = self._service.breakers()
+        return {"breakers": {name: state.told() for name, state in states.items()}} if states else {}
+
+    async def _dependencies(self) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._service.dependencies_available()
+        except TimeoutError:
+            return False
+
+    def _has_space(self) -> bool:
+        least = self._service.config.storage.min_free
+        return all(free_space(path) >= least for path in self._service.disk_paths())

@@ -1,0 +1,246 @@
+"""The OpenAPI 3.1 document of a service, from its routes: pydantic says what the models are, the rest is put around it.
+
+Every answer is a ServiceResponse with a typed `data`, but for what a route says is something else (`media_type`, SSE).
+What a service was not started for is not in the document: it is the same on every machine.
+"""
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from services.common.models import ErrorDetail, ServiceResponse
+from services.common.web.routing import BODY_LIMIT, TRACE_HEADER, Route
+
+API = "/api/v1"
+REFERENCE = "#/components/schemas/"
+Schema = dict[str, Any]
+_Mode = Literal["validation", "serialization"]
+_PART = re.compile(r"\{(\w+)(?::[^{}]*)?\}")  # a part of a path, as aiohttp writes it
+
+_ABOUT = (
+    f"Answers are ServiceResponse: `data` or `error`, and the `trace_id`, which is also the header {TRACE_HEADER}. "
+    "A query key that is not named here, and a path or a body that does not fit, change nothing (400, 404). "
+    "A method that a path does not have is answered with 405 and the header Allow. "
+    "HEAD is GET without the body, except for event streams."
+)
+_WHEN = {
+    400: "What was sent does not fit; `error` says where and why",
+    404: "There is none of that name",
+    413: f"The body is larger than {BODY_LIMIT} bytes",
+    429: "The quota is used up",
+    503: "The service, or what it needs, is away; again in a moment",
+}
+
+
+def document(service: str, version: str, routes: Sequence[Route]) -> Schema:
+    """The whole document. Raises ValueError for two routes of one method and path."""
+    shapes = _Shapes(routes)
+    paths: dict[str, Schema] = {}
+    for number, route in enumerate(routes):
+        path = _PART.sub(r"{\1}", route.path)
+        operations = paths.setdefault(path, {})
+        if route.method.lower() in operations:
+            raise ValueError(f"{route.method} {path} is there twice")
+        operations[route.method.lower()] = _operation(service, number, route, shapes)
+    head: Schema = {
+        "openapi": "3.1.0",
+        "info": {"title": f"YTArchive {service}", "version": version, "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in Counter(_tag(service, route) for route in routes)],
+        "paths": paths,
+    }
+    return {**head, "components": _components(shapes, head)}
+
+
+def operation_id(route: Route) -> str:
+    """`get_jobs_job_id_items`: unique, because method and path are."""
+    path = _PART.sub(r"\1", route.path.removeprefix(API))
+    return "_".join([route.method.lower(), *re.findall(r"\w+", path.replace(".", "_"))])
+
+
+class _Shapes:
+    """The JSON Schemas of all models that the routes name, made at once so that each has one name."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        wanted: list[tuple[tuple[int, str], _Mode, TypeAdapter[Any]]] = [
+            ((-1, "response"), "serialization", TypeAdapter(ServiceResponse)),
+            ((-1, "error"), "serialization", TypeAdapter(ErrorDetail)),
+        ]
+        for number, route in enumerate(routes):
+            for key, mode, kind in _kinds(route):
+                wanted.append(((number, key), mode, TypeAdapter(kind)))
+        found, whole = TypeAdapter.json_schemas(wanted, ref_template=f"{REFERENCE}{{model}}")
+        self.definitions: dict[str, Schema] = whole.get("$defs", {})
+        self._found = {key: schema for (key, _mode), schema in found.items()}
+
+    def of(self, number: int, key: str) -> Schema | None:
+        return self._found.get((number, key))
+
+    def fields(self, number: int, key: str) -> Iterator[tuple[str, Schema, bool]]:
+        """Name, schema and whether it is required, of each field of the model."""
+        schema = self.of(number, key) or {}
+        if "$ref" in schema:
+            schema = self.definitions[schema["$ref"].removeprefix(REFERENCE)]
+        for name, field in schema.get("properties", {}).items():
+            yield name, field, name in schema.get("required", ())
+
+
+def _kinds(route: Route) -> Iterator[tuple[str, _Mode, Any]]:
+    if route.path_model is not None:
+        yield "path", "validation", route.path_model
+    if route.query is not None:
+        yield "query", "validation", route.query
+    if route.body is not None:
+        yield "body", "validation", route.body
+    if route.response is not None:
+        yield "response", "serialization", route.response
+    if route.failure is not None:
+        yield "failure", "serialization", route.failure
+
+
+def _operation(service: str, number: int, route: Route, shapes: _Shapes) -> Schema:
+    text = inspect.cleandoc(getattr(route.handler, "__doc__", None) or "")
+    found: Schema = {
+        "operationId": operation_id(route),
+        "tags": [_tag(service, route)],
+        "summary": route.summary,
+        **({"description": text} if text else {}),
+        "parameters": list(_parameters(number, route, shapes)),
+        "responses": dict(sorted(_answers(number, route, shapes))),
+    }
+    body = shapes.of(number, "body")
+    if body is not None:
+        whole = shapes.definitions.get(body.get("$ref", "").removeprefix(REFERENCE), body)
+        needed = bool(whole.get("required"))  # an empty body is {}
+        found["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
+    return found
+
+
+def _tag(service: str, route: Route) -> str:
+    return "every service" if route.common else service
+
+
+# --- what comes in ------------------------------------------------------------------------------------------------
+
+
+def _parameters(number: int, route: Route, shapes: _Shapes) -> Iterator[Schema]:
+    known = {name: schema for name, schema, _ in shapes.fields(number, "path")}
+    for name in _PART.findall(route.path):
+        schema = known.get(name, {"type": "string", "minLength": 1})
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+    for name, schema, needed in shapes.fields(number, "query"):
+        yield {"name": name, "in": "query", "required": needed, "schema": _sendable(schema)}
+    for name, text in route.headers.items():
+        yield {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+    yield {"$ref": "#/components/parameters/TraceId"}
+
+
+def _sendable(schema: Schema) -> Schema:
+    """A query says nothing where a model says null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    if rest.get("default", ...) is None:
+        del rest["default"]
+    if len(options) == 1:
+        return options[0] if "$ref" in options[0] and not rest else {**options[0], **rest}
+    return {"anyOf": options, **rest} if options else rest
+
+
+# --- what goes out ------------------------------------------------------------------------------------------------
+
+
+def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, Schema]]:
+    good = {route.status: HTTPStatus(route.status).phrase} | {s: t for s, t in route.also.items() if s < 400}
+    for status, text in good.items():
+        bare = status in {204, 304}
+        content = {} if bare else {"content": _content(route, shapes.of(number, "response"))}
+        yield str(status), {"description": text, "headers": _headers(status), **content}
+    usual = {400: True, 404: "{" in route.path, 413: route.body is not None, 503: True}
+    bad = {status: _WHEN[status] for status, may in usual.items() if may}
+    told = shapes.of(number, "failure")
+    for status, text in (bad | {s: t for s, t in route.also.items() if s >= 400}).items():
+        schema = _failed(told) if told is not None else {"$ref": f"{REFERENCE}Failure"}
+        content = {"content": {"application/json": {"schema": schema}}}
+        yield str(status), {"description": text or _WHEN.get(status, ""), "headers": _headers(status), **content}
+
+
+def _content(route: Route, data: Schema | None) -> Schema:
+    if route.streams:
+        kind = route.media_type or "text/event-stream"
+        return {kind: {"schema": {"type": "string", "description": "server-sent events; see the description"}}}
+    if route.media_type is not None:
+        return {route.media_type: {"schema": data} if data is not None else {}}
+    return {"application/json": {"schema": _wrapped({"success": {"const": True}, "data": data, "error": _NOTHING})}}
+
+
+_NOTHING: Schema = {"type": "null"}
+
+
+def _failed(data: Schema | None = None) -> Schema:
+    """`data`: of a route that tells something beside the error."""
+    told = _NOTHING if data is None else {"anyOf": [data, _NOTHING]}
+    return _wrapped({"success": {"const": False}, "data": told, "error": {"$ref": f"{REFERENCE}ErrorDetail"}})
+
+
+def _wrapped(properties: dict[str, Schema | None]) -> Schema:
+    narrowed = {name: schema for name, schema in properties.items() if schema is not None}
+    required = ["success", "data", "error", "trace_id"]
+    whole = {"type": "object", "required": required, "properties": narrowed}
+    return {"allOf": [{"$ref": f"{REFERENCE}ServiceResponse"}, whole]}
+
+
+def _headers(status: int) -> Schema:
+    told = {TRACE_HEADER: {"$ref": "#/components/headers/TraceId"}}
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        told["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return told
+
+
+def _components(shapes: _Shapes, head: Schema) -> Schema:
+    schemas = {**shapes.definitions, "Failure": _failed()}
+    used = set(_closure(head, schemas)) | {"ServiceResponse", "ErrorDetail", "ErrorCode", "Failure"}
+    return {
+        "parameters": {
+            "TraceId": {
+                "name": TRACE_HEADER,
+                "in": "header",
+                "description": "Put on all that the request causes. One that is none is replaced by a new one.",
+                "schema": {"type": "string"},
+            }
+        },
+        "headers": {
+            "TraceId": {"description": "The trace of this request", "required": True, "schema": {"type": "string"}},
+            "RetryAfter": {"description": "Seconds until it is worth another try", "schema": {"type": "string"}},
+        },
+        "responses": {
+            "MethodNotAllowed": {
+                "description": "The path has no such method; the header Allow names those that it has",
+                "headers": {"Allow": {"schema": {"type": "string"}}, **_headers(405)},
+                "content": {"application/json": {"schema": {"$ref": f"{REFERENCE}Failure"}}},
+            }
+        },
+        "schemas": {name: schema for name, schema in sorted(schemas.items()) if name in used},
+    }
+
+
+def _closure(start: Any, schemas: dict[str, Schema]) -> set[str]:
+    """The schemas that `start` leads to: the models of paths and queries are told as parameters only."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        match waiting.pop():
+            case {"$ref": str() as reference}:
+                name = reference.removeprefix(REFERENCE)
+                if name in schemas and name not in seen:
+                    seen.add(name)
+                    waiting.append(schemas[name])
+            case dict() as mapping:
+                waiting.extend(mapping.values())
+            case list() as items:
+                waiting.extend(items)
+    return seen

@@ -1,0 +1,69 @@
+"""The whole REST surface of a service: its own routes, and what every service has: health, metrics, OpenAPI, docs."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from services.common.web import docs_page, openapi
+from services.common.web.health import HealthReport
+from services.common.web.metrics import Metrics
+from services.common.web.routing import Call, Route
+
+if TYPE_CHECKING:
+    from services.common.service import ServiceBase
+
+OPENAPI_PATH = f"{openapi.API}/openapi.json"
+DOCS_PATH = f"{openapi.API}/docs"
+
+
+class Surface:
+    """Made of a service that need not be started: `document` is the same then."""
+
+    def __init__(self, service: "ServiceBase") -> None:
+        self._service = service
+        self.health = HealthReport(service)
+        self.metrics = Metrics(service, self.health)
+
+    @cached_property
+    def routes(self) -> Sequence[Route]:
+        return (self.health.route(), self.metrics.route(), *self._descriptions(), *self._service.routes())
+
+    @cached_property
+    def document(self) -> openapi.Schema:
+        return openapi.document(self._service.name, self._service.version, self.routes)
+
+    def _descriptions(self) -> Sequence[Route]:
+        return (
+            Route(
+                "GET",
+                OPENAPI_PATH,
+                self.describe,
+                "This description, for machines",
+                response=openapi.Schema,
+                media_type="application/json",
+                quiet=True,
+                common=True,
+            ),
+            Route(
+                "GET",
+                DOCS_PATH,
+                self.show,
+                "This description, for people",
+                response=str,
+                media_type="text/html",
+                quiet=True,
+                common=True,
+            ),
+        )
+
+    async def describe(self, _call: Call) -> web.Response:
+        """The document itself, and no ServiceResponse: what reads it expects it so."""
+        return web.json_response(self.document)
+
+    async def show(self, call: Call) -> web.Response:
+        """One page without scripts, made from the OpenAPI document."""
+        origin = call.raw.url.origin()
+        page = docs_page.page(self.document, str(origin), docs_page.others(self._service, origin))
+        return web.Response(text=page, content_type="text/html", headers=docs_page.HEADERS)

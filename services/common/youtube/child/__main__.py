@@ -1,0 +1,108 @@
+"""The program of the child process: `python -m services.common.youtube.child` (the protocol: package docstring).
+
+It dies with its parent: by the death signal (Linux), and when its stdin closes. Ending means its whole process
+group, so that no ffmpeg stays behind.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import Any, TextIO
+
+from services.common.youtube.child import session
+from services.common.youtube.facts import facts_of
+
+ALIVE_INTERVAL = 1.0  # seconds
+OPERATIONS = {
+    "fetch": "services.common.youtube.child.fetch",
+    "list": "services.common.youtube.child.listing",
+    "offer": "services.common.youtube.child.offer",
+}
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    os.umask(0o022)
+    channel = _Channel(_protect_stdout())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: _end_group())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is the parent's to handle
+    _die_with_parent()
+    orders: queue.Queue[dict[str, Any]] = queue.Queue()
+    working = threading.Event()
+    threading.Thread(target=_read, args=(orders, working), daemon=True).start()
+    threading.Thread(target=_beat, args=(channel, working), daemon=True).start()
+    while True:
+        answer = _serve(orders.get(), channel)
+        working.clear()  # before the answer: the next order may follow at once
+        channel.send(answer)
+
+
+def _serve(order: dict[str, Any], channel: "_Channel") -> dict[str, Any]:
+    session.take_warnings()
+    session.set_stage("extraction")
+    try:
+        operation = importlib.import_module(OPERATIONS[order["op"]])
+        operation.run(order["request"], order["options"], lambda message: channel.send({"message": message}))
+    except Exception as error:  # noqa: BLE001  # the boundary of the child: every error is told to the parent
+        return {"error": facts_of(error, session.take_warnings(), session.stage()).model_dump(mode="json")}
+    return {"done": True}
+
+
+class _Channel:
+    """The real stdout, a line per message, shared by two threads."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message, ensure_ascii=True, separators=(",", ":"))
+        with self._lock:
+            try:
+                self._out.write(line + "\n")
+                self._out.flush()
+            except BrokenPipeError:
+                _end_group()
+
+
+def _protect_stdout() -> TextIO:
+    """Keep the real stdout for messages; whatever else is printed goes to stderr."""
+    real = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(real, "w", encoding="ascii")
+
+
+def _read(orders: "queue.Queue[dict[str, Any]]", working: threading.Event) -> None:
+    for line in sys.stdin:
+        working.set()
+        orders.put(json.loads(line))
+    _end_group()
+
+
+def _beat(channel: _Channel, working: threading.Event) -> None:
+    while working.wait():
+        channel.send({"alive": True})
+        time.sleep(ALIVE_INTERVAL)
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the signal was asked for
+            _end_group()
+
+
+def _end_group() -> None:
+    """At once: what yt-dlp has written is kept, and resumed by Range."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

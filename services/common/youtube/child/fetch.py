@@ -1,0 +1,160 @@
+"""The operation `fetch`: one video, one extraction, and every file that is wanted of it. Runs in the child."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.common.infra.files import sha256
+from services.common.models import FileFact, FileRole, Provenance
+from services.common.youtube import tools
+from services.common.youtube.child import captions, thumbnail
+from services.common.youtube.child.media import fetch_media, is_audio
+from services.common.youtube.child.session import Session, session, set_stage
+from services.common.youtube.child.video import public_info, video_metadata
+from services.common.youtube.messages import FetchRequest, FetchResult, Finishing, MetadataFound
+from services.common.youtube.partial import working_in
+
+_LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
+
+
+class LiveNow(Exception):
+    """The video is a stream that is still going on, or that YouTube has not cut yet."""
+
+
+class FfmpegMissing(Exception):
+    """Without ffmpeg there would be two unmerged files."""
+
+
+class NoVideo(Exception):
+    """The page did not lead to a video."""
+
+
+def run(request: dict[str, Any], options: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    """Emits MetadataFound, Downloading…, Finishing and FetchResult (messages.py). Raises what yt-dlp raises."""
+    order = FetchRequest.model_validate(request)
+    _Fetch(order, session(options), lambda message: emit(message.model_dump(mode="json"))).run()
+
+
+def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
+    """What the site says of a video, before formats are chosen. Raises what yt-dlp raises, NoVideo, and LiveNow when
+    `media` are wanted and cannot be had yet."""
+    url = f"https://www.youtube.com/watch?v={video_id}"
+    raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
+    if not raw or raw.get("_type", "video") != "video":
+        raise NoVideo(f"{url} is no single video")
+    if media and raw.get("live_status") in _LIVE:
+        raise LiveNow(f"live_status {raw['live_status']}")
+    return raw
+
+
+class _Fetch:
+    def __init__(self, order: FetchRequest, session: Session, tell: Callable[[BaseModel], None]) -> None:
+        self.order = order
+        self.wanted = order.wanted
+        self.session = session
+        self.ydl = session.ydl
+        self.tell = tell
+        self.directory = Path(order.directory)
+        self.files: list[tuple[Path, FileRole, str | None]] = []
+        self.absent: list[str] = []
+        self.started_at = datetime.now(UTC)
+
+    def run(self) -> None:
+        if self.wanted.media and not tools.find_ffmpeg():
+            raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg carries none for this platform")
+        info = self._extract()
+        if self.wanted.media or self.wanted.thumbnail or self.wanted.captions or self.wanted.info:
+            with working_in(self.directory, self.order.dispatch_id), self._paths():
+                self._fetch_files(info)
+                self.tell(Finishing())
+                facts = [self._fact(*file) for file in self.files]
+        else:
+            facts = []
+        self.tell(
+            FetchResult(
+                files=tuple(facts),
+                absent=tuple(self.absent),
+                provenance=self._provenance(info),
+                warnings=tuple(self.session.warnings),
+            )
+        )
+
+    def _extract(self) -> dict[str, Any]:
+        """The one extraction; tells the metadata before formats are chosen, which may fail."""
+        raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
+        self.tell(MetadataFound(metadata=video_metadata(raw)))
+        choice = self.order.choice
+        self.ydl.params["format_sort"] = list(choice.sort)
+        self.ydl.format_selector = self.ydl.build_format_selector(choice.selector)
+        info: dict[str, Any] = self.ydl.process_ie_result(raw, download=False)
+        return info
+
+    @contextmanager
+    def _paths(self) -> Iterator[None]:
+        """Everything that yt-dlp writes goes into the work directory."""
+        params = self.ydl.params
+        params["paths"] = {"home": str(self.directory)}
+        params["outtmpl"]["default"] = f"{self.order.video_id}.%(ext)s"
+        params["merge_output_format"] = "mp4"
+        try:
+            yield
+        finally:
+            params["paths"] = {}
+
+    def _fetch_files(self, info: dict[str, Any]) -> None:
+        video_id = self.order.video_id
+        set_stage("files")
+        for language in self.wanted.captions:
+            self._fetch_caption(info, language)
+        if self.wanted.thumbnail:
+            picture = self.directory / f"{video_id}_thumb.jpg"
+            found = thumbnail.fetch_thumbnail(self.ydl, video_id, picture)
+            if found is thumbnail.Found.SAVED:
+                self.files.append((picture, FileRole.THUMBNAIL, None))
+            elif found is thumbnail.Found.ABSENT:
+                self.absent.append("thumbnail")
+        if self.wanted.metadata or self.wanted.info:
+            self._write_info(info)
+        if self.wanted.media:
+            set_stage("media")
+            audio = is_audio(info) if self.order.choice.audio is None else self.order.choice.audio
+            media = fetch_media(self.session, info, self.directory, audio=audio, tell=self.tell)
+            self.files.insert(0, (media, FileRole.AUDIO if audio else FileRole.VIDEO, None))
+
+    def _fetch_caption(self, info: dict[str, Any], language: str) -> None:
+        track = captions.choose_track(language, info.get("subtitles") or {}, info.get("automatic_captions") or {})
+        if track is None or not captions.valid_language(language):
+            self.absent.append(f"captions/{language}")
+            return
+        target = self.directory / f"{self.order.video_id}_{language}.vtt"
+        if captions.fetch_caption(self.ydl, info, track, target):
+            self.files.append((target, FileRole.CAPTION, language))
+
+    def _write_info(self, info: dict[str, Any]) -> None:
+        """Before the media: processing them leaves local paths and working values in `info`."""
+        path = self.directory / f"{self.order.video_id}.info.json"
+        clean = public_info(self.ydl.sanitize_info(info, remove_private_keys=True))
+        path.write_text(json.dumps(clean, ensure_ascii=False, indent=1), encoding="utf-8")
+        self.files.append((path, FileRole.INFO, None))
+
+    def _provenance(self, info: dict[str, Any]) -> Provenance:
+        ffmpeg = tools.find_ffmpeg()
+        return Provenance(
+            source_url=info.get("webpage_url") or f"https://www.youtube.com/watch?v={self.order.video_id}",
+            extractor=str(info.get("extractor") or "youtube"),
+            format_ids=str(info["format_id"]).split("+") if self.wanted.media else [],
+            tools=tools.versions(str(ffmpeg)) if ffmpeg else {},
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC),
+            height=info.get("height") if self.wanted.media else None,
+            duration_seconds=info.get("duration"),
+        )
+
+    @staticmethod
+    def _fact(path: Path, role: FileRole, language: str | None) -> FileFact:
+        return FileFact(name=path.name, role=role, size=path.stat().st_size, sha256=sha256(path), language=language)

@@ -1,0 +1,118 @@
+"""The operation `list`: the entries of a playlist or channel, a page at a time while yt-dlp gets them (DESIGN §5).
+
+Request:  {"target": a Target that is no VIDEOS, "offset": entries to leave out at the front}
+Messages: {"playlist": a PlaylistMetadata}                      once, before any page
+          {"page": {"offset": of its first line, "lines": how many, "entries": [an Entry, …]}}
+
+A page leaves as soon as it is full; `lines` counts what has no video id too, so that offset + lines is where to go on.
+YouTube chains its pages, so an offset saves messages, not requests.
+
+What is asked of YouTube for N entries: a channel that is not named by its id, 1 (its own page, for the id); the list
+`UU…` or a playlist, 2 and 1 more for every 100 entries after the first 100.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
+from services.common.targets import target_url
+from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
+from services.common.youtube.child.session import make_ydl
+
+PAGE = 100
+_REDIRECTS = 3
+_MARKS = {"[Private video]": "private", "[Deleted video]": "deleted"}
+
+Json = dict[str, Any]
+
+
+def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
+    """List the target. Raises yt-dlp's DownloadError, or ExtractorError when it fails between two pages."""
+    target = Target.model_validate(request["target"])
+    offset = int(request.get("offset", 0))
+    ydl = make_ydl(_complete(options))
+    channel = None
+    uploads = target.kind is TargetKind.CHANNEL
+    if uploads:
+        channel, target = _uploads(ydl, target)
+    playlist = _extract(ydl, target_url(target))
+    if uploads and channel is None:  # its id was given, so its own page was not asked for
+        channel = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
+    emit({"playlist": _metadata(playlist, target.id, channel).model_dump(mode="json")})
+    lines = islice(playlist.get("entries") or (), offset, None)
+    while page := list(islice(lines, PAGE)):
+        entries = [_entry(line, offset + n) for n, line in enumerate(page) if validate_video_id(line.get("id") or "")]
+        emit({"page": {"offset": offset, "lines": len(page), "entries": entries}})
+        offset += len(page)
+
+
+def _uploads(ydl: Any, channel: Target) -> tuple[Json | None, Target]:
+    """A channel's own page, unless its id is known already, and the list of its uploads."""
+    page = None if validate_channel_id(channel.id) else _extract(ydl, f"{target_url(channel)}/about")
+    channel_id = str(page.get("channel_id")) if page else channel.id
+    if not validate_channel_id(channel_id):
+        raise ValueError(f"{channel.id}: the page names no channel")
+    return page, Target(kind=TargetKind.PLAYLIST, id=f"UU{channel_id[2:]}")
+
+
+def _complete(options: Json) -> Json:
+    """Without this a continuation that stays empty ends a listing early, with a warning and no error."""
+    given = options.get("extractor_args") or {}
+    youtube = {**given.get("youtube", {}), "raise_incomplete_data": ["1"]}
+    return {**options, "extractor_args": {**given, "youtube": youtube}}
+
+
+def _extract(ydl: Any, url: str) -> Json:
+    """A page of lists as the extractor sees it: `entries` are not asked for yet, nor is any of them resolved.
+
+    That is what `process=False` means, and all that `extract_flat` would add is keeping every entry in memory.
+    """
+    for _ in range(_REDIRECTS):
+        found: Json = ydl.extract_info(url, download=False, process=False, ie_key="YoutubeTab")
+        if found.get("_type") not in {"url", "url_transparent"}:
+            return found
+        url = found["url"]
+    raise ValueError(f"{url}: redirected more than {_REDIRECTS} times")
+
+
+def _metadata(playlist: Json, playlist_id: str, channel: Json | None) -> PlaylistMetadata:
+    """A channel's own title and description go before those of its uploads ("Uploads from …")."""
+    named = channel or playlist
+    handle = str(named.get("uploader_id") or "")
+    found_id = str(playlist.get("id") or "")
+    return PlaylistMetadata(
+        playlist_id=found_id if validate_playlist_id(found_id) else playlist_id,
+        title=_text(named.get("title")),
+        description=_text(named.get("description")),
+        channel=_text(named.get("channel")),
+        channel_id=named.get("channel_id"),
+        channel_handle=_text(handle) if handle.startswith("@") else None,
+        entry_count=playlist.get("playlist_count"),
+        webpage_url=playlist.get("webpage_url"),
+        availability=playlist.get("availability"),
+        modified_date=_iso(playlist.get("modified_date")),
+    )
+
+
+def _entry(line: Json, position: int) -> Json:
+    title, duration = _text(line.get("title")), line.get("duration")
+    entry = Entry(
+        video_id=line["id"],
+        title=title,
+        duration_seconds=duration,
+        channel=_text(line.get("channel")),
+        position=position,
+        # a video may call itself so; one that is gone has no duration either
+        marked=_MARKS.get(title or "") if duration is None else None,
+    )
+    return entry.model_dump(mode="json")
+
+
+def _text(value: object) -> str | None:
+    """Titles are anybody's: half a surrogate pair could not be written as UTF-8."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+
+def _iso(date: str | None) -> str | None:
+    return f"{date[:4]}-{date[4:6]}-{date[6:8]}" if date and len(date) == 8 else None

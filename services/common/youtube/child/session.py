@@ -1,0 +1,80 @@
+"""The YoutubeDL object of a child: kept between requests, so that what it learnt (player code, cookies) is kept too."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import yt_dlp
+
+from services.common.settings.retry_policy import SPEC
+
+_WARNINGS_KEPT = 50
+
+
+class Session:
+    """A YoutubeDL, the warnings of the operation in hand, and who wants to hear of progress."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.warnings: list[str] = []
+        self.on_progress: Callable[[dict[str, Any]], None] | None = None
+        self.ydl = yt_dlp.YoutubeDL(
+            {
+                **options,
+                "logger": self,
+                "progress_hooks": [self._progress],
+                "retry_sleep_functions": {"http": _backoff, "fragment": _backoff, "extractor": _backoff},
+            }
+        )
+
+    def _progress(self, status: dict[str, Any]) -> None:
+        if self.on_progress:
+            self.on_progress(status)
+
+    def debug(self, message: str) -> None:
+        """Part of yt-dlp's logger; progress lines end here."""
+
+    def warning(self, message: str) -> None:
+        if len(self.warnings) < _WARNINGS_KEPT:
+            self.warnings.append(message)
+
+    def error(self, message: str) -> None:
+        """Part of yt-dlp's logger; errors arrive as exceptions."""
+
+
+_sessions: dict[str, Session] = {}
+_stage = ["extraction"]
+
+
+def set_stage(name: str) -> None:
+    """What is going on now, for the facts of an error: `extraction`, `files`, `media`."""
+    _stage[0] = name
+
+
+def stage() -> str:
+    return _stage[0]
+
+
+def session(options: dict[str, Any]) -> Session:
+    """The session for these options. Raises what YoutubeDL() raises for bad ones."""
+    key = json.dumps(options, sort_keys=True)
+    if key not in _sessions:
+        _sessions[key] = Session(options)
+    return _sessions[key]
+
+
+def make_ydl(options: dict[str, Any]) -> Any:
+    """The YoutubeDL for these options (Any: yt-dlp has no types)."""
+    return session(options).ydl
+
+
+def take_warnings() -> list[str]:
+    """The warnings since the last call, of all sessions."""
+    taken = [warning for one in _sessions.values() for warning in one.warnings]
+    for one in _sessions.values():
+        one.warnings.clear()
+    return taken
+
+
+def _backoff(n: int) -> float:
+    """Seconds before retry `n`, counted from 0 (SPEC: RETRY_CONFIG backoff_factor 2)."""
+    return min(0.5 * float(2**n), SPEC.max_backoff)

@@ -1,0 +1,113 @@
+"""What the scheduler asks jobs.db, inside its transaction. None costs more the larger a job is."""
+
+import sqlite3
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import TypeAdapter
+
+from services.common.models import JobStatus
+from services.jobs.adapters.unit_of_work import SqlRows, as_json, as_time
+from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingRow
+from services.jobs.domain.scheduler import Block, Candidate
+
+_BLOCK = TypeAdapter(Block)
+_OPEN = tuple(status.value for status in JobStatus if not status.ended)
+
+
+def open_jobs(sql: sqlite3.Connection) -> list[str]:
+    query = f"SELECT job_id FROM jobs WHERE status IN ({','.join('?' * len(_OPEN))})"  # noqa: S608 - only marks
+    return [row["job_id"] for row in sql.execute(query, _OPEN)]
+
+
+def busy_fetches(sql: sqlite3.Connection) -> list[str]:
+    """Videos that have a dispatch, the ones in storage's hands included."""
+    return [row["video_id"] for row in sql.execute("SELECT video_id FROM fetches WHERE state <> 'idle'")]
+
+
+class Ready(NamedTuple):
+    refused: bool  # the site has refused it before
+    position: int
+    video_id: str
+
+
+def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | None:
+    """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts;
+    one that the site has refused comes after those that were not tried yet.
+
+    Two looks at the start of an index: a job's size does not matter.
+    """
+    query = """SELECT i.video_id, i.position, json_extract(i.body, '$.refused') refused
+        FROM items i JOIN fetches f ON f.video_id = i.video_id
+        WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
+    untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
+    timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, as_time(now))).fetchone()
+    found = (Ready(bool(row["refused"]), row["position"], row["video_id"]) for row in (untimed, timed) if row)
+    return min(found, default=None)
+
+
+def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], now: datetime) -> list[Candidate]:
+    """The open jobs that have a ready video and are neither paused nor parked (`served` lists those that may run)."""
+    under_way: dict[str, int] = {}
+    for video_id in busy_fetches(sql):
+        fetch = rows.fetch(video_id)
+        if fetch and fetch.state in {FetchState.DISPATCHED, FetchState.CLAIMED}:
+            under_way[fetch.job_id] = under_way.get(fetch.job_id, 0) + 1
+    found = []
+    for job_id, turn in served.items():
+        job = rows.job(job_id)
+        if job and not job.status.ended and not job.paused and (ready := ready_video(sql, job_id, now)):
+            running = under_way.get(job_id, 0)
+            found.append(Candidate(job_id, job.priority, running, turn, job.created_at, ready.refused))
+    return found
+
+
+def open_listings(rows: SqlRows, sql: sqlite3.Connection) -> list[ListingRow]:
+    query = "SELECT job_id, target_index FROM listings WHERE state IN ('queued', 'claimed', 'timer')"
+    found = [rows.listing(row["job_id"], row["target_index"]) for row in sql.execute(query).fetchall()]
+    return [row for row in found if row is not None]
+
+
+def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, limit: int = 200) -> list[ItemRow]:
+    """Items that wait for storage's word since before a time, who waits longest first: listed (archive.checked) or
+    closing (work_plan.updated)."""
+    query = """SELECT job_id, video_id FROM items WHERE status IN ('listed', 'closing') AND since < ?
+        ORDER BY since LIMIT ?"""
+    found = [
+        rows.item(row["job_id"], row["video_id"]) for row in sql.execute(query, (as_time(before), limit)).fetchall()
+    ]
+    return [row for row in found if row is not None]
+
+
+def timers(
+    sql: sqlite3.Connection, job: JobRow, now: datetime, blocked: datetime | None
+) -> tuple[int, datetime | None]:
+    """How many items of a job only wait for a later time, and the earliest of these times.
+
+    While nobody can work (`blocked` until then) that is every item that waits; they are not counted one by one: 0 while
+    something else of the job is open, for `retrying` means that nothing is.
+    """
+    if blocked is None:
+        query = """SELECT count(*) n, min(retry_at) at FROM items
+            WHERE job_id = ? AND status = 'waiting' AND retry_at > ?"""
+        found = sql.execute(query, (job.job_id, as_time(now))).fetchone()
+        return found["n"], datetime.fromisoformat(found["at"]) if found["at"] else None
+    query = "SELECT retry_at FROM items WHERE job_id = ? AND status = 'waiting' ORDER BY retry_at LIMIT 1"
+    first = sql.execute(query, (job.job_id,)).fetchone()
+    if first is None:
+        return 0, None
+    query = "SELECT 1 FROM items WHERE job_id = ? AND status IN ('listed', 'running', 'closing') LIMIT 1"
+    others = sql.execute(query, (job.job_id,)).fetchone()
+    at = datetime.fromisoformat(first["retry_at"]) if first["retry_at"] else blocked
+    return 0 if others else job.open, max(at, blocked)
+
+
+def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:
+    return {row["egress"]: _BLOCK.validate_json(row["body"]) for row in sql.execute("SELECT * FROM blocks")}
+
+
+def save_block(sql: sqlite3.Connection, egress: str, block: Block | None) -> None:
+    if block is None:
+        sql.execute("DELETE FROM blocks WHERE egress=?", (egress,))
+    else:
+        sql.execute("INSERT OR REPLACE INTO blocks VALUES (?,?)", (egress, as_json(_BLOCK, block)))

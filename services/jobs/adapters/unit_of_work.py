@@ -1,0 +1,172 @@
+"""The rows of jobs.db in one transaction: loaded on demand, one object per row, saved where changed."""
+
+import sqlite3
+from collections.abc import Sequence
+from copy import copy
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from services.common.models import ItemStatus
+from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow
+
+R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow)
+
+JOB = TypeAdapter(JobRow)
+LISTING = TypeAdapter(ListingRow)
+ITEM = TypeAdapter(ItemRow)
+FETCH = TypeAdapter(FetchRow)
+
+
+class SqlRows:
+    """The Rows of one transaction: loaded on demand, one object per row, saved where changed."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.sql = connection
+        self._jobs: dict[str, JobRow | None] = {}
+        self._listings: dict[tuple[str, int], ListingRow | None] = {}
+        self._items: dict[tuple[str, str], ItemRow | None] = {}
+        self._fetches: dict[str, FetchRow | None] = {}
+        self._met: dict[str, set[str]] = {}  # video -> jobs whose item is loaded or new
+        self._loaded: dict[int, Any] = {}  # id of a row object -> the row as it was
+        self.touched: set[str] = set()  # jobs with changes, after save()
+
+    def job(self, job_id: str) -> JobRow | None:
+        if job_id not in self._jobs:
+            self._jobs[job_id] = self._load(JOB, "SELECT body FROM jobs WHERE job_id=?", job_id)
+        return self._jobs[job_id]
+
+    def listing(self, job_id: str, target_index: int) -> ListingRow | None:
+        key = (job_id, target_index)
+        if key not in self._listings:
+            query = "SELECT body FROM listings WHERE job_id=? AND target_index=?"
+            self._listings[key] = self._load(LISTING, query, *key)
+        return self._listings[key]
+
+    def item(self, job_id: str, video_id: str) -> ItemRow | None:
+        key = (job_id, video_id)
+        if key not in self._items:
+            self._met.setdefault(video_id, set()).add(job_id)
+            self._items[key] = self._load(ITEM, "SELECT body FROM items WHERE job_id=? AND video_id=?", *key)
+        return self._items[key]
+
+    def fetch(self, video_id: str) -> FetchRow | None:
+        if video_id not in self._fetches:
+            self._fetches[video_id] = self._load(FETCH, "SELECT body FROM fetches WHERE video_id=?", video_id)
+        return self._fetches[video_id]
+
+    def waiters(self, video_id: str) -> Sequence[ItemRow]:
+        query = "SELECT job_id FROM items WHERE video_id=? AND status IN ('waiting', 'running')"
+        jobs = {row["job_id"] for row in self.sql.execute(query, (video_id,))} | self._met.get(video_id, set())
+        items = (self.item(job_id, video_id) for job_id in jobs)
+        found = [item for item in items if item and item.status in {ItemStatus.WAITING, ItemStatus.RUNNING}]
+        return sorted(found, key=lambda item: (self._age(item.job_id), item.job_id))
+
+    def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
+        """Asked by one status after the other: of several at once SQLite would sort all that there are."""
+        found: list[ItemRow] = []
+        for status in (ItemStatus.RUNNING, ItemStatus.LISTED, ItemStatus.WAITING):
+            found += [item for item in self._by_status(job_id, (status,), limit) if not item.cancelling]
+        return found
+
+    def gaps(self, job_id: str) -> Sequence[ItemRow]:
+        return self._by_status(job_id, (ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED), -1)
+
+    def served_since(self, moment: datetime) -> bool:
+        self.save()  # the query looks at the table
+        query = "SELECT video_id, job_id FROM items WHERE status='archived' AND since > ?"
+        for row in self.sql.execute(query, (as_time(moment),)).fetchall():
+            item = self.item(row["job_id"], row["video_id"])
+            if item is not None and item.begun is not None and item.begun > moment:
+                return True
+        return False
+
+    def _by_status(self, job_id: str, statuses: Sequence[ItemStatus], limit: int) -> list[ItemRow]:
+        self.save()  # the query looks at the table
+        marks = ",".join("?" * len(statuses))
+        query = f"SELECT video_id FROM items WHERE job_id=? AND status IN ({marks}) ORDER BY position LIMIT ?"  # noqa: S608 - only marks
+        found = [self.item(job_id, row["video_id"]) for row in self.sql.execute(query, (job_id, *statuses, limit))]
+        return [item for item in found if item is not None]
+
+    def _age(self, job_id: str) -> datetime:
+        job = self.job(job_id)
+        return job.created_at if job else datetime.max.replace(tzinfo=UTC)
+
+    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None:
+        match row:
+            case JobRow():
+                self._jobs[row.job_id] = row
+            case ListingRow():
+                self._listings[row.job_id, row.target_index] = row
+            case ItemRow():
+                self._items[row.job_id, row.video_id] = row
+                self._met.setdefault(row.video_id, set()).add(row.job_id)
+            case FetchRow():
+                self._fetches[row.video_id] = row
+
+    def drop(self, fetch: FetchRow) -> None:
+        self.sql.execute("DELETE FROM fetches WHERE video_id=?", (fetch.video_id,))
+        self._fetches[fetch.video_id] = None
+
+    def save(self) -> None:
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?)",
+            [
+                (j.job_id, j.status, j.type, j.created_at.isoformat(), as_json(JOB, j), next_change(self.sql))
+                for j in self._changed(self._jobs)
+            ],
+        )
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO listings VALUES (?,?,?,?)",
+            [(r.job_id, r.target_index, r.state, as_json(LISTING, r)) for r in self._changed(self._listings)],
+        )
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO items VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (
+                    i.job_id,
+                    i.video_id,
+                    i.status,
+                    i.position,
+                    as_time(i.retry_at),
+                    as_time(i.since),
+                    i.revision,
+                    as_json(ITEM, i),
+                )
+                for i in self._changed(self._items)
+            ],
+        )
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO fetches VALUES (?,?,?)",
+            [(f.video_id, f.state, as_json(FETCH, f)) for f in self._changed(self._fetches)],
+        )
+
+    def _changed(self, rows: dict[Any, R | None]) -> list[R]:
+        changed = [row for row in rows.values() if row is not None and self._loaded.get(id(row)) != row]
+        self.touched |= {row.job_id for row in changed if isinstance(row, JobRow)}
+        for row in changed:
+            self._loaded[id(row)] = copy(row)
+        return changed
+
+    def _load(self, kind: "TypeAdapter[R]", query: str, *key: object) -> R | None:
+        found = self.sql.execute(query, key).fetchone()
+        if found is None:
+            return None
+        row = kind.validate_json(found["body"])
+        self._loaded[id(row)] = copy(row)
+        return row
+
+
+def next_change(sql: sqlite3.Connection) -> int:
+    """The number of one more change of a job. They go up, over all jobs, and none comes twice."""
+    (number,) = sql.execute("UPDATE changes SET latest = latest + 1 RETURNING latest").fetchone()
+    return int(number)
+
+
+def as_json(kind: "TypeAdapter[Any]", row: object) -> str:
+    return kind.dump_json(row).decode()
+
+
+def as_time(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="microseconds") if at else None

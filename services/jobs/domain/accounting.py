@@ -1,0 +1,109 @@
+"""Bookkeeping of a job: its items, its counters, its status and its end. Pure."""
+
+from datetime import datetime
+
+from bus.message import Event
+from services.common import events as e
+from services.common.models import Entry, ItemStatus, JobResult, JobStatus
+from services.jobs.domain.rows import ItemRow, JobRow, Rows
+from services.jobs.domain.views import job_view
+
+_LISTING_STRIDE = 1_000_000  # positions of the second target come after those of the first
+
+Out = tuple[Event, str]  # an event and the trace_id that it carries
+
+_ENDS: dict[JobStatus, type[e.JobCompleted] | type[e.JobFailed] | type[e.JobCancelled]] = {
+    JobStatus.COMPLETED: e.JobCompleted,
+    JobStatus.FAILED: e.JobFailed,
+    JobStatus.CANCELLED: e.JobCancelled,
+}
+
+
+def open_job(rows: Rows, job_id: str) -> JobRow | None:
+    job = rows.job(job_id)
+    return None if job is None or job.status.ended else job
+
+
+def growing_job(rows: Rows, job_id: str) -> JobRow | None:
+    """An open job that takes new items: not one that is being cancelled."""
+    job = open_job(rows, job_id)
+    return None if job is None or job.cancelling else job
+
+
+def enter(rows: Rows, job: JobRow, target_index: int, entry: Entry, playlist_id: str | None, now: datetime) -> ItemRow:
+    """The item of an entry, made when it is met first: unique per job and video."""
+    item = rows.item(job.job_id, entry.video_id)
+    if item is None:
+        position = target_index * _LISTING_STRIDE + entry.position
+        item = ItemRow(job.job_id, entry.video_id, target_index, position, ItemStatus.LISTED, now)
+        item.title, item.playlist_id = entry.title, playlist_id
+        rows.add(item)
+        job.total += 1
+        job.open += 1
+        touch(job, now, item)
+    return item
+
+
+def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, result: JobResult) -> None:
+    item.status, item.since, item.result = status, now, result
+    item.retry_at, item.dispatch_id, item.cancelling = None, None, False
+    if status in {ItemStatus.ARCHIVED, ItemStatus.SKIPPED}:
+        item.reason = item.error_code = None
+        item.message = result.message
+        item.need = None  # of a gap it is kept: a retry wants just that
+    job.open -= 1
+    match status:
+        case ItemStatus.ARCHIVED:
+            job.archived += 1
+        case ItemStatus.SKIPPED:
+            job.skipped += 1
+        case ItemStatus.UNAVAILABLE:
+            job.unavailable += 1
+        case ItemStatus.CANCELLED:
+            job.cancelled += 1
+        case _:
+            job.failed += 1
+    touch(job, now, item)
+
+
+def touch(job: JobRow, now: datetime, item: ItemRow | None = None) -> None:
+    job.revision += 1
+    job.updated_at = now
+    if item is not None:
+        item.revision = job.revision
+
+
+def settle(job: JobRow, now: datetime) -> list[Out]:
+    """The job's status after a change; its end when every target is listed or failed and no item is open."""
+    if job.status.ended:
+        return []
+    if job.listings_open == 0 and job.open == 0:
+        return end(job, _last_status(job), now)
+    if job.total and job.status is JobStatus.QUEUED:
+        job.status = JobStatus.RUNNING
+    return []
+
+
+def _last_status(job: JobRow) -> JobStatus:
+    """A job that was complete before the cancel reached anything of it is completed."""
+    if job.cancelling and (job.cancelled or job.listings_cancelled):
+        return JobStatus.CANCELLED
+    return JobStatus.FAILED if job.listings_failed == job.listings else JobStatus.COMPLETED
+
+
+def note_timers(job: JobRow, waiting: int, earliest: datetime | None, now: datetime) -> None:
+    """`retrying` is: all that is open waits for a later time; `waiting` counts items and listings that do."""
+    only_timers = waiting > 0 and waiting == job.open + job.listings_open
+    status = JobStatus.RETRYING if only_timers else JobStatus.RUNNING if job.total else JobStatus.QUEUED
+    retry_at = earliest if only_timers else None
+    if (job.status, job.retry_at) != (status, retry_at):
+        job.status, job.retry_at = status, retry_at
+        touch(job, now)
+
+
+def end(job: JobRow, status: JobStatus, now: datetime) -> list[Out]:
+    job.status, job.finished_at, job.retry_at = status, now, None
+    job.cancelling = job.paused = False
+    touch(job, now)
+    kind = _ENDS[status]
+    return [(kind(job_id=job.job_id, revision=job.revision, job=job_view(job)), job.trace_id)]

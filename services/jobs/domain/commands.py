@@ -1,0 +1,151 @@
+"""A change of mind: cancel, pause, resume, retry, another priority. Pure."""
+
+from datetime import datetime
+
+from services.common import events as e
+from services.common.models import ItemStatus, JobStatus, Wanted
+from services.jobs.domain import dispatches, listings
+from services.jobs.domain.accounting import Out, open_job, settle, touch
+from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingState, Rows
+
+AT_ONCE = 500  # items that one step cancels; the dispatcher goes on with the rest
+
+
+def cancel_requested(rows: Rows, event: e.JobCancelRequested, now: datetime) -> list[Out]:
+    """What waits ends now, what runs ends when its worker has stopped, what is complete is archived."""
+    job = open_job(rows, event.job_id)
+    if job is None:
+        return []
+    if event.video_id is not None:
+        item = rows.item(job.job_id, event.video_id)
+        return _cancel(rows, job, item, now) if item and not item.cancelling else []
+    job.cancelling = True
+    for index in range(job.listings):
+        listing = rows.listing(job.job_id, index)
+        if listing and listing.state.open:
+            listing.state, listing.since = ListingState.CANCELLED, now
+            job.listings_open -= 1
+            job.listings_cancelled += 1
+    touch(job, now)
+    return cancel_more(rows, job, now)
+
+
+def cancel_more(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
+    """The next open items of a job that is being cancelled."""
+    out: list[Out] = []
+    for item in rows.open_items(job.job_id, AT_ONCE):
+        out += _cancel(rows, job, item, now)
+    return out + settle(job, now)
+
+
+def _cancel(rows: Rows, job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
+    if item.status not in {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING}:
+        return []  # ended, or on its way to the work plan
+    fetch = rows.fetch(item.video_id)
+    alone = [other.job_id for other in rows.waiters(item.video_id)] == [item.job_id]
+    if fetch is None or not alone:
+        return dispatches.cancel_item(job, item, now)
+    if fetch.state is FetchState.STORING:  # complete: storage takes it in, or it is not tried again
+        item.cancelling = True
+        touch(job, now, item)
+        return []
+    if fetch.state is FetchState.CLAIMED:
+        item.cancelling = True
+        touch(job, now, item)
+        return dispatches.cancel_requests(rows, fetch)
+    rows.drop(fetch)
+    out = dispatches.cancel_item(job, item, now)
+    if fetch.number:  # an earlier try may have left a partial
+        out.append((e.DownloadCancelRequested(**fetch.names()), job.trace_id))
+    return out
+
+
+def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
+    """The worker stopped. When a person had asked it to, every job that waits for the video goes without it."""
+    out = dispatches.download_cancelled(rows, event, now)
+    fetch = rows.fetch(event.video_id)
+    if event.by_hand and fetch is not None and fetch.fetch_id == event.fetch_id:
+        for item in rows.waiters(event.video_id):
+            job = rows.job(item.job_id)
+            if job is not None and not item.cancelling:
+                out += _cancel(rows, job, item, now)
+    return out
+
+
+def pause_requested(rows: Rows, event: e.JobPauseRequested, now: datetime) -> list[Out]:
+    return _pause(rows, event.job_id, now, paused=True)
+
+
+def resume_requested(rows: Rows, event: e.JobResumeRequested, now: datetime) -> list[Out]:
+    return _pause(rows, event.job_id, now, paused=False)
+
+
+def _pause(rows: Rows, job_id: str, now: datetime, *, paused: bool) -> list[Out]:
+    job = open_job(rows, job_id)
+    if job is not None and job.paused is not paused:
+        job.paused = paused
+        touch(job, now)
+    return []
+
+
+def priority_requested(rows: Rows, event: e.JobPriorityRequested, now: datetime) -> list[Out]:
+    job = open_job(rows, event.job_id)
+    if job is not None and job.priority != event.priority:
+        job.priority = event.priority
+        touch(job, now)
+    return []
+
+
+def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> list[Out]:
+    """Failed, unavailable and cancelled items go back with no attempt spent, targets that failed are listed again.
+
+    The archive is asked first what it holds by now, unless the job is to fetch all the same (DESIGN §3: skip_existing).
+    """
+    job = rows.job(event.job_id)
+    if job is None or not job.listings or job.cancelling:
+        return []
+    out: list[Out] = []
+    again: dict[int, list[ItemRow]] = {}
+    for item in rows.gaps(job.job_id):
+        _reopen(job, item)
+        again.setdefault(item.target_index, []).append(item)
+    for index in range(job.listings):
+        listing = rows.listing(job.job_id, index)
+        items = again.get(index, [])
+        if listing and job.options.skip_existing:
+            out += listings.ask_archive(job, listing, items, now)
+        else:
+            for item in items:
+                listings.wait(rows, job, item, item.need or Wanted.of(job.type, job.options), now)
+        if listing and listing.state in {ListingState.FAILED, ListingState.CANCELLED}:
+            job.listings_failed -= listing.state is ListingState.FAILED
+            job.listings_cancelled -= listing.state is ListingState.CANCELLED
+            job.listings_open += 1
+            listing.attempts, listing.error, listing.awaited = 0, None, None
+            out += listings.queue_listing(job, listing, now)
+    if job.status.ended:
+        if job.open or job.listings_open:
+            job.status = JobStatus.RUNNING if job.total else JobStatus.QUEUED
+            job.finished_at, job.error = None, None
+        touch(job, now)  # also when there is nothing to do: who follows the retry waits for the end after it
+    return out
+
+
+def has_gaps(job: JobRow) -> bool:
+    """Is there anything that a retry of this ended job would do? Of a rejected one nothing was begun."""
+    targets = job.listings_failed + job.listings_cancelled
+    return job.listings > 0 and targets + job.unavailable + job.failed + job.cancelled > 0
+
+
+def _reopen(job: JobRow, item: ItemRow) -> None:
+    match item.status:
+        case ItemStatus.UNAVAILABLE:
+            job.unavailable -= 1
+        case ItemStatus.CANCELLED:
+            job.cancelled -= 1
+        case _:
+            job.failed -= 1
+    job.open += 1
+    item.attempts, item.errors, item.refused, item.refused_at = 0, [], 0, None
+    item.again, item.asked_again = True, 0
+    item.outcome = item.reason = item.message = item.error_code = item.retry_at = item.result = None

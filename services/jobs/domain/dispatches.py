@@ -1,0 +1,297 @@
+"""From a waiting item to its end: one fetch for all jobs that want a video, its dispatches and their outcomes. Pure."""
+
+from datetime import datetime
+from typing import Any
+
+from services.common import events as e
+from services.common.models import ErrorCode, Failure, FailureKind, ItemStatus, JobResult, JobType, Wanted
+from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
+from services.jobs.domain.coverage import missing, only_metadata, union
+from services.jobs.domain.failures import give_up
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
+from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
+
+_KEPT = "a better video is held and was kept: --force would replace it"
+
+
+def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]:
+    """Release one video to the workers in the turn of a job, for every job that waits for it and can be served too."""
+    fetch = rows.fetch(video_id)
+    waiting = [(item, job) for item, job in _waiting(rows, video_id) if not job.paused]
+    first = next((pair for pair in waiting if pair[1].job_id == job_id), None)
+    if fetch is None or fetch.state is not FetchState.IDLE or first is None:
+        return []
+    first_item, first_job = first
+    wanted = first_item.need or Wanted.of(first_job.type, first_job.options)
+    served = [(first_item, first_job)]
+    for item, job in waiting:
+        together = union(wanted, item.need) if item.need and job.root == first_job.root else None
+        if item is not first_item and together:
+            wanted = together
+            served.append((item, job))
+    fetch.number += 1
+    fetch.state, fetch.since, fetch.instance = FetchState.DISPATCHED, now, None
+    fetch.root, fetch.job_id, fetch.wanted = first_job.root, first_job.job_id, wanted
+    for item, job in served:
+        item.dispatch_id = fetch.dispatch_id
+        item.retry_at = None
+        touch(job, now, item)
+    return [(e.DownloadRequested(**fetch.names(), wanted=wanted), first_job.trace_id)]
+
+
+def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
+    """A worker took the dispatch: its items run."""
+    fetch.state, fetch.since, fetch.instance = FetchState.CLAIMED, now, instance
+    for item, job in _served(rows, fetch):
+        item.status, item.since, item.begun = ItemStatus.RUNNING, now, now
+        touch(job, now, item)
+        settle(job, now)
+
+
+def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | None = None) -> list[Out]:
+    """Take a dispatch back without an attempt: deferred, unanswered, or its worker is gone. The next gets a new id."""
+    fetch.state, fetch.since, fetch.instance = FetchState.IDLE, now, None
+    out: list[Out] = []
+    for item, job in _waiting(rows, fetch.video_id):
+        if item.cancelling:  # also one that joined while it ran
+            out += cancel_item(job, item, now)
+        elif item.dispatch_id == fetch.dispatch_id:
+            item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
+            touch(job, now, item)
+    if not rows.waiters(fetch.video_id):
+        rows.drop(fetch)
+    return out
+
+
+def cancel_item(job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
+    result = JobResult(video_id=item.video_id, status="failed", message="cancelled")
+    item.message = result.message
+    finish(job, item, ItemStatus.CANCELLED, now, result=result)
+    return settle(job, now)
+
+
+def cancel_requests(rows: Rows, fetch: FetchRow) -> list[Out]:
+    """Tell the worker that nobody waits any more; [] while somebody does."""
+    pairs = _waiting(rows, fetch.video_id)
+    if fetch.state is not FetchState.CLAIMED or not pairs or not all(item.cancelling for item, _job in pairs):
+        return []
+    return [(e.DownloadCancelRequested(**fetch.names()), pairs[0][1].trace_id)]
+
+
+def started(rows: Rows, event: e.DownloadStarted, now: datetime) -> list[Out]:
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch and fetch.state is FetchState.DISPATCHED:
+        claimed(rows, fetch, event.instance, now)
+    return []
+
+
+def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out]:
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch is None:
+        return []
+    if only_metadata(fetch.wanted) and not _served(rows, fetch):
+        return release(rows, fetch, now)  # metadata.archived came first, and storage has no more to say
+    fetch.state, fetch.since = FetchState.STORING, now
+    for item, job in _served(rows, fetch):
+        item.title = event.metadata.title
+        touch(job, now, item)
+    return []
+
+
+def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
+    """Back into the queue with no attempt spent, unless it is this video that the site refuses: it would be the first
+    to be tried after every block, and cause the next one, for ever."""
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch is None:
+        return []
+    out: list[Out] = []
+    if (failure := event.failure) is not None:
+        for item, job in _served(rows, fetch):
+            out += _held_up(rows, job, item, failure, now)
+    return out + release(rows, fetch, now, event.retry_after)
+
+
+def _held_up(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
+    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+    touch(job, now, item)
+    if item.cancelling or failure.kind is not FailureKind.SITE_WIDE or not _it_alone(rows, item, now):
+        return []
+    item.attempts = item.refused
+    note_failure(item, failure, now)
+    return give_up(job, item, ItemStatus.FAILED, failure.reason, now) + settle(job, now)
+
+
+def _it_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
+    """Was it refused for the third time, after others had been let through between the first and the second?"""
+    if item.refused == 1 and item.refused_at is not None and not rows.served_since(item.refused_at):
+        return False  # the site has let nobody through since then
+    item.refused, item.refused_at = item.refused + 1, now
+    return item.refused >= MAX_ATTEMPTS
+
+
+def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
+    """The worker stopped. Who joined after it had been asked to waits again."""
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    return release(rows, fetch, now) if fetch else []
+
+
+def download_failed(rows: Rows, event: e.DownloadFailed, now: datetime) -> list[Out]:
+    return attempt_failed(rows, event.video_id, event.dispatch_id, event.failure, event.title, now)
+
+
+def storage_failed(rows: Rows, event: e.StorageFailed, now: datetime) -> list[Out]:
+    return attempt_failed(rows, event.video_id, event.dispatch_id, event.failure, None, now)
+
+
+def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Out]:
+    """Credit every job that waits for it in this root, whichever dispatch brought it."""
+    fetch = rows.fetch(event.video_id)
+    current = current_fetch(rows, event.video_id, event.dispatch_id)
+    out: list[Out] = []
+    for item, job in _waiting(rows, event.video_id):
+        if job.root != event.root:
+            continue
+        served = item.dispatch_id == event.dispatch_id
+        if not job.options.skip_existing and not served:
+            continue  # --force wants a copy of its own time
+        still = missing(Wanted.of(job.type, job.options), event.held)
+        if still is None:
+            _credit(job, item, event, now)
+        elif served:
+            item.need = still
+            out += _spend_attempt(job, item, _incomplete(still), now)
+        else:
+            item.need = still
+        out += settle(job, now)
+    return out + _fetch_over(rows, current or fetch, now, ended=current is not None)
+
+
+def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+    result = JobResult(
+        video_id=item.video_id,
+        status="success",
+        metadata_saved=event.held.metadata,
+        video_downloaded=bool(event.held.qualities),
+        file_size=event.bytes,
+        duration_seconds=event.duration_seconds,
+        message=_KEPT if event.kept else None,
+    )
+    finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+
+
+def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
+    """Ends the items that want metadata only: who waits for a fetch, and of its own job who does not need one."""
+    out: list[Out] = []
+    pairs = _waiting(rows, event.video_id)
+    own, described = open_job(rows, event.job_id), rows.item(event.job_id, event.video_id)
+    if own and described and described.status is ItemStatus.LISTED:
+        pairs.append((described, own))
+    for item, job in pairs:
+        if not _ends_with(event, item, job):
+            continue
+        result = JobResult(video_id=item.video_id, status="success", metadata_saved=True)
+        finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+        out += settle(job, now)
+    current = current_fetch(rows, event.video_id, event.dispatch_id) if event.dispatch_id else None
+    ended = current is not None and current.state is FetchState.STORING and only_metadata(current.wanted)
+    return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=ended)
+
+
+def _ends_with(event: e.MetadataArchived, item: ItemRow, job: JobRow) -> bool:
+    served = event.dispatch_id is not None and item.dispatch_id == event.dispatch_id
+    if job.root != event.root or not (served or event.job_id == job.job_id or job.options.skip_existing):
+        return False  # --force wants a description of its own time
+    return job.type is JobType.METADATA_ONLY if item.need is None else only_metadata(item.need)
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+def attempt_failed(
+    rows: Rows,
+    video_id: str,
+    dispatch_id: str,
+    failure: Failure,
+    title: str | None,
+    now: datetime,
+    *,
+    last: bool = False,
+) -> list[Out]:
+    fetch = current_fetch(rows, video_id, dispatch_id)
+    if fetch is None:
+        return []
+    out: list[Out] = []
+    for item, job in _served(rows, fetch):
+        item.title = item.title or title
+        if failure.kind is FailureKind.GONE:
+            item.attempts += 1
+            item.message = failure.message
+            out += give_up(job, item, ItemStatus.UNAVAILABLE, failure.reason, now)
+        else:
+            out += _spend_attempt(job, item, failure, now, last=last)
+        out += settle(job, now)
+    return out + _fetch_over(rows, fetch, now, ended=True)
+
+
+def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:
+    """Back into the queue, or given up after the third attempt (SPEC: RETRY_CONFIG).
+
+    Waiting for a time that the failure names, and a timeout that got further than before, cost nothing.
+    """
+    if item.cancelling:
+        return cancel_item(job, item, now)
+    free = failure.kind is FailureKind.NOT_YET or failure.gained_bytes
+    free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
+    item.attempts += not free
+    note_failure(item, failure, now)
+    if last or item.attempts >= MAX_ATTEMPTS:
+        return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
+    item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
+    item.retry_at = failure.retry_after or now + backoff(item.attempts)
+    touch(job, now, item)
+    return []
+
+
+def _incomplete(still: Wanted) -> Failure:
+    parts = ["media"] * still.media + ["thumbnail"] * still.thumbnail + ["metadata"] * still.metadata
+    parts += [f"captions/{lang}" for lang in still.captions] + ["info.json"] * still.info
+    return Failure(
+        kind=FailureKind.PASSING,
+        code=ErrorCode.NETWORK_TIMEOUT,
+        reason="incomplete",
+        message=f"could not be fetched: {', '.join(parts)}",
+    )
+
+
+def note_failure(item: ItemRow, failure: Failure, now: datetime) -> None:
+    entry: dict[str, Any] = {"at": now.isoformat(), "code": failure.code}
+    item.errors = [*item.errors, entry | {"reason": failure.reason, "message": failure.message}][-10:]
+    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: bool) -> list[Out]:
+    """After a dispatch: forget the fetch when nobody waits, else it is free for the next dispatch."""
+    if fetch is None:
+        return []
+    if ended:
+        return release(rows, fetch, now)
+    if not rows.waiters(fetch.video_id):
+        rows.drop(fetch)
+    return []
+
+
+def current_fetch(rows: Rows, video_id: str, dispatch_id: str) -> FetchRow | None:
+    """The fetch, if this dispatch is its current one."""
+    fetch = rows.fetch(video_id)
+    return fetch if fetch and fetch.dispatch_id == dispatch_id and fetch.state is not FetchState.IDLE else None
+
+
+def _waiting(rows: Rows, video_id: str) -> list[tuple[ItemRow, JobRow]]:
+    return [(item, job) for item in rows.waiters(video_id) if (job := rows.job(item.job_id))]
+
+
+def _served(rows: Rows, fetch: FetchRow) -> list[tuple[ItemRow, JobRow]]:
+    return [pair for pair in _waiting(rows, fetch.video_id) if pair[0].dispatch_id == fetch.dispatch_id]

@@ -1,0 +1,85 @@
+"""The end of an item that cannot be had: video.failed goes out, and the work plan's answer closes it. Pure."""
+
+from datetime import datetime
+
+from services.common import events as e
+from services.common.models import ErrorCode, ErrorDetail, FailedDownload, ItemStatus, JobResult, UnavailableVideo
+from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
+from services.jobs.domain.rows import ItemRow, JobRow, Rows
+
+
+def give_up(
+    job: JobRow, item: ItemRow, outcome: ItemStatus, reason: str, now: datetime, *, found_at: datetime | None = None
+) -> list[Out]:
+    """The item closes: it ends when storage says that the work plan holds it.
+
+    `found_at` is when it was found to be gone, if that was not now: only a fresh finding begins the re-check interval.
+    """
+    item.status, item.since, item.outcome = ItemStatus.CLOSING, now, outcome
+    item.reason, item.dispatch_id, item.retry_at = reason, None, None
+    item.detected_at = found_at or now
+    if outcome is ItemStatus.UNAVAILABLE:
+        item.error_code = ErrorCode.VIDEO_UNAVAILABLE
+    touch(job, now, item)
+    return [announce_failure(job, item, now)]
+
+
+def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:
+    """video.failed for a closing item; again, with a new number, when storage never answered."""
+    item.number += 1
+    item.since = now
+    unavailable = failed = None
+    if item.outcome is ItemStatus.UNAVAILABLE:
+        unavailable = UnavailableVideo(
+            video_id=item.video_id,
+            title=item.title,
+            reason=item.reason or "",
+            detected_at=item.detected_at or now,
+            playlist_id=item.playlist_id,
+        )
+    else:
+        failed = FailedDownload(
+            video_id=item.video_id,
+            title=item.title or item.video_id,
+            attempts=item.attempts,
+            last_attempt=item.detected_at or now,
+            errors=item.errors,
+        )
+    event = e.VideoFailed(
+        job_id=job.job_id,
+        video_id=item.video_id,
+        root=job.root,
+        number=item.number,
+        type=job.type,
+        options=job.options,
+        targets=job.targets,
+        unavailable=unavailable,
+        failed=failed,
+    )
+    return event, job.trace_id
+
+
+def work_plan_updated(rows: Rows, event: e.WorkPlanUpdated, now: datetime) -> list[Out]:
+    job = open_job(rows, event.job_id)
+    if job is None:
+        return []
+    for video_id in event.video_ids:
+        item = rows.item(job.job_id, video_id)
+        if item and item.status is ItemStatus.CLOSING and item.number == event.number:
+            job.work_plan = event.path
+            result = JobResult(
+                video_id=video_id, status="failed", message=item.message or item.reason, error_code=item.error_code
+            )
+            finish(job, item, item.outcome or ItemStatus.FAILED, now, result=result)
+    return settle(job, now)
+
+
+def close_without_plan(rows: Rows, job: JobRow, video_id: str, error: ErrorDetail, now: datetime) -> list[Out]:
+    """No work plan could be written: the item ends all the same, and says so."""
+    item = rows.item(job.job_id, video_id)
+    if item is None or item.status is not ItemStatus.CLOSING:
+        return []
+    item.message, item.error_code = error.message, error.code
+    result = JobResult(video_id=video_id, status="failed", message=error.message, error_code=error.code)
+    finish(job, item, ItemStatus.FAILED, now, result=result)
+    return settle(job, now)

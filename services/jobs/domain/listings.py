@@ -1,0 +1,186 @@
+"""From a target to its items: pages, what the archive says of them, the listing's end. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import NAMESPACE_URL, uuid5
+
+from services.common import events as e
+from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
+from services.common.rechecks import is_recheck
+from services.jobs.domain.accounting import Out, enter, finish, growing_job, open_job, settle, touch
+from services.jobs.domain.coverage import missing
+from services.jobs.domain.failures import give_up
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
+from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
+
+RECHECK_GONE_AFTER = timedelta(days=7)  # [recheck] interval_days, unless configured; 0: never without being asked
+
+
+def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
+    """Ask metadata to list a target: the first time, at its timer, or because nobody answered."""
+    listing.number, job.next_listing = job.next_listing, job.next_listing + 1
+    listing.state, listing.since, listing.retry_at, listing.instance = ListingState.QUEUED, now, None, None
+    touch(job, now)
+    queued = e.JobQueued(
+        job_id=job.job_id,
+        type=job.type,
+        root=job.root,
+        options=job.options,
+        target=listing.target,
+        target_index=listing.target_index,
+        listing=listing.number,
+        cursor=listing.cursor,
+    )
+    return [(queued, job.trace_id)]
+
+
+def page_fetched(rows: Rows, event: e.ListingPageFetched, now: datetime) -> list[Out]:
+    job = growing_job(rows, event.job_id)
+    if job is None:
+        return []
+    for entry in event.entries:
+        enter(rows, job, event.target_index, entry, event.playlist_id, now)
+    return _page_seen(rows, job, event.target_index, event.page_key, now) + settle(job, now)
+
+
+def archive_checked(
+    rows: Rows, event: e.ArchiveChecked, now: datetime, recheck_after: timedelta = RECHECK_GONE_AFTER
+) -> list[Out]:
+    job = growing_job(rows, event.job_id)
+    if job is None:
+        return []
+    out: list[Out] = []
+    for entry, held in zip(event.entries, event.held, strict=True):
+        item = enter(rows, job, event.target_index, entry, event.playlist_id, now)
+        if item.status is ItemStatus.LISTED:
+            out += _decide(rows, job, item, entry, held, now, recheck_after)
+    out += _page_seen(rows, job, event.target_index, event.page_key, now)
+    return out + settle(job, now)
+
+
+def _decide(
+    rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime, recheck_after: timedelta
+) -> list[Out]:
+    """Skip what is held, put what is known to be gone onto the plan, queue the rest (DESIGN §3: skip_existing)."""
+    wanted = Wanted.of(job.type, job.options)
+    if entry.described and not wanted.media:
+        return []  # all that it wants is on its way already: its metadata.archived ends it, whichever comes first
+    need = missing(wanted, held) if job.options.skip_existing else wanted
+    if need is None:
+        result = JobResult(
+            video_id=item.video_id, status="skipped", message="already archived", metadata_saved=held.metadata,
+            file_size=held.bytes or None,
+        )  # fmt: skip
+        finish(job, item, ItemStatus.SKIPPED, now, result=result)
+        return []
+    gone = held.known_gone
+    tries_anyway = item.again or not job.options.skip_existing or is_recheck(job.job_id)
+    in_list = item.playlist_id is not None
+    if gone and not tries_anyway and stays_gone(entry, gone, now, recheck_after, in_list=in_list):
+        item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
+        return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
+    wait(rows, job, item, need, now)
+    return []
+
+
+def ask_archive(job: JobRow, listing: ListingRow, items: Sequence[ItemRow], now: datetime) -> list[Out]:
+    """Items of one target that are tried again: what is held of them by now, another job may have brought them."""
+    pages: list[Out] = []
+    for item in items:
+        item.status, item.since = ItemStatus.LISTED, now
+        touch(job, now, item)
+    entries = tuple(Entry(video_id=item.video_id, title=item.title, position=n) for n, item in enumerate(items))
+    for start in range(0, len(entries), e.PAGE_SIZE):
+        asked = e.ListingPageFetched(
+            job_id=job.job_id,
+            root=job.root,
+            type=job.type,
+            options=job.options,
+            target_index=listing.target_index,
+            listing=listing.number,
+            page_key=f"again/{job.revision}/{start}",
+            entries=entries[start : start + e.PAGE_SIZE],
+        )
+        pages.append((asked, job.trace_id))
+    return pages
+
+
+def description_lost(rows: Rows, job: JobRow, video_id: str, now: datetime) -> list[Out]:
+    """The Data API's metadata of a video could not be archived: let the download's extraction bring them."""
+    item = rows.item(job.job_id, video_id)
+    if item and item.status is ItemStatus.LISTED:
+        wait(rows, job, item, Wanted.of(job.type, job.options), now)
+    return []
+
+
+def wait(rows: Rows, job: JobRow, item: ItemRow, need: Wanted, now: datetime) -> None:
+    """Into the queue: one fetch serves all jobs that wait for a video."""
+    item.need = need
+    item.status, item.since = ItemStatus.WAITING, now
+    if rows.fetch(item.video_id) is None:
+        fetch_id = str(uuid5(NAMESPACE_URL, f"{job.job_id}|{item.video_id}|{job.revision}"))
+        rows.add(FetchRow(item.video_id, fetch_id, FetchState.IDLE, now))
+    touch(job, now, item)
+
+
+def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: timedelta, *, in_list: bool) -> bool:
+    """Not tried again yet. A playlist marks the deleted and the private: one that was so and is not marked any more
+    may be back."""
+    reappeared = in_list and gone.reason in {"private", "deleted"} and entry.marked is None
+    too_early = not recheck_after or now - gone.at < recheck_after
+    return too_early and not reappeared
+
+
+def listing_completed(rows: Rows, event: e.ListingCompleted, now: datetime) -> list[Out]:
+    job, listing = open_job(rows, event.job_id), rows.listing(event.job_id, event.target_index)
+    if job is None or listing is None or listing.number != event.listing or not listing.state.open:
+        return []
+    listing.awaited = event.page_keys
+    job.title = job.title or event.title
+    touch(job, now)
+    return _listed(job, listing, now) + settle(job, now)
+
+
+def _page_seen(rows: Rows, job: JobRow, target_index: int, page_key: str, now: datetime) -> list[Out]:
+    listing = rows.listing(job.job_id, target_index)
+    if listing is None or page_key in listing.seen:
+        return []
+    listing.seen |= {page_key}
+    return _listed(job, listing, now)
+
+
+def _listed(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
+    if listing.state.open and listing.awaited is not None and listing.seen.issuperset(listing.awaited):
+        listing.state, listing.since = ListingState.LISTED, now
+        job.listings_open -= 1
+        touch(job, now)
+    return []
+
+
+def listing_failed(rows: Rows, event: e.ListingFailed, now: datetime) -> list[Out]:
+    job, listing = open_job(rows, event.job_id), rows.listing(event.job_id, event.target_index)
+    if job is None or listing is None or listing.number != event.listing or not listing.state.open:
+        return []
+    if listing.state is ListingState.TIMER:
+        return []  # it came twice: a new try has a new number
+    listing.cursor = event.cursor or listing.cursor
+    listing.attempts += event.spent
+    if event.final or listing.attempts >= MAX_ATTEMPTS:
+        return fail(job, listing, event.error, now)
+    listing.error = event.error
+    listing.state, listing.since = ListingState.TIMER, now
+    listing.retry_at = event.retry_after or now + backoff(listing.attempts)
+    touch(job, now)
+    return settle(job, now)
+
+
+def fail(job: JobRow, listing: ListingRow, error: ErrorDetail, now: datetime) -> list[Out]:
+    """The target cannot be listed: what was listed of it goes on, the job says why."""
+    if not listing.state.open:
+        return []
+    listing.state, listing.since, listing.error = ListingState.FAILED, now, error
+    job.listings_open -= 1
+    job.listings_failed += 1
+    job.error = error
+    touch(job, now)
+    return settle(job, now)

@@ -1,0 +1,168 @@
+"""The Data API through google-api-python-client, which blocks: each call has a thread and a connection of its own.
+
+The key is a parameter of each call, so that no client object and no log line holds it. The client's own retries are
+off for the same reason, it would log the URL: `services.common.infra.resilience` tries again.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httplib2
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+
+from services.common.errors import HostUnavailable
+from services.common.infra.resilience import Hosts
+from services.common.settings.masking import MASK
+from services.common.settings.retry_policy import BREAKER_OPEN, Policy, Word, retry_after
+from services.metadata.data_api.errors import ApiRefused, Refusal, judge
+from services.metadata.data_api.quota import cost_of
+from services.metadata.data_api.quota_store import Ledger
+
+FOR_PEOPLE = 6.0  # seconds for an answer
+GOOGLE = "https://youtube.googleapis.com"
+
+Json = dict[str, Any]
+
+
+class DataApi:
+    """`endpoint` None is Google's. A proxy is taken from the environment, as httplib2 does; the ways that
+    `[youtube] proxy` opens are for yt-dlp."""
+
+    def __init__(self, endpoint: str | None, ledger: Ledger, hosts: Hosts) -> None:
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._host = hosts[urlsplit(endpoint or GOOGLE).netloc]
+        self._policy = hosts.policy
+        self._building = asyncio.Lock()
+        self._client: Any = None
+
+    def renewed_by(self) -> datetime:
+        """When to ask again after a quota was used up."""
+        return self._ledger.renewed_by()
+
+    async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
+        """One list call (`videos`, `playlistItems`, …), each attempt paid for before it is made; what is not
+        `background` may use the reserve, and is not waited for as long: somebody waits, and there is another source.
+        Raises ApiRefused."""
+        policy = self._policy if background else replace(self._policy, read=min(self._policy.read, FOR_PEOPLE))
+
+        async def attempt() -> Json:
+            asked = datetime.now(UTC)
+            await self._pay(secret, resource, background)
+            try:
+                return await self._ask(secret, resource, query, policy)
+            except ApiRefused as refused:
+                if refused.kind is Refusal.QUOTA:
+                    await self._ledger.end_day(secret, asked)
+                raise
+
+        try:
+            return await self._host.call(attempt, _word, repeatable=True)
+        except HostUnavailable as error:
+            wait = error.details["retry_after"]
+            raise ApiRefused(Refusal.PASSING, BREAKER_OPEN, error.message, retry_after=wait) from error
+
+    async def _pay(self, secret: str, resource: str, background: bool) -> None:
+        if not await self._ledger.charge(secret, cost_of(resource), background=background):
+            raise ApiRefused(Refusal.QUOTA, "quota_limit", "the Data API quota of today is used up")
+
+    async def _ask(self, secret: str, resource: str, query: Json, policy: Policy) -> Json:
+        client = await self._ready()
+        request = getattr(client, resource)().list(key=secret, **query)
+        way = _Http(policy)
+        try:
+            answer: Json = await asyncio.to_thread(_execute, request, way)
+        except HttpError as error:  # its text holds the URL, and that the key: it goes no further
+            asked_to_wait = retry_after(error.resp.get("retry-after"), datetime.now(UTC))
+            raise judge(error.status_code, error.content, secret, asked_to_wait) from None
+        except (OSError, ValueError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
+            told = (str(error) or type(error).__name__).replace(secret, MASK)
+            raise ApiRefused(Refusal.PASSING, "network", f"the Data API does not answer: {told}") from None
+        except asyncio.CancelledError:
+            way.hang_up()  # nobody waits any more: let the thread end
+            raise
+        return answer
+
+    async def _ready(self) -> Any:
+        """Without a key: building reads the description of the API that the package brings, 0.1 s once."""
+        async with self._building:
+            if self._client is None:
+                options = {"api_endpoint": self._endpoint} if self._endpoint else None
+                self._client = await asyncio.to_thread(
+                    build,
+                    "youtube",
+                    "v3",
+                    http=httplib2.Http(),
+                    static_discovery=True,
+                    cache_discovery=False,
+                    client_options=options,
+                )
+        return self._client
+
+
+def _word(error: BaseException) -> Word | None:
+    return error.word() if isinstance(error, ApiRefused) else None
+
+
+def _execute(request: Any, way: "_Http") -> Json:
+    try:
+        answer: Json = request.execute(http=way)
+        return answer
+    finally:
+        way.close()
+
+
+class _Patience:
+    """SPEC has one time to connect and another for an answer and for what is sent; httplib2 knows one for all. It also
+    connects again when a connection breaks: whether to ask again is not its business, and not after it was hung up."""
+
+    policy: Policy
+    sock: socket.socket | None
+    timeout: float
+    hung_up = False
+    connected = False
+
+    def connect(self) -> None:
+        if self.hung_up or self.connected:
+            raise ConnectionAbortedError(
+                "hung up" if self.hung_up else "the connection broke before there was an answer"
+            )
+        self.connected = True
+        self.timeout = self.policy.connect
+        super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
+        if self.sock is not None:
+            self.sock.settimeout(self.policy.read)
+
+
+class _Http(httplib2.Http):  # type: ignore[misc]  # it ships no types
+    hung_up = False
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(timeout=policy.read)
+        self._kinds = {
+            "http": type("_Connection", (_Patience, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),
+            "https": type("_SecureConnection", (_Patience, httplib2.HTTPSConnectionWithTimeout), {"policy": policy}),
+        }
+
+    def request(self, uri: str, *words: Any, **more: Any) -> Any:
+        if self.hung_up:
+            raise ConnectionAbortedError("hung up")
+        more.setdefault("connection_type", self._kinds[urlsplit(uri).scheme])
+        return super().request(uri, *words, **more)
+
+    def hang_up(self) -> None:
+        """From any thread: who waits for an answer wakes up with an error, and closes."""
+        self.hung_up = True
+        for connection in list(self.connections.values()):
+            connection.hung_up = True
+            held: socket.socket | None = connection.sock
+            if held is not None:
+                with contextlib.suppress(OSError):
+                    held.shutdown(socket.SHUT_RDWR)

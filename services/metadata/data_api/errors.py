@@ -1,0 +1,97 @@
+"""What an error answer of the Data API means. Pure.
+
+Two forms are in use, often in one answer: `error.errors[].reason` (keyInvalid) and, newer, `error.details[].reason`
+(API_KEY_INVALID beside the reason badRequest); developers.google.com/youtube/v3/docs/errors,
+docs.cloud.google.com/apis/design/errors.
+"""
+
+import json
+import re
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from services.common.settings.masking import MASK, mask_text
+from services.common.settings.retry_policy import ANSWERED, Word
+
+LONGEST = 500  # characters of a message
+
+
+class Refusal(StrEnum):
+    KEY = "key"  # this key will not do, today or tomorrow
+    QUOTA = "quota"  # until midnight Pacific time
+    PAGE_TOKEN = "page_token"  # noqa: S105 - no password: the place in a listing is not known any more
+    UNABLE = "unable"  # not here: it does not exist, or is not for this way to see
+    PASSING = "passing"  # try again
+
+
+class ApiRefused(Exception):
+    """The Data API did not give what was asked. `message` never holds the key.
+
+    `status` None: it did not answer, or was not asked. `retry_after`: the seconds that it asked to wait.
+    """
+
+    def __init__(
+        self, kind: Refusal, reason: str, message: str, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.reason = reason
+        self.message = message
+        self.status = status
+        self.retry_after = retry_after
+
+    def word(self) -> Word | None:
+        """What it tells of the host; None for a quota that was seen to be used up before it was asked."""
+        if self.kind is Refusal.PASSING:
+            return Word(self.status, self.retry_after)
+        return ANSWERED if self.status is not None else None
+
+
+_KEY = frozenset({
+    "keyInvalid", "keyExpired", "accessNotConfigured", "ipRefererBlocked",
+    "API_KEY_INVALID", "API_KEY_EXPIRED", "SERVICE_DISABLED", "CONSUMER_INVALID", "CONSUMER_SUSPENDED",
+    "API_KEY_SERVICE_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED",
+    "API_KEY_ANDROID_APP_BLOCKED", "API_KEY_IOS_APP_BLOCKED",
+})  # fmt: skip
+_KEY_WORDS = re.compile(r"\bAPI key (not valid|not found|expired)|pass a valid API key", re.IGNORECASE)
+_QUOTA = frozenset({"quotaExceeded", "dailyLimitExceeded", "dailyLimitExceededUnreg"})
+_RATE = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED", "backendError"})
+_PER_DAY = re.compile(r"per ?day", re.IGNORECASE)
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+def judge(status: int, content: bytes, secret: str, asked_to_wait: float | None = None) -> ApiRefused:
+    """An answer that is no success. `secret` is the key that was used: it is cut out of what is told."""
+    error = _error(content)
+    reasons = list(_reasons(error))
+    kind = _kind(status, reasons, json.dumps(error))
+    reason = next((word for word in reasons if word not in {"badRequest", "forbidden"}), f"http_{status}")
+    told = str(error.get("message") or f"HTTP {status}").replace(secret, MASK)
+    return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", told))[:LONGEST], status, asked_to_wait)
+
+
+def _kind(status: int, reasons: list[str], text: str) -> Refusal:
+    if not _KEY.isdisjoint(reasons) or (status == HTTPStatus.BAD_REQUEST and _KEY_WORDS.search(text)):
+        return Refusal.KEY
+    limited = not _RATE.isdisjoint(reasons) or status == HTTPStatus.TOO_MANY_REQUESTS
+    if not _QUOTA.isdisjoint(reasons) or (limited and _PER_DAY.search(text)):
+        return Refusal.QUOTA
+    if limited or status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Refusal.PASSING
+    return Refusal.PAGE_TOKEN if "invalidPageToken" in reasons else Refusal.UNABLE
+
+
+def _error(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return {}
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _reasons(error: dict[str, Any]) -> list[str]:
+    """The particular ones of `details` first: `errors` may only say badRequest."""
+    listed = [*(error.get("details") or ()), *(error.get("errors") or ())]
+    return [str(one["reason"]) for one in listed if isinstance(one, dict) and one.get("reason")]

@@ -1,0 +1,228 @@
+"""Taking files into the archive, so that a kill at any moment leaves the old state or the new one (DESIGN §6).
+
+Every file is brought to a hidden sibling of its place; a hidden intent, which *is* the new `_metadata.json`, says that
+all of them are there; they are renamed; the intent is renamed last, and that is the commit. `recover` rolls an intent
+forward or removes hidden files of ours. No visible file is ever deleted, only replaced as a whole by its successor.
+
+All functions block (use a thread), and their callers hold the lock of (root, video).
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from bus.fault_injection import fault_point
+from services.common.events import DownloadCompleted
+from services.common.infra.files import set_aside, sync_directory
+from services.common.models import FileFact
+from services.storage.archive.staging import Stop, TakeInFailed, drop_source, stage
+from services.storage.formats.layout import CAPTIONS, Hidden, Tree, archived, hidden, read_hidden, source_path, tag_of
+from services.storage.formats.manifest import MEDIA, Holding, Record, keep_better, merge
+
+_log = structlog.get_logger()
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a recovery did to one video: an intent rolled forward, hidden files removed."""
+
+    rolled_forward: bool = False
+    removed: int = 0
+
+
+@dataclass(frozen=True)
+class _Move:
+    source: Path
+    place: Path
+    fact: FileFact  # under its archive name
+
+
+def read_record(path: Path) -> Record | None:
+    """The record at `path`; None where there is none, or none that can be read (which is logged)."""
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("record_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: str, stop: Stop = _never) -> Record:
+    """Take a delivery in and return the record that holds it. Again, or source gone and target there: no change.
+
+    Raises TakeInFailed, StorageFull, InvalidRequest (names that lead elsewhere) or OSError; then nothing visible
+    changed. `stop` ends a long copy early, as TakeInFailed.
+    """
+    if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
+        raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
+    recover(tree, event.video_id)
+    path = tree.record(event.video_id)
+    held = read_record(path)
+    if held is not None:
+        held, event = keep_better(held, event, present(path.parent, held))
+    moves = list(_moves(path.parent, event))
+    if held is not None and _is_repeat(held, event, moves):
+        _drop_sources(moves)
+        return held
+    tag = tag_of(event.dispatch_id)
+    try:
+        _make_folders(path.parent, moves)
+        _stage_all(moves, held, tag, stop)
+        record = merge(held, event, now=now, trace_id=trace_id)
+        _write_intent(path, record, tag)
+    except BaseException:
+        recover(tree, event.video_id)
+        raise
+    if held is None:
+        set_aside(path)
+    _roll_forward(path, record, tag)
+    _drop_sources(moves)
+    return record
+
+
+def recover(tree: Tree, video_id: str) -> Recovery:
+    """Finish or clear what a take-in that was killed left behind."""
+    path = tree.record(video_id)
+    found = list(_hidden_files(path.parent, video_id))
+    rolled = False
+    for left, one in found:
+        if one.stage == "intent":
+            rolled = _finish(path, left, one.tag) or rolled
+    removed = 0
+    for left, _one in found:
+        if left.exists():
+            left.unlink()
+            removed += 1
+    _remove_empty(path.parent)
+    if rolled or removed:
+        _log.info("take_in_recovered", root=tree.key, video_id=video_id, rolled_forward=rolled, removed=removed)
+    return Recovery(rolled, removed)
+
+
+def unfinished(tree: Tree, video_ids: Iterable[str]) -> list[str]:
+    """Those of the videos that have hidden files of ours."""
+    return [video_id for video_id in video_ids if any(_hidden_files(tree.video_dir(video_id), video_id))]
+
+
+def present(folder: Path, holding: Holding) -> tuple[str, ...]:
+    """The names whose files are there with the right size: a cheap look, not a proof."""
+    return tuple(name for name, entry in holding.fixity.items() if _size(folder / name) == entry.size)
+
+
+def _moves(folder: Path, event: DownloadCompleted) -> Iterator[_Move]:
+    directory = Path(event.directory)
+    for fact in event.files:
+        there = archived(event.video_id, fact)
+        yield _Move(source_path(directory, fact.name), folder / there.name, there)
+
+
+def _is_repeat(held: Record, event: DownloadCompleted, moves: list[_Move]) -> bool:
+    known = any(earlier.dispatch_id == event.dispatch_id for earlier in held.take_ins)
+    return known and all(_in_place(held, move) for move in moves)
+
+
+def _in_place(held: Record | None, move: _Move) -> bool:
+    entry = held.fixity.get(move.fact.name) if held else None
+    return entry is not None and entry.sha256 == move.fact.sha256 and _size(move.place) == entry.size
+
+
+def _make_folders(folder: Path, moves: list[_Move]) -> None:
+    for each in (folder, *(move.place.parent for move in moves)):
+        if not each.exists():
+            each.mkdir(parents=True)
+            sync_directory(each.parent)
+
+
+def _stage_all(moves: list[_Move], held: Record | None, tag: str, stop: Stop) -> None:
+    for number, move in enumerate(moves, start=1):
+        fault_point(f"storage.before_stage_{number}")
+        if move.source.exists() or not _in_place(held, move):
+            stage(move.source, hidden(move.place, tag), move.fact, stop)
+    _sync(moves)
+    fault_point("storage.after_stage")
+
+
+def _write_intent(path: Path, record: Record, tag: str) -> None:
+    half = hidden(path, tag, "tmp")
+    with half.open("wb") as file:
+        file.write(record.model_dump_json(indent=2, exclude_none=True).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    fault_point("storage.before_intent")
+    half.replace(hidden(path, tag, "intent"))
+    sync_directory(path.parent)
+    fault_point("storage.after_intent")
+
+
+def _roll_forward(path: Path, record: Record, tag: str) -> None:
+    places = [path.parent / name for name in record.take_ins[-1].files]
+    for number, place in enumerate(places, start=1):
+        staged = hidden(place, tag)
+        if staged.exists():
+            staged.replace(place)
+        fault_point(f"storage.after_rename_{number}")
+    for folder in {place.parent for place in places}:
+        sync_directory(folder)
+    fault_point("storage.before_commit")
+    hidden(path, tag, "intent").replace(path)
+    sync_directory(path.parent)
+    fault_point("storage.after_commit")
+
+
+def _finish(path: Path, intent: Path, tag: str) -> bool:
+    """Roll `intent` forward if all that it promises is here. An intent that lost its files gives way to what is."""
+    record = read_record(intent)
+    if record is None or not record.take_ins:
+        return False
+    for name in record.take_ins[-1].files:
+        place, size = path.parent / name, record.fixity[name].size
+        staged = _size(hidden(place, tag))
+        if (_size(place) if staged is None else staged) != size:
+            _log.error("intent_without_files", path=str(intent), file=name)
+            return False
+    _roll_forward(path, record, tag)
+    return True
+
+
+def _hidden_files(folder: Path, video_id: str) -> Iterator[tuple[Path, Hidden]]:
+    for each in (folder, folder / CAPTIONS):
+        try:
+            names = sorted(entry.name for entry in os.scandir(each))
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if one := read_hidden(name, video_id):
+                yield each / name, one
+
+
+def _remove_empty(folder: Path) -> None:
+    for each in (folder / CAPTIONS, folder):
+        if each.is_dir() and not any(each.iterdir()):
+            each.rmdir()
+
+
+def _sync(moves: list[_Move]) -> None:
+    for folder in {move.place.parent for move in moves}:
+        sync_directory(folder)
+
+
+def _drop_sources(moves: list[_Move]) -> None:
+    for move in moves:
+        drop_source(move.source, move.place)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None

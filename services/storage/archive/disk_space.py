@@ -1,0 +1,86 @@
+"""A full disk is waited for: somebody may free some, and what was downloaded must not be lost meanwhile."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from services.common.errors import StorageFull
+from services.common.infra.files import free_space
+from services.common.infra.sqlite import Database
+from services.storage.archive.staging import NO_SPACE
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Space:
+    """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks.
+
+    Whoever waits gives up as if cancelled once `closing` is set: the bus gives the message back.
+    """
+
+    min_free: int = 0
+    patience: float = 300.0
+    recheck: float = 5.0
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def make_sure(self, path: Path, needed: int) -> None:
+        """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull at last."""
+        end = time.monotonic() + self.patience
+        told = False
+        while (free := await asyncio.to_thread(free_space, path)) < self.min_free + needed:
+            if time.monotonic() >= end:
+                raise StorageFull(
+                    f"{free} bytes are free on the disk of {path}, {needed} and a reserve of {self.min_free}"
+                    " are needed: free some, or lower [storage] min_free",
+                    path=str(path),
+                    free=free,
+                )
+            if not told:
+                _log.warning("waiting_for_space", path=str(path), free=free, needed=needed, min_free=self.min_free)
+                told = True
+            await self.pause()
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Run a small write in a thread; while the disk is full, again and again, with no end."""
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                _log.warning("waiting_for_space", path=str(error.filename), error_message=str(error))
+            await self.pause()
+
+    async def pause(self) -> None:
+        """Until the next look. Raises CancelledError when the service closes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), self.recheck)
+            raise asyncio.CancelledError("the service closes, and the disk is still full")
+
+
+class PatientDatabase:
+    """A Database whose transactions wait, as long as it takes, while its disk is full."""
+
+    def __init__(self, database: Database, space: Space) -> None:
+        self._database = database
+        self._space = space
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        while True:
+            try:
+                return await self._database.run(work)
+            except StorageFull as error:
+                _log.warning("waiting_for_space", error_message=error.message)
+            await self._space.pause()
+
+    def close(self) -> None:
+        self._database.close()

@@ -1,0 +1,43 @@
+"""Damaged files out of the way, and never lost: they are renamed to a hidden folder on the same disk.
+
+All functions block (use a thread), and their callers hold the lock of (root, video).
+"""
+
+import os
+from pathlib import Path
+
+from services.common.infra.files import sync_directory
+from services.storage.fixity.checksum_reader import path_of
+from services.storage.fixity.rules import Finding, metadata_name
+from services.storage.formats.layout import Tree
+
+
+def planned(tree: Tree, finding: Finding, time: str) -> Finding:
+    """The finding with the place that its file will be set aside to; as it is where nothing is there to move."""
+    if not os.path.lexists(path_of(tree, finding)):
+        return finding
+    if finding.name == metadata_name(finding.video_id):
+        place = tree.damaged_metadata(finding.video_id, time) / f"{finding.video_id}.json"
+    else:
+        place = tree.damaged(finding.video_id, time) / finding.name
+    number = 1
+    free = place
+    while os.path.lexists(free):
+        number += 1
+        free = place.with_name(f"{place.name}.{number}")
+    return finding.model_copy(update={"set_aside": str(free)})
+
+
+def set_aside(tree: Tree, finding: Finding) -> None:
+    """Move the file of a planned finding. Raises OSError; then it lies where it was."""
+    if finding.set_aside is None:
+        return
+    source, place = path_of(tree, finding), Path(finding.set_aside)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(place)
+    sync_directory(place.parent)
+    sync_directory(source.parent)
+
+
+def is_aside(finding: Finding) -> bool:
+    return finding.set_aside is not None and os.path.lexists(finding.set_aside)

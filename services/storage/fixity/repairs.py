@@ -1,0 +1,137 @@
+"""From damage to the job that mends it: set aside under the video's lock, told, and wished for once.
+
+Nothing is deleted, and nothing is fetched again that could not be set aside.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from uuid import NAMESPACE_URL, uuid5
+
+import structlog
+
+from bus import Bus, BusError
+from bus.fault_injection import fault_point
+from services.common.errors import code_of
+from services.common.events import FixityFailed, JobCreated
+from services.common.models import ErrorCode
+from services.storage.archive_store import in_thread
+from services.storage.fixity import quarantine
+from services.storage.fixity.repair_plan import mends, to_mend
+from services.storage.fixity.repository import Pending, Place, Read, Verification, Verifications
+from services.storage.fixity.rules import Finding, Seen
+from services.storage.formats.layout import Tree
+
+_log = structlog.get_logger()
+_TO_A_JOB = 5_000  # videos
+
+
+class Repairs:
+    """`settle` belongs under the lock of the video; `publish` makes jobs of what was settled, whoever settled it."""
+
+    def __init__(self, ledger: Verifications, bus: Callable[[], Bus]) -> None:
+        self._ledger = ledger
+        self._bus = bus
+
+    async def settle(
+        self, verification: Verification, tree: Tree, place: Place, seen: Seen, findings: tuple[Finding, ...]
+    ) -> Read:
+        """Set aside what is damaged, under the video's lock. What was noted before a crash is told as it was then."""
+        holding = seen.record or place.known
+        wanted = to_mend(findings, seen) if verification.repair else ()
+        noted = {one.name: one for one in await self._ledger.noted(verification.verification_id, place)}
+        told: list[Finding] = []
+        mended: list[Finding] = []
+        for finding in findings:
+            before = noted.get(finding.name)
+            if before is not None and await asyncio.to_thread(quarantine.is_aside, before):
+                told.append(before)
+                mended.append(before)
+            elif finding in wanted:
+                moved = await self._set_aside(verification, tree, finding)
+                told.append(moved or finding)
+                mended += [moved] if moved else []
+            else:
+                told.append(finding)
+        self._tell(verification, told)
+        await self._announce(verification, place, [one for one in told if one.kind.damage])
+        wishes = mends(tree.key, holding, mended) if holding is not None and mended else ()
+        return Read(tuple(told), wishes, len(seen.files), seen.bytes)
+
+    async def _set_aside(self, verification: Verification, tree: Tree, finding: Finding) -> Finding | None:
+        """None when it could not be moved: then it is not fetched again either, for that would overwrite it."""
+        planned = await asyncio.to_thread(quarantine.planned, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}")
+        await self._ledger.note(verification.verification_id, [planned])
+        fault_point("storage.before_set_aside")
+        try:
+            await in_thread(lambda: quarantine.set_aside(tree, planned))
+        except OSError as error:
+            _log.error(
+                "set_aside_failed",
+                trace_id=verification.trace_id,
+                error_code=code_of(error),
+                error_message=str(error),
+                video_id=finding.video_id,
+                file=finding.name,
+                to=planned.set_aside,
+            )
+            return None
+        fault_point("storage.after_set_aside")
+        return planned
+
+    def _tell(self, verification: Verification, findings: Sequence[Finding]) -> None:
+        for one in findings:
+            facts = one.model_dump(mode="json", exclude_none=True, exclude={"message", "name"})
+            said = {
+                "trace_id": verification.trace_id,
+                "verification_id": verification.verification_id,
+                "file": one.name,
+            }
+            if one.kind.damage:
+                _log.error(
+                    "file_damaged", error_code=ErrorCode.INTERNAL_ERROR, error_message=one.message, **said, **facts
+                )
+            else:
+                _log.warning("file_unknown", error_message=one.message, **said, **facts)
+
+    async def _announce(self, verification: Verification, place: Place, damaged: Sequence[Finding]) -> None:
+        if not damaged:
+            return
+        event = FixityFailed(
+            verification_id=verification.verification_id,
+            root=place.root,
+            video_id=place.video_id,
+            files=tuple(one.name for one in damaged),
+            reasons=tuple(one.message for one in damaged),
+            set_aside={one.name: one.set_aside for one in damaged if one.set_aside},
+        )
+        with suppress(BusError):  # the log tells it too
+            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{place.root}|{place.video_id}")
+            await self._bus().publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
+
+    async def publish(self) -> bool:
+        """Make jobs of what waits for one: the same job each time it is tried, so that a crash makes no second one.
+        False while the broker is away."""
+        for pending in await self._ledger.pending(_TO_A_JOB):
+            event = _job(pending)
+            said = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
+            try:
+                await self._bus().publish(event, trace_id=pending.trace_id, id=event.job_id)
+            except BusError as error:
+                _log.warning("repair_waits", error_message=str(error), **said)
+                return False
+            fault_point("storage.repair_published")
+            await self._ledger.published(pending, event.job_id)
+            _log.info("repair_begun", videos=len(pending.video_ids), **said)
+        return True
+
+
+def _job(pending: Pending) -> JobCreated:
+    mend = pending.mend.model_dump_json()
+    matter = "|".join((pending.verification_id, pending.root, mend, *pending.video_ids))
+    return JobCreated(
+        job_id=str(uuid5(NAMESPACE_URL, matter)),
+        type=pending.mend.type,
+        targets=pending.video_ids,
+        options=pending.mend.options,
+    )

@@ -1,0 +1,324 @@
+"""Verifications in catalogue.db: which videos are still to be read, what was found, when each was read last.
+
+One transaction ends a video: it leaves the queue, its findings and the counts are kept. So whoever goes on after a
+crash reads nothing twice. After the loss of the catalogue nothing was ever verified.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel
+
+from services.storage.archive.disk_space import PatientDatabase
+from services.storage.fixity.repair_plan import Mend
+from services.storage.fixity.rules import Finding
+from services.storage.fixity.schedule import Due
+from services.storage.formats.manifest import Holding
+from services.storage.playlists.page_buffer import as_text
+
+_KEPT = 10  # verifications; of older ones nobody asks any more
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS verifications (
+  verification_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, asked INTEGER NOT NULL, repair INTEGER NOT NULL,
+  roots TEXT NOT NULL, begun_at TEXT NOT NULL, ended_at TEXT, status TEXT NOT NULL, error TEXT,
+  videos INTEGER NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+  damaged INTEGER NOT NULL DEFAULT 0, extra INTEGER NOT NULL DEFAULT 0,
+  videos_total INTEGER NOT NULL, bytes_total INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verification_queue (
+  verification_id TEXT NOT NULL, position INTEGER NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL,
+  PRIMARY KEY (verification_id, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verification_findings (
+  verification_id TEXT NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL, name TEXT NOT NULL, finding TEXT NOT NULL,
+  PRIMARY KEY (verification_id, root, video_id, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verification_mends (
+  verification_id TEXT NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL, mend TEXT NOT NULL, job_id TEXT,
+  PRIMARY KEY (verification_id, root, video_id, mend)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verified (
+  root TEXT NOT NULL, video_id TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (root, video_id)) WITHOUT ROWID;
+"""
+_TABLES = ("verifications", "verification_queue", "verification_findings", "verification_mends")
+
+
+class Status(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Verification(BaseModel):
+    """One pass over some or all videos. `asked`: by a person, not by the schedule. `bytes` were hashed.
+
+    `status` is `running`, `completed`, `stopped` (by a wish) or `failed` (then `error` says why).
+    """
+
+    verification_id: str
+    trace_id: str
+    asked: bool
+    repair: bool
+    roots: list[str]
+    status: Status
+    error: str | None = None
+    begun_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    videos: int = 0
+    videos_total: int
+    files: int = 0
+    bytes: int = 0
+    bytes_total: int
+    damaged: int = 0
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A video of a verification's queue. `known`: what the catalogue remembers of it."""
+
+    position: int
+    root: str
+    video_id: str
+    known: Holding | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the reading of one video brought."""
+
+    findings: tuple[Finding, ...] = ()
+    mends: tuple[Mend, ...] = ()
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Videos of one root that wait for a job with one wish."""
+
+    verification_id: str
+    trace_id: str
+    mend: Mend
+    root: str
+    video_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a running verification reads. `eta_seconds` None: not known yet."""
+
+    bytes_read: int
+    speed_bps: float
+    eta_seconds: int | None
+    video_id: str | None
+
+
+def speed_of(lately: int, seconds: float, read: int, total: int, video_id: str | None) -> Speed:
+    """`lately`: what was read in the last `seconds`; `read`: in all, of `total` bytes."""
+    speed = lately / max(seconds, 0.001)
+    return Speed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
+
+
+class Verifications:
+    """The only user of these tables. Every method is one transaction."""
+
+    def __init__(self, database: PatientDatabase) -> None:
+        self._database = database
+
+    # --- what could be verified -----------------------------------------------------------------------------------
+
+    async def due(self, roots: Sequence[str]) -> list[Due]:
+        """All videos that the catalogue knows in these roots, the one whose check is longest ago first."""
+        query = (
+            "SELECT videos.root, videos.video_id, bytes, max(coalesce(at, ''), archived_at) AS checked_at FROM videos"
+            " LEFT JOIN verified USING (root, video_id)"
+            " WHERE videos.root IN (SELECT value FROM json_each(?)) ORDER BY checked_at, videos.root, video_id"
+        )
+
+        def work(db: sqlite3.Connection) -> list[Due]:
+            return [
+                Due(row["root"], row["video_id"], row["bytes"], datetime.fromisoformat(row["checked_at"]))
+                for row in db.execute(query, (json.dumps(roots),))
+            ]
+
+        return await self._database.run(work)
+
+    async def roots(self) -> list[str]:
+        """All roots that the catalogue knows videos of."""
+        return await self._database.run(lambda db: [row[0] for row in db.execute("SELECT DISTINCT root FROM videos")])
+
+    async def verified_at(self, root: str, video_id: str) -> datetime | None:
+        def work(db: sqlite3.Connection) -> datetime | None:
+            query = "SELECT at FROM verified WHERE root = ? AND video_id = ?"
+            row = db.execute(query, (root, video_id)).fetchone()
+            return datetime.fromisoformat(row["at"]) if row else None
+
+        return await self._database.run(work)
+
+    # --- one verification -----------------------------------------------------------------------------------------
+
+    async def begin(self, new: Verification, videos: Iterable[Due]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _forget_old(db)
+            columns = _columns(new)
+            names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+            db.execute(f"INSERT INTO verifications ({names}) VALUES ({marks})", columns)  # noqa: S608 - field names
+            db.executemany(
+                "INSERT INTO verification_queue VALUES (?, ?, ?, ?)",
+                ((new.verification_id, number, one.root, one.video_id) for number, one in enumerate(videos)),
+            )
+
+        await self._database.run(work)
+
+    async def last(self, *, open_only: bool = False, asked: bool | None = None) -> Verification | None:
+        """The newest verification."""
+        where = ["1"] + ["ended_at IS NULL"] * open_only
+        where += [f"asked = {asked:d}"] if asked is not None else []
+        query = f"SELECT * FROM verifications WHERE {' AND '.join(where)} ORDER BY begun_at DESC LIMIT 1"  # noqa: S608 - ours
+
+        def work(db: sqlite3.Connection) -> Verification | None:
+            row = db.execute(query).fetchone()
+            return Verification.model_validate({**dict(row), "roots": json.loads(row["roots"])}) if row else None
+
+        return await self._database.run(work)
+
+    async def next(self, verification_id: str) -> Place | None:
+        query = (
+            "SELECT position, root, video_id, holding FROM verification_queue LEFT JOIN videos USING (root, video_id)"
+            " WHERE verification_id = ? ORDER BY position LIMIT 1"
+        )
+
+        def work(db: sqlite3.Connection) -> Place | None:
+            row = db.execute(query, (verification_id,)).fetchone()
+            if row is None:
+                return None
+            known = Holding.model_validate_json(row["holding"]) if row["holding"] else None
+            return Place(row["position"], row["root"], row["video_id"], known)
+
+        return await self._database.run(work)
+
+    async def note(self, verification_id: str, findings: Iterable[Finding]) -> None:
+        """Keep findings before anything is done about them. One that is known stays as it was noted first."""
+        rows = [(verification_id, one.root, one.video_id, one.name, one.model_dump_json()) for one in findings]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO verification_findings VALUES (?, ?, ?, ?, ?)", rows)
+
+        await self._database.run(work)
+
+    async def noted(self, verification_id: str, place: Place) -> list[Finding]:
+        query = "SELECT finding FROM verification_findings WHERE verification_id = ? AND root = ? AND video_id = ?"
+
+        def work(db: sqlite3.Connection) -> list[Finding]:
+            rows = db.execute(query, (verification_id, place.root, place.video_id))
+            return [Finding.model_validate_json(row[0]) for row in rows]
+
+        return await self._database.run(work)
+
+    async def done(self, verification_id: str, place: Place, read: Read, at: datetime) -> None:
+        """The video is read: it leaves the queue, and its findings are what `read` says."""
+        rows = [(verification_id, place.root, place.video_id, one.name, one.model_dump_json()) for one in read.findings]
+        wishes = [(verification_id, place.root, place.video_id, mend.model_dump_json()) for mend in read.mends]
+        damaged = sum(one.kind.damage for one in read.findings)
+
+        def work(db: sqlite3.Connection) -> None:
+            gone = db.execute(
+                "DELETE FROM verification_queue WHERE verification_id = ? AND position = ?",
+                (verification_id, place.position),
+            )
+            if not gone.rowcount:
+                return
+            db.executemany("INSERT OR REPLACE INTO verification_findings VALUES (?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", wishes)
+            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (place.root, place.video_id, as_text(at)))
+            db.execute(
+                "UPDATE verifications SET videos = videos + 1, files = files + ?, bytes = bytes + ?,"
+                " damaged = damaged + ?, extra = extra + ? WHERE verification_id = ?",
+                (read.files, read.bytes, damaged, len(read.findings) - damaged, verification_id),
+            )
+
+        await self._database.run(work)
+
+    async def end(self, verification_id: str, status: Status, at: datetime, error: str | None = None) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM verification_queue WHERE verification_id = ?", (verification_id,))
+            db.execute(
+                "UPDATE verifications SET status = ?, error = ?, ended_at = ? WHERE verification_id = ?",
+                (status, error, as_text(at), verification_id),
+            )
+
+        await self._database.run(work)
+
+    async def findings(self, verification_id: str, limit: int, offset: int) -> tuple[list[Finding], int]:
+        """A page of what was found, each with the job that fetches it again, and how many there are in all."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[Finding], int]:
+            (total,) = db.execute(
+                "SELECT count(*) FROM verification_findings WHERE verification_id = ?", (verification_id,)
+            ).fetchone()
+            rows = db.execute(
+                "SELECT finding, (SELECT max(job_id) FROM verification_mends AS m WHERE m.verification_id ="
+                " f.verification_id AND m.root = f.root AND m.video_id = f.video_id) AS job_id"
+                " FROM verification_findings AS f WHERE verification_id = ?"
+                " ORDER BY root, video_id, name LIMIT ? OFFSET ?",
+                (verification_id, limit, offset),
+            )
+            return [_with_job(Finding.model_validate_json(row["finding"]), row["job_id"]) for row in rows], total
+
+        return await self._database.run(work)
+
+    # --- what waits for a job -------------------------------------------------------------------------------------
+
+    async def pending(self, most: int) -> list[Pending]:
+        """What no job was made for yet, up to `most` videos to a job; the same each time until it is published."""
+        query = (
+            "SELECT verification_id, trace_id, mend, root, video_id FROM verification_mends"
+            " JOIN verifications USING (verification_id) WHERE job_id IS NULL"
+            " ORDER BY verification_id, root, mend, video_id"
+        )
+
+        def work(db: sqlite3.Connection) -> list[Pending]:
+            groups: dict[tuple[str, ...], list[str]] = {}
+            for row in db.execute(query):
+                groups.setdefault(tuple(row)[:4], []).append(row["video_id"])
+            return [
+                Pending(id, trace_id, Mend.model_validate_json(mend), root, tuple(ids[start : start + most]))
+                for (id, trace_id, mend, root), ids in groups.items()
+                for start in range(0, len(ids), most)
+            ]
+
+        return await self._database.run(work)
+
+    async def published(self, pending: Pending, job_id: str) -> None:
+        wish = (pending.verification_id, pending.root, pending.mend.model_dump_json())
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "UPDATE verification_mends SET job_id = ?"
+                " WHERE verification_id = ? AND root = ? AND mend = ? AND video_id = ?",
+                [(job_id, *wish, video_id) for video_id in pending.video_ids],
+            )
+
+        await self._database.run(work)
+
+    async def jobs(self, verification_id: str) -> list[str]:
+        query = "SELECT DISTINCT job_id FROM verification_mends WHERE verification_id = ? AND job_id IS NOT NULL"
+        return await self._database.run(lambda db: [row[0] for row in db.execute(query, (verification_id,))])
+
+
+def _columns(new: Verification) -> dict[str, object]:
+    return {**new.model_dump(mode="json"), "roots": json.dumps(new.roots), "begun_at": as_text(new.begun_at)}
+
+
+def _with_job(finding: Finding, job_id: str | None) -> Finding:
+    return finding.model_copy(update={"job_id": job_id}) if finding.kind.damage else finding
+
+
+def _forget_old(db: sqlite3.Connection) -> None:
+    old = "SELECT verification_id FROM verifications ORDER BY begun_at DESC LIMIT -1 OFFSET ?"
+    gone = [row[0] for row in db.execute(old, (_KEPT - 1,))]
+    for table in _TABLES:
+        db.executemany(f"DELETE FROM {table} WHERE verification_id = ?", [(one,) for one in gone])  # noqa: S608 - ours

@@ -1,0 +1,142 @@
+"""What a video's folder should hold against what was seen in it. Pure.
+
+`Seen` is what one look brought (services.storage.fixity.checksum_reader); `compare` turns it into findings. The
+record is the
+measure; of metadata/videos/{video_id}.json, which has no digest, only whether it is there and can be read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from services.storage.formats.layout import record_name
+from services.storage.formats.manifest import Holding
+
+FOLDER = "."  # the name in a finding about the whole folder
+
+
+class FindingKind(StrEnum):
+    MISSING = "missing"
+    CHANGED = "changed"  # another size or digest, or no regular file
+    UNREADABLE = "unreadable"
+    EXTRA = "extra"  # no record names it: reported, never touched
+
+    @property
+    def damage(self) -> bool:
+        return self is not FindingKind.EXTRA
+
+
+class Finding(BaseModel):
+    """One thing that is not as it should be. `name` is relative to the video's folder (`.`: the folder itself), or
+    `metadata/videos/{video_id}.json`.
+
+    `set_aside`: where the damaged file lies now. `job_id`: the job that fetches it again.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    video_id: str
+    name: str
+    kind: FindingKind
+    message: str
+    expected_size: int | None = None
+    expected_sha256: str | None = None
+    found_size: int | None = None
+    found_sha256: str | None = None
+    set_aside: str | None = None
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a file. `identity` tells whether it is still the same file; None: nothing is there.
+
+    `sha256` is None where the size alone said enough. `error`: why it could not be read; `broken`: the disk is to
+    blame, and not, say, a permission.
+    """
+
+    identity: tuple[int, ...] | None
+    size: int | None = None
+    sha256: str | None = None
+    error: str | None = None
+    broken: bool = False
+    regular: bool = True
+
+
+GONE = Look(None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one video. `record` None: there is none, or (`record_error`) none that can be read.
+
+    `stamp` is that of the record. `others` are visible names that the record does not have, folders with a `/`.
+    """
+
+    stamp: str | None
+    record: Holding | None
+    files: Mapping[str, Look] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    metadata: Look = GONE
+    record_error: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes were hashed."""
+        return sum(look.size or 0 for look in self.files.values() if look.sha256 is not None)
+
+
+def metadata_name(video_id: str) -> str:
+    return f"metadata/videos/{video_id}.json"
+
+
+def compare(root: str, video_id: str, seen: Seen, known: Holding | None) -> tuple[Finding, ...]:
+    """What is wrong with a video. `known`: what the catalogue remembers of it, the measure where the folder is gone."""
+
+    def finding(name: str, kind: FindingKind, message: str, **facts: Any) -> Finding:
+        return Finding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
+
+    name = record_name(video_id)
+    if seen.record_error is not None:
+        return (finding(name, FindingKind.UNREADABLE, seen.record_error),)
+    if seen.record is not None:
+        return tuple(_against(seen.record, seen, finding))
+    if seen.others and known is not None:
+        text = f"the record is gone, and {len(seen.others)} files lie here without one"
+        return (finding(name, FindingKind.MISSING, text),)
+    if seen.others:
+        return (finding(FOLDER, FindingKind.EXTRA, "a folder without a record"),)
+    if known is not None:
+        gone = [finding(name, FindingKind.MISSING, "the record is gone")]
+        return (*gone, *_against(known, seen, finding))
+    return ()
+
+
+def _against(holding: Holding, seen: Seen, finding: Any) -> Iterator[Finding]:
+    for name, entry in holding.fixity.items():
+        expected = {"expected_size": entry.size, "expected_sha256": entry.sha256}
+        look = seen.files.get(name, GONE)
+        if look.error is not None:
+            yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {look.error}", **expected)
+        elif not look.regular:
+            yield finding(name, FindingKind.CHANGED, "is not a regular file", **expected)
+        elif look.size is None:
+            yield finding(name, FindingKind.MISSING, "is not there", **expected)
+        elif look.size != entry.size:
+            text = f"has {look.size} bytes, the record says {entry.size}"
+            yield finding(name, FindingKind.CHANGED, text, **expected, found_size=look.size)
+        elif look.sha256 != entry.sha256:
+            text = f"its sha256 is {look.sha256}, the record says {entry.sha256}"
+            found = {"found_size": look.size, "found_sha256": look.sha256}
+            yield finding(name, FindingKind.CHANGED, text, **expected, **found)
+    name = metadata_name(holding.video_id)
+    if seen.metadata.error is not None:
+        yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {seen.metadata.error}")
+    elif seen.metadata.identity is None and holding.asked.metadata:
+        yield finding(name, FindingKind.MISSING, "is not there, and metadata were asked for")
+    for name in seen.others:
+        yield finding(name, FindingKind.EXTRA, "no record names it")

@@ -1,0 +1,333 @@
+"""Verifies the archive: one pass at a time, wished for or by the schedule, that goes on after a restart where it was.
+
+Reading holds no lock; only what differs is looked at again under the lock of its video, where it is also set aside
+(services.storage.fixity.repairs).
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from bus import Bus
+from bus.fault_injection import fault_point
+from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
+from services.common.settings.load import Config
+from services.storage.archive import commit
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import Shelf, in_thread
+from services.storage.fixity.checksum_reader import Pace, Stopped, examine, still
+from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.repository import Place, Read, Speed, Status, Verification, speed_of
+from services.storage.fixity.rules import Finding, FindingKind, Seen, compare
+from services.storage.fixity.schedule import Due, is_time, round_of
+from services.storage.formats.layout import Tree
+from services.storage.index import scan
+from services.storage.index.catalogue import Catalogue
+
+_log = structlog.get_logger()
+_LOOK_EVERY = 60.0  # seconds between two looks at the schedule
+_GATHER = 30.0  # seconds that damage waits for more of its kind, so that one job fetches many videos
+_PATIENT = 2  # readings of a video that changes meanwhile, before its lock is held while it is read
+
+
+@dataclass
+class _Run:
+    """A verification in hand. `verification` counts as the ledger does."""
+
+    verification: Verification
+    pace: Pace
+    stop: threading.Event
+    began: float = field(default_factory=time.monotonic)
+    video_id: str | None = None
+    read_before: int = 0  # by the pace, when the current video began
+    gathered_at: float | None = None
+
+    @property
+    def verification_id(self) -> str:
+        return self.verification.verification_id
+
+
+class Verifier:
+    """`run` is the background task; the rest is what REST asks."""
+
+    def __init__(
+        self,
+        config: Config,
+        shelf: Shelf,
+        catalogue: Catalogue,
+        locks: Locks,
+        bus: Callable[[], Bus],
+        closing: asyncio.Event,
+        quiet: float,
+    ) -> None:
+        self._config = config
+        self._shelf = shelf
+        self._catalogue = catalogue
+        self._ledger = catalogue.verifications
+        self._locks = locks
+        self._repairs = Repairs(catalogue.verifications, bus)
+        self._closing = closing
+        self._quiet_until = time.monotonic() + quiet
+        self._news = asyncio.Event()
+        self._beginning = asyncio.Lock()
+        self._run: _Run | None = None
+        self._damaged = 0
+        self.bytes_read = 0  # since the start of the service, by verifications that ended
+
+    # --- what people ask ------------------------------------------------------------------------------------------
+
+    async def begin(
+        self, root: str | None, video_ids: Sequence[str] | None, *, repair: bool, trace_id: str
+    ) -> Verification:
+        """Begin a verification that somebody wished for; one by the schedule gives way to it.
+
+        Raises InvalidRequest: one runs already, a foreign root, or a video of which nothing is held.
+        """
+        async with self._beginning:
+            running = await self._ledger.last(open_only=True, asked=True)
+            if running is not None:
+                raise InvalidRequest(
+                    f"A verification runs already, since {running.begun_at:%Y-%m-%d %H:%M} UTC."
+                    " `ytarchive storage verify --watch` follows it, `--stop` (DELETE over REST) ends it.",
+                    verification_id=running.verification_id,
+                )
+            trees = await self._trees(root)
+            videos = await self._videos(trees, video_ids)
+            new = await self._new([tree.key for tree in trees], videos, asked=True, repair=repair, trace_id=trace_id)
+        if self._run is not None and not self._run.verification.asked:
+            self._run.stop.set()
+        self._news.set()
+        return new
+
+    async def stop(self) -> Verification | None:
+        """End what runs; what was found stays known. Returns what it was, None if nothing ran."""
+        async with self._beginning:
+            running = await self._ledger.last(open_only=True)
+            if running is not None:
+                await self._ledger.end(running.verification_id, Status.STOPPED, datetime.now(UTC))
+                if self._run is not None and self._run.verification_id == running.verification_id:
+                    self._run.stop.set()
+        return await self._ledger.last() if running else None
+
+    def speed(self, verification_id: str) -> Speed | None:
+        """Of a verification that is being worked on here."""
+        run = self._run
+        if run is None or run.verification_id != verification_id:
+            return None
+        read = run.verification.bytes + run.pace.read - run.read_before
+        passed = time.monotonic() - run.began
+        return speed_of(run.pace.read, passed, read, run.verification.bytes_total, run.video_id)
+
+    def metrics(self) -> dict[str, Any]:
+        run = self._run
+        known = run.verification if run else None
+        return {
+            "verifying": known.verification_id if known else None,
+            "verify_videos": known.videos if known else 0,
+            "verify_videos_total": known.videos_total if known else 0,
+            "verify_bytes_read": self.bytes_read + (run.pace.read if run else 0),
+            "files_damaged": known.damaged if known else self._damaged,
+        }
+
+    # --- the background task --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until the service closes."""
+        await self._repairs.publish()  # what a crash left
+        while not self._closing.is_set():
+            self._news.clear()
+            try:
+                current = await self._current()
+            except (YTArchiveError, OSError) as error:  # a share in trouble; the next look may find it well again
+                current = None
+                _log.error("verification_failed", error_code=code_of(error), error_message=str(error))
+            if current is not None:
+                await self._work(current)
+            else:
+                quiet = self._quiet_until - time.monotonic()
+                await self._pause(min(quiet, _LOOK_EVERY) if quiet > 0 else _LOOK_EVERY)
+
+    async def _current(self) -> Verification | None:
+        """What is to be done now: a wish at once, the schedule's round once it is quiet."""
+        async with self._beginning:
+            asked = await self._ledger.last(open_only=True, asked=True)
+            newest = await self._ledger.last()
+            self._damaged = newest.damaged if newest else 0
+            if asked is not None or time.monotonic() < self._quiet_until:
+                return asked
+            return await self._ledger.last(open_only=True) or await self._begin_round()
+
+    async def _begin_round(self) -> Verification | None:
+        days, now = self._config.fixity.interval_days, datetime.now(UTC)
+        before = await self._ledger.last(asked=False)
+        last_round = before.begun_at if before else None
+        if not days or not is_time(last_round, now):
+            return None
+        trees = await self._trees(None)
+        videos = round_of(await self._ledger.due([tree.key for tree in trees]), days, now, last_round)
+        if not videos:
+            return None
+        roots = sorted({video.root for video in videos})
+        return await self._new(roots, videos, asked=False, repair=True, trace_id=str(uuid4()))
+
+    async def _new(
+        self, roots: list[str], videos: Sequence[Due], *, asked: bool, repair: bool, trace_id: str
+    ) -> Verification:
+        new = Verification(
+            verification_id=str(uuid4()),
+            trace_id=trace_id,
+            asked=asked,
+            repair=repair,
+            roots=roots,
+            status=Status.RUNNING,
+            begun_at=datetime.now(UTC),
+            videos_total=len(videos),
+            bytes_total=sum(video.bytes for video in videos),
+        )
+        await self._ledger.begin(new, videos)
+        return new
+
+    async def _pause(self, seconds: float) -> None:
+        """Ended early by a wish, or by the end of the service."""
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._news, self._closing)]
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+
+    # --- one verification -----------------------------------------------------------------------------------------
+
+    async def _work(self, verification: Verification) -> None:
+        stop = threading.Event()
+        pace = Pace(self._config.fixity.rate_limit, lambda: stop.is_set() or self._closing.is_set())
+        run = self._run = _Run(verification, pace, stop)
+        log = _log.bind(trace_id=verification.trace_id, verification_id=run.verification_id)
+        log.info("verification_started", roots=verification.roots, videos=verification.videos_total)
+        try:
+            await self._read_all(run)
+            await self._end(run, Status.COMPLETED)
+        except Stopped:
+            if not self._closing.is_set():  # else it goes on at the next start
+                await self._repairs.publish()
+                await self._end(run, Status.STOPPED)
+        except (YTArchiveError, OSError) as error:
+            log.error("verification_failed", error_code=code_of(error), error_message=str(error))
+            await self._repairs.publish()
+            await self._ledger.end(run.verification_id, Status.FAILED, datetime.now(UTC), str(error))
+        finally:
+            self.bytes_read += pace.read
+            self._damaged = run.verification.damaged
+            self._run = None
+
+    async def _end(self, run: _Run, status: Status) -> None:
+        await self._ledger.end(run.verification_id, status, datetime.now(UTC))
+        known = run.verification
+        _log.info(
+            "verification_ended",
+            trace_id=known.trace_id,
+            verification_id=run.verification_id,
+            status=status,
+            videos=known.videos,
+            bytes=known.bytes,
+            damaged=known.damaged,
+            extra=known.extra,
+        )
+
+    async def _read_all(self, run: _Run) -> None:
+        while (place := await self._ledger.next(run.verification_id)) is not None:
+            while not run.verification.asked and self._shelf.taking_in:
+                await self._pause(0.2)
+                run.pace.check()
+            run.video_id, run.read_before = place.video_id, run.pace.read
+            read = await self._one(run, place)
+            fault_point("storage.verified")
+            await self._ledger.done(run.verification_id, place, read, datetime.now(UTC))
+            run.read_before = run.pace.read
+            run.verification = _counted(run.verification, read)
+            if read.mends:
+                run.gathered_at = run.gathered_at or time.monotonic()
+            if run.gathered_at is not None and time.monotonic() - run.gathered_at > _GATHER:
+                await self._repairs.publish()
+                run.gathered_at = None
+        while not await self._repairs.publish():  # however long the broker is away
+            await self._pause(1.0)
+            run.pace.check()
+
+    async def _one(self, run: _Run, place: Place) -> Read:
+        """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
+        tree = self._shelf.tree(place.root)
+        for _patient in range(_PATIENT):
+            seen = await in_thread(lambda: examine(tree, place.video_id, run.pace), run.stop)
+            findings = await self._compare(tree, place, seen)
+            if not findings:
+                return Read(files=len(seen.files), bytes=seen.bytes)
+            async with self._locks.hold(tree.key, place.video_id):
+                await in_thread(lambda: commit.recover(tree, place.video_id))
+                if await asyncio.to_thread(still, tree, place.video_id, seen, findings):
+                    return await self._repairs.settle(run.verification, tree, place, seen, findings)
+        async with self._locks.hold(tree.key, place.video_id):
+            seen = await in_thread(lambda: examine(tree, place.video_id, run.pace), run.stop)
+            findings = await self._compare(tree, place, seen)
+            return await self._repairs.settle(run.verification, tree, place, seen, findings)
+
+    async def _compare(self, tree: Tree, place: Place, seen: Seen) -> tuple[Finding, ...]:
+        findings = compare(tree.key, place.video_id, seen, place.known)
+        if any(one.kind is FindingKind.MISSING for one in findings):
+            await self._shelf.expect_mounted(tree)
+        return findings
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    async def _trees(self, root: str | None) -> list[Tree]:
+        """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
+        roots = self._config.storage.all_roots if root is None else (self._shelf.tree(root).root,)
+        below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
+        return [self._shelf.tree(path) for path in dict.fromkeys(below)]
+
+    async def _videos(self, trees: Sequence[Tree], video_ids: Sequence[str] | None) -> list[Due]:
+        due = await self._ledger.due([tree.key for tree in trees])
+        for tree in trees:
+            await self._shelf.expect_mounted(tree)
+            known = {one.video_id for one in due if one.root == tree.key}
+            on_disk = await asyncio.to_thread(_folders, tree)
+            due += [Due(tree.key, one, 0, None) for one in on_disk if one not in known]
+        if video_ids is None:
+            return due
+        wanted = set(video_ids)
+        lost = sorted(wanted - {one.video_id for one in due})
+        if lost:
+            raise InvalidRequest(f"Nothing is held of {lost[0]}. `ytarchive storage list` shows what is.", lost=lost)
+        return [one for one in due if one.video_id in wanted]
+
+
+def _counted(known: Verification, read: Read) -> Verification:
+    damaged = sum(one.kind.damage for one in read.findings)
+    changes = {
+        "videos": known.videos + 1,
+        "files": known.files + read.files,
+        "bytes": known.bytes + read.bytes,
+        "damaged": known.damaged + damaged,
+        "extra": known.extra + len(read.findings) - damaged,
+    }
+    return known.model_copy(update=changes)
+
+
+def _trees_below(root: Path) -> list[Path]:
+    try:
+        return list(scan.trees_below(root))
+    except OSError as error:
+        message = f"{error.filename or root} cannot be looked into ({error.strerror}). Is its disk well?"
+        raise ServiceUnavailable(message, root=str(root)) from error
+
+
+def _folders(tree: Tree) -> list[str]:
+    return list(scan.video_ids(tree))

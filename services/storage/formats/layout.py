@@ -1,0 +1,146 @@
+"""Where everything lies (SPEC: Output Organization, Video File Naming). Pure: names in, paths out.
+
+    {root}/metadata/videos/{video_id}.json
+    {root}/metadata/playlists/{playlist_id}.json
+    {root}/videos/{video_id}/{video_id}.mp4 | .m4a | _thumb.jpg | _metadata.json | .info.json
+    {root}/videos/{video_id}/captions/{video_id}_{lang}.vtt
+    {root}/videos/.damaged/{video_id}/{time}/…   what a verification found damaged; metadata/.damaged/ likewise
+
+A file on its way in lies hidden beside its place until it is renamed: `.{name}.{tag}.new`. The tag names the dispatch.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from services.common.errors import InvalidRequest
+from services.common.models import FileFact, FileRole
+from services.common.settings.load import Storage
+from services.common.validation import validate_video_id
+
+CAPTIONS = "captions"
+DAMAGED = ".damaged"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # languages, playlist ids, tags: nothing that could leave its folder
+_ENDINGS = {
+    FileRole.VIDEO: ".mp4",
+    FileRole.AUDIO: ".m4a",
+    FileRole.THUMBNAIL: "_thumb.jpg",
+    FileRole.INFO: ".info.json",
+}
+_RECORD = "_metadata.json"
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<tag>[A-Za-z0-9_-]{1,64})\.(?P<stage>new|intent|tmp)")
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """One of our own hidden files, taken apart. `stage`: `new` a file, `intent` the record, `tmp` half written."""
+
+    name: str  # of the visible file, without folder
+    tag: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One archive root and its two halves. `root` is the key of the catalogue; all paths are absolute."""
+
+    root: Path
+    metadata: Path
+    videos: Path
+
+    @property
+    def key(self) -> str:
+        return str(self.root)
+
+    def video_dir(self, video_id: str) -> Path:
+        if not validate_video_id(video_id):
+            raise InvalidRequest(f"{video_id!r} is not a video id")
+        return self.videos / video_id
+
+    def video_metadata(self, video_id: str) -> Path:
+        if not validate_video_id(video_id):
+            raise InvalidRequest(f"{video_id!r} is not a video id")
+        return self.metadata / "videos" / f"{video_id}.json"
+
+    def playlist_metadata(self, playlist_id: str) -> Path:
+        if not _NAME.fullmatch(playlist_id):
+            raise InvalidRequest(f"{playlist_id!r} is not a playlist id")
+        return self.metadata / "playlists" / f"{playlist_id}.json"
+
+    def record(self, video_id: str) -> Path:
+        """The video's `_metadata.json`, whose rename is the commit of a take-in."""
+        return self.video_dir(video_id) / record_name(video_id)
+
+    def damaged(self, video_id: str, time: str) -> Path:
+        """Where damaged files of a video's folder are set aside: on the same disk, and no video's folder."""
+        return self.videos / DAMAGED / self.video_dir(video_id).name / time
+
+    def damaged_metadata(self, video_id: str, time: str) -> Path:
+        return self.metadata / DAMAGED / self.video_dir(video_id).name / time
+
+
+def tree_of(root: str | Path, storage: Storage) -> Tree:
+    """The tree of a root of the configuration, or of a folder below one. InvalidRequest for any other place."""
+    try:
+        path = Path(root).expanduser()
+    except RuntimeError as error:  # ~name, and there is no such user
+        raise InvalidRequest(f"{str(root)!r} is not a path of this machine", root=str(root)) from error
+    if not path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        raise InvalidRequest(f"{str(root)!r} is not an absolute path", root=str(root))
+    if not any(path.is_relative_to(allowed) for allowed in storage.all_roots):
+        known = ", ".join(str(allowed) for allowed in storage.all_roots)
+        raise InvalidRequest(f"{path} is not an archive root, nor below one ({known}): add it to [storage] roots")
+    if path == storage.base_path:
+        return Tree(path, storage.metadata_dir, storage.videos_dir)
+    return Tree(path, path / "metadata", path / "videos")
+
+
+def record_name(video_id: str) -> str:
+    return f"{video_id}{_RECORD}"
+
+
+def file_name(video_id: str, role: FileRole, language: str | None = None) -> str:
+    """The name within the video's folder, captions with theirs: `captions/{video_id}_en.vtt`."""
+    if role is not FileRole.CAPTION:
+        return f"{video_id}{_ENDINGS[role]}"
+    if language is None or not _NAME.fullmatch(language):
+        raise InvalidRequest(f"{language!r} is not a caption language")
+    return f"{CAPTIONS}/{video_id}_{language}.vtt"
+
+
+def archived(video_id: str, fact: FileFact) -> FileFact:
+    """The same file under the name that it has in the archive."""
+    return fact.model_copy(update={"name": file_name(video_id, fact.role, fact.language)})
+
+
+def tag_of(dispatch_id: str) -> str:
+    """A dispatch id as a piece of a file name."""
+    return dispatch_id if _NAME.fullmatch(dispatch_id) else hashlib.sha256(dispatch_id.encode()).hexdigest()[:32]
+
+
+def hidden(path: Path, tag: str, stage: str = "new") -> Path:
+    return path.with_name(f".{path.name}.{tag}.{stage}")
+
+
+def read_hidden(name: str, video_id: str) -> Hidden | None:
+    """A hidden file of ours, or None: only names that this page could have made for that video count as ours."""
+    match = _HIDDEN.fullmatch(name)
+    if match is None or not _is_ours(match["name"], video_id):
+        return None
+    return Hidden(match["name"], match["tag"], match["stage"])
+
+
+def _is_ours(name: str, video_id: str) -> bool:
+    if name in {record_name(video_id), *(f"{video_id}{ending}" for ending in _ENDINGS.values())}:
+        return True
+    caption = name.removeprefix(f"{video_id}_").removesuffix(".vtt")
+    return name == f"{video_id}_{caption}.vtt" and _NAME.fullmatch(caption) is not None
+
+
+def source_path(directory: Path, name: str) -> Path:
+    """A file that an event names, below `directory`. InvalidRequest for a name that would lead out of it."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
+        raise InvalidRequest(f"{name!r} is not a file name below its directory")
+    return directory / relative

@@ -1,0 +1,210 @@
+"""What `{video_id}_metadata.json` says, and how a take-in merges with what is held. Pure."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.common.events import DownloadCompleted
+from services.common.models import FileFact, FileRole, Held, Provenance, VideoMetadata, Wanted
+from services.storage.formats.layout import archived
+
+MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
+
+
+class _Lasting(BaseModel):
+    """Read in ten years, perhaps by an older program than the one that wrote it: what it does not know it keeps."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Fixity(_Lasting):
+    """One file of the archive. `asked`: the qualities that were asked for and got exactly these media."""
+
+    role: FileRole
+    size: int
+    sha256: str
+    language: str | None = None
+    asked: tuple[str, ...] = ()
+    dispatch_id: str
+    archived_at: AwareDatetime
+
+
+class Asked(_Lasting):
+    """All that was ever asked of this video."""
+
+    qualities: tuple[str, ...] = ()
+    thumbnail: bool = False
+    captions: tuple[str, ...] = ()
+    metadata: bool = False
+
+    def also(self, wanted: Wanted) -> Self:
+        return self.model_copy(
+            update={
+                "qualities": _union(self.qualities, (wanted.quality,) if wanted.media else ()),
+                "thumbnail": self.thumbnail or wanted.thumbnail,
+                "captions": _union(self.captions, wanted.captions),
+                "metadata": self.metadata or wanted.metadata,
+            }
+        )
+
+
+class TakeIn(_Lasting):
+    """One delivery that was taken in: `files` are the names that it brought."""
+
+    dispatch_id: str
+    archived_at: AwareDatetime
+    files: tuple[str, ...]
+    provenance: Provenance
+
+
+class Holding(_Lasting):
+    """The part of a record that says what is held; the catalogue keeps it."""
+
+    video_id: str
+    fixity: dict[str, Fixity]
+    asked: Asked = Asked()
+    absent: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.size for entry in self.fixity.values())
+
+
+class Record(Holding):
+    """`{video_id}_metadata.json`: what the archive holds of a video, where it came from, how to check it.
+
+    `fixity` maps names relative to the video's folder to sizes and digests; `provenance` is that of the media;
+    `absent` is what upstream did not have when it was last asked; `take_ins` tells the whole story, oldest first.
+    """
+
+    version: int = 1
+    metadata: VideoMetadata
+    provenance: Provenance
+    archived_at: AwareDatetime
+    updated_at: AwareDatetime
+    take_ins: tuple[TakeIn, ...] = Field(default=())
+
+    @property
+    def files(self) -> tuple[FileFact, ...]:
+        return tuple(fact_of(name, entry) for name, entry in self.fixity.items())
+
+
+def fact_of(name: str, entry: Fixity) -> FileFact:
+    return FileFact(name=name, role=entry.role, size=entry.size, sha256=entry.sha256, language=entry.language)
+
+
+def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) -> tuple[Record, DownloadCompleted]:
+    """A video of less height does not replace what is held, unless that was asked for: an old job that is tried again
+    may want less, and what YouTube offers changes. What is held (`present` names it) then counts as what was asked for;
+    the delivery goes on without its video, and without yt-dlp's record of that."""
+    present = tuple(present)
+    heights = {name: height for name in present if (height := _height(held, name)) is not None}
+    name = max(heights, key=heights.__getitem__, default="")
+    new = event.provenance.height
+    brings_video = any(fact.role is FileRole.VIDEO for fact in event.files)
+    if event.wanted.force or not brings_video or new is None or heights.get(name, 0) <= new:
+        return held, event
+    left_out = {FileRole.VIDEO}
+    if not event.wanted.info and any(held.fixity[one].role is FileRole.INFO for one in present):
+        left_out.add(FileRole.INFO)
+    others = tuple(fact for fact in event.files if fact.role not in left_out)
+    entry = held.fixity[name]
+    entry = entry.model_copy(update={"asked": _union(entry.asked, (event.wanted.quality,))})
+    kept = held.model_copy(update={"fixity": {**held.fixity, name: entry}})
+    return kept, event.model_copy(update={"files": others})
+
+
+def kept_better(record: Record, event: DownloadCompleted) -> bool:
+    """Did the take-in of this delivery leave its video out?"""
+    brought = next((one.files for one in reversed(record.take_ins) if one.dispatch_id == event.dispatch_id), ())
+    names = {archived(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
+    return bool(names) and names.isdisjoint(brought)
+
+
+def _height(record: Record, name: str) -> int | None:
+    """Of a video of the record, by the take-in that brought it."""
+    entry = record.fixity[name]
+    brought = (one for one in record.take_ins if one.dispatch_id == entry.dispatch_id)
+    return next((one.provenance.height for one in brought), None) if entry.role is FileRole.VIDEO else None
+
+
+def merge(held: Record | None, event: DownloadCompleted, *, now: datetime, trace_id: str) -> Record:
+    """The record after `event` was taken in: its files replace those of the same name, all others stay."""
+    facts = [archived(event.video_id, fact) for fact in event.files]
+    earlier = held.fixity if held else {}
+    fixity = {**earlier, **{fact.name: _entry(fact, earlier.get(fact.name), event, now) for fact in facts}}
+    provenance = event.provenance.model_copy(update={"trace_id": event.provenance.trace_id or trace_id})
+    brings_media = any(fact.role in MEDIA for fact in facts)
+    take_in = TakeIn(
+        dispatch_id=event.dispatch_id,
+        archived_at=now,
+        files=tuple(fact.name for fact in facts),
+        provenance=provenance,
+    )
+    changes = {
+        "metadata": event.metadata,
+        "provenance": provenance if brings_media or held is None else held.provenance,
+        "fixity": fixity,
+        "asked": (held.asked if held else Asked()).also(event.wanted),
+        "absent": _absent(held.absent if held else (), event, fixity.values()),
+        "updated_at": now,
+        "take_ins": (*(held.take_ins if held else ()), take_in),
+    }
+    if held is not None:
+        return held.model_copy(update=changes)
+    return Record(video_id=event.video_id, archived_at=now, **changes)
+
+
+def _entry(fact: FileFact, earlier: Fixity | None, event: DownloadCompleted, now: datetime) -> Fixity:
+    same = earlier is not None and earlier.sha256 == fact.sha256
+    asked = (event.wanted.quality,) if fact.role in MEDIA else ()
+    if earlier is not None and same:
+        return earlier.model_copy(update={"asked": _union(earlier.asked, asked)})
+    return Fixity(
+        role=fact.role,
+        size=fact.size,
+        sha256=fact.sha256,
+        language=fact.language,
+        asked=asked,
+        dispatch_id=event.dispatch_id,
+        archived_at=now,
+    )
+
+
+def _absent(earlier: Sequence[str], event: DownloadCompleted, entries: Iterable[Fixity]) -> tuple[str, ...]:
+    """What upstream lacks: this answer for all that was asked now, the older one for the rest, less what is held."""
+    asked = {f"captions/{language}" for language in event.wanted.captions}
+    if event.wanted.thumbnail:
+        asked.add("thumbnail")
+    present = {_thing(entry) for entry in entries}
+    kept = [thing for thing in earlier if thing not in asked]
+    return tuple(thing for thing in _union(kept, event.absent) if thing not in present)
+
+
+def _thing(entry: Fixity) -> str:
+    return f"captions/{entry.language}" if entry.role is FileRole.CAPTION else str(entry.role)
+
+
+def held_of(holding: Holding, *, present: Iterable[str], metadata: bool) -> Held:
+    """What jobs needs to know. `present`: the names that are on the disk; `metadata`: metadata/videos has a file."""
+    entries = [holding.fixity[name] for name in present if name in holding.fixity]
+    return Held(
+        video_id=holding.video_id,
+        qualities=_union(*(entry.asked for entry in entries)),
+        thumbnail=any(entry.role is FileRole.THUMBNAIL for entry in entries),
+        captions=tuple(entry.language for entry in entries if entry.role is FileRole.CAPTION and entry.language),
+        metadata=metadata,
+        absent=holding.absent,
+        info=len(_infos(entries)) == len(_infos(holding.fixity.values())),
+        bytes=sum(entry.size for entry in entries),
+    )
+
+
+def _infos(entries: Iterable[Fixity]) -> list[Fixity]:
+    return [entry for entry in entries if entry.role is FileRole.INFO]
+
+
+def _union(*lists: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for names in lists for text in names))

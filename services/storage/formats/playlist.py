@@ -1,0 +1,174 @@
+"""metadata/playlists/{playlist_id}.json: a playlist as it was when it was last listed to its end.
+
+`listings` has one line for every look, `history` one for every change that a look showed (see `availability`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from services.common.events import ListingCompleted, ListingPageFetched
+from services.common.infra.files import set_aside, write_atomically
+from services.common.models import Entry, PlaylistMetadata
+from services.common.settings.load import Storage
+from services.storage.formats.layout import tree_of
+from services.storage.formats.playlist_diff import Happening, Memory, Sight, changes, first_look, view_of
+
+_log = structlog.get_logger()
+
+
+class Look(BaseModel):
+    """One complete listing: when it ended, for which job, and how many entries it had."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    at: AwareDatetime
+    job_id: str
+    trace_id: str
+    total: int
+    source: str = ""
+
+
+Line = Annotated[Happening | dict[str, Any], Field(union_mode="left_to_right")]
+
+
+class PlaylistFile(PlaylistMetadata):
+    """The file: the playlist's own metadata, its entries in order, every look at it and what the looks showed, oldest
+    first. `source` listed the entries; `views` is what others showed when they were asked last (id -> title), the
+    newest last. A line of `history` that a newer program wrote is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fetched_at: AwareDatetime
+    trace_id: str
+    source: str = ""
+    entries: list[Entry]
+    listings: list[Look] = Field(default_factory=list)
+    history: list[Line] = Field(default_factory=list)
+    views: dict[str, dict[str, str | None]] = Field(default_factory=dict)
+
+    @property
+    def happenings(self) -> list[Happening]:
+        return [line for line in self.history if isinstance(line, Happening)]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A listing of which every part has arrived."""
+
+    completed: ListingCompleted
+    at: datetime
+    trace_id: str
+    pages: Sequence[ListingPageFetched]
+    playlist: PlaylistMetadata | None
+
+
+def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], total: int) -> list[Entry]:
+    """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor; when it
+    found nothing more there, they are all of the `total` lines."""
+    named = set(page_keys)
+    pages = sorted(pages, key=lambda page: page.listing)
+    last = [page for page in pages if page.page_key in named]
+    begin = min((entry.position for page in last for entry in page.entries), default=total)
+    by_position = {
+        entry.position: entry
+        for page in pages
+        if page.page_key not in named
+        for entry in page.entries
+        if entry.position < begin
+    }
+    by_position.update((entry.position, entry) for page in last for entry in page.entries)
+    return [by_position[position] for position in sorted(by_position)]
+
+
+def read_playlist_file(path: Path) -> PlaylistFile | None:
+    """None where there is no file, or none that can be read (which is logged)."""
+    try:
+        return PlaylistFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def members_of(playlist_id: str, storage: Storage) -> list[str]:
+    """The videos of a playlist as it was listed last, in whatever root. Blocks."""
+    trees = [tree_of(root, storage) for root in storage.all_roots]
+    listed = [read_playlist_file(tree.playlist_metadata(playlist_id)) for tree in trees]
+    return [entry.video_id for file in listed if file for entry in file.entries]
+
+
+def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
+    """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
+    done = listing.completed
+    source = done.source_name
+    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
+    looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
+    if held is not None and held.fetched_at > listing.at:
+        return held.model_copy(update={"listings": looks})
+    own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
+    sight = Sight(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
+    history, views = _remembered(held, source)
+    if held is None:
+        history += first_look(sight)
+    else:
+        history += changes(Memory([line for line in history if isinstance(line, Happening)], views), sight)
+    return PlaylistFile(
+        **{**own.model_dump(), "playlist_id": playlist_id},
+        fetched_at=listing.at,
+        trace_id=listing.trace_id,
+        source=source,
+        entries=list(sight.entries),
+        listings=looks,
+        history=history,
+        views={name: view for name, view in views.items() if name != source},
+    )
+
+
+def _remembered(
+    held: PlaylistFile | None, source: str
+) -> tuple[list[Happening | dict[str, Any]], dict[str, dict[str, str | None]]]:
+    """History and views before a new look. A file of before there were histories begins with the look that it holds."""
+    if held is None:
+        return [], {}
+    last = held.source or source
+    others = {name: view for name, view in held.views.items() if name != last}
+    history = held.history
+    if not history:
+        job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
+        history = [*first_look(Sight(held.fetched_at, job_id, last, held.entries))]
+    return list(history), {**others, last: view_of(held.entries, last)}
+
+
+def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
+    """Write the file once for a finished listing. Blocks; the caller holds the lock of (root, playlist)."""
+    held = read_playlist_file(path)
+    merged = merge_listing(held, playlist_id, listing)
+    if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
+        _log.warning(
+            "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
+        )
+    if merged != held:
+        if held is None:
+            set_aside(path)
+        write_atomically(path, merged.model_dump_json(indent=2))
+
+
+def save_own(path: Path, own: PlaylistMetadata) -> None:
+    """Put a playlist's own metadata, which came after its listing ended, into the file."""
+    held = read_playlist_file(path)
+    if held is None:
+        return
+    merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
+    if merged != held:
+        write_atomically(path, merged.model_dump_json(indent=2))
+
+
+def _when(look: Look) -> datetime:
+    return look.at

@@ -1,0 +1,188 @@
+"""work_plans/{job_id}.json: the videos that a job could not save, and whether they came later.
+
+Kept until removed by hand (SPEC: Data Retention).
+
+Blocks (use a thread); callers hold the lock of the plan.
+"""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from services.common.errors import code_of
+from services.common.events import VideoFailed
+from services.common.infra.files import set_aside, write_atomically
+from services.common.models import JobOptions, JobType
+from services.storage.formats.work_plan_entry import Planned, PlannedFailure, PlannedUnavailable, entry_of
+
+_log = structlog.get_logger()
+P = TypeVar("P", PlannedUnavailable, PlannedFailure)
+
+
+class WorkPlan(BaseModel):
+    """One plan per job. It keeps type, options and targets, so it can be retried when the job is long gone."""
+
+    model_config = ConfigDict(extra="allow")
+
+    plan_id: str
+    job_id: str
+    trace_id: str
+    root: str
+    type: JobType
+    options: JobOptions
+    targets: list[str]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    unavailable_videos: list[PlannedUnavailable] = Field(default_factory=list)
+    failed_downloads: list[PlannedFailure] = Field(default_factory=list)
+
+    def entries(self) -> Iterator[Planned]:
+        yield from self.unavailable_videos
+        yield from self.failed_downloads
+
+    def entry(self, video_id: str) -> Planned | None:
+        return next((entry for entry in self.entries() if entry.video_id == video_id), None)
+
+    @property
+    def open_unavailable(self) -> int:
+        return sum(entry.resolved_at is None for entry in self.unavailable_videos)
+
+    @property
+    def open_failed(self) -> int:
+        return sum(entry.resolved_at is None for entry in self.failed_downloads)
+
+    @property
+    def resolved(self) -> int:
+        return sum(entry.resolved_at is not None for entry in self.entries())
+
+
+def plan_path(directory: Path, plan_id: str) -> Path:
+    return directory / f"{plan_id}.json"
+
+
+def read_plan(path: Path) -> WorkPlan | None:
+    """None where there is no plan, or none that can be read (which is logged)."""
+    try:
+        return WorkPlan.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("work_plan_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, trace_id: str) -> WorkPlan:
+    """The plan after `event`: one entry per video, the latest giving-up wins. Pure; the same plan if no change."""
+    known = plan.entry(event.video_id) if plan else None
+    if plan is not None and known is not None and known.number >= event.number:
+        return plan
+    if event.unavailable is None and event.failed is None:
+        return plan or _new_plan(event, now, trace_id)
+    return _with(plan or _new_plan(event, now, trace_id), entry_of(event, known), now)
+
+
+def asked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
+    """Was this re-check asked to look at the video on behalf of this plan?"""
+    entry = plan.entry(video_id)
+    return entry is not None and entry.asked_by(job_id)
+
+
+def with_finding(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
+    """The plan after a re-check that it asked for (`asked_by`) gave the video up again. Pure; the same plan if no
+    change: what comes again, and what has arrived meanwhile, is none."""
+    known = plan.entry(event.video_id)
+    if known is None or known.recheck is None or known.resolved_at is not None:
+        return plan
+    if known.recheck.number >= event.number or (event.unavailable is None and event.failed is None):
+        return plan
+    answered = known.recheck.model_copy(update={"number": event.number, "ended_at": now})
+    entry = entry_of(event, known).model_copy(update={"number": known.number, "recheck": answered})
+    return _with(plan, entry, now)
+
+
+def with_recheck(plan: WorkPlan, video_ids: Collection[str], job_id: str, *, now: datetime) -> WorkPlan:
+    """The plan once a re-check is asked to look at these. Pure."""
+    return _each(plan, lambda entry: entry.asked(job_id, now) if entry.video_id in video_ids else entry)
+
+
+def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPlan:
+    """The plan once that re-check has ended, also without an answer for each video. Pure; the same if no change."""
+
+    def ended(entry: P) -> P:
+        return entry.answered(now) if entry.asked_by(job_id) else entry
+
+    return _each(plan, ended)
+
+
+def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
+    """The plan after the video arrived in its root. Pure; the same plan if nothing changed."""
+    entry = plan.entry(video_id)
+    if entry is None or entry.resolved_at is not None:
+        return plan
+    return _with(plan, entry.arrived(now), now)
+
+
+def save_plan(directory: Path, before: WorkPlan | None, after: WorkPlan) -> Path:
+    """Write the plan unless it is the one that was read. Returns its path."""
+    path = plan_path(directory, after.plan_id)
+    if after is not before:
+        if before is None:
+            set_aside(path)
+        write_atomically(path, after.model_dump_json(indent=2))
+    return path
+
+
+def all_plans(directory: Path) -> Iterator[WorkPlan]:
+    """Those that can be read: one that cannot, which is logged, does not hide the others."""
+    for path in sorted(directory.glob("*.json")):
+        try:
+            plan = read_plan(path)
+        except OSError as error:
+            _log.error("work_plan_unreadable", path=str(path), error_code=code_of(error), error_message=str(error))
+            continue
+        if plan is not None:
+            yield plan
+
+
+def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
+    return WorkPlan(
+        plan_id=event.job_id,
+        job_id=event.job_id,
+        trace_id=trace_id,
+        root=str(Path(event.root)),
+        type=event.type,
+        options=event.options.model_copy(update={"api_key": None}),  # never on disk
+        targets=list(event.targets),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _with(plan: WorkPlan, new: Planned, now: datetime) -> WorkPlan:
+    """In its place if it was in the same list, else at the end of its own."""
+    unavailable = _put(plan.unavailable_videos, new.video_id, new if isinstance(new, PlannedUnavailable) else None)
+    failed = _put(plan.failed_downloads, new.video_id, new if isinstance(new, PlannedFailure) else None)
+    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
+
+
+def _put(entries: list[P], video_id: str, new: P | None) -> list[P]:
+    place: int = next((n for n, entry in enumerate(entries) if entry.video_id == video_id), len(entries))
+    put = list(entries)
+    put[place : place + 1] = [] if new is None else [new]
+    return put
+
+
+class _Change(Protocol):
+    def __call__(self, entry: P, /) -> P: ...
+
+
+def _each(plan: WorkPlan, change: _Change) -> WorkPlan:
+    """`updated_at` stays: that somebody was asked is no news of a video."""
+    unavailable, failed = [*map(change, plan.unavailable_videos)], [*map(change, plan.failed_downloads)]
+    if (unavailable, failed) == (plan.unavailable_videos, plan.failed_downloads):
+        return plan
+    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed})

@@ -1,0 +1,307 @@
+"""catalogue.db: what the archive holds, as an index of the tree. All but listings in progress can be rebuilt from it.
+
+One row of `videos` per (root, video_id), made of the `_metadata.json` that `stamp` identifies; a row whose stamp is not
+the file's is stale. `known_gone` and `plan_entries` repeat the work plans, `seen` the metadata files.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.common.infra.sqlite import Database
+from services.common.models import GoneReason, KnownGone
+from services.storage.archive.disk_space import PatientDatabase, Space
+from services.storage.fixity.repository import SCHEMA as VERIFICATIONS
+from services.storage.fixity.repository import Verifications
+from services.storage.formats.manifest import Holding, Record
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.index import fts
+from services.storage.index.fts import SCHEMA as SEARCHED
+from services.storage.index.fts import SearchedTexts, Texts
+from services.storage.playlists.page_buffer import SCHEMA as LISTINGS
+from services.storage.playlists.page_buffer import ListingPages, as_text
+
+VERSION = 2
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS videos (
+  root TEXT NOT NULL, video_id TEXT NOT NULL, stamp TEXT NOT NULL,
+  title TEXT NOT NULL, channel TEXT, channel_id TEXT, duration_seconds REAL, upload_date TEXT,
+  archived_at TEXT NOT NULL, bytes INTEGER NOT NULL, qualities TEXT NOT NULL, holding TEXT NOT NULL,
+  PRIMARY KEY (root, video_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known_gone (
+  video_id TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+  video_id TEXT PRIMARY KEY, title TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan_entries (
+  plan_id TEXT NOT NULL, video_id TEXT NOT NULL, root TEXT NOT NULL, resolved INTEGER NOT NULL,
+  PRIMARY KEY (plan_id, video_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS plans_of_video ON plan_entries (root, video_id) WHERE resolved = 0;
+CREATE TABLE IF NOT EXISTS taking_in (
+  root TEXT NOT NULL, video_id TEXT NOT NULL, PRIMARY KEY (root, video_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scanned (root TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
+_AMONG = "video_id IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A record on its way into the catalogue. `stamp` tells which state of `_metadata.json` it was read from; `texts`
+    are what can be found of the video (unset: the index stays as it is)."""
+
+    root: str
+    stamp: str
+    record: Record
+    texts: Texts | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the catalogue says of a video; true if `stamp` is still that of its `_metadata.json`."""
+
+    stamp: str
+    holding: Holding
+
+
+@dataclass(frozen=True)
+class Totals:
+    videos: int
+    bytes: int
+    known_gone: int
+    open_plan_entries: int
+
+
+class Catalogue:
+    """The only user of catalogue.db. Every method is one transaction."""
+
+    def __init__(self, path: Path, space: Space | None = None) -> None:
+        schema = SCHEMA + LISTINGS + VERIFICATIONS + SEARCHED
+        self.database = Database(path, schema, VERSION, functions=fts.add_functions)
+        self._database = PatientDatabase(self.database, space or Space())
+        self.listings = ListingPages(self._database)
+        self.verifications = Verifications(self._database)
+        self.texts = SearchedTexts(self._database)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- videos ---------------------------------------------------------------------------------------------------
+
+    async def put(self, entries: Sequence[Indexed]) -> None:
+        """Add or replace videos. A video that is held is not gone, and was seen when it was archived."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
+            for record in (entry.record for entry in entries):
+                arrived = max((file.archived_at for file in record.fixity.values()), default=record.archived_at)
+                db.execute("DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, as_text(arrived)))
+                _see(db, record.video_id, record.metadata.title, arrived)
+            for entry in entries:
+                if entry.texts is not None:
+                    fts.replace(db, entry.root, entry.record.video_id, entry.texts)
+
+        await self._database.run(work)
+
+    async def get(self, root: str, video_ids: Sequence[str]) -> dict[str, Known]:
+        """What is known of up to a page of videos."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Known]:
+            query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_AMONG}"  # noqa: S608 - a constant
+            return {
+                row["video_id"]: Known(row["stamp"], Holding.model_validate_json(row["holding"]))
+                for row in db.execute(query, (root, json.dumps(video_ids)))
+            }
+
+        return await self._database.run(work)
+
+    async def others(self, root: str, keep: set[str]) -> set[str]:
+        """The videos of `root` that are not in `keep`."""
+
+        def work(db: sqlite3.Connection) -> set[str]:
+            return {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))} - keep
+
+        return await self._database.run(work)
+
+    async def forget(self, root: str, video_id: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM videos WHERE root = ? AND video_id = ?", (root, video_id))
+            fts.remove(db, root, {video_id})
+
+        await self._database.run(work)
+
+    # --- take-ins in hand -----------------------------------------------------------------------------------------
+
+    async def begin_take_in(self, root: str, video_id: str) -> None:
+        await self._database.run(
+            lambda db: db.execute("INSERT OR IGNORE INTO taking_in VALUES (?, ?)", (root, video_id))
+        )
+
+    async def end_take_in(self, root: str, video_id: str) -> None:
+        await self._database.run(
+            lambda db: db.execute("DELETE FROM taking_in WHERE root = ? AND video_id = ?", (root, video_id))
+        )
+
+    async def taking_in(self) -> list[tuple[str, str]]:
+        """(root, video_id) of take-ins that began and did not end."""
+        return await self._database.run(
+            lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
+        )
+
+    # --- what is known of videos that are not held ------------------------------------------------------------------
+
+    async def see(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
+        """Remember (video_id, title, at): somebody got this video's metadata then."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for video_id, title, at in sightings:
+                _see(db, video_id, title, at)
+
+        await self._database.run(work)
+
+    async def last_seen(self, video_id: str) -> tuple[str, datetime] | None:
+        """Title and time of the last sighting."""
+
+        def work(db: sqlite3.Connection) -> tuple[str, datetime] | None:
+            row = db.execute("SELECT title, at FROM seen WHERE video_id = ?", (video_id,)).fetchone()
+            return (row["title"], datetime.fromisoformat(row["at"])) if row else None
+
+        return await self._database.run(work)
+
+    async def known_gone(self, video_ids: Sequence[str]) -> dict[str, KnownGone]:
+        def work(db: sqlite3.Connection) -> dict[str, KnownGone]:
+            query = f"SELECT * FROM known_gone WHERE {_AMONG}"  # noqa: S608 - a constant
+            return {
+                row["video_id"]: KnownGone(reason=row["reason"], at=datetime.fromisoformat(row["at"]))
+                for row in db.execute(query, (json.dumps(video_ids),))
+            }
+
+        return await self._database.run(work)
+
+    # --- work plans -----------------------------------------------------------------------------------------------
+
+    async def index_plan(self, plan: WorkPlan) -> None:
+        """Follow a plan that was written: which videos it waits for, and which are gone for a reason that lasts."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan.plan_id,))
+            db.executemany(
+                "INSERT INTO plan_entries VALUES (?, ?, ?, ?)",
+                [(plan.plan_id, entry.video_id, plan.root, entry.resolved_at is not None) for entry in plan.entries()],
+            )
+            for entry in plan.unavailable_videos:
+                if entry.resolved_at is None and entry.reason in set(GoneReason):
+                    _remember_gone(db, entry.video_id, entry.reason, entry.detected_at)
+
+        await self._database.run(work)
+
+    async def forget_plan(self, plan_id: str) -> None:
+        await self._database.run(lambda db: db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan_id,)))
+
+    async def plans_naming(self, root: str, video_id: str) -> list[str]:
+        """The plans of a root that a video is on, also those for which it arrived."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ?"
+            return [row[0] for row in db.execute(query, (root, video_id))]
+
+        return await self._database.run(work)
+
+    async def plans_waiting_for(self, root: str, video_id: str) -> list[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ? AND resolved = 0"
+            return [row[0] for row in db.execute(query, (root, video_id))]
+
+        return await self._database.run(work)
+
+    async def waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
+        """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_AMONG}"  # noqa: S608 - a constant
+            return [tuple(row) for row in db.execute(query, (root, json.dumps(list(video_ids))))]
+
+        return await self._database.run(work)
+
+    # --- the whole ------------------------------------------------------------------------------------------------
+
+    async def scanned(self, root: str) -> bool:
+        """Whether `root` was read from its tree since this file was made."""
+        return await self._database.run(
+            lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
+        )
+
+    async def mark_scanned(self, root: str) -> None:
+        now = as_text(datetime.now(UTC))
+        await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
+
+    async def count(self, root: str) -> int:
+        """How many videos of a root are known."""
+        query = "SELECT count(*) FROM videos WHERE root = ?"
+        return int(await self._database.run(lambda db: db.execute(query, (root,)).fetchone()[0]))
+
+    async def totals(self) -> Totals:
+        def work(db: sqlite3.Connection) -> Totals:
+            videos, size = db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM videos").fetchone()
+            (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
+            (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
+            return Totals(videos, size, gone, waiting)
+
+        return await self._database.run(work)
+
+    async def dump(self) -> dict[str, list[tuple[object, ...]]]:
+        """Every table that the tree and the plans can rebuild: equal before and after a rescan."""
+
+        def work(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+            queries = {
+                "videos": "SELECT * FROM videos ORDER BY root, video_id",
+                "known_gone": "SELECT * FROM known_gone ORDER BY video_id",
+                "seen": "SELECT * FROM seen ORDER BY video_id",
+                "plan_entries": "SELECT * FROM plan_entries ORDER BY plan_id, video_id",
+            }
+            tables = {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
+            return tables | {"searched": fts.dump(db)}
+
+        return await self._database.run(work)
+
+
+def _columns(entry: Indexed) -> tuple[object, ...]:
+    record = entry.record
+    qualities = dict.fromkeys(quality for file in record.fixity.values() for quality in file.asked)
+    holding = Holding.model_validate(record.model_dump(include=set(Holding.model_fields)))
+    return (
+        entry.root,
+        record.video_id,
+        entry.stamp,
+        record.metadata.title,
+        record.metadata.channel,
+        record.metadata.channel_id,
+        record.metadata.duration_seconds,
+        record.metadata.upload_date,
+        as_text(record.archived_at),
+        record.bytes,
+        json.dumps(list(qualities)),
+        holding.model_dump_json(exclude_none=True),
+    )
+
+
+def _see(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> None:
+    db.execute(
+        "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
+        " WHERE excluded.at > at",
+        (video_id, title, as_text(at)),
+    )
+
+
+def _remember_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:
+    """Unless the video was seen since: a plan that is indexed again must not bring back what an arrival disproved."""
+    db.execute(
+        "INSERT INTO known_gone SELECT :id, :reason, :at"
+        " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at)"
+        " ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at >= at",
+        {"id": video_id, "reason": reason, "at": as_text(at)},
+    )

@@ -1,0 +1,171 @@
+"""What can be found of each video, in catalogue.db: its texts, kept once, and the FTS5 index of them.
+
+A row of the index is one video with the captions of one language (or none). It is written in the transaction that
+writes the video's row, and `Stamps` tell from which files, so that what was missed is noticed.
+"""
+
+import json
+import sqlite3
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from services.storage.archive.disk_space import PatientDatabase
+from services.storage.archive.fingerprint import TEXTS_FORMAT, Stamps
+from services.storage.formats.captions import Line
+from services.storage.index.tokenizer import TOKENIZER, indexable
+
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS searched_videos (
+  root TEXT NOT NULL, video_id TEXT NOT NULL,
+  format INTEGER NOT NULL, record TEXT NOT NULL, metadata TEXT NOT NULL, captions TEXT NOT NULL,
+  title TEXT NOT NULL, channel TEXT NOT NULL, description BLOB NOT NULL,
+  PRIMARY KEY (root, video_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS searched_rows (
+  id INTEGER PRIMARY KEY, root TEXT NOT NULL, video_id TEXT NOT NULL, language TEXT NOT NULL,
+  UNIQUE (root, video_id, language));
+CREATE TABLE IF NOT EXISTS searched_captions (id INTEGER PRIMARY KEY, text BLOB NOT NULL, starts BLOB NOT NULL);
+CREATE VIEW IF NOT EXISTS searched AS
+  SELECT r.id, v.title, v.channel, inflate(v.description) AS description, inflate(c.text) AS captions
+  FROM searched_rows r JOIN searched_videos v USING (root, video_id) LEFT JOIN searched_captions c ON c.id = r.id;
+CREATE VIRTUAL TABLE IF NOT EXISTS search_index USING fts5 (
+  title, channel, description, captions, content='searched', content_rowid='id', tokenize="{TOKENIZER}");
+"""  # noqa: S608 - a constant
+
+_OF_VIDEO = "root = ? AND video_id = ?"
+
+
+@dataclass(frozen=True)
+class Track:
+    """The captions of one language."""
+
+    language: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is to be found of a video. `tracks` unset: the captions are those that the index has already."""
+
+    stamps: Stamps
+    title: str
+    channel: str
+    description: str
+    tracks: tuple[Track, ...] | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the index; the last two as the tables keep them."""
+
+    language: str
+    text: bytes | None
+    starts: bytes | None
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """What every connection needs that touches the index."""
+    connection.create_function("inflate", 1, inflate, deterministic=True)
+
+
+def inflate(packed: bytes | None) -> str | None:
+    return None if packed is None else zlib.decompress(packed).decode()
+
+
+def starts_of(packed: bytes) -> list[int]:
+    """When each line of captions begins, in milliseconds."""
+    deltas = array("q")
+    deltas.frombytes(zlib.decompress(packed))
+    return list(accumulate(deltas))
+
+
+class SearchedTexts:
+    """What the rest of storage asks: which videos' texts are indexed, and from which files."""
+
+    def __init__(self, database: PatientDatabase) -> None:
+        self._database = database
+
+    async def stamps(self, root: str, video_ids: Sequence[str]) -> dict[str, Stamps]:
+        query = (
+            "SELECT video_id, record, metadata, captions, format FROM searched_videos"
+            " WHERE root = ? AND video_id IN (SELECT value FROM json_each(?))"
+        )
+
+        def work(db: sqlite3.Connection) -> dict[str, Stamps]:
+            return {video_id: Stamps(*stamps) for video_id, *stamps in db.execute(query, (root, json.dumps(video_ids)))}
+
+        return await self._database.run(work)
+
+    async def missing(self) -> list[tuple[str, str]]:
+        """(root, video_id) of what the catalogue holds and the index has not, or not in its present state."""
+        query = (
+            "SELECT v.root, v.video_id FROM videos v LEFT JOIN searched_videos s USING (root, video_id)"
+            " WHERE s.video_id IS NULL OR s.record != v.stamp OR s.format != ?"
+        )
+        return await self._database.run(lambda db: [tuple(row) for row in db.execute(query, (TEXTS_FORMAT,))])
+
+
+def replace(db: sqlite3.Connection, root: str, video_id: str, texts: Texts) -> None:
+    """Have the index tell of a video what `texts` say, and nothing else."""
+    rows = list(_known_rows(db, root, video_id)) if texts.tracks is None else list(map(_packed, texts.tracks))
+    remove(db, root, [video_id])
+    title, channel, description = map(indexable, (texts.title, texts.channel, texts.description))
+    from_files = (texts.stamps.format, texts.stamps.record, texts.stamps.metadata, texts.stamps.captions)
+    db.execute(
+        "INSERT INTO searched_videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (root, video_id, *from_files, title, channel, _deflate(description)),
+    )
+    for row in rows or [_Row("", None, None)]:
+        key = (root, video_id, row.language)
+        number = db.execute("INSERT INTO searched_rows (root, video_id, language) VALUES (?, ?, ?)", key).lastrowid
+        if row.text is not None:
+            db.execute("INSERT INTO searched_captions VALUES (?, ?, ?)", (number, row.text, row.starts))
+        db.execute(
+            "INSERT INTO search_index (rowid, title, channel, description, captions) VALUES (?, ?, ?, ?, ?)",
+            (number, title, channel, description, inflate(row.text)),
+        )
+
+
+def remove(db: sqlite3.Connection, root: str, video_ids: Iterable[str]) -> None:
+    """Forget all of these videos. The index must be told what it had, word for word."""
+    for video_id in video_ids:
+        key = (root, video_id)
+        ids = [row[0] for row in db.execute(f"SELECT id FROM searched_rows WHERE {_OF_VIDEO}", key)]  # noqa: S608 - ours
+        for number in ids:
+            db.execute(
+                "INSERT INTO search_index (search_index, rowid, title, channel, description, captions)"
+                " SELECT 'delete', * FROM searched WHERE id = ?",
+                (number,),
+            )
+            db.execute("DELETE FROM searched_captions WHERE id = ?", (number,))
+        db.execute(f"DELETE FROM searched_rows WHERE {_OF_VIDEO}", key)  # noqa: S608 - ours
+        db.execute(f"DELETE FROM searched_videos WHERE {_OF_VIDEO}", key)  # noqa: S608 - ours
+
+
+def dump(db: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """All that can be found, whatever the numbers of the rows."""
+    query = (
+        "SELECT r.root, r.video_id, r.language, v.title, v.channel, inflate(v.description), inflate(c.text), c.starts"
+        " FROM searched_rows r JOIN searched_videos v USING (root, video_id)"
+        " LEFT JOIN searched_captions c ON c.id = r.id ORDER BY 1, 2, 3"
+    )
+    return [tuple(row) for row in db.execute(query)]
+
+
+def _known_rows(db: sqlite3.Connection, root: str, video_id: str) -> Iterable[_Row]:
+    query = f"SELECT language, text, starts FROM searched_rows LEFT JOIN searched_captions USING (id) WHERE {_OF_VIDEO}"  # noqa: S608 - ours
+    return [_Row(*row) for row in db.execute(query, (root, video_id))]
+
+
+def _packed(track: Track) -> _Row:
+    """One line of text per line of captions."""
+    text = indexable("\n".join(line.text for line in track.lines))
+    starts = [line.start for line in track.lines]
+    deltas = array("q", [later - earlier for earlier, later in pairwise([0, *starts])])
+    return _Row(track.language, _deflate(text), zlib.compress(deltas.tobytes(), 9))
+
+
+def _deflate(text: str) -> bytes:
+    return zlib.compress(text.encode(), 9)

@@ -1,0 +1,47 @@
+"""What FTS5 found, from its marked text to passages for people. Pure."""
+
+import re
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from services.storage.index.tokenizer import MARK, UNMARK, readable
+
+_MARKS = re.compile(f"([{MARK}{UNMARK}])")
+
+
+class Passage(BaseModel):
+    """`matches`: [from, to) of what was found in `text`, in characters (Unicode code points)."""
+
+    text: str
+    matches: list[tuple[int, int]]
+
+
+def passage(marked: str) -> Passage:
+    """As one line."""
+    text, matches, begin = "", list[tuple[int, int]](), 0
+    for part in _MARKS.split(" ".join(readable(marked).split())):
+        if part == MARK:
+            begin = len(text)
+        elif part == UNMARK:
+            matches.append((begin, len(text)))
+        else:
+            text += part
+    return Passage(text=text, matches=matches)
+
+
+def found_names(marked: str) -> Passage:
+    """Of a video that has two names, a line each: those that match."""
+    return passage(" / ".join(line for line in marked.split("\n") if MARK in line))
+
+
+def found_lines(marked: str) -> Iterator[tuple[int, Passage]]:
+    """The lines in which something was found, with their numbers; a phrase that goes over the end of its line brings
+    the next one along."""
+    lines = iter(enumerate(marked.split("\n")))
+    for number, line in lines:
+        said = line
+        while said.count(MARK) > said.count(UNMARK) and (further := next(lines, None)) is not None:
+            said = f"{said} {further[1]}"
+        if MARK in said:
+            yield number, passage(said)

@@ -1,0 +1,289 @@
+"""Questions to the catalogue: which videos are held, how many, what is on the work plans. They need no running service:
+catalogue.db may be open in another process, or be read as it lies on the disk.
+"""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from services.common.errors import ServiceUnavailable
+from services.common.infra.sqlite import Database
+from services.common.models import FileFact, KnownGone
+from services.common.web.paging import Page, PageQuery
+from services.storage.formats.manifest import Holding, fact_of
+from services.storage.formats.work_plan import WorkPlan, all_plans, plan_path, read_plan
+from services.storage.index.catalogue import OPEN_PLAN_ENTRIES
+from services.storage.index.fts import add_functions
+from services.storage.index.tokenizer import read_question
+
+_SORTED = {
+    "title": "title COLLATE NOCASE",
+    "archived_at": "archived_at",
+    "upload_date": "upload_date",
+    "duration": "duration_seconds",
+    "bytes": "bytes",
+}
+Sort = Literal[
+    "title", "-title", "archived_at", "-archived_at", "upload_date", "-upload_date", "duration", "-duration",
+    "bytes", "-bytes",
+]  # fmt: skip
+
+
+Status = Literal["complete", "incomplete", "gone"]
+
+# What was asked is absent upstream, or was never brought. A quality that another took the place of is not missed.
+_INCOMPLETE = """(
+  json_array_length(holding, '$.absent') > 0
+  OR (json_array_length(holding, '$.asked.qualities') > 0 AND NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') IN ('video', 'audio')))
+  OR (json_extract(holding, '$.asked.thumbnail') AND NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') = 'thumbnail'))
+  OR EXISTS (SELECT 1 FROM json_each(holding, '$.asked.captions') AS asked WHERE NOT EXISTS (
+    SELECT 1 FROM json_each(holding, '$.fixity') AS held
+    WHERE json_extract(held.value, '$.language') = asked.value)))"""
+_STATUS = {
+    "complete": f"NOT {_INCOMPLETE}",
+    "incomplete": _INCOMPLETE,
+    "gone": "video_id IN (SELECT video_id FROM known_gone)",
+}
+_NAMED = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root AND r.video_id = videos.video_id
+  AND r.id IN (SELECT rowid FROM search_index WHERE search_index MATCH ?))"""
+
+
+class VideoQuery(PageQuery):
+    """`q`: words of title or channel, all of them, as in /storage/search; `channel`: its id or its name.
+
+    `status`: `complete`, all that was asked of it is held; `incomplete`, something is not (upstream has
+    no captions, say); `gone`, it is known to be gone from the site now. `-` sorts downwards.
+    """
+
+    q: str | None = Field(default=None, min_length=1, max_length=200)
+    channel: str | None = Field(default=None, min_length=1, max_length=200)
+    playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    status: Status | None = None
+    sort: Sort = "-archived_at"
+
+
+class VideoRow(BaseModel):
+    root: str
+    video_id: str
+    title: str
+    channel: str | None
+    channel_id: str | None
+    duration_seconds: float | None
+    upload_date: str | None
+    archived_at: AwareDatetime
+    bytes: int
+    qualities: list[str]
+
+
+class VideoPage(Page):
+    videos: list[VideoRow]
+
+
+class Copy(BaseModel):
+    """What one root holds of a video."""
+
+    root: str
+    files: list[FileFact]
+    bytes: int
+    absent: list[str]
+
+
+class Existence(BaseModel):
+    video_id: str
+    exists: bool
+    copies: list[Copy]
+    known_gone: KnownGone | None = None
+
+
+class RootStats(BaseModel):
+    """`free_bytes` is None where the disk cannot be asked."""
+
+    root: str
+    videos: int
+    bytes: int
+    duration_seconds: float
+    free_bytes: int | None
+
+
+class ChannelStats(BaseModel):
+    channel: str
+    videos: int
+    bytes: int
+
+
+class Stats(BaseModel):
+    videos: int
+    bytes: int
+    duration_seconds: float
+    roots: list[RootStats]
+    channels: list[ChannelStats]  # the twenty with most videos
+    known_gone: int
+    open_plan_entries: int
+    oldest: AwareDatetime | None
+    newest: AwareDatetime | None
+
+
+class PlanSummary(BaseModel):
+    plan_id: str
+    root: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    unavailable: int
+    failed: int
+    resolved: int
+
+
+class PlanPage(Page):
+    work_plans: list[PlanSummary]
+
+
+def open_catalogue(base_data_dir: Path) -> Database:
+    """To read it only, whichever version made it. Raises FileNotFoundError."""
+    path = base_data_dir / "catalogue.db"
+    if not path.exists():
+        raise FileNotFoundError(path)
+    return Database(path, "", 10**6, read_only=True, functions=add_functions)
+
+
+def expect_index(db: sqlite3.Connection) -> None:
+    """Raises ServiceUnavailable on a catalogue that was last opened by a version that did not search."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_index'").fetchone():
+        raise ServiceUnavailable("The archive's texts are not indexed yet: start `ytarchive up` once, it does that.")
+
+
+class Queries:
+    """`database` may be read-only."""
+
+    def __init__(self, database: Database, work_plans_dir: Path) -> None:
+        self._database = database
+        self._plans = work_plans_dir
+
+    @classmethod
+    def on_disk(cls, base_data_dir: Path, work_plans_dir: Path) -> "Queries | None":
+        """For a system that does not run; None where nothing was ever archived."""
+        try:
+            return cls(open_catalogue(base_data_dir), work_plans_dir)
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        self._database.close()
+
+    async def videos(self, query: VideoQuery, members: Sequence[str] | None = None) -> VideoPage:
+        """`members`: only these videos (a playlist's)."""
+        where, values = _conditions(query, members)
+        column = _SORTED[query.sort.removeprefix("-")]
+        order = f"{column} IS NULL, {column} {'DESC' if query.sort.startswith('-') else 'ASC'}, root, video_id"
+
+        def work(db: sqlite3.Connection) -> VideoPage:
+            if query.q is not None:
+                expect_index(db)
+            (total,) = db.execute(f"SELECT count(*) FROM videos WHERE {where}", values).fetchone()  # noqa: S608 - ours
+            rows = db.execute(
+                f"SELECT * FROM videos WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - ours
+                (*values, query.limit, query.offset),
+            )
+            found = [VideoRow(**{**dict(row), "qualities": json.loads(row["qualities"])}) for row in rows]
+            return VideoPage(videos=found, total=total, limit=query.limit, offset=query.offset)
+
+        return await self._database.run(work)
+
+    async def existence(self, video_id: str) -> Existence:
+        def work(db: sqlite3.Connection) -> Existence:
+            rows = db.execute("SELECT root, holding FROM videos WHERE video_id = ? ORDER BY root", (video_id,))
+            copies = [_copy(row["root"], Holding.model_validate_json(row["holding"])) for row in rows]
+            gone = db.execute("SELECT reason, at FROM known_gone WHERE video_id = ?", (video_id,)).fetchone()
+            return Existence(
+                video_id=video_id,
+                exists=bool(copies),
+                copies=copies,
+                known_gone=KnownGone(**dict(gone)) if gone else None,
+            )
+
+        return await self._database.run(work)
+
+    async def stats(self, roots: Sequence[Path]) -> Stats:
+        def work(db: sqlite3.Connection) -> Stats:
+            query = "SELECT root, count(*), sum(bytes), coalesce(sum(duration_seconds), 0) FROM videos GROUP BY root"
+            held = {row[0]: tuple(row) for row in db.execute(query)}
+            named = list(dict.fromkeys([*map(str, roots), *held]))
+            per_root = [_root_stats(root, held.get(root)) for root in named]
+            query = (
+                "SELECT coalesce(channel, channel_id, '') AS channel, count(*) AS videos, sum(bytes) AS bytes"
+                " FROM videos GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20"
+            )
+            channels = [ChannelStats(**dict(row)) for row in db.execute(query)]
+            oldest, newest = db.execute("SELECT min(archived_at), max(archived_at) FROM videos").fetchone()
+            (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
+            (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
+            return Stats(
+                videos=sum(root.videos for root in per_root),
+                bytes=sum(root.bytes for root in per_root),
+                duration_seconds=sum(root.duration_seconds for root in per_root),
+                roots=per_root,
+                channels=channels,
+                known_gone=gone,
+                open_plan_entries=waiting,
+                oldest=oldest,
+                newest=newest,
+            )
+
+        return await self._database.run(work)
+
+    def work_plans(self, limit: int, offset: int) -> PlanPage:
+        """The newest first. Blocks: it reads the files."""
+        plans = sorted(all_plans(self._plans), key=lambda plan: (plan.updated_at, plan.plan_id), reverse=True)
+        found = [
+            PlanSummary(
+                **plan.model_dump(include={"plan_id", "root", "created_at", "updated_at"}),
+                unavailable=plan.open_unavailable,
+                failed=plan.open_failed,
+                resolved=plan.resolved,
+            )
+            for plan in plans[offset : offset + limit]
+        ]
+        return PlanPage(work_plans=found, total=len(plans), limit=limit, offset=offset)
+
+    def work_plan(self, plan_id: str) -> WorkPlan | None:
+        """Blocks."""
+        return read_plan(plan_path(self._plans, plan_id))
+
+
+def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
+    conditions, values = ["1"], list[Any]()
+    if query.q is not None:
+        question = read_question(query.q)
+        wanted, unwanted = question.expression("title", "channel"), question.exclusion("title", "channel")
+        conditions += ["0"] if wanted is None else [_NAMED]
+        conditions += [] if unwanted is None else [f"NOT {_NAMED}"]
+        values += [expression for expression in (wanted, unwanted) if expression is not None]
+    if query.status is not None:
+        conditions.append(_STATUS[query.status])
+    if query.channel is not None:
+        conditions.append("(channel_id = ? OR channel = ? COLLATE NOCASE)")
+        values += [query.channel, query.channel]
+    if members is not None:
+        conditions.append("video_id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(list(members)))
+    return " AND ".join(conditions), values
+
+
+def _copy(root: str, holding: Holding) -> Copy:
+    files = [fact_of(name, entry) for name, entry in sorted(holding.fixity.items())]
+    return Copy(root=root, files=files, bytes=holding.bytes, absent=list(holding.absent))
+
+
+def _root_stats(root: str, held: tuple[Any, ...] | None) -> RootStats:
+    _root, videos, size, seconds = held or (root, 0, 0, 0.0)
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError:
+        free = None
+    return RootStats(root=root, videos=videos, bytes=size, duration_seconds=seconds, free_bytes=free)

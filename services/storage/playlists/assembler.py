@@ -1,0 +1,55 @@
+"""Writes a playlist's file once all parts of its listing have come, in whatever order they came."""
+
+from datetime import datetime
+from pathlib import Path
+
+from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
+from services.common.settings.load import Storage
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.formats.layout import tree_of
+from services.storage.formats.playlist import save_listing, save_own
+from services.storage.index.catalogue import Catalogue
+
+
+class Listings:
+    """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
+
+    def __init__(self, settings: Storage, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+        self._settings = settings
+        self._pages = catalogue.listings
+        self._locks = locks
+        self._space = space
+
+    async def page(self, event: ListingPageFetched) -> None:
+        await self._pages.keep_page(event)
+        await self._write_if_finished(event.job_id, event.target_index)
+
+    async def own_metadata(self, event: PlaylistFetched) -> None:
+        path, key = self._place(event.root, event.playlist.playlist_id)
+        async with self._locks.hold(*key):  # else it could come between a writer's look and its mark
+            await self._pages.keep_playlist(event)
+            if await self._pages.is_written(event.job_id, event.target_index):
+                await self._space.write(lambda: save_own(path, event.playlist))
+
+    async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+        if event.playlist_id is not None:
+            self._place(event.root, event.playlist_id)  # before anything is kept of it
+        await self._pages.complete(event, at=at, trace_id=trace_id)
+        await self._write_if_finished(event.job_id, event.target_index)
+
+    async def _write_if_finished(self, job_id: str, target_index: int) -> None:
+        seen = await self._pages.finished(job_id, target_index)
+        if seen is None or seen.completed.playlist_id is None:
+            return
+        playlist_id = seen.completed.playlist_id
+        path, key = self._place(seen.completed.root, playlist_id)
+        async with self._locks.hold(*key):
+            listing = await self._pages.finished(job_id, target_index)  # as it is by now, or another has written it
+            if listing is not None:
+                await self._space.write(lambda: save_listing(path, playlist_id, listing))
+                await self._pages.mark_written(job_id, target_index)
+
+    def _place(self, root: str, playlist_id: str) -> tuple[Path, tuple[str, str]]:
+        tree = tree_of(root, self._settings)
+        return tree.playlist_metadata(playlist_id), (tree.key, f"playlist/{playlist_id}")

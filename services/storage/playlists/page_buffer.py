@@ -1,0 +1,128 @@
+"""Pages of listings that are not complete yet, in catalogue.db: a playlist file is written once, from all of them.
+
+Pages, the playlist's own metadata and the end of a listing arrive in any order, and more than once.
+"""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
+from services.storage.archive.disk_space import PatientDatabase
+from services.storage.formats.playlist import Finished
+
+_KEPT = timedelta(days=15)  # longer than the stream keeps a message that might come again
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS listings (
+  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, touched_at TEXT NOT NULL,
+  playlist TEXT, completed TEXT, completed_at TEXT, trace_id TEXT, written INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (job_id, target_index)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS listing_pages (
+  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, page_key TEXT NOT NULL, page TEXT NOT NULL,
+  PRIMARY KEY (job_id, target_index, page_key)) WITHOUT ROWID;
+"""
+
+
+class ListingPages:
+    """Keyed by (job_id, target_index): a second try of a target goes on where the first one ended."""
+
+    def __init__(self, database: PatientDatabase) -> None:
+        self._database = database
+
+    async def keep_page(self, page: ListingPageFetched) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            if _touch(db, page.job_id, page.target_index):
+                db.execute(
+                    "INSERT OR REPLACE INTO listing_pages VALUES (?, ?, ?, ?)",
+                    (page.job_id, page.target_index, page.page_key, page.model_dump_json()),
+                )
+
+        await self._database.run(work)
+
+    async def keep_playlist(self, event: PlaylistFetched) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _touch(db, event.job_id, event.target_index)
+            db.execute(
+                "UPDATE listings SET playlist = ? WHERE job_id = ? AND target_index = ?",
+                (event.model_dump_json(), event.job_id, event.target_index),
+            )
+
+        await self._database.run(work)
+
+    async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _touch(db, event.job_id, event.target_index)
+            db.execute(
+                "UPDATE listings SET completed = ?, completed_at = ?, trace_id = ?"
+                " WHERE job_id = ? AND target_index = ?",
+                (event.model_dump_json(), as_text(at), trace_id, event.job_id, event.target_index),
+            )
+
+        await self._database.run(work)
+
+    async def finished(self, job_id: str, target_index: int) -> Finished | None:
+        """The listing, once its end and all the pages that the end names are here: they come in any order."""
+        key = (job_id, target_index)
+
+        def work(db: sqlite3.Connection) -> Finished | None:
+            row = db.execute("SELECT * FROM listings WHERE job_id = ? AND target_index = ?", key).fetchone()
+            if row is None or row["written"] or row["completed"] is None:
+                return None
+            stored = db.execute("SELECT page FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
+            pages = [ListingPageFetched.model_validate_json(page["page"]) for page in stored]
+            completed = ListingCompleted.model_validate_json(row["completed"])
+            if not {page.page_key for page in pages}.issuperset(completed.page_keys):
+                return None
+            own = PlaylistFetched.model_validate_json(row["playlist"]).playlist if row["playlist"] else None
+            return Finished(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
+
+        return await self._database.run(work)
+
+    async def is_written(self, job_id: str, target_index: int) -> bool:
+        query = "SELECT 1 FROM listings WHERE job_id = ? AND target_index = ? AND written = 1"
+        return await self._database.run(lambda db: db.execute(query, (job_id, target_index)).fetchone() is not None)
+
+    async def mark_written(self, job_id: str, target_index: int) -> None:
+        """The playlist file is written: pages go, a mark stays so that a page that comes again is not kept."""
+        await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=True))
+
+    async def drop(self, job_id: str, target_index: int) -> None:
+        """The listing failed and will begin anew, or never."""
+        await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
+
+    async def forget_old(self) -> None:
+        horizon = as_text(datetime.now(UTC) - _KEPT)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "DELETE FROM listing_pages WHERE (job_id, target_index) IN"
+                " (SELECT job_id, target_index FROM listings WHERE touched_at < ?)",
+                (horizon,),
+            )
+            db.execute("DELETE FROM listings WHERE touched_at < ?", (horizon,))
+
+        await self._database.run(work)
+
+
+def _touch(db: sqlite3.Connection, job_id: str, target_index: int) -> bool:
+    """Make or freshen the row of a listing. False if its file is written already."""
+    now = as_text(datetime.now(UTC))
+    db.execute(
+        "INSERT INTO listings (job_id, target_index, touched_at) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET touched_at = excluded.touched_at",
+        (job_id, target_index, now),
+    )
+    query = "SELECT written FROM listings WHERE job_id = ? AND target_index = ?"
+    (written,) = db.execute(query, (job_id, target_index)).fetchone()
+    return not written
+
+
+def _drop_pages(db: sqlite3.Connection, job_id: str, target_index: int, *, written: bool) -> None:
+    key = (job_id, target_index)
+    db.execute("DELETE FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
+    db.execute("UPDATE listings SET written = ? WHERE job_id = ? AND target_index = ?", (written, *key))
+
+
+def as_text(at: datetime) -> str:
+    """One spelling, in UTC, so that text compares as time does."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

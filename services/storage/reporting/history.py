@@ -1,0 +1,104 @@
+"""What happened to a video or a playlist, told from the tree and the work plans alone: the catalogue is not asked, and
+may be thrown away. Blocks (use a thread); needs no running service.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from services.common.errors import NotFound
+from services.common.settings.load import Storage
+from services.common.validation import validate_channel_id, validate_video_id
+from services.common.web.paging import Page
+from services.storage.archive.commit import read_record
+from services.storage.formats.layout import Tree, tree_of
+from services.storage.formats.playlist import PlaylistFile, read_playlist_file
+from services.storage.formats.video_metadata import read_video_file
+from services.storage.formats.work_plan import WorkPlan, read_plan
+from services.storage.index.scan import trees_below
+from services.storage.reporting import timeline
+from services.storage.reporting.timeline import Line
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class HistoryPage(Page):
+    """The newest first. `id` is the video's or the playlist's: of a channel that of its uploads."""
+
+    id: str
+    kind: Literal["video", "playlist"]
+    title: str | None
+    events: list[Line]
+
+
+class Histories:
+    def __init__(self, settings: Storage) -> None:
+        self._settings = settings
+
+    def of(self, id: str, limit: int, offset: int) -> HistoryPage:
+        """Raises NotFound for what the archive and its plans never met."""
+        video = validate_video_id(id)
+        if validate_channel_id(id):
+            id = f"UU{id[2:]}"
+        titles: list[str | None] = []
+        lines = timeline.in_order(self._of_video(id, titles) if video else self._of_playlist(id, titles))
+        if not lines:
+            raise NotFound(f"Nothing is known of {id!a}: neither the archive nor a work plan names it.", id=id)
+        return HistoryPage(
+            id=id,
+            kind="video" if video else "playlist",
+            title=next(filter(None, titles), None),
+            events=lines[::-1][offset : offset + limit],
+            total=len(lines),
+            limit=limit,
+            offset=offset,
+        )
+
+    def _of_playlist(self, playlist_id: str, titles: list[str | None]) -> Iterator[Line]:
+        if not _ID.fullmatch(playlist_id):
+            return
+        for tree in self._trees():
+            if file := read_playlist_file(tree.playlist_metadata(playlist_id)):
+                titles.append(file.title)
+                yield from timeline.of_playlist(file, tree.key)
+
+    def _of_video(self, video_id: str, titles: list[str | None]) -> Iterator[Line]:
+        for tree in self._trees():
+            if described := read_video_file(tree.video_metadata(video_id)):
+                titles.append(described.title)
+                yield from timeline.of_metadata(described, tree.key)
+            for file in _playlists_naming(tree, video_id):
+                yield from timeline.in_playlist(file, video_id, tree.key)
+                titles += [entry.title for entry in file.entries if entry.video_id == video_id and not entry.marked]
+            if record := read_record(tree.record(video_id)):
+                titles.append(record.metadata.title)
+                yield from timeline.of_record(record, tree.key)
+        plans = [*_plans_naming(self._settings.work_plans_dir, video_id)]
+        titles += [entry.title for plan in plans if (entry := plan.entry(video_id))]
+        yield from timeline.on_plans(plans, video_id)
+
+    def _trees(self) -> Iterator[Tree]:
+        roots = [path for root in self._settings.all_roots for path in (root, *trees_below(root))]
+        for root in dict.fromkeys(roots):
+            yield tree_of(root, self._settings)
+
+
+def _playlists_naming(tree: Tree, video_id: str) -> Iterator[PlaylistFile]:
+    for path in _naming(tree.metadata / "playlists", video_id):
+        if file := read_playlist_file(path):
+            yield file
+
+
+def _plans_naming(directory: Path, video_id: str) -> Iterator[WorkPlan]:
+    for path in _naming(directory, video_id):
+        if plan := read_plan(path):
+            yield plan
+
+
+def _naming(folder: Path, video_id: str) -> Iterator[Path]:
+    """The JSON files that hold this text at all: only those are worth parsing."""
+    wanted = f'"{video_id}"'.encode()
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.startswith(".") and wanted in path.read_bytes():
+            yield path

@@ -1,0 +1,75 @@
+"""What fetching came to so far: bytes per second of video, and bytes per second of time. Few videos teach nothing."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.infra.sqlite import Database
+from services.storage.archive.commit import read_record
+from services.storage.formats.layout import Tree
+from services.storage.formats.manifest import MEDIA, Record
+
+FEW = 5  # videos or downloads
+LATEST = 50  # records that are read for the throughput
+
+
+@dataclass(frozen=True)
+class Run:
+    """One download that brought media."""
+
+    started_at: datetime
+    finished_at: datetime
+    bytes: int
+
+
+async def bytes_per_second(database: Database, quality: str) -> float | None:
+    """Of video, by all that is held and was fetched at this quality; None where that are fewer than FEW."""
+
+    def work(db: sqlite3.Connection) -> float | None:
+        query = (
+            "SELECT count(*), sum(bytes), sum(duration_seconds) FROM videos"
+            " WHERE duration_seconds > 0 AND EXISTS (SELECT 1 FROM json_each(qualities) WHERE value = ?)"
+        )
+        videos, size, seconds = db.execute(query, (quality,)).fetchone()
+        return size / seconds if videos >= FEW else None
+
+    return await database.run(work)
+
+
+async def latest_videos(database: Database, root: str) -> list[str]:
+    """Those that were archived last."""
+
+    def work(db: sqlite3.Connection) -> list[str]:
+        query = "SELECT video_id FROM videos WHERE root = ? ORDER BY archived_at DESC LIMIT ?"
+        return [row[0] for row in db.execute(query, (root, LATEST))]
+
+    return await database.run(work)
+
+
+def runs_of(tree: Tree, video_ids: Sequence[str]) -> list[Run]:
+    """The downloads behind these videos. Blocks: it reads their records."""
+    records = (read_record(tree.record(video_id)) for video_id in video_ids)
+    return [run for record in records if record is not None for run in _runs(record)]
+
+
+def _runs(record: Record) -> Iterator[Run]:
+    for take_in in record.take_ins:
+        brought = [record.fixity[name] for name in take_in.files if name in record.fixity]
+        here = [entry for entry in brought if entry.dispatch_id == take_in.dispatch_id]
+        if any(entry.role in MEDIA for entry in here):
+            size = sum(entry.size for entry in here)
+            yield Run(take_in.provenance.started_at, take_in.provenance.finished_at, size)
+
+
+def throughput(runs: Iterable[Run]) -> float | None:
+    """Bytes a second over all slots: what was busy at the same time counts once. None for fewer than FEW runs."""
+    ordered = sorted(runs, key=lambda run: run.started_at)
+    busy = 0.0
+    until: datetime | None = None
+    for run in ordered:
+        begun = run.started_at if until is None else max(until, run.started_at)
+        if run.finished_at > begun:
+            busy += (run.finished_at - begun).total_seconds()
+            until = run.finished_at
+    return sum(run.bytes for run in ordered) / busy if len(ordered) >= FEW and busy > 0 else None

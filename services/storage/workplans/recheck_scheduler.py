@@ -1,0 +1,77 @@
+"""Has what is missing looked at again, round by round, for as long as the service runs.
+
+First the plans say on the disk that they asked, then the job is created: what a process that died between the two did
+not say is said by the next one, under the same job id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import NAMESPACE_URL, uuid5
+
+import structlog
+
+from services.common.errors import InvalidRequest, code_of
+from services.common.events import JobCreated
+from services.common.settings.load import Storage
+from services.storage.formats.layout import tree_of
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.workplans import recheck_policy
+from services.storage.workplans.repository import Planner
+
+_log = structlog.get_logger()
+
+Say = Callable[[JobCreated, str], Awaitable[None]]  # with a trace_id; returns once the stream has it
+
+
+class Rechecker:
+    """`interval` is that of `[recheck] interval_days`."""
+
+    def __init__(self, planner: Planner, settings: Storage, interval: timedelta, say: Say) -> None:
+        self._planner = planner
+        self._settings = settings
+        self._interval = interval
+        self._say = say
+
+    async def run(self) -> None:
+        await self.say_again()
+        while self._interval:
+            now = datetime.now(UTC)
+            begin = recheck_policy.next_round(await self._plans(), now, self._interval)
+            await asyncio.sleep((begin - now).total_seconds())
+            try:
+                await self.round()
+            except OSError as error:
+                _log.error("recheck_failed", error_code=code_of(error), error_message=str(error))
+            await asyncio.sleep(recheck_policy.period(self._interval).total_seconds())
+
+    async def round(self) -> list[recheck_policy.Batch]:
+        """Ask for what is due now. Returns what was asked for."""
+        now = datetime.now(UTC)
+        batches = recheck_policy.choose(await self._plans(), now, self._interval)
+        for batch in batches:
+            for plan_id, video_ids in batch.by_plan():
+                await self._planner.ask(plan_id, video_ids, batch.job_id, now)
+            await self._create(batch)
+        return batches
+
+    async def say_again(self) -> None:
+        """Jobs ignores those that it knows: it lacks only what was never said, or was lost with the broker's store."""
+        for batch in recheck_policy.under_way(await self._plans(), datetime.now(UTC)):
+            await self._create(batch)
+
+    async def _create(self, batch: recheck_policy.Batch) -> None:
+        event = batch.event()
+        _log.info("recheck_asked", job_id=batch.job_id, videos=len(event.targets))
+        await self._say(event, str(uuid5(NAMESPACE_URL, batch.job_id)))
+
+    async def _plans(self) -> list[WorkPlan]:
+        """Those of roots that are configured: a job for any other would be refused."""
+        return [plan for plan in await self._planner.all() if self._is_ours(plan.root)]
+
+    def _is_ours(self, root: str) -> bool:
+        try:
+            tree_of(root, self._settings)
+        except InvalidRequest:
+            return False
+        return True

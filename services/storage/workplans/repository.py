@@ -1,0 +1,135 @@
+"""Keeps the work plans: files under work_plans/, followed by the catalogue."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from services.common.events import VideoFailed
+from services.common.models import Held, JobType, UnavailableVideo
+from services.common.rechecks import is_recheck
+from services.storage.archive.disk_space import Space
+from services.storage.archive.locks import Locks
+from services.storage.formats.work_plan import (
+    WorkPlan,
+    all_plans,
+    asked_by,
+    plan_path,
+    read_plan,
+    save_plan,
+    with_arrival,
+    with_failure,
+    with_finding,
+    with_recheck,
+    with_recheck_ended,
+)
+from services.storage.index.catalogue import Catalogue
+from services.storage.index.scan import sweep
+
+
+class Planner:
+    """One writer per plan at a time. The file is written before the catalogue; a repeat mends what a crash left."""
+
+    def __init__(self, directory: Path, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+        self._directory = directory
+        self._catalogue = catalogue
+        self._locks = locks
+        self._space = space
+
+    def path(self, plan_id: str) -> Path:
+        return plan_path(self._directory, plan_id)
+
+    async def all(self) -> list[WorkPlan]:
+        return await asyncio.to_thread(lambda: list(all_plans(self._directory)))
+
+    async def add(self, event: VideoFailed, trace_id: str) -> WorkPlan:
+        """Put a video that was given up onto its job's plan, once; what a re-check found, onto those that asked."""
+        if event.unavailable is not None:
+            event = event.model_copy(update={"unavailable": await self._with_memory(event.unavailable)})
+        if is_recheck(event.job_id) and (plan := await self._renew(event)):
+            return plan
+        async with self._locks.hold("work_plan", event.job_id):
+            before = await asyncio.to_thread(read_plan, self.path(event.job_id))
+            after = with_failure(before, event, now=datetime.now(UTC), trace_id=trace_id)
+            await self._save(before, after)
+        return after
+
+    async def _renew(self, event: VideoFailed) -> WorkPlan | None:
+        """None when no plan asked, or none any more: it was removed by hand."""
+        for plan_id in await self._catalogue.plans_naming(str(Path(event.root)), event.video_id):
+            async with self._locks.hold("work_plan", plan_id):
+                before = await asyncio.to_thread(read_plan, self.path(plan_id))
+                if before is not None and asked_by(before, event.video_id, event.job_id):
+                    after = with_finding(before, event, now=datetime.now(UTC))
+                    await self._save(before, after)
+                    return after
+        return None
+
+    async def ask(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
+        """Note that a re-check is asked to look at these."""
+        await self._change(plan_id, lambda plan: with_recheck(plan, video_ids, job_id, now=now))
+
+    async def recheck_ended(self, job_id: str) -> None:
+        asked = [plan.plan_id for plan in await self.all() if any(one.asked_by(job_id) for one in plan.entries())]
+        for plan_id in asked:
+            await self._change(plan_id, lambda plan: with_recheck_ended(plan, job_id, now=datetime.now(UTC)))
+
+    async def described(self, root: str, video_id: str) -> None:
+        """Its metadata came: that is all that plans of METADATA_ONLY wait for."""
+        for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
+            await self._change(plan_id, lambda plan: _described(plan, video_id))
+
+    async def _change(self, plan_id: str, change: Callable[[WorkPlan], WorkPlan]) -> None:
+        async with self._locks.hold("work_plan", plan_id):
+            before = await asyncio.to_thread(read_plan, self.path(plan_id))
+            if before is None:
+                if not await asyncio.to_thread(self.path(plan_id).exists):  # else it cannot be read, and may be mended
+                    await self._catalogue.forget_plan(plan_id)  # removed by hand
+            elif (after := change(before)) is not before:
+                await self._save(before, after)
+
+    async def arrived(self, root: str, video_id: str) -> None:
+        """Mark the video as resolved in every plan of its root that waits for it."""
+        for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
+            await self._change(plan_id, lambda plan: with_arrival(plan, video_id, now=datetime.now(UTC)))
+
+    async def held(self, root: str, held: Iterable[Held]) -> None:
+        """Mark as resolved what is held as a plan wanted it: a retry that finds that says no `video.archived`."""
+        qualities = {one.video_id: one.qualities for one in held if one.qualities}
+        for plan_id, video_id in await self._catalogue.waiting_among(root, qualities):
+            await self._change(plan_id, partial(_found, video_id=video_id, qualities=qualities[video_id]))
+
+    async def remove(self, plan_id: str) -> None:
+        """By hand only (SPEC: Data Retention). What it said of videos that are gone stays known."""
+        async with self._locks.hold("work_plan", plan_id):
+            await asyncio.to_thread(self.path(plan_id).unlink, missing_ok=True)
+            await self._catalogue.forget_plan(plan_id)
+
+    async def index_all(self) -> None:
+        """Make the catalogue's view of the plans anew from their files."""
+        for plan in await self.all():
+            await self._catalogue.index_plan(plan)
+        await asyncio.to_thread(sweep, self._directory)
+
+    async def _save(self, before: WorkPlan | None, after: WorkPlan) -> None:
+        await self._space.write(lambda: save_plan(self._directory, before, after))
+        await self._catalogue.index_plan(after)
+
+    async def _with_memory(self, unavailable: UnavailableVideo) -> UnavailableVideo:
+        """Title and last sighting, where jobs does not know them and the archive does."""
+        seen = await self._catalogue.last_seen(unavailable.video_id)
+        if seen is None:
+            return unavailable
+        title, at = seen
+        last = unavailable.last_available or (at if at <= unavailable.detected_at else None)
+        return unavailable.model_copy(update={"title": unavailable.title or title, "last_available": last})
+
+
+def _found(plan: WorkPlan, *, video_id: str, qualities: Collection[str]) -> WorkPlan:
+    wanted = plan.options.quality in qualities and plan.type is not JobType.METADATA_ONLY
+    return with_arrival(plan, video_id, now=datetime.now(UTC)) if wanted else plan
+
+
+def _described(plan: WorkPlan, video_id: str) -> WorkPlan:
+    return with_arrival(plan, video_id, now=datetime.now(UTC)) if plan.type is JobType.METADATA_ONLY else plan

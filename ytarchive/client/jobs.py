@@ -1,0 +1,116 @@
+"""Where `jobs list` and `jobs show` look: a running system over REST, else jobs.db as it lies on the disk."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from services.common.errors import InvalidRequest, NotFound
+from services.common.models import Item, Job, JobStatus
+from services.common.settings.load import Config
+from services.jobs.adapters.store import Store
+from services.jobs.entrypoints.api import ItemList, JobList
+from ytarchive.cli.render.text import safe_text
+from ytarchive.client.endpoints import find_system
+from ytarchive.client.rest import Rest
+
+PAGE = 500
+ITEMS = 1000
+
+
+class JobSource(Protocol):
+    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList: ...
+    async def job(self, job_id: str) -> Job:
+        """Raises NotFound."""
+
+    async def items(self, job_id: str, offset: int) -> ItemList: ...
+
+
+class RunningJobs:
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList:
+        chosen = {"status": status} if status else {}
+        return JobList.model_validate(await self._rest.get("jobs", limit=limit, offset=offset, **chosen))
+
+    async def job(self, job_id: str) -> Job:
+        data = await self._rest.get(f"jobs/{job_id}")
+        return Job.model_validate(data["job"])
+
+    async def items(self, job_id: str, offset: int) -> ItemList:
+        return ItemList.model_validate(await self._rest.get(f"jobs/{job_id}/items", limit=ITEMS, offset=offset))
+
+
+class StoppedJobs:
+    """`store` None: there never was a job."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+
+    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList:
+        if self._store is None:
+            return JobList(jobs=[], total=0, limit=limit, offset=offset)
+        found, total = await self._store.jobs(_statuses(status), limit, offset)
+        return JobList(jobs=found, total=total, limit=limit, offset=offset)
+
+    async def job(self, job_id: str) -> Job:
+        job = await self._store.job(job_id) if self._store else None
+        if job is None:
+            raise NotFound(f"There is no job {safe_text(job_id)}.")
+        return job
+
+    async def items(self, job_id: str, offset: int) -> ItemList:
+        found, total = await self._store.items(job_id, ITEMS, offset) if self._store else ([], 0)
+        return ItemList(items=found, total=total, limit=ITEMS, offset=offset)
+
+
+@asynccontextmanager
+async def open_jobs(config: Config) -> AsyncIterator[JobSource]:
+    system = await find_system(config)
+    if system is not None:
+        async with Rest.open(system.services["jobs"]) as rest:
+            yield RunningJobs(rest)
+        return
+    path = config.storage.jobs_dir / "jobs.db"
+    store = Store(path, "cli", read_only=True) if path.exists() else None
+    try:
+        yield StoppedJobs(store)
+    finally:
+        if store is not None:
+            store.close()
+
+
+async def find_job(source: JobSource, wanted: str) -> Job:
+    """By its id or a prefix of it that no other job has. Raises NotFound, InvalidRequest."""
+    matches: list[Job] = []
+    offset = 0
+    while wanted:
+        page = await source.jobs(None, PAGE, offset)
+        matches += [job for job in page.jobs if job.job_id.startswith(wanted)]
+        exact = [job for job in matches if job.job_id == wanted]
+        if exact:
+            return exact[0]
+        offset += PAGE
+        if offset >= page.total:
+            break
+    if len(matches) > 1:
+        ids = ", ".join(job.job_id for job in matches[:5])
+        raise InvalidRequest(f"{safe_text(wanted)} begins the ids of {len(matches)} jobs ({ids}): give more of it.")
+    if not matches:
+        raise NotFound(f"There is no job {safe_text(wanted)}: `ytarchive jobs list` shows all.")
+    return matches[0]
+
+
+async def all_items(source: JobSource, job_id: str) -> list[Item]:
+    found: list[Item] = []
+    while True:
+        page = await source.items(job_id, len(found))
+        found += page.items
+        if not page.items or len(found) >= page.total:
+            return found
+
+
+def _statuses(status: str | None) -> list[str]:
+    if status is None:
+        return []
+    return [known for known in JobStatus if not known.ended] if status == "open" else [status]

@@ -1,0 +1,196 @@
+"""Listings as yt-dlp sees them: playlists and channels, a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from ytarchive.emulator.site.refusals import starts_at
+from ytarchive.emulator.site.world import GONE_FROM_LISTINGS, Channel, Json, Kind, Playlist, World
+
+PLAYLIST_PAGE = 100
+CHANNEL_PAGE = 30
+
+
+def missing_playlist() -> Json:
+    """What a playlist that does not exist (or is private) answers."""
+    alert = {"type": "ERROR", "text": {"simpleText": "The playlist does not exist."}}
+    return {"alerts": [{"alertRenderer": alert}]}
+
+
+def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Json:
+    """The first page of a playlist; `unavailable` includes the entries that are gone."""
+    channel = world.channel_of(playlist)
+    shown = _visible(world, playlist, unavailable)
+    note = {"type": "INFO", "text": {"simpleText": "Unavailable videos are hidden"}}
+    contents = {"playlistVideoListRenderer": {"contents": _playlist_items(world, playlist, 0, unavailable)}}
+    section = {"itemSectionRenderer": {"contents": [contents]}}
+    tab = {"selected": True, "content": {"sectionListRenderer": {"contents": [section]}}}
+    primary = {
+        "title": {"runs": [{"text": playlist.title}]},
+        "stats": [
+            {"runs": [{"text": f"{len(playlist.entries):,}"}, {"text": " videos"}]},
+            {"simpleText": f"{playlist.views:,} views"},
+        ],
+        "badges": [],
+    }
+    data: Json = {
+        "contents": {"twoColumnBrowseResultsRenderer": {"tabs": [{"tabRenderer": tab}]}},
+        "metadata": {"playlistMetadataRenderer": {"title": playlist.title, "description": playlist.description}},
+        "header": {
+            "playlistHeaderRenderer": {
+                "playlistId": playlist.id,
+                "title": {"simpleText": playlist.title},
+                "privacy": "PUBLIC",
+                "ownerText": {"runs": [_channel_run(channel)]},
+            }
+        },
+        "sidebar": {
+            "playlistSidebarRenderer": {
+                "items": [
+                    {"playlistSidebarPrimaryInfoRenderer": primary},
+                    {
+                        "playlistSidebarSecondaryInfoRenderer": {
+                            "videoOwner": {"videoOwnerRenderer": {"title": {"runs": [_channel_run(channel)]}}}
+                        }
+                    },
+                ]
+            }
+        },
+    }
+    if len(shown) < len(playlist.entries):
+        data["alerts"] = [{"alertWithButtonRenderer": note}]
+    return data
+
+
+def channel_data(world: World, channel: Channel) -> Json:
+    """A channel's page; it has one tab, Videos, which is what every other tab asked for shows."""
+    content = {"richGridRenderer": {"contents": _channel_items(world, channel, 0)}}
+    url = f"/{channel.handle}/videos"
+    renderer = {
+        "title": "Videos",
+        "selected": True,
+        "endpoint": {"commandMetadata": {"webCommandMetadata": {"url": url}}},
+        "content": content,
+    }
+    return {
+        "contents": {"twoColumnBrowseResultsRenderer": {"tabs": [{"tabRenderer": renderer}]}},
+        "metadata": {
+            "channelMetadataRenderer": {
+                "title": channel.title,
+                "description": channel.description,
+                "externalId": channel.id,
+                "channelUrl": f"https://www.youtube.com/channel/{channel.id}",
+                "vanityChannelUrl": f"http://www.youtube.com/{channel.handle}",
+                "ownerUrls": [f"http://www.youtube.com/{channel.handle}"],
+                "keywords": "",
+            }
+        },
+    }
+
+
+def continuation(world: World, token: str) -> Json | None:
+    """The next page for a token of ours; None for any other."""
+    try:
+        listing, offset, unavailable = base64.urlsafe_b64decode(token.encode()).decode().rsplit(":", 2)
+        start = int(offset)
+    except (ValueError, binascii.Error):
+        return None
+    if (channel := world.channels.get(listing)) is not None:
+        items = _channel_items(world, channel, start)
+    elif (playlist := world.find_playlist(listing)) is not None:
+        items = _playlist_items(world, playlist, start, unavailable == "1")
+    else:
+        return None
+    return {"onResponseReceivedActions": [{"appendContinuationItemsAction": {"continuationItems": items}}]}
+
+
+def _token(listing: str, offset: int, unavailable: bool) -> Json:
+    token = base64.urlsafe_b64encode(f"{listing}:{offset}:{int(unavailable)}".encode()).decode()
+    return {"continuationItemRenderer": {"continuationEndpoint": {"continuationCommand": {"token": token}}}}
+
+
+def _visible(world: World, playlist: Playlist, unavailable: bool) -> list[str]:
+    return [v for v in playlist.entries if unavailable or world.listed_kind(v) not in GONE_FROM_LISTINGS]
+
+
+def _playlist_items(world: World, playlist: Playlist, start: int, unavailable: bool) -> list[Json]:
+    shown = _visible(world, playlist, unavailable)
+    page = shown[start : start + PLAYLIST_PAGE]
+    items = [_playlist_item(world, video_id, start + n) for n, video_id in enumerate(page, start=1)]
+    if start + PLAYLIST_PAGE < len(shown):
+        items.append(_token(playlist.id, start + PLAYLIST_PAGE, unavailable))
+    return items
+
+
+def _playlist_item(world: World, video_id: str, index: int) -> Json:
+    item: Json = {"videoId": video_id, "index": {"simpleText": str(index)}}
+    kind = world.listed_kind(video_id)
+    if kind in GONE_FROM_LISTINGS:
+        title = "[Private video]" if kind is Kind.PRIVATE else "[Deleted video]"
+        return {"playlistVideoRenderer": item | {"title": {"runs": [{"text": title}]}, "isPlayable": False}}
+    video = world.videos[video_id]
+    item |= {
+        "title": {"runs": [{"text": video.title}]},
+        "shortBylineText": {"runs": [_channel_run(world.channel_of(video))]},
+        "thumbnail": {"thumbnails": [{"url": f"https://i.ytimg.com/vi/{video_id}/hqdefault.jpg"}]},
+        "videoInfo": {"runs": [{"text": f"{video.views:,} views"}, {"text": " • "}, {"text": "2 years ago"}]},
+        "isPlayable": kind in (Kind.OK, Kind.LIVE),
+    }
+    if kind in (Kind.UPCOMING, Kind.PREMIERE):
+        item["upcomingEventData"] = {"startTime": str(int(starts_at(video).timestamp()))}
+    elif kind is Kind.LIVE:
+        item["thumbnailOverlays"] = [{"thumbnailOverlayTimeStatusRenderer": {"style": "LIVE"}}]
+    else:
+        item["lengthSeconds"] = str(video.duration)
+    return {"playlistVideoRenderer": item}
+
+
+def _channel_run(channel: Channel) -> Json:
+    url = f"/{channel.handle}"
+    return {
+        "text": channel.title,
+        "navigationEndpoint": {
+            "commandMetadata": {"webCommandMetadata": {"url": url}},
+            "browseEndpoint": {"browseId": channel.id, "canonicalBaseUrl": url},
+        },
+    }
+
+
+def _channel_items(world: World, channel: Channel, start: int) -> list[Json]:
+    uploads = world.uploads(channel)
+    items = [_lockup(world, video_id) for video_id in uploads[start : start + CHANNEL_PAGE]]
+    if start + CHANNEL_PAGE < len(uploads):
+        items.append(_token(channel.id, start + CHANNEL_PAGE, False))
+    return items
+
+
+def _lockup(world: World, video_id: str) -> Json:
+    video = world.videos[video_id]
+    minutes, seconds = divmod(video.duration, 60)
+    text, style = f"{minutes}:{seconds:02d}", "THUMBNAIL_OVERLAY_BADGE_STYLE_DEFAULT"
+    if video.kind is Kind.LIVE:
+        text, style = "LIVE", "THUMBNAIL_OVERLAY_BADGE_STYLE_LIVE"
+    elif video.kind in (Kind.UPCOMING, Kind.PREMIERE):
+        text = "Upcoming"
+    badge = {"thumbnailBadgeViewModel": {"text": text, "badgeStyle": style}}
+    parts = [
+        {"text": {"content": f"{video.views} views"}},
+        {"text": {"content": "2 years ago"}, "accessibilityLabel": ""},
+    ]
+    thumbnail = {
+        "image": {"sources": [{"url": f"https://i.ytimg.com/vi/{video_id}/hqdefault.jpg"}]},
+        "overlays": [{"thumbnailBottomOverlayViewModel": {"badges": [badge]}}],
+    }
+    rows = [{"metadataParts": parts}]
+    metadata = {
+        "title": {"content": video.title},
+        "metadata": {"contentMetadataViewModel": {"metadataRows": rows}},
+    }
+    lockup = {
+        "contentId": video_id,
+        "contentType": "LOCKUP_CONTENT_TYPE_VIDEO",
+        "contentImage": {"thumbnailViewModel": thumbnail},
+        "metadata": {"lockupMetadataViewModel": metadata},
+    }
+    return {"richItemRenderer": {"content": {"lockupViewModel": lockup}}}
