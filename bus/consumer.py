@@ -36,11 +36,10 @@ _SETTLED = 1.0  # seconds for the broker to read that nobody pulls any more
 class Consumer:
     """Runs one Consumption of a service until it is stopped."""
 
-    def __init__(self, bus: "Bus", handlers: Handlers, consumption: Consumption, context: object) -> None:
+    def __init__(self, bus: "Bus", handlers: Handlers, consumption: Consumption) -> None:
         self.consumption = consumption
         self._bus = bus
         self._handlers = handlers
-        self._context = context
         self._stream = stream_of(consumption.events[0])
         self._kinds = {kind.subject: kind for kind in consumption.events}
         self._hands = Hands(bus.online)
@@ -130,7 +129,7 @@ class Consumer:
     async def _room(self) -> int:
         """Wait for a free slot and for the service to be ready. Returns how many messages to ask for."""
         while True:
-            slots = self.consumption.slots(self._context)
+            slots = self.consumption.slots()
             busy = len(self._work)
             if self.consumption.inbox is not None and not busy and slots > 0:
                 free = slots  # one batch after the other keeps their order
@@ -143,7 +142,7 @@ class Consumer:
             else:
                 await asyncio.sleep(_LOOK_AGAIN)
         if self.consumption.ready is not None:
-            await self.consumption.ready(self._context)
+            await self.consumption.ready()
         return free
 
     async def _fetch(self, count: int) -> list[Msg]:
@@ -195,7 +194,7 @@ class Consumer:
         inbox = self.consumption.inbox
         assert inbox is not None, "only an inbox gets batches"  # noqa: S101 - for the type checker
         try:
-            await inbox([envelope for _hand, envelope in opened], self._context)
+            await inbox([envelope for _hand, envelope in opened])
         except BrokerUnavailable as error:
             log.warning("inbox_waits_for_broker", consumer=self.consumption.durable, error=str(error))
             for hand, _envelope in opened:
@@ -236,12 +235,12 @@ class Consumer:
 
     async def _deliver(self, _hand: Hand, envelope: Envelope) -> None:
         assert self.consumption.inbox is not None, "only an inbox delivers"  # noqa: S101 - for the type checker
-        await self.consumption.inbox([envelope], self._context)
+        await self.consumption.inbox([envelope])
 
     async def _react(self, hand: Hand, envelope: Envelope) -> None:
         assert self.consumption.handler is not None, "only a handler reacts"  # noqa: S101 - for the type checker
         event = self._kinds[envelope.type].read(envelope)
-        reaction = self.consumption.handler(event, self._context)
+        reaction = self.consumption.handler(event)
         if not isinstance(reaction, AsyncIterator):
             await reaction
             return

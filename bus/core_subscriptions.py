@@ -21,7 +21,7 @@ _REMEMBERED = 1_000  # ids by which a tail knows a message that was sent twice
 Callback = Callable[[Msg], Awaitable[None]]
 
 
-def hearing(kind: type[Event], ear: Ear, context: object) -> Callback:
+def hearing(kind: type[Event], ear: Ear) -> Callback:
     """Calls an ear. Whatever it raises is logged and ends there: nothing is kept of a core event."""
 
     async def hear(message: Msg) -> None:
@@ -29,7 +29,7 @@ def hearing(kind: type[Event], ear: Ear, context: object) -> Callback:
             envelope = Envelope.from_bytes(message.data, message.subject)
             event = kind.read(envelope)
             with bound_contextvars(trace_id=envelope.trace_id), handling_of(envelope):
-                await ear(event, context)
+                await ear(event)
         except UnreadableMessage as error:
             log.warning("unreadable_message", subject=message.subject, error=str(error))
         except Exception:  # the boundary between the bus and a service: whatever it raises
@@ -38,7 +38,7 @@ def hearing(kind: type[Event], ear: Ear, context: object) -> Callback:
     return hear
 
 
-def answering(kind: type[Event], answer: Answer, context: object) -> Callback:
+def answering(kind: type[Event], answer: Answer) -> Callback:
     """Calls an answer and responds with its model as JSON, or with an error header when it raises."""
 
     async def respond(message: Msg) -> None:
@@ -46,7 +46,7 @@ def answering(kind: type[Event], answer: Answer, context: object) -> Callback:
             envelope = Envelope.from_bytes(message.data, message.subject)
             event = kind.read(envelope)
             with bound_contextvars(trace_id=envelope.trace_id), handling_of(envelope):
-                body = (await answer(event, context)).model_dump_json().encode()
+                body = (await answer(event)).model_dump_json().encode()
         except UnreadableMessage as error:
             log.warning("unreadable_message", subject=message.subject, error=str(error))
             await _reply(message, error=f"unreadable request: {error}")

@@ -3,30 +3,34 @@
     handlers = Handlers("storage")
 
     @handlers.on(DownloadCompleted, slots=4)
-    async def shelve(event: DownloadCompleted, storage: Storage) -> AsyncIterator[Event]:
-        files = await storage.take_in(event)
+    async def take_in(event: DownloadCompleted, archive: ArchiveStore) -> AsyncIterator[Event]:
+        files = await archive.take_in(event)
         yield VideoArchived(...)
 
 A handler is an async generator from one event to the events that it causes. The bus wraps and publishes what is
-yielded, awaits the stream's ack, and only then acks the input; so it may see an event again and must be idempotent.
-One that causes nothing may be a plain `async def` that returns None.
+yielded, awaits the stream's ack, and only then acks the input; so a handler may see an event again and must be
+idempotent. One that causes nothing may be a plain `async def` that returns None. Whatever a handler, `slots` or `ready`
+takes beside the event is injected by its annotated type when the bus begins to serve the table (bus.injection).
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from pydantic import BaseModel
 
+from bus.injection import inject
 from bus.message import Delivery, Envelope, Event
 
-Reaction = Callable[[Any, Any], AsyncIterator[Event] | Awaitable[None]]  # (event, context) -> facts
-Inbox = Callable[[Sequence[Envelope], Any], Awaitable[None]]
-Ear = Callable[[Any, Any], Awaitable[None]]
-Answer = Callable[[Any, Any], Awaitable[BaseModel]]
-Ready = Callable[[Any], Awaitable[None]]
+# the first argument is the event (of an inbox: the envelopes), what follows is injected
+Reaction = Callable[..., AsyncIterator[Event] | Awaitable[None]]
+Inbox = Callable[..., Awaitable[None]]
+Ear = Callable[..., Awaitable[None]]
+Answer = Callable[..., Awaitable[BaseModel]]
+Slots = Callable[..., int]
+Ready = Callable[..., Awaitable[None]]
 _R = TypeVar("_R", bound=Reaction)
 
 _handling: ContextVar[Envelope] = ContextVar("handling")
@@ -53,10 +57,19 @@ class Consumption:
 
     events: tuple[type[Event], ...]
     durable: str
-    slots: Callable[[Any], int]  # context -> how many at once (batch size for an inbox)
+    slots: Slots  # how many messages at once (of an inbox: the size of a batch)
     ready: Ready | None = None  # awaited before each fetch: a worker that is blocked does not pull
     handler: Reaction | None = None
     inbox: Inbox | None = None
+
+    def bind(self, parts: Sequence[object]) -> "Consumption":
+        return replace(
+            self,
+            slots=inject(self.slots, parts, 0),
+            ready=inject(self.ready, parts, 0) if self.ready else None,
+            handler=inject(self.handler, parts, 1) if self.handler else None,
+            inbox=inject(self.inbox, parts, 1) if self.inbox else None,
+        )
 
 
 @dataclass
@@ -69,9 +82,7 @@ class Handlers:
     answers: dict[type[Event], Answer] = field(default_factory=dict)
     answered_by_all: set[type[Event]] = field(default_factory=set)
 
-    def on(
-        self, kind: type[Event], *, slots: int | Callable[[Any], int] = 1, ready: Ready | None = None
-    ) -> Callable[[_R], _R]:
+    def on(self, kind: type[Event], *, slots: int | Slots = 1, ready: Ready | None = None) -> Callable[[_R], _R]:
         """Handle a stream event, up to `slots` at once. Instances of one service share the work."""
         self._expect(kind, Delivery.STREAM, Delivery.LOG)
 
@@ -124,6 +135,15 @@ class Handlers:
 
         return add
 
+    def bind(self, *parts: object) -> "Handlers":
+        """The same table with everything injected from `parts`. TypeError names what is missing."""
+        return replace(
+            self,
+            consumptions=[consumption.bind(parts) for consumption in self.consumptions],
+            ears={kind: inject(ear, parts, 1) for kind, ear in self.ears.items()},
+            answers={kind: inject(answer, parts, 1) for kind, answer in self.answers.items()},
+        )
+
     def check_publishes(self, event: Event) -> None:
         """Raise TypeError if this service does not own the subject: a mistake in our code, never in data."""
         if self.publisher not in type(event).publishers:
@@ -145,5 +165,5 @@ class Handlers:
             raise TypeError(f"{kind.subject} is delivered as {kind.delivery}, this handler takes {allowed}")
 
 
-def _count(slots: int | Callable[[Any], int]) -> Callable[[Any], int]:
-    return slots if callable(slots) else lambda _context: slots
+def _count(slots: int | Slots) -> Slots:
+    return slots if callable(slots) else lambda: slots

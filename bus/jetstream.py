@@ -272,24 +272,26 @@ class Bus:
 
     # --- serving --------------------------------------------------------------------------------------------------
 
-    async def serve(self, handlers: Handlers, context: object) -> None:
-        """Start the consumers, ears and answers of a service; `context` is what its handlers get. Returns as soon as
-        the broker knows them.
+    async def serve(self, handlers: Handlers, *parts: object) -> None:
+        """Start the consumers, core subscriptions and request handlers of a service. `parts` are the objects that the
+        handlers' parameters are filled from, by type. Returns once the broker has registered all of them.
 
-        Raises BrokerUnavailable; of one that is connected and silent only after about 30 s.
+        Raises TypeError when a part is missing, BrokerUnavailable when the broker refuses or, being connected, does not
+        answer within about 30 s.
         """
+        handlers = handlers.bind(*parts)
         try:
             for consumption in handlers.consumptions:
                 await self._link.patiently(partial(ensure_consumer, self.js, consumption, self.settings))
-                consumer = Consumer(self, handlers, consumption, context)
+                consumer = Consumer(self, handlers, consumption)
                 self._consumers.append(consumer)
                 self._link.bound.append(consumer)
                 await consumer.start()
             for heard, ear in handlers.ears.items():
-                await self._listen(heard.subject, "", hearing(heard, ear, context))
+                await self._listen(heard.subject, "", hearing(heard, ear))
             for asked, answer in handlers.answers.items():
                 group = "" if asked in handlers.answered_by_all else handlers.publisher
-                await self._listen(asked.subject, group, self._soon(answering(asked, answer, context)))
+                await self._listen(asked.subject, group, self._soon(answering(asked, answer)))
             await self._link.patiently(self._link.settle)
         except (nats.errors.Error, TimeoutError) as error:
             raise self._link.refusal(error) from error

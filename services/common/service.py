@@ -57,6 +57,7 @@ class ServiceBase:
 
     name: ClassVar[str]
     handlers: ClassVar[Handlers]
+    route_table: ClassVar[Sequence[Route]] = ()
     version: ClassVar[str] = VERSION
 
     url: str
@@ -79,11 +80,14 @@ class ServiceBase:
         self._listener: Listener | None = None
         self._bus: Bus | None = None
         self._initialized = False
+        self._parts: Sequence[object] = ()
 
     # --- hooks ----------------------------------------------------------------------------------------------------
 
-    async def initialize_resources(self) -> None:
-        """Open what the service owns. The bus is connected, nothing is served yet."""
+    async def initialize_resources(self) -> Sequence[object] | None:
+        """Open what the service owns and return the objects that its handlers and routes take, each by its type. The
+        bus is connected, nothing is served yet."""
+        return None
 
     async def after_start(self) -> None:
         """Everything serves: spawn background tasks."""
@@ -92,9 +96,12 @@ class ServiceBase:
         """Close what initialize_resources opened, also when that failed half-way. Nothing is served any more."""
 
     def routes(self) -> Sequence[Route]:
-        """The REST of this service, besides what every one has. Asked of one that was not started too (OpenAPI): what
-        initialize_resources opens is there when a handler runs, not here."""
-        return ()
+        """Interim: becomes `route_table`."""
+        return self.route_table
+
+    def surface(self) -> Surface:
+        """All routes of this service, the standard ones included. The service need not be started."""
+        return Surface(self, self.routes())
 
     def disk_paths(self) -> Sequence[Path]:
         """Where this service writes: created and checked at start, and watched by health."""
@@ -130,7 +137,7 @@ class ServiceBase:
             self.validate_environment()
             self._bus = await Bus.connect(self.bus_settings, source=f"{self.name}/{self.instance}")
             self._initialized = True
-            await self.initialize_resources()
+            self._parts = await self.initialize_resources() or (self,)
             if self.name != "jobs":
                 registration = ServiceRegistered(instance=self.instance, service=self.info())
                 await self.bus.publish(registration, trace_id=str(uuid4()))
@@ -143,14 +150,14 @@ class ServiceBase:
         self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
 
     async def _serve(self) -> None:
-        surface = Surface(self)
-        self.rest = Rest(self, surface.routes, surface.metrics.observe)
+        surface = self.surface()
+        self.rest = Rest(self, [route.bind(self._parts) for route in surface.routes], surface.metrics.observe)
         self.accepting = True
         await self.rest.start(self._bound)
         self.spawn(Shipper(self.bus).run, "log shipper")
         self.spawn(partial(self.dead_letters.run, self.bus), "dead letter watch")
         self.spawn(self._beat, "heartbeat")
-        await self.bus.serve(self.handlers, self)
+        await self.bus.serve(self.handlers, *self._parts)
         await self.after_start()
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:

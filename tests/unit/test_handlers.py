@@ -1,6 +1,8 @@
 """The table of a service: what it takes, and what it refuses when it is written down."""
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import BaseModel
@@ -21,7 +23,7 @@ async def clear(event: SourceBlocked, _context: object) -> AsyncIterator[Event]:
     yield SourceCleared(egress=event.egress)
 
 
-async def listen(_event: SourceBlocked, _context: object) -> None: ...
+async def listen(_event: SourceBlocked, _context: str) -> None: ...
 
 
 async def hear(_event: Event, _context: object) -> None: ...
@@ -38,21 +40,24 @@ def test_a_handler_becomes_a_durable_named_after_service_and_subject() -> None:
     handlers = Handlers("download")
     assert handlers.on(SourceBlocked, slots=3)(clear) is clear
     (consumption,) = handlers.consumptions
-    assert (consumption.durable, consumption.slots(None)) == ("download-source_blocked", 3)
+    assert (consumption.durable, consumption.slots()) == ("download-source_blocked", 3)
     assert (consumption.events, consumption.handler, consumption.inbox) == ((SourceBlocked,), clear, None)
 
 
 def test_slots_may_depend_on_the_service() -> None:
+    def count(slots: list[int]) -> int:
+        return len(slots)
+
     handlers = Handlers("download")
-    handlers.on(SourceBlocked, slots=len)(listen)
-    assert handlers.consumptions[0].slots([1, 2]) == 2
+    handlers.on(SourceBlocked, slots=count)(listen)
+    assert handlers.bind([1, 2], "another part").consumptions[0].slots() == 2
 
 
 def test_an_inbox_reads_several_subjects() -> None:
     handlers = Handlers("jobs")
     handlers.inbox(SourceBlocked, SourceCleared, size=7)(read)
     (consumption,) = handlers.consumptions
-    assert (consumption.durable, consumption.slots(None)) == ("jobs-inbox", 7)
+    assert (consumption.durable, consumption.slots()) == ("jobs-inbox", 7)
     assert consumption.events == (SourceBlocked, SourceCleared)
 
 
@@ -107,3 +112,44 @@ def test_handling_names_the_envelope_inside_only() -> None:
         assert handling() is envelope
     with pytest.raises(LookupError):
         handling()
+
+
+class Archive: ...
+
+
+class Plans: ...
+
+
+def table() -> Handlers:
+    handlers = Handlers("download")
+
+    @handlers.on(SourceBlocked)
+    async def work(_event: SourceBlocked, plans: Plans, archive: Archive) -> None:
+        seen.append((plans, archive))
+
+    return handlers
+
+
+seen: list[tuple[Plans, Archive]] = []
+
+
+async def test_each_parameter_gets_the_part_of_its_type() -> None:
+    archive, plans = Archive(), Plans()
+    handler = table().bind(archive, plans).consumptions[0].handler
+    assert handler is not None
+    work = handler(SourceBlocked(egress="direct", reason="r", until=datetime.now(UTC)))
+    assert isinstance(work, Awaitable)
+    await work
+    assert seen[-1] == (plans, archive)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ((Archive(), "text"), "needs one Plans as 'plans'; there are 0 in: Archive, str"),
+        ((Archive(), Plans(), Plans()), "needs one Plans as 'plans'; there are 2 in: Archive, Plans, Plans"),
+    ],
+)
+def test_a_part_that_is_missing_or_not_the_only_one_is_named(parts: tuple[object, ...], says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        table().bind(*parts)

@@ -24,7 +24,7 @@ ORIGIN = "http://127.0.0.1:8000"
 
 
 def surface(name: str) -> Surface:
-    return Surface(load_service(name)(Config(), BusSettings(url="nats://nowhere")))
+    return load_service(name)(Config(), BusSettings(url="nats://nowhere")).surface()
 
 
 @pytest.fixture(scope="module", params=SERVICES)

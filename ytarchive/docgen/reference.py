@@ -29,7 +29,6 @@ from services.common.events import catalogue
 from services.common.settings.load import Config
 from services.common.web.schema_text import limits
 from services.common.web.schema_text import shape as in_words
-from services.common.web.standard_routes import Surface
 from ytarchive.docgen import cli_reference
 from ytarchive.stack import SERVICES, load_service
 
@@ -245,7 +244,7 @@ def _operation(action: str, name: str, kind: type[Event]) -> Schema:
 def openapi(name: str) -> Schema:
     """The OpenAPI document of a service: made of one that is never started."""
     service = load_service(name)(Config(), BusSettings(url="nats://nowhere"))
-    return Surface(service).document
+    return service.surface().document
 
 
 # --- the files ----------------------------------------------------------------------------------------------------

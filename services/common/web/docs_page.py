@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yarl import URL
 
+from services.common.status import ServiceStatus
 from services.common.web.openapi import API, REFERENCE, Schema
 from services.common.web.schema_text import limits, shape
-
-if TYPE_CHECKING:
-    from services.common.service import ServiceBase
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --link: #0a58ca }
@@ -41,7 +39,7 @@ _WORD = r"[\w.-]+|[^\w.-]"  # all of a text, so that all of it is escaped
 _DEEPEST = 4  # levels of an example body
 
 
-def others(service: "ServiceBase", origin: URL) -> dict[str, str]:
+def others(service: ServiceStatus, origin: URL) -> dict[str, str]:
     """The pages of the other services, by name, as they are configured; one on any free port has no known page.
 
     A service on this machine is reached under the name by which the reader came here.

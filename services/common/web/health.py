@@ -4,16 +4,14 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bus import Bus, UnreadableMessage
 from services.common.events import DeadLettered
 from services.common.infra.files import free_space
 from services.common.models import ErrorCode, ErrorDetail, HealthCheck, HealthStatus
+from services.common.status import ServiceStatus
 from services.common.web.routing import Call, Reply, Route
-
-if TYPE_CHECKING:
-    from services.common.service import ServiceBase
 
 PATH = "/api/v1/health"
 DEAD_LETTER_MEMORY = 600.0  # seconds that a dead letter makes its service unhealthy
@@ -51,7 +49,7 @@ class DeadLetterWatch:
 
 
 class HealthReport:
-    def __init__(self, service: "ServiceBase") -> None:
+    def __init__(self, service: ServiceStatus) -> None:
         self._service = service
 
     def route(self) -> Route:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,11 +12,9 @@ from prometheus_client.registry import Collector
 
 from services.common.models import HealthCheck, HealthStatus
 from services.common.settings.retry_policy import BreakerState
+from services.common.status import ServiceStatus
 from services.common.web.health import HealthReport
 from services.common.web.routing import Call, Observed, Route
-
-if TYPE_CHECKING:
-    from services.common.service import ServiceBase
 
 PATH = "/api/v1/metrics"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # a stranger invents no label
@@ -26,7 +24,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 class Metrics:
     """A registry per service: several of them live in one process."""
 
-    def __init__(self, service: "ServiceBase", health: HealthReport) -> None:
+    def __init__(self, service: ServiceStatus, health: HealthReport) -> None:
         self._service = service
         self._health = health
         self.registry = CollectorRegistry(auto_describe=False)
@@ -73,7 +71,7 @@ class Metrics:
 class _Now(Collector):
     """What is asked at the moment of the scrape, and not counted along the way."""
 
-    def __init__(self, service: "ServiceBase", health: HealthCheck) -> None:
+    def __init__(self, service: ServiceStatus, health: HealthCheck) -> None:
         self._service = service
         self._health = health
 

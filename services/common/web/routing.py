@@ -14,7 +14,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
@@ -24,6 +24,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from bus import BusError
+from bus.injection import inject
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.web.bound_socket import Listener
@@ -88,6 +89,10 @@ class Route:
     failure: Any = None  # the type of `data` that may stand beside an error
     headers: Mapping[str, str] = field(default_factory=dict)  # request headers that the handler reads -> what they do
     common: bool = False  # every service has it
+
+    def bind(self, parts: Sequence[object]) -> "Route":
+        """The same route whose handler gets what it takes beside the request, by type, from `parts`."""
+        return replace(self, handler=inject(self.handler, parts, 1, named=("path", "query", "body")))
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from services.common.status import ServiceStatus
 from services.common.web import docs_page, openapi
 from services.common.web.health import HealthReport
 from services.common.web.metrics import Metrics
 from services.common.web.routing import Call, Route
-
-if TYPE_CHECKING:
-    from services.common.service import ServiceBase
 
 OPENAPI_PATH = f"{openapi.API}/openapi.json"
 DOCS_PATH = f"{openapi.API}/docs"
@@ -21,14 +18,16 @@ DOCS_PATH = f"{openapi.API}/docs"
 class Surface:
     """Made of a service that need not be started: `document` is the same then."""
 
-    def __init__(self, service: "ServiceBase") -> None:
+    def __init__(self, service: ServiceStatus, own: Sequence[Route]) -> None:
+        """`own`: the routes of this service alone."""
         self._service = service
+        self._own = own
         self.health = HealthReport(service)
         self.metrics = Metrics(service, self.health)
 
     @cached_property
     def routes(self) -> Sequence[Route]:
-        return (self.health.route(), self.metrics.route(), *self._descriptions(), *self._service.routes())
+        return (self.health.route(), self.metrics.route(), *self._descriptions(), *self._own)
 
     @cached_property
     def document(self) -> openapi.Schema:
