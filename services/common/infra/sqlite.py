@@ -1,19 +1,25 @@
-"""A SQLite file with its own thread: WAL, synchronous=FULL, one transaction per call."""
+"""A SQLite file: one thread that writes, a few read-only connections beside it (WAL, synchronous=FULL)."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from services.common.errors import ServiceUnavailable, StorageFull
 
 T = TypeVar("T")
+READERS = 4  # connections that read at the same time
 
 
 class Database:
-    """Functions of a connection go in, they run one after the other as transactions, results come out."""
+    """Runs functions of a connection as transactions: `run` one after the other, `read` beside them.
+
+    A read sees all that was committed before it began, and never waits for a write transaction.
+    """
 
     def __init__(
         self,
@@ -24,11 +30,13 @@ class Database:
         read_only: bool = False,
         functions: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
-        """`schema` is SQL that makes what is missing; `version` is kept as user_version. Or it is one script per
-        version: each is run once, as one transaction, on a file of the version before. With `read_only` the file must
-        exist, and stays as it is. `functions` gives a connection those that the schema calls.
+        """Open or create the file at `path`.
 
-        Raises ServiceUnavailable when the file was written by a newer version of ours.
+        `schema` is SQL that creates what is missing; `version` is kept as user_version. Or it is one script per
+        version: each is run once, as one transaction, on a file of the version before. With `read_only` the file must
+        exist and is not changed. `functions` registers the SQL functions that the schema calls with a connection.
+
+        Raises ServiceUnavailable when the file was written by a newer version of ytarchive.
         """
         self._path = path
         self._read_only = read_only
@@ -36,23 +44,34 @@ class Database:
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
+        self._readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix=f"sqlite-{path.stem}-read")
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()  # read-only connections that nothing uses now
         if not isinstance(schema, str):
             version = len(schema)
         try:
             self._connection: sqlite3.Connection = self._thread.submit(self._open, schema, version).result()
         except BaseException:
             self._thread.shutdown()  # else it would outlive the process's main thread
+            self._readers.shutdown()
             raise
 
     def _open(self, schema: str | Sequence[str], version: int) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
-        place = f"{self._path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=30)
+        connection = self._connect("ro" if self._read_only else "rwc")
+        try:
+            self._prepare(connection, schema, version)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+        # a read-only connection is used by one thread at a time, but not always by the same
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         try:
             if self._functions is not None:
                 self._functions(connection)
-            self._prepare(connection, schema, version)
         except BaseException:
             connection.close()
             raise
@@ -80,6 +99,29 @@ class Database:
         """Run `work` as one transaction: committed when it returns, undone when it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a read-only connection, in one snapshot. Raises sqlite3.OperationalError when it writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._snapshot, work)
+
+    def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            connection = self._connect("ro")
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
+
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         try:
@@ -98,5 +140,9 @@ class Database:
         return result
 
     def close(self) -> None:
+        """Close all connections, after the calls that are under way."""
+        self._readers.shutdown()
+        while not self._idle.empty():
+            self._idle.get().close()
         self._thread.submit(self._connection.close).result()
         self._thread.shutdown()
