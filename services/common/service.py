@@ -20,11 +20,12 @@ from uuid import uuid4
 import structlog
 
 from bus import Bus, BusError, BusSettings, Handlers
-from bus.tasks import end
+from bus.tasks import cancel_and_wait
 from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.infra.files import writable
 from services.common.infra.logs import Shipper
+from services.common.messaging import connect_bus
 from services.common.models import ServiceInfo
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
@@ -135,7 +136,7 @@ class ServiceBase:
         """SPEC: Startup Process. Configuration was loaded (step 1). On an error all that was begun is undone."""
         try:
             self.validate_environment()
-            self._bus = await Bus.connect(self.bus_settings, source=f"{self.name}/{self.instance}")
+            self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
             self._initialized = True
             self._parts = await self.initialize_resources() or (self,)
             if self.name != "jobs":
@@ -184,7 +185,7 @@ class ServiceBase:
             await self.rest.stop()
         if self._listener is not None:
             self._listener.socket.close()
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
 

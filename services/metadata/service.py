@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
-from services.common.infra.resilience import Hosts
+from services.common.infra.resilience import RemoteHosts
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState
@@ -54,10 +54,10 @@ class MetadataService(ServiceBase):
         *,
         quota_zone: tzinfo = PACIFIC,
         quota_late: timedelta = LATE,
-        hosts: Hosts | None = None,
+        hosts: RemoteHosts | None = None,
     ) -> None:
         super().__init__(config, bus)
-        self.hosts = hosts or Hosts()
+        self.hosts = hosts or RemoteHosts()
         self.keys = Keys(config)
         self._quota_zone, self._quota_late = quota_zone, quota_late
         self._children: list[Children] = []

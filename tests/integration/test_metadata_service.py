@@ -26,6 +26,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
+from services.common.messaging import connect_bus
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOptions, JobType, Target, TargetKind
 from services.common.settings.load import Config
 from services.metadata.data_api.keys import OF_JOB
@@ -129,7 +130,7 @@ def config(config: Config, emulator: EmulatorClient) -> Config:
 
 @pytest.fixture
 async def desk(broker: BusSettings) -> AsyncIterator[Desk]:
-    desk = Desk(await Bus.connect(broker, source="jobs/test"))
+    desk = Desk(await connect_bus(broker, source="jobs/test"))
     async with attended(desk.bus, desk):
         yield desk
 
@@ -312,7 +313,7 @@ async def test_without_an_answer_to_its_claim_a_listing_waits(
     await desk.ask(TargetKind.VIDEOS, "", sample.VIDEO_OK)
     await desk.wait_for(ListingCompleted)  # given videos need nobody's leave
     assert emulator.log() == []
-    again = await Bus.connect(broker, source="jobs/again")
+    again = await connect_bus(broker, source="jobs/again")
     back = Desk(again)
     await back.serve()
     await desk.wait_for(ListingCompleted, 2)

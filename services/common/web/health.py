@@ -98,7 +98,7 @@ class HealthReport:
 
     def _breakers(self) -> dict[str, Any]:
         states = self._service.breakers()
-        return {"breakers": {name: state.told() for name, state in states.items()}} if states else {}
+        return {"breakers": {name: state.as_json() for name, state in states.items()}} if states else {}
 
     async def _dependencies(self) -> bool:
         try:

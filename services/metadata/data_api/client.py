@@ -18,9 +18,9 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from services.common.errors import HostUnavailable
-from services.common.infra.resilience import Hosts
+from services.common.infra.resilience import RemoteHosts
 from services.common.settings.masking import MASK
-from services.common.settings.retry_policy import BREAKER_OPEN, Policy, Word, retry_after
+from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome, RetryPolicy, retry_after
 from services.metadata.data_api.errors import ApiRefused, Refusal, judge
 from services.metadata.data_api.quota import cost_of
 from services.metadata.data_api.quota_store import Ledger
@@ -35,7 +35,7 @@ class DataApi:
     """`endpoint` None is Google's. A proxy is taken from the environment, as httplib2 does; the ways that
     `[youtube] proxy` opens are for yt-dlp."""
 
-    def __init__(self, endpoint: str | None, ledger: Ledger, hosts: Hosts) -> None:
+    def __init__(self, endpoint: str | None, ledger: Ledger, hosts: RemoteHosts) -> None:
         self._endpoint = endpoint
         self._ledger = ledger
         self._host = hosts[urlsplit(endpoint or GOOGLE).netloc]
@@ -73,7 +73,7 @@ class DataApi:
         if not await self._ledger.charge(secret, cost_of(resource), background=background):
             raise ApiRefused(Refusal.QUOTA, "quota_limit", "the Data API quota of today is used up")
 
-    async def _ask(self, secret: str, resource: str, query: Json, policy: Policy) -> Json:
+    async def _ask(self, secret: str, resource: str, query: Json, policy: RetryPolicy) -> Json:
         client = await self._ready()
         request = getattr(client, resource)().list(key=secret, **query)
         way = _Http(policy)
@@ -107,7 +107,7 @@ class DataApi:
         return self._client
 
 
-def _word(error: BaseException) -> Word | None:
+def _word(error: BaseException) -> CallOutcome | None:
     return error.word() if isinstance(error, ApiRefused) else None
 
 
@@ -123,7 +123,7 @@ class _Patience:
     """SPEC has one time to connect and another for an answer and for what is sent; httplib2 knows one for all. It also
     connects again when a connection breaks: whether to ask again is not its business, and not after it was hung up."""
 
-    policy: Policy
+    policy: RetryPolicy
     sock: socket.socket | None
     timeout: float
     hung_up = False
@@ -144,7 +144,7 @@ class _Patience:
 class _Http(httplib2.Http):  # type: ignore[misc]  # it ships no types
     hung_up = False
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: RetryPolicy) -> None:
         super().__init__(timeout=policy.read)
         self._kinds = {
             "http": type("_Connection", (_Patience, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from services.common.settings.masking import MASK, mask_text
-from services.common.settings.retry_policy import ANSWERED, Word
+from services.common.settings.retry_policy import ANSWERED, CallOutcome
 
 LONGEST = 500  # characters of a message
 
@@ -41,10 +41,10 @@ class ApiRefused(Exception):
         self.status = status
         self.retry_after = retry_after
 
-    def word(self) -> Word | None:
+    def word(self) -> CallOutcome | None:
         """What it tells of the host; None for a quota that was seen to be used up before it was asked."""
         if self.kind is Refusal.PASSING:
-            return Word(self.status, self.retry_after)
+            return CallOutcome(self.status, self.retry_after)
         return ANSWERED if self.status is not None else None
 
 
