@@ -1,5 +1,8 @@
-"""The private parts of nats-py that bus/connection/nats_client.py uses exist. If this fails after an upgrade of nats-py,
-adapt that module, run tests/integration/test_bus*.py, and raise the upper bound in pyproject.toml."""
+"""The private parts of nats-py that bus/connection/nats_client.py uses exist.
+
+If this fails after an upgrade of nats-py, adapt that module, run tests/integration/test_bus*.py, and raise the upper
+bound in pyproject.toml.
+"""
 
 import inspect
 
@@ -15,11 +18,11 @@ def test_the_client_has_a_status_a_transport_and_the_methods_that_are_used() -> 
     assert client._status == Client.DISCONNECTED
     assert client._transport is None
     assert list(inspect.signature(client._connect_to_server).parameters) == ["s"]
-    assert list(inspect.signature(client._send_unsubscribe).parameters)[0] == "sid"
+    assert next(iter(inspect.signature(client._send_unsubscribe).parameters)) == "sid"
 
 
 def test_a_transport_has_a_writer_and_one_below_tls() -> None:
-    transport = TcpTransport()
+    transport = TcpTransport()  # type: ignore[no-untyped-call]  # nats-py has no annotation there
     assert (transport._io_writer, transport._bare_io_writer) == (None, None)
 
 
