@@ -22,7 +22,7 @@ from services.common.settings.retry_policy import SPEC, RetryPolicy
 from services.metadata.data_api.client import DataApi
 from services.metadata.data_api.errors import ApiRefused
 from services.metadata.data_api.quota import Budget
-from services.metadata.data_api.quota_store import Ledger
+from services.metadata.data_api.quota_store import QuotaStore
 from services.metadata.service import MetadataService
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -233,7 +233,7 @@ def listening(queue: int) -> Iterator[tuple[socket.socket, str]]:
 
 
 async def given_up_after(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float:
-    api = DataApi(endpoint, Ledger(jobs, Budget(100, 0)), RemoteHosts(policy))
+    api = DataApi(endpoint, QuotaStore(jobs, Budget(100, 0)), RemoteHosts(policy))
     await api._ready()  # building the client is no part of the call
     began = time.monotonic()
     with pytest.raises(ApiRefused, match="does not answer") as refused:
@@ -276,7 +276,7 @@ async def test_each_attempt_is_one_connection(jobs: Bus, clock: Any) -> None:
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server:
         endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ledger = Ledger(jobs, Budget(100, 0))
+        ledger = QuotaStore(jobs, Budget(100, 0))
         api = DataApi(endpoint, ledger, RemoteHosts(clock=clock))
         with pytest.raises(ApiRefused, match="does not answer"):
             await api.list(KEY, "videos", part="id", id=sample.VIDEO_OK)

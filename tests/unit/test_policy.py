@@ -9,7 +9,7 @@ from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, CallOutcome, RetryPolicy, retry_after
 from services.common.youtube.classify import failure_word
 from services.jobs.domain import scheduler
-from services.metadata.data_api.errors import ApiRefused, Refusal
+from services.metadata.data_api.errors import ApiRefused, RefusalKind
 
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 
@@ -96,12 +96,12 @@ def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: s
 @pytest.mark.parametrize(
     ("refused", "word"),
     [
-        (ApiRefused(Refusal.PASSING, "network", "-"), CallOutcome()),
-        (ApiRefused(Refusal.PASSING, "backendError", "-", 503, 7.0), CallOutcome(503, 7.0)),
-        (ApiRefused(Refusal.PASSING, "rateLimitExceeded", "-", 429), CallOutcome(429)),
-        (ApiRefused(Refusal.KEY, "keyInvalid", "-", 400), ANSWERED),
-        (ApiRefused(Refusal.QUOTA, "quotaExceeded", "-", 429), ANSWERED),
-        (ApiRefused(Refusal.QUOTA, "quota_limit", "-"), None),  # our own ledger knew: nobody was asked
+        (ApiRefused(RefusalKind.PASSING, "network", "-"), CallOutcome()),
+        (ApiRefused(RefusalKind.PASSING, "backendError", "-", 503, 7.0), CallOutcome(503, 7.0)),
+        (ApiRefused(RefusalKind.PASSING, "rateLimitExceeded", "-", 429), CallOutcome(429)),
+        (ApiRefused(RefusalKind.KEY, "keyInvalid", "-", 400), ANSWERED),
+        (ApiRefused(RefusalKind.QUOTA, "quotaExceeded", "-", 429), ANSWERED),
+        (ApiRefused(RefusalKind.QUOTA, "quota_limit", "-"), None),  # our own ledger knew: nobody was asked
     ],
 )
 def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: CallOutcome | None) -> None:
