@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.common.infra.sqlite import READERS, Database
+from services.common.infra.sqlite import Database
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"
+STEPS = ["CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"]
 
 
 def insert(n: int, sql: sqlite3.Connection) -> None:
@@ -23,7 +23,7 @@ def numbers(sql: sqlite3.Connection) -> list[int]:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "some.db", SCHEMA)
+    database = Database(tmp_path / "some.db", STEPS, readers=4)
     yield database
     database.close()
 
@@ -53,8 +53,8 @@ async def test_a_read_does_not_wait_for_a_write(database: Database) -> None:
 
 
 async def test_reads_run_at_the_same_time(database: Database) -> None:
-    together = threading.Barrier(READERS, timeout=30)
-    await asyncio.gather(*(database.read(lambda _sql: together.wait()) for _ in range(READERS)))
+    together = threading.Barrier(4, timeout=30)
+    await asyncio.gather(*(database.read(lambda _sql: together.wait()) for _ in range(4)))
 
 
 async def test_a_read_is_one_snapshot(database: Database) -> None:
@@ -81,10 +81,10 @@ async def test_a_read_cannot_write(database: Database) -> None:
 
 async def test_a_file_that_is_open_for_reading_only(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
-    first = Database(path, SCHEMA)
+    first = Database(path, STEPS)
     await first.run(lambda sql: insert(1, sql))
     first.close()
-    again = Database(path, "", 10**6, read_only=True)
+    again = Database(path, None, read_only=True)
     try:
         assert await again.read(numbers) == [1]
         assert await again.run(numbers) == [1]
