@@ -20,6 +20,7 @@ import trustme
 from pydantic import SecretStr
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer
+from bus.connection import Callbacks, hang_up, open_client
 from bus.server import find_server
 from services.common.events import SourceCleared
 
@@ -354,6 +355,21 @@ async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSet
         with pytest.raises(BrokerUnavailable):
             await asyncio.wait_for(Bus.connect(refused, source="jobs/1"), 20)
     gc.collect()
+
+
+async def test_what_could_not_be_sent_any_more_does_not_hinder_a_hang_up(server: EmbeddedServer) -> None:
+    gone = asyncio.Event()
+
+    async def note() -> None:
+        gone.set()
+
+    client = await open_client(await server.start(), source="jobs/1", callbacks=Callbacks(disconnected=note))
+    await server.stop()
+    async with asyncio.timeout(LIMIT):
+        await gone.wait()
+        await client.publish("source.cleared", b"never sent")
+        await hang_up(client)
+    assert client.is_closed
 
 
 async def test_a_store_too_small_for_the_streams(server: EmbeddedServer) -> None:
