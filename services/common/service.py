@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from bus import Bus, BusError, BusSettings, Handlers
 from bus.tasks import end
@@ -132,7 +133,16 @@ class ServiceBase:
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def startup(self) -> None:
-        """SPEC: Startup Process. Configuration was loaded (step 1). On an error all that was begun is undone."""
+        """SPEC: Startup Process. Configuration was loaded (step 1). On an error all that was begun is undone.
+
+        Consumers, requests and background tasks inherit the context of this call, and with it the service's name in
+        the log records of all modules.
+        """
+        with self._named():
+            await self._start()
+        self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
+
+    async def _start(self) -> None:
         try:
             self.validate_environment()
             self._bus = await Bus.connect(self.bus_settings, source=f"{self.name}/{self.instance}")
@@ -147,7 +157,9 @@ class ServiceBase:
             if self._bus is not None:
                 await self._bus.close()
             raise
-        self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
+
+    def _named(self) -> AbstractContextManager[None]:
+        return bound_contextvars(service=self.name, version=VERSION)
 
     async def _serve(self) -> None:
         surface = self.surface()
@@ -162,7 +174,8 @@ class ServiceBase:
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """SPEC: Graceful Shutdown. What is in hand gets up to `within` seconds in all; then it is cut off."""
-        await self._wind_down(within)
+        with self._named():
+            await self._wind_down(within)
         self.logger.info("service_stopped")
         await Shipper(self.bus).flush()
         await self.bus.close()
