@@ -1,4 +1,4 @@
-"""Records as they are written, for those who listen. Who does not keep up is told how many it missed."""
+"""Live delivery of log records. A subscriber that is too slow loses records and is given the number of lost ones."""
 
 import asyncio
 from collections import deque
@@ -8,51 +8,54 @@ from typing import Any
 
 from services.logging.queries import LogFilter
 
-KEPT = 1_000  # records that wait for one listener
+KEPT = 1_000  # records queued for one subscriber
 
 
-class Listener:
+class LogSubscriber:
     def __init__(self, wanted: LogFilter) -> None:
         self.wanted = wanted
-        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._queue: deque[Mapping[str, Any]] = deque()
         self._dropped = 0
-        self._news = asyncio.Event()
+        self._available = asyncio.Event()
 
-    def hear(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def put(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Queue records. Those beyond KEPT are dropped and counted."""
         for record in records:
-            if len(self._waiting) >= KEPT:
+            if len(self._queue) >= KEPT:
                 self._dropped += 1
             else:
-                self._waiting.append(record)
-            self._news.set()
+                self._queue.append(record)
+            self._available.set()
 
-    async def news(self, patience: float) -> tuple[list[Mapping[str, Any]], int]:
-        """The records since the last call, and how many were dropped after them; nothing after `patience` seconds."""
+    async def take(self, patience: float) -> tuple[list[Mapping[str, Any]], int]:
+        """Wait up to `patience` seconds. Return the records since the last call, and how many were dropped after
+        them."""
         try:
-            await asyncio.wait_for(self._news.wait(), patience)
+            await asyncio.wait_for(self._available.wait(), patience)
         except TimeoutError:
             return [], 0
-        self._news.clear()
-        found, dropped = list(self._waiting), self._dropped
-        self._waiting.clear()
+        self._available.clear()
+        found, dropped = list(self._queue), self._dropped
+        self._queue.clear()
         self._dropped = 0
         return found, dropped
 
 
-class Live:
+class LogSubscribers:
     def __init__(self) -> None:
-        self._listeners: set[Listener] = set()
+        self._subscribers: set[LogSubscriber] = set()
 
     @contextmanager
-    def listening(self, wanted: LogFilter) -> Iterator[Listener]:
-        listener = Listener(wanted)
-        self._listeners.add(listener)
+    def subscribe(self, wanted: LogFilter) -> Iterator[LogSubscriber]:
+        """Inside the context, the subscriber receives all new records that `wanted` accepts."""
+        subscriber = LogSubscriber(wanted)
+        self._subscribers.add(subscriber)
         try:
-            yield listener
+            yield subscriber
         finally:
-            self._listeners.discard(listener)
+            self._subscribers.discard(subscriber)
 
-    def tell(self, records: Iterable[Mapping[str, Any]]) -> None:
-        told = list(records) if self._listeners else []
-        for listener in self._listeners:
-            listener.hear(record for record in told if listener.wanted.fits(record))
+    def publish(self, records: Iterable[Mapping[str, Any]]) -> None:
+        new = list(records) if self._subscribers else []
+        for subscriber in self._subscribers:
+            subscriber.put(record for record in new if subscriber.wanted.fits(record))

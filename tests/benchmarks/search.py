@@ -21,15 +21,15 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-from services.common.infra.sqlite import Database
 from services.common.models import Provenance, VideoMetadata
 from services.common.settings.load import Storage
 from services.storage.archive.fingerprint import Stamps
 from services.storage.formats.captions import Line, read_vtt
 from services.storage.formats.manifest import Record
 from services.storage.index.catalogue import Catalogue, Indexed
-from services.storage.index.fts import Texts, Track, add_functions
-from services.storage.index.search import Search, SearchQuery
+from services.storage.index.fts import Texts, Track
+from services.storage.index.schema import open_catalogue, open_read_only
+from services.storage.index.search import ArchiveSearch, SearchQuery
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 CUES, SECONDS_PER_CUE = 100, 3
@@ -90,14 +90,15 @@ def videos(count: int) -> Iterator[Indexed]:
 class Bench:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "catalogue.db"
-        self.catalogue = Catalogue(self.path)
+        self.database = open_catalogue(folder)
+        self.catalogue = Catalogue(self.database)
         self.figures: Figures = {}
 
     async def run(self, count: int) -> Figures:
         await self.fill(count)
         await self.take_ins(count)
-        reader = Database(self.path, "", 10**6, read_only=True, functions=add_functions)
-        search = Search(reader, Storage(base_path=self.path.parent / "archive"))
+        reader = open_read_only(self.path.parent)
+        search = ArchiveSearch(reader, Storage(base_path=self.path.parent / "archive"))
         for what, question in QUESTIONS.items():
             await self.ask(search, what, question)
         hours = count * CUES * SECONDS_PER_CUE / 3600
@@ -106,7 +107,7 @@ class Bench:
         self.figures["bytes kept per hour: text and times"] = sizes["searched_captions"] / hours
         self.figures["bytes kept per hour: the index"] = sum(v for k, v in sizes.items() if "index" in k) / hours
         reader.close()
-        self.catalogue.close()
+        self.database.close()
         return self.figures
 
     async def fill(self, count: int) -> None:
@@ -126,7 +127,7 @@ class Bench:
         self.figures["ms of a take-in's transaction, replacing texts"] = statistics.median(whole) * 1000
         self.figures["  the same, the slowest of a hundred"] = statistics.quantiles(whole, n=100)[98] * 1000
 
-    async def ask(self, search: Search, what: str, question: str) -> None:
+    async def ask(self, search: ArchiveSearch, what: str, question: str) -> None:
         taken, found = [], 0
         for number in range(10, 10 + SAMPLES):
             words, _, place = question.format(n=number).partition(" in:")
@@ -140,7 +141,7 @@ class Bench:
 
     async def sizes(self) -> dict[str, int]:
         query = "SELECT name, sum(pgsize) FROM dbstat GROUP BY name"
-        return await self.catalogue.database.run(lambda db: {row[0]: row[1] for row in db.execute(query)})
+        return await self.database.run(lambda db: {row[0]: row[1] for row in db.execute(query)})
 
 
 def parsing() -> float:

@@ -18,15 +18,13 @@ from bus import Bus
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config, load_config
-from services.storage.archive.disk_space import Space
-from services.storage.archive.locks import Locks
-from services.storage.archive_store import Shelf
-from services.storage.fixity.checksum_reader import Pace
-from services.storage.fixity.offline import inspect
+from services.storage.fixity.offline import OfflineVerification
+from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.verifier import Verifier
 from services.storage.formats.layout import tree_of
 from services.storage.formats.manifest import merge
-from services.storage.index.catalogue import Catalogue
+from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 UNLIMITED = 10**15
@@ -61,23 +59,27 @@ def make(config: Config, count: int, size: int) -> None:
 
 async def verify(config: Config) -> tuple[float, float]:
     """Seconds (and of them busy) for all, through ledger and catalogue. Nothing is damaged, so the bus is not used."""
-    catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
-    locks = Locks(config.storage.run_dir / "locks")
-    shelf = Shelf(config.storage, catalogue, locks, Space())
-    await shelf.rescan(config.storage.base_path)
+    with archive_parts(config.storage) as parts:
+        await parts.indexer.rescan(config.storage.base_path)
+        return await _run(config, parts)
+
+
+async def _run(config: Config, parts: ArchiveParts) -> tuple[float, float]:
     closing = asyncio.Event()
-    verifier = Verifier(config, shelf, catalogue, locks, lambda: cast(Bus, None), closing, 1e9)
+    repository = VerificationRepository(parts.database)
+    repairs = Repairs(repository, cast(Bus, None))
+    verifier = Verifier(config.fixity, parts.roots, parts.store, repository, repairs, parts.locks, closing, 1e9)
     await verifier.begin(None, None, repair=True, trace_id="t")
     begun, busy = time.perf_counter(), time.process_time()
     running = asyncio.create_task(verifier.run())
     while True:
-        if await catalogue.verifications.last(open_only=True) is None:
+        if await repository.last(open_only=True) is None:
             break
         await asyncio.sleep(0.05)
     seconds = time.perf_counter() - begun, time.process_time() - busy
     closing.set()
     await running
-    catalogue.close()
+    verifier.close()
     return seconds
 
 
@@ -104,8 +106,9 @@ def _tell(way: str, count: int, size: int, seconds: float, busy: float) -> None:
 
 def _look(config: Config) -> tuple[float, float]:
     begun, busy = time.perf_counter(), time.process_time()
-    found = inspect(config.storage, None, None, Pace(UNLIMITED), lambda _state: None)
-    assert found.findings == []
+    verification = OfflineVerification(config.storage, UNLIMITED, None, None)
+    verification.run()
+    assert verification.found.findings == []
     return time.perf_counter() - begun, time.process_time() - busy
 
 

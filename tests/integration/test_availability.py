@@ -13,8 +13,8 @@ from services.common.events import JobCreated
 from services.common.models import JobOptions, JobStatus
 from services.common.settings.load import Config
 from services.jobs.service import JobsService
-from services.storage.formats.playlist import read_playlist_file
-from services.storage.reporting.history import Histories
+from services.storage.playlists.playlist_file import read_playlist_file
+from services.storage.reporting.history import HistoryReader
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
@@ -71,7 +71,7 @@ def files(archive: Path) -> dict[str, str]:
 
 def history(config: Config, id: str) -> list[tuple[str, str | None]]:
     """Oldest first: what, and which video or why."""
-    lines = Histories(config.storage).of(id, 100, 0).events
+    lines = HistoryReader(config.storage).read(id, 100, 0).events
     return [(line.change, line.reason or line.video_id) for line in lines[::-1]]
 
 
@@ -106,11 +106,11 @@ async def test_what_vanishes_upstream_stays_in_the_archive_and_is_told(
             ("archived", COMES_BACK), ("came_back", COMES_BACK),
         ],
     }  # fmt: skip
-    page = Histories(config.storage).of(PLAYLIST, 2, 1)
+    page = HistoryReader(config.storage).read(PLAYLIST, 2, 1)
     assert (page.kind, page.title, page.total) == ("playlist", "Comings and goings", 6)
     assert [line.video_id for line in page.events] == [COMES_BACK, TURNS_PRIVATE]
     with pytest.raises(NotFound):
-        Histories(config.storage).of("nobodyknows", 100, 0)
+        HistoryReader(config.storage).read("nobodyknows", 100, 0)
 
 
 async def test_a_change_of_source_is_no_change_of_the_playlist(

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,7 +66,7 @@ class Storage:
                 await asyncio.sleep(0.02)
 
     async def archive(self, video_id: str, dispatch: str = "d1", **files: bytes) -> None:
-        await self.service.shelf.take_in(delivery(self.service.config, video_id, dispatch, **files), "t")
+        await self.service.parts.archive.take_in(delivery(self.service.config, video_id, dispatch, **files), "t")
 
     def jobs(self) -> dict[str, JobCreated]:
         told = [JobCreated.read(one) for one in self.heard if one.type == JobCreated.subject]
@@ -177,7 +178,9 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         assert job.options.chosen_output_dir == str(config.storage.base_path)
         assert (job.options.quality, job.options.include_metadata, job.options.skip_existing) == ("720p", False, True)
         assert {one.trace_id for one in heard} == {state["trace_id"]}
-        held = {one.video_id: one for one in await storage.service.shelf.held(job.options.output_dir, job.targets)}
+        held = {
+            one.video_id: one for one in await storage.service.parts.archive.held(job.options.output_dir, job.targets)
+        }
         assert (held[A].qualities, held[A].thumbnail) == ((), True)
         assert (held[B].qualities, held[B].thumbnail) == (("720p",), False)
 
@@ -188,7 +191,7 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         await storage.archive(B, "d2", jpg=b"picture")
         clean = await storage.verified()
         assert [one["kind"] for one in clean["findings"]] == ["extra"]
-        assert (await storage.service.shelf.rescan(config.storage.base_path)).videos == 3
+        assert (await storage.service.parts.indexer.rescan(config.storage.base_path)).videos == 3
         metrics = storage.service.metrics()
         assert (metrics["verifying"], metrics["files_damaged"]) == (None, 0)
         first = await storage.state("?limit=1&offset=1")
@@ -384,7 +387,7 @@ async def test_a_root_that_cannot_be_looked_into_does_not_end_the_schedule(
         def long_ago(db: Any) -> None:
             db.execute("UPDATE videos SET archived_at = ?", ((AT - timedelta(days=400)).isoformat(),))
 
-        await storage.service.catalogue.database.run(long_ago)
+        await storage.service.parts.database.run(long_ago)
     other, aside = tmp_path / "other", tmp_path / "aside"
     two = config.storage.model_copy(update={"roots": (other,)})
     config = limited(config.model_copy(update={"storage": two}), days=2)
@@ -411,7 +414,7 @@ async def test_archives_below_a_root_are_verified_with_it(config: Config, broker
     async with running(config, broker) as storage:
         below = config.storage.base_path / "music"
         event = delivery(config, A, "d1", mp4=b"film").model_copy(update={"root": str(below)})
-        await storage.service.shelf.take_in(event, "t")
+        await storage.service.parts.archive.take_in(event, "t")
         await storage.archive(B, mp4=b"film")
         film = below / "videos" / A / f"{A}.mp4"
         film.write_bytes(b"f1lm")
@@ -455,7 +458,7 @@ async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
         def long_ago(db: Any) -> None:
             db.execute("UPDATE videos SET archived_at = ?", ((AT - timedelta(days=400)).isoformat(),))
 
-        await storage.service.catalogue.database.run(long_ago)
+        await storage.service.parts.database.run(long_ago)
     async with running(limited(config, rate=20_000, days=2), broker, quiet=0.0) as storage:
 
         async def reads() -> bool:
@@ -473,5 +476,25 @@ async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
     async with running(limited(config, days=2), broker, quiet=0.0) as storage:
         page = await storage.ended()
         assert (page["verification"]["asked"], page["verification"]["videos"]) == (True, 1)
-        ledger = storage.service.catalogue.verifications
+        ledger = storage.service.parts.verifications
         assert await ledger.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round
+
+
+async def test_a_verification_leaves_the_shared_threads_to_others(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    """It reads for hours. With a single shared thread, that thread must be free meanwhile."""
+    config = limited(config, rate=100)
+    with ThreadPoolExecutor(max_workers=1) as shared:
+        asyncio.get_running_loop().set_default_executor(shared)
+        async with running(config, broker) as storage:
+            await storage.archive(A, mp4=b"x" * 100_000)
+            await storage.begin()
+
+            async def reads() -> bool:
+                return bool((await storage.state())["verification"]["progress"]["current"])
+
+            await eventually(reads)
+            await asyncio.wait_for(asyncio.to_thread(lambda: None), 30)
+            assert (await storage.state())["verification"]["status"] == "running"
+            await storage.ask("DELETE")

@@ -12,10 +12,8 @@ from services.common.errors import StorageFull
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import load_config
-from services.storage.archive.disk_space import Space
-from services.storage.archive.locks import Locks
-from services.storage.archive_store import Shelf
-from services.storage.index.catalogue import Catalogue
+from services.storage.archive_store import ArchiveStore
+from tests.fixtures.archive_parts import archive_parts
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -48,19 +46,21 @@ async def fill(home: str) -> None:
         "YTARCHIVE_STORAGE__MIN_FREE": "0",
     }
     storage = load_config(env=env, cwd=place).storage
-    catalogue = Catalogue(storage.base_data_dir / "catalogue.db")
-    shelf = Shelf(storage, catalogue, Locks(storage.run_dir / "locks"), Space())
+    with archive_parts(storage) as parts:
+        await take_in_until_full(place, parts.store)
+
+
+async def take_in_until_full(place: Path, archive: ArchiveStore) -> None:
     no_record = delivery(place, "fullrecord1", film=DISK)
     no_caption = delivery(place, "fullcaption", film=DISK - PAGE, captions=2)  # of which each takes a page
     for event, words in ((no_record, "No space left"), (no_caption, "no space for")):
         with pytest.raises(StorageFull, match=words) as caught:
-            await shelf.take_in(event, "t")
+            await archive.take_in(event, "t")
         assert caught.value.code == "E004"
         assert [path for path in (place / "archive").rglob("*") if path.is_file()] == []
     subprocess.run(["mount", "-o", "remount,size=1m", str(place / "archive")], check=True)  # noqa: ASYNC221 - alone here
     for event in (no_record, no_caption):
-        assert len((await shelf.take_in(event, "t")).fixity) == len(event.files)
-    catalogue.close()
+        assert len((await archive.take_in(event, "t")).fixity) == len(event.files)
 
 
 def delivery(home: Path, video_id: str, film: int, captions: int = 0) -> DownloadCompleted:

@@ -140,14 +140,17 @@ async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: B
 
 async def test_who_is_too_slow_is_told(config: Config) -> None:
     from services.logging.queries import LogFilter
-    from services.logging.subscribers import Live
+    from services.logging.subscribers import LogSubscribers
 
-    live = Live()
-    with live.listening(LogFilter(level="info")) as slow, live.listening(LogFilter(level="info")) as quick:
+    subscribers = LogSubscribers()
+    with (
+        subscribers.subscribe(LogFilter(level="info")) as slow,
+        subscribers.subscribe(LogFilter(level="info")) as quick,
+    ):
         for number in range(KEPT + 5):
-            live.tell([{"event": str(number), "level": "info"}])
+            subscribers.publish([{"event": str(number), "level": "info"}])
             if number == KEPT - 1:
-                assert len((await quick.news(1))[0]) == KEPT
-        records, dropped = await slow.news(1)
+                assert len((await quick.take(1))[0]) == KEPT
+        records, dropped = await slow.take(1)
         assert (len(records), dropped) == (KEPT, 5)
-        assert (len((await quick.news(1))[0]), (await slow.news(0.01))) == (5, ([], 0))
+        assert (len((await quick.take(1))[0]), (await slow.take(0.01))) == (5, ([], 0))

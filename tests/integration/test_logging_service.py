@@ -21,8 +21,8 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 @asynccontextmanager
-async def running(config: Config, broker: BusSettings) -> AsyncIterator[LoggingService]:
-    service = LoggingService(config, broker)
+async def running(config: Config, broker: BusSettings, *, disk_patience: float = 5.0) -> AsyncIterator[LoggingService]:
+    service = LoggingService(config, broker, disk_patience=disk_patience)
     await service.startup()
     try:
         yield service
@@ -87,7 +87,7 @@ async def test_what_was_said_while_it_was_away_is_written_later_and_once(
         await written(2)
         envelopes = [await sender.publish(LogRecorded(records=(record(n),)), trace_id="x", id=f"m{n}") for n in (2, 3)]
         await written(4)
-        await service.write_logs(envelopes)  # as after a crash before the ack
+        await service.parts.recorder.write_logs(envelopes)  # as after a crash before the ack
     assert [line["number"] for line in lines(config)] == [0, 1, 2, 3]
 
 
@@ -146,12 +146,11 @@ async def test_a_disk_that_takes_nothing_is_waited_for(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     folders = block(config)
-    async with running(config, broker) as service:
-        service.disk_patience = 0.05
+    async with running(config, broker, disk_patience=0.05) as service:
         await sender.publish(LogRecorded(records=(record(1),)), trace_id="x")
 
         async def tried() -> bool:
-            return service.write_failures > 0
+            return service.parts.recorder.write_failures > 0
 
         await eventually(tried)
         unblock(folders)
@@ -166,10 +165,10 @@ async def test_a_disk_that_takes_nothing_is_waited_for(
 async def test_what_is_delivered_again_is_written_and_told_once(config: Config) -> None:
     service = LoggingService(config, BusSettings(url="nats://127.0.0.1:1"))  # it needs none for this
     messages = [Envelope.around(LogRecorded(records=(record(n),)), source="jobs/1", trace_id="t") for n in range(2)]
-    with service.live.listening(LogFilter()) as listener:
-        await service.write_logs(messages[:1])
-        await service.write_logs(messages)
-        told, _dropped = await listener.news(10)
+    with service.parts.subscribers.subscribe(LogFilter()) as subscriber:
+        await service.parts.recorder.write_logs(messages[:1])
+        await service.parts.recorder.write_logs(messages)
+        told, _dropped = await subscriber.take(10)
     await service.cleanup_resources()
     assert [one["number"] for one in told] == [0, 1]
     assert [one["number"] for one in lines(config)] == [0, 1]

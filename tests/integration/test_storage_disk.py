@@ -15,7 +15,7 @@ from services.common.errors import ServiceUnavailable
 from services.common.events import ArchiveChecked, MetadataFetched, StorageFailed, VideoArchived
 from services.common.models import ErrorCode, FailureKind, VideoMetadata
 from services.common.settings.load import Config
-from services.storage.archive.disk_space import Space
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import Locks
 from services.storage.formats.layout import tag_of
 from services.storage.service import StorageService
@@ -47,7 +47,7 @@ async def test_a_full_disk_is_waited_for_and_then_reported(
     config: Config, broker: BusSettings, others: Others, eventually: Any
 ) -> None:
     event = delivery(config, A, mp4=b"film")
-    async with running(config, broker, Space(min_free=1 << 62, patience=0.3, recheck=0.05)):
+    async with running(config, broker, DiskSpace(min_free=1 << 62, patience=0.3, recheck=0.05)):
         failed = await others.answer(event, StorageFailed)
         assert failed.failure.code is ErrorCode.STORAGE_FULL
         assert failed.failure.kind is FailureKind.LOCAL
@@ -77,7 +77,7 @@ async def test_an_archive_that_is_not_mounted_is_not_begun_anew(
 @pytest.fixture
 async def storage(config: Config, broker: BusSettings, others: Others) -> AsyncIterator[StorageService]:
     """It holds one video, and looks for a disk that is away every 50 ms."""
-    async with running(config, broker, Space(recheck=0.05)) as service:
+    async with running(config, broker, DiskSpace(recheck=0.05)) as service:
         await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
         yield service
 
@@ -115,7 +115,7 @@ async def test_one_disk_that_is_away_keeps_nothing_of_another_waiting(
     """However much is asked of the one that is away."""
     second = tmp_path / "second"
     both = config.storage.model_copy(update={"roots": (second,)})
-    async with running(config.model_copy(update={"storage": both}), broker, Space(recheck=0.5)):
+    async with running(config.model_copy(update={"storage": both}), broker, DiskSpace(recheck=0.5)):
         await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
         with unmounted(config.storage.base_path):
             for number in range(20):
@@ -136,7 +136,7 @@ async def test_a_folder_below_a_root_that_is_away_is_not_begun(
         below = delivery(config, B, "d2", mp4=b"x").model_copy(update={"root": str(root / "music")})
         told = await others.tell(below)
         with pytest.raises(ServiceUnavailable):
-            await storage.shelf.held(str(root / "music"), [B])
+            await storage.parts.archive.held(str(root / "music"), [B])
     assert (await others.reply_to(told, VideoArchived)).root == str(root / "music")
 
 
@@ -150,7 +150,7 @@ async def test_what_is_for_the_root_of_another_command_waits_for_that(
     async with running(with_own, broker) as service:
 
         async def read() -> bool:
-            return await service.catalogue.scanned(str(own))
+            return await service.parts.catalogue.scanned(str(own))
 
         await eventually(read)
     async with running(config, broker):
@@ -171,7 +171,7 @@ async def test_a_service_whose_disk_is_away_can_be_stopped(
             checked = await others.tell(page(config, "p1", entry(A, 0)))
 
             async def waits() -> bool:
-                return bool(service.shelf.away)
+                return bool(service.parts.roots.unavailable)
 
             await eventually(waits)
             async with asyncio.timeout(TIMEOUT):
@@ -194,8 +194,8 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
             async with http.post(url, json={"video_ids": [A]}) as response:
                 assert response.status == 503, "neither held nor not held"
             with pytest.raises(ServiceUnavailable):
-                await storage.shelf.rescan(root)
-        assert await storage.catalogue.count(str(root)) == 1
+                await storage.parts.indexer.rescan(root)
+        assert await storage.parts.catalogue.count(str(root)) == 1
         async with http.post(f"{storage.url}/api/v1/storage/rescan", json={}) as response:
             assert response.status == 201
 
@@ -211,7 +211,7 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
         path.write_bytes(b"of a take-in that was killed")
     another = Locks(config.storage.run_dir / "storage-locks")  # of another process
     async with another.hold(str(root), C):
-        reading = asyncio.create_task(storage.shelf.rescan(root))
+        reading = asyncio.create_task(storage.parts.indexer.rescan(root))
 
         async def is_at_the_second() -> bool:
             return not left[0].exists()
@@ -220,4 +220,4 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
         await others.answer(delivery(config, B, "d2", mp4=b"second"), VideoArchived)
         assert left[1].exists()
     assert (await reading).forgotten == 0
-    assert await storage.catalogue.count(str(root)) == 3
+    assert await storage.parts.catalogue.count(str(root)) == 3

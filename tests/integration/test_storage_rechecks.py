@@ -119,20 +119,20 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
     async with running(config, broker) as service:
         await others.give_up(A, "job-1")
         await others.give_up(B, "job-1", failed=True)
-        (asked,) = await service.rechecker.round()
+        (asked,) = await service.parts.rechecks.round()
         (created,) = await others.wait_for(JobCreated, 1)
         assert created == asked.event()
         assert created.targets == (A,)  # one of two videos in six hours is often enough for once a week
         assert (created.options.quality, created.options.output_dir, created.priority) == ("720p", others.root, -100)
 
-        (second,) = await service.rechecker.round()
+        (second,) = await service.parts.rechecks.round()
         assert second.event().targets == (B,)
-        assert await service.rechecker.round() == []  # both are being looked at
+        assert await service.parts.rechecks.round() == []  # both are being looked at
     # what a process that died had noted and perhaps not said is said again, under the same names
     async with running(config, broker) as service:
         jobs = await others.wait_for(JobCreated, 4)
         assert {(job.job_id, job.targets) for job in jobs[2:]} == {(job.job_id, job.targets) for job in jobs[:2]}
-        assert await service.rechecker.round() == []
+        assert await service.parts.rechecks.round() == []
 
         now = datetime.now(UTC)
         for _ in range(2):
@@ -144,7 +144,7 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
             ("private", "2026-05-01T12:00:00Z"),
             ("deleted", now.isoformat().replace("+00:00", "Z")),
         ]
-        (known,) = (await service.catalogue.known_gone([A])).values()
+        (known,) = (await service.parts.catalogue.known_gone([A])).values()
         assert (known.reason, known.at) == ("deleted", now)
         # the other one was cancelled: it is not waited for
         job = Job(
@@ -158,15 +158,15 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
             return bool(others.plan("job-1")["failed_downloads"][0]["recheck"]["ended_at"])
 
         await eventually(ended)
-        assert await service.rechecker.round() == []  # an interval has to pass
+        assert await service.parts.rechecks.round() == []  # an interval has to pass
 
 
 async def test_a_plan_that_was_removed_meanwhile(config: Config, broker: BusSettings, others: Others) -> None:
     """What nobody asked for any more is not lost: the re-check has a plan of its own, as any job."""
     async with running(config, broker) as service:
         await others.give_up(A, "job-1")
-        (asked,) = await service.rechecker.round()
-        await service.planner.remove("job-1")
+        (asked,) = await service.parts.rechecks.round()
+        await service.parts.work_plans.remove("job-1")
         assert (await others.give_up(A, asked.job_id)).plan_id == asked.job_id
         assert others.plan_ids() == [asked.job_id]
 
@@ -176,7 +176,7 @@ async def test_who_is_not_to_look_again_does_not(config: Config, broker: BusSett
     async with running(config, broker, rechecks=False):
         await others.give_up(A, "job-1")
     async with running(never, broker) as service:
-        await service.rechecker.run()  # returns at once
+        await service.parts.rechecks.run()  # returns at once
     assert [one.type for one in others.heard] == [WorkPlanUpdated.subject]
     async with running(config, broker):  # by itself
         (created,) = await others.wait_for(JobCreated, 1)
@@ -224,6 +224,6 @@ async def test_metadata_that_come_are_all_that_their_plan_waits_for(
         )  # fmt: skip
         await others.bus.publish(event, trace_id="t")
         await others.wait_for(MetadataArchived, 1)
-        assert await service.catalogue.plans_waiting_for(others.root, A) == ["job-2"]
+        assert await service.parts.catalogue.plans_waiting_for(others.root, A) == ["job-2"]
         resolved_at = [others.plan(plan)["unavailable_videos"][0]["resolved_at"] for plan in ("job-1", "job-2")]
         assert [at is None for at in resolved_at] == [False, True]

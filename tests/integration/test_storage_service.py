@@ -240,7 +240,7 @@ async def test_work_plans_are_kept_and_resolved_by_an_arrival(
         for plan in (path, path.with_name("job-2.json")):
             assert read(plan)["unavailable_videos"][0]["resolved_at"]
         assert read(path)["failed_downloads"][0].get("resolved_at") is None
-        assert (await service.catalogue.totals()).open_plan_entries == 1
+        assert (await service.parts.catalogue.totals()).open_plan_entries == 1
 
 
 async def test_what_is_held_as_a_plan_wanted_it_is_resolved_when_it_is_asked_for(
@@ -256,7 +256,7 @@ async def test_what_is_held_as_a_plan_wanted_it_is_resolved_when_it_is_asked_for
         await others.answer(page(config, "p1", entry(A, 0)), ArchiveChecked)
         assert read(Path(first.path))["failed_downloads"][0]["resolved_at"] is not None
         assert read(Path(second.path))["failed_downloads"][0].get("resolved_at") is None, "it wanted more"
-        assert (await service.catalogue.totals()).open_plan_entries == 1
+        assert (await service.parts.catalogue.totals()).open_plan_entries == 1
 
 
 async def test_a_work_plan_that_cannot_be_read_is_not_forgotten(
@@ -327,7 +327,7 @@ async def test_the_catalogue_can_be_thrown_away(
         await others.answer(delivery(config, B, mp4=b"sub").model_copy(update={"root": str(below)}), VideoArchived)
         await others.answer(given_up(config, C), WorkPlanUpdated)
         await others.answer(given_up(config, "ddddddddddd", private=False), WorkPlanUpdated)
-        before = await service.catalogue.dump()
+        before = await service.parts.catalogue.dump()
         tables = ("videos", "known_gone", "seen", "plan_entries", "searched")
         assert [len(before[table]) for table in tables] == [2, 1, 2, 2, 2]
     for path in config.storage.base_data_dir.glob("catalogue.db*"):
@@ -335,7 +335,7 @@ async def test_the_catalogue_can_be_thrown_away(
     async with running(config, broker) as service:
 
         async def equal() -> bool:
-            return await service.catalogue.dump() == before
+            return await service.parts.catalogue.dump() == before
 
         checked = await others.answer(page(config, "p", entry(A, 0), entry(C, 1)), ArchiveChecked)
         assert checked.held[0].qualities == ("1080p",)
@@ -343,15 +343,15 @@ async def test_the_catalogue_can_be_thrown_away(
         await eventually(equal)
 
         (below / "videos" / B / f"{B}_metadata.json").unlink()
-        await service.rescan(config.storage.base_path)
-        assert [row[1] for row in (await service.catalogue.dump())["videos"]] == [A]
+        await service.parts.rescans.rescan(config.storage.base_path)
+        assert [row[1] for row in (await service.parts.catalogue.dump())["videos"]] == [A]
 
 
 KilledAt = Callable[..., Awaitable[None]]
 
 
 async def found(service: StorageService, words: str) -> list[str]:
-    page = await service.search.find(SearchQuery(q=words))
+    page = await service.parts.search.find(SearchQuery(q=words))
     return [hit.video_id for hit in page.hits]
 
 
@@ -365,7 +365,7 @@ async def test_a_service_that_is_killed_in_a_take_in_finishes_it_at_the_next_sta
     await killed_at(point)
     async with running(config, broker) as service:
         assert service.metrics()["take_ins_recovered"] == 1
-        assert await service.catalogue.taking_in() == []
+        assert await service.parts.catalogue.taking_in() == []
         if point in {"storage.after_commit", "storage.before_index"}:
             assert await found(service, "title of") == [A]  # before the message comes again
         archived = await others.reply_to(told, VideoArchived)
@@ -415,7 +415,7 @@ async def test_a_catalogue_of_a_version_without_search_is_indexed_after_the_star
             return len(await found(service, "title")) == 2
 
         await eventually(indexed)
-        (hit,) = (await service.search.find(SearchQuery(q="brown fox"))).hits
+        (hit,) = (await service.parts.search.find(SearchQuery(q="brown fox"))).hits
         assert (hit.video_id, [moment.start_seconds for moment in hit.moments]) == (A, [62.5])
         assert service.metrics()["unindexed"] == 0
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from services.storage.entrypoints.verification_api import VerificationPage, VerificationState, progress_of
+from services.storage.fixity.report import VerificationPage, VerificationState, progress_of
 from services.storage.fixity.repository import Status, Verification, speed_of
 from services.storage.fixity.rules import Finding, FindingKind
 from ytarchive.cli.render.verification import Meter, outcome, state_line

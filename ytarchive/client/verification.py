@@ -1,18 +1,13 @@
 """`ytarchive storage verify`: a running system verifies and mends; where nothing runs the files are only looked at."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from services.common.errors import ServiceUnavailable
 from services.common.settings.load import Config
-from services.storage.entrypoints.verification_api import VerificationPage, VerificationState, progress_of
-from services.storage.fixity.checksum_reader import Pace
-from services.storage.fixity.offline import Inspection, inspect
-from services.storage.fixity.repository import Status, Verification, speed_of
+from services.storage.fixity.report import VerificationPage, VerificationState
+from services.storage.offline import OfflineStorage
 from ytarchive.cli.running.interruption import Interrupted, Interruption
 from ytarchive.client.endpoints import System, find_system, require_system
 from ytarchive.client.rest import Rest
@@ -93,58 +88,18 @@ async def _page(storage: Rest, offset: int) -> VerificationPage:
 
 
 async def _look(config: Config, root: str | None, video_ids: Sequence[str], show: Show) -> VerificationPage:
-    stopped = threading.Event()
-    pace = Pace(config.fixity.rate_limit, stopped.is_set)
-    begun_at, begun = datetime.now(UTC), time.monotonic()
-    found = Inspection()
-
-    def state(ended_at: datetime | None = None) -> VerificationState:
-        damaged = sum(one.kind.damage for one in found.findings)
-        known = Verification(
-            verification_id="",
-            trace_id="",
-            asked=True,
-            repair=False,
-            roots=found.roots,
-            status=Status.COMPLETED if ended_at else Status.RUNNING,
-            error=_left_out(found),
-            begun_at=begun_at,
-            ended_at=ended_at,
-            **{key: getattr(found, key) for key in ("videos", "videos_total", "files", "bytes", "bytes_total")},
-            damaged=damaged,
-            extra=len(found.findings) - damaged,
-        )
-        speed = speed_of(pace.read, time.monotonic() - begun, pace.read, found.bytes_total, None)
-        return VerificationState(**known.model_dump(), progress=progress_of(known, speed))
-
-    def keep(news: Inspection) -> None:
-        nonlocal found
-        found = news
+    verification = OfflineStorage(config).verification(root, list(video_ids) or None)
 
     async def read() -> None:
-        reading = asyncio.ensure_future(
-            asyncio.to_thread(inspect, config.storage, root, list(video_ids) or None, pace, keep)
-        )
+        reading = asyncio.ensure_future(asyncio.to_thread(verification.run))
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_ASK_EVERY)
-                show(state())
+                show(verification.state())
             await reading
         finally:
-            stopped.set()
+            verification.stop()
 
     with Interruption() as interruption:
         await interruption.unless(read())
-    return VerificationPage(
-        verification=state(datetime.now(UTC)),
-        findings=found.findings,
-        total=len(found.findings),
-        limit=max(len(found.findings), 1),
-        offset=0,
-    )
-
-
-def _left_out(found: Inspection) -> str | None:
-    if not found.unfinished:
-        return None
-    return f"Left out, for their take-in is finished at the next start: {', '.join(found.unfinished[:10])}"
+    return verification.page()

@@ -14,12 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from bus.fault_injection import fault_point
 from services.common.events import DownloadCompleted
 from services.common.infra.files import set_aside, sync_directory
 from services.common.models import FileFact
+from services.storage.archive.manifest_file import read_record
 from services.storage.archive.staging import Stop, TakeInFailed, drop_source, stage
 from services.storage.formats.layout import CAPTIONS, Hidden, Tree, archived, hidden, read_hidden, source_path, tag_of
 from services.storage.formats.manifest import MEDIA, Holding, Record, keep_better, merge
@@ -44,17 +44,6 @@ class _Move:
     source: Path
     place: Path
     fact: FileFact  # under its archive name
-
-
-def read_record(path: Path) -> Record | None:
-    """The record at `path`; None where there is none, or none that can be read (which is logged)."""
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("record_unreadable", path=str(path), error_message=str(error))
-        return None
 
 
 def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: str, stop: Stop = _never) -> Record:

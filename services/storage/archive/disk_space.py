@@ -1,7 +1,6 @@
 """A full disk is waited for: somebody may free some, and what was downloaded must not be lost meanwhile."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,16 +11,15 @@ from typing import TypeVar
 import structlog
 
 from services.common.errors import StorageFull
+from services.common.infra.disk_full import retry_while_full
 from services.common.infra.files import free_space
-from services.common.infra.sqlite import Database
-from services.storage.archive.staging import NO_SPACE
 
 _log = structlog.get_logger()
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Space:
+class DiskSpace:
     """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks.
 
     Whoever waits gives up as if cancelled once `closing` is set: the bus gives the message back.
@@ -32,7 +30,7 @@ class Space:
     recheck: float = 5.0
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def make_sure(self, path: Path, needed: int) -> None:
+    async def wait_for(self, path: Path, needed: int) -> None:
         """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull at last."""
         end = time.monotonic() + self.patience
         told = False
@@ -51,14 +49,7 @@ class Space:
 
     async def write(self, work: Callable[[], T]) -> T:
         """Run a small write in a thread; while the disk is full, again and again, with no end."""
-        while True:
-            try:
-                return await asyncio.to_thread(work)
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
-                _log.warning("waiting_for_space", path=str(error.filename), error_message=str(error))
-            await self.pause()
+        return await retry_while_full(lambda: asyncio.to_thread(work), self.pause, report=_report)
 
     async def pause(self) -> None:
         """Until the next look. Raises CancelledError when the service closes."""
@@ -67,20 +58,5 @@ class Space:
             raise asyncio.CancelledError("the service closes, and the disk is still full")
 
 
-class PatientDatabase:
-    """A Database whose transactions wait, as long as it takes, while its disk is full."""
-
-    def __init__(self, database: Database, space: Space) -> None:
-        self._database = database
-        self._space = space
-
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        while True:
-            try:
-                return await self._database.run(work)
-            except StorageFull as error:
-                _log.warning("waiting_for_space", error_message=error.message)
-            await self._space.pause()
-
-    def close(self) -> None:
-        self._database.close()
+def _report(error: Exception) -> None:
+    _log.warning("waiting_for_space", path=str(getattr(error, "filename", None)), error_message=str(error))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.common.errors import StorageFull, YTArchiveError
+from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import sha256
 from services.common.models import FailureKind, FileFact
 
@@ -17,7 +18,6 @@ _CHUNK = 1024 * 1024
 _NO_LINKS = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 )
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class TakeInFailed(YTArchiveError):

@@ -1,9 +1,8 @@
-"""What storage does on which event. Every handler may see its event again and then says the same."""
+"""Event handlers of the storage service. Each is idempotent: an event that is delivered again has the same answer."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,51 +27,64 @@ from services.common.events import (
 )
 from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.rechecks import is_recheck
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.staging import TakeInFailed
-from services.storage.formats.manifest import Record, kept_better
+from services.storage.archive_store import ArchiveStore
+from services.storage.formats.manifest import kept_better
+from services.storage.index.roots import ArchiveRoots
+from services.storage.playlists.assembler import PlaylistAssembler
+from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.workplans.repository import WorkPlanRepository
 
-if TYPE_CHECKING:
-    from services.storage.service import StorageService
-
-handlers = Handlers("storage")
+HANDLERS = Handlers("storage")
 _log = structlog.get_logger()
-_OF_ANOTHER_STACK = 10.0  # seconds until a message for a root that this stack does not serve is looked at again
-_AFTER_FULL = timedelta(minutes=10)  # until a take-in is tried again that found no space
+_FOREIGN_ROOT_DELAY = 10.0  # seconds until a message for a root that is not configured here is delivered again
+_AFTER_FULL = timedelta(minutes=10)  # until a take-in that found no space is tried again
 
-# --- listings -----------------------------------------------------------------------------------------------------
+# --- roots --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _addressed_here() -> Iterator[None]:
-    """What names a root that is none of ours, or an id that would lead out of it, is not a message for us, and another
-    try would not make it one. Raises UnreadableMessage."""
+def _reject_foreign_paths() -> Iterator[None]:
+    """Turn InvalidRequest (a foreign root, an id that would lead out of it) into UnreadableMessage: a retry would not
+    help."""
     try:
         yield
     except InvalidRequest as error:
         raise UnreadableMessage(error.message) from error
 
 
-async def _expect_root(root: str, storage: "StorageService") -> None:
-    """Raises NotNow while the disk of the root is away, or when the root is one of another command (`--output-dir`);
-    UnreadableMessage for one that was never ours."""
+async def _expect_root(root: str, roots: ArchiveRoots, disk_space: DiskSpace) -> None:
+    """Raise NotNow while the root's disk is not mounted, and for a root that another command (`--output-dir`) has
+    configured before; UnreadableMessage for one that never was configured."""
     try:
-        await storage.shelf.expect_mounted(storage.shelf.tree(root))
+        await roots.expect_mounted(roots.tree(root))
     except ServiceUnavailable as error:
-        raise NotNow(error.message, storage.space.recheck) from error
+        raise NotNow(error.message, disk_space.recheck) from error
     except InvalidRequest as error:
-        if await storage.catalogue.scanned(root):
-            raise NotNow(error.message, _OF_ANOTHER_STACK) from error
+        if await roots.was_scanned(root):
+            raise NotNow(error.message, _FOREIGN_ROOT_DELAY) from error
         raise UnreadableMessage(error.message) from error
 
 
-@handlers.on(ListingPageFetched, slots=4)
-async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIterator[Event]:
-    await _expect_root(event.root, storage)
-    with _addressed_here():
-        held = await storage.shelf.held(event.root, [entry.video_id for entry in event.entries])
-        await storage.planner.held(storage.shelf.tree(event.root).key, held)
+# --- listings -----------------------------------------------------------------------------------------------------
+
+
+@HANDLERS.on(ListingPageFetched, slots=4)
+async def check_page(
+    event: ListingPageFetched,
+    archive: ArchiveStore,
+    work_plans: WorkPlanRepository,
+    playlists: PlaylistAssembler,
+    roots: ArchiveRoots,
+    disk_space: DiskSpace,
+) -> AsyncIterator[Event]:
+    await _expect_root(event.root, roots, disk_space)
+    with _reject_foreign_paths():
+        held = await archive.held(event.root, [entry.video_id for entry in event.entries])
+        await work_plans.held(roots.tree(event.root).key, held)
         if event.playlist_id is not None:
-            await storage.listings.page(event)
+            await playlists.page(event)
     yield ArchiveChecked(
         job_id=event.job_id,
         root=event.root,
@@ -85,37 +97,47 @@ async def check(event: ListingPageFetched, storage: "StorageService") -> AsyncIt
     )
 
 
-@handlers.on(PlaylistFetched)
-async def note_playlist(event: PlaylistFetched, storage: "StorageService") -> None:
-    await _expect_root(event.root, storage)
-    with _addressed_here():
-        await storage.listings.own_metadata(event)
+@HANDLERS.on(PlaylistFetched)
+async def save_playlist(
+    event: PlaylistFetched, playlists: PlaylistAssembler, roots: ArchiveRoots, disk_space: DiskSpace
+) -> None:
+    await _expect_root(event.root, roots, disk_space)
+    with _reject_foreign_paths():
+        await playlists.own_metadata(event)
 
 
-@handlers.on(ListingCompleted)
-async def close_listing(event: ListingCompleted, storage: "StorageService") -> None:
+@HANDLERS.on(ListingCompleted)
+async def close_listing(
+    event: ListingCompleted, playlists: PlaylistAssembler, roots: ArchiveRoots, disk_space: DiskSpace
+) -> None:
     if event.playlist_id is not None:
         envelope = handling()
-        await _expect_root(event.root, storage)
-        with _addressed_here():
-            await storage.listings.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
+        await _expect_root(event.root, roots, disk_space)
+        with _reject_foreign_paths():
+            await playlists.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
-@handlers.on(ListingFailed)
-async def drop_listing(event: ListingFailed, storage: "StorageService") -> None:
-    if event.final or event.cursor is None:  # with a cursor the next try goes on from the pages that are here
-        await storage.catalogue.listings.drop(event.job_id, event.target_index)
+@HANDLERS.on(ListingFailed)
+async def drop_listing(event: ListingFailed, pages: PageBuffer) -> None:
+    if event.final or event.cursor is None:  # with a cursor the next try continues after the pages that are here
+        await pages.drop(event.job_id, event.target_index)
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------
 
 
-@handlers.on(MetadataFetched, slots=4)
-async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> AsyncIterator[Event]:
-    await _expect_root(event.root, storage)
-    with _addressed_here():
-        path = await storage.save_metadata(event, handling().trace_id)
-        await storage.planner.described(storage.shelf.tree(event.root).key, event.video_id)
+@HANDLERS.on(MetadataFetched, slots=4)
+async def save_metadata(
+    event: MetadataFetched,
+    archive: ArchiveStore,
+    work_plans: WorkPlanRepository,
+    roots: ArchiveRoots,
+    disk_space: DiskSpace,
+) -> AsyncIterator[Event]:
+    await _expect_root(event.root, roots, disk_space)
+    with _reject_foreign_paths():
+        path = await archive.save_metadata(event, handling().trace_id)
+        await work_plans.described(roots.tree(event.root).key, event.video_id)
     yield MetadataArchived(
         job_id=event.job_id,
         root=event.root,
@@ -129,15 +151,21 @@ async def keep_metadata(event: MetadataFetched, storage: "StorageService") -> As
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-@handlers.on(DownloadCompleted, slots=2)
-async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIterator[Event]:
-    if not _has_something_for_the_shelf(event):
+@HANDLERS.on(DownloadCompleted, slots=2)
+async def take_in(
+    event: DownloadCompleted,
+    archive: ArchiveStore,
+    work_plans: WorkPlanRepository,
+    roots: ArchiveRoots,
+    disk_space: DiskSpace,
+) -> AsyncIterator[Event]:
+    if not _changes_the_archive(event):
         return
-    with suppress(UnreadableMessage):  # the take-in says it to jobs
-        await _expect_root(event.root, storage)
+    with suppress(UnreadableMessage):  # then the take-in fails, and jobs is told so
+        await _expect_root(event.root, roots, disk_space)
     try:
-        record = await storage.shelf.take_in(event, handling().trace_id)
-        await storage.ensure_metadata(event, handling().trace_id)
+        record = await archive.take_in(event, handling().trace_id)
+        await archive.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:
         failure = _failure(error)
         _log.error("take_in_failed", video_id=event.video_id, error_code=failure.code, error_message=failure.message)
@@ -148,21 +176,11 @@ async def shelve(event: DownloadCompleted, storage: "StorageService") -> AsyncIt
             dispatch_id=event.dispatch_id,
             failure=failure,
         )
-    else:
-        yield await _archived(event, record, storage)
-
-
-def _has_something_for_the_shelf(event: DownloadCompleted) -> bool:
-    """Metadata alone went by `metadata.fetched`. That a thumbnail is absent is worth a record, though."""
-    wanted = event.wanted
-    return bool(event.files) or wanted.media or wanted.thumbnail or bool(wanted.captions) or wanted.info
-
-
-async def _archived(event: DownloadCompleted, record: Record, storage: "StorageService") -> VideoArchived:
-    tree = storage.shelf.tree(event.root)
-    await storage.planner.arrived(tree.key, event.video_id)
-    (held,) = await storage.shelf.held(event.root, [event.video_id])
-    return VideoArchived(
+        return
+    tree = roots.tree(event.root)
+    await work_plans.arrived(tree.key, event.video_id)
+    (held,) = await archive.held(event.root, [event.video_id])
+    yield VideoArchived(
         job_id=event.job_id,
         video_id=event.video_id,
         root=event.root,
@@ -174,6 +192,12 @@ async def _archived(event: DownloadCompleted, record: Record, storage: "StorageS
         duration_seconds=record.metadata.duration_seconds,
         kept=kept_better(record, event),
     )
+
+
+def _changes_the_archive(event: DownloadCompleted) -> bool:
+    """Return False for metadata alone: `metadata.fetched` has brought it. An absent thumbnail is recorded, though."""
+    wanted = event.wanted
+    return bool(event.files) or wanted.media or wanted.thumbnail or bool(wanted.captions) or wanted.info
 
 
 def _failure(error: YTArchiveError | OSError) -> Failure:
@@ -196,15 +220,15 @@ def _failure(error: YTArchiveError | OSError) -> Failure:
 # --- work plans ---------------------------------------------------------------------------------------------------
 
 
-@handlers.on(VideoFailed)
-async def plan(event: VideoFailed, storage: "StorageService") -> AsyncIterator[Event]:
-    written = await storage.planner.add(event, handling().trace_id)
+@HANDLERS.on(VideoFailed)
+async def add_to_plan(event: VideoFailed, work_plans: WorkPlanRepository) -> AsyncIterator[Event]:
+    written = await work_plans.add(event, handling().trace_id)
     yield WorkPlanUpdated(
         plan_id=written.plan_id,
         job_id=event.job_id,
         video_ids=(event.video_id,),
         number=event.number,
-        path=str(storage.planner.path(written.plan_id)),
+        path=str(work_plans.path(written.plan_id)),
         unavailable=written.open_unavailable,
         failed=written.open_failed,
         resolved=written.resolved,
@@ -216,10 +240,10 @@ _ENDS: dict[str, type[JobCompleted | JobFailed | JobCancelled]] = {
 }
 
 
-@handlers.inbox(JobCompleted, JobFailed, JobCancelled, name="ended_jobs")
-async def end_rechecks(envelopes: Sequence[Envelope], storage: "StorageService") -> None:
-    """A video that a re-check did not answer for, because it was cancelled say, is not waited for."""
+@HANDLERS.inbox(JobCompleted, JobFailed, JobCancelled, name="ended_jobs")
+async def end_rechecks(envelopes: Sequence[Envelope], work_plans: WorkPlanRepository) -> None:
+    """Stop waiting for videos that a re-check did not answer for, for example because it was cancelled."""
     for envelope in envelopes:
         ended = _ENDS[envelope.type].read(envelope)
         if is_recheck(ended.job_id):
-            await storage.planner.recheck_ended(ended.job_id)
+            await work_plans.recheck_ended(ended.job_id)

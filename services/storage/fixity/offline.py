@@ -1,26 +1,32 @@
-"""Verifying the archive while nothing runs: reads files and records, changes nothing, remembers nothing. Blocks."""
+"""Verification while no service runs: reads files and manifests, writes nothing."""
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.settings.load import Storage
 from services.storage.archive import commit
+from services.storage.archive.tree_walk import trees_below
+from services.storage.archive.tree_walk import video_ids as ids_in
 from services.storage.fixity.checksum_reader import Pace, examine
+from services.storage.fixity.report import VerificationPage, VerificationState, progress_of
+from services.storage.fixity.repository import Status, Verification, speed_of
 from services.storage.fixity.rules import Finding, compare
 from services.storage.formats.layout import Tree, tree_of
 from services.storage.formats.manifest import Holding
-from services.storage.index import scan
 
 
 @dataclass
 class Inspection:
-    """How far it is, and what it found. `unfinished`: videos whose take-in was cut short and is finished at the next
-    start; nothing can be said of them."""
+    """Progress and findings. `unfinished`: videos with an interrupted take-in, which the next start finishes; they are
+    not judged."""
 
     roots: list[str] = field(default_factory=list)
     videos: int = 0
@@ -32,59 +38,108 @@ class Inspection:
     unfinished: list[str] = field(default_factory=list)
 
 
-Tell = Callable[[Inspection], None]
+class OfflineVerification:
+    """One pass. `run` blocks (use a thread); `state` and `stop` may be called from another thread meanwhile."""
+
+    def __init__(self, settings: Storage, rate_limit: int, root: str | None, video_ids: Sequence[str] | None) -> None:
+        """`root` unset: all roots; `video_ids` unset: every video. `rate_limit` in bytes per second."""
+        self._settings = settings
+        self._root = root
+        self._video_ids = video_ids
+        self._stopped = threading.Event()
+        self._pace = Pace(rate_limit, self._stopped.is_set)
+        self._begun_at, self._begun = datetime.now(UTC), time.monotonic()
+        self._ended_at: datetime | None = None
+        self.found = Inspection()
+
+    def run(self) -> None:
+        """Verify the requested root and the archives below it, or all.
+
+        Raises InvalidRequest (a foreign root, an unknown video), ServiceUnavailable (a disk is not mounted), Stopped.
+        """
+        trees = list(self._trees())
+        known = _known(self._settings.base_data_dir / "catalogue.db", [tree.key for tree in trees])
+        for tree in trees:
+            if known[tree.key] and not tree.videos.is_dir():
+                raise ServiceUnavailable(f"{tree.videos} is not there. Is its disk mounted?", root=tree.key)
+        queue = [(tree, one) for tree in trees for one in sorted({*known[tree.key], *ids_in(tree)})]
+        if self._video_ids is not None:
+            lost = sorted(set(self._video_ids) - {one for _tree, one in queue})
+            if lost:
+                message = f"Nothing is held of {lost[0]}. `ytarchive storage list` shows what is."
+                raise InvalidRequest(message, lost=lost)
+            queue = [(tree, one) for tree, one in queue if one in self._video_ids]
+        holdings = [known[tree.key].get(one) for tree, one in queue]
+        self.found.roots = [tree.key for tree in trees]
+        self.found.videos_total = len(queue)
+        self.found.bytes_total = sum(holding.bytes for holding in holdings if holding)
+        for (tree, video_id), holding in zip(queue, holdings, strict=True):
+            self._verify(tree, video_id, holding)
+        self._ended_at = datetime.now(UTC)
+
+    def stop(self) -> None:
+        """Make `run` raise Stopped."""
+        self._stopped.set()
+
+    def state(self) -> VerificationState:
+        found = self.found
+        damaged = sum(one.kind.damage for one in found.findings)
+        known = Verification(
+            verification_id="",
+            trace_id="",
+            asked=True,
+            repair=False,
+            roots=found.roots,
+            status=Status.COMPLETED if self._ended_at else Status.RUNNING,
+            error=_left_out(found),
+            begun_at=self._begun_at,
+            ended_at=self._ended_at,
+            videos=found.videos,
+            videos_total=found.videos_total,
+            files=found.files,
+            bytes=found.bytes,
+            bytes_total=found.bytes_total,
+            damaged=damaged,
+            extra=len(found.findings) - damaged,
+        )
+        read = self._pace.read
+        speed = speed_of(read, time.monotonic() - self._begun, read, found.bytes_total, None)
+        return VerificationState(**known.model_dump(), progress=progress_of(known, speed))
+
+    def page(self) -> VerificationPage:
+        """Return the state and all findings."""
+        total = len(self.found.findings)
+        return VerificationPage(
+            verification=self.state(), findings=self.found.findings, total=total, limit=max(total, 1), offset=0
+        )
+
+    def _trees(self) -> Iterator[Tree]:
+        settings, root = self._settings, self._root
+        roots = settings.all_roots if root is None else (tree_of(root, settings).root,)
+        below = [path for one in roots for path in (one, *trees_below(one))]
+        yield from (tree_of(path, settings) for path in dict.fromkeys(below))
+
+    def _verify(self, tree: Tree, video_id: str, holding: Holding | None) -> None:
+        found = self.found
+        seen = examine(tree, video_id, self._pace)
+        findings = compare(tree.key, video_id, seen, holding)
+        if findings and commit.unfinished(tree, [video_id]):
+            found.unfinished.append(video_id)
+        else:
+            found.findings += findings
+        found.videos += 1
+        found.files += len(seen.files)
+        found.bytes += seen.bytes
 
 
-def inspect(storage: Storage, root: str | None, video_ids: Sequence[str] | None, pace: Pace, tell: Tell) -> Inspection:
-    """Verify a root and the archives below it, or all. `tell` is called with the state before each video.
-
-    Raises InvalidRequest (a foreign root, a video of which nothing is held), ServiceUnavailable (a disk is not there),
-    Stopped.
-    """
-    trees = list(_trees(storage, root))
-    known = _known(storage.base_data_dir / "catalogue.db", [tree.key for tree in trees])
-    for tree in trees:
-        if known[tree.key] and not tree.videos.is_dir():
-            raise ServiceUnavailable(f"{tree.videos} is not there. Is its disk mounted?", root=tree.key)
-    queue = [(tree, one) for tree in trees for one in sorted({*known[tree.key], *scan.video_ids(tree)})]
-    if video_ids is not None:
-        lost = sorted(set(video_ids) - {one for _tree, one in queue})
-        if lost:
-            raise InvalidRequest(f"Nothing is held of {lost[0]}. `ytarchive storage list` shows what is.", lost=lost)
-        queue = [(tree, one) for tree, one in queue if one in video_ids]
-    holdings = [known[tree.key].get(one) for tree, one in queue]
-    found = Inspection(
-        roots=[tree.key for tree in trees],
-        videos_total=len(queue),
-        bytes_total=sum(holding.bytes for holding in holdings if holding),
-    )
-    for (tree, video_id), holding in zip(queue, holdings, strict=True):
-        tell(found)
-        _one(found, tree, video_id, holding, pace)
-    tell(found)
-    return found
-
-
-def _one(found: Inspection, tree: Tree, video_id: str, holding: Holding | None, pace: Pace) -> None:
-    seen = examine(tree, video_id, pace)
-    findings = compare(tree.key, video_id, seen, holding)
-    if findings and commit.unfinished(tree, [video_id]):
-        found.unfinished.append(video_id)
-    else:
-        found.findings += findings
-    found.videos += 1
-    found.files += len(seen.files)
-    found.bytes += seen.bytes
-
-
-def _trees(storage: Storage, root: str | None) -> Iterator[Tree]:
-    roots = storage.all_roots if root is None else (tree_of(root, storage).root,)
-    below = [path for one in roots for path in (one, *scan.trees_below(one))]
-    yield from (tree_of(path, storage) for path in dict.fromkeys(below))
+def _left_out(found: Inspection) -> str | None:
+    if not found.unfinished:
+        return None
+    return f"Left out, for their take-in is finished at the next start: {', '.join(found.unfinished[:10])}"
 
 
 def _known(path: Path, roots: Sequence[str]) -> dict[str, dict[str, Holding]]:
-    """What the catalogue remembers of these roots; nothing where there is none."""
+    """Return the catalogue's holdings of these roots, by root and video; empty where there is no catalogue."""
     known: dict[str, dict[str, Holding]] = {root: {} for root in roots}
     if not path.exists():
         return known

@@ -4,7 +4,7 @@ Nothing is deleted, and nothing is fetched again that could not be set aside.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import NAMESPACE_URL, uuid5
 
@@ -15,10 +15,10 @@ from bus.fault_injection import fault_point
 from services.common.errors import code_of
 from services.common.events import FixityFailed, JobCreated
 from services.common.models import ErrorCode
-from services.storage.archive_store import in_thread
+from services.storage.archive.threads import run_to_end
 from services.storage.fixity import quarantine
 from services.storage.fixity.repair_plan import mends, to_mend
-from services.storage.fixity.repository import Pending, Place, Read, Verification, Verifications
+from services.storage.fixity.repository import Pending, Place, Read, Verification, VerificationRepository
 from services.storage.fixity.rules import Finding, Seen
 from services.storage.formats.layout import Tree
 
@@ -29,8 +29,8 @@ _TO_A_JOB = 5_000  # videos
 class Repairs:
     """`settle` belongs under the lock of the video; `publish` makes jobs of what was settled, whoever settled it."""
 
-    def __init__(self, ledger: Verifications, bus: Callable[[], Bus]) -> None:
-        self._ledger = ledger
+    def __init__(self, repository: VerificationRepository, bus: Bus) -> None:
+        self._repository = repository
         self._bus = bus
 
     async def settle(
@@ -39,7 +39,7 @@ class Repairs:
         """Set aside what is damaged, under the video's lock. What was noted before a crash is told as it was then."""
         holding = seen.record or place.known
         wanted = to_mend(findings, seen) if verification.repair else ()
-        noted = {one.name: one for one in await self._ledger.noted(verification.verification_id, place)}
+        noted = {one.name: one for one in await self._repository.noted(verification.verification_id, place)}
         told: list[Finding] = []
         mended: list[Finding] = []
         for finding in findings:
@@ -61,10 +61,10 @@ class Repairs:
     async def _set_aside(self, verification: Verification, tree: Tree, finding: Finding) -> Finding | None:
         """None when it could not be moved: then it is not fetched again either, for that would overwrite it."""
         planned = await asyncio.to_thread(quarantine.planned, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}")
-        await self._ledger.note(verification.verification_id, [planned])
+        await self._repository.note(verification.verification_id, [planned])
         fault_point("storage.before_set_aside")
         try:
-            await in_thread(lambda: quarantine.set_aside(tree, planned))
+            await run_to_end(lambda: quarantine.set_aside(tree, planned))
         except OSError as error:
             _log.error(
                 "set_aside_failed",
@@ -107,21 +107,21 @@ class Repairs:
         )
         with suppress(BusError):  # the log tells it too
             told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{place.root}|{place.video_id}")
-            await self._bus().publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
+            await self._bus.publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
 
     async def publish(self) -> bool:
         """Make jobs of what waits for one: the same job each time it is tried, so that a crash makes no second one.
         False while the broker is away."""
-        for pending in await self._ledger.pending(_TO_A_JOB):
+        for pending in await self._repository.pending(_TO_A_JOB):
             event = _job(pending)
             said = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
             try:
-                await self._bus().publish(event, trace_id=pending.trace_id, id=event.job_id)
+                await self._bus.publish(event, trace_id=pending.trace_id, id=event.job_id)
             except BusError as error:
                 _log.warning("repair_waits", error_message=str(error), **said)
                 return False
             fault_point("storage.repair_published")
-            await self._ledger.published(pending, event.job_id)
+            await self._repository.published(pending, event.job_id)
             _log.info("repair_begun", videos=len(pending.video_ids), **said)
         return True
 

@@ -13,34 +13,14 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.storage.archive.disk_space import PatientDatabase
+from services.common.infra.sqlite import Database, utc_text
 from services.storage.fixity.repair_plan import Mend
 from services.storage.fixity.rules import Finding
 from services.storage.fixity.schedule import Due
 from services.storage.formats.manifest import Holding
-from services.storage.playlists.page_buffer import as_text
 
 _KEPT = 10  # verifications; of older ones nobody asks any more
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS verifications (
-  verification_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, asked INTEGER NOT NULL, repair INTEGER NOT NULL,
-  roots TEXT NOT NULL, begun_at TEXT NOT NULL, ended_at TEXT, status TEXT NOT NULL, error TEXT,
-  videos INTEGER NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
-  damaged INTEGER NOT NULL DEFAULT 0, extra INTEGER NOT NULL DEFAULT 0,
-  videos_total INTEGER NOT NULL, bytes_total INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS verification_queue (
-  verification_id TEXT NOT NULL, position INTEGER NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL,
-  PRIMARY KEY (verification_id, position)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS verification_findings (
-  verification_id TEXT NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL, name TEXT NOT NULL, finding TEXT NOT NULL,
-  PRIMARY KEY (verification_id, root, video_id, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS verification_mends (
-  verification_id TEXT NOT NULL, root TEXT NOT NULL, video_id TEXT NOT NULL, mend TEXT NOT NULL, job_id TEXT,
-  PRIMARY KEY (verification_id, root, video_id, mend)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS verified (
-  root TEXT NOT NULL, video_id TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (root, video_id)) WITHOUT ROWID;
-"""
 _TABLES = ("verifications", "verification_queue", "verification_findings", "verification_mends")
 
 
@@ -122,10 +102,10 @@ def speed_of(lately: int, seconds: float, read: int, total: int, video_id: str |
     return Speed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
 
 
-class Verifications:
+class VerificationRepository:
     """The only user of these tables. Every method is one transaction."""
 
-    def __init__(self, database: PatientDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     # --- what could be verified -----------------------------------------------------------------------------------
@@ -144,11 +124,11 @@ class Verifications:
                 for row in db.execute(query, (json.dumps(roots),))
             ]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def roots(self) -> list[str]:
         """All roots that the catalogue knows videos of."""
-        return await self._database.run(lambda db: [row[0] for row in db.execute("SELECT DISTINCT root FROM videos")])
+        return await self._database.read(lambda db: [row[0] for row in db.execute("SELECT DISTINCT root FROM videos")])
 
     async def verified_at(self, root: str, video_id: str) -> datetime | None:
         def work(db: sqlite3.Connection) -> datetime | None:
@@ -156,7 +136,7 @@ class Verifications:
             row = db.execute(query, (root, video_id)).fetchone()
             return datetime.fromisoformat(row["at"]) if row else None
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     # --- one verification -----------------------------------------------------------------------------------------
 
@@ -183,7 +163,7 @@ class Verifications:
             row = db.execute(query).fetchone()
             return Verification.model_validate({**dict(row), "roots": json.loads(row["roots"])}) if row else None
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def next(self, verification_id: str) -> Place | None:
         query = (
@@ -198,7 +178,7 @@ class Verifications:
             known = Holding.model_validate_json(row["holding"]) if row["holding"] else None
             return Place(row["position"], row["root"], row["video_id"], known)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def note(self, verification_id: str, findings: Iterable[Finding]) -> None:
         """Keep findings before anything is done about them. One that is known stays as it was noted first."""
@@ -216,7 +196,7 @@ class Verifications:
             rows = db.execute(query, (verification_id, place.root, place.video_id))
             return [Finding.model_validate_json(row[0]) for row in rows]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def done(self, verification_id: str, place: Place, read: Read, at: datetime) -> None:
         """The video is read: it leaves the queue, and its findings are what `read` says."""
@@ -233,7 +213,7 @@ class Verifications:
                 return
             db.executemany("INSERT OR REPLACE INTO verification_findings VALUES (?, ?, ?, ?, ?)", rows)
             db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", wishes)
-            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (place.root, place.video_id, as_text(at)))
+            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (place.root, place.video_id, utc_text(at)))
             db.execute(
                 "UPDATE verifications SET videos = videos + 1, files = files + ?, bytes = bytes + ?,"
                 " damaged = damaged + ?, extra = extra + ? WHERE verification_id = ?",
@@ -247,7 +227,7 @@ class Verifications:
             db.execute("DELETE FROM verification_queue WHERE verification_id = ?", (verification_id,))
             db.execute(
                 "UPDATE verifications SET status = ?, error = ?, ended_at = ? WHERE verification_id = ?",
-                (status, error, as_text(at), verification_id),
+                (status, error, utc_text(at), verification_id),
             )
 
         await self._database.run(work)
@@ -268,7 +248,7 @@ class Verifications:
             )
             return [_with_job(Finding.model_validate_json(row["finding"]), row["job_id"]) for row in rows], total
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     # --- what waits for a job -------------------------------------------------------------------------------------
 
@@ -290,7 +270,7 @@ class Verifications:
                 for start in range(0, len(ids), most)
             ]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def published(self, pending: Pending, job_id: str) -> None:
         wish = (pending.verification_id, pending.root, pending.mend.model_dump_json())
@@ -306,11 +286,11 @@ class Verifications:
 
     async def jobs(self, verification_id: str) -> list[str]:
         query = "SELECT DISTINCT job_id FROM verification_mends WHERE verification_id = ? AND job_id IS NOT NULL"
-        return await self._database.run(lambda db: [row[0] for row in db.execute(query, (verification_id,))])
+        return await self._database.read(lambda db: [row[0] for row in db.execute(query, (verification_id,))])
 
 
 def _columns(new: Verification) -> dict[str, object]:
-    return {**new.model_dump(mode="json"), "roots": json.dumps(new.roots), "begun_at": as_text(new.begun_at)}
+    return {**new.model_dump(mode="json"), "roots": json.dumps(new.roots), "begun_at": utc_text(new.begun_at)}
 
 
 def _with_job(finding: Finding, job_id: str | None) -> Finding:

@@ -7,7 +7,8 @@ Reading holds no lock; only what differs is looked at again under the lock of it
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,21 +17,30 @@ from uuid import uuid4
 
 import structlog
 
-from bus import Bus
 from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
-from services.common.settings.load import Config
+from services.common.settings.sections import Fixity
 from services.storage.archive import commit
 from services.storage.archive.locks import Locks
-from services.storage.archive_store import Shelf, in_thread
+from services.storage.archive.threads import run_to_end
+from services.storage.archive.tree_walk import trees_below
+from services.storage.archive.tree_walk import video_ids as ids_in
+from services.storage.archive_store import ArchiveStore
 from services.storage.fixity.checksum_reader import Pace, Stopped, examine, still
 from services.storage.fixity.repairs import Repairs
-from services.storage.fixity.repository import Place, Read, Speed, Status, Verification, speed_of
+from services.storage.fixity.repository import (
+    Place,
+    Read,
+    Speed,
+    Status,
+    Verification,
+    VerificationRepository,
+    speed_of,
+)
 from services.storage.fixity.rules import Finding, FindingKind, Seen, compare
 from services.storage.fixity.schedule import Due, is_time, round_of
 from services.storage.formats.layout import Tree
-from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue
+from services.storage.index.roots import ArchiveRoots
 
 _log = structlog.get_logger()
 _LOOK_EVERY = 60.0  # seconds between two looks at the schedule
@@ -56,31 +66,38 @@ class _Run:
 
 
 class Verifier:
-    """`run` is the background task; the rest is what REST asks."""
+    """Verifies in the background (`run`); the other methods serve REST. Reading has a thread of its own: it may be busy
+    for hours, and the default executor is shared by all services of a process."""
 
     def __init__(
         self,
-        config: Config,
-        shelf: Shelf,
-        catalogue: Catalogue,
+        settings: Fixity,
+        roots: ArchiveRoots,
+        archive: ArchiveStore,
+        repository: VerificationRepository,
+        repairs: Repairs,
         locks: Locks,
-        bus: Callable[[], Bus],
         closing: asyncio.Event,
         quiet: float,
     ) -> None:
-        self._config = config
-        self._shelf = shelf
-        self._catalogue = catalogue
-        self._ledger = catalogue.verifications
+        """`quiet`: seconds from now in which the schedule begins nothing."""
+        self._settings = settings
+        self._roots = roots
+        self._archive = archive
+        self._repository = repository
+        self._repairs = repairs
         self._locks = locks
-        self._repairs = Repairs(catalogue.verifications, bus)
         self._closing = closing
         self._quiet_until = time.monotonic() + quiet
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verification")
         self._news = asyncio.Event()
         self._beginning = asyncio.Lock()
         self._run: _Run | None = None
         self._damaged = 0
         self.bytes_read = 0  # since the start of the service, by verifications that ended
+
+    def close(self) -> None:
+        self._reader.shutdown()
 
     # --- what people ask ------------------------------------------------------------------------------------------
 
@@ -92,7 +109,7 @@ class Verifier:
         Raises InvalidRequest: one runs already, a foreign root, or a video of which nothing is held.
         """
         async with self._beginning:
-            running = await self._ledger.last(open_only=True, asked=True)
+            running = await self._repository.last(open_only=True, asked=True)
             if running is not None:
                 raise InvalidRequest(
                     f"A verification runs already, since {running.begun_at:%Y-%m-%d %H:%M} UTC."
@@ -110,12 +127,12 @@ class Verifier:
     async def stop(self) -> Verification | None:
         """End what runs; what was found stays known. Returns what it was, None if nothing ran."""
         async with self._beginning:
-            running = await self._ledger.last(open_only=True)
+            running = await self._repository.last(open_only=True)
             if running is not None:
-                await self._ledger.end(running.verification_id, Status.STOPPED, datetime.now(UTC))
+                await self._repository.end(running.verification_id, Status.STOPPED, datetime.now(UTC))
                 if self._run is not None and self._run.verification_id == running.verification_id:
                     self._run.stop.set()
-        return await self._ledger.last() if running else None
+        return await self._repository.last() if running else None
 
     def speed(self, verification_id: str) -> Speed | None:
         """Of a verification that is being worked on here."""
@@ -158,21 +175,21 @@ class Verifier:
     async def _current(self) -> Verification | None:
         """What is to be done now: a wish at once, the schedule's round once it is quiet."""
         async with self._beginning:
-            asked = await self._ledger.last(open_only=True, asked=True)
-            newest = await self._ledger.last()
+            asked = await self._repository.last(open_only=True, asked=True)
+            newest = await self._repository.last()
             self._damaged = newest.damaged if newest else 0
             if asked is not None or time.monotonic() < self._quiet_until:
                 return asked
-            return await self._ledger.last(open_only=True) or await self._begin_round()
+            return await self._repository.last(open_only=True) or await self._begin_round()
 
     async def _begin_round(self) -> Verification | None:
-        days, now = self._config.fixity.interval_days, datetime.now(UTC)
-        before = await self._ledger.last(asked=False)
+        days, now = self._settings.interval_days, datetime.now(UTC)
+        before = await self._repository.last(asked=False)
         last_round = before.begun_at if before else None
         if not days or not is_time(last_round, now):
             return None
         trees = await self._trees(None)
-        videos = round_of(await self._ledger.due([tree.key for tree in trees]), days, now, last_round)
+        videos = round_of(await self._repository.due([tree.key for tree in trees]), days, now, last_round)
         if not videos:
             return None
         roots = sorted({video.root for video in videos})
@@ -192,7 +209,7 @@ class Verifier:
             videos_total=len(videos),
             bytes_total=sum(video.bytes for video in videos),
         )
-        await self._ledger.begin(new, videos)
+        await self._repository.begin(new, videos)
         return new
 
     async def _pause(self, seconds: float) -> None:
@@ -208,7 +225,7 @@ class Verifier:
 
     async def _work(self, verification: Verification) -> None:
         stop = threading.Event()
-        pace = Pace(self._config.fixity.rate_limit, lambda: stop.is_set() or self._closing.is_set())
+        pace = Pace(self._settings.rate_limit, lambda: stop.is_set() or self._closing.is_set())
         run = self._run = _Run(verification, pace, stop)
         log = _log.bind(trace_id=verification.trace_id, verification_id=run.verification_id)
         log.info("verification_started", roots=verification.roots, videos=verification.videos_total)
@@ -222,14 +239,14 @@ class Verifier:
         except (YTArchiveError, OSError) as error:
             log.error("verification_failed", error_code=code_of(error), error_message=str(error))
             await self._repairs.publish()
-            await self._ledger.end(run.verification_id, Status.FAILED, datetime.now(UTC), str(error))
+            await self._repository.end(run.verification_id, Status.FAILED, datetime.now(UTC), str(error))
         finally:
             self.bytes_read += pace.read
             self._damaged = run.verification.damaged
             self._run = None
 
     async def _end(self, run: _Run, status: Status) -> None:
-        await self._ledger.end(run.verification_id, status, datetime.now(UTC))
+        await self._repository.end(run.verification_id, status, datetime.now(UTC))
         known = run.verification
         _log.info(
             "verification_ended",
@@ -243,14 +260,14 @@ class Verifier:
         )
 
     async def _read_all(self, run: _Run) -> None:
-        while (place := await self._ledger.next(run.verification_id)) is not None:
-            while not run.verification.asked and self._shelf.taking_in:
+        while (place := await self._repository.next(run.verification_id)) is not None:
+            while not run.verification.asked and self._archive.taking_in:
                 await self._pause(0.2)
                 run.pace.check()
             run.video_id, run.read_before = place.video_id, run.pace.read
             read = await self._one(run, place)
             fault_point("storage.verified")
-            await self._ledger.done(run.verification_id, place, read, datetime.now(UTC))
+            await self._repository.done(run.verification_id, place, read, datetime.now(UTC))
             run.read_before = run.pace.read
             run.verification = _counted(run.verification, read)
             if read.mends:
@@ -264,39 +281,42 @@ class Verifier:
 
     async def _one(self, run: _Run, place: Place) -> Read:
         """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
-        tree = self._shelf.tree(place.root)
+        tree = self._roots.tree(place.root)
         for _patient in range(_PATIENT):
-            seen = await in_thread(lambda: examine(tree, place.video_id, run.pace), run.stop)
+            seen = await self._read(tree, place, run)
             findings = await self._compare(tree, place, seen)
             if not findings:
                 return Read(files=len(seen.files), bytes=seen.bytes)
             async with self._locks.hold(tree.key, place.video_id):
-                await in_thread(lambda: commit.recover(tree, place.video_id))
+                await run_to_end(lambda: commit.recover(tree, place.video_id))
                 if await asyncio.to_thread(still, tree, place.video_id, seen, findings):
                     return await self._repairs.settle(run.verification, tree, place, seen, findings)
         async with self._locks.hold(tree.key, place.video_id):
-            seen = await in_thread(lambda: examine(tree, place.video_id, run.pace), run.stop)
+            seen = await self._read(tree, place, run)
             findings = await self._compare(tree, place, seen)
             return await self._repairs.settle(run.verification, tree, place, seen, findings)
+
+    async def _read(self, tree: Tree, place: Place, run: _Run) -> Seen:
+        return await run_to_end(lambda: examine(tree, place.video_id, run.pace), run.stop, self._reader)
 
     async def _compare(self, tree: Tree, place: Place, seen: Seen) -> tuple[Finding, ...]:
         findings = compare(tree.key, place.video_id, seen, place.known)
         if any(one.kind is FindingKind.MISSING for one in findings):
-            await self._shelf.expect_mounted(tree)
+            await self._roots.expect_mounted(tree)
         return findings
 
     # --- what there is --------------------------------------------------------------------------------------------
 
     async def _trees(self, root: str | None) -> list[Tree]:
         """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
-        roots = self._config.storage.all_roots if root is None else (self._shelf.tree(root).root,)
+        roots = self._roots.all if root is None else (self._roots.tree(root).root,)
         below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
-        return [self._shelf.tree(path) for path in dict.fromkeys(below)]
+        return [self._roots.tree(path) for path in dict.fromkeys(below)]
 
     async def _videos(self, trees: Sequence[Tree], video_ids: Sequence[str] | None) -> list[Due]:
-        due = await self._ledger.due([tree.key for tree in trees])
+        due = await self._repository.due([tree.key for tree in trees])
         for tree in trees:
-            await self._shelf.expect_mounted(tree)
+            await self._roots.expect_mounted(tree)
             known = {one.video_id for one in due if one.root == tree.key}
             on_disk = await asyncio.to_thread(_folders, tree)
             due += [Due(tree.key, one, 0, None) for one in on_disk if one not in known]
@@ -323,11 +343,11 @@ def _counted(known: Verification, read: Read) -> Verification:
 
 def _trees_below(root: Path) -> list[Path]:
     try:
-        return list(scan.trees_below(root))
+        return list(trees_below(root))
     except OSError as error:
         message = f"{error.filename or root} cannot be looked into ({error.strerror}). Is its disk well?"
         raise ServiceUnavailable(message, root=str(root)) from error
 
 
 def _folders(tree: Tree) -> list[str]:
-    return list(scan.video_ids(tree))
+    return list(ids_in(tree))

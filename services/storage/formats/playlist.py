@@ -6,20 +6,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.events import ListingCompleted, ListingPageFetched
-from services.common.infra.files import set_aside, write_atomically
 from services.common.models import Entry, PlaylistMetadata
-from services.common.settings.load import Storage
-from services.storage.formats.layout import tree_of
 from services.storage.formats.playlist_diff import Happening, Memory, Sight, changes, first_look, view_of
-
-_log = structlog.get_logger()
 
 
 class Look(BaseModel):
@@ -86,24 +79,6 @@ def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], to
     return [by_position[position] for position in sorted(by_position)]
 
 
-def read_playlist_file(path: Path) -> PlaylistFile | None:
-    """None where there is no file, or none that can be read (which is logged)."""
-    try:
-        return PlaylistFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
-        return None
-
-
-def members_of(playlist_id: str, storage: Storage) -> list[str]:
-    """The videos of a playlist as it was listed last, in whatever root. Blocks."""
-    trees = [tree_of(root, storage) for root in storage.all_roots]
-    listed = [read_playlist_file(tree.playlist_metadata(playlist_id)) for tree in trees]
-    return [entry.video_id for file in listed if file for entry in file.entries]
-
-
 def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
     """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
     done = listing.completed
@@ -144,30 +119,6 @@ def _remembered(
         job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
         history = [*first_look(Sight(held.fetched_at, job_id, last, held.entries))]
     return list(history), {**others, last: view_of(held.entries, last)}
-
-
-def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
-    """Write the file once for a finished listing. Blocks; the caller holds the lock of (root, playlist)."""
-    held = read_playlist_file(path)
-    merged = merge_listing(held, playlist_id, listing)
-    if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
-        _log.warning(
-            "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
-        )
-    if merged != held:
-        if held is None:
-            set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))
-
-
-def save_own(path: Path, own: PlaylistMetadata) -> None:
-    """Put a playlist's own metadata, which came after its listing ended, into the file."""
-    held = read_playlist_file(path)
-    if held is None:
-        return
-    merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
-    if merged != held:
-        write_atomically(path, merged.model_dump_json(indent=2))
 
 
 def _when(look: Look) -> datetime:

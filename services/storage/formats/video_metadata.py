@@ -3,17 +3,12 @@
 Blocks (use a thread); callers hold the lock of (root, video).
 """
 
-from pathlib import Path
 from typing import Any
 
-import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.events import MetadataFetched
-from services.common.infra.files import set_aside, write_atomically
 from services.common.models import VideoMetadata
-
-_log = structlog.get_logger()
 
 
 class Source(BaseModel):
@@ -47,17 +42,6 @@ class VideoFile(VideoMetadata):
     retitled: list[Retitled] = Field(default_factory=list)  # oldest first
 
 
-def read_video_file(path: Path) -> VideoFile | None:
-    """None where there is no file, or none that can be read (which is logged)."""
-    try:
-        return VideoFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("metadata_unreadable", path=str(path), error_message=str(error))
-        return None
-
-
 def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str) -> VideoFile:
     """The file after `event`: its source's answer replaces an older one of the same source. Pure."""
     sources = dict(held.sources) if held else {}
@@ -85,20 +69,3 @@ def _merged(newest_first: list[Source]) -> dict[str, Any]:
             if view.get(name) in (None, "", []):
                 view[name] = value
     return view
-
-
-def says_as_much(path: Path, event: MetadataFetched) -> bool:
-    """Whether the file at `path` has an answer of the event's source that is no older."""
-    held = read_video_file(path)
-    known = held.sources.get(event.source_name) if held else None
-    return known is not None and known.fetched_at >= event.fetched_at
-
-
-def save_metadata(path: Path, event: MetadataFetched, trace_id: str) -> None:
-    """Merge `event` into the file at `path`; a file that would not change is left alone."""
-    held = read_video_file(path)
-    merged = merge_sources(held, event, trace_id)
-    if merged != held:
-        if held is None:
-            set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))

@@ -10,16 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import structlog
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.common.errors import code_of
 from services.common.events import VideoFailed
-from services.common.infra.files import set_aside, write_atomically
 from services.common.models import JobOptions, JobType
 from services.storage.formats.work_plan_entry import Planned, PlannedFailure, PlannedUnavailable, entry_of
 
-_log = structlog.get_logger()
 P = TypeVar("P", PlannedUnavailable, PlannedFailure)
 
 
@@ -58,21 +54,6 @@ class WorkPlan(BaseModel):
     @property
     def resolved(self) -> int:
         return sum(entry.resolved_at is not None for entry in self.entries())
-
-
-def plan_path(directory: Path, plan_id: str) -> Path:
-    return directory / f"{plan_id}.json"
-
-
-def read_plan(path: Path) -> WorkPlan | None:
-    """None where there is no plan, or none that can be read (which is logged)."""
-    try:
-        return WorkPlan.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("work_plan_unreadable", path=str(path), error_message=str(error))
-        return None
 
 
 def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, trace_id: str) -> WorkPlan:
@@ -124,28 +105,6 @@ def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
     if entry is None or entry.resolved_at is not None:
         return plan
     return _with(plan, entry.arrived(now), now)
-
-
-def save_plan(directory: Path, before: WorkPlan | None, after: WorkPlan) -> Path:
-    """Write the plan unless it is the one that was read. Returns its path."""
-    path = plan_path(directory, after.plan_id)
-    if after is not before:
-        if before is None:
-            set_aside(path)
-        write_atomically(path, after.model_dump_json(indent=2))
-    return path
-
-
-def all_plans(directory: Path) -> Iterator[WorkPlan]:
-    """Those that can be read: one that cannot, which is logged, does not hide the others."""
-    for path in sorted(directory.glob("*.json")):
-        try:
-            plan = read_plan(path)
-        except OSError as error:
-            _log.error("work_plan_unreadable", path=str(path), error_code=code_of(error), error_message=str(error))
-            continue
-        if plan is not None:
-            yield plan
 
 
 def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:

@@ -9,41 +9,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from services.common.infra.sqlite import Database
+from services.common.infra.sqlite import Database, utc_text
 from services.common.models import GoneReason, KnownGone
-from services.storage.archive.disk_space import PatientDatabase, Space
-from services.storage.fixity.repository import SCHEMA as VERIFICATIONS
-from services.storage.fixity.repository import Verifications
 from services.storage.formats.manifest import Holding, Record
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts
-from services.storage.index.fts import SCHEMA as SEARCHED
-from services.storage.index.fts import SearchedTexts, Texts
-from services.storage.playlists.page_buffer import SCHEMA as LISTINGS
-from services.storage.playlists.page_buffer import ListingPages, as_text
-
-VERSION = 2
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS videos (
-  root TEXT NOT NULL, video_id TEXT NOT NULL, stamp TEXT NOT NULL,
-  title TEXT NOT NULL, channel TEXT, channel_id TEXT, duration_seconds REAL, upload_date TEXT,
-  archived_at TEXT NOT NULL, bytes INTEGER NOT NULL, qualities TEXT NOT NULL, holding TEXT NOT NULL,
-  PRIMARY KEY (root, video_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS known_gone (
-  video_id TEXT PRIMARY KEY, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (
-  video_id TEXT PRIMARY KEY, title TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS plan_entries (
-  plan_id TEXT NOT NULL, video_id TEXT NOT NULL, root TEXT NOT NULL, resolved INTEGER NOT NULL,
-  PRIMARY KEY (plan_id, video_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS plans_of_video ON plan_entries (root, video_id) WHERE resolved = 0;
-CREATE TABLE IF NOT EXISTS taking_in (
-  root TEXT NOT NULL, video_id TEXT NOT NULL, PRIMARY KEY (root, video_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS scanned (root TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
-"""
+from services.storage.index.fts import Texts
 
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _AMONG = "video_id IN (SELECT value FROM json_each(?))"
@@ -77,18 +49,10 @@ class Totals:
 
 
 class Catalogue:
-    """The only user of catalogue.db. Every method is one transaction."""
+    """Videos, sightings, work plan entries and scans in catalogue.db. Every method is one transaction."""
 
-    def __init__(self, path: Path, space: Space | None = None) -> None:
-        schema = SCHEMA + LISTINGS + VERIFICATIONS + SEARCHED
-        self.database = Database(path, schema, VERSION, functions=fts.add_functions)
-        self._database = PatientDatabase(self.database, space or Space())
-        self.listings = ListingPages(self._database)
-        self.verifications = Verifications(self._database)
-        self.texts = SearchedTexts(self._database)
-
-    def close(self) -> None:
-        self._database.close()
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     # --- videos ---------------------------------------------------------------------------------------------------
 
@@ -99,7 +63,9 @@ class Catalogue:
             db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
             for record in (entry.record for entry in entries):
                 arrived = max((file.archived_at for file in record.fixity.values()), default=record.archived_at)
-                db.execute("DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, as_text(arrived)))
+                db.execute(
+                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, utc_text(arrived))
+                )
                 _see(db, record.video_id, record.metadata.title, arrived)
             for entry in entries:
                 if entry.texts is not None:
@@ -117,7 +83,7 @@ class Catalogue:
                 for row in db.execute(query, (root, json.dumps(video_ids)))
             }
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def others(self, root: str, keep: set[str]) -> set[str]:
         """The videos of `root` that are not in `keep`."""
@@ -125,7 +91,7 @@ class Catalogue:
         def work(db: sqlite3.Connection) -> set[str]:
             return {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))} - keep
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def forget(self, root: str, video_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -148,7 +114,7 @@ class Catalogue:
 
     async def taking_in(self) -> list[tuple[str, str]]:
         """(root, video_id) of take-ins that began and did not end."""
-        return await self._database.run(
+        return await self._database.read(
             lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
         )
 
@@ -170,7 +136,7 @@ class Catalogue:
             row = db.execute("SELECT title, at FROM seen WHERE video_id = ?", (video_id,)).fetchone()
             return (row["title"], datetime.fromisoformat(row["at"])) if row else None
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def known_gone(self, video_ids: Sequence[str]) -> dict[str, KnownGone]:
         def work(db: sqlite3.Connection) -> dict[str, KnownGone]:
@@ -180,7 +146,7 @@ class Catalogue:
                 for row in db.execute(query, (json.dumps(video_ids),))
             }
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     # --- work plans -----------------------------------------------------------------------------------------------
 
@@ -209,14 +175,14 @@ class Catalogue:
             query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ?"
             return [row[0] for row in db.execute(query, (root, video_id))]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def plans_waiting_for(self, root: str, video_id: str) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
             query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ? AND resolved = 0"
             return [row[0] for row in db.execute(query, (root, video_id))]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
@@ -225,24 +191,24 @@ class Catalogue:
             query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_AMONG}"  # noqa: S608 - a constant
             return [tuple(row) for row in db.execute(query, (root, json.dumps(list(video_ids))))]
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     # --- the whole ------------------------------------------------------------------------------------------------
 
     async def scanned(self, root: str) -> bool:
         """Whether `root` was read from its tree since this file was made."""
-        return await self._database.run(
+        return await self._database.read(
             lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
         )
 
     async def mark_scanned(self, root: str) -> None:
-        now = as_text(datetime.now(UTC))
+        now = utc_text(datetime.now(UTC))
         await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
 
     async def count(self, root: str) -> int:
         """How many videos of a root are known."""
         query = "SELECT count(*) FROM videos WHERE root = ?"
-        return int(await self._database.run(lambda db: db.execute(query, (root,)).fetchone()[0]))
+        return int(await self._database.read(lambda db: db.execute(query, (root,)).fetchone()[0]))
 
     async def totals(self) -> Totals:
         def work(db: sqlite3.Connection) -> Totals:
@@ -251,7 +217,7 @@ class Catalogue:
             (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
             return Totals(videos, size, gone, waiting)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def dump(self) -> dict[str, list[tuple[object, ...]]]:
         """Every table that the tree and the plans can rebuild: equal before and after a rescan."""
@@ -266,7 +232,7 @@ class Catalogue:
             tables = {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
             return tables | {"searched": fts.dump(db)}
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
 
 def _columns(entry: Indexed) -> tuple[object, ...]:
@@ -282,7 +248,7 @@ def _columns(entry: Indexed) -> tuple[object, ...]:
         record.metadata.channel_id,
         record.metadata.duration_seconds,
         record.metadata.upload_date,
-        as_text(record.archived_at),
+        utc_text(record.archived_at),
         record.bytes,
         json.dumps(list(qualities)),
         holding.model_dump_json(exclude_none=True),
@@ -293,7 +259,7 @@ def _see(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> Non
     db.execute(
         "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
         " WHERE excluded.at > at",
-        (video_id, title, as_text(at)),
+        (video_id, title, utc_text(at)),
     )
 
 
@@ -303,5 +269,5 @@ def _remember_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datet
         "INSERT INTO known_gone SELECT :id, :reason, :at"
         " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at)"
         " ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at >= at",
-        {"id": video_id, "reason": reason, "at": as_text(at)},
+        {"id": video_id, "reason": reason, "at": utc_text(at)},
     )

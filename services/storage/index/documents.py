@@ -9,10 +9,10 @@ import structlog
 
 from services.common.models import FileRole
 from services.storage.archive.fingerprint import Stamps, stamp_of
+from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.captions import CaptionsUnreadable, Line, read_vtt
 from services.storage.formats.layout import Tree
 from services.storage.formats.manifest import Record
-from services.storage.formats.video_metadata import read_video_file
 from services.storage.index.fts import Texts, Track
 
 _log = structlog.get_logger()

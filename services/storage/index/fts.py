@@ -12,27 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from services.storage.archive.disk_space import PatientDatabase
+from services.common.infra.sqlite import Database
 from services.storage.archive.fingerprint import TEXTS_FORMAT, Stamps
 from services.storage.formats.captions import Line
-from services.storage.index.tokenizer import TOKENIZER, indexable
-
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS searched_videos (
-  root TEXT NOT NULL, video_id TEXT NOT NULL,
-  format INTEGER NOT NULL, record TEXT NOT NULL, metadata TEXT NOT NULL, captions TEXT NOT NULL,
-  title TEXT NOT NULL, channel TEXT NOT NULL, description BLOB NOT NULL,
-  PRIMARY KEY (root, video_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS searched_rows (
-  id INTEGER PRIMARY KEY, root TEXT NOT NULL, video_id TEXT NOT NULL, language TEXT NOT NULL,
-  UNIQUE (root, video_id, language));
-CREATE TABLE IF NOT EXISTS searched_captions (id INTEGER PRIMARY KEY, text BLOB NOT NULL, starts BLOB NOT NULL);
-CREATE VIEW IF NOT EXISTS searched AS
-  SELECT r.id, v.title, v.channel, inflate(v.description) AS description, inflate(c.text) AS captions
-  FROM searched_rows r JOIN searched_videos v USING (root, video_id) LEFT JOIN searched_captions c ON c.id = r.id;
-CREATE VIRTUAL TABLE IF NOT EXISTS search_index USING fts5 (
-  title, channel, description, captions, content='searched', content_rowid='id', tokenize="{TOKENIZER}");
-"""  # noqa: S608 - a constant
+from services.storage.index.tokenizer import indexable
 
 _OF_VIDEO = "root = ? AND video_id = ?"
 
@@ -81,10 +64,10 @@ def starts_of(packed: bytes) -> list[int]:
     return list(accumulate(deltas))
 
 
-class SearchedTexts:
+class TextIndex:
     """What the rest of storage asks: which videos' texts are indexed, and from which files."""
 
-    def __init__(self, database: PatientDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def stamps(self, root: str, video_ids: Sequence[str]) -> dict[str, Stamps]:
@@ -96,7 +79,7 @@ class SearchedTexts:
         def work(db: sqlite3.Connection) -> dict[str, Stamps]:
             return {video_id: Stamps(*stamps) for video_id, *stamps in db.execute(query, (root, json.dumps(video_ids)))}
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def missing(self) -> list[tuple[str, str]]:
         """(root, video_id) of what the catalogue holds and the index has not, or not in its present state."""
@@ -104,7 +87,7 @@ class SearchedTexts:
             "SELECT v.root, v.video_id FROM videos v LEFT JOIN searched_videos s USING (root, video_id)"
             " WHERE s.video_id IS NULL OR s.record != v.stamp OR s.format != ?"
         )
-        return await self._database.run(lambda db: [tuple(row) for row in db.execute(query, (TEXTS_FORMAT,))])
+        return await self._database.read(lambda db: [tuple(row) for row in db.execute(query, (TEXTS_FORMAT,))])
 
 
 def replace(db: sqlite3.Connection, root: str, video_id: str, texts: Texts) -> None:

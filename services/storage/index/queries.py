@@ -2,6 +2,7 @@
 catalogue.db may be open in another process, or be read as it lies on the disk.
 """
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -14,12 +15,12 @@ from pydantic import AwareDatetime, BaseModel, Field
 from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
 from services.common.models import FileFact, KnownGone
+from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.manifest import Holding, fact_of
-from services.storage.formats.work_plan import WorkPlan, all_plans, plan_path, read_plan
 from services.storage.index.catalogue import OPEN_PLAN_ENTRIES
-from services.storage.index.fts import add_functions
 from services.storage.index.tokenizer import read_question
+from services.storage.playlists.playlist_file import members_of
 
 _SORTED = {
     "title": "title COLLATE NOCASE",
@@ -130,54 +131,24 @@ class Stats(BaseModel):
     newest: AwareDatetime | None
 
 
-class PlanSummary(BaseModel):
-    plan_id: str
-    root: str
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    unavailable: int
-    failed: int
-    resolved: int
-
-
-class PlanPage(Page):
-    work_plans: list[PlanSummary]
-
-
-def open_catalogue(base_data_dir: Path) -> Database:
-    """To read it only, whichever version made it. Raises FileNotFoundError."""
-    path = base_data_dir / "catalogue.db"
-    if not path.exists():
-        raise FileNotFoundError(path)
-    return Database(path, "", 10**6, read_only=True, functions=add_functions)
-
-
 def expect_index(db: sqlite3.Connection) -> None:
     """Raises ServiceUnavailable on a catalogue that was last opened by a version that did not search."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_index'").fetchone():
         raise ServiceUnavailable("The archive's texts are not indexed yet: start `ytarchive up` once, it does that.")
 
 
-class Queries:
+class CatalogueQueries:
     """`database` may be read-only."""
 
-    def __init__(self, database: Database, work_plans_dir: Path) -> None:
+    def __init__(self, database: Database, storage: Storage) -> None:
         self._database = database
-        self._plans = work_plans_dir
+        self._storage = storage
 
-    @classmethod
-    def on_disk(cls, base_data_dir: Path, work_plans_dir: Path) -> "Queries | None":
-        """For a system that does not run; None where nothing was ever archived."""
-        try:
-            return cls(open_catalogue(base_data_dir), work_plans_dir)
-        except FileNotFoundError:
-            return None
-
-    def close(self) -> None:
-        self._database.close()
-
-    async def videos(self, query: VideoQuery, members: Sequence[str] | None = None) -> VideoPage:
-        """`members`: only these videos (a playlist's)."""
+    async def videos(self, query: VideoQuery) -> VideoPage:
+        """Raises ServiceUnavailable for words while there is no text index."""
+        members = None
+        if query.playlist is not None:
+            members = await asyncio.to_thread(members_of, query.playlist, self._storage)
         where, values = _conditions(query, members)
         column = _SORTED[query.sort.removeprefix("-")]
         order = f"{column} IS NULL, {column} {'DESC' if query.sort.startswith('-') else 'ASC'}, root, video_id"
@@ -193,7 +164,7 @@ class Queries:
             found = [VideoRow(**{**dict(row), "qualities": json.loads(row["qualities"])}) for row in rows]
             return VideoPage(videos=found, total=total, limit=query.limit, offset=query.offset)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def existence(self, video_id: str) -> Existence:
         def work(db: sqlite3.Connection) -> Existence:
@@ -207,7 +178,7 @@ class Queries:
                 known_gone=KnownGone(**dict(gone)) if gone else None,
             )
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def stats(self, roots: Sequence[Path]) -> Stats:
         def work(db: sqlite3.Connection) -> Stats:
@@ -235,25 +206,7 @@ class Queries:
                 newest=newest,
             )
 
-        return await self._database.run(work)
-
-    def work_plans(self, limit: int, offset: int) -> PlanPage:
-        """The newest first. Blocks: it reads the files."""
-        plans = sorted(all_plans(self._plans), key=lambda plan: (plan.updated_at, plan.plan_id), reverse=True)
-        found = [
-            PlanSummary(
-                **plan.model_dump(include={"plan_id", "root", "created_at", "updated_at"}),
-                unavailable=plan.open_unavailable,
-                failed=plan.open_failed,
-                resolved=plan.resolved,
-            )
-            for plan in plans[offset : offset + limit]
-        ]
-        return PlanPage(work_plans=found, total=len(plans), limit=limit, offset=offset)
-
-    def work_plan(self, plan_id: str) -> WorkPlan | None:
-        """Blocks."""
-        return read_plan(plan_path(self._plans, plan_id))
+        return await self._database.read(work)
 
 
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:

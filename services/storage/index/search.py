@@ -19,11 +19,11 @@ from services.common.models import FileRole
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.layout import file_name, tree_of
-from services.storage.formats.playlist import members_of
 from services.storage.index.fts import starts_of
 from services.storage.index.highlight import Passage, found_lines, found_names, passage
-from services.storage.index.queries import VideoRow, expect_index, open_catalogue
+from services.storage.index.queries import VideoRow, expect_index
 from services.storage.index.tokenizer import MARK, UNMARK, Question, read_question
+from services.storage.playlists.playlist_file import members_of
 
 TextPlace = Literal["title", "channel", "description"]
 Place = Literal["title", "channel", "description", "captions"]
@@ -100,23 +100,12 @@ class SearchPage(Page):
     hits: list[Hit]
 
 
-class Search:
+class ArchiveSearch:
     """`database` may be read-only."""
 
     def __init__(self, database: Database, storage: Storage) -> None:
         self._database = database
         self._storage = storage
-
-    @classmethod
-    def on_disk(cls, storage: Storage) -> "Search | None":
-        """For a system that does not run; None where nothing was ever archived."""
-        try:
-            return cls(open_catalogue(storage.base_data_dir), storage)
-        except FileNotFoundError:
-            return None
-
-    def close(self) -> None:
-        self._database.close()
 
     async def find(self, query: SearchQuery) -> SearchPage:
         """Raises ServiceUnavailable while there is no index."""
@@ -133,7 +122,7 @@ class Search:
             hits = [self._hit(db, query, found[root, video_id], rank) for root, video_id, rank in page]
             return SearchPage(hits=hits, total=len(keys), limit=query.limit, offset=query.offset)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     def _hit(self, db: sqlite3.Connection, query: SearchQuery, found: list[sqlite3.Row], rank: float) -> Hit:
         root, video_id = found[0]["root"], found[0]["video_id"]

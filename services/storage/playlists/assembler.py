@@ -5,19 +5,19 @@ from pathlib import Path
 
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.common.settings.load import Storage
-from services.storage.archive.disk_space import Space
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import Locks
 from services.storage.formats.layout import tree_of
-from services.storage.formats.playlist import save_listing, save_own
-from services.storage.index.catalogue import Catalogue
+from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.playlists.playlist_file import save_listing, save_own
 
 
-class Listings:
+class PlaylistAssembler:
     """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
 
-    def __init__(self, settings: Storage, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+    def __init__(self, settings: Storage, pages: PageBuffer, locks: Locks, space: DiskSpace) -> None:
         self._settings = settings
-        self._pages = catalogue.listings
+        self._pages = pages
         self._locks = locks
         self._space = space
 

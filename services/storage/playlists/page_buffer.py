@@ -7,26 +7,16 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
-from services.storage.archive.disk_space import PatientDatabase
+from services.common.infra.sqlite import Database, utc_text
 from services.storage.formats.playlist import Finished
 
 _KEPT = timedelta(days=15)  # longer than the stream keeps a message that might come again
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS listings (
-  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, touched_at TEXT NOT NULL,
-  playlist TEXT, completed TEXT, completed_at TEXT, trace_id TEXT, written INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (job_id, target_index)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS listing_pages (
-  job_id TEXT NOT NULL, target_index INTEGER NOT NULL, page_key TEXT NOT NULL, page TEXT NOT NULL,
-  PRIMARY KEY (job_id, target_index, page_key)) WITHOUT ROWID;
-"""
 
-
-class ListingPages:
+class PageBuffer:
     """Keyed by (job_id, target_index): a second try of a target goes on where the first one ended."""
 
-    def __init__(self, database: PatientDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep_page(self, page: ListingPageFetched) -> None:
@@ -55,7 +45,7 @@ class ListingPages:
             db.execute(
                 "UPDATE listings SET completed = ?, completed_at = ?, trace_id = ?"
                 " WHERE job_id = ? AND target_index = ?",
-                (event.model_dump_json(), as_text(at), trace_id, event.job_id, event.target_index),
+                (event.model_dump_json(), utc_text(at), trace_id, event.job_id, event.target_index),
             )
 
         await self._database.run(work)
@@ -76,11 +66,11 @@ class ListingPages:
             own = PlaylistFetched.model_validate_json(row["playlist"]).playlist if row["playlist"] else None
             return Finished(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def is_written(self, job_id: str, target_index: int) -> bool:
         query = "SELECT 1 FROM listings WHERE job_id = ? AND target_index = ? AND written = 1"
-        return await self._database.run(lambda db: db.execute(query, (job_id, target_index)).fetchone() is not None)
+        return await self._database.read(lambda db: db.execute(query, (job_id, target_index)).fetchone() is not None)
 
     async def mark_written(self, job_id: str, target_index: int) -> None:
         """The playlist file is written: pages go, a mark stays so that a page that comes again is not kept."""
@@ -91,7 +81,7 @@ class ListingPages:
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
 
     async def forget_old(self) -> None:
-        horizon = as_text(datetime.now(UTC) - _KEPT)
+        horizon = utc_text(datetime.now(UTC) - _KEPT)
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
@@ -106,7 +96,7 @@ class ListingPages:
 
 def _touch(db: sqlite3.Connection, job_id: str, target_index: int) -> bool:
     """Make or freshen the row of a listing. False if its file is written already."""
-    now = as_text(datetime.now(UTC))
+    now = utc_text(datetime.now(UTC))
     db.execute(
         "INSERT INTO listings (job_id, target_index, touched_at) VALUES (?, ?, ?)"
         " ON CONFLICT DO UPDATE SET touched_at = excluded.touched_at",
@@ -121,8 +111,3 @@ def _drop_pages(db: sqlite3.Connection, job_id: str, target_index: int, *, writt
     key = (job_id, target_index)
     db.execute("DELETE FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
     db.execute("UPDATE listings SET written = ? WHERE job_id = ? AND target_index = ?", (written, *key))
-
-
-def as_text(at: datetime) -> str:
-    """One spelling, in UTC, so that text compares as time does."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -11,14 +11,16 @@ from services.common.errors import NotFound
 from services.common.settings.load import Storage
 from services.common.validation import validate_channel_id, validate_video_id
 from services.common.web.paging import Page
-from services.storage.archive.commit import read_record
+from services.storage.archive.manifest_file import read_record
+from services.storage.archive.tree_walk import trees_below
+from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.layout import Tree, tree_of
-from services.storage.formats.playlist import PlaylistFile, read_playlist_file
-from services.storage.formats.video_metadata import read_video_file
-from services.storage.formats.work_plan import WorkPlan, read_plan
-from services.storage.index.scan import trees_below
+from services.storage.formats.playlist import PlaylistFile
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.playlists.playlist_file import read_playlist_file
 from services.storage.reporting import timeline
 from services.storage.reporting.timeline import Line
+from services.storage.workplans.plan_file import read_plan
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -32,11 +34,11 @@ class HistoryPage(Page):
     events: list[Line]
 
 
-class Histories:
+class HistoryReader:
     def __init__(self, settings: Storage) -> None:
         self._settings = settings
 
-    def of(self, id: str, limit: int, offset: int) -> HistoryPage:
+    def read(self, id: str, limit: int, offset: int) -> HistoryPage:
         """Raises NotFound for what the archive and its plans never met."""
         video = validate_video_id(id)
         if validate_channel_id(id):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.infra.sqlite import Database
-from services.storage.archive.commit import read_record
+from services.storage.archive.manifest_file import read_record
 from services.storage.formats.layout import Tree
 from services.storage.formats.manifest import MEDIA, Record
 
@@ -34,7 +34,7 @@ async def bytes_per_second(database: Database, quality: str) -> float | None:
         videos, size, seconds = db.execute(query, (quality,)).fetchone()
         return size / seconds if videos >= FEW else None
 
-    return await database.run(work)
+    return await database.read(work)
 
 
 async def latest_videos(database: Database, root: str) -> list[str]:
@@ -44,7 +44,7 @@ async def latest_videos(database: Database, root: str) -> list[str]:
         query = "SELECT video_id FROM videos WHERE root = ? ORDER BY archived_at DESC LIMIT ?"
         return [row[0] for row in db.execute(query, (root, LATEST))]
 
-    return await database.run(work)
+    return await database.read(work)
 
 
 def runs_of(tree: Tree, video_ids: Sequence[str]) -> list[Run]:

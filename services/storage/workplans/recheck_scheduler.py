@@ -5,36 +5,36 @@ not say is said by the next one, under the same job id.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import structlog
 
+from bus import Bus
 from services.common.errors import InvalidRequest, code_of
 from services.common.events import JobCreated
+from services.common.rechecks import recheck_id
 from services.common.settings.load import Storage
 from services.storage.formats.layout import tree_of
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.workplans import recheck_policy
-from services.storage.workplans.repository import Planner
+from services.storage.workplans.repository import WorkPlanRepository
 
 _log = structlog.get_logger()
+_LARGEST_JOB = 20_000  # targets
 
-Say = Callable[[JobCreated, str], Awaitable[None]]  # with a trace_id; returns once the stream has it
 
-
-class Rechecker:
+class RecheckScheduler:
     """`interval` is that of `[recheck] interval_days`."""
 
-    def __init__(self, planner: Planner, settings: Storage, interval: timedelta, say: Say) -> None:
-        self._planner = planner
+    def __init__(self, work_plans: WorkPlanRepository, settings: Storage, interval: timedelta, bus: Bus) -> None:
+        self._work_plans = work_plans
         self._settings = settings
         self._interval = interval
-        self._say = say
+        self._bus = bus
 
     async def run(self) -> None:
-        await self.say_again()
+        await self.publish_again()
         while self._interval:
             now = datetime.now(UTC)
             begin = recheck_policy.next_round(await self._plans(), now, self._interval)
@@ -51,11 +51,22 @@ class Rechecker:
         batches = recheck_policy.choose(await self._plans(), now, self._interval)
         for batch in batches:
             for plan_id, video_ids in batch.by_plan():
-                await self._planner.ask(plan_id, video_ids, batch.job_id, now)
+                await self._work_plans.ask(plan_id, video_ids, batch.job_id, now)
             await self._create(batch)
         return batches
 
-    async def say_again(self) -> None:
+    async def retry(self, plan: WorkPlan, trace_id: str) -> JobCreated:
+        """Create a job for all unresolved entries of a plan, at normal priority. Raises InvalidRequest for none."""
+        waiting = [entry for entry in plan.entries() if entry.resolved_at is None]
+        if not waiting:
+            raise InvalidRequest(f"Nothing is open on work plan {plan.plan_id}.", plan_id=plan.plan_id)
+        picks = [recheck_policy.Pick(plan, entry) for entry in waiting[:_LARGEST_JOB]]
+        event = recheck_policy.Batch(recheck_id(uuid4().hex), picks).event(priority=0)
+        await self._work_plans.ask(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
+        await self._bus.publish(event, trace_id=trace_id)
+        return event
+
+    async def publish_again(self) -> None:
         """Jobs ignores those that it knows: it lacks only what was never said, or was lost with the broker's store."""
         for batch in recheck_policy.under_way(await self._plans(), datetime.now(UTC)):
             await self._create(batch)
@@ -63,11 +74,11 @@ class Rechecker:
     async def _create(self, batch: recheck_policy.Batch) -> None:
         event = batch.event()
         _log.info("recheck_asked", job_id=batch.job_id, videos=len(event.targets))
-        await self._say(event, str(uuid5(NAMESPACE_URL, batch.job_id)))
+        await self._bus.publish(event, trace_id=str(uuid5(NAMESPACE_URL, batch.job_id)), patience=None)
 
     async def _plans(self) -> list[WorkPlan]:
         """Those of roots that are configured: a job for any other would be refused."""
-        return [plan for plan in await self._planner.all() if self._is_ours(plan.root)]
+        return [plan for plan in await self._work_plans.all() if self._is_ours(plan.root)]
 
     def _is_ours(self, root: str) -> bool:
         try:

@@ -9,15 +9,12 @@ from pathlib import Path
 from services.common.events import VideoFailed
 from services.common.models import Held, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
-from services.storage.archive.disk_space import Space
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import Locks
+from services.storage.archive.tree_walk import sweep
 from services.storage.formats.work_plan import (
     WorkPlan,
-    all_plans,
     asked_by,
-    plan_path,
-    read_plan,
-    save_plan,
     with_arrival,
     with_failure,
     with_finding,
@@ -25,13 +22,13 @@ from services.storage.formats.work_plan import (
     with_recheck_ended,
 )
 from services.storage.index.catalogue import Catalogue
-from services.storage.index.scan import sweep
+from services.storage.workplans.plan_file import all_plans, plan_path, read_plan, save_plan
 
 
-class Planner:
+class WorkPlanRepository:
     """One writer per plan at a time. The file is written before the catalogue; a repeat mends what a crash left."""
 
-    def __init__(self, directory: Path, catalogue: Catalogue, locks: Locks, space: Space) -> None:
+    def __init__(self, directory: Path, catalogue: Catalogue, locks: Locks, space: DiskSpace) -> None:
         self._directory = directory
         self._catalogue = catalogue
         self._locks = locks

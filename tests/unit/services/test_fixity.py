@@ -21,6 +21,7 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
+from services.storage.archive.tree_walk import trees_below, video_ids
 from services.storage.fixity import quarantine
 from services.storage.fixity.checksum_reader import Pace, Stopped, examine, look, still
 from services.storage.fixity.repair_plan import Mend, mends, strongest, to_mend
@@ -28,7 +29,6 @@ from services.storage.fixity.rules import Finding, FindingKind, Look, Seen, comp
 from services.storage.fixity.schedule import Due, is_time, round_of
 from services.storage.formats.layout import Tree
 from services.storage.formats.manifest import Asked, Fixity, Holding, Record, held_of, merge
-from services.storage.index.scan import trees_below, video_ids
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"

@@ -12,6 +12,7 @@ import pytest
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.storage.archive import commit, staging
+from services.storage.archive.manifest_file import read_record
 from services.storage.archive.staging import TakeInFailed
 from services.storage.formats.layout import Tree
 from services.storage.formats.manifest import Record, held_of, kept_better
@@ -104,7 +105,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 def assert_true(tree: Tree) -> Record:
     """The record on the disk tells the truth about every file, and there is nothing else."""
-    record = commit.read_record(tree.record(VIDEO))
+    record = read_record(tree.record(VIDEO))
     assert record is not None
     found = snapshot(tree.video_dir(VIDEO))
     found.pop(f"{VIDEO}_metadata.json")
@@ -237,7 +238,7 @@ def test_an_unreadable_record_is_set_aside_not_lost(tree: Tree, deliver: Deliver
     tree.record(VIDEO).write_text("{ not json")
     take_in(tree, deliver("2", mp4=b"film"))
     assert tree.record(VIDEO).with_name(f"{VIDEO}_metadata.json.unreadable").read_text() == "{ not json"
-    assert commit.read_record(tree.record(VIDEO)) is not None
+    assert read_record(tree.record(VIDEO)) is not None
 
 
 def test_what_a_newer_version_wrote_is_kept(tree: Tree, deliver: Deliver) -> None:
@@ -245,7 +246,7 @@ def test_what_a_newer_version_wrote_is_kept(tree: Tree, deliver: Deliver) -> Non
     newer = record.model_copy(update={"stars": 5})
     tree.record(VIDEO).write_text(newer.model_dump_json())
     take_in(tree, deliver("2", vtt={"en": b"hello"}, wanted=CAPTIONS))
-    again = commit.read_record(tree.record(VIDEO))
+    again = read_record(tree.record(VIDEO))
     assert again is not None
     assert again.model_dump()["stars"] == 5
 

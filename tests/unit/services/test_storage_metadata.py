@@ -12,15 +12,19 @@ import pytest
 from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched, PlaylistFetched
 from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
 from services.common.settings.load import Config
-from services.storage.archive.disk_space import Space
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import Locks
-from services.storage.formats import playlist, video_metadata
+from services.storage.archive.video_metadata_file import read_video_file, save_metadata
+from services.storage.formats import playlist
 from services.storage.formats.layout import tree_of
 from services.storage.formats.playlist import Finished
-from services.storage.formats.work_plan import WorkPlan, save_plan
-from services.storage.index.catalogue import Catalogue
-from services.storage.playlists.assembler import Listings
+from services.storage.formats.work_plan import WorkPlan
+from services.storage.index.schema import open_catalogue
+from services.storage.playlists.assembler import PlaylistAssembler
+from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.playlists.playlist_file import read_playlist_file, save_listing
 from services.storage.reporting.timeline import of_metadata
+from services.storage.workplans.plan_file import save_plan
 
 VIDEO = "dQw4w9WgXcQ"
 PLAYLIST = "PL0123456789abcdef"
@@ -35,8 +39,8 @@ def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
 
 def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: Path) -> None:
     path = tmp_path / "metadata" / "videos" / f"{VIDEO}.json"
-    video_metadata.save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
-    video_metadata.save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
+    save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
+    save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
     file = json.loads(path.read_text())
     assert set(file["sources"]) == {"data_api", "yt_dlp"}
     assert file["sources"]["data_api"]["metadata"]["view_count"] == 5
@@ -47,13 +51,13 @@ def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: P
 
 def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "v.json"
-    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     before = (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-    video_metadata.save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
-    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) == before
     path.write_text("broken")
-    video_metadata.save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     assert json.loads(path.read_text())["title"] == "new"
 
 
@@ -67,8 +71,8 @@ def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
         (3, "yt_dlp", "B"),
     ]
     for hours, source, title in hours_titles:
-        video_metadata.save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
-    file = video_metadata.read_video_file(path)
+        save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
+    file = read_video_file(path)
     assert file is not None
     assert [(line.change, line.before, line.title, line.source, line.at) for line in of_metadata(file, "/a")] == [
         ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
@@ -144,15 +148,13 @@ def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
 
 def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
     path = tmp_path / f"{PLAYLIST}.json"
-    playlist.save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
+    save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
     file = json.loads(path.read_text())
     assert [(line["change"], line["total"]) for line in file["history"]] == [("first_look", 2)]
     newer_programs = {"at": "2026-05-01T12:30:00Z", "video_id": "video_____1", "change": "blessed"}
     file["history"].append(newer_programs)
     path.write_text(json.dumps(file))
-    playlist.save_listing(
-        path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q")
-    )
+    save_listing(path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q"))
     newer = json.loads(path.read_text())
     assert newer["playlist_id"] == PLAYLIST
     assert newer["title"] == "Q"
@@ -163,18 +165,18 @@ def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -
         "title": "video_____1",
     }  # fmt: skip
     assert newer["history"] == [*file["history"], vanished]
-    playlist.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
+    save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     late = json.loads(path.read_text())
     assert (late["entries"], late["history"]) == (newer["entries"], newer["history"])
     assert [look["total"] for look in late["listings"]] == [1, 2, 1]
     before = path.stat()
-    playlist.save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
+    save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     assert path.stat() == before
 
 
 async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "catalogue.db")
-    listings = catalogue.listings
+    database = open_catalogue(tmp_path)
+    listings = PageBuffer(database)
     try:
         await listings.complete(completed(3, "a", "b"), at=AT, trace_id="t")
         await listings.keep_page(page("b", 2, "video_____3"))
@@ -196,21 +198,22 @@ async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> 
         assert await listings.finished("j", 0) is None
         assert await listings.is_written("j", 0)
     finally:
-        catalogue.close()
+        database.close()
 
 
 async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "catalogue.db")
+    database = open_catalogue(tmp_path)
+    listings = PageBuffer(database)
     try:
-        await catalogue.listings.keep_page(page("old", 0, "video_____1"))
-        await catalogue.listings.drop("j", 0)
-        await catalogue.listings.keep_page(page("new", 0, "video_____2", listing=2))
-        await catalogue.listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
-        whole = await catalogue.listings.finished("j", 0)
+        await listings.keep_page(page("old", 0, "video_____1"))
+        await listings.drop("j", 0)
+        await listings.keep_page(page("new", 0, "video_____2", listing=2))
+        await listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
+        whole = await listings.finished("j", 0)
         assert whole is not None
         assert [one.page_key for one in whole.pages] == ["new"]
     finally:
-        catalogue.close()
+        database.close()
 
 
 class _WatchedLocks(Locks):
@@ -233,8 +236,8 @@ async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_wri
     own = PlaylistMetadata(playlist_id=PLAYLIST, title="P", description="its own words")
     told = PlaylistFetched(job_id="j", root=str(root), target_index=0, listing=1, playlist=own)
     tree = tree_of(root, config.storage)
-    catalogue, locks = Catalogue(config.storage.base_data_dir / "catalogue.db"), _WatchedLocks(config.storage.run_dir)
-    listings = Listings(config.storage, catalogue, locks, Space())
+    database, locks = open_catalogue(config.storage.base_data_dir), _WatchedLocks(config.storage.run_dir)
+    listings = PlaylistAssembler(config.storage, PageBuffer(database), locks, DiskSpace())
     try:
         await listings.page(page("a", 0, "video_____1").model_copy(update=here))
         async with locks.hold(tree.key, f"playlist/{PLAYLIST}"):
@@ -247,19 +250,19 @@ async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_wri
             await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(end, keeping)
         coming.cancel()
-        file = playlist.read_playlist_file(tree.playlist_metadata(PLAYLIST))
+        file = read_playlist_file(tree.playlist_metadata(PLAYLIST))
         assert file is not None
         assert file.description == "its own words"
     finally:
-        catalogue.close()
+        database.close()
 
 
 def test_a_file_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
     video, listed, planned = tmp_path / "v.json", tmp_path / "p.json", tmp_path / "j.json"
     for path in (video, listed, planned):
         path.write_text("half of a histo")
-    video_metadata.save_metadata(video, fetched("yt_dlp", AT), "t")
-    playlist.save_listing(listed, PLAYLIST, finished(AT, completed(1, "a"), page("a", 0, "video_____1")))
+    save_metadata(video, fetched("yt_dlp", AT), "t")
+    save_listing(listed, PLAYLIST, finished(AT, completed(1, "a"), page("a", 0, "video_____1")))
     plan = WorkPlan(
         plan_id="j", job_id="j", trace_id="t", root="/a", type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(),
         targets=[PLAYLIST], created_at=AT, updated_at=AT,

@@ -9,6 +9,7 @@ from services.common.models import ErrorCode, FailedDownload, JobOptions, JobTyp
 from services.storage.formats import work_plan
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import PlannedFailure, PlannedUnavailable
+from services.storage.workplans import plan_file
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
@@ -56,7 +57,7 @@ def ids(entries: list[PlannedUnavailable] | list[PlannedFailure]) -> list[str]:
 
 def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11), failed("b" * 11))
-    path = work_plan.save_plan(tmp_path, None, plan)
+    path = plan_file.save_plan(tmp_path, None, plan)
     assert path == tmp_path / "job-1.json"
     written = json.loads(path.read_text())
     assert written["options"]["quality"] == "720p"
@@ -67,8 +68,8 @@ def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
     assert written["unavailable_videos"][0]["reason"] == "private"
     assert written["failed_downloads"][0]["attempts"] == 3
     assert "secret-key" not in path.read_text()
-    assert work_plan.read_plan(path) == plan
-    assert [one.plan_id for one in work_plan.all_plans(tmp_path)] == ["job-1"]
+    assert plan_file.read_plan(path) == plan
+    assert [one.plan_id for one in plan_file.all_plans(tmp_path)] == ["job-1"]
 
 
 def test_a_repeat_changes_nothing() -> None:
@@ -98,14 +99,14 @@ def test_an_arrival_is_marked_once_and_survives_a_repeat_of_the_failure() -> Non
 
 def test_a_plan_is_written_only_when_it_changed(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11))
-    path = work_plan.save_plan(tmp_path, None, plan)
+    path = plan_file.save_plan(tmp_path, None, plan)
     before = path.stat()
-    work_plan.save_plan(tmp_path, plan, after(plan, gone("a" * 11)))
+    plan_file.save_plan(tmp_path, plan, after(plan, gone("a" * 11)))
     assert path.stat() == before
 
 
 def test_what_cannot_be_read_is_no_plan(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[]")
-    assert work_plan.read_plan(tmp_path / "bad.json") is None
-    assert work_plan.read_plan(tmp_path / "none.json") is None
-    assert list(work_plan.all_plans(tmp_path)) == []
+    assert plan_file.read_plan(tmp_path / "bad.json") is None
+    assert plan_file.read_plan(tmp_path / "none.json") is None
+    assert list(plan_file.all_plans(tmp_path)) == []

@@ -1,4 +1,4 @@
-"""Search over a shelf of real files: the index follows all that happens to a video."""
+"""Search over an archive of real files: the index follows all that happens to a video."""
 
 import asyncio
 import hashlib
@@ -19,16 +19,13 @@ from services.common.events import DownloadCompleted, MetadataFetched
 from services.common.infra.sqlite import Database
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
-from services.storage.archive.disk_space import Space
-from services.storage.archive.locks import Locks
-from services.storage.archive_store import Shelf
+from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats.playlist import PlaylistFile
-from services.storage.formats.video_metadata import save_metadata
-from services.storage.index import catalogue as catalogues
-from services.storage.index.catalogue import Catalogue
-from services.storage.index.queries import Queries, VideoQuery
-from services.storage.index.search import Hit, Search, SearchQuery
-from services.storage.playlists.page_buffer import SCHEMA as LISTINGS
+from services.storage.index.queries import VideoQuery
+from services.storage.index.schema import STEPS
+from services.storage.index.search import Hit, SearchQuery
+from services.storage.offline import OfflineStorage
+from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
@@ -36,11 +33,10 @@ A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
 
 @dataclass
 class Archive:
-    """A catalogue, the shelf that fills it, and the questions to it, which read the file on their own."""
+    """The archive, and queries that open its catalogue on their own, as commands do while no service runs."""
 
     config: Config
-    catalogue: Catalogue
-    shelf: Shelf
+    parts: ArchiveParts
     dispatches: list[str] = field(default_factory=list)
 
     @property
@@ -71,11 +67,11 @@ class Archive:
             metadata=VideoMetadata.model_validate({"video_id": video_id, "title": "Untitled", **metadata}),
             provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
         )
-        await self.shelf.take_in(event, "t")
+        await self.parts.store.take_in(event, "t")
 
     async def tell(self, video_id: str, hours: int = 1, **metadata: Any) -> None:
         """What a source says of a video, as the service keeps it."""
-        tree = self.shelf.tree(self.root)
+        tree = self.parts.roots.tree(self.root)
         event = MetadataFetched(
             job_id="j1",
             root=self.root,
@@ -85,40 +81,29 @@ class Archive:
             metadata=VideoMetadata.model_validate({"video_id": video_id, "title": "Untitled", **metadata}),
         )
         await asyncio.to_thread(save_metadata, tree.video_metadata(video_id), event, "t")
-        await self.shelf.follow_metadata(tree, video_id)
+        await self.parts.indexer.follow_metadata(tree, video_id)
 
     async def hits(self, words: str, **also: Any) -> list[Hit]:
-        found = Search.on_disk(self.config.storage)
-        assert found is not None
-        try:
-            return (await found.find(SearchQuery.model_validate({"q": words, **also}))).hits
-        finally:
-            found.close()
+        query = SearchQuery.model_validate({"q": words, **also})
+        return (await OfflineStorage(self.config).search(query)).hits
 
     async def ids(self, words: str, **also: Any) -> list[str]:
         return [hit.video_id for hit in await self.hits(words, **also)]
 
     async def listed(self, **asked: Any) -> list[str]:
-        queries = Queries.on_disk(self.config.storage.base_data_dir, self.config.storage.work_plans_dir)
-        assert queries is not None
-        try:
-            page = await queries.videos(VideoQuery.model_validate({"sort": "title", **asked}))
-        finally:
-            queries.close()
+        page = await OfflineStorage(self.config).videos(VideoQuery.model_validate({"sort": "title", **asked}))
         return [video.video_id for video in page.videos]
 
     async def check(self) -> None:
         """Raises when the index is not what the texts say."""
         query = "INSERT INTO search_index (search_index, rank) VALUES ('integrity-check', 1)"
-        await self.catalogue.database.run(lambda db: db.execute(query))
+        await self.parts.database.run(lambda db: db.execute(query))
 
 
 @pytest.fixture
 async def archive(config: Config) -> AsyncIterator[Archive]:
-    catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
-    shelf = Shelf(config.storage, catalogue, Locks(config.storage.run_dir / "locks"), Space())
-    yield Archive(config, catalogue, shelf)
-    catalogue.close()
+    with archive_parts(config.storage) as parts:
+        yield Archive(config, parts)
 
 
 def vtt(*lines: str) -> bytes:
@@ -144,7 +129,7 @@ async def test_all_that_is_known_of_a_video_is_found(archive: Archive) -> None:
     assert (moment.text, moment.matches) == ("the quick brown fox jumps", [(10, 19)])
     assert (moment.language, moment.start_seconds) == ("en", 705.25)
     assert moment.url == f"https://www.youtube.com/watch?v={A}&t=705s"
-    assert Path(moment.file) == archive.shelf.tree(archive.root).video_dir(A) / "captions" / f"{A}_en.vtt"
+    assert Path(moment.file) == archive.parts.roots.tree(archive.root).video_dir(A) / "captions" / f"{A}_en.vtt"
     assert await archive.ids("nobody") == []
     await archive.check()
 
@@ -161,7 +146,7 @@ async def test_where_and_whose(archive: Archive) -> None:
     assert await archive.ids("fuchs fox") == []  # captions in two languages are two texts
     assert await archive.ids("fox -fuchs") == [B, C]  # and yet one video
     assert await archive.ids("fox", limit=1, offset=1) == [C]
-    path = archive.shelf.tree(archive.root).playlist_metadata("PL1")
+    path = archive.parts.roots.tree(archive.root).playlist_metadata("PL1")
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [{"video_id": A, "position": 0}, {"video_id": "ddddddddddd", "position": 1}]
     about = {"playlist_id": "PL1", "fetched_at": AT, "trace_id": "t", "entries": entries, "listings": []}
@@ -188,22 +173,22 @@ async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("new words")})
     assert await archive.ids("old") == []
     assert await archive.ids("new") == await archive.ids("alte") == [A]
-    place = archive.shelf.tree(archive.root).video_dir(A) / "captions" / f"{A}_de.vtt"
+    place = archive.parts.roots.tree(archive.root).video_dir(A) / "captions" / f"{A}_de.vtt"
     place.unlink()
-    await archive.shelf.rescan(archive.root)
+    await archive.parts.indexer.rescan(archive.root)
     assert await archive.ids("alte") == []
     assert await archive.ids("new") == [A]
     await archive.check()
-    archive.shelf.tree(archive.root).record(A).unlink()
-    await archive.shelf.rescan(archive.root)
+    archive.parts.roots.tree(archive.root).record(A).unlink()
+    await archive.parts.indexer.rescan(archive.root)
     assert await archive.ids("new") == []
     await archive.check()
-    assert (await archive.catalogue.dump())["searched"] == []
+    assert (await archive.parts.catalogue.dump())["searched"] == []
 
 
 async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
     await archive.tell(A, title="Once", description="first words")
-    assert await archive.catalogue.texts.stamps(archive.root, [A]) == {}  # nothing is held of it
+    assert await archive.parts.texts.stamps(archive.root, [A]) == {}  # nothing is held of it
     await archive.take_in(A, {"en": vtt("said")}, title="Once", description="first words")
     await archive.tell(A, hours=2, title="Now", description="second words")
     assert await archive.ids("first") == []
@@ -211,9 +196,9 @@ async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
     (hit,) = await archive.hits("now")
     assert (hit.title, hit.texts[0].text) == ("Once", "Now")
     assert await archive.ids("once") == await archive.listed(q="once") == await archive.listed(q="now") == [A]
-    before = await archive.catalogue.dump()
-    await archive.shelf.rescan(archive.root)
-    assert await archive.catalogue.dump() == before
+    before = await archive.parts.catalogue.dump()
+    await archive.parts.indexer.rescan(archive.root)
+    assert await archive.parts.catalogue.dump() == before
     await archive.check()
 
 
@@ -237,28 +222,27 @@ async def test_captions_that_are_none_do_not_stop_a_take_in(archive: Archive) ->
 async def test_what_was_missed_is_noticed_and_put_right(archive: Archive) -> None:
     """A record that somebody else wrote, as another process of ours does."""
     await archive.take_in(A, {"en": vtt("word")}, title="Old")
-    record = archive.shelf.tree(archive.root).record(A)
+    record = archive.parts.roots.tree(archive.root).record(A)
     record.write_text(record.read_text().replace('"Old"', '"Changed"'))
-    assert not archive.shelf.texts_missed.is_set()
-    await archive.shelf.held(archive.root, [A])
-    assert archive.shelf.texts_missed.is_set()
-    assert await archive.catalogue.texts.missing() == [(archive.root, A)]
-    await archive.shelf.index_missing()
+    assert not archive.parts.indexer.texts_missing.is_set()
+    await archive.parts.store.held(archive.root, [A])
+    assert archive.parts.indexer.texts_missing.is_set()
+    assert await archive.parts.texts.missing() == [(archive.root, A)]
+    await archive.parts.indexer.index_missing()
     assert await archive.ids("changed word") == [A]
-    assert await archive.catalogue.texts.missing() == []
-    assert (archive.shelf.texts_missed.is_set(), archive.shelf.unindexed) == (False, 0)
+    assert await archive.parts.texts.missing() == []
+    assert (archive.parts.indexer.texts_missing.is_set(), archive.parts.indexer.unindexed) == (False, 0)
 
 
 async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Config) -> None:
     path = config.storage.base_data_dir / "catalogue.db"
-    catalogue = Catalogue(path)
-    archive = Archive(config, catalogue, Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()))
-    for video_id in (A, B):
-        await archive.take_in(video_id, {"en": vtt("word")})
-    rows = (await catalogue.dump())["videos"]
-    catalogue.close()
+    with archive_parts(config.storage) as parts:
+        archive = Archive(config, parts)
+        for video_id in (A, B):
+            await archive.take_in(video_id, {"en": vtt("word")})
+        rows = (await parts.catalogue.dump())["videos"]
     path.unlink()
-    old = Database(path, catalogues.SCHEMA + LISTINGS, 1)
+    old = Database(path, STEPS[:1])
     await old.run(lambda db: db.executemany("INSERT INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows))
     old.close()
     with pytest.raises(ServiceUnavailable, match="ytarchive up"):
@@ -266,19 +250,18 @@ async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Conf
     with pytest.raises(ServiceUnavailable, match="ytarchive up"):
         await archive.listed(q="word")
     assert await archive.listed() == [A, B]
-    catalogue = Catalogue(path)
-    await Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()).index_missing()
-    catalogue.close()
+    with archive_parts(config.storage) as parts:
+        await parts.indexer.index_missing()
     assert await archive.ids("word") == [A, B]
 
 
 async def test_a_rescan_reads_no_captions_that_it_knows(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
-    before = await archive.catalogue.texts.stamps(archive.root, [A])
-    changes = await archive.catalogue.database.run(sqlite3.Connection.total_changes.__get__)
-    await archive.shelf.rescan(archive.root)
-    after = await archive.catalogue.database.run(sqlite3.Connection.total_changes.__get__)
-    assert await archive.catalogue.texts.stamps(archive.root, [A]) == before
+    before = await archive.parts.texts.stamps(archive.root, [A])
+    changes = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
+    await archive.parts.indexer.rescan(archive.root)
+    after = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
+    assert await archive.parts.texts.stamps(archive.root, [A]) == before
     assert after - changes < 6  # the video's row and marks; texts would be a dozen
 
 
@@ -287,11 +270,11 @@ async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
     the first video in hand."""
     await archive.take_in(A, title="Old", description="first words")
     await archive.take_in(B, {"en": vtt("word")})
-    await archive.catalogue.database.run(lambda db: db.execute("UPDATE searched_videos SET format = 0"))
-    captions = archive.shelf.tree(archive.root).video_dir(B) / "captions" / f"{B}_en.vtt"
+    await archive.parts.database.run(lambda db: db.execute("UPDATE searched_videos SET format = 0"))
+    captions = archive.parts.roots.tree(archive.root).video_dir(B) / "captions" / f"{B}_en.vtt"
     await asyncio.to_thread(captions.unlink)
     os.mkfifo(captions)
-    rescan = asyncio.create_task(archive.shelf.rescan(archive.root))
+    rescan = asyncio.create_task(archive.parts.indexer.rescan(archive.root))
     pipe = await asyncio.to_thread(captions.open, "wb")  # opens when the rescan does
     await archive.tell(A, title="Old", description="second words")
     await asyncio.to_thread(captions.unlink)
@@ -307,23 +290,23 @@ async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
 async def test_videos_by_status(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
     await archive.take_in(B)
-    entry = (await archive.catalogue.get(archive.root, [B]))[B]
-    record = archive.shelf.tree(archive.root).record(B)
+    entry = (await archive.parts.catalogue.get(archive.root, [B]))[B]
+    record = archive.parts.roots.tree(archive.root).record(B)
     text = record.read_text()
     for asked in ('"captions": [\n      "de"\n    ]', '"thumbnail": true'):
         name = asked.split(":")[0]
         old = f"{name}: []" if "captions" in name else f"{name}: false"
         assert old in text
         record.write_text(text.replace(old, asked))
-        await archive.shelf.rescan(archive.root)
+        await archive.parts.indexer.rescan(archive.root)
         assert await archive.listed(status="incomplete") == [B], asked
         assert await archive.listed(status="complete") == [A]
     record.write_text(text.replace('"absent": []', '"absent": ["captions/de"]'))
-    await archive.shelf.rescan(archive.root)
+    await archive.parts.indexer.rescan(archive.root)
     assert await archive.listed(status="incomplete") == [B]
     assert await archive.listed(status="gone") == []
     gone = "INSERT INTO known_gone VALUES (?, 'private', ?)"
-    await archive.catalogue.database.run(lambda db: db.execute(gone, (A, AT.isoformat())))
+    await archive.parts.database.run(lambda db: db.execute(gone, (A, AT.isoformat())))
     assert await archive.listed(status="gone") == [A]
     assert entry.holding.asked.qualities == ("1080p",)
 
@@ -335,14 +318,11 @@ async def test_videos_by_status(archive: Archive) -> None:
 )
 def test_no_question_is_an_error(config: Config, words: str, place: str | None) -> None:
     async def ask() -> None:
-        catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
-        archive = Archive(config, catalogue, Shelf(config.storage, catalogue, Locks(config.storage.run_dir), Space()))
-        try:
+        with archive_parts(config.storage) as parts:
+            archive = Archive(config, parts)
             if not await archive.listed():
                 await archive.take_in(A, {"en": vtt("東京 a word")}, title="a b 東京", description="a")
             await archive.hits(words, **{"in": place})
             await archive.listed(q=words)
-        finally:
-            catalogue.close()
 
     asyncio.run(ask())

@@ -16,28 +16,24 @@ from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
-from services.storage.archive.disk_space import Space
+from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import Locks
-from services.storage.archive_store import Rescan, Shelf
 from services.storage.formats.layout import Tree
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import PlannedUnavailable
 from services.storage.index.catalogue import Catalogue
+from services.storage.index.indexer import RescanResult
+from services.storage.index.schema import open_catalogue
+from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
 
 
 @pytest.fixture
-async def catalogue(config: Config) -> AsyncIterator[Catalogue]:
-    catalogue = Catalogue(config.storage.base_data_dir / "catalogue.db")
-    yield catalogue
-    catalogue.close()
-
-
-@pytest.fixture
-def shelf(config: Config, catalogue: Catalogue) -> Shelf:
-    return Shelf(config.storage, catalogue, Locks(config.storage.run_dir / "locks"), Space())
+async def parts(config: Config) -> AsyncIterator[ArchiveParts]:
+    with archive_parts(config.storage) as parts:
+        yield parts
 
 
 def delivery(config: Config, video_id: str, data: bytes = b"film", dispatch: str = "d1") -> DownloadCompleted:
@@ -60,26 +56,26 @@ def delivery(config: Config, video_id: str, data: bytes = b"film", dispatch: str
 
 
 async def test_a_catalogue_that_missed_something_is_put_right_by_the_question(
-    shelf: Shelf, config: Config, catalogue: Catalogue
+    parts: ArchiveParts, config: Config
 ) -> None:
     root = str(config.storage.base_path)
-    await shelf.take_in(delivery(config, A), "t")
-    record = shelf.tree(root).record(A)
+    await parts.store.take_in(delivery(config, A), "t")
+    record = parts.roots.tree(root).record(A)
     text = record.read_text()
     record.unlink()  # without its record a video is not held, whatever else lies there
-    (held,) = await shelf.held(root, [A])
+    (held,) = await parts.store.held(root, [A])
     assert held.qualities == ()
     record.write_text(text.replace('"1080p"', '"best"'))
-    (held,) = await shelf.held(root, [A])
+    (held,) = await parts.store.held(root, [A])
     assert held.qualities == ("best",)
-    assert (await catalogue.get(root, [A]))[A].holding.asked.qualities == ("best",)
+    assert (await parts.catalogue.get(root, [A]))[A].holding.asked.qualities == ("best",)
 
 
-async def test_a_rescan_forgets_recovers_and_passes_over(shelf: Shelf, config: Config, catalogue: Catalogue) -> None:
+async def test_a_rescan_forgets_recovers_and_passes_over(parts: ArchiveParts, config: Config) -> None:
     root = config.storage.base_path
     for video_id in (A, B, C):
-        await shelf.take_in(delivery(config, video_id), "t")
-    tree = shelf.tree(root)
+        await parts.store.take_in(delivery(config, video_id), "t")
+    tree = parts.roots.tree(root)
     tree.record(A).unlink()
     tree.record(B).write_text("damaged")
     (tree.video_dir(C) / f".{C}.mp4.9.new").write_bytes(b"left behind")
@@ -90,37 +86,37 @@ async def test_a_rescan_forgets_recovers_and_passes_over(shelf: Shelf, config: C
     young = half.with_name(f".{B}.json.0123abcd.new")
     young.write_text("{")
     os.utime(half, (0, 0))
-    assert await shelf.rescan(root) == Rescan(str(root), videos=1, forgotten=2, unreadable=2)
+    assert await parts.indexer.rescan(root) == RescanResult(str(root), videos=1, forgotten=2, unreadable=2)
     assert sorted(os.listdir(tree.video_dir(C))) == [f"{C}.mp4", f"{C}_metadata.json"]  # noqa: PTH208 - names
     assert not half.exists()
     assert young.exists()  # somebody may be writing it
-    assert (await catalogue.totals()).videos == 1
-    assert await catalogue.scanned(str(root))
+    assert (await parts.catalogue.totals()).videos == 1
+    assert await parts.catalogue.scanned(str(root))
 
 
-async def test_the_journal_names_what_a_dead_process_left(shelf: Shelf, config: Config, catalogue: Catalogue) -> None:
+async def test_the_journal_names_what_a_dead_process_left(parts: ArchiveParts, config: Config) -> None:
     root = str(config.storage.base_path)
-    left = shelf.tree(root).video_dir(A) / f".{A}.mp4.9.new"
+    left = parts.roots.tree(root).video_dir(A) / f".{A}.mp4.9.new"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a film")
-    await catalogue.begin_take_in(root, A)
-    await catalogue.begin_take_in("/unplugged", A)
-    assert await shelf.recover_unfinished() == 2
+    await parts.catalogue.begin_take_in(root, A)
+    await parts.catalogue.begin_take_in("/unplugged", A)
+    assert await parts.store.recover_unfinished() == 2
     assert not left.parent.exists()
-    assert await catalogue.taking_in() == [("/unplugged", A)]  # until that root is back
+    assert await parts.catalogue.taking_in() == [("/unplugged", A)]  # until that root is back
 
 
-async def test_a_failed_take_in_leaves_no_journal(shelf: Shelf, config: Config, catalogue: Catalogue) -> None:
+async def test_a_failed_take_in_leaves_no_journal(parts: ArchiveParts, config: Config) -> None:
     event = delivery(config, A)
     (Path(event.directory) / "x.mp4").write_bytes(b"f1lm")
     with pytest.raises(Exception, match="sha256"):
-        await shelf.take_in(event, "t")
-    assert await catalogue.taking_in() == []
+        await parts.store.take_in(event, "t")
+    assert await parts.catalogue.taking_in() == []
 
 
-async def test_two_at_once_for_one_video_come_one_after_the_other(shelf: Shelf, config: Config) -> None:
+async def test_two_at_once_for_one_video_come_one_after_the_other(parts: ArchiveParts, config: Config) -> None:
     first, second = delivery(config, A), delivery(config, A, dispatch="d2")
-    records = await asyncio.gather(shelf.take_in(first, "t"), shelf.take_in(second, "t"))
+    records = await asyncio.gather(parts.store.take_in(first, "t"), parts.store.take_in(second, "t"))
     assert sorted(len(record.take_ins) for record in records) == [1, 2]
 
 
@@ -160,7 +156,7 @@ async def test_another_process_is_waited_for(tmp_path: Path) -> None:
 
 
 async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_disproved(
-    shelf: Shelf, config: Config, catalogue: Catalogue
+    parts: ArchiveParts, config: Config
 ) -> None:
     gone = PlannedUnavailable(video_id=A, reason="private", detected_at=AT)
     plan = WorkPlan(
@@ -175,22 +171,22 @@ async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_
         updated_at=AT,
         unavailable_videos=[gone, gone.model_copy(update={"video_id": B, "reason": "not a reason of ours"})],
     )
-    await catalogue.index_plan(plan)
-    assert await catalogue.known_gone([A, B]) == {A: KnownGone(reason="private", at=AT)}
-    await shelf.take_in(delivery(config, A), "t")
-    assert await catalogue.known_gone([A]) == {}
-    await catalogue.index_plan(plan)
-    assert await catalogue.known_gone([A]) == {}
-    assert await catalogue.plans_waiting_for("/another/root", A) == ["j1"]
+    await parts.catalogue.index_plan(plan)
+    assert await parts.catalogue.known_gone([A, B]) == {A: KnownGone(reason="private", at=AT)}
+    await parts.store.take_in(delivery(config, A), "t")
+    assert await parts.catalogue.known_gone([A]) == {}
+    await parts.catalogue.index_plan(plan)
+    assert await parts.catalogue.known_gone([A]) == {}
+    assert await parts.catalogue.plans_waiting_for("/another/root", A) == ["j1"]
 
 
 # --- a full disk --------------------------------------------------------------------------------------------------
 
 
 async def test_space_that_comes_is_enough(tmp_path: Path) -> None:
-    await Space(min_free=0).make_sure(tmp_path / "not there yet", 1)
+    await DiskSpace(min_free=0).wait_for(tmp_path / "not there yet", 1)
     with pytest.raises(StorageFull, match="min_free"):
-        await Space(min_free=1 << 62, patience=0.1, recheck=0.02).make_sure(tmp_path, 0)
+        await DiskSpace(min_free=1 << 62, patience=0.1, recheck=0.02).wait_for(tmp_path, 0)
 
 
 async def test_a_small_write_is_tried_until_it_fits(tmp_path: Path) -> None:
@@ -200,16 +196,16 @@ async def test_a_small_write_is_tried_until_it_fits(tmp_path: Path) -> None:
         tries.append(Path("/dev/full") if len(tries) < 3 else tmp_path / "file")
         tries[-1].write_text("x")
 
-    await Space(recheck=0.01).write(write)
+    await DiskSpace(recheck=0.01).write(write)
     assert len(tries) == 4
     with pytest.raises(OSError, match="directory") as caught:
-        await Space(recheck=0.01).write(lambda: tmp_path.write_text("x"))
+        await DiskSpace(recheck=0.01).write(lambda: tmp_path.write_text("x"))
     assert caught.value.errno == errno.EISDIR
 
 
 async def test_who_waits_for_space_gives_up_when_the_service_closes(tmp_path: Path) -> None:
-    space = Space(min_free=1 << 62)
-    waiting = asyncio.create_task(space.make_sure(tmp_path, 0))
+    space = DiskSpace(min_free=1 << 62)
+    waiting = asyncio.create_task(space.wait_for(tmp_path, 0))
     await asyncio.sleep(0)
     space.closing.set()
     await asyncio.wait({waiting}, timeout=60)
@@ -218,7 +214,8 @@ async def test_who_waits_for_space_gives_up_when_the_service_closes(tmp_path: Pa
 
 @pytest.mark.claim("9.4")
 async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "catalogue.db", Space(recheck=0.02))
+    database = open_catalogue(tmp_path, DiskSpace(recheck=0.02).pause)
+    catalogue = Catalogue(database)
     pages = {"free": False}
 
     def limit(db: sqlite3.Connection) -> None:
@@ -226,26 +223,26 @@ async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
         db.execute(f"PRAGMA max_page_count={used + (1000 if pages['free'] else 0)}")
 
     try:
-        await catalogue._database.run(limit)
+        await database.run(limit)
         big = [(f"{number:011}", "title " * 100, AT) for number in range(100)]
         seeing = asyncio.create_task(catalogue.see(big))
         _, waiting = await asyncio.wait({seeing}, timeout=0.3)
         assert waiting == {seeing}
         pages["free"] = True
-        await catalogue._database.run(limit)
+        await database.run(limit)
         await asyncio.wait_for(seeing, 60)
         assert await catalogue.last_seen(f"{99:011}") is not None
     finally:
-        catalogue.close()
+        database.close()
 
 
-async def test_a_root_that_cannot_be_looked_into_is_away(shelf: Shelf, config: Config) -> None:
+async def test_a_root_that_cannot_be_looked_into_is_away(parts: ArchiveParts, config: Config) -> None:
     """EIO, ESTALE; here a name that is too long for the disk."""
     root = config.storage.base_path
     root.mkdir(parents=True)
     broken = Tree(root, root / "metadata", root / ("x" * 300))
-    with pytest.raises(ServiceUnavailable, match="cannot be looked into"):
-        await shelf.expect_mounted(broken)
-    assert list(shelf.away) == [broken.key]
-    await shelf.look_for_the_away()
-    assert shelf.away == {}
+    with pytest.raises(ServiceUnavailable, match="cannot be read"):
+        await parts.roots.expect_mounted(broken)
+    assert list(parts.roots.unavailable) == [broken.key]
+    await parts.roots.recheck_unavailable()
+    assert parts.roots.unavailable == {}

@@ -68,7 +68,7 @@ async def _foresee(config: "Config") -> dict[str, Any]:
 
     from services.jobs.adapters import retention
     from services.jobs.adapters.store import Store
-    from services.logging.retention import clean_up
+    from services.logging.offline import OfflineLogs
 
     now = datetime.now(UTC)
     path = config.storage.jobs_dir / "jobs.db"
@@ -79,7 +79,7 @@ async def _foresee(config: "Config") -> dict[str, Any]:
             jobs = await retention.due(store, config.retention, now)
         finally:
             store.close()
-    logs = await asyncio.to_thread(clean_up, config.storage.logs_dir, config.retention.logs, now.date(), dry_run=True)
+    logs = await OfflineLogs(config).cleanup_preview()
     told = retention.report(jobs, dry_run=True)
     return {"jobs": told.model_dump(mode="json"), "logs": logs.model_dump(mode="json")}
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.common.settings.load import Config
-    from services.storage.entrypoints.verification_api import VerificationPage
+    from services.storage.fixity.report import VerificationPage
 
 
 def verify(

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from services.storage.index.highlight import Passage
-from services.storage.index.queries import Existence, PlanPage, Stats, VideoPage
+from services.storage.index.queries import Existence, Stats, VideoPage
 from services.storage.index.search import Hit, SearchPage
+from services.storage.workplans.queries import PlanPage
 from ytarchive.cli.render.text import clock, count, safe_text, size, span
 
 _ROW = ("timestamp", "level", "event", "service", "message_id", "trace_id", "version", "subject", "data", "source")

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from services.storage.entrypoints.verification_api import VerificationPage, VerificationState
+from services.storage.fixity.report import VerificationPage, VerificationState
 from services.storage.fixity.rules import Finding
 from ytarchive.cli.render.text import count, safe_text, short_id, size, span
 

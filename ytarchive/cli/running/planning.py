@@ -14,7 +14,7 @@ from services.jobs.domain.coverage import missing
 from services.jobs.domain.listings import stays_gone
 from services.metadata.api import BATCH
 from services.metadata.quota_status import QuotaStatus
-from services.storage.entrypoints.estimate_api import Experience
+from services.storage.reporting.estimate import Throughput
 from ytarchive.cli.running.job_request import Order
 from ytarchive.client import youtube
 from ytarchive.client.endpoints import System
@@ -115,7 +115,7 @@ async def _plan(metadata: Rest, storage: Rest, order: Order, recheck_after: time
     )
 
 
-def _estimate(found: Sorted, order: Order, wanted: Wanted, learned: Experience, units: int | None) -> Estimate:
+def _estimate(found: Sorted, order: Order, wanted: Wanted, learned: Throughput, units: int | None) -> Estimate:
     return estimate(
         found.entries,
         order.options.quality,

@@ -1,0 +1,68 @@
+"""Writes log records and events to their journals, and passes new log records on to the subscribers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bus import Envelope
+from services.common.errors import code_of
+from services.common.infra.disk_full import retry_while_full
+from services.logging import records
+from services.logging.journal import Journal, Message
+from services.logging.reading import EVENTS, LOGS
+from services.logging.subscribers import LogSubscribers
+
+DISK_PATIENCE = 5.0  # seconds between two attempts to write
+
+_log = structlog.get_logger("services.logging")
+
+
+class Recorder:
+    """Owns `{date}.jsonl` and `events-{date}.jsonl`. The counts are since the start of the service."""
+
+    def __init__(self, directory: Path, subscribers: LogSubscribers, disk_patience: float = DISK_PATIENCE) -> None:
+        self._logs = Journal(directory, LOGS)
+        self._events = Journal(directory, EVENTS)
+        self._subscribers = subscribers
+        self._disk_patience = disk_patience
+        self.log_lines = 0
+        self.event_lines = 0
+        self.write_failures = 0
+
+    async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
+        """Append the records of `log.recorded` events. Records that are written already are left out."""
+        written = await self._append(self._logs, [records.of_logs(one) for one in envelopes])
+        self.log_lines += len(written)
+        self._subscribers.publish(written)
+
+    async def write_events(self, envelopes: Sequence[Envelope]) -> None:
+        """Append one line per event. Events that are written already are left out."""
+        written = await self._append(self._events, [records.of_event(one) for one in envelopes])
+        self.event_lines += len(written)
+
+    async def _append(self, journal: Journal, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+        """Return the records that were written. Repeated for as long as the disk takes no data: no message is lost."""
+        return await retry_while_full(
+            lambda: asyncio.to_thread(journal.append, messages),
+            partial(asyncio.sleep, self._disk_patience),
+            report=self._report,
+            retry_on=lambda error: isinstance(error, OSError),
+        )
+
+    def _report(self, error: Exception) -> None:
+        self.write_failures += 1
+        _log.error(
+            "journal_write_failed",
+            error_code=code_of(error),
+            error_message=str(error),
+            retry_in=self._disk_patience,
+        )
+
+    def close(self) -> None:
+        """Blocks."""
+        self._logs.close()
+        self._events.close()

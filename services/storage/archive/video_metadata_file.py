@@ -1,0 +1,43 @@
+"""Reading and writing metadata/videos/{video_id}.json.
+
+Blocks: use a thread. Writers hold the lock of (root, video).
+"""
+
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from services.common.events import MetadataFetched
+from services.common.infra.files import set_aside, write_atomically
+from services.storage.formats.video_metadata import VideoFile, merge_sources
+
+_log = structlog.get_logger()
+
+
+def read_video_file(path: Path) -> VideoFile | None:
+    """Return the file's content; None when there is no file, or (logged) an invalid one. Raises OSError."""
+    try:
+        return VideoFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("metadata_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def is_up_to_date(path: Path, event: MetadataFetched) -> bool:
+    """Return whether the file at `path` has an answer of the event's source that is at least as new."""
+    held = read_video_file(path)
+    known = held.sources.get(event.source_name) if held else None
+    return known is not None and known.fetched_at >= event.fetched_at
+
+
+def save_metadata(path: Path, event: MetadataFetched, trace_id: str) -> None:
+    """Merge `event` into the file at `path`. A file that would not change is not written."""
+    held = read_video_file(path)
+    merged = merge_sources(held, event, trace_id)
+    if merged != held:
+        if held is None:
+            set_aside(path)
+        write_atomically(path, merged.model_dump_json(indent=2))

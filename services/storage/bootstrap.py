@@ -1,0 +1,127 @@
+"""Where the parts of the storage service meet: adapters, domain objects, handlers and routes."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+from bus import Bus
+from services.common.infra.sqlite import Database
+from services.common.settings.load import Config
+from services.common.web.routing import Route
+from services.storage.archive.disk_space import DiskSpace
+from services.storage.archive.locks import Locks
+from services.storage.archive_store import ArchiveStore
+from services.storage.entrypoints import archive_api, estimate_api, verification_api, work_plan_api
+from services.storage.entrypoints.handlers import HANDLERS
+from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.report import VerificationReports
+from services.storage.fixity.repository import VerificationRepository
+from services.storage.fixity.verifier import Verifier
+from services.storage.index.catalogue import Catalogue
+from services.storage.index.fts import TextIndex
+from services.storage.index.indexer import Indexer
+from services.storage.index.queries import CatalogueQueries
+from services.storage.index.roots import ArchiveRoots
+from services.storage.index.schema import open_catalogue
+from services.storage.index.search import ArchiveSearch
+from services.storage.playlists.assembler import PlaylistAssembler
+from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.reporting.descriptions import VideoReader
+from services.storage.reporting.estimate import EstimateReports
+from services.storage.reporting.history import HistoryReader
+from services.storage.rescan import RescanRunner, Spawn
+from services.storage.workplans.queries import WorkPlanQueries
+from services.storage.workplans.recheck_scheduler import RecheckScheduler
+from services.storage.workplans.repository import WorkPlanRepository
+
+__all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
+
+ROUTES: Sequence[Route] = (
+    *archive_api.ROUTES,
+    *work_plan_api.ROUTES,
+    *estimate_api.ROUTES,
+    *verification_api.ROUTES,
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All objects of a running storage service. Handlers and routes get theirs by type."""
+
+    disk_space: DiskSpace
+    database: Database
+    catalogue: Catalogue
+    texts: TextIndex
+    roots: ArchiveRoots
+    indexer: Indexer
+    archive: ArchiveStore
+    pages: PageBuffer
+    playlists: PlaylistAssembler
+    work_plans: WorkPlanRepository
+    rechecks: RecheckScheduler
+    rescans: RescanRunner
+    verifications: VerificationRepository
+    verifier: Verifier
+    verification_reports: VerificationReports
+    queries: CatalogueQueries
+    search: ArchiveSearch
+    videos: VideoReader
+    histories: HistoryReader
+    plans: WorkPlanQueries
+    estimates: EstimateReports
+
+    def all(self) -> list[object]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def bootstrap(
+    config: Config,
+    bus: Bus,
+    disk_space: DiskSpace,
+    closing: asyncio.Event,
+    spawn: Spawn,
+    resources: AsyncExitStack,
+    *,
+    quiet: float,
+) -> Parts:
+    """Build the service. What has to be closed is registered with `resources`. Raises ServiceUnavailable when a newer
+    version wrote the catalogue."""
+    settings = config.storage
+    database = open_catalogue(settings.base_data_dir, disk_space.pause)
+    resources.callback(database.close)
+    locks = Locks(settings.run_dir / "storage-locks")
+    catalogue, texts, pages = Catalogue(database), TextIndex(database), PageBuffer(database)
+    roots = ArchiveRoots(settings, catalogue)
+    indexer = Indexer(catalogue, texts, roots, locks)
+    archive = ArchiveStore(settings, roots, catalogue, indexer, locks, disk_space)
+    work_plans = WorkPlanRepository(settings.work_plans_dir, catalogue, locks, disk_space)
+    verifications = VerificationRepository(database)
+    repairs = Repairs(verifications, bus)
+    verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
+    resources.callback(verifier.close)
+    queries = CatalogueQueries(database, settings)
+    return Parts(
+        disk_space=disk_space,
+        database=database,
+        catalogue=catalogue,
+        texts=texts,
+        roots=roots,
+        indexer=indexer,
+        archive=archive,
+        pages=pages,
+        playlists=PlaylistAssembler(settings, pages, locks, disk_space),
+        work_plans=work_plans,
+        rechecks=RecheckScheduler(work_plans, settings, timedelta(days=config.recheck.interval_days), bus),
+        rescans=RescanRunner(roots, indexer, work_plans, spawn),
+        verifications=verifications,
+        verifier=verifier,
+        verification_reports=VerificationReports(verifier, verifications),
+        queries=queries,
+        search=ArchiveSearch(database, settings),
+        videos=VideoReader(roots, queries),
+        histories=HistoryReader(settings),
+        plans=WorkPlanQueries(settings.work_plans_dir),
+        estimates=EstimateReports(settings, archive, database),
+    )

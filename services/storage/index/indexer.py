@@ -1,0 +1,171 @@
+"""Keeps the catalogue and the text index equal to the files of the archive tree."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from bus.fault_injection import fault_point
+from services.common.errors import InvalidRequest, code_of
+from services.storage.archive import commit
+from services.storage.archive.fingerprint import Stamps
+from services.storage.archive.locks import Locks
+from services.storage.archive.threads import run_to_end
+from services.storage.archive.tree_walk import metadata_files, sweep, video_ids
+from services.storage.archive.video_metadata_file import read_video_file
+from services.storage.formats.layout import Tree
+from services.storage.index import scan
+from services.storage.index.catalogue import Catalogue, Indexed
+from services.storage.index.fts import TextIndex
+from services.storage.index.roots import ArchiveRoots
+
+_log = structlog.get_logger()
+_BATCH = 50  # videos per transaction
+
+
+@dataclass(frozen=True)
+class RescanResult:
+    """Numbers of one root: videos found, catalogue rows removed, folders without a readable manifest."""
+
+    root: str
+    videos: int = 0
+    forgotten: int = 0
+    unreadable: int = 0
+
+
+class Indexer:
+    def __init__(self, catalogue: Catalogue, texts: TextIndex, roots: ArchiveRoots, locks: Locks) -> None:
+        self._catalogue = catalogue
+        self._texts = texts
+        self._roots = roots
+        self._locks = locks
+        self.texts_missing = asyncio.Event()  # set when videos of the catalogue may lack an up-to-date text index
+        self.unindexed = 0  # videos that `index_missing` has still to process
+
+    # --- single videos --------------------------------------------------------------------------------------------
+
+    async def put(self, entries: Sequence[Indexed]) -> None:
+        """Store rows without texts; `run` indexes the texts later."""
+        await self._catalogue.put(entries)
+        self.texts_missing.set()
+
+    async def index(self, tree: Tree, video_id: str) -> None:
+        """Read a video's manifest and texts into the catalogue. The caller holds the video's lock."""
+        known = await self._texts.stamps(tree.key, [video_id])
+        entry = await asyncio.to_thread(scan.index_texts, tree, video_id, known.get(video_id))
+        fault_point("storage.before_index")
+        if entry is not None:
+            await self._catalogue.put([entry])
+
+    async def follow_metadata(self, tree: Tree, video_id: str) -> None:
+        """Index the new metadata file of a video, if the archive holds it. The caller holds the video's lock."""
+        if await self._catalogue.get(tree.key, [video_id]):
+            await self.index(tree, video_id)
+
+    # --- missing texts --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Background task: index missing texts at once, and whenever `texts_missing` is set."""
+        self.texts_missing.set()
+        while await self.texts_missing.wait():
+            try:
+                await self.index_missing()
+            except OSError as error:
+                _log.error("indexing_failed", error_code=code_of(error), error_message=str(error))
+
+    async def index_missing(self) -> None:
+        """Index the texts of every catalogued video that lacks them, or whose files have changed: after an upgrade from
+        a version without a text index, and for manifests that another program wrote."""
+        self.texts_missing.clear()
+        missing: dict[str, list[str]] = {}
+        for root, video_id in await self._texts.missing():
+            missing.setdefault(root, []).append(video_id)
+        self.unindexed = sum(map(len, missing.values()))
+        for root, ids in missing.items():
+            try:
+                tree = self._roots.tree(root)
+            except InvalidRequest:
+                _log.warning("root_not_configured", root=root, videos=len(ids))
+                continue
+            for start in range(0, len(ids), _BATCH):
+                batch = ids[start : start + _BATCH]
+                await self._index_all(tree, batch)
+                self.unindexed -= len(batch)
+        self.unindexed = 0
+
+    async def _index_all(self, tree: Tree, ids: Sequence[str]) -> list[Indexed]:
+        """Read without locks. Videos whose files changed meanwhile are read again, under their locks."""
+        known = await self._texts.stamps(tree.key, ids)
+        entries = await asyncio.to_thread(_read_all, tree, ids, known)
+        await self._catalogue.put(entries)
+        for video_id in await asyncio.to_thread(_outdated, tree, entries):
+            async with self._locks.hold(tree.key, video_id):
+                await self.index(tree, video_id)
+        return entries
+
+    # --- whole roots ----------------------------------------------------------------------------------------------
+
+    async def rescan(self, root: str | Path) -> RescanResult:
+        """Rebuild the catalogue's rows of one root from its tree, and clear what killed writers left there.
+
+        Raises ServiceUnavailable when the disk is not mounted: then missing folders do not mean missing videos.
+        """
+        tree = self._roots.tree(root)
+        await self._roots.expect_mounted(tree)
+        ids = await asyncio.to_thread(lambda: list(video_ids(tree)))
+        found: set[str] = set()
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            for video_id in await asyncio.to_thread(commit.unfinished, tree, batch):
+                await self.recover(tree, video_id)
+            entries = await self._index_all(tree, batch)
+            found.update(entry.record.video_id for entry in entries)
+        forgotten = await self._forget_missing(tree, found)
+        await self._record_sightings(tree)
+        await self.sweep(tree)
+        await self._catalogue.mark_scanned(tree.key)
+        result = RescanResult(tree.key, len(found), forgotten, len(ids) - len(found))
+        _log.info(
+            "root_scanned", root=tree.key, videos=result.videos, forgotten=forgotten, unreadable=result.unreadable
+        )
+        return result
+
+    async def recover(self, tree: Tree, video_id: str) -> None:
+        """Finish or clear an interrupted take-in."""
+        async with self._locks.hold(tree.key, video_id):
+            await run_to_end(lambda: commit.recover(tree, video_id))
+
+    async def sweep(self, tree: Tree) -> None:
+        """Remove half-written metadata files."""
+        for folder in (tree.metadata / "videos", tree.metadata / "playlists"):
+            await asyncio.to_thread(sweep, folder)
+
+    async def _forget_missing(self, tree: Tree, found: set[str]) -> int:
+        """Remove the rows of videos that are gone, but not those that were taken in during the scan."""
+        forgotten = 0
+        await self._roots.expect_mounted(tree)  # the disk may have gone since
+        for video_id in await self._catalogue.others(tree.key, found):
+            async with self._locks.hold(tree.key, video_id):
+                if await asyncio.to_thread(scan.index, tree, video_id) is None:
+                    await self._catalogue.forget(tree.key, video_id)
+                    forgotten += 1
+        return forgotten
+
+    async def _record_sightings(self, tree: Tree) -> None:
+        paths = await asyncio.to_thread(lambda: list(metadata_files(tree)))
+        for start in range(0, len(paths), _BATCH):
+            files = await asyncio.to_thread(
+                lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
+            )
+            await self._catalogue.see((file.video_id, file.title, file.fetched_at) for file in files if file)
+
+
+def _read_all(tree: Tree, ids: Sequence[str], known: dict[str, Stamps]) -> list[Indexed]:
+    found = (scan.index_texts(tree, video_id, known.get(video_id)) for video_id in ids)
+    return [entry for entry in found if entry]
+
+
+def _outdated(tree: Tree, entries: Sequence[Indexed]) -> list[str]:
+    return [entry.record.video_id for entry in entries if scan.is_outdated(tree, entry)]

@@ -1,0 +1,59 @@
+"""Reading and writing metadata/playlists/{playlist_id}.json.
+
+Blocks: use a thread. Writers hold the lock of (root, playlist).
+"""
+
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from services.common.infra.files import set_aside, write_atomically
+from services.common.models import PlaylistMetadata
+from services.common.settings.load import Storage
+from services.storage.formats.layout import tree_of
+from services.storage.formats.playlist import Finished, PlaylistFile, merge_listing
+
+_log = structlog.get_logger()
+
+
+def read_playlist_file(path: Path) -> PlaylistFile | None:
+    """Return the file's content; None when there is no file, or (logged) an invalid one. Raises OSError."""
+    try:
+        return PlaylistFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
+        return None
+
+
+def members_of(playlist_id: str, storage: Storage) -> list[str]:
+    """Return the ids of the videos that a playlist's last listing named, in any root."""
+    trees = [tree_of(root, storage) for root in storage.all_roots]
+    listed = [read_playlist_file(tree.playlist_metadata(playlist_id)) for tree in trees]
+    return [entry.video_id for file in listed if file for entry in file.entries]
+
+
+def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
+    """Merge a finished listing into the file, as one write."""
+    held = read_playlist_file(path)
+    merged = merge_listing(held, playlist_id, listing)
+    if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
+        _log.warning(
+            "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)
+        )
+    if merged != held:
+        if held is None:
+            set_aside(path)
+        write_atomically(path, merged.model_dump_json(indent=2))
+
+
+def save_own(path: Path, own: PlaylistMetadata) -> None:
+    """Put a playlist's own metadata, which arrived after the end of its listing, into the file."""
+    held = read_playlist_file(path)
+    if held is None:
+        return
+    merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
+    if merged != held:
+        write_atomically(path, merged.model_dump_json(indent=2))
