@@ -1,18 +1,20 @@
-"""Events over NATS JetStream. Knows nothing of the services that use it."""
+"""Events over NATS JetStream, independent of the services that use it."""
 
 from bus.embedded.server import EmbeddedServer
 from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer, NotNow
 from bus.handlers import Handlers, handling
 from bus.jetstream import Bus
-from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage, event_types
+from bus.message import DeadLetter, Delivery, Envelope, Event, UnreadableMessage, event_types
+from bus.schema import BusSchema
 from bus.settings import BusSettings
 
 __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusError",
+    "BusSchema",
     "BusSettings",
-    "DeadLettered",
+    "DeadLetter",
     "Delivery",
     "EmbeddedServer",
     "Envelope",

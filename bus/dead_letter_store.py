@@ -1,9 +1,10 @@
-"""The dead letters that the stream keeps: look at them, send their messages again, drop them."""
+"""The dead letters in the stream: list them, replay their messages, drop them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 from uuid import uuid4
 
 import nats.errors
@@ -12,87 +13,92 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import APIError
 
 from bus.connection.connection_manager import API_TIMEOUT, reason
-from bus.dead_letter import shown
+from bus.dead_letter import masked_payload
 from bus.errors import BusError
 from bus.jetstream import Bus
-from bus.message import DeadLettered, Delivery, Envelope, Event, UnreadableMessage, event_types
+from bus.message import DeadLetter, Envelope, UnreadableMessage
 from bus.streams import EVENTS, stream_of
+
+D = TypeVar("D", bound=DeadLetter)
 
 _BATCH = 100
 _NO_SUCH_MESSAGE = 10043
-_IDLE = 30.0  # seconds after which the broker forgets a reader that died
+_IDLE = 30.0  # seconds after which the broker removes the consumer of a reader that died
 
 
 class NotReplayable(BusError):
-    """The message of a letter is no longer there, and the letter does not hold the whole of it."""
+    """The message is no longer in the stream, and its dead letter does not contain all of it."""
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter as the stream keeps it. `number` is its place there: short, and never given twice."""
+class StoredDeadLetter(Generic[D]):
+    """A dead letter in the stream. `number` is its sequence there, which is short and unique."""
 
     number: int
     at: datetime
     trace_id: str
-    said: DeadLettered
+    event: D
 
 
-class Letterbox:
+class DeadLetterStore(Generic[D]):
     """All methods raise BusError when the broker does not answer."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, kind: type[D]) -> None:
+        """`kind`: the event class of the dead letters, as in the schema of the bus."""
         self._bus = bus
+        self._kind = kind
 
-    async def letters(self) -> AsyncGenerator[Letter, None]:
-        """All that there are, the oldest first. What is no letter, only on its subject, is left out."""
-        async with aclosing(self._read(EVENTS, DeadLettered.subject, 1)) as messages:
+    async def letters(self) -> AsyncGenerator[StoredDeadLetter[D], None]:
+        """Yield all dead letters, oldest first. Other messages on their subject are skipped."""
+        async with aclosing(self._read(EVENTS, self._kind.subject, 1)) as messages:
             async for number, raw in messages:
-                if letter := _opened(number, raw):
+                if letter := self._opened(number, raw):
                     yield letter
 
-    async def find(self, number: int) -> Letter | None:
-        raw = await self._at(EVENTS, DeadLettered.subject, number)
-        return None if raw is None else _opened(number, raw)
+    async def find(self, number: int) -> StoredDeadLetter[D] | None:
+        raw = await self._at(EVENTS, self._kind.subject, number)
+        return None if raw is None else self._opened(number, raw)
 
-    async def message(self, letter: Letter) -> bytes | None:
-        """The message that the letter is about, as it was sent; None if there is no way back to it."""
-        said = letter.said
-        kind = _kinds().get(said.type)
-        if kind is None:  # a letter that a stranger wrote must not make us send what is none of ours
+    async def message(self, letter: StoredDeadLetter[D]) -> bytes | None:
+        """Return the message as it was sent; None when it can no longer be obtained."""
+        event = letter.event
+        kind = self._bus.schema.stored.get(event.type)
+        if kind is None:  # a forged dead letter must not make us send messages that are not ours
             return None
-        raw = await self._at(stream_of(kind), said.type, said.sequence)
-        if raw is not None and shown(raw) == said.payload:  # else a store that was lost gave the number anew
+        raw = await self._at(stream_of(kind), event.type, event.sequence)
+        # a recreated stream may have another message at this sequence
+        if raw is not None and masked_payload(raw, self._bus.schema.mask) == event.payload:
             return raw
-        return said.payload.encode() if said.whole else None
+        return event.payload.encode() if event.whole else None
 
-    async def replay(self, letter: Letter) -> None:
-        """Send the message again: all its consumers get it, for whom it is new or, since they are idempotent, nothing.
-        Raises NotReplayable."""
+    async def replay(self, letter: StoredDeadLetter[D]) -> None:
+        """Publish the message again. All its consumers receive it; those that have handled it before ignore it, because
+        they are idempotent. Raise NotReplayable."""
         raw = await self.message(letter)
         if raw is None:
             raise NotReplayable(
-                f"the message of letter {letter.number} is no longer in the stream, and the letter does not hold"
-                " the whole of it"
+                f"the message of dead letter {letter.number} is no longer in the stream, and the dead letter does not"
+                " contain all of it"
             )
-        kind = _kinds()[letter.said.type]
-        headers = {Header.MSG_ID.value: str(uuid4())}  # under its own id the duplicate window would swallow it
+        kind = self._bus.schema.stored[letter.event.type]
+        headers = {Header.MSG_ID.value: str(uuid4())}  # under its own id the duplicate window would drop it
         try:
             await self._bus.js.publish(kind.subject, raw, timeout=API_TIMEOUT, stream=stream_of(kind), headers=headers)
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{kind.subject} is not stored: {reason(error)}") from error
 
-    async def drop(self, letter: Letter) -> None:
-        """Forget a letter. One that is gone already is no error."""
+    async def drop(self, letter: StoredDeadLetter[D]) -> None:
+        """Remove a dead letter. It is no error if it was removed already."""
         try:
             await self._bus.js.delete_msg(EVENTS, letter.number)
         except APIError as error:
             if error.err_code != _NO_SUCH_MESSAGE:
-                raise BusError(f"letter {letter.number} is not dropped: {reason(error)}") from error
+                raise BusError(f"dead letter {letter.number} is not dropped: {reason(error)}") from error
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"letter {letter.number} is not dropped: {reason(error)}") from error
+            raise BusError(f"dead letter {letter.number} is not dropped: {reason(error)}") from error
 
     async def _at(self, stream: str, subject: str, sequence: int) -> bytes | None:
-        """The message at this place, if it is there and on this subject."""
+        """Return the message at this sequence, if it exists and is on this subject."""
         async with aclosing(self._read(stream, subject, sequence, at_once=1)) as messages:
             async for found, raw in messages:
                 return raw if found == sequence else None
@@ -101,7 +107,7 @@ class Letterbox:
     async def _read(
         self, stream: str, subject: str, start: int, *, at_once: int = _BATCH
     ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Sequence and bytes of the messages on a subject, from a place in the stream on to the last there is now."""
+        """Yield sequence and bytes of the messages on a subject, from a sequence to the current last one."""
         try:
             async with self._reader(stream, subject, start) as reader:
                 left = (await reader.consumer_info()).num_pending or 0
@@ -131,14 +137,10 @@ class Letterbox:
             await reader.unsubscribe()
             await js.delete_consumer(stream, name)
 
-
-def _kinds() -> dict[str, type[Event]]:
-    return {kind.subject: kind for kind in event_types() if kind.delivery in {Delivery.STREAM, Delivery.LOG}}
-
-
-def _opened(number: int, raw: bytes) -> Letter | None:
-    try:
-        envelope = Envelope.from_bytes(raw, DeadLettered.subject)
-        return Letter(number, envelope.timestamp, envelope.trace_id, DeadLettered.read(envelope))
-    except UnreadableMessage:
-        return None
+    def _opened(self, number: int, raw: bytes) -> StoredDeadLetter[D] | None:
+        try:
+            envelope = Envelope.from_bytes(raw, self._kind.subject)
+            event = self._kind.read(envelope)
+        except UnreadableMessage:
+            return None
+        return StoredDeadLetter(number, envelope.timestamp, envelope.trace_id, event)

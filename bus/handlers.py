@@ -27,8 +27,8 @@ from bus.message import Delivery, Envelope, Event
 # the first argument is the event (of an inbox: the envelopes), what follows is injected
 Reaction = Callable[..., AsyncIterator[Event] | Awaitable[None]]
 Inbox = Callable[..., Awaitable[None]]
-Ear = Callable[..., Awaitable[None]]
-Answer = Callable[..., Awaitable[BaseModel]]
+CoreHandler = Callable[..., Awaitable[None]]
+RequestHandler = Callable[..., Awaitable[BaseModel]]
 Slots = Callable[..., int]
 Ready = Callable[..., Awaitable[None]]
 _R = TypeVar("_R", bound=Reaction)
@@ -37,13 +37,13 @@ _handling: ContextVar[Envelope] = ContextVar("handling")
 
 
 def handling() -> Envelope:
-    """The envelope that is being handled in this task: its trace_id, its id. LookupError outside a handler."""
+    """Return the envelope that is being handled in this task. Raise LookupError outside a handler."""
     return _handling.get()
 
 
 @contextmanager
 def handling_of(envelope: Envelope) -> Iterator[None]:
-    """For the bus: `handling()` gives `envelope` inside."""
+    """Make `handling()` return `envelope` inside the block."""
     before = _handling.set(envelope)
     try:
         yield
@@ -58,7 +58,7 @@ class Consumption:
     events: tuple[type[Event], ...]
     durable: str
     slots: Slots  # how many messages at once (of an inbox: the size of a batch)
-    ready: Ready | None = None  # awaited before each fetch: a worker that is blocked does not pull
+    ready: Ready | None = None  # awaited before each fetch, so that a blocked worker does not pull
     handler: Reaction | None = None
     inbox: Inbox | None = None
 
@@ -74,16 +74,17 @@ class Consumption:
 
 @dataclass
 class Handlers:
-    """What one service consumes, hears and answers, and the check that it publishes only its own subjects."""
+    """The events that one service consumes, subscribes to and answers; checks that it publishes only its own
+    subjects."""
 
     publisher: str
     consumptions: list[Consumption] = field(default_factory=list)
-    ears: dict[type[Event], Ear] = field(default_factory=dict)
-    answers: dict[type[Event], Answer] = field(default_factory=dict)
+    core: dict[type[Event], CoreHandler] = field(default_factory=dict)
+    requests: dict[type[Event], RequestHandler] = field(default_factory=dict)
     answered_by_all: set[type[Event]] = field(default_factory=set)
 
     def on(self, kind: type[Event], *, slots: int | Slots = 1, ready: Ready | None = None) -> Callable[[_R], _R]:
-        """Handle a stream event, up to `slots` at once. Instances of one service share the work."""
+        """Handle a stream event, up to `slots` at once. The instances of a service share the messages."""
         self._expect(kind, Delivery.STREAM, Delivery.LOG)
 
         def add(handler: _R) -> _R:
@@ -94,15 +95,15 @@ class Handlers:
         return add
 
     def inbox(self, *kinds: type[Event], name: str = "inbox", size: int = 100) -> Callable[[Inbox], Inbox]:
-        """Handle several stream events in their order, up to `size` in one call (one transaction, say).
+        """Handle several stream events in order, up to `size` in one call (in one transaction, for example).
 
-        The handler gets envelopes that open without error, and publishes by itself. When it raises, it is given
-        the same messages one by one, so that only the bad one counts as failed; UnreadableMessage buries that at once.
+        The handler gets valid envelopes and publishes by itself. When it raises, it is called again with each message
+        alone, so that only the failing one is counted; UnreadableMessage dead-letters that one at once.
         """
         for kind in kinds:
             self._expect(kind, Delivery.STREAM, Delivery.LOG)
         if len({kind.delivery for kind in kinds}) != 1:
-            raise TypeError("an inbox reads one stream: give the events of EVENTS and of LOGS an inbox each")
+            raise TypeError("an inbox reads one stream: declare one inbox for events of EVENTS and one for LOGS")
 
         def add(handler: Inbox) -> Inbox:
             self._add(Consumption(kinds, f"{self.publisher}-{name}", _count(size), inbox=handler))
@@ -110,27 +111,27 @@ class Handlers:
 
         return add
 
-    def hear(self, kind: type[Event]) -> Callable[[Ear], Ear]:
-        """Hear a core event: every instance hears it, nothing is kept for one that is away."""
+    def subscribe(self, kind: type[Event]) -> Callable[[CoreHandler], CoreHandler]:
+        """Handle a core event. Every connected instance receives it."""
         self._expect(kind, Delivery.CORE)
 
-        def add(handler: Ear) -> Ear:
-            self._once(kind, self.ears)
-            self.ears[kind] = handler
+        def add(handler: CoreHandler) -> CoreHandler:
+            self._once(kind, self.core)
+            self.core[kind] = handler
             return handler
 
         return add
 
-    def answer(self, kind: type[Event], *, every_instance: bool = False) -> Callable[[Answer], Answer]:
-        """Answer a request; instances of one service share the work. With `every_instance` each of them hears and
-        answers it, and who asked gets the first answer."""
+    def answer(self, kind: type[Event], *, every_instance: bool = False) -> Callable[[RequestHandler], RequestHandler]:
+        """Answer a request. The instances of a service share the requests; with `every_instance` each answers, and the
+        requester receives the first answer."""
         self._expect(kind, Delivery.REQUEST)
 
-        def add(handler: Answer) -> Answer:
-            self._once(kind, self.answers)
+        def add(handler: RequestHandler) -> RequestHandler:
+            self._once(kind, self.requests)
             if every_instance:
                 self.answered_by_all.add(kind)
-            self.answers[kind] = handler
+            self.requests[kind] = handler
             return handler
 
         return add
@@ -140,18 +141,18 @@ class Handlers:
         return replace(
             self,
             consumptions=[consumption.bind(parts) for consumption in self.consumptions],
-            ears={kind: inject(ear, parts, 1) for kind, ear in self.ears.items()},
-            answers={kind: inject(answer, parts, 1) for kind, answer in self.answers.items()},
+            core={kind: inject(handler, parts, 1) for kind, handler in self.core.items()},
+            requests={kind: inject(handler, parts, 1) for kind, handler in self.requests.items()},
         )
 
     def check_publishes(self, event: Event) -> None:
-        """Raise TypeError if this service does not own the subject: a mistake in our code, never in data."""
+        """Raise TypeError if this service may not publish the subject (a mistake in our code, not in data)."""
         if self.publisher not in type(event).publishers:
             raise TypeError(f"{self.publisher} does not publish {event.subject}")
 
     def _add(self, consumption: Consumption) -> None:
         if any(other.durable == consumption.durable for other in self.consumptions):
-            raise TypeError(f"{consumption.durable} has a handler already: two would share its messages")
+            raise TypeError(f"{consumption.durable} has a handler already: they would share its messages")
         self.consumptions.append(consumption)
 
     @staticmethod

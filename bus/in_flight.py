@@ -1,4 +1,4 @@
-"""The messages that a consumer works on, and what the broker is told about them."""
+"""The messages that a consumer is handling, and their acknowledgement."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,9 @@ from bus.message import Event
 
 
 @dataclass
-class Hand:
-    """A message in hand. After the store was lost its ack would hit another message: then it is `stale`."""
+class InFlightMessage:
+    """A delivered message that is not acknowledged yet. If the stream was recreated, its ack subject may address
+    another message; such a message is `stale` and must not be acked."""
 
     message: Msg
     stale: bool = False
@@ -23,78 +24,78 @@ class Hand:
 
     @property
     def sequence(self) -> int:
-        """Its place in the stream."""
+        """Its position in the stream."""
         return self.message.metadata.sequence.stream
 
 
-class Hands:
-    """All messages of one consumer that are in hand, and how often handlers raised on them."""
+class InFlight:
+    """All in-flight messages of one consumer, and how often handlers raised on each."""
 
     def __init__(self, online: asyncio.Event) -> None:
         self._online = online
-        self._held: dict[int, Hand] = {}  # by sequence
+        self._messages: dict[int, InFlightMessage] = {}  # by sequence
         self._raised: Counter[int] = Counter()  # by sequence: exceptions, not deliveries
 
-    def take(self, messages: Iterable[Msg]) -> list[Hand]:
-        """Take messages in hand. One that came again while we work on it is not handled twice; its newest delivery
-        is the one to ack."""
+    def add(self, messages: Iterable[Msg]) -> list[InFlightMessage]:
+        """Register delivered messages and return those to handle. One that is redelivered while its handler runs is
+        not handled twice; the ack goes to its latest delivery."""
         fresh = []
         for message in messages:
-            hand = Hand(message)
-            known = self._held.setdefault(hand.sequence, hand)
-            if known is hand:
-                fresh.append(hand)
+            new = InFlightMessage(message)
+            known = self._messages.setdefault(new.sequence, new)
+            if known is new:
+                fresh.append(new)
             else:
                 known.message = message
         return fresh
 
-    def raised(self, hand: Hand) -> int:
-        """Count an exception. Returns how many there were on this message."""
-        if hand.stale:
+    def count_exception(self, in_flight: InFlightMessage) -> int:
+        """Count an exception of the handler. Return the number of exceptions on this message so far."""
+        if in_flight.stale:
             return 0
-        self._raised[hand.sequence] += 1
-        return self._raised[hand.sequence]
+        self._raised[in_flight.sequence] += 1
+        return self._raised[in_flight.sequence]
 
-    def forget(self) -> None:
-        """The store was lost: sequences begin again, so what is known by sequence is void."""
+    def invalidate(self) -> None:
+        """Mark all messages as stale: the stream was recreated, and its sequences start again."""
         self._raised.clear()
-        for hand in self._held.values():
-            hand.stale = True
-        self._held.clear()
+        for in_flight in self._messages.values():
+            in_flight.stale = True
+        self._messages.clear()
 
-    async def ack(self, hand: Hand) -> None:
-        await self._settle(hand, Msg.ack)
-        self._raised.pop(hand.sequence, None)
+    async def ack(self, in_flight: InFlightMessage) -> None:
+        await self._settle(in_flight, Msg.ack)
+        self._raised.pop(in_flight.sequence, None)
 
-    async def term(self, hand: Hand) -> None:
-        """Never again."""
-        await self._settle(hand, Msg.term)
-        self._raised.pop(hand.sequence, None)
+    async def term(self, in_flight: InFlightMessage) -> None:
+        """Terminate: the message is not delivered again."""
+        await self._settle(in_flight, Msg.term)
+        self._raised.pop(in_flight.sequence, None)
 
-    async def put_back(self, hand: Hand, delay: float) -> None:
-        """Again, to whom it may concern, after `delay` seconds."""
-        await self._settle(hand, lambda message: message.nak(delay=delay))
+    async def nak(self, in_flight: InFlightMessage, delay: float) -> None:
+        """Negatively acknowledge: any consumer instance may receive the message again after `delay` seconds."""
+        await self._settle(in_flight, lambda message: message.nak(delay=delay))
 
-    async def put_back_all(self) -> None:
-        """At once. While the broker is away ack_wait does it."""
-        for hand in list(self._held.values()):
+    async def nak_all(self) -> None:
+        """Negatively acknowledge all messages, without delay. Without a broker they are redelivered after ack_wait."""
+        for in_flight in list(self._messages.values()):
             if self._online.is_set():
-                await self._settle(hand, Msg.nak)
+                await self._settle(in_flight, Msg.nak)
 
-    async def keep_alive(self, period: float) -> None:
-        """Tell the broker every `period` seconds that we are at work, until cancelled."""
+    async def extend_deadlines(self, period: float) -> None:
+        """Report all messages as in progress every `period` seconds, until cancelled."""
         while True:
             await asyncio.sleep(period)
-            for hand in list(self._held.values()):
+            for in_flight in list(self._messages.values()):
                 if self._online.is_set():
                     with contextlib.suppress(nats.errors.Error):
-                        await hand.message.in_progress()
+                        await in_flight.message.in_progress()
 
-    async def _settle(self, hand: Hand, how: Callable[[Msg], Coroutine[Any, Any, None]]) -> None:
-        """Answer the broker: not before its store is known to be the one that the message came from."""
+    async def _settle(self, in_flight: InFlightMessage, how: Callable[[Msg], Coroutine[Any, Any, None]]) -> None:
+        """Answer the broker once it is certain that its stream is the one that the message came from."""
         await self._online.wait()
-        if hand.stale:
+        if in_flight.stale:
             return
-        self._held.pop(hand.sequence, None)
-        with contextlib.suppress(nats.errors.Error):  # a lost answer means that the message comes again
-            await how(hand.message)
+        self._messages.pop(in_flight.sequence, None)
+        with contextlib.suppress(nats.errors.Error):  # if the answer is lost the message is redelivered
+            await how(in_flight.message)

@@ -1,8 +1,7 @@
-"""The bus as services see it: publish, request, tail, serve. The NATS JetStream adapter (DESIGN §4)."""
+"""The bus as services use it: publish, request, tail, serve. The NATS JetStream adapter (docs/decisions/0017)."""
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -13,102 +12,107 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BadRequestError, NotFoundError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ValidationError
 
 from bus import stream_gc
-from bus.connection.connection_manager import API_TIMEOUT, FULL, Hook, Link, reason
+from bus.connection.connection_manager import ConnectionManager, Hook, reason
 from bus.consumer import Consumer
-from bus.core_subscriptions import ERROR_HEADER, Callback, answering, cover, envelopes, hearing
-from bus.errors import BrokerUnavailable, MessageTooLarge, NoAnswer
+from bus.core_subscriptions import ERROR_HEADER, Callback, core_callback, cover, envelopes, request_callback
+from bus.errors import BrokerUnavailable, NoAnswer
 from bus.fault_injection import fault_point
 from bus.handlers import Handlers
 from bus.message import Delivery, Envelope, Event, UnreadableMessage
+from bus.publisher import PATIENCE, Publisher
+from bus.schema import BusSchema
 from bus.settings import BusSettings
-from bus.streams import EVENTS, caught_up, ensure_consumer, stream_of
-from bus.tasks import end
+from bus.streams import EVENTS, caught_up, ensure_consumer
+from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")
 
 M = TypeVar("M", bound=BaseModel)
 
-PATIENCE = 30.0  # seconds that a publish waits for a broker that is away
-_HEADER_ROOM = 4096  # bytes of max_payload left to headers: for a message above it the broker hangs up
-_TAIL_LIMIT = 10_000  # messages that wait in a tail; what comes on top is dropped
+_TAIL_LIMIT = 10_000  # messages buffered for a tail; more are dropped
 
 
 class Bus:
-    """One connection to the broker, of one instance of one service (or of a CLI)."""
+    """One connection to the broker, of one service instance or one CLI process."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, connection: ConnectionManager) -> None:
         """Use `Bus.connect`."""
-        self._link = link
+        self._connection = connection
+        self._publisher = Publisher(connection)
         self._consumers: list[Consumer] = []
-        self._listeners: list[tuple[str, str, Callback]] = []  # subject, queue group, callback
+        self._callbacks: list[tuple[str, str, Callback]] = []  # subject, queue group, callback
         self._subscriptions: list[Subscription] = []
-        self._janitor: asyncio.Task[None] | None = None
-        link.rebind.append(self._listen_anew)
+        self._gc: asyncio.Task[None] | None = None
+        connection.rebind.append(self._subscribe_again)
 
     @classmethod
-    async def connect(cls, settings: BusSettings, *, source: str) -> Self:
-        """Connect and make or update the streams. `source` is `service/instance`.
+    async def connect(cls, settings: BusSettings, *, source: str, schema: BusSchema) -> Self:
+        """Connect, and create or update the streams. `source` is `service/instance`.
 
-        Raises BrokerUnavailable within about `settings.connect_timeout` seconds; its text names the remedy.
+        Raise BrokerUnavailable, which names the remedy, within about `settings.connect_timeout` seconds.
         """
-        link = Link(settings, source)
+        connection = ConnectionManager(settings, source, schema)
         try:
-            await link.open()
+            await connection.open()
         except BaseException:
-            await link.close(drain=False)
+            await connection.close(drain=False)
             raise
-        return cls(link)
+        return cls(connection)
 
     @property
     def settings(self) -> BusSettings:
-        return self._link.settings
+        return self._connection.settings
 
     @property
-    def link(self) -> Link:
-        """For the bus's own parts."""
-        return self._link
+    def connection(self) -> ConnectionManager:
+        """For parts of the bus itself."""
+        return self._connection
+
+    @property
+    def schema(self) -> BusSchema:
+        return self._connection.schema
 
     @property
     def source(self) -> str:
-        return self._link.source
+        return self._connection.source
 
     @property
     def js(self) -> JetStreamContext:
-        """For what is not events: key-value buckets."""
-        return self._link.js
+        """For key-value buckets."""
+        return self._connection.js
 
     @property
     def online(self) -> asyncio.Event:
-        """Set while connected to a broker whose streams were looked at since."""
-        return self._link.online
+        """Set while connected to a broker whose streams were verified since."""
+        return self._connection.online
 
     @property
     def connected(self) -> bool:
-        """The TCP connection is up now."""
-        return self._link.client.is_connected
+        """Whether the TCP connection is open."""
+        return self._connection.client.is_connected
 
     @property
     def store_created(self) -> datetime | None:
-        """When the broker's stream EVENTS was made: another time is another store."""
-        return self._link.created
+        """When the stream EVENTS was created; a different time means a different store."""
+        return self._connection.created
 
     @property
     def on_reconnect(self) -> list[Hook]:
-        """Awaited after each reconnection."""
-        return self._link.on_reconnect
+        """Coroutine functions to call after each reconnection."""
+        return self._connection.on_reconnect
 
     @property
     def on_store_lost(self) -> list[Hook]:
-        """Awaited, before those, when the broker came back without what it had stored."""
-        return self._link.on_store_lost
+        """Coroutine functions to call, before those, when the broker has lost its store."""
+        return self._connection.on_store_lost
 
     async def reachable(self) -> bool:
-        """The stream EVENTS answers within 2 s."""
+        """Return whether the stream EVENTS answers within 2 s."""
         try:
             async with asyncio.timeout(2.0):
                 await self.js.stream_info(EVENTS)
@@ -117,8 +121,8 @@ class Bus:
         return True
 
     async def caught_up(self, handlers: Handlers) -> bool:
-        """Whether nothing is left to do for these handlers, in this instance or another. False while the broker is
-        away."""
+        """Return whether these handlers have no messages left, in any instance. False while the broker is
+        unavailable."""
         try:
             return await caught_up(self.js, handlers)
         except (nats.errors.Error, TimeoutError):
@@ -135,29 +139,18 @@ class Bus:
         id: str | None = None,
         patience: float | None = PATIENCE,
     ) -> Envelope:
-        """Publish an event the way its class says; returns once the stream has stored it (core events: once sent).
-
-        While the broker is away it is sent again under the same id for `patience` seconds (None: for ever), then
-        BrokerUnavailable is raised. MessageTooLarge is raised at once.
-        """
+        """Wrap an event and send() it. Return the envelope."""
         envelope = Envelope.around(event, source=self.source, trace_id=trace_id, caused_by=caused_by, id=id)
         await self.send(envelope, type(event), patience=patience)
         return envelope
 
     async def send(self, envelope: Envelope, kind: type[Event], *, patience: float | None = PATIENCE) -> None:
-        """Publish an envelope made earlier (an outbox): the same bytes under the same id. Errors as in publish()."""
-        if kind.delivery is Delivery.REQUEST:
-            raise TypeError(f"{kind.subject} is a request: use request()")
-        raw = self._written(envelope)
-        if kind.delivery is not Delivery.CORE:
-            await self._store(envelope, kind, raw, patience)
-        elif self.online.is_set():  # core events are about now: one that cannot be sent now is dropped
-            with contextlib.suppress(nats.errors.Error):
-                await self._link.client.publish(kind.subject, raw)
+        """Publish an envelope, as Publisher.send."""
+        await self._publisher.send(envelope, kind, patience=patience)
 
     async def erase(self, envelope: Envelope) -> None:
-        """Overwrite a stored message, and every copy of it, in the stream EVENTS: it holds a secret. Consumers that
-        have not read it pass over it. Raises BrokerUnavailable."""
+        """Overwrite a message that holds a secret, and every copy of it, in the stream EVENTS. Consumers skip it then.
+        Raise BrokerUnavailable."""
         following: int | None = 1
         try:
             while following is not None:
@@ -182,12 +175,12 @@ class Bus:
         reply: type[M],
         *,
         trace_id: str,
-        timeout: float,  # noqa: ASYNC109 - what happens at its end is ours: NoAnswer
+        timeout: float,  # noqa: ASYNC109 - at its end NoAnswer is raised
     ) -> M:
-        """Ask, and wait for one answer up to `timeout` seconds. Raises NoAnswer."""
+        """Send a request and wait up to `timeout` seconds for one answer. Raise NoAnswer."""
         if event.delivery is not Delivery.REQUEST:
             raise TypeError(f"{event.subject} is delivered as {event.delivery}, not as a request")
-        raw = self._written(Envelope.around(event, source=self.source, trace_id=trace_id))
+        raw = self._publisher.encode(Envelope.around(event, source=self.source, trace_id=trace_id))
         try:
             async with asyncio.timeout(timeout):
                 message = await self._ask(event.subject, raw, timeout)
@@ -205,65 +198,29 @@ class Bus:
         while True:
             await self.online.wait()
             try:
-                async with self._link.impatient():
-                    return await self._link.client.request(subject, raw, timeout=patience)
+                async with self._connection.fail_fast():
+                    return await self._connection.client.request(subject, raw, timeout=patience)
             except TimeoutError:
                 if self.online.is_set():
-                    raise  # else the connection was lost: ask again when it is back
+                    raise  # otherwise the connection was lost: ask again on the next one
 
-    def _written(self, envelope: Envelope) -> bytes:
-        raw = envelope.to_bytes()
-        limit = self._link.client.max_payload
-        if len(raw) > limit - _HEADER_ROOM:
-            raise MessageTooLarge(f"{envelope.type} of {len(raw)} bytes; the broker's max_payload is {limit}")
-        return raw
-
-    async def _store(self, envelope: Envelope, kind: type[Event], raw: bytes, patience: float | None) -> None:
-        deadline = None if patience is None else time.monotonic() + patience
-        headers = {api.Header.MSG_ID.value: envelope.id}
-        pause = 0.05
-        while True:
-            try:
-                async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
-                    await self.online.wait()
-                    async with self._link.impatient():
-                        await self.js.publish(
-                            kind.subject, raw, timeout=API_TIMEOUT, stream=stream_of(kind), headers=headers
-                        )
-                fault_point(f"bus.published.{kind.subject}")
-                return
-            except BadRequestError as error:
-                raise self._link.refusal(error) from error
-            except (nats.errors.Error, TimeoutError) as error:
-                if self._link.closing or (deadline is not None and time.monotonic() + pause >= deadline):
-                    raise BrokerUnavailable(f"{kind.subject} is not stored: {reason(error)}") from error
-                log.warning("publish_waits", subject=kind.subject, error=reason(error), trace_id=envelope.trace_id)
-                await self._help_out(error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
-
-    async def _help_out(self, error: Exception) -> None:
-        if isinstance(error, APIError) and error.err_code in FULL:
-            await stream_gc.sweep(self.js)
-        else:
-            self._link.suspect()
-
-    # --- listening ------------------------------------------------------------------------------------------------
+    # --- subscribing ----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def tail(self, *kinds: type[Event]) -> AsyncIterator[AsyncIterator[Envelope]]:
-        """What is published from now on, stored or not, in the broker's order; each once; unreadable ones left out.
+        """Iterate over the events published from now on, stored or not, in the broker's order, without duplicates and
+        unreadable messages.
 
-        A reader that is 10,000 messages behind loses the newest. The iterator ends when the bus is closed. Requests are
-        nobody's to overhear, they may carry secrets: TypeError.
+        A reader that is 10,000 messages behind loses the newest. The iterator ends when the bus is closed. Raise
+        TypeError for requests, which may carry secrets.
         """
         if any(kind.delivery is Delivery.REQUEST for kind in kinds):
-            raise TypeError("a tail hears events, not requests")
+            raise TypeError("a tail reads events, not requests")
         try:
-            subscription = await self._link.client.subscribe(cover(kinds), pending_msgs_limit=_TAIL_LIMIT)
-            await self._link.settle()  # from here on nothing is missed
+            subscription = await self._connection.client.subscribe(cover(kinds), pending_msgs_limit=_TAIL_LIMIT)
+            await self._connection.flush_subscriptions()  # from here on nothing is missed
         except nats.errors.Error as error:
-            raise self._link.refusal(error) from error
+            raise self._connection.refusal(error) from error
         try:
             yield envelopes(subscription, {kind.subject for kind in kinds})
         finally:
@@ -273,7 +230,7 @@ class Bus:
     # --- serving --------------------------------------------------------------------------------------------------
 
     async def serve(self, handlers: Handlers, *parts: object) -> None:
-        """Start the consumers, core subscriptions and request handlers of a service. `parts` are the objects that the
+        """Start the consumers, core handlers and request handlers of a service. `parts` are the objects that the
         handlers' parameters are filled from, by type. Returns once the broker has registered all of them.
 
         Raises TypeError when a part is missing, BrokerUnavailable when the broker refuses or, being connected, does not
@@ -282,72 +239,73 @@ class Bus:
         handlers = handlers.bind(*parts)
         try:
             for consumption in handlers.consumptions:
-                await self._link.patiently(partial(ensure_consumer, self.js, consumption, self.settings))
-                consumer = Consumer(self, handlers, consumption)
+                await self._connection.retry(partial(ensure_consumer, self.js, consumption, self.settings))
+                consumer = Consumer(self._connection, self._publisher, handlers, consumption)
                 self._consumers.append(consumer)
-                self._link.bound.append(consumer)
+                self._connection.bound.append(consumer)
                 await consumer.start()
-            for heard, ear in handlers.ears.items():
-                await self._listen(heard.subject, "", hearing(heard, ear))
-            for asked, answer in handlers.answers.items():
-                group = "" if asked in handlers.answered_by_all else handlers.publisher
-                await self._listen(asked.subject, group, self._soon(answering(asked, answer)))
-            await self._link.patiently(self._link.settle)
+            for kind, handler in handlers.core.items():
+                await self._subscribe(kind.subject, "", core_callback(kind, handler))
+            for kind, answer in handlers.requests.items():
+                group = "" if kind in handlers.answered_by_all else handlers.publisher
+                await self._subscribe(kind.subject, group, self._concurrent(request_callback(kind, answer)))
+            await self._connection.retry(self._connection.flush_subscriptions)
         except (nats.errors.Error, TimeoutError) as error:
-            raise self._link.refusal(error) from error
-        if self._janitor is None and handlers.consumptions:
-            self._janitor = asyncio.create_task(self._sweep_now_and_then())
+            raise self._connection.refusal(error) from error
+        if self._gc is None and handlers.consumptions:
+            self._gc = asyncio.create_task(self._collect_periodically())
 
     async def stop_pulling(self) -> None:
-        """Fetch no more, while handlers in hand go on. Before they are told to end: what they say at their end may
-        bring the next message, which then has to find no pull of ours."""
+        """Stop fetching while running handlers go on. Call it before they are stopped: an event that they publish at
+        their end may release the next message, which must not be delivered here."""
         await asyncio.gather(*(consumer.stop_pulling() for consumer in self._consumers))
 
-    async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - at its end handlers are stopped, not us
-        """Fetch and hear no more, wait up to `timeout` seconds for the handlers in hand, give the rest back."""
-        if self._janitor is not None:
-            await end([self._janitor])
-            self._janitor = None
+    async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - it cancels handlers
+        """Stop fetching and unsubscribe, wait up to `timeout` seconds for running handlers, give the remaining messages
+        back."""
+        if self._gc is not None:
+            await cancel_and_wait([self._gc])
+            self._gc = None
         await self.stop_pulling()
-        self._listeners.clear()
+        self._callbacks.clear()
         for subscription in self._subscriptions:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
         self._subscriptions.clear()
         await asyncio.gather(*(consumer.finish(timeout) for consumer in self._consumers))
         self._consumers.clear()
-        self._link.bound.clear()
+        self._connection.bound.clear()
 
     async def close(self) -> None:
-        """Stop serving if that was not done, send what is still to be sent, and hang up. Never raises for a broker
-        that is away; may be called twice."""
-        if self._link.closing:
+        """Stop serving, send what is buffered, and disconnect. Idempotent; does not raise when the broker is
+        unavailable."""
+        if self._connection.closing:
             return
         await self.stop_serving(timeout=0.0)
-        await self._link.close()
+        await self._connection.close()
 
-    async def _listen(self, subject: str, queue: str, callback: Callback) -> None:
-        self._listeners.append((subject, queue, callback))
-        self._subscriptions.append(await self._link.client.subscribe(subject, queue=queue, cb=callback))
+    async def _subscribe(self, subject: str, queue: str, callback: Callback) -> None:
+        self._callbacks.append((subject, queue, callback))
+        self._subscriptions.append(await self._connection.client.subscribe(subject, queue=queue, cb=callback))
 
-    async def _listen_anew(self) -> None:
-        listeners, self._listeners, self._subscriptions = self._listeners, [], []
-        for listener in listeners:
-            await self._listen(*listener)
+    async def _subscribe_again(self) -> None:
+        callbacks, self._callbacks, self._subscriptions = self._callbacks, [], []
+        for subject, queue, callback in callbacks:
+            await self._subscribe(subject, queue, callback)
 
-    def _soon(self, respond: Callback) -> Callback:
-        """A slow answer must not hold up the next one."""
+    def _concurrent(self, respond: Callback) -> Callback:
+        """Answer in a task of its own: a slow answer must not delay the next one."""
 
         async def spawn(message: Msg) -> None:
-            self._link.spawn(_finished(respond, message))
+            self._connection.spawn(_finished(respond, message))
 
         return spawn
 
-    async def _sweep_now_and_then(self) -> None:
+    async def _collect_periodically(self) -> None:
         while True:
             await asyncio.sleep(stream_gc.INTERVAL)
             if self.online.is_set():
-                await stream_gc.sweep(self.js)
+                await stream_gc.collect(self.js, self.schema.expendable)
 
 
 async def _finished(callback: Callback, message: Msg) -> None:

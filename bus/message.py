@@ -1,50 +1,51 @@
-"""What travels on the bus: an Event is a fact or a wish, an Envelope is the sheet of paper it is written on."""
+"""Messages: an `Event` is a typed domain event or command, an `Envelope` is its wire format (id, trace id, causation
+id, payload)."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 ENVELOPE_VERSION = "1.0"
-_IDS = uuid5(NAMESPACE_URL, "urn:ytarchive:event")
-# a clock may be wrong; beyond these, arithmetic with the time of a message would overflow somewhere
+# A clock may be wrong. Beyond these limits arithmetic with the time of a message could overflow.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 class Delivery(StrEnum):
-    """How a subject is carried."""
+    """How a subject is delivered."""
 
-    STREAM = "stream"  # kept in the stream EVENTS, delivered at least once
-    LOG = "log"  # kept in the stream LOGS, oldest dropped first
-    CORE = "core"  # to whoever listens now; nothing is kept
-    REQUEST = "request"  # core, and the sender waits for one answer
+    STREAM = "stream"  # stored in the stream EVENTS, delivered at least once
+    LOG = "log"  # stored in the stream LOGS, which drops the oldest first
+    CORE = "core"  # delivered to current subscribers, not stored
+    REQUEST = "request"  # core; the sender waits for one answer
 
 
 class UnreadableMessage(Exception):
-    """A message that is not one of ours: not JSON, not an envelope, an unknown type or a foreign version."""
+    """The message is not JSON, not an envelope, or of an unknown type or envelope version."""
 
 
 class Event(BaseModel):
-    """Base of every message. A subclass names its subject, who may publish it and how it is delivered:
+    """Base class of all messages. A subclass declares its subject, its publishers and its delivery:
 
         class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")): ...
 
-    `key` lists the fields which tell two messages of one subject apart that have one cause; the deterministic
-    id is made of them. Unknown fields are ignored, so that an older reader understands a newer writer.
+    `key` lists the fields that distinguish messages of one subject with the same cause; the deterministic id is
+    derived from them, within `namespace`. Unknown fields are ignored, so that an older reader accepts a newer writer.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    namespace: ClassVar[UUID] = uuid5(NAMESPACE_URL, "urn:bus:event")
     subject: ClassVar[str] = ""
     publishers: ClassVar[frozenset[str]] = frozenset()
     delivery: ClassVar[Delivery] = Delivery.STREAM
     key: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **_words: Any) -> None:
-        super().__init_subclass__()  # the words of a subclass are for the hook below, which sees the fields too
+        super().__init_subclass__()  # the keywords are for the hook below, which runs when the fields are known
 
     @classmethod
     def __pydantic_init_subclass__(
@@ -58,7 +59,7 @@ class Event(BaseModel):
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if not subject:
-            return  # an abstract base that only shares fields
+            return  # an abstract base class that only shares fields
         missing = set(key) - set(cls.model_fields)
         if missing:
             raise TypeError(f"{cls.__name__}: key names unknown fields {sorted(missing)}")
@@ -69,32 +70,32 @@ class Event(BaseModel):
 
     @classmethod
     def read(cls, envelope: "Envelope") -> Self:
-        """The event inside an envelope, checked. Raises UnreadableMessage."""
+        """Return the validated event of an envelope. Raise UnreadableMessage when it does not fit."""
         try:
             return cls.model_validate(envelope.data)
         except ValidationError as error:
             raise UnreadableMessage(f"{envelope.type}: {_first(error)}") from error
 
     def id_after(self, cause: str) -> str:
-        """The id of this event when it is caused by message `cause`: the same on every retry (RFC 9562 uuid5)."""
+        """Return the id of this event when message `cause` caused it: the same on every retry (RFC 9562 UUIDv5)."""
         matter = "|".join(str(getattr(self, name)) for name in self.key)
-        return str(uuid5(_IDS, f"{cause}|{self.subject}|{matter}"))
+        return str(uuid5(self.namespace, f"{cause}|{self.subject}|{matter}"))
 
 
 def event_types(root: type[Event] = Event) -> Iterator[type[Event]]:
-    """Every concrete event class that has been imported."""
+    """Interim."""
     for cls in root.__subclasses__():
         if cls.subject:
             yield cls
         yield from event_types(cls)
 
 
-class DeadLettered(Event, subject="dead.lettered", publishers={"bus"}, key=("consumer", "sequence")):
-    """A message that could not be handled: unreadable, or its handler raised six times. Nothing retries it by itself.
+class DeadLetter(Event):
+    """A message that could not be handled: it is unreadable, or its handler raised six times. It is not retried
+    automatically. The application subclasses it, which gives it a subject.
 
-    `payload` is the first 64 KiB as text, without secrets; `whole` says that it is the message as it was, `size` is
-    that of the message in bytes. `job_id` and what follows is set where the message could be read that far;
-    `video_ids` are all that it names.
+    `payload` is the first 64 KiB of the message as text, with secrets masked; `whole` means that the message is no
+    longer than that and held no secret. `size` is that of the message in bytes, `sequence` its position in the stream.
     """
 
     type: str
@@ -104,19 +105,14 @@ class DeadLettered(Event, subject="dead.lettered", publishers={"bus"}, key=("con
     payload: str
     size: int = 0
     whole: bool = False
-    unreadable: bool = False  # not one of ours; else its handler raised
-    job_id: str | None = None
-    video_id: str | None = None
-    dispatch_id: str | None = None
-    target_index: int | None = None
-    video_ids: tuple[str, ...] = ()
+    unreadable: bool = False  # False: its handler raised
 
 
 class Envelope(BaseModel):
-    """One message as it is written on the wire (UTF-8 JSON).
+    """The wire format of a message (UTF-8 JSON).
 
-    `type` equals the subject; `trace_id` names the story (one per job), `caused_by` the id of the message
-    that led to this one; `source` is `service/instance`.
+    `type` equals the subject. `trace_id` is shared by all messages of one operation (a job, say), `caused_by` is the id
+    of the message that caused this one, `source` is `service/instance`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -134,8 +130,8 @@ class Envelope(BaseModel):
     def around(
         cls, event: Event, *, source: str, trace_id: str, caused_by: str | None = None, id: str | None = None
     ) -> Self:
-        """Wrap an event. Without an `id` one for the stream EVENTS gets the deterministic one of its cause; others,
-        which may be many alike and are never read twice, a random one."""
+        """Wrap an event. Unless `id` is given, an event of the stream EVENTS gets the deterministic id derived from its
+        cause; all others, which may repeat and are never redelivered, get a random one."""
         if id is None:
             repeatable = caused_by and event.delivery is Delivery.STREAM
             id = event.id_after(caused_by) if repeatable and caused_by else str(uuid4())
@@ -154,7 +150,7 @@ class Envelope(BaseModel):
 
     @classmethod
     def from_bytes(cls, raw: bytes, subject: str) -> Self:
-        """Read a message that arrived on `subject`. Raises UnreadableMessage, which says what is wrong."""
+        """Parse a message received on `subject`. Raise UnreadableMessage, which names the problem."""
         try:
             envelope = cls.model_validate_json(raw)
         except ValidationError as error:

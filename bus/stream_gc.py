@@ -1,4 +1,5 @@
-"""Frees what every consumer has read: acked history does not leave a limits stream by itself (DESIGN §4)."""
+"""Garbage collection of the stream EVENTS: purge what all consumers have acknowledged. A stream with limits retention
+keeps acknowledged messages otherwise (docs/decisions/0017)."""
 
 from collections.abc import Iterable
 
@@ -11,22 +12,22 @@ from bus.streams import EVENTS
 
 log = structlog.get_logger("bus", logger_name="bus")
 
-INTERVAL = 30.0  # seconds between two looks
-_EXCEPT = "logging-"  # a stopped logger must not stop the rest
+INTERVAL = 30.0  # seconds between two runs
 
 
-def purge_up_to(stream: StreamInfo, consumers: Iterable[ConsumerInfo]) -> int | None:
-    """The first sequence to keep, or None when nothing is to be purged.
+def purge_up_to(stream: StreamInfo, consumers: Iterable[ConsumerInfo], expendable: str | None) -> int | None:
+    """Return the first sequence to keep, or None when nothing is to be purged.
 
-    Above half of max_bytes all goes that every durable has acked. The ack floor of an idle filtered durable stays
-    behind; one with nothing pending and nothing unacked counts as having read up to the stream's last sequence.
-    So `stream` must be asked for before `consumers`.
+    Above half of max_bytes everything is purged that every durable has acknowledged, except those whose name begins
+    with `expendable`. The ack floor of an idle filtered durable stays behind, so one without pending and unacknowledged
+    messages counts as having read up to the last sequence of the stream; `stream` must therefore be fetched before
+    `consumers`.
     """
     limit = stream.config.max_bytes or 0
     if limit <= 0 or stream.state.bytes <= limit // 2:
         return None
-    floors = [_read_up_to(one, stream.state.last_seq) for one in consumers if not one.name.startswith(_EXCEPT)]
-    lowest = min(floors, default=0)  # nobody has read anything yet: nothing goes
+    counted = [one for one in consumers if expendable is None or not one.name.startswith(expendable)]
+    lowest = min((_read_up_to(one, stream.state.last_seq) for one in counted), default=0)
     return lowest + 1 if lowest >= stream.state.first_seq else None
 
 
@@ -36,13 +37,13 @@ def _read_up_to(consumer: ConsumerInfo, last: int) -> int:
     return (consumer.ack_floor.stream_seq if consumer.ack_floor else 0) or 0
 
 
-async def sweep(js: JetStreamContext) -> None:
-    """Look once and purge. Idempotent, so every service may do it. A broker that is away is looked at next time."""
+async def collect(js: JetStreamContext, expendable: str | None) -> None:
+    """Purge once. Idempotent, so every service may do it. Does nothing while the broker is unavailable."""
     try:
         stream = await js.stream_info(EVENTS)
         if (stream.config.max_bytes or 0) <= 0 or stream.state.bytes <= (stream.config.max_bytes or 0) // 2:
             return
-        keep_from = purge_up_to(stream, await js.consumers_info(EVENTS))
+        keep_from = purge_up_to(stream, await js.consumers_info(EVENTS), expendable)
         if keep_from is None:
             log.warning("stream_fills", stream=EVENTS, bytes=stream.state.bytes, max_bytes=stream.config.max_bytes)
             return

@@ -1,4 +1,4 @@
-"""The streams and durable consumers as they shall be, and the making of them (DESIGN §4)."""
+"""The configuration of streams and durable consumers, and their creation (docs/decisions/0017)."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption, Handlers
-from bus.message import Delivery, Event, event_types
+from bus.message import Delivery, Event
 from bus.settings import BusSettings
 
 log = structlog.get_logger("bus", logger_name="bus")
@@ -36,16 +36,18 @@ _TRIES, _PAUSE = 5, 0.2  # seconds between two tries
 
 
 def stream_of(kind: type[Event]) -> str:
-    """The stream that keeps a kind of event. TypeError for core events and requests: nothing keeps those."""
+    """Return the stream that stores an event class. Raise TypeError for core events and requests, which are not
+    stored."""
     if kind.delivery is Delivery.STREAM:
         return EVENTS
     if kind.delivery is Delivery.LOG:
         return LOGS
-    raise TypeError(f"{kind.subject} is delivered as {kind.delivery}: no stream keeps it")
+    raise TypeError(f"{kind.subject} is delivered as {kind.delivery}: no stream stores it")
 
 
 def stream_configs(settings: BusSettings, kinds: Iterable[type[Event]]) -> list[StreamConfig]:
-    """Subjects are spelled out: a wildcard would store core events such as download.progress."""
+    """Return the configurations of EVENTS and LOGS. Subjects are listed one by one: a wildcard would also store core
+    events such as download.progress."""
     kinds = list(kinds)
     events = sorted({kind.subject for kind in kinds if kind.delivery is Delivery.STREAM})
     logs = sorted({kind.subject for kind in kinds if kind.delivery is Delivery.LOG})
@@ -55,7 +57,7 @@ def stream_configs(settings: BusSettings, kinds: Iterable[type[Event]]) -> list[
             subjects=events,
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,  # a full stream refuses loudly; it never forgets what nobody has read
+            discard=DiscardPolicy.NEW,  # a full stream refuses new messages and never drops unread ones
             max_age=14 * _DAY,
             max_bytes=settings.events_max_bytes,
             duplicate_window=3600.0,
@@ -79,10 +81,10 @@ def stream_configs(settings: BusSettings, kinds: Iterable[type[Event]]) -> list[
     return configs
 
 
-async def ensure_streams(js: JetStreamContext, settings: BusSettings) -> datetime | None:
-    """Make or update the streams for every event class that is imported. Returns when EVENTS was created."""
+async def ensure_streams(js: JetStreamContext, settings: BusSettings, events: Iterable[type[Event]]) -> datetime | None:
+    """Create or update the streams for these events. Return when EVENTS was created."""
     created = None
-    for config in stream_configs(settings, event_types()):
+    for config in stream_configs(settings, events):
         info = await _ensure_stream(js, config)
         if config.name == EVENTS:
             created = info.created
@@ -98,19 +100,22 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamIn
                 return await js.add_stream(wanted)
             except APIError as error:
                 if error.err_code == _NO_STORAGE and number < _TRIES:
-                    await asyncio.sleep(_PAUSE)  # two services make it at once: its room is reserved twice
+                    await asyncio.sleep(_PAUSE)  # two services create it at the same time: its space is reserved twice
                 elif error.err_code != _NAME_IN_USE:
                     raise
-                continue  # another service made it in this moment, perhaps with other subjects
+                continue  # another service has just created it, perhaps with other subjects
         merged = merge(info.config, wanted)
         if merged == info.config:
             return info
-        await js.update_stream(merged)  # and read again: another service may have updated it at the same time
-    raise BrokerUnavailable(f"the stream {wanted.name} changes under our hands: do two versions fight over it?")
+        await js.update_stream(merged)  # and check again: another service may have updated it at the same time
+    raise BrokerUnavailable(
+        f"the stream {wanted.name} is changed by others at the same time: do two versions run on this broker?"
+    )
 
 
 def merge(present: StreamConfig, wanted: StreamConfig) -> StreamConfig:
-    """The present configuration with our numbers. Subjects are only added: another version may need the others."""
+    """Return the present configuration with our limits. Subjects are only added: another version may need the
+    others."""
     return present.evolve(
         subjects=sorted({*(present.subjects or ()), *(wanted.subjects or ())}),
         discard=wanted.discard.value if wanted.discard else None,
@@ -122,7 +127,8 @@ def merge(present: StreamConfig, wanted: StreamConfig) -> StreamConfig:
 
 
 def consumer_config(consumption: Consumption, settings: BusSettings) -> ConsumerConfig:
-    """max_deliver is unlimited: waiting for disk or for a broker is not a failure; raised exceptions are counted."""
+    """Return the configuration of a durable. max_deliver is unlimited, because waiting for a disk or the broker is not
+    a failure; exceptions are counted instead."""
     subjects = sorted(kind.subject for kind in consumption.events)
     return ConsumerConfig(
         name=consumption.durable,
@@ -137,12 +143,12 @@ def consumer_config(consumption: Consumption, settings: BusSettings) -> Consumer
 
 
 async def ensure_consumer(js: JetStreamContext, consumption: Consumption, settings: BusSettings) -> None:
-    """Make the durable, or change it to what it shall be."""
+    """Create the durable, or update its configuration."""
     await js.add_consumer(stream_of(consumption.events[0]), consumer_config(consumption, settings))
 
 
 async def caught_up(js: JetStreamContext, handlers: Handlers) -> bool:
-    """Whether the consumers of a service have read and acknowledged all that there is for them."""
+    """Return whether the consumers of a service have acknowledged all their messages."""
     for consumption in handlers.consumptions:
         info = await js.consumer_info(stream_of(consumption.events[0]), consumption.durable)
         if info.num_pending or info.num_ack_pending:
@@ -150,10 +156,10 @@ async def caught_up(js: JetStreamContext, handlers: Handlers) -> bool:
     return True
 
 
-async def release_held(client: Client) -> None:
-    """Have the broker deliver again, now, what it counts as in somebody's hands: right when nobody can hold anything,
-    because it has just been started. By itself it forgets at a restart that a message was given back, and waits for
-    ack_wait. What was acked out of turn comes again too. One that cannot do it (before 2.14) waits.
+async def reset_consumers(client: Client) -> None:
+    """Make the broker redeliver unacknowledged messages at once instead of after ack_wait. Correct only when no client
+    can hold any, right after the broker was started: a restarted broker has forgotten which messages were given back.
+    Messages acknowledged out of order are redelivered too. Servers before 2.14 cannot do it and wait.
     """
     js = client.jetstream()
     for stream in (EVENTS, LOGS):
@@ -161,7 +167,7 @@ async def release_held(client: Client) -> None:
             for one in await js.consumers_info(stream):
                 if not one.num_ack_pending:
                     continue
-                # ADR-60 of JetStream: back to what is acked without a gap
+                # JetStream ADR-60: reset to the ack floor
                 answer = json.loads((await client.request(f"$JS.API.CONSUMER.RESET.{stream}.{one.name}")).data)
                 if "error" in answer:
                     log.warning("messages_stay_held", consumer=one.name, error=answer["error"].get("description"))

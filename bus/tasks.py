@@ -1,17 +1,19 @@
-"""Ending tasks for certain."""
+"""Cancel tasks reliably, and run a coroutine until it is done or something else happens first."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN = 1.0  # seconds
 
 
-async def end(tasks: Iterable["asyncio.Future[Any]"], again: float = AGAIN) -> None:
-    """Cancel and wait until all have ended, however they do.
+async def cancel_and_wait(tasks: Iterable["asyncio.Future[Any]"], again: float = AGAIN) -> None:
+    """Cancel tasks and wait until all have ended, whatever their result.
 
-    Cancelled again every `again` seconds: before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes in
-    the moment in which what it waits for ends, and a loop around it would go on for ever.
+    The cancellation is repeated every `again` seconds: before Python 3.12 `asyncio.wait_for` swallows one that arrives
+    at the moment when what it waits for ends, and a loop around it would not end.
     """
     ended = set(tasks)
     left = ended
@@ -19,4 +21,26 @@ async def end(tasks: Iterable["asyncio.Future[Any]"], again: float = AGAIN) -> N
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=again)
-    await asyncio.gather(*ended, return_exceptions=True)  # nobody else asks for their results
+    await asyncio.gather(*ended, return_exceptions=True)  # retrieve their results: nobody else does
+
+
+async def unless(work: Coroutine[Any, Any, T], *events: asyncio.Event, patience: float | None = None) -> T | None:
+    """Run `work`. Return its result, or None when one of the events is set or `patience` seconds pass first; `work` is
+    then cancelled and has ended on return."""
+    task = asyncio.ensure_future(work)
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait({task, *waits}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await cancel_and_wait([part for part in (task, *waits) if not part.done()])
+
+
+async def first_of(*events: asyncio.Event, patience: float | None = None) -> bool:
+    """Wait until one of the events is set, at most `patience` seconds. Return whether one is."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        await cancel_and_wait(waits)

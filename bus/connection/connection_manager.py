@@ -1,4 +1,4 @@
-"""The connection of a bus as it comes and goes, and what must be true before anything is sent over it."""
+"""Keep one connection to the broker open, and its streams and durables in existence."""
 
 import asyncio
 import time
@@ -13,52 +13,54 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
 
-from bus.connection.nats_client import Callbacks, hang_up, open_client, shown
+from bus.connection.nats_client import Callbacks, close_client, open_client, without_credentials
 from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption
+from bus.schema import BusSchema
 from bus.settings import BusSettings
 from bus.streams import EVENTS, ensure_consumer, ensure_streams
-from bus.tasks import end
+from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")
 
-API_TIMEOUT = 3.0  # seconds for one answer of the broker
+API_TIMEOUT = 3.0  # seconds for one request to the broker
 FULL = {10023, 10047, 10077}  # insufficient resources, insufficient storage, maximum bytes exceeded
 _LONGEST_PAUSE = 5.0
-_PATIENCE = 30.0  # seconds that a broker may be silent while a service starts: its disk is busy, or it is restarted
+_PATIENCE = 30.0  # seconds that the broker may not answer while a service starts: a busy disk, a restart
 
 Hook = Callable[[], Awaitable[None]]
 
 
 class Bound(Protocol):
-    """What hangs on the connection: a consumer."""
+    """A component that depends on the connection: a consumer."""
 
     @property
     def consumption(self) -> Consumption: ...
 
     async def bind(self) -> None:
-        """Subscribe anew: the connection is a new one."""
+        """Subscribe again, on a new connection."""
 
-    def forget(self) -> None:
-        """The broker has lost its store: sequences begin again."""
+    def invalidate(self) -> None:
+        """Handle the loss of the broker's store: sequences start again."""
 
 
-class Link:
-    """Keeps a client connected for ever, and streams and durables in existence."""
+class ConnectionManager:
+    """Reconnects without limit, and recreates streams and durables that are missing afterwards."""
 
-    def __init__(self, settings: BusSettings, source: str) -> None:
+    def __init__(self, settings: BusSettings, source: str, schema: BusSchema) -> None:
         self.settings = settings
         self.source = source
-        self.online = asyncio.Event()  # connected, and the streams are known to be ours
+        self.schema = schema
+        self.online = asyncio.Event()  # connected, and the streams were verified since
         self.closing = False
         self._client: Client | None = None
         self._js: JetStreamContext | None = None
         self.bound: list[Bound] = []
-        self.rebind: list[Hook] = []  # subscribes ears and answers anew on a new connection
+        self.rebind: list[Hook] = []  # subscribe core and request handlers again on a new connection
         self.on_reconnect: list[Hook] = []
         self.on_store_lost: list[Hook] = []
-        self.created: datetime | None = None  # when the stream EVENTS was made, as last seen
-        self._opening = True  # a connection is being made for the first time, or anew
+        self.created: datetime | None = None  # when the stream EVENTS was created, as last seen
+        self._opening = True  # a connection is being established
         self._recovering = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Timeout] = set()
@@ -66,18 +68,18 @@ class Link:
     @property
     def client(self) -> Client:
         if self._client is None:
-            raise RuntimeError("open() comes first")
+            raise RuntimeError("open() was not called")
         return self._client
 
     @property
     def js(self) -> JetStreamContext:
         if self._js is None:
-            raise RuntimeError("open() comes first")
+            raise RuntimeError("open() was not called")
         return self._js
 
     @asynccontextmanager
-    async def impatient(self) -> AsyncIterator[None]:
-        """What is asked inside is not waited for when the connection is lost: TimeoutError, at once."""
+    async def fail_fast(self) -> AsyncIterator[None]:
+        """Fail requests made in this block with TimeoutError as soon as the connection drops."""
         async with asyncio.timeout(None) as limit:
             self._waiting.add(limit)
             try:
@@ -85,19 +87,19 @@ class Link:
             finally:
                 self._waiting.discard(limit)
 
-    async def patiently(self, ask: Callable[[], Awaitable[None]]) -> None:
-        """Ask anew while the broker does not answer; `ask` must bear that. TimeoutError after about 30 s."""
+    async def retry(self, request: Callable[[], Awaitable[None]]) -> None:
+        """Repeat an idempotent request while the broker does not answer. Raise TimeoutError after about 30 s."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return await ask()
+                return await request()
             except TimeoutError as error:  # nats-py's own is one
                 if time.monotonic() > deadline:
                     raise
                 log.warning("bus_not_ready", error=reason(error))
 
     async def open(self) -> None:
-        """Connect and make or update the streams. Raises BrokerUnavailable."""
+        """Connect, and create or update the streams. Raise BrokerUnavailable."""
         await self._connect()
         deadline = time.monotonic() + self.settings.connect_timeout
         while True:
@@ -107,13 +109,14 @@ class Link:
             except (nats.errors.Error, TimeoutError) as error:
                 if _final(error) or time.monotonic() > deadline:
                     raise self.refusal(error) from error
-                await asyncio.sleep(0.1)  # a server that has just started may not have its streams ready
+                await asyncio.sleep(0.1)  # a server that has just started may still be loading its streams
         self.online.set()
 
     async def close(self, drain: bool = True) -> None:
-        """Hang up, after what is still to be sent. Never raises for a broker that is away."""
+        """Close the connection, with `drain` after sending what is buffered. Does not raise when the broker is
+        unavailable."""
         self.closing = True
-        await end(self._background)
+        await cancel_and_wait(self._background)
         self.online.clear()
         if self._client is None:
             return
@@ -123,27 +126,29 @@ class Link:
         except (nats.errors.Error, OSError) as error:
             log.debug("drain_failed", error=reason(error))
         finally:
-            await hang_up(self._client)
+            await close_client(self._client)
 
-    async def settle(self) -> None:
-        """Until the broker knows our subscriptions. Not `flush()`: its ping overtakes what nats-py still buffers."""
+    async def flush_subscriptions(self) -> None:
+        """Return once the broker has registered our subscriptions. (The ping of `flush()` overtakes what nats-py still
+        buffers.)"""
         if self.online.is_set():
             await self.js.stream_info(EVENTS)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run in the background until the link is closed."""
+        """Run in the background until the connection is closed."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def suspect(self) -> None:
-        """Something was not answered: see whether the streams and durables are still there."""
+    def verify_soon(self) -> None:
+        """Check in the background that the streams and durables still exist. Call it when a request was not
+        answered."""
         if self.client.is_connected and not self._recovering.locked() and not self.closing:
             self.spawn(self._recover(reconnected=False))
 
     def refusal(self, error: Exception) -> BrokerUnavailable:
-        """An answer of the broker in words that say what to do."""
-        place = shown(self.settings.url)
+        """Return an error of the broker as a BrokerUnavailable that names the remedy."""
+        place = without_credentials(self.settings.url)
         if isinstance(error, APIError):
             if error.err_code in FULL:
                 return BrokerUnavailable(
@@ -169,19 +174,19 @@ class Link:
         for limit in list(self._waiting):
             limit.reschedule(asyncio.get_running_loop().time())
         if not self.closing and not self._opening:
-            log.warning("bus_disconnected", broker=shown(self.settings.url))
+            log.warning("bus_disconnected", broker=without_credentials(self.settings.url))
 
     async def _reconnected(self) -> None:
-        log.info("bus_reconnected", broker=shown(self.settings.url))
+        log.info("bus_reconnected", broker=without_credentials(self.settings.url))
         self.spawn(self._recover(reconnected=True))
 
     async def _closed(self) -> None:
-        """The client gave up: the broker hung up on us for good, say after a protocol error."""
+        """Reconnect after the broker closed the connection permanently, for example because of a protocol error."""
         if not self.closing and not self._opening:
             self.spawn(self._reopen())
 
     async def _reopen(self) -> None:
-        log.error("bus_connection_closed", broker=shown(self.settings.url))
+        log.error("bus_connection_closed", broker=without_credentials(self.settings.url))
         while True:
             try:
                 await self._connect()
@@ -192,7 +197,7 @@ class Link:
         try:
             for one in self.bound:
                 await one.bind()
-        except nats.errors.Error as error:  # gone again while we were at it: the client reconnects by itself now
+        except nats.errors.Error as error:  # lost again meanwhile: the client reconnects by itself now
             log.warning("bus_reopen_failed", error=reason(error))
         await self._call(self.rebind)
         await self._recover(reconnected=True)
@@ -206,7 +211,7 @@ class Link:
                     break
                 except (nats.errors.Error, BrokerUnavailable, TimeoutError) as error:
                     if not self.client.is_connected:
-                        return  # the next reconnection begins anew
+                        return  # the next reconnection starts over
                     log.warning("bus_not_ready", error=reason(error))
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
@@ -217,13 +222,13 @@ class Link:
             await self._call(self.on_reconnect)
 
     async def _ensure(self) -> bool:
-        """Make what is missing. Returns whether the broker has lost its store since we last looked."""
-        created = await ensure_streams(self.js, self.settings)
+        """Create missing streams and durables. Return whether the broker has lost its store since the last check."""
+        created = await ensure_streams(self.js, self.settings, self.schema.events)
         lost = self.created is not None and created != self.created
         if lost:
-            log.error("broker_store_lost", broker=shown(self.settings.url))
+            log.error("broker_store_lost", broker=without_credentials(self.settings.url))
             for one in self.bound:
-                one.forget()
+                one.invalidate()
         self.created = created
         for one in self.bound:
             await ensure_consumer(self.js, one.consumption, self.settings)
@@ -233,12 +238,12 @@ class Link:
         for hook in list(hooks):
             try:
                 await hook()
-            except Exception:  # a hook is the service's code, and the next one must run
+            except Exception:  # a hook is code of the service, and the remaining ones must run
                 log.exception("reconnect_hook_failed")
 
 
 def _final(error: Exception) -> bool:
-    """Whether the broker would say the same again."""
+    """Return whether a repetition would fail in the same way."""
     return isinstance(error, BadRequestError) or (isinstance(error, APIError) and error.err_code in FULL)
 
 

@@ -1,4 +1,5 @@
-"""The TCP side of the bus: settings in, a connected NATS client or a BrokerUnavailable that names the remedy out."""
+"""Open and close a NATS client. The only module that uses private parts of nats-py; tests/unit/bus/connection checks
+that they exist."""
 
 import asyncio
 import ssl
@@ -11,18 +12,20 @@ from urllib.parse import urlsplit
 import nats.errors
 import structlog
 from nats.aio.client import Client, Srv
+from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
+from nats.js import JetStreamContext
 
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
-from bus.tasks import end
+from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")
 
 _ONE_TRY = 2  # seconds for one TCP connection and its handshake
 _DRAIN_TIMEOUT = 5
 _CANCEL_AGAIN = 0.2
-_HANG_UP = 2.0  # seconds
+_CLOSE_TIMEOUT = 2.0  # seconds
 
 
 async def _nothing() -> None:
@@ -31,23 +34,23 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the owner of a connection wants to know."""
+    """Notifications about the state of a connection."""
 
     disconnected: Callable[[], Awaitable[None]] = _nothing
     reconnected: Callable[[], Awaitable[None]] = _nothing
     closed: Callable[[], Awaitable[None]] = _nothing
 
 
-def shown(url: str) -> str:
-    """The addresses of a server list, without the user and password that may be in them."""
+def without_credentials(url: str) -> str:
+    """Return the addresses of a server list without the user names and passwords in them."""
     return ", ".join(urlsplit(one if "://" in one else f"nats://{one}").netloc.rpartition("@")[2] for one in _each(url))
 
 
 async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> Client:
-    """Connect within `settings.connect_timeout` seconds. Raises BrokerUnavailable; refused credentials at once."""
+    """Connect within `settings.connect_timeout` seconds. Raise BrokerUnavailable, for refused credentials at once."""
     client = _Client()
-    place = shown(settings.url)
-    complaints = _Complaints(place)
+    place = without_credentials(settings.url)
+    errors = _ErrorLog(place)
     try:
         options = _credentials(settings)
     except OSError as error:
@@ -56,21 +59,21 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
         client.connect(
             servers=_each(settings.url),
             name=source,
-            # with a dot: a tail of `*.*` must not match the inbox of a pull, whose orphan would then look alive
+            # With a dot: a tail on `*.*` must not match the inbox of a pull, or an abandoned pull would seem alive.
             inbox_prefix=f"_INBOX.{source.partition('/')[0]}",
             connect_timeout=_ONE_TRY,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, used as seconds for asyncio.sleep
             ping_interval=10,
             drain_timeout=_DRAIN_TIMEOUT,
-            error_cb=complaints.hear,
+            error_cb=errors.record,
             disconnected_cb=callbacks.disconnected,
             reconnected_cb=callbacks.reconnected,
             closed_cb=callbacks.closed,
             **options,
         )
     )
-    refused = asyncio.ensure_future(complaints.refused.wait())
+    refused = asyncio.ensure_future(errors.refused.wait())
     try:
         await asyncio.wait({connecting, refused}, timeout=settings.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
@@ -81,64 +84,75 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
     finally:
         refused.cancel()
         if not connecting.done():
-            await end([connecting], _CANCEL_AGAIN)
-            await hang_up(client)
-    if complaints.refused.is_set():
+            await cancel_and_wait([connecting], _CANCEL_AGAIN)
+            await close_client(client)
+    if errors.refused.is_set():
         raise BrokerUnavailable(
             f"the broker at {place} refuses our credentials: check [nats] user, password, token or credentials_file"
         )
     raise BrokerUnavailable(
         f"no broker answers at {place} within {settings.connect_timeout:g} s"
-        f" ({complaints.last or 'no reply'}): is it running, and is [nats] url right?"
+        f" ({errors.last or 'no reply'}): is it running, and is [nats] url right?"
     )
 
 
-async def hang_up(client: Client) -> None:
+async def close_client(client: Client) -> None:
     """Close for good, connected or not."""
-    with suppress(TimeoutError):  # a stream whose TLS failed is never told that its connection is gone
-        async with asyncio.timeout(_HANG_UP):
+    with suppress(TimeoutError):  # a stream whose TLS handshake failed is never notified of the lost connection
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
             await _close(client)
-    _let_go(client)
+    _abort_sockets(client)
+
+
+async def send_unsubscribe(client: Client, subscription: JetStreamContext.PullSubscription) -> None:
+    """Tell the broker that nobody reads a subscription any more, and keep receiving what is on its way.
+    (`unsubscribe()` discards what arrives before the broker has processed it.)"""
+    await client._send_unsubscribe(subscription._sub._id)
+
+
+async def respond(message: Msg, body: bytes, headers: dict[str, str] | None) -> None:
+    """Answer a request; unlike `Msg.respond`, with headers."""
+    await message._client.publish(message.reply, body, headers=headers)
 
 
 async def _close(client: Client) -> None:
     try:
         await client.close()
     except OSError:
-        # nats-py stumbles over what it could not send any more, and leaves its tasks behind. It has dropped that by
-        # now, so closing again, as if it had not begun, goes to the end.
+        # nats-py fails on data that it could not send any more and leaves its tasks running. The data is discarded by
+        # now, so a second close, with the status reset, completes.
         client._status = Client.DISCONNECTED
         await client.close()
 
 
 class _Client(Client):
-    """nats-py forgets the sockets of an attempt that failed, or was cancelled, half-way: they would stay open until
-    somebody collects them. And a closed one goes on reconnecting for ever where the attempt that it cancels fails in
-    the same moment (see `cancellation`)."""
+    """Works round two defects of nats-py: the sockets of an attempt that failed or was cancelled stay open until they
+    are garbage collected; and a closed client reconnects for ever if the attempt that it cancels fails at the same
+    moment (see `bus.tasks`)."""
 
-    _hung_up = False
+    _closed_for_good = False
 
     async def close(self) -> None:
-        self._hung_up = True
+        self._closed_for_good = True
         await super().close()
 
     async def _connect_to_server(self, s: Srv) -> None:
-        _let_go(self)
-        if self._hung_up:
+        _abort_sockets(self)
+        if self._closed_for_good:
             raise asyncio.CancelledError
         await super()._connect_to_server(s)
 
 
-def _let_go(client: Client) -> None:
+def _abort_sockets(client: Client) -> None:
     transport = client._transport
     if isinstance(transport, TcpTransport):
-        for writer in (transport._io_writer, transport._bare_io_writer):  # the second lies below TLS
+        for writer in (transport._io_writer, transport._bare_io_writer):  # the second is the one below TLS
             if writer is not None:
                 writer.transport.abort()
 
 
 def _credentials(settings: BusSettings) -> dict[str, Any]:
-    """As arguments of Client.connect. Raises OSError for a file that cannot be read."""
+    """Return the credentials as arguments of Client.connect. Raise OSError for a file that cannot be read."""
     options: dict[str, Any] = {}
     if settings.user is not None:
         options["user"] = settings.user
@@ -147,7 +161,7 @@ def _credentials(settings: BusSettings) -> dict[str, Any]:
     if settings.token is not None:
         options["token"] = settings.token.get_secret_value()
     if settings.credentials_file is not None:
-        settings.credentials_file.open("rb").close()  # nats-py would call an unreadable file refused credentials
+        settings.credentials_file.open("rb").close()  # nats-py reports an unreadable file as refused credentials
         options["user_credentials"] = str(settings.credentials_file)
     if settings.ca_file is not None:
         settings.ca_file.open("rb").close()  # the error of the ssl module does not name the file
@@ -155,16 +169,16 @@ def _credentials(settings: BusSettings) -> dict[str, Any]:
     return options
 
 
-class _Complaints:
-    """Hears the client's errors: tells refused credentials from the rest, and says each thing once, not four times a
-    second while it reconnects."""
+class _ErrorLog:
+    """Logs the client's errors, each repeated one once (a reconnecting client reports four per second), and detects
+    refused credentials."""
 
     def __init__(self, place: str) -> None:
         self.refused = asyncio.Event()
         self.last: str | None = None
         self._place = place
 
-    async def hear(self, error: Exception) -> None:
+    async def record(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if "authorization" in text.lower() or "authentication" in text.lower():
             self.refused.set()

@@ -1,4 +1,4 @@
-"""Looking at ports of this machine from outside: free, answering, well."""
+"""Probe ports of this machine: free, accepting connections, healthy."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,12 @@ HOST = "127.0.0.1"
 
 
 def port_of(url: str) -> int:
-    """The port of an address that ends with one."""
+    """Return the port at the end of an address."""
     return int(url.rpartition(":")[2])
 
 
-def free(port: int) -> bool:
-    """Whether a server may listen there."""
+def is_free(port: int) -> bool:
+    """Return whether a server can listen on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -23,8 +23,8 @@ def free(port: int) -> bool:
     return True
 
 
-async def answers(port: int) -> bool:
-    """Whether somebody takes connections there."""
+async def accepts_connections(port: int) -> bool:
+    """Return whether something accepts connections on the port."""
     try:
         _reader, writer = await asyncio.open_connection(HOST, port)
     except OSError:
@@ -39,8 +39,8 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def healthy(port: int, patience: float) -> bool:
-    """GET /healthz. Slow, refused and anything but 200 is unhealthy."""
+async def is_healthy(port: int, patience: float) -> bool:
+    """Request /healthz. A refusal, a timeout and any status but 200 mean unhealthy."""
     try:
         async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_connection(HOST, port)

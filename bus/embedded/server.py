@@ -17,12 +17,12 @@ import nats.errors
 import structlog
 from pydantic import SecretStr
 
-from bus.connection.nats_client import Callbacks, hang_up, open_client
-from bus.embedded.probe import HOST, answers, free, healthy, port_of
+from bus.connection.nats_client import Callbacks, close_client, open_client
+from bus.embedded.probe import HOST, accepts_connections, is_free, is_healthy, port_of
 from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
-from bus.streams import release_held
+from bus.streams import reset_consumers
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -109,7 +109,7 @@ class EmbeddedServer:
             before = self._remembered()
             token = before.get("authorization", {}).get("token") or secrets.token_urlsafe(32)
             await self._launch(binary, token, [self._wish or before.get("port") or -1, -1])
-            await self._release_held()
+            await self._reset_consumers()
         except BaseException:
             self._end_child(signal.SIGKILL)
             self._lock.release()
@@ -117,14 +117,14 @@ class EmbeddedServer:
         self._watcher = asyncio.create_task(self._watch(binary))
         return self.settings
 
-    async def _release_held(self) -> None:
+    async def _reset_consumers(self) -> None:
         """Whoever had a message in hand ended with the broker before us. What cannot be freed waits for ack_wait."""
         try:
             client = await open_client(self.settings, source="broker", callbacks=Callbacks())
             try:
-                await release_held(client)
+                await reset_consumers(client)
             finally:
-                await hang_up(client)
+                await close_client(client)
         except (BrokerUnavailable, nats.errors.Error, TimeoutError) as error:
             log.warning("messages_stay_held", error=str(error))
 
@@ -148,7 +148,7 @@ class EmbeddedServer:
     async def _launch(self, binary: Path, token: str, ports: list[int]) -> None:
         """Start on the first of `ports` that is free; -1 lets the server choose."""
         for port in ports:
-            if port > 0 and not free(port):
+            if port > 0 and not is_free(port):
                 log.warning("broker_port_taken", port=port)
                 continue
             self._write_config(token, port)
@@ -193,7 +193,7 @@ class EmbeddedServer:
                 if "address already in use" in words:
                     return None
                 raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {words}")
-            if (ports := self._announced()) is not None and await answers(ports[0]):
+            if (ports := self._announced()) is not None and await accepts_connections(ports[0]):
                 return ports
             await asyncio.sleep(_POLL)
         raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._last_words()}")
@@ -226,7 +226,7 @@ class EmbeddedServer:
                 if time.monotonic() - checked < self._health_every:
                     continue
                 checked = time.monotonic()
-                well = await healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
+                well = await is_healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
                 bad = 0 if well else bad + 1
                 if bad < _UNHEALTHY_LIMIT:
                     continue

@@ -1,4 +1,4 @@
-"""The hand-over of a job's API key: its only way into the system (DESIGN, deviations)."""
+"""Hand a job's API key over to the metadata service: the only way of a key into the system (docs/decisions/0007)."""
 
 import structlog
 
@@ -12,8 +12,8 @@ _log = structlog.get_logger()
 
 
 async def offer(bus: Bus, job_id: str, api_key: str, trace_id: str) -> bool:
-    """Hand a key to the metadata workers, before the job is created. False when none took it: the job then lists
-    with the next key in line, or without one."""
+    """Send a key to the metadata instances, before the job is created. Return False when none accepted it: the job is
+    then listed with the configured key, or without one."""
     event = CredentialsOffered(job_id=job_id, api_key=api_key)
     try:
         return (await bus.request(event, CredentialsTaken, trace_id=trace_id, timeout=TIMEOUT)).accepted

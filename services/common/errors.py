@@ -1,7 +1,7 @@
-"""The errors that we raise, one tree. Each knows its code (SPEC: Standard Error Codes) and its HTTP status.
+"""All errors that YTArchive raises, with their codes (SPEC: Standard Error Codes) and HTTP statuses.
 
 YTArchiveError                 E999  500
-├── InvalidRequest             E007  400   bad input: say what and what to do; nothing was changed
+├── InvalidRequest             E007  400   invalid input; nothing was changed
 │   ├── NotFound               E007  404
 │   └── ConfigError            E007  400   a config file or variable: names file, key and remedy
 ├── VideoUnavailable           E002  404
@@ -10,7 +10,7 @@ YTArchiveError                 E999  500
 ├── StorageFull                E004  503
 ├── NetworkTimeout             E003  503
 └── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
-    └── HostUnavailable        E006  503   not asked: its circuit breaker is open
+    └── HostUnavailable        E006  503   not called: its circuit breaker is open
 """
 
 import errno
@@ -20,7 +20,7 @@ from services.common.models import ErrorCode, ErrorDetail
 
 
 class YTArchiveError(Exception):
-    """Base. The message is for people: what happened, to what, and what to do. `details` are for programs."""
+    """Base class. The message tells people what happened, to what, and what to do; `details` are for programs."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
     http_status: ClassVar[int] = 500
@@ -82,8 +82,8 @@ class HostUnavailable(ServiceUnavailable):
 
 
 def code_of(error: BaseException | None) -> ErrorCode:
-    """What whoever logs it calls it. A full disk is one, whoever found it; what is not known is our own error."""
-    from bus.errors import BusError  # here, because the yt-dlp child, which needs the tree above, has no use for a bus
+    """Return the error code of any exception, INTERNAL_ERROR for an unknown one."""
+    from bus.errors import BusError  # imported here, because the yt-dlp child uses this module without the bus
 
     match error:
         case YTArchiveError():

@@ -4,12 +4,13 @@ Read from top to bottom it is the story of a job. `docs/events.md` and `docs/asy
 An event that names a job carries that job's trace_id; `download.*` carry the one of the first job that waits.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AwareDatetime, Field
 
-from bus.message import DeadLettered as DeadLettered  # the bus's own, part of the catalogue
-from bus.message import Delivery, Event
+import bus.message
+from bus.message import DeadLetter, Delivery
 from services.common.models import (
     Entry,
     ErrorDetail,
@@ -38,6 +39,15 @@ JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
 RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as a user pasted it
+
+_NAMESPACE = uuid5(NAMESPACE_URL, "urn:ytarchive:event")  # of the deterministic ids
+
+
+class Event(bus.message.Event):
+    """Base class of the events below."""
+
+    namespace: ClassVar[UUID] = _NAMESPACE
+
 
 # --- a job begins -------------------------------------------------------------------------------------------------
 
@@ -434,8 +444,26 @@ class LogRecorded(Event, subject="log.recorded", publishers=_ALL | {"cli"}, deli
     records: tuple[dict[str, Any], ...] = Field(max_length=100)
 
 
-def catalogue() -> tuple[type[Event], ...]:
-    """Every event of this page, in its order; the bus's own last."""
-    named = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Event)]
-    kinds = [kind for kind in dict.fromkeys(named) if kind.subject and kind is not DeadLettered]
-    return (*kinds, DeadLettered)
+class DeadLettered(DeadLetter, subject="dead.lettered", publishers={"bus"}, key=("consumer", "sequence")):
+    """A message that could not be handled: it is unreadable, or its handler raised six times. It is not retried
+    automatically.
+
+    `payload` is the first 64 KiB of the message as text, with secrets masked; `whole` means that the message is no
+    longer than that and held no secret. `size` is that of the message in bytes, `sequence` its position in the stream.
+    `job_id` and the fields after it are set where the message could be read that far; `video_ids` are all videos that
+    it names.
+    """
+
+    namespace: ClassVar[UUID] = _NAMESPACE
+
+    job_id: str | None = None
+    video_id: str | None = None
+    dispatch_id: str | None = None
+    target_index: int | None = None
+    video_ids: tuple[str, ...] = ()
+
+
+def catalogue() -> tuple[type[bus.message.Event], ...]:
+    """Return every event of this module, in order; DeadLettered last."""
+    named = [value for value in globals().values() if isinstance(value, type) and issubclass(value, bus.message.Event)]
+    return tuple(kind for kind in dict.fromkeys(named) if kind.subject)

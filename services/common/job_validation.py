@@ -1,5 +1,4 @@
-"""Is what somebody orders a job that can be done? Looked at by whoever takes the order, before anything is kept of it
-(E007 says what to mend)."""
+"""Validate the targets and options of a job before it is accepted. It reads the file system: use a thread."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*")
 
 
 def accept(targets: Iterable[str], options: JobOptions, config: Config) -> tuple[list[Target], Path]:
-    """The parsed targets and the archive root of a job. Raises InvalidRequest."""
+    """Return the parsed targets and the archive root of a job. Raise InvalidRequest (E007)."""
     parsed = group_targets(targets)
     if not valid_quality(options.quality):
         raise InvalidRequest(
@@ -30,7 +29,7 @@ def accept(targets: Iterable[str], options: JobOptions, config: Config) -> tuple
 
 
 def _root(output_dir: str | None, config: Config) -> Path:
-    """The archive root of a job: base_path, or what was chosen if it is a configured root or lies below one."""
+    """Return the archive root of a job: base_path, or the chosen folder if it is a configured root or below one."""
     if output_dir is None:
         return config.storage.base_path
     if not validate_storage_path(output_dir):
@@ -41,7 +40,7 @@ def _root(output_dir: str | None, config: Config) -> Path:
     chosen = Path(output_dir).expanduser().resolve()
     for root in config.storage.all_roots:
         if chosen.is_relative_to(root.resolve()):
-            return root / chosen.relative_to(root.resolve())  # as the configuration names it, links and all
+            return root / chosen.relative_to(root.resolve())  # spelled as in the configuration, symlinks included
     known = ", ".join(str(root) for root in config.storage.all_roots)
     raise InvalidRequest(
         f"output_dir {output_dir!r} is not below an archive root ({known}): add it to [storage] roots",

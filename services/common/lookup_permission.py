@@ -1,6 +1,6 @@
-"""A person's look-up at YouTube: whether it may go out, and what one that failed answers.
+"""Permission for lookups by people, and the errors of failed ones.
 
-A person does not go round a block (DESIGN §5): jobs, which keeps them, is asked before.
+A lookup must not bypass a block of the site: jobs, which stores the blocks, is asked for permission first.
 """
 
 from datetime import UTC, datetime
@@ -36,16 +36,16 @@ _ERRORS: dict[ErrorCode, type[YTArchiveError]] = {
 
 
 async def may_look_up(bus: Bus, instance: str, egress: str, trace_id: str) -> bool:
-    """Whether a look-up may go out by `egress`; True when it is the probe of a way that was blocked.
+    """Request permission for a lookup by `egress`. Return True when the lookup is the probe of a blocked egress.
 
-    Raises ServiceUnavailable, which says until when it is blocked; also when jobs does not say.
+    Raise ServiceUnavailable while the egress is blocked, with the time, and when jobs does not answer.
     """
     claim = DownloadClaim(instance=instance, egress=egress)
     try:
         answer = await bus.request(claim, ClaimAnswer, trace_id=trace_id, timeout=TIMEOUT)
     except NoAnswer as error:
         raise ServiceUnavailable(
-            "The jobs service, which knows whether YouTube may be asked now, does not answer. Try again.",
+            "The jobs service, which permits requests to YouTube, does not answer. Try again.",
             retry_after=round(TIMEOUT),
             reason="no_answer",
         ) from error
@@ -55,18 +55,19 @@ async def may_look_up(bus: Bus, instance: str, egress: str, trace_id: str) -> bo
 
 
 def _refused_for_now(until: datetime | None) -> ServiceUnavailable:
-    """`retry_after` in the details is whole seconds, as in the HTTP header."""
+    """Return the error; `retry_after` in its details is in whole seconds."""
     if until is None:
-        return ServiceUnavailable("YouTube refuses this machine for now. Try again later.", reason="blocked")
+        return ServiceUnavailable("YouTube blocks this machine for now. Try again later.", reason="blocked")
     seconds = max(1, round((until - datetime.now(UTC)).total_seconds()))
-    message = f"YouTube refuses this machine until {until:%Y-%m-%d %H:%M} UTC. Try again then."
+    message = f"YouTube blocks this machine until {until:%Y-%m-%d %H:%M} UTC. Try again then."
     return ServiceUnavailable(message, retry_after=seconds, until=until.isoformat(), reason="blocked")
 
 
 def refusal(failure: Failure, subject: str, now: datetime) -> YTArchiveError:
-    """`subject` is what was looked up. What nobody has a word for is the source's trouble (E006), not ours (E999).
+    """Return the error of a failed lookup of `subject`. An unknown failure counts as one of the source (E006), not
+    ours.
 
-    The details hold `kind` and `reason`; where a time is known, `until` and `retry_after` in whole seconds from `now`.
+    The details contain `kind` and `reason`; if a time is known, `until` and `retry_after` in whole seconds from `now`.
     """
     details: dict[str, Any] = {"kind": failure.kind.value, "reason": str(failure.reason)}
     if failure.retry_after is not None:
@@ -76,4 +77,4 @@ def refusal(failure: Failure, subject: str, now: datetime) -> YTArchiveError:
 
 
 def too_slow(subject: str) -> NetworkTimeout:
-    return NetworkTimeout(f"{subject}: there was no answer in time. Try again.", reason="timeout")
+    return NetworkTimeout(f"{subject}: no answer in time. Try again.", reason="timeout")

@@ -1,5 +1,5 @@
-"""A re-check is a job that looks again at what work plans say is missing. Its id says so: jobs lets it try what is
-known to be gone, and storage puts what it finds onto the plans that it came from (docs/decisions/0011)."""
+"""Ids of re-checks: jobs that repeat the attempts of work plans. By its id jobs recognizes that it may try known-gone
+videos, and storage that the result belongs to the original plans (docs/decisions/0011)."""
 
 _PREFIX = "recheck-"
 

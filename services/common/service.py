@@ -1,7 +1,8 @@
-"""What every service is: SPEC's start-up and shut-down order ("Service Lifecycle"), registration, heartbeat, health.
+"""The base class of all services: start-up and shut-down (SPEC: Service Lifecycle), registration, heartbeat, health,
+background tasks.
 
-Lifecycle only: what a service does is in its handlers, its routes and the modules named for what they own.
-Signals are the business of the composition root.
+It contains no domain logic: that is in the handlers, the routes and the modules behind them. Signals are handled by
+ytarchive.stack.
 """
 
 import asyncio
@@ -21,15 +22,16 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from bus import Bus, BusError, BusSettings, Handlers
-from bus.tasks import end
+from bus.tasks import cancel_and_wait
 from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.infra.files import writable
 from services.common.infra.logs import Shipper
+from services.common.messaging import connect_bus
 from services.common.models import ServiceInfo
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
-from services.common.web.bound_socket import Listener
+from services.common.web.bound_socket import BoundSocket
 from services.common.web.health import DeadLetterWatch
 from services.common.web.routing import Rest, Route
 from services.common.web.standard_routes import Surface
@@ -37,23 +39,23 @@ from services.common.web.standard_routes import Surface
 VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
-FAREWELL = 2.0  # seconds that a broker which is away is waited for at the end
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a background task that failed is begun again
+FAREWELL = 2.0  # seconds to wait for an unavailable broker at the end
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a failed background task is restarted
 _LOST_AFTER = 3  # failures in a row
-_WELL_AFTER = 120.0  # seconds without a failure; longer than the longest pause
+_HEALTHY_AFTER = 120.0  # seconds without a failure; longer than the longest pause
 
 
 @dataclass(frozen=True)
 class _Failing:
     at: float  # monotonic seconds
-    words: str
+    text: str
     lost: bool
 
 
 class ServiceBase:
-    """Subclasses set `name` and `handlers` and fill the hooks in; handlers get the service as their context.
+    """Subclasses set `name`, `handlers` and `route_table` and implement the hooks.
 
-    `bus` and `url` are set from start-up on.
+    `bus` and `url` are available from start-up on.
     """
 
     name: ClassVar[str]
@@ -78,7 +80,7 @@ class ServiceBase:
         self.background_failures = 0  # of background tasks, since the start
         self._failed: dict[str, _Failing] = {}  # by task
         self.dead_letters = DeadLetterWatch(self.name)
-        self._listener: Listener | None = None
+        self._socket: BoundSocket | None = None
         self._bus: Bus | None = None
         self._initialized = False
         self._parts: Sequence[object] = ()
@@ -86,15 +88,15 @@ class ServiceBase:
     # --- hooks ----------------------------------------------------------------------------------------------------
 
     async def initialize_resources(self) -> Sequence[object] | None:
-        """Open what the service owns and return the objects that its handlers and routes take, each by its type. The
-        bus is connected, nothing is served yet."""
+        """Build the parts of the service and return those that its handlers and routes take, each by its type. The bus
+        is connected, nothing is served yet."""
         return None
 
     async def after_start(self) -> None:
-        """Everything serves: spawn background tasks."""
+        """Spawn background tasks. Handlers and routes are served."""
 
     async def cleanup_resources(self) -> None:
-        """Close what initialize_resources opened, also when that failed half-way. Nothing is served any more."""
+        """Close what initialize_resources has opened, also when it failed half-way. Nothing is served any more."""
 
     def routes(self) -> Sequence[Route]:
         """Interim: becomes `route_table`."""
@@ -105,22 +107,24 @@ class ServiceBase:
         return Surface(self, self.routes())
 
     def disk_paths(self) -> Sequence[Path]:
-        """Where this service writes: created and checked at start, and watched by health."""
+        """Return the folders that this service writes to. They are created and checked at start-up and monitored by
+        health."""
         return ()
 
     def metrics(self) -> dict[str, Any]:
-        """Numbers for the health answer; in the metrics each is a gauge, and a map of numbers one with a label."""
+        """Return values for the health answer. In the Prometheus metrics each number is a gauge, and a map of numbers a
+        gauge with a label."""
         return {}
 
     def breakers(self) -> Mapping[str, BreakerState]:
-        """The circuit breakers of what leaves the system from here, by host or egress."""
+        """Return the circuit breakers of outgoing calls, by host or egress."""
         return {}
 
     async def dependencies_available(self) -> bool:
         return self.bus.connected and await self.bus.reachable()
 
     def info(self) -> ServiceInfo:
-        """This instance's entry in the registry."""
+        """Return this instance's entry in the service registry."""
         return ServiceInfo(
             name=self.name,
             instance=self.instance,
@@ -133,10 +137,11 @@ class ServiceBase:
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def startup(self) -> None:
-        """SPEC: Startup Process. Configuration was loaded (step 1). On an error all that was begun is undone.
+        """Start the service (SPEC: Startup Process; step 1, loading the configuration, is done). On an error everything
+        is undone.
 
-        Consumers, requests and background tasks inherit the context of this call, and with it the service's name in
-        the log records of all modules.
+        Consumers, requests and background tasks inherit the context of this call, and with it the name of the service
+        in the log records of all modules.
         """
         with self._named():
             await self._start()
@@ -145,7 +150,7 @@ class ServiceBase:
     async def _start(self) -> None:
         try:
             self.validate_environment()
-            self._bus = await Bus.connect(self.bus_settings, source=f"{self.name}/{self.instance}")
+            self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
             self._initialized = True
             self._parts = await self.initialize_resources() or (self,)
             if self.name != "jobs":
@@ -173,7 +178,7 @@ class ServiceBase:
         await self.after_start()
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
-        """SPEC: Graceful Shutdown. What is in hand gets up to `within` seconds in all; then it is cut off."""
+        """Stop the service (SPEC: Graceful Shutdown). Running handlers and requests get up to `within` seconds."""
         with self._named():
             await self._wind_down(within)
         self.logger.info("service_stopped")
@@ -181,23 +186,23 @@ class ServiceBase:
         await self.bus.close()
 
     async def _wind_down(self, within: float) -> None:
-        """As far as start-up came: finish, stop, clean up. The bus stays open when the end is still to be told."""
+        """Undo start-up as far as it went. The bus stays open for the last log records."""
         begun = self._bus is not None
         self.accepting = False
         if begun:
             await self.bus.stop_pulling()
         self.closing.set()
         if begun:
-            await self.announce()  # before what is in hand is given back: nothing new shall come here
+            await self.announce()  # before messages are given back, so that no new work is sent here
             await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
             stopped = ServiceStopped(instance=self.instance, name=self.name)
-            with suppress(BusError):  # the broker went first: jobs notices by the missing heartbeat
+            with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
                 await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
         if self.rest is not None:
             await self.rest.stop()
-        if self._listener is not None:
-            self._listener.socket.close()
-        await end(self._tasks)
+        if self._socket is not None:
+            self._socket.socket.close()
+        await cancel_and_wait(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
 
@@ -207,18 +212,20 @@ class ServiceBase:
                 await asyncio.wait_for(self.rest.idle(), within)
 
     def validate_environment(self) -> None:
-        """The port is free, the folders can be written to. Raises ConfigError, naming the key."""
+        """Check that the folders are writable and bind the port. Raise ConfigError, which names the key."""
         for path in self.disk_paths():
             if not writable(path):
-                raise ConfigError(f"The {self.name} service cannot write to {path}. Grant it, or set another path.")
+                raise ConfigError(
+                    f"The {self.name} service cannot write to {path}. Grant write access, or set another path."
+                )
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(
-                    f"The {self.name} service cannot make the folder {path} ({error.strerror}). Set another path."
+                    f"The {self.name} service cannot create the folder {path} ({error.strerror}). Set another path."
                 ) from error
-        self._listener = Listener.bind(self.name, self.endpoint)
-        self.url = self._listener.url
+        self._socket = BoundSocket.bind(self.name, self.endpoint)
+        self.url = self._socket.url
 
     @property
     def bus(self) -> Bus:
@@ -227,10 +234,10 @@ class ServiceBase:
         return self._bus
 
     @property
-    def _bound(self) -> Listener:
-        if self._listener is None:
+    def _bound(self) -> BoundSocket:
+        if self._socket is None:
             raise RuntimeError(f"{self.name} has no port yet")
-        return self._listener
+        return self._socket
 
     @property
     def endpoint(self) -> Endpoint:
@@ -239,7 +246,7 @@ class ServiceBase:
 
     @property
     def port(self) -> int:
-        """The port that is served: the configured one, or what 0 became."""
+        """The port in use: the configured one, or the one chosen for 0."""
         return int(self.url.rpartition(":")[2])
 
     @property
@@ -251,7 +258,7 @@ class ServiceBase:
         return self.bus.connected
 
     async def settled(self) -> bool:
-        """Is there nothing left that it has to say, or to do, and that nobody waits for?"""
+        """Return whether the service is idle: no unpublished events, no running work, no pending messages."""
         return True
 
     # --- background work ------------------------------------------------------------------------------------------
@@ -259,9 +266,8 @@ class ServiceBase:
     def spawn(
         self, work: Callable[[], Coroutine[Any, Any, None]], name: str, *, essential: bool = False
     ) -> asyncio.Task[None]:
-        """Run in the background until it ends or the service does. One that fails is logged, makes the service
-        unhealthy, and is begun again after 1, 2, 4 … 60 s: what it failed at, a disk say, may be well again.
-        `essential`: no job gets on without it."""
+        """Run a coroutine function until it returns or the service stops. A failure is logged and makes the service
+        unhealthy; the function is restarted after 1, 2, 4 … 60 s. `essential`: no job makes progress without it."""
         name = f"{self.name}: {name}"
         task = asyncio.create_task(self._keep_going(work, name, essential), name=name)
         self._tasks.add(task)
@@ -275,13 +281,13 @@ class ServiceBase:
             begun = time.monotonic()
             try:
                 await work()
-            except Exception as error:  # the boundary of background work: whatever it raises
-                if time.monotonic() - begun > _WELL_AFTER:
+            except Exception as error:  # the boundary of background tasks: whatever they raise
+                if time.monotonic() - begun > _HEALTHY_AFTER:
                     pause, in_a_row = _FIRST_PAUSE, 0
                 in_a_row += 1
                 self.background_failures += 1
-                words = f"{name}: {type(error).__name__}: {error}"
-                self._failed[name] = _Failing(time.monotonic(), words, lost=essential and in_a_row >= _LOST_AFTER)
+                text = f"{name}: {type(error).__name__}: {error}"
+                self._failed[name] = _Failing(time.monotonic(), text, lost=essential and in_a_row >= _LOST_AFTER)
                 self.logger.exception(
                     "background_task_failed",
                     task=name,
@@ -296,19 +302,18 @@ class ServiceBase:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def critical_errors(self) -> list[str]:
-        """What makes this service unhealthy: background tasks that failed within the last two minutes, dead letters of
-        the last ten."""
-        lately = time.monotonic() - _WELL_AFTER
-        failed = [one.words for one in self._failed.values() if one.at > lately]
+        """Return what makes this service unhealthy: background tasks that failed within the last two minutes, dead
+        letters of the last ten."""
+        lately = time.monotonic() - _HEALTHY_AFTER
+        failed = [one.text for one in self._failed.values() if one.at > lately]
         return failed + self.dead_letters.recent()
 
     def lost_causes(self) -> list[str]:
-        """What keeps jobs from getting on and does not mend itself: essential background tasks that failed again and
-        again."""
-        return [one.words for one in self._failed.values() if one.lost]
+        """Return permanent failures that stop all jobs: essential background tasks that failed repeatedly."""
+        return [one.text for one in self._failed.values() if one.lost]
 
     async def announce(self) -> None:
-        """A heartbeat now, because slots changed. Silent while the broker is away."""
+        """Send a heartbeat now, because slots have changed. Does nothing while the broker is unavailable."""
         with suppress(BusError):
             await self.bus.publish(ServiceHeartbeat(service=self.info()), trace_id=str(uuid4()))
 

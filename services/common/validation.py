@@ -1,4 +1,4 @@
-"""SPEC.md's validation rules: ids and storage paths. Pure, but for the look at the file system that it says."""
+"""Validation of ids and storage paths (SPEC: Validation Rules). Pure, except validate_storage_path."""
 
 import os
 import re
@@ -22,7 +22,8 @@ def validate_channel_id(channel_id: str) -> bool:
 
 
 def validate_storage_path(path: str) -> bool:
-    """Absolute or starting with `~/`, free of `..`, and writable: the nearest folder that exists decides."""
+    """Return whether a path is absolute or starts with `~/`, has no `..`, and its nearest existing folder is
+    writable."""
     if "\0" in path or not (path.startswith(("/", "~/"))) or ".." in Path(path).parts:
         return False
     folder = Path(path).expanduser()
@@ -30,7 +31,7 @@ def validate_storage_path(path: str) -> bool:
         while not folder.exists():
             folder = folder.parent
         return folder.is_dir() and os.access(folder, os.W_OK)
-    except OSError:  # a name that is too long, a folder that must not be looked into
+    except OSError:  # a name that is too long, a folder without permission
         return False
 
 

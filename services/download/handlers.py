@@ -33,6 +33,6 @@ async def clear_away(event: VideoArchived, service: "DownloadService") -> None:
     await service.clear_away(event)
 
 
-@handlers.hear(DownloadCancelRequested)
+@handlers.subscribe(DownloadCancelRequested)
 async def cancel(event: DownloadCancelRequested, service: "DownloadService") -> None:
     await service.cancel(event)

@@ -1,26 +1,21 @@
-"""REST of metadata: what YouTube says of a video, a playlist, a channel, and what of the quota is left."""
+"""REST of the metadata service: metadata of videos, playlists and channels, and the quota of the Data API."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.common.errors import InvalidRequest, NotFound, ServiceUnavailable
+from services.common.errors import InvalidRequest, NotFound
 from services.common.models import Entry, ErrorCode, PlaylistMetadata, Target, TargetKind, VideoId, VideoMetadata
 from services.common.targets import parse_target
 from services.common.validation import PLAYLIST_ID_PATTERN
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route
-from services.metadata.data_api.quota import Budget, Day, fingerprint, quota_day
-from services.metadata.data_api.quota_store import SHOWN
+from services.metadata.lookups import Lookups
+from services.metadata.quota_status import QuotaReport, QuotaStatus
 
-if TYPE_CHECKING:
-    from services.metadata.lookups import LookUps
-    from services.metadata.service import MetadataService
-
-_USED_UP = {429: "the Data API quota is used up, and `[youtube] keyless_fallback` is off"}
-BATCH = 50  # ids: what one call of the Data API takes
+_USED_UP = {429: "the quota of the Data API is used up, and `[youtube] keyless_fallback` is off"}
+BATCH = 50  # ids: the maximum of one call of the Data API
 
 
 class VideoPath(BaseModel):
@@ -38,8 +33,8 @@ class ChannelPath(BaseModel):
 
 
 class PlaylistPage(Page):
-    """A playlist and a page of its lines. `total` is what the playlist announces until it was read to its end
-    (`complete`); it was read at `read_at`, and is read anew when that is five minutes ago."""
+    """A playlist and one page of its entries. `total` is what the playlist announces until all entries were read
+    (`complete`). It was read at `read_at`, and is read again five minutes later."""
 
     playlist: PlaylistMetadata
     entries: list[Entry]
@@ -48,7 +43,7 @@ class PlaylistPage(Page):
 
 
 class ChannelMetadata(BaseModel):
-    """A channel. `uploads_playlist_id` lists all its videos; `video_count` is as announced."""
+    """A channel. `uploads_playlist_id` lists all its videos; `video_count` is what the channel announces."""
 
     channel_id: str | None
     handle: str | None
@@ -65,7 +60,7 @@ class BatchBody(BaseModel):
 
 
 class MissingVideo(BaseModel):
-    """Why there is nothing on a video: `reason` is a GoneReason, or a short word (`timeout`, `not_described`)."""
+    """A video without metadata. `reason` is a GoneReason, or a short word (`timeout`, `not_described`)."""
 
     video_id: str
     code: ErrorCode
@@ -74,163 +69,96 @@ class MissingVideo(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """Both in the order of the request, where each id counts once."""
+    """Both lists are in the order of the request, without duplicates."""
 
     videos: list[VideoMetadata]
     missing: list[MissingVideo]
 
 
-class KeyQuota(BaseModel):
-    """Today of one API key, which is named by the beginning of its SHA-256. Units of the Data API.
-
-    `exhausted`: not even people have any left; `warning`: 80 % of the limit are gone.
-    """
-
-    key: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-    configured: bool
-    used: int
-    remaining_background: int
-    remaining_people: int
-    exhausted: bool
-    warning: bool
+async def show_video(call: Call, path: VideoPath, lookups: Lookups) -> VideoMetadata:
+    return await lookups.video(path.video_id, call.trace_id)
 
 
-class QuotaStatus(BaseModel):
-    """`day` ends at midnight Pacific time, which is `resets_at`. `keys`: the configured one first, then those that
-    jobs brought along and that spent something today."""
-
-    configured: bool
-    message: str
-    day: date
-    resets_at: AwareDatetime
-    limit: int
-    reserve: int
-    keyless_fallback: bool
-    keys: list[KeyQuota]
-
-
-def key_quota(name: str, day: Day, budget: Budget, *, configured: bool) -> KeyQuota:
-    """`name` is the key's fingerprint."""
-    people = budget.left(day, background=False)
-    return KeyQuota(
-        key=name[:SHOWN],
-        configured=configured,
-        used=day.used,
-        remaining_background=budget.left(day, background=True),
-        remaining_people=people,
-        exhausted=people == 0,
-        warning=budget.warns(day),
+async def show_playlist(call: Call, path: PlaylistPath, query: PageQuery, lookups: Lookups) -> PlaylistPage:
+    target = Target(kind=TargetKind.PLAYLIST, id=path.playlist_id)
+    listing = await lookups.playlist(target, query.limit, query.offset, call.trace_id)
+    return PlaylistPage(
+        playlist=listing.playlist or PlaylistMetadata(playlist_id=path.playlist_id),
+        entries=listing.entries[query.offset : query.offset + query.limit],
+        complete=listing.complete and not listing.capped,
+        read_at=listing.read_at,
+        total=listing.total,
+        limit=query.limit,
+        offset=query.offset,
     )
 
 
-class MetadataApi:
-    """The handlers of the routes below."""
+async def show_channel(call: Call, path: ChannelPath, lookups: Lookups) -> ChannelMetadata:
+    found = await lookups.channel(_channel(path.channel_id), call.trace_id)
+    return ChannelMetadata(
+        channel_id=found.channel_id,
+        handle=found.channel_handle,
+        title=found.title,
+        description=found.description,
+        uploads_playlist_id=found.playlist_id,
+        video_count=found.entry_count,
+    )
 
-    def __init__(self, metadata: "MetadataService") -> None:
-        self._metadata = metadata
 
-    @property
-    def _look_ups(self) -> "LookUps":
-        if self._metadata.look_ups is None:
-            raise ServiceUnavailable("The service is not ready yet. Try again in a moment.")
-        return self._metadata.look_ups
+async def show_videos(call: Call, body: BatchBody, lookups: Lookups) -> BatchAnswer:
+    found, missing = await lookups.videos(body.video_ids, call.trace_id)
+    return BatchAnswer(
+        videos=[found[video_id] for video_id in dict.fromkeys(body.video_ids) if video_id in found],
+        missing=[
+            MissingVideo(
+                video_id=video_id,
+                code=error.code,
+                reason=str(error.details.get("reason", "unavailable")),
+                message=error.message,
+            )
+            for video_id, error in missing.items()
+        ],
+    )
 
-    async def video(self, call: Call, path: VideoPath) -> VideoMetadata:
-        return await self._look_ups.video(path.video_id, call.trace_id)
 
-    async def playlist(self, call: Call, path: PlaylistPath, query: PageQuery) -> PlaylistPage:
-        target = Target(kind=TargetKind.PLAYLIST, id=path.playlist_id)
-        reading = await self._look_ups.playlist(target, query.limit, query.offset, call.trace_id)
-        return PlaylistPage(
-            playlist=reading.playlist or PlaylistMetadata(playlist_id=path.playlist_id),
-            entries=reading.entries[query.offset : query.offset + query.limit],
-            complete=reading.complete and not reading.capped,
-            read_at=reading.read_at,
-            total=reading.total,
-            limit=query.limit,
-            offset=query.offset,
-        )
-
-    async def channel(self, call: Call, path: ChannelPath) -> ChannelMetadata:
-        found = await self._look_ups.channel(_channel(path.channel_id), call.trace_id)
-        return ChannelMetadata(
-            channel_id=found.channel_id,
-            handle=found.channel_handle,
-            title=found.title,
-            description=found.description,
-            uploads_playlist_id=found.playlist_id,
-            video_count=found.entry_count,
-        )
-
-    async def batch(self, call: Call, body: BatchBody) -> BatchAnswer:
-        found, missing = await self._look_ups.videos(body.video_ids, call.trace_id)
-        return BatchAnswer(
-            videos=[found[video_id] for video_id in dict.fromkeys(body.video_ids) if video_id in found],
-            missing=[
-                MissingVideo(
-                    video_id=video_id,
-                    code=error.code,
-                    reason=str(error.details.get("reason", "unavailable")),
-                    message=error.message,
-                )
-                for video_id, error in missing.items()
-            ],
-        )
-
-    async def quota(self, _call: Call) -> QuotaStatus:
-        ledger, key = self._metadata.ledger, self._metadata.keys.configured
-        youtube = self._metadata.config.youtube
-        days = await ledger.everyone()
-        own = fingerprint(key.secret) if key else ""
-        ordered = ([own] if own else []) + sorted(days.keys() - {own})
-        told = "This key is used" if key else "No API key is configured: listings and look-ups go without the Data API"
-        return QuotaStatus(
-            configured=key is not None,
-            message=f"{told}." if key is None else f"{told}: set by {key.origin}.",
-            day=quota_day(datetime.now(UTC), ledger.zone),
-            resets_at=ledger.resets_at(),
-            limit=ledger.budget.limit,
-            reserve=ledger.budget.reserve,
-            keyless_fallback=youtube.keyless_fallback,
-            keys=[key_quota(name, days.get(name, Day()), ledger.budget, configured=name == own) for name in ordered],
-        )
+async def show_quota(_call: Call, report: QuotaReport) -> QuotaStatus:
+    return await report.status()
 
 
 def _channel(text: str) -> Target:
     try:
         parsed = parse_target(text)
     except InvalidRequest as error:
-        raise NotFound(f"{text!a} is no channel: give its id (UC…) or its @handle.") from error
+        raise NotFound(f"{text!a} is not a channel: give its id (UC…) or its @handle.") from error
     if parsed.kind is not TargetKind.CHANNEL:
-        raise NotFound(f"{text!a} is no channel: give its id (UC…) or its @handle.")
+        raise NotFound(f"{text!a} is not a channel: give its id (UC…) or its @handle.")
     return Target(kind=TargetKind.CHANNEL, id=parsed.id)
 
 
-def routes(metadata: "MetadataService") -> Sequence[Route]:
-    api, at = MetadataApi(metadata), "/api/v1/metadata"
-    return (
-        Route(
-            "GET", f"{at}/video/{{video_id}}", api.video,
-            summary="What YouTube says of a video", path_model=VideoPath, response=VideoMetadata,
-            needs_bus=True, also=_USED_UP,
-        ),
-        Route(
-            "GET", f"{at}/playlist/{{playlist_id}}", api.playlist,
-            summary="A playlist and a page of its lines", path_model=PlaylistPath, query=PageQuery,
-            response=PlaylistPage, needs_bus=True, also=_USED_UP,
-        ),
-        Route(
-            "GET", f"{at}/channel/{{channel_id}}", api.channel,
-            summary="A channel, by its id or @handle", path_model=ChannelPath, response=ChannelMetadata,
-            needs_bus=True, also=_USED_UP,
-        ),
-        Route(
-            "POST", f"{at}/batch", api.batch,
-            summary="What YouTube says of up to 50 videos", body=BatchBody, response=BatchAnswer,
-            needs_bus=True, also=_USED_UP,
-        ),
-        Route(
-            "GET", f"{at}/quota", api.quota,
-            summary="What is left of the Data API quota today", response=QuotaStatus, needs_bus=True,
-        ),
-    )  # fmt: skip
+_AT = "/api/v1/metadata"
+ROUTES: Sequence[Route] = (
+    Route(
+        "GET", f"{_AT}/video/{{video_id}}", show_video,
+        summary="Metadata of a video, as YouTube has it now", path_model=VideoPath, response=VideoMetadata,
+        needs_bus=True, also=_USED_UP,
+    ),
+    Route(
+        "GET", f"{_AT}/playlist/{{playlist_id}}", show_playlist,
+        summary="A playlist and one page of its entries", path_model=PlaylistPath, query=PageQuery,
+        response=PlaylistPage, needs_bus=True, also=_USED_UP,
+    ),
+    Route(
+        "GET", f"{_AT}/channel/{{channel_id}}", show_channel,
+        summary="A channel, by its id or @handle", path_model=ChannelPath, response=ChannelMetadata,
+        needs_bus=True, also=_USED_UP,
+    ),
+    Route(
+        "POST", f"{_AT}/batch", show_videos,
+        summary="Metadata of up to 50 videos, as YouTube has it now", body=BatchBody, response=BatchAnswer,
+        needs_bus=True, also=_USED_UP,
+    ),
+    Route(
+        "GET", f"{_AT}/quota", show_quota,
+        summary="The Data API quota of today", response=QuotaStatus, needs_bus=True,
+    ),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The question that comes before every page: may I go on? Jobs answers."""
+"""Request permission from jobs before each page of a listing."""
 
 import asyncio
 import contextlib
@@ -10,18 +10,18 @@ from services.common.events import DownloadClaim, JobQueued
 from services.common.lookup_permission import TIMEOUT, may_look_up
 from services.common.models import ClaimAnswer
 
-ASK_AGAIN = 1.0  # seconds
+RETRY_AFTER = 1.0  # seconds
 
 log = structlog.get_logger("services.metadata")
 
 
-class Closing(Exception):  # not an error: the service shuts down
-    """Stop where you are."""
+class ServiceClosing(Exception):  # not an error
+    """The service is shutting down: stop the listing."""
 
 
 class Claims:
-    """Asks for one instance and its egress. While jobs is away it keeps asking: a listing in hand is not lost, and
-    must not go on without leave either."""
+    """Claims of one instance and its egress. While jobs is unavailable the request is repeated: a running listing is
+    kept, but must not continue without permission."""
 
     def __init__(self, bus: Bus, instance: str, egress: str, closing: asyncio.Event) -> None:
         self._bus = bus
@@ -30,7 +30,7 @@ class Claims:
         self._closing = closing
 
     async def ask(self, queued: JobQueued) -> ClaimAnswer:
-        """The answer to this listing. Raises Closing. Only inside a handler, whose trace it carries on."""
+        """Return the answer for this listing. Raise ServiceClosing. Call it in a handler, whose trace id is used."""
         claim = DownloadClaim(instance=self._instance, egress=self.egress, job_id=queued.job_id, listing=queued.listing)
         while not self._closing.is_set():
             try:
@@ -38,9 +38,9 @@ class Claims:
             except NoAnswer as error:
                 log.warning("claim_unanswered", job_id=queued.job_id, listing=queued.listing, error_message=str(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), ASK_AGAIN)
-        raise Closing
+                await asyncio.wait_for(self._closing.wait(), RETRY_AFTER)
+        raise ServiceClosing
 
     async def may_look_up(self, trace_id: str) -> bool:
-        """Whether a person's look-up may go out by this way, as lookup.may_look_up."""
+        """Request permission for a lookup by a person, as lookup_permission.may_look_up."""
         return await may_look_up(self._bus, self._instance, self.egress, trace_id)

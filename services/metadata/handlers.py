@@ -1,30 +1,24 @@
-"""What metadata does on which event."""
+"""The events that the metadata service handles."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from bus import Event, Handlers
 from services.common.events import CredentialsOffered, JobQueued
 from services.common.models import CredentialsTaken
-
-if TYPE_CHECKING:
-    from services.metadata.service import MetadataService
+from services.metadata.data_api.keys import ApiKeys
+from services.metadata.lister import Lister
 
 handlers = Handlers("metadata")
 
 
-# more slots than children: given videos need no child, and must not wait for those who do
+# More slots than children: a target that names its videos needs no child and must not wait for those that do.
 @handlers.on(JobQueued, slots=16)
-async def list_target(event: JobQueued, metadata: "MetadataService") -> AsyncGenerator[Event, None]:
-    """List one target of a job, page by page."""
-    async with aclosing(metadata.lister.run(event)) as facts:
-        async for fact in facts:
-            yield fact
+def list_target(event: JobQueued, lister: Lister) -> AsyncGenerator[Event, None]:
+    return lister.run(event)
 
 
-# every instance: who will list the job is not known yet, and nobody may write the key down for the others
+# Every instance: which of them will list the job is not decided yet, and the key must not be stored for the others.
 @handlers.answer(CredentialsOffered, every_instance=True)
-async def take_credentials(event: CredentialsOffered, metadata: "MetadataService") -> CredentialsTaken:
+async def take_credentials(event: CredentialsOffered, keys: ApiKeys) -> CredentialsTaken:
     """Keep a job's API key in memory."""
-    return CredentialsTaken(accepted=metadata.keys.offer(event.job_id, event.api_key))
+    return CredentialsTaken(accepted=keys.offer(event.job_id, event.api_key))

@@ -1,14 +1,14 @@
-"""One target of one job, listed: the claims, the pages, and how it ends.
+"""List one target of one job: the claims, the pages, and the end.
 
-given videos         page, completed                                   without an API key nobody is asked for anything
+given videos         page, completed                                   without an API key there is no request
 playlist, channel    claim, playlist, page, claim, page, …, completed
 with an API key      … page, metadata of its videos, claim, page, …
-                     the API gives up (quota, not answering)           all over again with the next source
-                     the API refuses the key                           failed{final}, E005
-                     a claim answered `stale`                          silence: jobs has moved on
+                     the API gives up (quota, no answer)               the next source starts from the beginning
+                     the API rejects the key                           failed{final}, E005
+                     a claim answered `stale`                          no event: the listing was superseded
                      a claim answered `wait`, or the service closes    failed{cursor, spent: no}
-                     the source refuses this machine                   source.blocked, failed{cursor, spent: no}
-                     what does not exist                               failed{final}
+                     the source blocks this machine                    source.blocked, failed{cursor, spent: no}
+                     the target does not exist                         failed{final}
                      anything else                                     failed{cursor}, an attempt of the listing
 """
 
@@ -43,21 +43,20 @@ from services.common.models import (
     VideoMetadata,
 )
 from services.common.settings.retry_policy import BREAKER_OPEN
-from services.metadata.claims import Closing
+from services.metadata.claims import ServiceClosing
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.sources import Part, Source, SourceFailed, SourceGivesUp
 
-BLOCKED_FOR = timedelta(minutes=5)  # when the source refuses us and does not say for how long
+BLOCKED_FOR = timedelta(minutes=5)  # when the source blocks us without naming a time
 
-Claim = Callable[[JobQueued], Awaitable[ClaimAnswer]]  # raises Closing
+Claim = Callable[[JobQueued], Awaitable[ClaimAnswer]]  # raises ServiceClosing
 log = structlog.get_logger("services.metadata")
 _GO = frozenset({ClaimVerdict.GO, ClaimVerdict.PROBE})
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to list: a source, who is asked for leave before each of its pages, and the name that a block of it is
-    counted for."""
+class ClaimedSource:
+    """A source, the claim to make before each of its pages, and the egress that its blocks are recorded for."""
 
     source: Source
     claim: Claim
@@ -65,10 +64,10 @@ class Way:
 
 
 @dataclass
-class _Course:
-    """How far a listing has come on one way. `announced`: the playlist's own metadata are out."""
+class _Listed:
+    """The progress of a listing with one source. `announced`: the playlist's own metadata were published."""
 
-    way: Way
+    claimed: ClaimedSource
     offset: int
     token: str
     announced: bool
@@ -79,79 +78,82 @@ class _Course:
 
 @dataclass
 class Lister:
-    """Lists a target. `ways` gives those for it, the best first; each may give up in favour of the next."""
+    """Lists targets. `sources` returns those for a target in order of preference; each may give up in favour of the
+    next."""
 
-    ways: Callable[[JobQueued], Sequence[Way]]
+    sources: Callable[[JobQueued], Sequence[ClaimedSource]]
     closing: asyncio.Event
 
     async def run(self, queued: JobQueued) -> AsyncGenerator[Event, None]:
-        ways = self.ways(queued)
+        sources = self.sources(queued)
         announced = False
-        for way in ways:
-            target, course = _start(queued, way, announced)
+        for source in sources:
+            target, listed = _start(queued, source, announced)
             try:
-                async with aclosing(self._go(queued, target, course)) as events:
+                async with aclosing(self._go(queued, target, listed)) as events:
                     async for event in events:
                         yield event
             except SourceGivesUp as error:
-                if way is not ways[-1]:
-                    announced = course.announced
-                    _tell(queued, way, error.failure)
+                if source is not sources[-1]:
+                    announced = listed.announced
+                    _log_failure(queued, source, error.failure)
                     continue
-                failed = self._failed(queued, error, course)
+                failed = self._failed(queued, error, listed)
             except SourceFailed as error:
-                failed = self._failed(queued, error, course)
-            except Closing:
-                failed = [self._interrupted(queued, course, "interrupted, the service stops", datetime.now(UTC))]
+                failed = self._failed(queued, error, listed)
+            except ServiceClosing:
+                failed = [
+                    self._interrupted(queued, listed, "interrupted, the service is shutting down", datetime.now(UTC))
+                ]
             else:
                 return
             for event in failed:
                 yield event
             return
 
-    async def _go(self, queued: JobQueued, target: Target, course: _Course) -> AsyncGenerator[Event, None]:
-        answer = await course.way.claim(queued)
+    async def _go(self, queued: JobQueued, target: Target, listed: _Listed) -> AsyncGenerator[Event, None]:
+        answer = await listed.claimed.claim(queued)
         if answer.verdict not in _GO:
-            for event in self._held_up(queued, answer, course):
+            for event in self._not_admitted(queued, answer, listed):
                 yield event
             return
-        course.probing = answer.verdict is ClaimVerdict.PROBE
-        async with aclosing(self._walk(queued, target, course)) as events:
+        listed.probing = answer.verdict is ClaimVerdict.PROBE
+        async with aclosing(self._walk(queued, target, listed)) as events:
             async for event in events:
                 yield event
 
-    async def _walk(self, queued: JobQueued, target: Target, course: _Course) -> AsyncGenerator[Event, None]:
-        parts = course.way.source.parts(target, course.offset, course.token)
+    async def _walk(self, queued: JobQueued, target: Target, listed: _Listed) -> AsyncGenerator[Event, None]:
+        parts = listed.claimed.source.parts(target, listed.offset, listed.token)
         async with aclosing(_until(self.closing, parts)) as open_parts:
             async for part in open_parts:
-                if course.probing:
-                    course.probing = False
-                    yield SourceCleared(egress=course.way.egress)
+                if listed.probing:
+                    listed.probing = False
+                    yield SourceCleared(egress=listed.claimed.egress)
                 if isinstance(part, PlaylistMetadata):
-                    course.playlist = part
-                    if not course.announced:
-                        course.announced = True
+                    listed.playlist = part
+                    if not listed.announced:
+                        listed.announced = True
                         yield _playlist_fetched(queued, part)
                     continue
-                if course.page_keys and (answer := await course.way.claim(queued)).verdict not in _GO:
-                    for event in self._held_up(queued, answer, course):
+                if listed.page_keys and (answer := await listed.claimed.claim(queued)).verdict not in _GO:
+                    for event in self._not_admitted(queued, answer, listed):
                         yield event
                     return
-                for event in _page_told(queued, part, course):
+                for event in _page_events(queued, part, listed):
                     yield event
-        yield _completed(queued, course)
+        yield _completed(queued, listed)
 
-    def _held_up(self, queued: JobQueued, answer: ClaimAnswer, course: _Course) -> list[Event]:
+    def _not_admitted(self, queued: JobQueued, answer: ClaimAnswer, listed: _Listed) -> list[Event]:
         if answer.verdict is ClaimVerdict.STALE:
             return []
-        return [self._interrupted(queued, course, "YouTube refuses this machine for now", answer.until)]
+        return [self._interrupted(queued, listed, "YouTube blocks this machine for now", answer.until)]
 
-    def _interrupted(self, queued: JobQueued, course: _Course, why: str, until: datetime | None) -> ListingFailed:
+    def _interrupted(self, queued: JobQueued, listed: _Listed, why: str, until: datetime | None) -> ListingFailed:
         error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=f"{queued.target}: {why}")
-        return self._ended_early(queued, course, error, retry_after=until, spent=False)
+        return self._ended_early(queued, listed, error, retry_after=until, spent=False)
 
-    def _failed(self, queued: JobQueued, failed: SourceFailed, course: _Course) -> list[Event]:
-        failure, egress = failed.failure, course.way.egress
+    def _failed(self, queued: JobQueued, failed: SourceFailed, listed: _Listed) -> list[Event]:
+        failure, egress = failed.failure, listed.claimed.egress
         error = ErrorDetail(
             code=failure.code,
             message=f"{queued.target}: {failure.message}",
@@ -160,28 +162,28 @@ class Lister:
         if failure.kind is FailureKind.SITE_WIDE:
             until = failure.retry_after or datetime.now(UTC) + BLOCKED_FOR
             blocked = SourceBlocked(egress=egress, reason=failure.reason, until=until)
-            return [blocked, self._ended_early(queued, course, error, retry_after=until, spent=False)]
+            return [blocked, self._ended_early(queued, listed, error, retry_after=until, spent=False)]
         if failed.final or failure.kind is FailureKind.GONE:
-            answered = [SourceCleared(egress=egress)] if course.probing else []
-            return [*answered, self._ended_early(queued, course, error, final=True)]
-        # for a time that is known, or for a host that was not even asked: that is nobody's attempt
+            answered = [SourceCleared(egress=egress)] if listed.probing else []
+            return [*answered, self._ended_early(queued, listed, error, final=True)]
+        # not an attempt: the time is known, or no request was made
         waits = failure.kind is FailureKind.NOT_YET or failure.reason == BREAKER_OPEN
-        return [self._ended_early(queued, course, error, retry_after=failure.retry_after, spent=not waits)]
+        return [self._ended_early(queued, listed, error, retry_after=failure.retry_after, spent=not waits)]
 
     def _ended_early(
         self,
         queued: JobQueued,
-        course: _Course,
+        listed: _Listed,
         error: ErrorDetail,
         *,
         retry_after: datetime | None = None,
         final: bool = False,
         spent: bool = True,
     ) -> ListingFailed:
-        """Without `retry_after` jobs says how long to wait: it counts the attempts."""
-        cursor = queued.cursor  # who comes next goes on there all the same: what was told before is not forgotten
-        if course.playlist and course.page_keys:
-            cursor = str(Cursor(course.way.source.name, course.playlist.playlist_id, course.offset, course.token))
+        """Without `retry_after` jobs, which counts the attempts, determines the wait."""
+        cursor = queued.cursor  # keep the position of an earlier attempt
+        if listed.playlist and listed.page_keys:
+            cursor = str(Cursor(listed.claimed.source.name, listed.playlist.playlist_id, listed.offset, listed.token))
         return ListingFailed(
             job_id=queued.job_id,
             root=queued.root,
@@ -195,21 +197,21 @@ class Lister:
         )
 
 
-def _start(queued: JobQueued, way: Way, announced: bool) -> tuple[Target, _Course]:
-    """Where a way begins: at its own cursor, whose earlier try told the playlist and knew more of a channel."""
+def _start(queued: JobQueued, claimed: ClaimedSource, announced: bool) -> tuple[Target, _Listed]:
+    """Return where a source starts: at its own cursor, which was written after the playlist was announced."""
     cursor = Cursor.read(queued.cursor)
-    if cursor is None or cursor.source != way.source.name:
-        return queued.target, _Course(way, 0, "", announced)
-    return cursor.target(), _Course(way, cursor.offset, cursor.token, announced or cursor.offset > 0)
+    if cursor is None or cursor.source != claimed.source.name:
+        return queued.target, _Listed(claimed, 0, "", announced)
+    return cursor.target(), _Listed(claimed, cursor.offset, cursor.token, announced or cursor.offset > 0)
 
 
-def _tell(queued: JobQueued, way: Way, failure: Failure) -> None:
+def _log_failure(queued: JobQueued, claimed: ClaimedSource, failure: Failure) -> None:
     log.warning(
         "listing_source_gives_up",
         job_id=queued.job_id,
         listing=queued.listing,
         target=str(queued.target),
-        source_name=way.source.name,
+        source_name=claimed.source.name,
         error_code=failure.code.value,
         reason=failure.reason,
         error_message=failure.message,
@@ -217,7 +219,8 @@ def _tell(queued: JobQueued, way: Way, failure: Failure) -> None:
 
 
 async def _until(closing: asyncio.Event, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
-    """The parts, until the service closes: then Closing, at once and not after the next answer of YouTube."""
+    """Yield the parts. Raise ServiceClosing as soon as the service closes, without waiting for YouTube's next
+    answer."""
     closed = asyncio.ensure_future(closing.wait())
     following: asyncio.Future[Part] | None = None
     try:
@@ -225,7 +228,7 @@ async def _until(closing: asyncio.Event, parts: AsyncGenerator[Part, None]) -> A
             following = asyncio.ensure_future(anext(parts))
             await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                raise Closing
+                raise ServiceClosing
             try:
                 part = following.result()
             except StopAsyncIteration:
@@ -249,12 +252,13 @@ def _playlist_fetched(queued: JobQueued, playlist: PlaylistMetadata) -> Playlist
     )
 
 
-def _page_told(queued: JobQueued, page: Page, course: _Course) -> list[Event]:
-    """The page, and then what is known of its videos: so that jobs has the items when storage has archived that."""
-    source = course.way.source.name
+def _page_events(queued: JobQueued, page: Page, listed: _Listed) -> list[Event]:
+    """Return the page, then the metadata of its videos, so that jobs has the items before their metadata are
+    archived."""
+    source = listed.claimed.source.name
     key = page_key(queued.listing, source, page)
-    course.page_keys.append(key)
-    course.offset, course.token = page.following, page.token
+    listed.page_keys.append(key)
+    listed.offset, listed.token = page.following, page.token
     fetched = ListingPageFetched(
         job_id=queued.job_id,
         root=queued.root,
@@ -263,7 +267,7 @@ def _page_told(queued: JobQueued, page: Page, course: _Course) -> list[Event]:
         target_index=queued.target_index,
         listing=queued.listing,
         page_key=key,
-        playlist_id=course.playlist.playlist_id if course.playlist else None,
+        playlist_id=listed.playlist.playlist_id if listed.playlist else None,
         entries=page.entries,
     )
     now = datetime.now(UTC)
@@ -281,16 +285,16 @@ def _metadata_fetched(queued: JobQueued, metadata: VideoMetadata, source: str, a
     )
 
 
-def _completed(queued: JobQueued, course: _Course) -> ListingCompleted:
-    """`total` counts the lines of the whole target, `page_keys` are those of this try."""
+def _completed(queued: JobQueued, listed: _Listed) -> ListingCompleted:
+    """`total` counts the lines of the whole target, `page_keys` are those of this attempt."""
     return ListingCompleted(
         job_id=queued.job_id,
         root=queued.root,
         target_index=queued.target_index,
         listing=queued.listing,
-        page_keys=tuple(course.page_keys),
-        total=course.offset,
-        playlist_id=course.playlist.playlist_id if course.playlist else None,
-        title=course.playlist.title if course.playlist else None,
-        source_name=course.way.source.name,
+        page_keys=tuple(listed.page_keys),
+        total=listed.offset,
+        playlist_id=listed.playlist.playlist_id if listed.playlist else None,
+        title=listed.playlist.title if listed.playlist else None,
+        source_name=listed.claimed.source.name,
     )

@@ -1,7 +1,7 @@
-"""Look-ups of people: one video, many, a playlist a page at a time, a channel.
+"""Lookups for people: one video, many videos, a page of a playlist, a channel.
 
-With the configured API key the Data API is asked first, and the quota that jobs must leave alone (quota_reserve) may be
-used. What it does not know, and what it cannot do now, yt-dlp answers from the site's own pages.
+With a configured API key the Data API is queried first; lookups may use the quota that is reserved from jobs
+(quota_reserve). What the API does not return is looked up by yt-dlp.
 """
 
 import asyncio
@@ -9,25 +9,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
+from cachetools import TTLCache
 
 from bus import Bus
 from services.common.errors import ServiceUnavailable, VideoUnavailable, YTArchiveError
-from services.common.infra.ttl_cache import Recent
 from services.common.lookup_permission import refusal, too_slow
 from services.common.models import FailureKind, PlaylistMetadata, Target, VideoMetadata
 from services.common.settings.retry_policy import BREAKER_OPEN, SPEC
 from services.metadata.claims import Claims
 from services.metadata.data_api.client import DataApi
-from services.metadata.data_api.keys import Keys
+from services.metadata.data_api.keys import ApiKeys
 from services.metadata.data_api.source import DataApiSource
-from services.metadata.page_cache import Reading, Readings
-from services.metadata.permits import Leave
+from services.metadata.page_cache import CachedListing, ListingCache
+from services.metadata.permits import PermittedSource
 from services.metadata.sources import Source, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import YtDlpSource
 
 READ = SPEC.read
-READ_API = 12.0  # seconds, tries again included: of READ enough is left for the next source
-BATCH = 25.0  # seconds: what is found by then still has to reach the caller
+READ_API = 12.0  # seconds, retries included; the rest of READ is left for the next source
+BATCH = 25.0  # seconds; the answer still has to reach the caller within READ
 REMEMBERED = 1_000  # videos
 KEPT = 300.0  # seconds
 
@@ -35,9 +35,16 @@ Missing = dict[str, YTArchiveError]
 log = structlog.get_logger("services.metadata")
 
 
-class LookUps:
+class Lookups:
     def __init__(
-        self, bus: Bus, keys: Keys, api: DataApi, api_claims: Claims, keyless: Leave[YtDlpSource], *, fallback: bool
+        self,
+        bus: Bus,
+        keys: ApiKeys,
+        api: DataApi,
+        api_claims: Claims,
+        keyless: PermittedSource[YtDlpSource],
+        *,
+        fallback: bool,
     ) -> None:
         self._bus = bus
         self._keys = keys
@@ -45,11 +52,12 @@ class LookUps:
         self._api_claims = api_claims
         self._keyless = keyless
         self._fallback = fallback
-        self._readings = Readings(self._leaves)
-        self._videos: Recent[VideoMetadata] = Recent(REMEMBERED, KEPT)
+        self._listings = ListingCache(self._sources)
+        self._videos: TTLCache[str, VideoMetadata] = TTLCache(REMEMBERED, KEPT)
 
     async def video(self, video_id: str, trace_id: str) -> VideoMetadata:
-        """Raises VideoUnavailable with the reason, QuotaExceeded, ServiceUnavailable, NetworkTimeout, …"""
+        """Return the metadata of a video. Raise VideoUnavailable with the reason, QuotaExceeded, InvalidCredentials,
+        ServiceUnavailable, NetworkTimeout."""
         if (known := self._videos.get(video_id)) is not None:
             return known
         try:
@@ -60,8 +68,8 @@ class LookUps:
             raise too_slow(video_id) from error
 
     async def videos(self, ids: Sequence[str], trace_id: str) -> tuple[dict[str, VideoMetadata], Missing]:
-        """What is known of up to 50 videos, and why nothing is known of the others. With a key it is one call;
-        without, as many extractions as there is time for, two at once."""
+        """Return the metadata of up to 50 videos, and the errors of the others. With a key this is one call; without,
+        as many extractions as time permits, two at once."""
         found = {video_id: known for video_id in ids if (known := self._videos.get(video_id)) is not None}
         left = [video_id for video_id in dict.fromkeys(ids) if video_id not in found]
         try:
@@ -75,18 +83,18 @@ class LookUps:
         extracted, missing = await self._extract(left, trace_id)
         return found | extracted, missing
 
-    async def playlist(self, target: Target, limit: int, offset: int, trace_id: str) -> Reading:
-        """A reading that knows the lines from `offset` on, `limit` of them or all. Errors as in video()."""
+    async def playlist(self, target: Target, limit: int, offset: int, trace_id: str) -> CachedListing:
+        """Return a listing that contains `limit` entries from `offset` on, or all. Errors as in video()."""
         try:
             async with asyncio.timeout(READ):
-                return await self._readings.read(target, offset + limit, trace_id)
+                return await self._listings.read(target, offset + limit, trace_id)
         except TimeoutError as error:
             raise too_slow(str(target)) from error
         except SourceFailed as error:
             raise refusal(error.failure, str(target), datetime.now(UTC)) from error
 
     async def channel(self, target: Target, trace_id: str) -> PlaylistMetadata:
-        """A channel, as the playlist of its uploads. Errors as in video()."""
+        """Return a channel as the playlist of its uploads. Errors as in video()."""
         try:
             async with asyncio.timeout(READ):
                 return await self._head(target, trace_id)
@@ -96,18 +104,18 @@ class LookUps:
             raise refusal(error.failure, str(target), datetime.now(UTC)) from error
 
     async def close(self) -> None:
-        await self._readings.close()
+        await self._listings.close()
 
-    # --- ways
+    # --- sources
 
-    def _with_api(self) -> Leave[DataApiSource] | None:
+    def _with_api(self) -> PermittedSource[DataApiSource] | None:
         key = self._keys.configured
         if key is None:
             return None
         source = DataApiSource(self._api, key, waits=not self._fallback, background=False)
-        return Leave(source, self._api_claims, self._bus, reads_on=False)
+        return PermittedSource(source, self._api_claims, self._bus, resumable=True)
 
-    def _leaves(self) -> list[Leave[Source]]:
+    def _sources(self) -> list[PermittedSource[Source]]:
         with_api = self._with_api()
         return [with_api, self._keyless] if with_api is not None else [self._keyless]
 
@@ -118,13 +126,13 @@ class LookUps:
         return found
 
     async def _ask_api(self, ids: Sequence[str], trace_id: str) -> tuple[dict[str, VideoMetadata], bool]:
-        """What the Data API knows of these, and whether it answered at all."""
-        leave = self._with_api()
-        if leave is None or not ids:
-            return {}, leave is not None
+        """Return what the Data API returns for these videos, and whether it answered."""
+        permitted = self._with_api()
+        if permitted is None or not ids:
+            return {}, permitted is not None
         try:
-            async with asyncio.timeout(READ_API), leave.asking(trace_id):
-                found = await leave.source.describe(ids)
+            async with asyncio.timeout(READ_API), permitted.permission(trace_id):
+                found = await permitted.source.describe(ids)
         except TimeoutError:
             log.warning(
                 "look_up_goes_on_without_data_api", reason="timeout", error_message=f"no answer in {READ_API:g} s"
@@ -137,16 +145,16 @@ class LookUps:
         except SourceFailed as error:
             raise refusal(error.failure, "The Data API", datetime.now(UTC)) from error
         for metadata in found.values():
-            self._videos.put(metadata.video_id, metadata)
+            self._videos[metadata.video_id] = metadata
         return found, True
 
     async def _by_extraction(self, video_id: str, trace_id: str) -> VideoMetadata:
         try:
-            async with self._keyless.asking(trace_id):
+            async with self._keyless.permission(trace_id):
                 metadata = await self._keyless.source.describe(video_id)
         except SourceFailed as error:
             raise refusal(error.failure, video_id, datetime.now(UTC)) from error
-        self._videos.put(metadata.video_id, metadata)
+        self._videos[metadata.video_id] = metadata
         return metadata
 
     async def _extract(self, ids: Sequence[str], trace_id: str) -> tuple[dict[str, VideoMetadata], Missing]:
@@ -167,7 +175,7 @@ class LookUps:
                         found[tasks[task]] = task.result()
                     except YTArchiveError as error:
                         missing[tasks[task]] = error
-                        refused = error if _of_everybody(error) else refused
+                        refused = error if _affects_all(error) else refused
         finally:
             for task in waiting:
                 task.cancel()
@@ -183,22 +191,22 @@ class LookUps:
         with_api = self._with_api()
         if with_api is not None:
             try:
-                async with with_api.asking(trace_id):
+                async with with_api.permission(trace_id):
                     return await with_api.source.head(target)
             except SourceGivesUp as error:
                 log.warning("look_up_goes_on_without_data_api", target=str(target), reason=error.failure.reason)
-        async with self._keyless.asking(trace_id):
+        async with self._keyless.permission(trace_id):
             return await self._keyless.source.head(target)
 
 
 def _undescribed(video_id: str) -> VideoUnavailable:
-    """That it leaves one out decides nothing (DESIGN §5)."""
+    """A video that the API omits is not necessarily unavailable."""
     message = f"{video_id}: the Data API does not describe it. Look it up by itself to learn why."
     return VideoUnavailable(message, reason="not_described")
 
 
-def _of_everybody(error: YTArchiveError) -> bool:
-    """Whether the next video would be answered the same: the way out is blocked, or jobs is away."""
+def _affects_all(error: YTArchiveError) -> bool:
+    """Return whether the next video would fail in the same way: the egress is blocked, or jobs is unavailable."""
     if not isinstance(error, ServiceUnavailable):
         return False
     site_wide = error.details.get("kind") in {None, FailureKind.SITE_WIDE.value}

@@ -1,7 +1,7 @@
-"""Lists that people page through: each is read once and kept for some minutes, however many pages are asked for.
+"""Cache of playlists that people page through: each is read once and kept for some minutes.
 
-A source that goes on from a token for nothing (the Data API) is read as far as somebody asked. yt-dlp begins every
-listing at its front, so it reads one page, which is all that most look-ups want, or else the whole list in one go.
+A resumable source (the Data API) is read as far as requested. yt-dlp starts each listing at the beginning, so it reads
+one page, which is enough for most lookups, or else the whole list at once.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from services.common.errors import ServiceUnavailable
 from services.common.events import PAGE_SIZE
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
 from services.metadata.pages import Page
-from services.metadata.permits import Leave
+from services.metadata.permits import PermittedSource
 from services.metadata.sources import Source, SourceGivesUp
 
 KEPT = 300.0  # seconds
 MOST = 16  # lists
-LONGEST = 20_000  # lines of one list: a mix has no end
-WHOLE = 600.0  # seconds for one list, whoever waits
+LONGEST = 20_000  # lines of one list: a mix is endless
+WHOLE = 600.0  # seconds for one list, even when nobody waits
 
 
 @dataclass
-class Reading:
-    """One list, as far as it is known. `leaves` are the ways to read it, the best first."""
+class CachedListing:
+    """One list, as far as it was read. `sources` are in order of preference."""
 
     target: Target
-    leaves: list[Leave[Source]]
+    sources: list[PermittedSource[Source]]
     begun: float
     read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     playlist: PlaylistMetadata | None = None
     entries: list[Entry] = field(default_factory=list)
-    complete: bool = False  # nothing more is read of it
-    capped: bool = False  # because it is too long to be read for a look-up
+    complete: bool = False  # no more pages will be read
+    capped: bool = False  # because it exceeds LONGEST
     _lines: int = 0
     _token: str = ""
     _wanted: int = 0
@@ -44,13 +44,13 @@ class Reading:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def up_to(self, count: int, trace_id: str) -> None:
-        """Returns when so many entries are known, or all that there are; who gives up waiting does not stop it. Raises
+        """Return when `count` entries or all entries are known. Cancelling the wait does not stop the reading. Raise
         SourceFailed, ServiceUnavailable."""
         self._wanted = max(self._wanted, count)
         while not self._enough(count):
             if self._task is None:
                 self._task = asyncio.create_task(self._read(trace_id), name=f"reading {self.target}")
-                self._task.add_done_callback(_look_at)
+                self._task.add_done_callback(_retrieve_error)
             if self._news.is_set():
                 self._news = asyncio.Event()
             task, news = self._task, asyncio.ensure_future(self._news.wait())
@@ -62,12 +62,14 @@ class Reading:
                 if self._task is task:
                     self._task = None
                 if task.cancelled():
-                    raise ServiceUnavailable(f"{self.target}: it was put aside for other lists. Try again.")
+                    raise ServiceUnavailable(
+                        f"{self.target}: reading it was stopped in favour of other lists. Try again."
+                    )
                 task.result()
 
     @property
     def total(self) -> int:
-        """As the list announces it, until its end was seen."""
+        """The number of entries: as announced until all were read."""
         announced = self.playlist.entry_count if self.playlist else None
         seen = self.complete and not self.capped
         return len(self.entries) if seen or announced is None else max(announced, len(self.entries))
@@ -87,17 +89,17 @@ class Reading:
         async with asyncio.timeout(WHOLE):
             while True:
                 try:
-                    return await self._read_by(self.leaves[0], trace_id)
+                    return await self._read_by(self.sources[0], trace_id)
                 except SourceGivesUp:
-                    if len(self.leaves) == 1:
+                    if len(self.sources) == 1:
                         raise
-                    self.leaves.pop(0)
-                    self.entries, self._lines, self._token = [], 0, ""  # the next one begins anew
+                    self.sources.pop(0)
+                    self.entries, self._lines, self._token = [], 0, ""  # the next source starts from the beginning
 
-    async def _read_by(self, leave: Leave[Source], trace_id: str) -> None:
-        whole = leave.reads_on and (self._lines > 0 or self._wanted > PAGE_SIZE)
-        parts = leave.source.parts(self.target, self._lines, self._token)
-        async with leave.asking(trace_id), aclosing(parts):
+    async def _read_by(self, permitted: PermittedSource[Source], trace_id: str) -> None:
+        whole = not permitted.resumable and (self._lines > 0 or self._wanted > PAGE_SIZE)
+        parts = permitted.source.parts(self.target, self._lines, self._token)
+        async with permitted.permission(trace_id), aclosing(parts):
             async for part in parts:
                 if isinstance(part, PlaylistMetadata):
                     self.playlist = part
@@ -111,37 +113,38 @@ class Reading:
         self.complete = True
 
     def _take(self, page: Page) -> None:
-        if page.offset < self._lines:  # the token was void: it began again
+        if page.offset < self._lines:  # the token had expired: it started again
             self.entries = []
         self.entries += page.entries
         self._lines, self._token = page.following, page.token
         self._news.set()
 
 
-def _look_at(task: asyncio.Task[None]) -> None:
-    """Whoever waited has heard of an error already, or went away."""
+def _retrieve_error(task: asyncio.Task[None]) -> None:
+    """Mark the error as retrieved: whoever waited has received it already."""
     if not task.cancelled():
         task.exception()
 
 
-class Readings:
-    """The lists read of late. `clock` counts seconds."""
+class ListingCache:
+    """The lists read recently. `clock` returns seconds."""
 
     def __init__(
-        self, leaves: Callable[[], Iterable[Leave[Source]]], clock: Callable[[], float] = time.monotonic
+        self, sources: Callable[[], Iterable[PermittedSource[Source]]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._leaves = leaves
+        self._sources = sources
         self._clock = clock
-        self._kept: OrderedDict[tuple[TargetKind, str], Reading] = OrderedDict()
+        self._kept: OrderedDict[tuple[TargetKind, str], CachedListing] = OrderedDict()
         self._dropped: set[asyncio.Task[None]] = set()
 
-    async def read(self, target: Target, count: int, trace_id: str) -> Reading:
-        """A list of which `count` entries are known, or all. One that failed is forgotten. Raises as Reading.up_to."""
+    async def read(self, target: Target, count: int, trace_id: str) -> CachedListing:
+        """Return a list of which `count` entries, or all, are known. A list that failed is dropped. Raise as
+        CachedListing.up_to."""
         name = (target.kind, target.id)
         reading = self._kept.get(name)
         if reading is None or self._clock() - reading.begun > KEPT:
             self._drop(name)
-            reading = self._kept[name] = Reading(target, list(self._leaves()), self._clock())
+            reading = self._kept[name] = CachedListing(target, list(self._sources()), self._clock())
             while len(self._kept) > MOST:
                 self._drop(next(iter(self._kept)))
         self._kept.move_to_end(name)
@@ -156,7 +159,7 @@ class Readings:
     def _drop(self, name: tuple[TargetKind, str]) -> None:
         reading = self._kept.pop(name, None)
         if reading is not None:
-            closing = asyncio.create_task(reading.close(), name="closing a reading")
+            closing = asyncio.create_task(reading.close(), name="closing a listing")
             self._dropped.add(closing)
             closing.add_done_callback(self._dropped.discard)
 

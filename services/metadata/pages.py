@@ -1,4 +1,4 @@
-"""What a listing is made of, and the names of its parts. Pure."""
+"""Pages and cursors of a listing, and their names. Pure."""
 
 import hashlib
 import re
@@ -11,9 +11,9 @@ from services.common.models import Entry, Target, TargetKind, VideoMetadata
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Consecutive lines of a listing, the first of them number `offset`; `following` is where the next page begins,
-    and `token` how its source calls that place, if it has a name of its own. Lines that are no videos are counted,
-    but are no entries. `described`: the full metadata that came along, of entries not described before."""
+    """Consecutive entries of a listing. `offset` is the position of the first, `following` that of the next page, and
+    `token` the page token of the source, if it has any. Positions count lines that are not videos; `entries` does not
+    contain them. `described`: full metadata that came with the page, of entries not described before."""
 
     offset: int
     following: int
@@ -24,8 +24,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a listing that ended early goes on, written as `source/playlist_id/offset` or `…/offset@token`. With the
-    playlist's id a channel's name needs no second look-up."""
+    """The position where an interrupted listing resumes, written as `source/playlist_id/offset` or `…/offset@token`.
+    With the playlist id a channel's handle need not be resolved again."""
 
     source: str
     playlist_id: str
@@ -38,7 +38,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None) -> Self | None:
-        """None for no cursor, and for one that nobody of ours wrote: the listing then begins at the beginning."""
+        """Parse a cursor. None for a missing or invalid one: the listing then starts at the beginning."""
         found = re.fullmatch(r"(\w+)/([\w-]+)/(\d{1,9})(?:@([\w=%.~-]+))?", text or "", re.ASCII)
         return cls(found[1], found[2], int(found[3]), found[4] or "") if found else None
 
@@ -47,13 +47,13 @@ class Cursor:
 
 
 def given_page(target: Target) -> Page:
-    """The page of a target that lists its videos itself."""
+    """Return the page of a target that names its videos itself."""
     entries = tuple(Entry(video_id=video_id, position=n) for n, video_id in enumerate(target.video_ids))
     return Page(offset=0, following=len(entries), entries=entries)
 
 
 def page_key(listing: int, source: str, page: Page) -> str:
-    """`listing/source/offset/digest of the ids`: a page that reads otherwise the second time has another name."""
+    """Return `listing/source/offset/digest of the ids`: a page with other entries has another key."""
     return f"{listing}/{source}/{page.offset}/{digest(entry.video_id for entry in page.entries)}"
 
 

@@ -1,6 +1,7 @@
-"""A way to look something up: a source, and the leave to ask it that a listing needs too (DESIGN §5).
+"""A metadata source together with the permission to query it.
 
-A person does not go round a block: jobs is asked before, and hears afterwards what the site said to it.
+A lookup by a person does not bypass a block: the permission is requested from jobs before the query, and jobs is
+notified of the outcome afterwards (ARCHITECTURE.md: Claims).
 """
 
 from collections.abc import AsyncIterator
@@ -20,17 +21,17 @@ SourceType = TypeVar("SourceType", bound=Source, covariant=True)
 
 
 @dataclass(frozen=True)
-class Leave(Generic[SourceType]):
-    """`reads_on`: going on with a list costs this source as much as beginning it anew."""
+class PermittedSource(Generic[SourceType]):
+    """`resumable`: fetching the next page of a list costs no more than the first."""
 
     source: SourceType
     claims: Claims
     bus: Bus
-    reads_on: bool
+    resumable: bool
 
     @asynccontextmanager
-    async def asking(self, trace_id: str) -> AsyncIterator[None]:
-        """Around what is asked of the source. Raises ServiceUnavailable when it must not be asked now."""
+    async def permission(self, trace_id: str) -> AsyncIterator[None]:
+        """Query the source inside this block. Raise ServiceUnavailable when it must not be queried now."""
         probing = await self.claims.may_look_up(trace_id)
         try:
             yield

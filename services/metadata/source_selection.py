@@ -1,11 +1,11 @@
-"""Which sources list a target, the best first.
+"""Select the sources for a target, in order of preference.
 
                      with an API key                         without a key
-given videos         Data API, then as they were given       as they were given
+given videos         Data API, then as given                 as given
 playlist, channel    Data API, then yt-dlp                   yt-dlp
 
-With `[youtube] keyless_fallback` false nothing follows a quota that is used up: the listing waits for the next day.
-Given videos wait only where their metadata are all that is wanted: a download brings its own.
+With `[youtube] keyless_fallback` false there is no second source when the quota is used up: the listing waits for the
+next day. Given videos wait only in a metadata-only job, because a download extracts its own metadata.
 """
 
 import socket
@@ -14,40 +14,40 @@ from dataclasses import dataclass, field
 from services.common.events import JobQueued
 from services.common.models import ClaimAnswer, ClaimVerdict, JobType, TargetKind, Wanted
 from services.metadata.data_api.client import DataApi
-from services.metadata.data_api.keys import Keys
+from services.metadata.data_api.keys import ApiKeys
 from services.metadata.data_api.source import DataApiSource
-from services.metadata.lister import Claim, Way
+from services.metadata.lister import Claim, ClaimedSource
 from services.metadata.sources import GivenSource, Source
 
 
 def data_api_egress(name: str | None = None) -> str:
-    """The name of the way to the Data API: a bot check of the site does not block it. `name` as in egress_of."""
+    """Return the egress name of the Data API, which a bot check of the site does not block. `name` as in egress_of."""
     return f"{name or socket.gethostname()}/data_api"
 
 
-async def _freely(_queued: JobQueued) -> ClaimAnswer:
-    """For what asks nothing of anybody."""
+async def _always(_queued: JobQueued) -> ClaimAnswer:
+    """Answer claims for a source that makes no requests."""
     return ClaimAnswer(verdict=ClaimVerdict.GO)
 
 
-_GIVEN = Way(GivenSource(), _freely, "")
+_GIVEN = ClaimedSource(GivenSource(), _always, "")
 
 
 @dataclass
-class Ways:
-    keys: Keys
+class SourceSelection:
+    keys: ApiKeys
     api: DataApi
     api_claim: Claim
-    keyless: Way
+    keyless: ClaimedSource
     api_egress: str = field(default_factory=data_api_egress)
     keyless_fallback: bool = True
 
-    def of(self, queued: JobQueued) -> list[Way]:
+    def of(self, queued: JobQueued) -> list[ClaimedSource]:
         last = _GIVEN if queued.target.kind is TargetKind.VIDEOS else self.keyless
         key = self.keys.of(queued.job_id)
-        # without metadata there are no calls at all (DESIGN, deviations)
+        # a job without metadata makes no calls of the Data API
         if key is None or not Wanted.of(queued.type, queued.options).metadata:
             return [last]
         given = queued.target.kind is TargetKind.VIDEOS and queued.type is not JobType.METADATA_ONLY
         source: Source = DataApiSource(self.api, key, waits=not (self.keyless_fallback or given))
-        return [Way(source, self.api_claim, self.api_egress), last]
+        return [ClaimedSource(source, self.api_claim, self.api_egress), last]

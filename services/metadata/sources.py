@@ -1,4 +1,4 @@
-"""What a source of listings is: `data_api_source` with an API key, `ytdlp_source` without, and what the user named."""
+"""The interface of a source of listings; `data_api.source` implements it with an API key, `ytdlp_source` without."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
@@ -10,7 +10,7 @@ Part = PlaylistMetadata | Page
 
 
 class SourceFailed(Exception):
-    """A source could not go on; `failure` says what that means. `final`: it would be the same again."""
+    """A source failed. `failure` is the classified reason; `final`: a repetition would fail in the same way."""
 
     def __init__(self, failure: Failure, *, final: bool = False) -> None:
         super().__init__(failure.message)
@@ -19,25 +19,25 @@ class SourceFailed(Exception):
 
 
 class SourceGivesUp(SourceFailed):
-    """This source cannot go on, another one may: it begins anew."""
+    """This source failed, but the next one can list the target from the start."""
 
 
 class Source(Protocol):
-    """`name` goes into page keys and cursors. A cursor is understood by the source that wrote it."""
+    """`name` is part of page keys and cursors. Only the source that wrote a cursor can read it."""
 
     name: str
 
     def parts(self, target: Target, offset: int, token: str, /) -> AsyncGenerator[Part, None]:
-        """The playlist's own metadata, then its pages from line `offset` on, each as soon as it is there. `token` is
-        what the page before that line had as `token`.
+        """Yield the metadata of the playlist, then its pages from entry `offset` on, each as soon as it is available.
+        `token` is the `token` of the page before.
 
-        Raises SourceFailed. An iterator that is closed early ends what runs for it.
+        Raise SourceFailed. Closing the iterator early stops the work behind it.
         """
         ...
 
 
 class GivenSource:
-    """Videos that the user named: a page with no request."""
+    """Videos that the user named: one page, without a request."""
 
     name = "given"
 

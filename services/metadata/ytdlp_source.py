@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from services.common.errors import HostUnavailable
-from services.common.infra.resilience import Host
+from services.common.infra.resilience import RemoteHost
 from services.common.models import (
     Entry,
     ErrorCode,
@@ -22,7 +22,7 @@ from services.common.models import (
     VideoMetadata,
     Wanted,
 )
-from services.common.settings.retry_policy import BREAKER_OPEN, Word
+from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
 from services.common.youtube.classify import classify, failure_word
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
@@ -62,7 +62,7 @@ class Children:
 class YtDlpSource:
     name = "yt_dlp"
 
-    def __init__(self, children: Children, host: Host) -> None:
+    def __init__(self, children: Children, host: RemoteHost) -> None:
         self._children = children
         self._host = host
 
@@ -154,7 +154,7 @@ class _Listing:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-def word_of(error: BaseException) -> Word | None:
+def word_of(error: BaseException) -> CallOutcome | None:
     """What a failure of yt-dlp tells of YouTube. None: of our side, or of nobody knows what."""
     return failure_word(error.failure) if isinstance(error, SourceFailed) else None
 

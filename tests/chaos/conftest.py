@@ -27,6 +27,7 @@ from bus import Bus, BusSettings
 from bus.embedded.server import find_server
 from bus.fault_injection import VARIABLE
 from services.common.events import JobCreated, catalogue
+from services.common.messaging import connect_bus
 from services.common.models import Item, ItemStatus, Job, JobOptions
 from services.common.settings.load import Config, load_config
 from tests.fixtures import waiting
@@ -449,7 +450,7 @@ async def deed_in(emulator: EmulatorClient) -> AsyncIterator[Callable[..., Await
         async def make(cluster: Cluster, *, count: int = 4) -> Deed:
             playlist = f"PL{uuid4().hex}"
             made = emulator.put_playlist(playlist, count=count, channel=sample.CHANNEL, private=[1])
-            bus = await Bus.connect(cluster.broker.settings, source="cli/chaos")
+            bus = await connect_bus(cluster.broker.settings, source="cli/chaos")
             opened.append(bus)
             videos = list(made["entries"])
             gone = [videos.pop(1)]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bus import Bus
 from services.common.events import JobCompleted
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from ytarchive.stack import Stack
 
@@ -92,7 +92,7 @@ async def test_five_processes_leave_the_tree_that_one_stack_leaves(
     alone = config.model_copy(update={"youtube": quick.config.youtube, "download": quick.config.download})
     async with Stack(alone) as stack:
         same = again(deed)
-        same.bus = await Bus.connect(stack.settings, source="cli/alone")
+        same.bus = await connect_bus(stack.settings, source="cli/alone")
         async with same.bus.tail(JobCompleted) as ends:
             await same.order()
             await anext(aiter(ends))

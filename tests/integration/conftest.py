@@ -12,6 +12,7 @@ import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer
 from bus.fault_injection import VARIABLE
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from tests.fixtures.processes import KEPT, Nursery
 
@@ -40,7 +41,7 @@ async def connect(nats_server: EmbeddedServer) -> AsyncIterator[Connect]:
     buses: list[Bus] = []
 
     async def connect_as(service: str, settings: BusSettings | None = None) -> Bus:
-        bus = await Bus.connect(settings or nats_server.settings, source=f"{service}/{len(buses)}")
+        bus = await connect_bus(settings or nats_server.settings, source=f"{service}/{len(buses)}")
         buses.append(bus)
         return bus
 

@@ -236,7 +236,7 @@ async def test_every_instance_hears_a_core_event_and_a_deaf_ear_hears_the_next(c
     for name in ("first", "second"):
         handlers = Handlers("jobs")
 
-        @handlers.hear(ServiceHeartbeat)
+        @handlers.subscribe(ServiceHeartbeat)
         async def hear(event: ServiceHeartbeat, context: object) -> None:
             if event.service.url == "http://bad":
                 raise ValueError("deaf")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bus import Bus, DeadLettered, EmbeddedServer, Envelope, Event, Handlers, handling
+from bus import Bus, EmbeddedServer, Envelope, Event, Handlers, handling
 from bus.message import UnreadableMessage
 from bus.streams import EVENTS
-from services.common.events import DownloadRequested, SourceBlocked, SourceCleared
+from services.common.events import DeadLettered, DownloadRequested, SourceBlocked, SourceCleared
 from services.common.models import Wanted
 
 Connect = Callable[..., Awaitable[Bus]]

@@ -13,9 +13,10 @@ import pytest
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from bus.connection.connection_manager import API_TIMEOUT
-from bus.stream_gc import sweep
+from bus.stream_gc import collect
 from bus.streams import EVENTS
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
+from services.common.messaging import SCHEMA
 from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
 
 Connect = Callable[..., Awaitable[Bus]]
@@ -129,7 +130,7 @@ async def test_ears_answers_and_tails_come_back_too(connect: Connect, nats_serve
     handlers = Handlers("jobs")
     heard = asyncio.Event()
 
-    @handlers.hear(ServiceHeartbeat)
+    @handlers.subscribe(ServiceHeartbeat)
     async def hear(_event: ServiceHeartbeat, _context: object) -> None:
         heard.set()
 
@@ -249,7 +250,7 @@ async def test_a_connection_that_was_closed_for_good_is_opened_anew(connect: Con
     handlers, queue = collecting("jobs", SourceBlocked)
     heard = asyncio.Event()
 
-    @handlers.hear(ServiceHeartbeat)
+    @handlers.subscribe(ServiceHeartbeat)
     async def hear(_event: ServiceHeartbeat, _context: object) -> None:
         heard.set()
 
@@ -308,7 +309,7 @@ async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) ->
         for number in range(128):
             await bus.publish(blocked(f"e{number}", reason="x" * 32_768), trace_id="t", patience=LIMIT)
     await names(queue, {f"e{number}" for number in range(128)})
-    await sweep(bus.js)
+    await collect(bus.js, SCHEMA.expendable)
     state = (await bus.js.stream_info(EVENTS)).state
     assert state.bytes <= 1024**2 // 2
     assert state.last_seq == 129

@@ -19,9 +19,10 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer
+from bus import BrokerUnavailable, BusSettings, EmbeddedServer
 from bus.embedded.server import find_server
 from services.common.events import SourceCleared
+from services.common.messaging import connect_bus
 
 LIMIT = 30.0  # seconds that anything here may take
 
@@ -165,7 +166,7 @@ async def test_stop_ends_the_child_and_may_be_repeated(server: EmbeddedServer) -
 
 async def test_a_child_that_died_is_started_again_on_the_same_port(server: EmbeddedServer) -> None:
     settings = await server.start()
-    bus = await Bus.connect(settings, source="download/1")
+    bus = await connect_bus(settings, source="download/1")
     first = server.pid
     os.kill(first, signal.SIGKILL)
     await bus.publish(SourceCleared(egress="home"), trace_id="t")
@@ -176,7 +177,7 @@ async def test_a_child_that_died_is_started_again_on_the_same_port(server: Embed
 
 async def test_a_child_that_hangs_is_replaced(server: EmbeddedServer, eventually: Eventually) -> None:
     settings = await server.start()
-    bus = await Bus.connect(settings, source="download/1")
+    bus = await connect_bus(settings, source="download/1")
     first = server.pid
     os.kill(first, signal.SIGSTOP)
 
@@ -262,7 +263,7 @@ async def test_wrong_credentials_are_refused_quickly_and_not_shown(server: Embed
     wrong = settings.model_copy(update={"token": SecretStr("wrong-token"), "connect_timeout": 60.0})
     async with asyncio.timeout(5.0):
         with pytest.raises(BrokerUnavailable, match=r"refuses our credentials: check \[nats\]") as caught:
-            await Bus.connect(wrong, source="cli/1")
+            await connect_bus(wrong, source="cli/1")
     assert "wrong-token" not in str(caught.value)
 
 
@@ -280,7 +281,7 @@ async def test_wrong_credentials_are_refused_quickly_and_not_shown(server: Embed
 async def test_a_broker_that_cannot_be_reached(changes: dict[str, object], complaint: str) -> None:
     settings = BusSettings.model_validate({"connect_timeout": 0.3} | changes)
     with pytest.raises(BrokerUnavailable, match=complaint) as caught:
-        await Bus.connect(settings, source="cli/1")
+        await connect_bus(settings, source="cli/1")
     assert "secret" not in str(caught.value)
 
 
@@ -293,7 +294,7 @@ async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
         await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
         url = said_ports(tmp_path)
         with pytest.raises(BrokerUnavailable, match="has no JetStream: switch it on"):
-            await Bus.connect(BusSettings(url=url, connect_timeout=0.5), source="cli/1")
+            await connect_bus(BusSettings(url=url, connect_timeout=0.5), source="cli/1")
     finally:
         program.terminate()
         await program.wait()
@@ -333,14 +334,14 @@ async def guarded(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 
 async def test_user_password_and_a_private_certificate(guarded: BusSettings) -> None:
-    bus = await Bus.connect(guarded, source="jobs/1")
+    bus = await connect_bus(guarded, source="jobs/1")
     assert await bus.reachable()
     await bus.close()
     wrong = guarded.model_copy(update={"password": SecretStr("guessed")})
     with pytest.raises(BrokerUnavailable, match="refuses our credentials"):
-        await Bus.connect(wrong, source="jobs/1")
+        await connect_bus(wrong, source="jobs/1")
     with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
-        await Bus.connect(guarded.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
+        await connect_bus(guarded.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
 
 
 async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSettings) -> None:
@@ -348,11 +349,11 @@ async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSet
     for number in range(20):
         strange = guarded.model_copy(update={"ca_file": None, "connect_timeout": 0.004 * (number + 1)})
         with pytest.raises(BrokerUnavailable):
-            await asyncio.wait_for(Bus.connect(strange, source="jobs/1"), 20)
+            await asyncio.wait_for(connect_bus(strange, source="jobs/1"), 20)
     refused = guarded.model_copy(update={"password": SecretStr("guessed")})
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
-            await asyncio.wait_for(Bus.connect(refused, source="jobs/1"), 20)
+            await asyncio.wait_for(connect_bus(refused, source="jobs/1"), 20)
     gc.collect()
 
 
@@ -360,7 +361,7 @@ async def test_a_store_too_small_for_the_streams(server: EmbeddedServer) -> None
     settings = await server.start()
     greedy = settings.model_copy(update={"events_max_bytes": 10**15})
     with pytest.raises(BrokerUnavailable, match="too little room"):
-        await Bus.connect(greedy, source="jobs/1")
+        await connect_bus(greedy, source="jobs/1")
 
 
 async def test_a_deleted_store_directory_is_made_anew(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from services.common.events import (
     SourceCleared,
     VideoArchived,
 )
+from services.common.messaging import connect_bus
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, PartialsOwned, Wanted
 from services.common.settings.load import Config, load_config
 from services.common.settings.retry_policy import BreakerState
@@ -137,7 +138,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 @asynccontextmanager
 async def playing_jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
-    bus = await Bus.connect(broker, source="jobs/test")
+    bus = await connect_bus(broker, source="jobs/test")
     jobs = FakeJobs(bus)
     async with bus.tail(*KINDS) as envelopes:
         listening = asyncio.create_task(jobs.listen(envelopes))
@@ -258,7 +259,7 @@ async def test_a_claim_that_waits_is_deferred(
 
 async def test_it_waits_for_jobs_to_come_back(start: Start, broker: BusSettings, emulator: EmulatorClient) -> None:
     await start()
-    sender = await Bus.connect(broker, source="jobs/sender")
+    sender = await connect_bus(broker, source="jobs/sender")
     event = await FakeJobs(sender).request(sample.VIDEO_OK)
     await asyncio.sleep(0.5)  # long enough for a claim that nobody answers
     assert emulator.log() == []
@@ -445,7 +446,7 @@ async def test_what_is_left_goes_when_the_video_is_archived(
 ) -> None:
     asked = await jobs.request(sample.VIDEO_OK)
     done = await jobs.wait(DownloadCompleted)
-    storage = await Bus.connect(broker, source="storage/test")
+    storage = await connect_bus(broker, source="storage/test")
 
     async def archived(dispatch_id: str) -> None:
         event = VideoArchived(

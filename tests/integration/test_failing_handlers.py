@@ -18,8 +18,9 @@ import pytest
 import structlog
 
 from bus import Bus, Event, Handlers
-from bus.message import DeadLettered
 from services.common import events as e
+from services.common.events import DeadLettered
+from services.common.messaging import connect_bus
 from services.common.models import ErrorCode, ServiceInfo
 from services.common.settings.load import Config, load_config
 from ytarchive.emulator import EmulatorClient
@@ -125,7 +126,7 @@ def running(config: Config, emulator: EmulatorClient, tmp_path: Path, eventually
     async def run(*, without: str = "", instead: Sequence[Handlers] = ()) -> AsyncIterator[System]:
         names = [name for name in SERVICES if name != without]
         async with Stack(chosen, names, embedded=True) as stack, aiohttp.ClientSession() as http:
-            bus = await Bus.connect(stack.settings, source=f"{without or 'test'}/stand-in")
+            bus = await connect_bus(stack.settings, source=f"{without or 'test'}/stand-in")
             system = System(stack, http, bus, eventually)
             try:
                 for handlers in instead:

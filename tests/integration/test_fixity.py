@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 import structlog
 
-from bus import Bus, BusSettings, Envelope
+from bus import BusSettings, Envelope
 from services.common.events import DownloadCompleted, FixityFailed, JobCreated
+from services.common.messaging import connect_bus
 from services.common.models import FileFact, FileRole, JobType, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
 from services.storage.service import StorageService
@@ -97,7 +98,7 @@ def delivery(config: Config, video_id: str, dispatch: str, **files: bytes) -> Do
 
 @pytest.fixture
 async def heard(broker: BusSettings) -> AsyncIterator[list[Envelope]]:
-    bus = await Bus.connect(broker, source="jobs/test")
+    bus = await connect_bus(broker, source="jobs/test")
     envelopes: list[Envelope] = []
 
     async def hear() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from bus import Bus, BusSettings, Event, Handlers
 from services.common import events as e
+from services.common.messaging import connect_bus
 from services.common.models import (
     ClaimAnswer,
     ClaimVerdict,
@@ -112,7 +113,7 @@ async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService
 
 @pytest.fixture
 async def others(broker: BusSettings) -> AsyncIterator[Others]:
-    bus = await Bus.connect(broker, source="others/1")
+    bus = await connect_bus(broker, source="others/1")
     everyone = Others(bus)
     await bus.serve(played, everyone)
     async with everyone.heart.beating():

@@ -12,6 +12,7 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common import events as e
+from services.common.messaging import connect_bus
 from services.common.models import (
     ClaimAnswer,
     ClaimVerdict,
@@ -141,7 +142,7 @@ async def _running(service: JobsService) -> AsyncIterator[JobsService]:
 
 @pytest.fixture
 async def others(broker: BusSettings) -> AsyncIterator[Others]:
-    bus = await Bus.connect(broker, source="others/1")
+    bus = await connect_bus(broker, source="others/1")
     played = Others(bus)
     await bus.serve(others_handlers, played)
     async with played.heart.beating():

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bus import Bus, Handlers, handling
-from bus.dead_letter_store import Letter, Letterbox, NotReplayable
-from bus.message import DeadLettered
+from bus.dead_letter_store import DeadLetterStore, NotReplayable, StoredDeadLetter
 from services.common import events as e
+from services.common.events import DeadLettered
 
 Connect = Callable[..., Awaitable[Bus]]
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-async def all_letters(box: Letterbox) -> list[Letter]:
+async def all_letters(box: DeadLetterStore[DeadLettered]) -> list[StoredDeadLetter[DeadLettered]]:
     return [letter async for letter in box.letters()]
 
 
@@ -23,7 +23,7 @@ async def bus(connect: Connect) -> Bus:
     return await connect("jobs")
 
 
-async def letter_about(bus: Bus, raw: bytes, eventually: Eventually) -> Letter:
+async def letter_about(bus: Bus, raw: bytes, eventually: Eventually) -> StoredDeadLetter[DeadLettered]:
     """Let a consumer bury a message that it cannot read."""
     metadata = Handlers("metadata")
 
@@ -33,29 +33,29 @@ async def letter_about(bus: Bus, raw: bytes, eventually: Eventually) -> Letter:
 
     await bus.js.publish("job.queued", raw)
     await bus.serve(metadata, None)
-    box = Letterbox(bus)
+    box = DeadLetterStore(bus, DeadLettered)
     found = await eventually(lambda: all_letters(box))
     assert isinstance(found, list)
-    letter: Letter = found[-1]
+    letter: StoredDeadLetter[DeadLettered] = found[-1]
     return letter
 
 
 async def test_a_letter_leads_to_its_message_and_past_its_loss(bus: Bus, eventually: Eventually) -> None:
     letter = await letter_about(bus, b"hello", eventually)
-    box = Letterbox(bus)
+    box = DeadLetterStore(bus, DeadLettered)
     assert await box.find(letter.number) == letter
     assert await box.find(letter.number + 1) is None
     assert await box.message(letter) == b"hello"
-    await bus.js.delete_msg("EVENTS", letter.said.sequence)
+    await bus.js.delete_msg("EVENTS", letter.event.sequence)
     assert await box.message(letter) == b"hello"  # the letter holds the whole of it
 
 
 async def test_a_long_message_that_is_gone_cannot_be_replayed(bus: Bus, eventually: Eventually) -> None:
     raw = b"x" * 200_000
     letter = await letter_about(bus, raw, eventually)
-    box = Letterbox(bus)
+    box = DeadLetterStore(bus, DeadLettered)
     assert await box.message(letter) == raw
-    await bus.js.delete_msg("EVENTS", letter.said.sequence)
+    await bus.js.delete_msg("EVENTS", letter.event.sequence)
     with pytest.raises(NotReplayable):
         await box.replay(letter)
 
@@ -75,7 +75,7 @@ async def test_a_replayed_message_reaches_its_consumer_with_its_own_id(bus: Bus,
         sent = await bus.publish(e.JobPauseRequested(job_id="j"), trace_id="t")
         await worker.serve(logging, None)
         await asyncio.wait_for(anext(told), 30)
-    box = Letterbox(bus)
+    box = DeadLetterStore(bus, DeadLettered)
     (letter,) = await all_letters(box)
     broken = False
     await box.replay(letter)
@@ -86,7 +86,7 @@ async def test_a_replayed_message_reaches_its_consumer_with_its_own_id(bus: Bus,
 
 
 async def test_a_forged_letter_makes_us_send_nothing(bus: Bus) -> None:
-    box = Letterbox(bus)
+    box = DeadLetterStore(bus, DeadLettered)
     await bus.js.publish("dead.lettered", b"not even an envelope")
     for subject in ("credentials.offered", "download.progress", "$JS.API.STREAM.PURGE.EVENTS", "job.>"):
         forged = DeadLettered(type=subject, consumer="c", sequence=1, error="x", payload="{}", whole=True)

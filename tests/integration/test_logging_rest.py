@@ -11,6 +11,7 @@ import pytest
 
 from bus import Bus, BusSettings
 from services.common.events import JobCancelRequested, LogRecorded
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from services.logging.service import LoggingService
 from services.logging.subscribers import KEPT
@@ -44,7 +45,7 @@ class Client:
 async def client(config: Config, broker: BusSettings) -> AsyncIterator[Client]:
     service = LoggingService(config, broker)
     await service.startup()
-    bus = await Bus.connect(broker, source="cli/test")
+    bus = await connect_bus(broker, source="cli/test")
     try:
         async with aiohttp.ClientSession() as http:
             yield Client(http, service.url, bus)

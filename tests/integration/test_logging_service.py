@@ -11,6 +11,7 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope
 from services.common.events import JobCreated, LogRecorded, ServiceStopped, SourceCleared
+from services.common.messaging import connect_bus
 from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.logging.queries import LogFilter
@@ -31,7 +32,7 @@ async def running(config: Config, broker: BusSettings, *, disk_patience: float =
 
 @pytest.fixture
 async def sender(broker: BusSettings) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(broker, source="cli/test")
+    bus = await connect_bus(broker, source="cli/test")
     yield bus
     await bus.close()
 

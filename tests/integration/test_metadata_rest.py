@@ -15,7 +15,8 @@ from bus import BusSettings
 from services.common.events import SourceBlocked, SourceCleared
 from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, VideoMetadata
 from services.common.settings.load import Config
-from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage, QuotaStatus
+from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage
+from services.metadata.quota_status import QuotaStatus
 from services.metadata.service import MetadataService
 from tests.fixtures.asking import Jobs, Person
 from ytarchive.emulator import EmulatorClient

@@ -26,6 +26,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
+from services.common.messaging import connect_bus
 from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOptions, JobType, Target, TargetKind
 from services.common.settings.load import Config
 from services.metadata.data_api.keys import OF_JOB
@@ -129,7 +130,7 @@ def config(config: Config, emulator: EmulatorClient) -> Config:
 
 @pytest.fixture
 async def desk(broker: BusSettings) -> AsyncIterator[Desk]:
-    desk = Desk(await Bus.connect(broker, source="jobs/test"))
+    desk = Desk(await connect_bus(broker, source="jobs/test"))
     async with attended(desk.bus, desk):
         yield desk
 
@@ -312,7 +313,7 @@ async def test_without_an_answer_to_its_claim_a_listing_waits(
     await desk.ask(TargetKind.VIDEOS, "", sample.VIDEO_OK)
     await desk.wait_for(ListingCompleted)  # given videos need nobody's leave
     assert emulator.log() == []
-    again = await Bus.connect(broker, source="jobs/again")
+    again = await connect_bus(broker, source="jobs/again")
     back = Desk(again)
     await back.serve()
     await desk.wait_for(ListingCompleted, 2)
@@ -369,7 +370,7 @@ async def test_with_a_key_the_data_api_lists_and_describes(
     ]
     assert api_calls(emulator) == ["playlists", *["playlistItems", "videos"] * 5]
     assert site_calls(emulator) == []
-    assert (await with_api.ledger.today(KEY)).used == 11
+    assert (await with_api.parts.quota.today(KEY)).used == 11
     assert len(desk.claims) == 5
     assert {claim.egress.endswith("/data_api") for claim in desk.claims} == {True}
 
@@ -447,7 +448,7 @@ async def test_a_jobs_own_key_reaches_every_metadata_worker_and_counts_first(
         assert await offer(desk.bus, "job-1", "the-invalid-key-of-job-1", desk.trace_id)
 
         async def both() -> bool:
-            found = [service.keys.of("job-1") for service in (one, other)]
+            found = [service.parts.keys.of("job-1") for service in (one, other)]
             return all(key is not None and key.origin == OF_JOB for key in found)
 
         await eventually(both)
@@ -475,7 +476,7 @@ async def test_a_used_up_quota_midway_is_told_and_the_keyless_source_lists(
     assert completed.total == 250
     assert len(desk.of(PlaylistFetched)) == 1
     assert desk.of(ListingFailed) == []
-    assert (await with_api.ledger.today(KEY)).exhausted
+    assert (await with_api.parts.quota.today(KEY)).exhausted
     emulator.set_quota_left(None)
     emulator.clear_log()
     await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
@@ -491,7 +492,7 @@ async def test_the_background_leaves_the_reserve_alone(
         await desk.ask(TargetKind.PLAYLIST, sample.PLAYLIST_3)
         await desk.wait_for(ListingCompleted, 2)
         assert len(api_calls(emulator)) == 3
-        assert await service.ledger.today(KEY) == Day(used=3)
+        assert await service.parts.quota.today(KEY) == Day(used=3)
 
 
 async def test_a_hiccup_of_the_data_api_is_tried_again(

@@ -14,14 +14,15 @@ from pydantic import SecretStr
 
 from bus import Bus, BusSettings, Handlers
 from services.common.events import DownloadClaim, JobQueued, ListingFailed, SourceBlocked
-from services.common.infra.resilience import Hosts
+from services.common.infra.resilience import RemoteHosts
+from services.common.messaging import connect_bus
 from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
 from services.common.settings.load import Config
-from services.common.settings.retry_policy import SPEC, Policy
+from services.common.settings.retry_policy import SPEC, RetryPolicy
 from services.metadata.data_api.client import DataApi
 from services.metadata.data_api.errors import ApiRefused
 from services.metadata.data_api.quota import Budget
-from services.metadata.data_api.quota_store import Ledger
+from services.metadata.data_api.quota_store import QuotaStore
 from services.metadata.service import MetadataService
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -47,7 +48,7 @@ def with_key(config: Config) -> Config:
 @pytest.fixture
 async def jobs(broker: BusSettings) -> AsyncIterator[Bus]:
     """Jobs, as far as metadata needs it: it lets everybody go."""
-    bus = await Bus.connect(broker, source="jobs/test")
+    bus = await connect_bus(broker, source="jobs/test")
     table = Handlers("jobs")
 
     @table.answer(DownloadClaim)
@@ -87,7 +88,7 @@ class Person:
 
 
 @asynccontextmanager
-async def asking(config: Config, broker: BusSettings, hosts: Hosts) -> AsyncIterator[Person]:
+async def asking(config: Config, broker: BusSettings, hosts: RemoteHosts) -> AsyncIterator[Person]:
     service = MetadataService(config, broker, hosts=hosts)
     await service.startup()
     try:
@@ -108,7 +109,7 @@ async def test_a_data_api_that_is_down_is_left_alone_and_the_site_answers(
 ) -> None:
     emulator.add_fault("data_api", "status", status=503)
     host = emulator.api_endpoint.removeprefix("http://")
-    async with asking(with_key(config), broker, Hosts(clock=clock)) as person:
+    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
         assert (await person.look_up(sample.VIDEO_OK))["title"]
         assert api_calls(emulator) == 3
         first, second = clock.slept
@@ -141,7 +142,7 @@ async def test_another_error_of_the_data_api_is_not_asked_for_again(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any
 ) -> None:
     emulator.add_fault("data_api", "status", status=500)
-    async with asking(with_key(config), broker, Hosts(clock=clock)) as person:
+    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
         assert (await person.look_up(sample.VIDEO_OK))["title"]
     assert api_calls(emulator) == 1
 
@@ -152,7 +153,7 @@ async def test_the_data_api_is_waited_for_as_long_as_it_asks(
 ) -> None:
     emulator.add_fault("data_api", "status", status=429, retry_after=11, times=1)
     emulator.add_fault("data_api", "status", status=503, retry_after=31, times=1)  # longer than we wait
-    async with asking(with_key(config), broker, Hosts(clock=clock)) as person:
+    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
         assert (await person.look_up(sample.VIDEO_OK))["title"]
     assert api_calls(emulator) == 2
     assert clock.slept == [11.0]
@@ -162,7 +163,10 @@ async def test_429_on_every_page_is_the_sites_word_and_opens_the_breaker(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any, jobs: Bus
 ) -> None:
     emulator.add_fault("*", "status", status=429)
-    async with asking(config, broker, Hosts(Policy(failures=2), clock)) as person, jobs.tail(SourceBlocked) as told:
+    async with (
+        asking(config, broker, RemoteHosts(RetryPolicy(failures=2), clock)) as person,
+        jobs.tail(SourceBlocked) as told,
+    ):
         for video_id in (sample.VIDEO_OK, sample.VIDEO_480P):
             status, answer, retry_after = await person.ask(f"metadata/video/{video_id}")
             assert (status, answer["error"]["code"]) == (503, "E006")
@@ -192,7 +196,10 @@ async def test_a_listing_that_is_held_back_costs_no_attempt(
 ) -> None:
     clock.seconds = (time.time() - clock.now().timestamp()) + clock.seconds  # what is told are times of day
     emulator.add_fault("*", "status", status=429)
-    async with asking(config, broker, Hosts(Policy(failures=1), clock)) as person, jobs.tail(ListingFailed) as told:
+    async with (
+        asking(config, broker, RemoteHosts(RetryPolicy(failures=1), clock)) as person,
+        jobs.tail(ListingFailed) as told,
+    ):
         await person.ask(f"metadata/video/{sample.VIDEO_OK}")
         emulator.clear_log()
         queued = JobQueued(
@@ -225,8 +232,8 @@ def listening(queue: int) -> Iterator[tuple[socket.socket, str]]:
         yield server, f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-async def given_up_after(endpoint: str, jobs: Bus, policy: Policy) -> float:
-    api = DataApi(endpoint, Ledger(jobs, Budget(100, 0)), Hosts(policy))
+async def given_up_after(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float:
+    api = DataApi(endpoint, QuotaStore(jobs, Budget(100, 0)), RemoteHosts(policy))
     await api._ready()  # building the client is no part of the call
     began = time.monotonic()
     with pytest.raises(ApiRefused, match="does not answer") as refused:
@@ -237,10 +244,10 @@ async def given_up_after(endpoint: str, jobs: Bus, policy: Policy) -> float:
 
 @pytest.mark.claim("7.1")
 async def test_the_data_api_has_one_time_to_connect_and_another_to_answer(jobs: Bus) -> None:
-    policy = Policy(connect=0.3, read=1.5, max_attempts=1)
+    policy = RetryPolicy(connect=0.3, read=1.5, max_attempts=1)
     with listening(100) as (_server, endpoint):
         assert 1.5 <= await given_up_after(endpoint, jobs, policy) < 10
-    policy = Policy(connect=0.3, read=60, max_attempts=1)
+    policy = RetryPolicy(connect=0.3, read=60, max_attempts=1)
     with listening(0) as (server, endpoint):  # its queue is full: the kernel drops what would connect
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
@@ -269,8 +276,8 @@ async def test_each_attempt_is_one_connection(jobs: Bus, clock: Any) -> None:
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server:
         endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ledger = Ledger(jobs, Budget(100, 0))
-        api = DataApi(endpoint, ledger, Hosts(clock=clock))
+        ledger = QuotaStore(jobs, Budget(100, 0))
+        api = DataApi(endpoint, ledger, RemoteHosts(clock=clock))
         with pytest.raises(ApiRefused, match="does not answer"):
             await api.list(KEY, "videos", part="id", id=sample.VIDEO_OK)
     assert seen == 3

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from bus import Bus, BusSettings
 from services.common.events import JobCompleted, JobCreated, ListingFailed, SourceBlocked
+from services.common.messaging import connect_bus
 from services.common.models import Job, JobStatus, JobType
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
@@ -87,7 +88,7 @@ async def running(config: Config, broker: BusSettings, zone: Zone) -> AsyncItera
 
 @pytest.fixture
 async def client(broker: BusSettings) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(broker, source="cli/test")
+    bus = await connect_bus(broker, source="cli/test")
     yield bus
     await bus.close()
 
@@ -156,7 +157,7 @@ async def test_a_block_that_jobs_knows_of_is_a_persons_too(
     keyless = config.model_copy(update={"youtube": config.youtube.model_copy(update={"api_key": None})})
     until = datetime.now(UTC) + timedelta(minutes=10)
     egress = egress_of(config.youtube.proxy, name="a-test")
-    download = await Bus.connect(broker, source="download/test")
+    download = await connect_bus(broker, source="download/test")
     async with running(keyless, broker, Zone()) as up, aiohttp.ClientSession() as http:
         url = f"{up.metadata.url}/api/v1/metadata/playlist/{sample.PLAYLIST_3}"
         async with http.get(url) as response:

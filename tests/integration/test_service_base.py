@@ -30,6 +30,7 @@ from services.common.events import (
     ServiceStopped,
 )
 from services.common.infra import logs
+from services.common.messaging import connect_bus
 from services.common.models import JobOptions, JobType, ServiceInfo, Target, TargetKind
 from services.common.service import VERSION, ServiceBase
 from services.common.settings.load import Config
@@ -159,7 +160,7 @@ def running(config: Config, broker: BusSettings) -> Running:
 
 @pytest.fixture
 async def observer(broker: BusSettings) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(broker, source="cli/test")
+    bus = await connect_bus(broker, source="cli/test")
     yield bus
     await bus.close()
 

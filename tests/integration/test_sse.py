@@ -15,6 +15,7 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
 from services.common import events as e
+from services.common.messaging import connect_bus
 from services.common.models import Entry, ErrorCode, Failure, FailureKind, Held, Progress, ServiceInfo
 from services.common.settings.load import Config
 from services.jobs.service import JobsService
@@ -143,7 +144,7 @@ class Story:
 async def story(config: Config, broker: BusSettings) -> AsyncIterator[Story]:
     jobs = JobsService(config, broker)
     await jobs.startup()
-    bus = await Bus.connect(broker, source="storage/1")
+    bus = await connect_bus(broker, source="storage/1")
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, read_bufsize=1024**2) as http:
         yield Story(jobs, bus, http)

@@ -15,10 +15,11 @@ from typing import ClassVar
 import aiohttp
 import pytest
 
-from bus import Bus, BusSettings, Handlers
+from bus import BusSettings, Handlers
 from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
 from services.common.events import ServiceHeartbeat
 from services.common.infra.files import LockHeld
+from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from ytarchive.stack import Stack, StackInfo, find_running
@@ -47,7 +48,7 @@ async def test_a_running_stack_is_found_and_reached(config: Config, stack: Stack
     assert info == stack.info
     assert info.pid == os.getpid()
     assert await healthy(info.services["logging"])
-    bus = await Bus.connect(info.bus_settings(config), source="cli/test")
+    bus = await connect_bus(info.bus_settings(config), source="cli/test")
     async with bus.tail(ServiceHeartbeat) as beats:
         beat = await asyncio.wait_for(anext(beats), 60)
     await bus.close()

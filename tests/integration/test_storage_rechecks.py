@@ -20,6 +20,7 @@ from services.common.events import (
     VideoFailed,
     WorkPlanUpdated,
 )
+from services.common.messaging import connect_bus
 from services.common.models import (
     FailedDownload,
     Job,
@@ -93,7 +94,7 @@ class Others:
 
 @pytest.fixture
 async def others(broker: BusSettings, config: Config, eventually: Eventually) -> AsyncIterator[Others]:
-    bus = await Bus.connect(broker, source="jobs/test")
+    bus = await connect_bus(broker, source="jobs/test")
     others = Others(bus, config, eventually)
     hearing = asyncio.create_task(others.hear())
     yield others

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from services.common.errors import ServiceUnavailable, YTArchiveError
-from services.common.infra.resilience import Hosts
+from services.common.infra.resilience import RemoteHosts
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
-from services.common.settings.retry_policy import ANSWERED, SPEC, Policy
+from services.common.settings.retry_policy import ANSWERED, SPEC, RetryPolicy
 from ytarchive.client.rest import Rest
 
 
@@ -63,7 +63,7 @@ class Caller:
     """A client with SPEC's policy, whose time we have in hand."""
 
     rest: Rest
-    hosts: Hosts
+    hosts: RemoteHosts
     clock: Any
 
     async def get(self) -> str:
@@ -76,15 +76,15 @@ class Caller:
     @property
     def told(self) -> dict[str, object]:
         (state,) = self.hosts.states().values()
-        return state.told()
+        return state.as_json()
 
     def state(self) -> object:
         return self.told["state"]
 
 
 @asynccontextmanager
-async def calling(server: Server, clock: Any, policy: Policy = SPEC) -> AsyncIterator[Caller]:
-    hosts = Hosts(policy, clock)
+async def calling(server: Server, clock: Any, policy: RetryPolicy = SPEC) -> AsyncIterator[Caller]:
+    hosts = RemoteHosts(policy, clock)
     async with Rest.open(server.base, hosts) as rest:
         yield Caller(rest, hosts, clock)
 
@@ -119,7 +119,7 @@ async def test_the_third_failure_is_the_last(server: Server, caller: Caller) -> 
 @pytest.mark.claim("7.4", "16.3")
 async def test_back_off_doubles_up_to_30_seconds(server: Server, clock: Any) -> None:
     server.script = [503] * 7
-    async with calling(server, clock, Policy(max_attempts=8, jitter=0, failures=100)) as patient:
+    async with calling(server, clock, RetryPolicy(max_attempts=8, jitter=0, failures=100)) as patient:
         assert await patient.get() == "ok"
     assert patient.clock.slept == [2, 4, 8, 16, 30, 30, 30]
 
@@ -127,7 +127,7 @@ async def test_back_off_doubles_up_to_30_seconds(server: Server, clock: Any) -> 
 @pytest.mark.claim("7.4")
 async def test_jitter_never_passes_30_seconds(server: Server, clock: Any) -> None:
     server.script = [503] * 7
-    async with calling(server, clock, Policy(max_attempts=8, jitter=500, failures=100)) as jittery:
+    async with calling(server, clock, RetryPolicy(max_attempts=8, jitter=500, failures=100)) as jittery:
         assert await jittery.get() == "ok"
     for waited, least in zip(jittery.clock.slept, [2, 4, 8, 16, 30, 30, 30], strict=True):
         assert least <= waited <= 30
@@ -167,7 +167,7 @@ async def test_what_changes_something_is_sent_once(server: Server, caller: Calle
 async def test_retry_after_is_honoured(server: Server, clock: Any, asked: str, slept: list[float]) -> None:
     server.script = [503] * 9
     server.headers = {"Retry-After": asked}
-    async with calling(server, clock, Policy(jitter=0)) as caller:
+    async with calling(server, clock, RetryPolicy(jitter=0)) as caller:
         assert await caller.get() == "down"
     assert caller.clock.slept == slept
 
@@ -190,7 +190,7 @@ async def test_where_nobody_listens_nobody_waits(clock: Any) -> None:
 
 # --- the breaker ------------------------------------------------------------------------------------------------------
 
-ONCE = Policy(max_attempts=1)
+ONCE = RetryPolicy(max_attempts=1)
 
 
 async def broken(server: Server, caller: Caller, times: int = SPEC.failures) -> None:
@@ -234,7 +234,7 @@ async def test_retries_are_failures_too_and_an_open_breaker_ends_them(server: Se
     server.script = [503] * 99
     assert await caller.get() == "down"
     assert await caller.get() == "down"  # with the second attempt it opens: no third
-    assert "left alone until" in await caller.get()
+    assert "the next attempt is at" in await caller.get()
     assert (server.requests, len(caller.clock.slept)) == (5, 3)
 
 
@@ -242,7 +242,7 @@ async def test_retries_are_failures_too_and_an_open_breaker_ends_them(server: Se
 async def test_it_stays_open_for_60_seconds(server: Server, caller: Caller) -> None:
     await broken(server, caller)
     caller.clock.seconds += 59.9
-    assert "left alone until" in await caller.get()
+    assert "the next attempt is at" in await caller.get()
     assert server.requests == 5
     caller.clock.seconds += 0.1
     assert caller.state() == "half_open"
@@ -259,7 +259,7 @@ async def test_half_open_lets_exactly_one_of_twenty_through(server: Server, call
     server.script = [] if recovers else [500]
     calls = [asyncio.create_task(caller.get()) for _ in range(20)]
     for _, held_back in zip(range(19), asyncio.as_completed(calls), strict=False):
-        assert "one request looks" in await held_back
+        assert "one request tests" in await held_back
     assert server.requests <= 6  # the one that was let through may not have arrived yet
     assert caller.state() == "half_open"
     server.hold.set()
@@ -273,7 +273,7 @@ async def test_half_open_lets_exactly_one_of_twenty_through(server: Server, call
         assert told.count("down") == 1
         assert caller.state() == "open"
         caller.clock.seconds += 59.9
-        assert "left alone until" in await caller.get()
+        assert "the next attempt is at" in await caller.get()
         caller.clock.seconds += 0.1
         assert await caller.get() == "ok"
 
@@ -287,7 +287,7 @@ async def test_a_probe_that_is_given_up_on_makes_room_for_the_next(
     server.hold = asyncio.Event()
     probe = asyncio.create_task(caller.get())
     await eventually(lambda: asyncio.sleep(0, server.requests == 6))
-    assert "one request looks" in await caller.get()
+    assert "one request tests" in await caller.get()
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     server.hold.set()

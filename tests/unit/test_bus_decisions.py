@@ -6,7 +6,7 @@ import pytest
 from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo, StreamConfig, StreamInfo, StreamState
 
 from bus import BusSettings, Event, Handlers
-from bus.connection.nats_client import shown
+from bus.connection.nats_client import without_credentials
 from bus.core_subscriptions import cover
 from bus.stream_gc import purge_up_to
 from bus.streams import consumer_config, merge, stream_configs, stream_of
@@ -66,13 +66,13 @@ def reader(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> Cons
     ],
 )
 def test_what_may_be_purged(info: StreamInfo, readers: list[ConsumerInfo], keep_from: int | None) -> None:
-    assert purge_up_to(info, readers) == keep_from
+    assert purge_up_to(info, readers, "logging-") == keep_from
 
 
 def test_a_stream_without_a_limit_is_never_purged() -> None:
     info = stream(10**9)
     info.config.max_bytes = -1
-    assert purge_up_to(info, [reader("jobs-inbox", 50)]) is None
+    assert purge_up_to(info, [reader("jobs-inbox", 50)], None) is None
 
 
 def test_durable_subjects_are_spelled_out() -> None:
@@ -95,7 +95,7 @@ def test_events_that_no_stream_keeps_have_no_stream() -> None:
     assert stream_of(JobCreated) == "EVENTS"
     assert stream_of(LogRecorded) == "LOGS"
     for kind in (DownloadProgress, DownloadClaim):
-        with pytest.raises(TypeError, match="no stream keeps it"):
+        with pytest.raises(TypeError, match="no stream stores it"):
             stream_of(kind)
 
 
@@ -133,4 +133,4 @@ def test_a_tail_of_nothing_is_a_mistake() -> None:
 
 
 def test_addresses_are_shown_without_their_secrets() -> None:
-    assert shown("nats://user:secret@one:4222, token@two,three:1") == "one:4222, two, three:1"
+    assert without_credentials("nats://user:secret@one:4222, token@two,three:1") == "one:4222, two, three:1"

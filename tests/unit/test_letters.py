@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bus.dead_letter_store import Letter
-from bus.message import DeadLettered
+from bus.dead_letter_store import StoredDeadLetter
+from services.common.events import DeadLettered
 from ytarchive.cli.render.dead_letters import letter_detail, letters_table, payload_lines
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def letter(**said: object) -> Letter:
+def letter(**said: object) -> StoredDeadLetter[DeadLettered]:
     fields = {
         "type": "job.queued",
         "consumer": "metadata-job_queued",
@@ -19,7 +19,7 @@ def letter(**said: object) -> Letter:
         "error": "KeyError",
         "payload": "{}",
     }
-    return Letter(7, AT, "trace", DeadLettered.model_validate(fields | said))
+    return StoredDeadLetter(7, AT, "trace", DeadLettered.model_validate(fields | said))
 
 
 def shown(what: object) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.errors import ConfigError
 from services.common.settings.sections import Endpoint
-from services.common.web.bound_socket import Listener, is_free
+from services.common.web.bound_socket import BoundSocket, is_free
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from services.common.web.bound_socket import Listener, is_free
     ],
 )
 def test_where_it_is_bound_and_how_it_is_shown(host: str, bound: str, shown: str) -> None:
-    listener = Listener.bind("jobs", Endpoint(host=host, port=0))
+    listener = BoundSocket.bind("jobs", Endpoint(host=host, port=0))
     with listener.socket:
         address, port = listener.socket.getsockname()
         assert address == bound
@@ -34,15 +34,15 @@ def test_where_it_is_bound_and_how_it_is_shown(host: str, bound: str, shown: str
 )
 def test_a_host_that_is_not_ours(host: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        Listener.bind("jobs", Endpoint(host=host, port=0))
+        BoundSocket.bind("jobs", Endpoint(host=host, port=0))
 
 
 def test_a_port_is_taken_or_free() -> None:
-    listener = Listener.bind("jobs", Endpoint(port=0))
+    listener = BoundSocket.bind("jobs", Endpoint(port=0))
     with listener.socket:
         listener.socket.listen()
         taken = Endpoint(port=listener.socket.getsockname()[1])
         assert not is_free(taken)
         with pytest.raises(ConfigError, match=r"is taken by another program.*YTARCHIVE_SERVICES__JOBS__PORT"):
-            Listener.bind("jobs", taken)
+            BoundSocket.bind("jobs", taken)
     assert is_free(taken)

@@ -18,6 +18,9 @@ from services.common.settings.masking import MASK, mask
         "Cookie: SID=geheim; HSID=geheim",
         '{"api_key": "geheim"}',
         "password=geheim",
+        "nats_token=geheim",
+        '{"my_api_key": "two words, geheim"}',
+        '{"password": "a \\" geheim',
         "AIza" + "geheim" + "x" * 29,
     ],
 )

@@ -6,10 +6,10 @@ from http import HTTPStatus
 import pytest
 
 from services.common.models import ErrorCode, Failure, FailureKind
-from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, Policy, Word, retry_after
+from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, CallOutcome, RetryPolicy, retry_after
 from services.common.youtube.classify import failure_word
 from services.jobs.domain import scheduler
-from services.metadata.data_api.errors import ApiRefused, Refusal
+from services.metadata.data_api.errors import ApiRefused, RefusalKind
 
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 
@@ -30,22 +30,22 @@ def test_back_off_doubles_up_to_30_seconds_also_in_the_queue(attempt: int, secon
 
 @pytest.mark.claim("7.5")
 def test_which_answers_are_asked_for_again() -> None:
-    assert {status for status in range(100, 600) if SPEC.asks_again(Word(status))} == {502, 503, 504, 429}
-    assert SPEC.asks_again(Word(None))  # there was no answer
-    assert not SPEC.asks_again(Word(None, final=True))
-    assert not SPEC.asks_again(ANSWERED)
+    assert {status for status in range(100, 600) if SPEC.is_retryable(CallOutcome(status))} == {502, 503, 504, 429}
+    assert SPEC.is_retryable(CallOutcome(None))  # there was no answer
+    assert not SPEC.is_retryable(CallOutcome(None, final=True))
+    assert not SPEC.is_retryable(ANSWERED)
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(0, True), (30, True), (30.5, False), (3600, False)])
 def test_a_host_that_asks_for_a_longer_wait_is_not_asked_again(seconds: float, again: bool) -> None:
-    assert SPEC.asks_again(Word(HTTPStatus.SERVICE_UNAVAILABLE, retry_after=seconds)) is again
+    assert SPEC.is_retryable(CallOutcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after=seconds)) is again
 
 
 @pytest.mark.claim("7.6")
 def test_what_counts_as_a_failure_of_the_host() -> None:
-    counted = {status for status in range(100, 600) if SPEC.counts(Word(status))}
+    counted = {status for status in range(100, 600) if SPEC.counts(CallOutcome(status))}
     assert counted == {429, *range(500, 600)}
-    assert SPEC.counts(Word(None, final=True))
+    assert SPEC.counts(CallOutcome(None, final=True))
     assert not SPEC.counts(ANSWERED)
 
 
@@ -73,14 +73,14 @@ def test_both_forms_of_retry_after(header: str | None, seconds: float | None) ->
 @pytest.mark.parametrize(
     ("kind", "reason", "word"),
     [
-        (FailureKind.PASSING, "timeout", Word()),
-        (FailureKind.PASSING, "network", Word()),
-        (FailureKind.PASSING, "proxy", Word()),
-        (FailureKind.PASSING, "http_503", Word(503)),
-        (FailureKind.PASSING, "http_5xx", Word(503)),
-        (FailureKind.SITE_WIDE, "http_429", Word(429)),
-        (FailureKind.SITE_WIDE, "rate_limit", Word(429)),
-        (FailureKind.SITE_WIDE, "http_403", Word(403)),
+        (FailureKind.PASSING, "timeout", CallOutcome()),
+        (FailureKind.PASSING, "network", CallOutcome()),
+        (FailureKind.PASSING, "proxy", CallOutcome()),
+        (FailureKind.PASSING, "http_503", CallOutcome(503)),
+        (FailureKind.PASSING, "http_5xx", CallOutcome(503)),
+        (FailureKind.SITE_WIDE, "http_429", CallOutcome(429)),
+        (FailureKind.SITE_WIDE, "rate_limit", CallOutcome(429)),
+        (FailureKind.SITE_WIDE, "http_403", CallOutcome(403)),
         (FailureKind.SITE_WIDE, "bot_check", ANSWERED),
         (FailureKind.GONE, "private", ANSWERED),
         (FailureKind.NOT_YET, "upcoming", ANSWERED),
@@ -89,30 +89,30 @@ def test_both_forms_of_retry_after(header: str | None, seconds: float | None) ->
         (FailureKind.PASSING, "unknown", None),
     ],
 )
-def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: str, word: Word | None) -> None:
+def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: str, word: CallOutcome | None) -> None:
     assert failure_word(Failure(kind=kind, code=ErrorCode.INTERNAL_ERROR, reason=reason, message="-")) == word
 
 
 @pytest.mark.parametrize(
     ("refused", "word"),
     [
-        (ApiRefused(Refusal.PASSING, "network", "-"), Word()),
-        (ApiRefused(Refusal.PASSING, "backendError", "-", 503, 7.0), Word(503, 7.0)),
-        (ApiRefused(Refusal.PASSING, "rateLimitExceeded", "-", 429), Word(429)),
-        (ApiRefused(Refusal.KEY, "keyInvalid", "-", 400), ANSWERED),
-        (ApiRefused(Refusal.QUOTA, "quotaExceeded", "-", 429), ANSWERED),
-        (ApiRefused(Refusal.QUOTA, "quota_limit", "-"), None),  # our own ledger knew: nobody was asked
+        (ApiRefused(RefusalKind.PASSING, "network", "-"), CallOutcome()),
+        (ApiRefused(RefusalKind.PASSING, "backendError", "-", 503, 7.0), CallOutcome(503, 7.0)),
+        (ApiRefused(RefusalKind.PASSING, "rateLimitExceeded", "-", 429), CallOutcome(429)),
+        (ApiRefused(RefusalKind.KEY, "keyInvalid", "-", 400), ANSWERED),
+        (ApiRefused(RefusalKind.QUOTA, "quotaExceeded", "-", 429), ANSWERED),
+        (ApiRefused(RefusalKind.QUOTA, "quota_limit", "-"), None),  # our own ledger knew: nobody was asked
     ],
 )
-def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: Word | None) -> None:
+def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: CallOutcome | None) -> None:
     assert refused.word() == word
 
 
 def test_the_state_of_a_breaker_as_it_is_told() -> None:
     assert [BreakerState(name).number for name in ("closed", "half_open", "open")] == [0, 1, 2]
-    told = BreakerState("open", failures=5, until=NOW, retries=3).told()
+    told = BreakerState("open", failures=5, until=NOW, retries=3).as_json()
     assert told == {"state": "open", "failures": 5, "until": "2026-10-21T07:28:00+00:00", "retries": 3}
 
 
 def test_a_policy_can_be_scaled() -> None:
-    assert Policy(backoff_factor=3, max_backoff=20).backoff(5) == 20
+    assert RetryPolicy(backoff_factor=3, max_backoff=20).backoff(5) == 20

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bus import Bus
 from services.common.infra.files import LockHeld
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from ytarchive.client.endpoints import System, find_system
 from ytarchive.stack import Stack, find_running
@@ -53,7 +54,7 @@ async def still_there(system: System, config: Config) -> bool:
 
 @asynccontextmanager
 async def connected(system: System) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(system.bus, source=f"cli/{os.getpid()}")
+    bus = await connect_bus(system.bus, source=f"cli/{os.getpid()}")
     try:
         yield bus
     finally:

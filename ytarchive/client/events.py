@@ -9,6 +9,7 @@ from bus import Bus, BusError
 from bus.message import Delivery, Envelope, Event
 from services.common import events as e
 from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from ytarchive.cli.render.text import safe_text
 from ytarchive.client.endpoints import System, find_system
@@ -44,7 +45,7 @@ async def tail_events(
     system: System, config: Config, kinds: Sequence[type[Event]], job: str | None, show: Callable[[Envelope], None]
 ) -> None:
     """Until the system goes away: then ServiceUnavailable. Raises BusError when it cannot be reached at all."""
-    bus = await Bus.connect(system.bus, source=f"cli/{os.getpid()}")
+    bus = await connect_bus(system.bus, source=f"cli/{os.getpid()}")
     try:
         listening = asyncio.ensure_future(_listen(bus, kinds, job, show))
         gone = asyncio.ensure_future(_until_gone(system, config))

@@ -12,9 +12,9 @@ import aiohttp
 from pydantic import ValidationError
 
 from services.common import errors
-from services.common.infra.resilience import Host, Hosts
+from services.common.infra.resilience import RemoteHost, RemoteHosts
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
-from services.common.settings.retry_policy import SPEC, Policy, Word, retry_after
+from services.common.settings.retry_policy import SPEC, CallOutcome, RetryPolicy, retry_after
 
 PATIENCE = 60.0  # seconds for one question in all, whatever is tried again
 
@@ -22,7 +22,7 @@ PATIENCE = 60.0  # seconds for one question in all, whatever is tried again
 class Rest:
     """One service at `base` (`http://127.0.0.1:8000`)."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str, host: Host, policy: Policy) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base: str, host: RemoteHost, policy: RetryPolicy) -> None:
         self._session = session
         self.base = base.rstrip("/")
         self._host = host
@@ -30,10 +30,12 @@ class Rest:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, base: str, hosts: Hosts | None = None, *, patience: float = SPEC.read) -> AsyncIterator[Self]:
+    async def open(
+        cls, base: str, hosts: RemoteHosts | None = None, *, patience: float = SPEC.read
+    ) -> AsyncIterator[Self]:
         """`hosts` are this connection's own unless given: whoever takes over begins anew, also at the same address.
         `patience`: seconds for each answer."""
-        hosts = hosts or Hosts(replace(SPEC, read=patience, write=patience, pool=patience), quiet=True)
+        hosts = hosts or RemoteHosts(replace(SPEC, read=patience, write=patience, pool=patience), quiet=True)
         timeouts = _timeouts(hosts.policy)
         async with aiohttp.ClientSession(timeout=timeouts, trust_env=False, middlewares=[_once]) as session:
             yield cls(session, base, hosts[urlsplit(base).netloc], hosts.policy)
@@ -67,7 +69,7 @@ class Rest:
                 body = ServiceResponse.model_validate_json(await response.read())
             answer = _Answer(body, response.status, asked_to_wait)
             late = body.error is not None and body.error.code is ErrorCode.NETWORK_TIMEOUT
-            if self._policy.counts(Word(answer.status)) and not (busy and late):
+            if self._policy.counts(CallOutcome(answer.status)) and not (busy and late):
                 raise _Trouble(answer)
             return answer
 
@@ -112,7 +114,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise _BrokenOff(str(error) or "the connection broke") from error
 
 
-def _timeouts(policy: Policy) -> aiohttp.ClientTimeout:
+def _timeouts(policy: RetryPolicy) -> aiohttp.ClientTimeout:
     """aiohttp has no time for what is sent, and `sock_read` begins after it: an attempt as a whole has that of one
     part."""
     return aiohttp.ClientTimeout(
@@ -123,16 +125,16 @@ def _timeouts(policy: Policy) -> aiohttp.ClientTimeout:
     )
 
 
-def _word(error: BaseException) -> Word | None:
+def _word(error: BaseException) -> CallOutcome | None:
     match error:
         case _Trouble():
-            return Word(error.answer.status, error.answer.asked_to_wait)
+            return CallOutcome(error.answer.status, error.answer.asked_to_wait)
         case aiohttp.ClientConnectorError():
-            return Word(final=True)  # a service that is there listens: nobody is helped by waiting
+            return CallOutcome(final=True)  # a service that is there listens: nobody is helped by waiting
         case TimeoutError():
-            return Word(final=True)  # it was waited for long enough
+            return CallOutcome(final=True)  # it was waited for long enough
         case aiohttp.ClientError() | OSError():
-            return Word()
+            return CallOutcome()
     return None
 
 

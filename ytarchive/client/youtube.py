@@ -8,7 +8,8 @@ from services.common.errors import NetworkTimeout, VideoUnavailable
 from services.common.models import Entry, Held, PlaylistMetadata, Target, TargetKind, VideoMetadata
 from services.common.settings.load import Config
 from services.common.validation import validate_channel_id
-from services.metadata.api import BATCH, BatchAnswer, ChannelMetadata, PlaylistPage, QuotaStatus
+from services.metadata.api import BATCH, BatchAnswer, ChannelMetadata, PlaylistPage
+from services.metadata.quota_status import QuotaStatus
 from services.storage.reporting.estimate import MOST, Holdings, Throughput
 from ytarchive.client.rest import Rest
 

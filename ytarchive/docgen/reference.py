@@ -55,7 +55,7 @@ def consumers(kind: type[Event], services: Mapping[str, Handlers]) -> list[str]:
 
 def _consumed(table: Handlers) -> set[type[Event]]:
     durable = {kind for consumption in table.consumptions for kind in consumption.events}
-    return durable | set(table.ears) | set(table.answers)
+    return durable | set(table.core) | set(table.requests)
 
 
 # --- schemas ------------------------------------------------------------------------------------------------------

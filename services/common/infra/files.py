@@ -1,4 +1,4 @@
-"""Files that survive a crash: written whole or not at all, hashed, locked, measured. All calls block: use a thread."""
+"""Crash-safe file operations: atomic writes, checksums, locks, free space. All calls block: use a thread."""
 
 import fcntl
 import hashlib
@@ -12,11 +12,11 @@ from uuid import uuid4
 
 from services.common.errors import ServiceUnavailable
 
-_GRACE = 0.25  # seconds: a look at a lock (`lock_holder`) holds it for an instant
+_GRACE = 0.25  # seconds: `lock_holder` holds a lock for a moment
 
 
 class LockHeld(ServiceUnavailable):
-    """Another process (or another part of this one) holds the lock; `pid` is its owner's where it is known."""
+    """Another process, or another part of this one, holds the lock. `pid` is that of the holder, if known."""
 
     def __init__(self, path: Path, pid: int | None) -> None:
         super().__init__(f"{path} is locked by process {pid or 'unknown'}", path=str(path), pid=pid)
@@ -25,7 +25,7 @@ class LockHeld(ServiceUnavailable):
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Replace `path` as a whole: hidden sibling, fsync, rename, fsync of the directory. Parents are made."""
+    """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
     data = content.encode() if isinstance(content, str) else content
@@ -43,13 +43,13 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> 
 
 
 def set_aside(path: Path) -> None:
-    """What cannot be read is not written over: it stays beside, as `.unreadable`."""
+    """Rename an unreadable file to `.unreadable` instead of overwriting it."""
     if path.exists():
         path.replace(path.with_name(f"{path.name}.unreadable"))
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames and new names in it durable."""
+    """Make renames and new files in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -58,18 +58,18 @@ def sync_directory(directory: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free_space(path: Path) -> int:
-    """Bytes free on the disk of `path`, or of its nearest parent that exists."""
+    """Return the free bytes on the disk of `path`, or of its nearest existing parent."""
     return shutil.disk_usage(_existing(path)).free
 
 
 def writable(path: Path) -> bool:
-    """Whether `path`, or its nearest parent that exists, is a folder that may be written to."""
+    """Return whether `path`, or its nearest existing parent, is a writable folder."""
     nearest = _existing(path)
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
@@ -82,9 +82,9 @@ def _existing(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive flock on `path`, which then names our pid. Never waits: raises LockHeld.
+    """Hold an exclusive flock on `path`, and write our pid into it. Raise LockHeld instead of waiting.
 
-    The file stays when the lock is gone: the lock is the truth, not the file.
+    The file remains afterwards: only the lock counts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -95,11 +95,11 @@ def locked(path: Path) -> Iterator[None]:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        os.close(descriptor)  # gives up the lock
+        os.close(descriptor)  # releases the lock
 
 
 def lock_holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock, 0 if it holds it and is unknown, None if nobody does."""
+    """Return the pid of the process that holds the lock, 0 if it is unknown, None if the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

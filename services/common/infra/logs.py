@@ -1,10 +1,10 @@
-"""Structured logs (SPEC: Structured Logging): JSON records to the bus, lines for people on stderr, secrets masked.
+"""Structured logging (SPEC: Structured Logging): JSON records to the bus, readable lines to stderr, secrets masked.
 
     logs.setup(level="INFO", console="INFO")
     logger = structlog.get_logger().bind(service="jobs", version=__version__)
 
-A record waits in a bounded queue until a `Shipper` publishes it as part of a `log.recorded`; logging never blocks and
-never fails. What bus and the logging service say stays local, else each batch would make the next one.
+A record waits in a bounded queue until a `Shipper` publishes it as part of a `log.recorded` event; logging never blocks
+and never fails. Records of the bus and of the logging service stay local, or each batch would cause the next one.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from services.common.settings.masking import mask
 
 BATCH = 100  # records
 PERIOD = 0.25  # seconds
-QUEUE = 10_000  # records; the oldest go first
-LONGEST = 16_000  # characters of one record: a batch of them fits into a message
-_ALWAYS = ("timestamp", "level", "event", "service", "version", "trace_id")  # of a record that is longer
+QUEUE = 10_000  # records; the oldest are dropped first
+LONGEST = 16_000  # characters of one record, so that a batch fits into a message
+_ALWAYS = ("timestamp", "level", "event", "service", "version", "trace_id")  # fields kept of a longer record
 
 _LOCAL_NAMES = ("bus", "services.logging", "nats")
 _LOCAL_SERVICES = frozenset({"bus", "logging"})
@@ -39,7 +39,7 @@ _waiting: deque[dict[str, Any]] = deque(maxlen=QUEUE)
 def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
     """Configure structlog and stdlib logging for this process; may be called again.
 
-    `level`: what is recorded at all. `console`: from which level on lines go to stderr, None for none.
+    `level`: the minimum level of records. `console`: the minimum level of lines on stderr, None for no lines.
     """
     threshold = _number(level)
     on_console = _number(console) if console else logging.CRITICAL + 1
@@ -48,12 +48,12 @@ def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-            _told_in_full,
+            _with_error_fields,
             structlog.processors.format_exc_info,
             _plain_and_masked,
             _enqueue(threshold),
             _only_from(on_console),
-            _harmless,
+            _escape_control_characters,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
@@ -66,7 +66,7 @@ def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
 
 
 def tear_down() -> None:
-    """Undo setup() and forget what waits."""
+    """Undo setup() and drop the queue."""
     structlog.reset_defaults()
     _forward_stdlib()
     _waiting.clear()
@@ -79,20 +79,20 @@ def _forward_stdlib(*forward: logging.Handler) -> None:
 
 
 class _Stderr:
-    """Where lines end. Carries the logger's name for `_is_local`; looks sys.stderr up each time: it may change."""
+    """Writes lines to sys.stderr, which may be replaced at run time. Carries the logger's name for `_is_local`."""
 
     def __init__(self, name: str = "", *_more: Any) -> None:
         self.name = name
 
     def msg(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # nobody reads stderr any more: that stops no service
+        with suppress(OSError, ValueError):  # stderr was closed: that must not stop a service
             sys.stderr.write(line + "\n")
 
     debug = info = warning = error = critical = exception = msg
 
 
 class _Forward(logging.Handler):
-    """Warnings of libraries become records of ours."""
+    """Turns warnings of libraries into structlog records."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
@@ -103,8 +103,8 @@ def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
 
 
-def _told_in_full(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """SPEC: an error has `error_code` and `error_message`, also where its place knows nothing of codes (the bus)."""
+def _with_error_fields(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Add `error_code` and `error_message` to errors (SPEC), also to those of modules without error codes (the bus)."""
     if _number(str(record["level"])) >= logging.ERROR:
         error = _exception(record.get("exc_info"))
         record.setdefault("error_code", code_of(error))
@@ -113,7 +113,7 @@ def _told_in_full(_logger: WrappedLogger, _method: str, record: EventDict) -> Ev
 
 
 def _exception(exc_info: Any) -> BaseException | None:
-    """All that `exc_info` may be: an exception, a tuple with one, true for the one that is being handled."""
+    """Return the exception of `exc_info`: itself, the one in a tuple, or the one being handled for True."""
     match exc_info:
         case BaseException():
             return exc_info
@@ -126,7 +126,7 @@ def _exception(exc_info: Any) -> BaseException | None:
 
 
 def _plain_and_masked(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Only JSON that can be written as UTF-8 from here on, no secrets, nothing endless."""
+    """Reduce a record to JSON that can be encoded as UTF-8, mask secrets, limit its length."""
     text = json.dumps(record, default=str, skipkeys=True, ensure_ascii=False)
     plain = mask(json.loads(text.encode("utf-8", "replace")))
     if len(text) <= LONGEST:
@@ -162,8 +162,8 @@ def _only_from(threshold: int) -> Callable[[WrappedLogger, str, EventDict], Even
     return only_from
 
 
-def _harmless(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """A title may hold control characters, escape codes, bidi marks: none of them reaches a terminal raw."""
+def _escape_control_characters(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Escape control characters, terminal escape codes and bidi marks, which a video title may contain."""
     return {key: _escaped(value) if isinstance(value, str) else value for key, value in record.items()}
 
 
@@ -172,20 +172,20 @@ def _escaped(text: str) -> str:
 
 
 class Shipper:
-    """Publishes what waits. Several in one process share the queue: each record goes out once."""
+    """Publishes queued records. Several in one process share the queue; each record is published once."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     async def run(self) -> None:
-        """Until cancelled: every 250 ms, at once while there is more than a batch."""
+        """Publish every 250 ms until cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
-            with suppress(BusError):  # the broker is away: the records wait, and reconnecting is the bus's business
+            with suppress(BusError):  # the broker is unavailable: the records wait in the queue
                 await self._ship()
 
     async def flush(self, patience: float = 2.0) -> None:
-        """Ship what waits now; what cannot be shipped in time stays in the queue."""
+        """Publish the queue now. Records that cannot be published in time stay in the queue."""
         with suppress(BusError, TimeoutError):
             await asyncio.wait_for(self._ship(), patience)
 

@@ -1,6 +1,6 @@
-"""config.toml: found, merged with the environment, checked and resolved.
+"""Find config.toml, merge it with the environment, validate it.
 
-`load_config` is the only door. Every key has a default that works; the sections are in
+`load_config` is the only entry point. Every key has a working default; the sections are in
 services.common.settings.sections.
 """
 
@@ -47,16 +47,16 @@ __all__ = [
 
 PREFIX = "YTARCHIVE_"
 CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
-_NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that set no key
+_NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
 _OURS = {"source", "origins"}  # fields of Config that are not sections
 
 
 def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Config:
-    """Find, merge, check and resolve the configuration; variables win over the file.
+    """Load the configuration; variables override the file.
 
-    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is ours, else the one in the user's
-    configuration directory, else none. Raises ConfigError, which names file or variable, key and remedy.
+    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is one of YTArchive, else the one in the
+    user's configuration directory, else none. Raise ConfigError, which names file or variable, key and remedy.
     """
     file = _find(path, env, cwd or Path.cwd())
     values = _read(file) if file else {}
@@ -75,7 +75,7 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
 
 
 def describe(config: Config) -> dict[str, dict[str, Any]]:
-    """Every key with its value, secrets masked, and its origin: a file, a variable, or `default`.
+    """Return every key with its value, secrets masked, and its origin: a file, a variable, or `default`.
 
     {"youtube.proxy": {"value": "http://…", "origin": "YTARCHIVE_YOUTUBE__PROXY"}, …}
     """
@@ -121,7 +121,9 @@ def _is_ours(file: Path) -> bool:
     try:
         return "jobs" in tomllib.loads(text).get("services", {})
     except (tomllib.TOMLDecodeError, TypeError):
-        return re.search(r"^\s*\[services\.jobs\]", text, re.MULTILINE) is not None  # ours, with a slip: tell of it
+        return (
+            re.search(r"^\s*\[services\.jobs\]", text, re.MULTILINE) is not None
+        )  # ours with a syntax error: report it
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _variables(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    """(variable, key, value) of each variable that sets a key; one that is empty counts as unset."""
+    """Yield (variable, key, value) for each variable that sets a key; an empty one counts as unset."""
     if env.get(API_KEY_VARIABLE):
         yield API_KEY_VARIABLE, ("youtube", "api_key"), env[API_KEY_VARIABLE]
     known = {_variable(key): key for key in _keys(Config)}
@@ -172,7 +174,7 @@ def _keys(section: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def _decode(variable: str, key: tuple[str, ...], text: str) -> Any:
-    """A list is JSON or separated by commas, a table is JSON; anything else is for pydantic to read."""
+    """Parse a list (JSON or comma-separated) or a table (JSON); pydantic parses all other values."""
     section: Any = Config
     for part in key[:-1]:
         section = section.model_fields[part].annotation
@@ -198,7 +200,7 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: Any, variable: str
     values[key[-1]] = value
 
 
-# --- what was wrong -----------------------------------------------------------------------------------------------
+# --- error messages -----------------------------------------------------------------------------------------------
 
 
 def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
@@ -224,7 +226,7 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
 
 
 def _near(name: str, known: list[str], prefix: str = "") -> str:
-    """A remedy: the key that was probably meant. What all names share (`prefix`) does not make them alike."""
+    """Suggest the key that was probably meant. The common `prefix` is ignored in the comparison."""
     close = difflib.get_close_matches(name.removeprefix(prefix), [key.removeprefix(prefix) for key in known], n=1)
     if close:
         return f"Did you mean {prefix}{close[0]}?"

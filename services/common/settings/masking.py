@@ -1,4 +1,5 @@
-"""Secrets do not leave: one place that knows what a secret looks like, for logs, the event record and `config show`."""
+"""Mask secrets in texts and data: the only rules of what a secret looks like, for logs, events, dead letters and
+`config show`."""
 
 import re
 from collections.abc import Mapping
@@ -16,17 +17,24 @@ _IN_TEXT = (
     (re.compile(r"(?i)([?&](?:key|api_key|token|access_token|password)=)[^&#\s\"'<>]+"), rf"\1{MASK}"),
     # user:password@ or token@ of a proxy or a broker
     (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)[^/@\s\"']+@"), rf"\1{MASK}@"),
-    # headers that somebody quoted
+    # quoted HTTP headers
     (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
-    # "api_key": "…", password=… and their like
+    # "nats_token": "..." of JSON, also when it is cut off
     (
-        re.compile(r"(?i)\b(api_?key|access_token|token|password|secret)([\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;)}\]]+"),
+        re.compile(r'(?i)("[^"\\]{0,50}(?:api_?key|token|passw(?:or)?d|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"?'),
+        rf'\1"{MASK}"',
+    ),
+    # api_key: ..., password=...
+    (
+        re.compile(
+            r"(?i)\b([\w-]{0,50}(?:api_?key|token|passw(?:or)?d|secret))([\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;)}\]]+"
+        ),
         rf"\1\2{MASK}",
     ),
-    # a Google API key, wherever it stands
-    (re.compile(r"\bAIza[0-9A-Za-z_-]{35}"), MASK),
+    # a Google API key, wherever it occurs
+    (re.compile(r"AIza[0-9A-Za-z_-]{35}"), MASK),
 )
-_SIGNS = re.compile(r"[=:]|AIza")  # a text without them holds none of these
+_SIGNS = re.compile(r"[=:]|AIza")  # a text without any of them contains no secret
 
 
 def is_secret_key(key: str) -> bool:
@@ -43,7 +51,8 @@ def mask_text(text: str) -> str:
 
 
 def mask(value: Any) -> Any:
-    """A copy of JSON-like data without secrets, at any depth. None and empty stay: they tell that none was set."""
+    """Return a copy of JSON-like data with secrets masked at any depth. None and empty values stay: they show that no
+    secret was set."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, Mapping):

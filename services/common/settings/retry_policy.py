@@ -1,4 +1,5 @@
-"""How patient we are with what lies outside: SPEC's numbers, once (TIMEOUTS, RETRY_CONFIG, Circuit Breaker). Pure."""
+"""Timeouts, retry and circuit breaker limits for calls to other hosts (SPEC: TIMEOUTS, RETRY_CONFIG, Circuit Breaker).
+Pure."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Word:
-    """What a call that failed tells of its host: an HTTP status, None where there was no answer at all.
+class CallOutcome:
+    """The outcome of a failed call as retry and breaker see it: an HTTP status, None without an answer.
 
-    `retry_after`: the seconds that it asked to wait. `final`: it would be the same again.
+    `retry_after`: seconds to wait, as the host requested. `final`: a repetition would fail in the same way.
     """
 
     status: int | None = None
@@ -20,16 +21,16 @@ class Word:
     final: bool = False
 
 
-ANSWERED = Word(HTTPStatus.OK, final=True)
-"""The host is well: what failed is ours, or is about what was asked for."""
+ANSWERED = CallOutcome(HTTPStatus.OK, final=True)
+"""The host works: the failure is ours, or is about the requested object."""
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """All times are seconds.
 
-    `jitter`: up to so much is added to a back-off, so that those who failed together do not come back together.
-    `failures` in a row open the breaker for `open_for`; then `probes` requests look whether the host is back.
+    `jitter`: the most that is added to a back-off, so that clients that failed together do not retry together.
+    `failures` in a row open the breaker for `open_for`; then `probes` requests test whether the host answers again.
     """
 
     connect: float = 5.0
@@ -46,28 +47,28 @@ class Policy:
     probes: int = 1
 
     def backoff(self, attempt: int) -> float:
-        """2, 4, 8 … at most 30 seconds after the first, second, third attempt; without jitter."""
+        """Return the wait after an attempt, counted from 1: 2, 4, 8, at most 30 seconds, without jitter."""
         return min(self.backoff_factor ** max(attempt, 1), self.max_backoff)
 
-    def asks_again(self, word: Word) -> bool:
-        """Whether another attempt makes sense. A host that asks to wait for longer than we do is not asked again."""
-        if word.final or (word.retry_after or 0.0) > self.max_backoff:
+    def is_retryable(self, outcome: CallOutcome) -> bool:
+        """Return whether another attempt makes sense: not when the host requests a wait longer than `max_backoff`."""
+        if outcome.final or (outcome.retry_after or 0.0) > self.max_backoff:
             return False
-        return word.status is None or word.status in self.retry_on
+        return outcome.status is None or outcome.status in self.retry_on
 
-    def counts(self, word: Word) -> bool:
-        """Whether the breaker counts it: no answer, 5xx, 429. A host that says 4xx is well."""
-        return word.status is None or word.status == HTTPStatus.TOO_MANY_REQUESTS or word.status >= 500
+    def counts(self, outcome: CallOutcome) -> bool:
+        """Return whether the breaker counts the failure: no answer, 5xx, 429. A host that answers 4xx works."""
+        return outcome.status is None or outcome.status == HTTPStatus.TOO_MANY_REQUESTS or outcome.status >= 500
 
 
-SPEC = Policy()
+SPEC = RetryPolicy()
 BREAKER_OPEN = "breaker_open"
-"""The reason of a failure: it was not even asked for."""
+"""The reason of a failure without a request."""
 
 
 @dataclass(frozen=True)
 class BreakerState:
-    """`failures` in a row; `until` it lets nobody through; `retries` since the start."""
+    """`failures` in a row; `until` is the time of the next attempt while open; `retries` since the start."""
 
     state: str  # closed, half_open, open
     failures: int = 0
@@ -79,14 +80,14 @@ class BreakerState:
         """For Prometheus: 0 closed, 1 half-open, 2 open."""
         return ("closed", "half_open", "open").index(self.state)
 
-    def told(self) -> dict[str, Any]:
-        """As health shows it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as shown by health."""
         until = self.until.isoformat() if self.until else None
         return {"state": self.state, "failures": self.failures, "until": until, "retries": self.retries}
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for, in either of its forms; None for none, or nonsense."""
+    """Return the seconds of a Retry-After header in either form; None when it is missing or invalid."""
     if header is None:
         return None
     try:

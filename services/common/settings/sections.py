@@ -1,4 +1,5 @@
-"""The sections of config.toml as models, with SPEC's names and defaults. `services.common.settings.load` reads them."""
+"""The sections of config.toml as models, with the names and defaults of SPEC. `services.common.settings.load` reads
+them."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ def _bytes(value: Any) -> int:
 
 
 def _absolute(value: Any) -> Any:
-    """SPEC: Path Validation. A path is absolute or starts with `~/`."""
+    """Return an absolute path (SPEC: Path Validation: it is absolute or starts with `~/`)."""
     if not isinstance(value, (str, Path)):
         return value
     try:
@@ -51,9 +52,9 @@ class General(Section):
 
 
 class Storage(Section):
-    """Paths as SPEC names them; `roots` are further archive roots; `min_free` bytes stay free on every disk.
+    """Paths as in SPEC; `roots` are further archive roots; `min_free` bytes are kept free on every disk.
 
-    A path may name `{base_data_dir}` and `{base_path}`.
+    A path may contain `{base_data_dir}` and `{base_path}`.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -93,7 +94,7 @@ def _fill(value: Any, known: Mapping[str, Any]) -> Any:
         name = match[1]
         if name not in {"base_data_dir", "base_path"}:
             raise ValueError(f"unknown placeholder {{{name}}}; there are {{base_data_dir}} and {{base_path}}")
-        return str(known.get(name, "/"))  # one that is itself in error is told of on its own
+        return str(known.get(name, "/"))  # an invalid one is reported by itself
 
     return re.sub(r"\{(\w*)\}", replace, str(value)) if isinstance(value, (str, Path)) else value
 
@@ -101,27 +102,29 @@ def _fill(value: Any, known: Mapping[str, Any]) -> Any:
 class YouTube(Section):
     quota_limit: int = Field(default=10_000, ge=0)
     quota_reserve: int = Field(default=1_000, ge=0)
-    keyless_fallback: bool = True  # without quota left: go on with yt-dlp's listing, or wait for the reset
+    keyless_fallback: bool = True  # when the quota is used up: continue with yt-dlp, or wait for the reset
     api_key: SecretStr | None = None
     api_endpoint: str | None = None
-    egress: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")  # of this way out; unset: the host's
+    egress: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$"
+    )  # name of this way to YouTube; unset: derived from the host name
     proxy: str | None = None
     ca_file: FilePath | None = None
     cookies_file: FilePath | None = None
     cookies_from_browser: str | None = None
     extractor_args: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
-    rate_limit: Annotated[Size, Field(ge=1)] | None = None  # bytes per second and download
+    rate_limit: Annotated[Size, Field(ge=1)] | None = None  # bytes per second of one download
     sleep_interval: float = Field(default=0.0, ge=0)  # seconds between two downloads of one slot
 
 
 class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
     socket_timeout: float = Field(default=SPEC.read, gt=0)
-    timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; without a byte gained, not in all
+    timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; seconds without progress, not in total
 
 
 class Retention(Section):
-    """Days that what has ended is kept (SPEC: Data Retention). Work plans go only by hand."""
+    """Days that ended jobs and logs are kept (SPEC: Data Retention). Work plans are removed only manually."""
 
     completed_jobs: int = Field(default=30, ge=0)
     failed_jobs: int = Field(default=90, ge=0)
@@ -130,20 +133,20 @@ class Retention(Section):
 
 
 class Fixity(Section):
-    """Reading the archive again to see that it is still what was archived."""
+    """Periodic verification of the archive's checksums."""
 
-    interval_days: int = Field(default=90, ge=0)  # how old a check may get until it is due again; 0: only when asked
-    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes read per second
+    interval_days: int = Field(default=90, ge=0)  # maximum age of a verification; 0: only on request
+    rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes per second
 
 
 class Recheck(Section):
-    """Looking again at what a work plan says is gone."""
+    """Repeated attempts at videos that a work plan lists as unavailable."""
 
-    interval_days: float = Field(default=7.0, ge=0, le=36_500, allow_inf_nan=False)  # 0: never by itself
+    interval_days: float = Field(default=7.0, ge=0, le=36_500, allow_inf_nan=False)  # 0: never
 
 
 class Nats(Section):
-    """`url` unset: an embedded server. The numbers are those of BusSettings."""
+    """`url` unset: an embedded server. Limits as in BusSettings."""
 
     url: str | None = None
     user: str | None = None
@@ -172,14 +175,14 @@ class Services(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _keep_default_port(cls, value: Any, info: ValidationInfo) -> Any:
-        """A table that sets only the host keeps SPEC's port."""
+        """Keep the default port when a table sets only the host."""
         if isinstance(value, dict) and "port" not in value and info.field_name is not None:
             return {"port": cls.model_fields[info.field_name].default.port, **value}
         return value
 
 
 class Config(Section):
-    """`origins` tells for each key that was set (`youtube.proxy`) the file or the variable that set it."""
+    """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it."""
 
     general: General = Field(default_factory=General)
     storage: Storage = Field(default_factory=Storage)

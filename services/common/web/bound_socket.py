@@ -1,4 +1,5 @@
-"""A service's port, taken before anything else starts: its URL is known early, and a port in use is told of at once."""
+"""The socket of a service, bound before anything else starts: the URL is known early, and a port in use is reported at
+once."""
 
 import errno
 import socket
@@ -11,17 +12,17 @@ _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A bound socket that does not listen yet, and the URL under which others reach it."""
+class BoundSocket:
+    """A bound socket that does not listen yet, and the URL of the service."""
 
     socket: socket.socket
     url: str
 
     @classmethod
-    def bind(cls, name: str, endpoint: Endpoint) -> "Listener":
-        """Bind `[services.NAME]`'s host and port (0: any free one). `localhost` is 127.0.0.1, nothing else.
+    def bind(cls, name: str, endpoint: Endpoint) -> "BoundSocket":
+        """Bind host and port of `[services.NAME]` (port 0: any free one). `localhost` means 127.0.0.1 only.
 
-        Raises ConfigError, naming port and key.
+        Raise ConfigError, which names port and key.
         """
         host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
         try:
@@ -44,9 +45,9 @@ class Listener:
 
 
 def is_free(endpoint: Endpoint) -> bool:
-    """Whether the endpoint could be bound now."""
+    """Return whether the endpoint can be bound now."""
     try:
-        Listener.bind("probe", endpoint).socket.close()
+        BoundSocket.bind("probe", endpoint).socket.close()
     except ConfigError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Below the routes: what is no HTTP, or no HTTP that we speak, is answered as a ServiceResponse too."""
+"""Answer invalid HTTP requests with a ServiceResponse. The only module that uses private parts of aiohttp."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Refuse = Callable[[int, str], web.Response]  # status and reason -> the answer
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp answers in plain text when it cannot read a request: a method or a header that it does not know."""
+    """aiohttp answers in plain text when it cannot parse a request; this answers with `refuse`."""
 
     __slots__ = ("_refuse",)
 
@@ -24,8 +24,8 @@ class _Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        super().handle_error(request, status, exc, message)  # logs it; raises if an answer is out already
-        answer = self._refuse(status, message or "The request cannot be read.")
+        super().handle_error(request, status, exc, message)  # logs the error; raises when the answer has started
+        answer = self._refuse(status, message or "The request cannot be parsed.")
         answer.force_close()
         return answer
 
@@ -41,7 +41,7 @@ class _Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """An AppRunner whose answers to what cannot be read come from `refuse`."""
+    """An AppRunner that answers unparseable requests with `refuse`."""
 
     __slots__ = ("_refuse", "_words")
 

@@ -1,4 +1,4 @@
-"""GET /api/v1/health (SPEC: Health Check Implementation): checks that really look."""
+"""GET /api/v1/health (SPEC: Health Check Implementation)."""
 
 import asyncio
 import time
@@ -19,8 +19,8 @@ PATIENCE = 3.0  # seconds for the dependencies to answer
 
 
 class DeadLetterWatch:
-    """The dead letters of one service's consumers, for ten minutes. What could not be read says nothing about the
-    service, but about its sender: it is only counted."""
+    """The dead letters of one service's consumers in the last ten minutes. Unreadable messages, which are the fault of
+    their sender, are only counted."""
 
     def __init__(self, service: str) -> None:
         self._prefix = f"{service}-"
@@ -28,11 +28,11 @@ class DeadLetterWatch:
         self.unreadable = 0
 
     async def run(self, bus: Bus) -> None:
-        while True:  # a tail ends when the bus has to open a new connection
+        while True:  # a tail ends when the bus opens a new connection
             await bus.online.wait()
             async with bus.tail(DeadLettered) as envelopes:
                 async for envelope in envelopes:
-                    with suppress(UnreadableMessage):  # anybody may write to this subject
+                    with suppress(UnreadableMessage):  # other programs may publish on this subject
                         self.note(DeadLettered.read(envelope))
 
     def note(self, letter: DeadLettered) -> None:
@@ -57,7 +57,7 @@ class HealthReport:
             "GET",
             PATH,
             self.answer,
-            "Is this service well?",
+            "Health of this service",
             response=HealthCheck,
             failure=HealthCheck,
             quiet=True,
@@ -65,7 +65,7 @@ class HealthReport:
         )
 
     async def answer(self, _call: Call) -> Reply:
-        """200 when healthy, 503 when not, with the HealthCheck as data either way."""
+        """Answer 200 when healthy, else 503, with the HealthCheck as data in both cases."""
         health = await self.check()
         if health.status is HealthStatus.HEALTHY:
             return Reply(health, 200)
@@ -98,7 +98,7 @@ class HealthReport:
 
     def _breakers(self) -> dict[str, Any]:
         states = self._service.breakers()
-        return {"breakers": {name: state.told() for name, state in states.items()}} if states else {}
+        return {"breakers": {name: state.as_json() for name, state in states.items()}} if states else {}
 
     async def _dependencies(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""GET /api/v1/metrics: the numbers of one service for Prometheus. It waits for a broker no longer than health does."""
+"""GET /api/v1/metrics: Prometheus metrics of one service."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,14 @@ from services.common.web.health import HealthReport
 from services.common.web.routing import Call, Observed, Route
 
 PATH = "/api/v1/metrics"
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # a stranger invents no label
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+)  # arbitrary methods must not create labels
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
 class Metrics:
-    """A registry per service: several of them live in one process."""
+    """The metrics of one service, in a registry of their own: several services share a process."""
 
     def __init__(self, service: ServiceStatus, health: HealthReport) -> None:
         self._service = service
@@ -34,7 +36,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "ytarchive_http_request_duration_seconds",
-            "Until the answer was ready; streams are not measured.",
+            "Time until the answer was ready, without streams.",
             labels,
             buckets=_BUCKETS,
             registry=self.registry,
@@ -45,7 +47,7 @@ class Metrics:
             "GET",
             PATH,
             self.answer,
-            "Numbers for Prometheus",
+            "Prometheus metrics",
             response=str,
             media_type="text/plain",
             quiet=True,
@@ -60,7 +62,7 @@ class Metrics:
             self._seconds.labels(self._service.name, path, method).observe(request.seconds)
 
     async def answer(self, _call: Call) -> web.Response:
-        """Requests by route, durations, health, and what the service counts itself."""
+        """Answer with requests by route, durations, health, and the service's own metrics."""
         now = _Now(self._service, await self._health.check())
         own = CollectorRegistry(auto_describe=False)
         own.register(now)
@@ -69,7 +71,7 @@ class Metrics:
 
 
 class _Now(Collector):
-    """What is asked at the moment of the scrape, and not counted along the way."""
+    """Metrics that are read at scrape time."""
 
     def __init__(self, service: ServiceStatus, health: HealthCheck) -> None:
         self._service = service
@@ -77,29 +79,29 @@ class _Now(Collector):
 
     def collect(self) -> Iterable[Metric]:
         service, name = self._service, self._service.name
-        build = InfoMetricFamily("ytarchive_build", "What runs here.", labels=["service"])
+        build = InfoMetricFamily("ytarchive_build", "Build information.", labels=["service"])
         build.add_metric([name], {"version": self._health.version, "instance": service.instance})
         yield build
         numbers = {
-            "up": ("Whether health says healthy.", self._health.status is HealthStatus.HEALTHY),
-            "uptime_seconds": ("Since the start.", service.uptime),
-            "bus_connected": ("Whether the broker is there.", service.bus_connected),
+            "up": ("1 if the service is healthy.", self._health.status is HealthStatus.HEALTHY),
+            "uptime_seconds": ("Since the start of the service.", service.uptime),
+            "bus_connected": ("1 if the broker is connected.", service.bus_connected),
             "http_requests_in_hand": (
-                "Requests that wait for their answer.",
+                "Requests in progress.",
                 service.rest.in_hand if service.rest else 0,
             ),
-            "background_task_failures": ("Since the start.", service.background_failures),
+            "background_task_failures": ("Since the start of the service.", service.background_failures),
             "dead_letters": (
-                "Of this service's consumers, in the last ten minutes.",
+                "Dead letters of this service's consumers in the last ten minutes.",
                 len(service.dead_letters.recent()),
             ),
-            "dead_letters_unreadable": ("Messages of others that nobody could read.", service.dead_letters.unreadable),
+            "dead_letters_unreadable": ("Unreadable messages.", service.dead_letters.unreadable),
         }
         for key, (text, value) in numbers.items():
             gauge = GaugeMetricFamily(f"ytarchive_{key}", text, labels=["service"])
             gauge.add_metric([name], float(value))
             yield gauge
-        checks = GaugeMetricFamily("ytarchive_health_check", "1: passed.", labels=["service", "check"])
+        checks = GaugeMetricFamily("ytarchive_health_check", "1 if the check passed.", labels=["service", "check"])
         for check, good in self._health.checks.items():
             checks.add_metric([name, check], float(good))
         yield checks
@@ -110,8 +112,8 @@ class _Now(Collector):
 def breaker_numbers(service: str, states: Mapping[str, BreakerState]) -> Iterator[Metric]:
     labels = ["service", "host"]
     state = GaugeMetricFamily("ytarchive_breaker_state", "0 closed, 1 half-open, 2 open.", labels=labels)
-    failures = GaugeMetricFamily("ytarchive_breaker_failures", "In a row.", labels=labels)
-    retries = CounterMetricFamily("ytarchive_retries", "Calls that were tried again.", labels=labels)
+    failures = GaugeMetricFamily("ytarchive_breaker_failures", "Consecutive failures.", labels=labels)
+    retries = CounterMetricFamily("ytarchive_retries", "Repeated calls.", labels=labels)
     for host, known in states.items():
         state.add_metric([service, host], known.number)
         failures.add_metric([service, host], known.failures)
@@ -120,11 +122,11 @@ def breaker_numbers(service: str, states: Mapping[str, BreakerState]) -> Iterato
         yield from (state, failures, retries)
 
 
-def own_numbers(service: str, told: Mapping[str, Any]) -> Iterator[Metric]:
-    """`ytarchive_{service}_{name}` for each number, and for a map of numbers one with the label `key`. No texts."""
-    for name, value in told.items():
+def own_numbers(service: str, values: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield `ytarchive_{service}_{name}` for each number, and one with the label `key` for a map of numbers."""
+    for name, value in values.items():
         full = re.sub(r"\W", "_", f"ytarchive_{service}_{name}", flags=re.ASCII)
-        help_text = f"{name.replace('_', ' ')}, as health tells it."
+        help_text = f"{name.replace('_', ' ')}."
         if isinstance(value, int | float):
             yield GaugeMetricFamily(full, help_text, value=float(value))
         elif isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document of a service, from its routes: pydantic says what the models are, the rest is put around it.
+"""Generate the OpenAPI 3.1 document of a service from its routes; pydantic provides the schemas of the models.
 
-Every answer is a ServiceResponse with a typed `data`, but for what a route says is something else (`media_type`, SSE).
-What a service was not started for is not in the document: it is the same on every machine.
+Every answer is a ServiceResponse with typed `data`, except where a route declares something else (`media_type`, SSE).
+The document does not depend on the machine or the configuration (docs/decisions/0009).
 """
 
 import inspect
@@ -24,28 +24,28 @@ _PART = re.compile(r"\{(\w+)(?::[^{}]*)?\}")  # a part of a path, as aiohttp wri
 
 _ABOUT = (
     f"Answers are ServiceResponse: `data` or `error`, and the `trace_id`, which is also the header {TRACE_HEADER}. "
-    "A query key that is not named here, and a path or a body that does not fit, change nothing (400, 404). "
+    "Unknown query keys and invalid paths or bodies are rejected and change nothing (400, 404). "
     "A method that a path does not have is answered with 405 and the header Allow. "
     "HEAD is GET without the body, except for event streams."
 )
 _WHEN = {
-    400: "What was sent does not fit; `error` says where and why",
-    404: "There is none of that name",
+    400: "The request is invalid; `error` names the part and the problem",
+    404: "Not found",
     413: f"The body is larger than {BODY_LIMIT} bytes",
     429: "The quota is used up",
-    503: "The service, or what it needs, is away; again in a moment",
+    503: "The service, or something it depends on, is unavailable; retry later",
 }
 
 
 def document(service: str, version: str, routes: Sequence[Route]) -> Schema:
-    """The whole document. Raises ValueError for two routes of one method and path."""
+    """Return the document. Raise ValueError for two routes with the same method and path."""
     shapes = _Shapes(routes)
     paths: dict[str, Schema] = {}
     for number, route in enumerate(routes):
         path = _PART.sub(r"{\1}", route.path)
         operations = paths.setdefault(path, {})
         if route.method.lower() in operations:
-            raise ValueError(f"{route.method} {path} is there twice")
+            raise ValueError(f"{route.method} {path} is declared twice")
         operations[route.method.lower()] = _operation(service, number, route, shapes)
     head: Schema = {
         "openapi": "3.1.0",
@@ -58,13 +58,13 @@ def document(service: str, version: str, routes: Sequence[Route]) -> Schema:
 
 
 def operation_id(route: Route) -> str:
-    """`get_jobs_job_id_items`: unique, because method and path are."""
+    """Return an id such as `get_jobs_job_id_items`, which is unique because method and path are."""
     path = _PART.sub(r"\1", route.path.removeprefix(API))
     return "_".join([route.method.lower(), *re.findall(r"\w+", path.replace(".", "_"))])
 
 
 class _Shapes:
-    """The JSON Schemas of all models that the routes name, made at once so that each has one name."""
+    """The JSON Schemas of all models of the routes, generated together so that each has one name."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         wanted: list[tuple[tuple[int, str], _Mode, TypeAdapter[Any]]] = [
@@ -82,7 +82,7 @@ class _Shapes:
         return self._found.get((number, key))
 
     def fields(self, number: int, key: str) -> Iterator[tuple[str, Schema, bool]]:
-        """Name, schema and whether it is required, of each field of the model."""
+        """Yield name, schema and whether it is required, for each field of the model."""
         schema = self.of(number, key) or {}
         if "$ref" in schema:
             schema = self.definitions[schema["$ref"].removeprefix(REFERENCE)]
@@ -125,7 +125,7 @@ def _tag(service: str, route: Route) -> str:
     return "every service" if route.common else service
 
 
-# --- what comes in ------------------------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------------------------
 
 
 def _parameters(number: int, route: Route, shapes: _Shapes) -> Iterator[Schema]:
@@ -141,7 +141,7 @@ def _parameters(number: int, route: Route, shapes: _Shapes) -> Iterator[Schema]:
 
 
 def _sendable(schema: Schema) -> Schema:
-    """A query says nothing where a model says null."""
+    """Remove null from a query parameter: a query omits the key instead."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
     if rest.get("default", ...) is None:
@@ -151,7 +151,7 @@ def _sendable(schema: Schema) -> Schema:
     return {"anyOf": options, **rest} if options else rest
 
 
-# --- what goes out ------------------------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------------------------
 
 
 def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, Schema]]:
@@ -182,7 +182,7 @@ _NOTHING: Schema = {"type": "null"}
 
 
 def _failed(data: Schema | None = None) -> Schema:
-    """`data`: of a route that tells something beside the error."""
+    """`data`: the schema of data beside the error, if the route has any."""
     told = _NOTHING if data is None else {"anyOf": [data, _NOTHING]}
     return _wrapped({"success": {"const": False}, "data": told, "error": {"$ref": f"{REFERENCE}ErrorDetail"}})
 
@@ -209,17 +209,17 @@ def _components(shapes: _Shapes, head: Schema) -> Schema:
             "TraceId": {
                 "name": TRACE_HEADER,
                 "in": "header",
-                "description": "Put on all that the request causes. One that is none is replaced by a new one.",
+                "description": "Trace id for everything that the request causes. An invalid one is replaced.",
                 "schema": {"type": "string"},
             }
         },
         "headers": {
             "TraceId": {"description": "The trace of this request", "required": True, "schema": {"type": "string"}},
-            "RetryAfter": {"description": "Seconds until it is worth another try", "schema": {"type": "string"}},
+            "RetryAfter": {"description": "Seconds to wait before the next attempt", "schema": {"type": "string"}},
         },
         "responses": {
             "MethodNotAllowed": {
-                "description": "The path has no such method; the header Allow names those that it has",
+                "description": "The path has no such method; the header Allow lists the allowed ones",
                 "headers": {"Allow": {"schema": {"type": "string"}}, **_headers(405)},
                 "content": {"application/json": {"schema": {"$ref": f"{REFERENCE}Failure"}}},
             }
@@ -229,7 +229,7 @@ def _components(shapes: _Shapes, head: Schema) -> Schema:
 
 
 def _closure(start: Any, schemas: dict[str, Schema]) -> set[str]:
-    """The schemas that `start` leads to: the models of paths and queries are told as parameters only."""
+    """Return the names of the schemas reachable from `start`. Models of paths and queries appear as parameters only."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:

@@ -1,4 +1,4 @@
-"""Lists in REST answers: `limit` and `offset` in, one page and the `total` of all that match out."""
+"""Paging of lists in REST: `limit` and `offset` select a page, `total` counts all matches."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,7 +6,7 @@ FURTHEST = 10**9
 
 
 class PageQuery(BaseModel):
-    """What every list takes; a list with filters inherits from it. A key that is not named is refused."""
+    """The query of every list; lists with filters inherit from it. Unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -15,7 +15,7 @@ class PageQuery(BaseModel):
 
 
 class Page(BaseModel):
-    """What every list answers, beside its rows under their plural name. `total` counts all that match."""
+    """The answer of every list, beside its rows under their plural name. `total` counts all matches."""
 
     total: int
     limit: int

@@ -1,6 +1,7 @@
-"""What a request brings, looked at before a handler sees it: where it comes from, its path, its query, its body.
+"""Validate a request before its handler runs: origin, path, query, body.
 
-Whatever does not fit raises InvalidRequest (E007, 400; of a path NotFound, 404) and says which part is wrong and why.
+Invalid input raises InvalidRequest (E007, 400), an invalid path NotFound (404); the message names the part and the
+problem.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import InvalidRequest, NotFound
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 
 
 class NoQuery(BaseModel):
@@ -21,8 +22,8 @@ class NoQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def refuse_other_sites(request: web.Request) -> None:
-    """A page of another site must not give orders through the browser of somebody who has a stack running."""
+def reject_cross_site(request: web.Request) -> None:
+    """Reject state-changing requests that a page of another site sends through a user's browser."""
     if request.method in _SAFE:
         return
     origin = request.headers.get("Origin")
@@ -40,7 +41,8 @@ def _authority(origin: str) -> str | None:
 
 
 async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
-    """An empty body is `{}`. Anything else must say that it is JSON: a form of another site cannot."""
+    """Parse a JSON body; an empty one is `{}`. The content type must be JSON, which a form of another site cannot
+    send."""
     try:
         raw = await request.read()
     except web.RequestPayloadError as error:
@@ -57,7 +59,7 @@ async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
 
 
 def read_path(request: web.Request, model: type[BaseModel]) -> BaseModel:
-    """Parts of a path that cannot be right name nothing: that is not found, and no other mistake."""
+    """Parse the parts of a path. Raise NotFound for parts that no object can have."""
     try:
         return model.model_validate(dict(request.match_info))
     except ValidationError as error:
@@ -66,7 +68,7 @@ def read_path(request: web.Request, model: type[BaseModel]) -> BaseModel:
 
 
 def read_query(request: web.Request, model: type[BaseModel]) -> BaseModel:
-    """Every key at most once: which of two would count?"""
+    """Parse a query. Each key may occur once."""
     for key in request.query:
         if len(request.query.getall(key)) > 1:
             raise InvalidRequest(f"query field {key!a} is given more than once")

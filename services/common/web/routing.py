@@ -1,12 +1,12 @@
-"""REST scaffolding (SPEC: API Standards): models in, ServiceResponse out, a trace through everything.
+"""REST routes (SPEC: API Standards): typed models in, ServiceResponse out, a trace id for each request.
 
     Route("POST", "/api/v1/jobs", create, body=NewJob, response=Job, status=201, summary="Create a job")
 
     async def create(call: Call, body: NewJob) -> Job: ...
 
-A handler gets the Call, and `path=`, `query=` and `body=` where the route names models for them. It returns a model (or
-plain data), a Reply for another status, or a raw aiohttp response (files, SSE). It raises the errors of
-services.common.errors; they become an ErrorDetail with their own HTTP status.
+A handler gets the Call, then `path=`, `query=` and `body=` where the route names models for them; further parameters
+are injected by type (bus.injection). It returns a model or plain data, a Reply for another status, or a raw aiohttp
+response (files, SSE). Errors of services.common.errors become an ErrorDetail with their own HTTP status.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from bus import BusError
 from bus.injection import inject
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
-from services.common.web.bound_socket import Listener
+from services.common.web.bound_socket import BoundSocket
 from services.common.web.error_protocol import Runner
-from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query, refuse_other_sites
+from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query, reject_cross_site
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_LIMIT = 1024**2  # bytes
@@ -41,9 +41,9 @@ _BEGUN = web.RequestKey("response_begun", bool)
 
 @dataclass(frozen=True)
 class Call:
-    """One request: its trace, the parts of its path, and aiohttp's own object for what is beyond models.
+    """One request: its trace id, the parts of its path, and the aiohttp request.
 
-    `closing` is set when the service shuts down: a handler that streams ends then.
+    `closing` is set when the service shuts down; a streaming handler must end then.
     """
 
     trace_id: str
@@ -54,7 +54,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with a status (and headers) other than its route's."""
+    """An answer with another status, or other headers, than its route's."""
 
     data: Any
     status: int
@@ -67,9 +67,10 @@ Handler = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint, with all that its description in OpenAPI takes. `path` as aiohttp writes it: `/jobs/{job_id}`.
+    """One endpoint and its OpenAPI description. `path` is in aiohttp's syntax: `/jobs/{job_id}`.
 
-    A query key that no model names is refused, also where there is no model. A GET that does not stream has HEAD too.
+    Unknown query keys are rejected, also by a route without a query model. A GET route that does not stream also serves
+    HEAD.
     """
 
     method: str
@@ -78,26 +79,30 @@ class Route:
     summary: str = ""
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    path_model: type[BaseModel] | None = None  # the parts of the path; what does not fit is not found (404)
+    path_model: type[BaseModel] | None = None  # the parts of the path; a mismatch is 404
     response: Any = None  # a model, or a type that pydantic can describe
     status: int = 200
-    needs_bus: bool = False  # 503 at once while the broker is away
-    streams: bool = False  # may stay open for long: shutdown does not wait for it
-    quiet: bool = False  # logged at debug level: health is asked all the time
-    media_type: str | None = None  # of an answer that is no ServiceResponse; of a stream it is text/event-stream
-    also: Mapping[int, str] = field(default_factory=dict)  # statuses beyond 400, 404, 413 and 503 -> when
-    failure: Any = None  # the type of `data` that may stand beside an error
-    headers: Mapping[str, str] = field(default_factory=dict)  # request headers that the handler reads -> what they do
-    common: bool = False  # every service has it
+    needs_bus: bool = False  # answer 503 at once while the broker is unavailable
+    streams: bool = False  # shutdown does not wait for it
+    quiet: bool = False  # logged at debug level, for routes that are polled
+    media_type: str | None = None  # of an answer that is not a ServiceResponse; of a stream text/event-stream
+    also: Mapping[int, str] = field(
+        default_factory=dict
+    )  # further statuses beside 400, 404, 413 and 503, with their conditions
+    failure: Any = None  # the type of `data` that may accompany an error
+    headers: Mapping[str, str] = field(
+        default_factory=dict
+    )  # request headers that the handler reads, with their effects
+    common: bool = False  # a route of every service
 
     def bind(self, parts: Sequence[object]) -> "Route":
-        """The same route whose handler gets what it takes beside the request, by type, from `parts`."""
+        """Return the route with the further parameters of its handler injected from `parts`."""
         return replace(self, handler=inject(self.handler, parts, 1, named=("path", "query", "body")))
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A request that was answered; of a stream: that ended. `route` unset: none took it."""
+    """A finished request. `route` is None when no route matched."""
 
     route: Route | None
     method: str
@@ -105,8 +110,8 @@ class Observed:
     seconds: float
 
 
-class Host(Protocol):
-    """What the scaffolding asks of its service."""
+class RestOwner(Protocol):
+    """The state of the service that the REST application needs."""
 
     logger: structlog.typing.FilteringBoundLogger
     accepting: bool
@@ -117,10 +122,12 @@ class Host(Protocol):
 
 
 class Rest:
-    """The aiohttp application of one service. `idle` can be awaited: no request is in hand then."""
+    """The aiohttp application of one service."""
 
-    def __init__(self, host: Host, routes: Sequence[Route], observe: Callable[[Observed], None] | None = None) -> None:
-        self._host = host
+    def __init__(
+        self, owner: RestOwner, routes: Sequence[Route], observe: Callable[[Observed], None] | None = None
+    ) -> None:
+        self._owner = owner
         self._observe = observe
         self.routes = tuple(routes)
         self.in_hand = 0
@@ -139,12 +146,13 @@ class Rest:
                 app.router.add_route(method, route.path, endpoint, expect_handler=_expected)
         return app
 
-    async def start(self, listener: Listener) -> None:
+    async def start(self, bound: BoundSocket) -> None:
         self._runner = Runner(self.application(), _unreadable, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener.socket).start()
+        await web.SockSite(self._runner, bound.socket).start()
 
     async def idle(self) -> None:
+        """Return when no request is in progress."""
         await self._idle.wait()
 
     async def stop(self) -> None:
@@ -157,11 +165,11 @@ class Rest:
     async def _frame(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Trace, logs and errors around every request, also those that no route takes."""
+        """Add trace id, log records and error handling to every request, also to those without a route."""
         trace_id = _trace_of(request)
         request[_TRACE_KEY] = trace_id
         route = self._route_of(request)
-        log = self._host.logger.debug if route and route.quiet else self._host.logger.info
+        log = self._owner.logger.debug if route and route.quiet else self._owner.logger.info
         counted = not (route and route.streams)
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(trace_id=trace_id):
@@ -172,7 +180,7 @@ class Rest:
                 response = await self._answer(request, handler, trace_id)
             finally:
                 self._count(-1 if counted else 0)
-                status = response.status if response is not None else 499  # cut off at the end of the service
+                status = response.status if response is not None else 499  # cancelled at the end of the service
                 seconds = time.perf_counter() - started
                 log(
                     "request_completed",
@@ -190,18 +198,18 @@ class Rest:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], trace_id: str
     ) -> web.StreamResponse:
         try:
-            if not self._host.accepting:
+            if not self._owner.accepting:
                 raise ServiceUnavailable("The service is shutting down. Try again in a moment.")
-            refuse_other_sites(request)
+            reject_cross_site(request)
             return await handler(request)
         except Exception as error:
-            if _BEGUN in request:  # a stream: its headers are out, all that is left is to break it off
-                self._host.logger.warning("stream_broken", error_type=type(error).__name__, error_message=str(error))
+            if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
+                self._owner.logger.warning("stream_broken", error_type=type(error).__name__, error_message=str(error))
                 raise
             return self._failed(request, error, trace_id)
 
     def _failed(self, request: web.Request, error: Exception, trace_id: str) -> web.Response:
-        """The boundary: whatever it is, the client gets a ServiceResponse."""
+        """Turn any exception into a ServiceResponse."""
         match error:
             case YTArchiveError():
                 return _failure(error.http_status, error.detail(), trace_id, _retry_after(error))
@@ -210,8 +218,8 @@ class Rest:
             case web.HTTPException():
                 return _refusal(request, error, trace_id)
         kind = type(error).__name__
-        self._host.logger.error("error_occurred", error_type=kind, error_message=str(error), exc_info=error)
-        message = f"Internal error ({kind}). The log tells more under this trace_id."
+        self._owner.logger.error("error_occurred", error_type=kind, error_message=str(error), exc_info=error)
+        message = f"Internal error ({kind}). The log has the details under this trace_id."
         return _failure(500, ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=message), trace_id)
 
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -219,14 +227,14 @@ class Rest:
             models: dict[str, BaseModel] = {}
             if route.path_model is not None:
                 models["path"] = read_path(request, route.path_model)
-            if route.needs_bus and not self._host.bus_connected:
-                raise ServiceUnavailable("The message bus is away. Try again when it is back.")
+            if route.needs_bus and not self._owner.bus_connected:
+                raise ServiceUnavailable("The message broker is unavailable. Try again later.")
             if route.body is not None:
                 models["body"] = await read_body(request, route.body)
             query = read_query(request, route.query or NoQuery)
             if route.query is not None:
                 models["query"] = query
-            call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._host.closing)
+            call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._owner.closing)
             result = await route.handler(call, **models)
             return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
 
@@ -249,7 +257,7 @@ class Rest:
 
 
 async def _begin(request: web.Request, response: web.StreamResponse) -> None:
-    """Files and streams tell their trace too: a handler makes them without knowing of it."""
+    """Add the trace header to files and streams, whose handlers do not."""
     request[_BEGUN] = True
     response.headers.setdefault(TRACE_HEADER, request.get(_TRACE_KEY) or _trace_of(request))
 
@@ -270,13 +278,13 @@ def _success(result: Any, status: int, trace_id: str) -> web.Response:
 
 
 def _failure(status: int, error: ErrorDetail, trace_id: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """SPEC: Error Response Pattern; the trace_id stands among the details too."""
+    """Build an error answer (SPEC: Error Response Pattern); the details contain the trace_id."""
     told = error.model_copy(update={"details": {**(error.details or {}), "trace_id": trace_id}})
     return _response(status, ServiceResponse(success=False, error=told, trace_id=trace_id), headers or {})
 
 
 def _retry_after(error: YTArchiveError) -> dict[str, str]:
-    """The header, where the error knows `retry_after`: a time, or seconds from now. Whole seconds, rounded up."""
+    """Return the Retry-After header in whole seconds, if the error's details have `retry_after` (a time or seconds)."""
     match error.details.get("retry_after"):
         case datetime() as when:
             seconds = (when - datetime.now(UTC)).total_seconds()
@@ -290,10 +298,10 @@ def _retry_after(error: YTArchiveError) -> dict[str, str]:
 
 
 def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> web.Response:
-    """What aiohttp itself refuses: an unknown path, a wrong method, a body that is too large."""
+    """Answer a request that aiohttp itself rejects: unknown path, wrong method, body too large."""
     messages = {
-        404: f"There is no {request.path} here.",
-        405: f"{request.method} is not possible on {request.path}.",
+        404: f"There is no {request.path}.",
+        405: f"{request.method} is not allowed on {request.path}.",
         413: f"The body is larger than {BODY_LIMIT} bytes.",
     }
     message = messages.get(error.status, error.reason)
@@ -302,16 +310,16 @@ def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> w
 
 
 def _unreadable(status: int, reason: str) -> web.Response:
-    """What aiohttp could not read: it never became a request."""
+    """Answer what aiohttp could not parse as a request."""
     code = ErrorCode.INVALID_REQUEST if status < 500 else ErrorCode.INTERNAL_ERROR
     return _failure(status, ErrorDetail(code=code, message=reason), str(uuid4()))
 
 
 async def _expected(request: web.Request) -> web.StreamResponse | None:
-    """`Expect: 100-continue` is all that HTTP knows to expect."""
+    """Handle the Expect header: only `100-continue` is defined."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as aiohttp's own does: the answer itself has not begun
+        request.writer.output_size = 0  # as in aiohttp's own handler: the answer itself has not started
         return None
     error = InvalidRequest("The header Expect can only be 100-continue.")
     return _failure(error.http_status, error.detail(), _trace_of(request))

@@ -1,4 +1,4 @@
-"""JSON Schemas in a few words, for the pages that people read."""
+"""Short descriptions of JSON Schemas, for documentation pages."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ _LIMITS = {"minimum": "≥ {}", "maximum": "≤ {}", "exclusiveMinimum": "> {}",
 
 
 def shape(schema: Schema) -> str:
-    """A JSON Schema as a short text: `list of Entry`, `string or null`."""
+    """Return a short text for a JSON Schema: `list of Entry`, `string or null`."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -32,8 +32,8 @@ def shape(schema: Schema) -> str:
 
 
 def limits(schema: Schema) -> str:
-    """Its bounds and its default: "≥ 1, ≤ 500, default `50`"."""
-    told = [text.format(schema[key]) for key, text in _LIMITS.items() if key in schema]
+    """Return the bounds and the default: "≥ 1, ≤ 500, default `50`"."""
+    found = [text.format(schema[key]) for key, text in _LIMITS.items() if key in schema]
     if "default" in schema:
-        told.append(f"default `{json.dumps(schema['default'], ensure_ascii=False)}`")
-    return ", ".join(told)
+        found.append(f"default `{json.dumps(schema['default'], ensure_ascii=False)}`")
+    return ", ".join(found)

@@ -1,4 +1,4 @@
-"""The whole REST surface of a service: its own routes, and what every service has: health, metrics, OpenAPI, docs."""
+"""All routes of a service: its own, and those of every service: health, metrics, OpenAPI, docs."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,7 +16,7 @@ DOCS_PATH = f"{openapi.API}/docs"
 
 
 class Surface:
-    """Made of a service that need not be started: `document` is the same then."""
+    """The service need not be started: `document` does not depend on it."""
 
     def __init__(self, service: ServiceStatus, own: Sequence[Route]) -> None:
         """`own`: the routes of this service alone."""
@@ -39,7 +39,7 @@ class Surface:
                 "GET",
                 OPENAPI_PATH,
                 self.describe,
-                "This description, for machines",
+                "The OpenAPI document",
                 response=openapi.Schema,
                 media_type="application/json",
                 quiet=True,
@@ -49,7 +49,7 @@ class Surface:
                 "GET",
                 DOCS_PATH,
                 self.show,
-                "This description, for people",
+                "This API as a web page",
                 response=str,
                 media_type="text/html",
                 quiet=True,
@@ -58,11 +58,11 @@ class Surface:
         )
 
     async def describe(self, _call: Call) -> web.Response:
-        """The document itself, and no ServiceResponse: what reads it expects it so."""
+        """Answer with the bare document, as OpenAPI tools expect it."""
         return web.json_response(self.document)
 
     async def show(self, call: Call) -> web.Response:
-        """One page without scripts, made from the OpenAPI document."""
+        """Answer with one page without scripts, generated from the OpenAPI document."""
         origin = call.raw.url.origin()
         page = docs_page.page(self.document, str(origin), docs_page.others(self._service, origin))
         return web.Response(text=page, content_type="text/html", headers=docs_page.HEADERS)

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
 from services.common.settings.masking import mask_text
-from services.common.settings.retry_policy import ANSWERED, Word
+from services.common.settings.retry_policy import ANSWERED, CallOutcome
 from services.common.youtube.facts import ErrorFacts
 
 REFUSALS = frozenset({"http_403", "http_429"})
@@ -169,16 +169,16 @@ UNREACHED = frozenset({"timeout", "proxy", "network"})
 """Reasons that are a bad moment when seen once, and a network that is down when seen again and again."""
 
 
-def failure_word(failure: Failure) -> Word | None:
+def failure_word(failure: Failure) -> CallOutcome | None:
     """What it tells of YouTube's servers. None: it says nothing of them (ours, or nobody knows)."""
     if failure.reason in UNREACHED:
-        return Word()
+        return CallOutcome()
     if failure.reason == "http_5xx":  # of an answer that yt-dlp only warned of
-        return Word(HTTPStatus.SERVICE_UNAVAILABLE)
+        return CallOutcome(HTTPStatus.SERVICE_UNAVAILABLE)
     if failure.reason == "rate_limit":
-        return Word(HTTPStatus.TOO_MANY_REQUESTS)
+        return CallOutcome(HTTPStatus.TOO_MANY_REQUESTS)
     if (found := _HTTP.fullmatch(failure.reason)) is not None:
-        return Word(int(found[1]))
+        return CallOutcome(int(found[1]))
     nobody_knows = failure.kind is FailureKind.LOCAL or failure.reason in {_UNKNOWN.reason, "truncated"}
     return None if nobody_knows else ANSWERED
 

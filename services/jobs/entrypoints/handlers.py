@@ -37,11 +37,11 @@ async def whose(event: e.PartialsLeft, jobs: "JobsService") -> PartialsOwned:
     return PartialsOwned(video_ids=tuple(await jobs.store.wanted(event.video_ids)))
 
 
-@handlers.hear(e.ServiceHeartbeat)
+@handlers.subscribe(e.ServiceHeartbeat)
 async def heartbeat(event: e.ServiceHeartbeat, jobs: "JobsService") -> None:
     jobs.heard(event.service)
 
 
-@handlers.hear(e.DownloadProgress)
+@handlers.subscribe(e.DownloadProgress)
 async def progress(event: e.DownloadProgress, jobs: "JobsService") -> None:
     jobs.live.progressed(event)

@@ -18,12 +18,12 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from services.common.errors import HostUnavailable
-from services.common.infra.resilience import Hosts
+from services.common.infra.resilience import RemoteHosts
 from services.common.settings.masking import MASK
-from services.common.settings.retry_policy import BREAKER_OPEN, Policy, Word, retry_after
-from services.metadata.data_api.errors import ApiRefused, Refusal, judge
+from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome, RetryPolicy, retry_after
+from services.metadata.data_api.errors import ApiRefused, RefusalKind, judge
 from services.metadata.data_api.quota import cost_of
-from services.metadata.data_api.quota_store import Ledger
+from services.metadata.data_api.quota_store import QuotaStore
 
 FOR_PEOPLE = 6.0  # seconds for an answer
 GOOGLE = "https://youtube.googleapis.com"
@@ -35,7 +35,7 @@ class DataApi:
     """`endpoint` None is Google's. A proxy is taken from the environment, as httplib2 does; the ways that
     `[youtube] proxy` opens are for yt-dlp."""
 
-    def __init__(self, endpoint: str | None, ledger: Ledger, hosts: Hosts) -> None:
+    def __init__(self, endpoint: str | None, ledger: QuotaStore, hosts: RemoteHosts) -> None:
         self._endpoint = endpoint
         self._ledger = ledger
         self._host = hosts[urlsplit(endpoint or GOOGLE).netloc]
@@ -59,7 +59,7 @@ class DataApi:
             try:
                 return await self._ask(secret, resource, query, policy)
             except ApiRefused as refused:
-                if refused.kind is Refusal.QUOTA:
+                if refused.kind is RefusalKind.QUOTA:
                     await self._ledger.end_day(secret, asked)
                 raise
 
@@ -67,13 +67,13 @@ class DataApi:
             return await self._host.call(attempt, _word, repeatable=True)
         except HostUnavailable as error:
             wait = error.details["retry_after"]
-            raise ApiRefused(Refusal.PASSING, BREAKER_OPEN, error.message, retry_after=wait) from error
+            raise ApiRefused(RefusalKind.PASSING, BREAKER_OPEN, error.message, retry_after=wait) from error
 
     async def _pay(self, secret: str, resource: str, background: bool) -> None:
         if not await self._ledger.charge(secret, cost_of(resource), background=background):
-            raise ApiRefused(Refusal.QUOTA, "quota_limit", "the Data API quota of today is used up")
+            raise ApiRefused(RefusalKind.QUOTA, "quota_limit", "the Data API quota of today is used up")
 
-    async def _ask(self, secret: str, resource: str, query: Json, policy: Policy) -> Json:
+    async def _ask(self, secret: str, resource: str, query: Json, policy: RetryPolicy) -> Json:
         client = await self._ready()
         request = getattr(client, resource)().list(key=secret, **query)
         way = _Http(policy)
@@ -84,7 +84,7 @@ class DataApi:
             raise judge(error.status_code, error.content, secret, asked_to_wait) from None
         except (OSError, ValueError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
             told = (str(error) or type(error).__name__).replace(secret, MASK)
-            raise ApiRefused(Refusal.PASSING, "network", f"the Data API does not answer: {told}") from None
+            raise ApiRefused(RefusalKind.PASSING, "network", f"the Data API does not answer: {told}") from None
         except asyncio.CancelledError:
             way.hang_up()  # nobody waits any more: let the thread end
             raise
@@ -107,7 +107,7 @@ class DataApi:
         return self._client
 
 
-def _word(error: BaseException) -> Word | None:
+def _word(error: BaseException) -> CallOutcome | None:
     return error.word() if isinstance(error, ApiRefused) else None
 
 
@@ -123,7 +123,7 @@ class _Patience:
     """SPEC has one time to connect and another for an answer and for what is sent; httplib2 knows one for all. It also
     connects again when a connection breaks: whether to ask again is not its business, and not after it was hung up."""
 
-    policy: Policy
+    policy: RetryPolicy
     sock: socket.socket | None
     timeout: float
     hung_up = False
@@ -144,7 +144,7 @@ class _Patience:
 class _Http(httplib2.Http):  # type: ignore[misc]  # it ships no types
     hung_up = False
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: RetryPolicy) -> None:
         super().__init__(timeout=policy.read)
         self._kinds = {
             "http": type("_Connection", (_Patience, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),

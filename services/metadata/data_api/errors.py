@@ -12,12 +12,12 @@ from http import HTTPStatus
 from typing import Any
 
 from services.common.settings.masking import MASK, mask_text
-from services.common.settings.retry_policy import ANSWERED, Word
+from services.common.settings.retry_policy import ANSWERED, CallOutcome
 
 LONGEST = 500  # characters of a message
 
 
-class Refusal(StrEnum):
+class RefusalKind(StrEnum):
     KEY = "key"  # this key will not do, today or tomorrow
     QUOTA = "quota"  # until midnight Pacific time
     PAGE_TOKEN = "page_token"  # noqa: S105 - no password: the place in a listing is not known any more
@@ -32,7 +32,7 @@ class ApiRefused(Exception):
     """
 
     def __init__(
-        self, kind: Refusal, reason: str, message: str, status: int | None = None, retry_after: float | None = None
+        self, kind: RefusalKind, reason: str, message: str, status: int | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -41,10 +41,10 @@ class ApiRefused(Exception):
         self.status = status
         self.retry_after = retry_after
 
-    def word(self) -> Word | None:
+    def word(self) -> CallOutcome | None:
         """What it tells of the host; None for a quota that was seen to be used up before it was asked."""
-        if self.kind is Refusal.PASSING:
-            return Word(self.status, self.retry_after)
+        if self.kind is RefusalKind.PASSING:
+            return CallOutcome(self.status, self.retry_after)
         return ANSWERED if self.status is not None else None
 
 
@@ -71,15 +71,15 @@ def judge(status: int, content: bytes, secret: str, asked_to_wait: float | None 
     return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", told))[:LONGEST], status, asked_to_wait)
 
 
-def _kind(status: int, reasons: list[str], text: str) -> Refusal:
+def _kind(status: int, reasons: list[str], text: str) -> RefusalKind:
     if not _KEY.isdisjoint(reasons) or (status == HTTPStatus.BAD_REQUEST and _KEY_WORDS.search(text)):
-        return Refusal.KEY
+        return RefusalKind.KEY
     limited = not _RATE.isdisjoint(reasons) or status == HTTPStatus.TOO_MANY_REQUESTS
     if not _QUOTA.isdisjoint(reasons) or (limited and _PER_DAY.search(text)):
-        return Refusal.QUOTA
+        return RefusalKind.QUOTA
     if limited or status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Refusal.PASSING
-    return Refusal.PAGE_TOKEN if "invalidPageToken" in reasons else Refusal.UNABLE
+        return RefusalKind.PASSING
+    return RefusalKind.PAGE_TOKEN if "invalidPageToken" in reasons else RefusalKind.UNABLE
 
 
 def _error(content: bytes) -> dict[str, Any]:

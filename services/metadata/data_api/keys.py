@@ -1,8 +1,7 @@
-"""The API keys at hand: those that jobs brought along, then the configured one. Nothing here is ever written.
+"""API keys: those of jobs, and the configured one. They are never written to disk.
 
-A job's key comes by `credentials.offered`. It is kept in the memory of every metadata worker until the process ends
-(a retry of the job may come days later) or newer ones push it out; after that, and after a restart, the next in line
-counts (DESIGN, deviations).
+A job's key arrives by `credentials.offered`. Every metadata instance keeps it in memory until the process ends (a retry
+of the job may come days later) or newer keys displace it; then the configured key is used (docs/decisions/0007).
 """
 
 from collections import OrderedDict
@@ -17,19 +16,19 @@ OF_JOB = "the API key that came with this job"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`origin` says in words who set it, so that an error can say where to mend it."""
+    """`origin` names where the key was set, for error messages."""
 
     secret: str = field(repr=False)
     origin: str
 
 
-class Keys:
+class ApiKeys:
     def __init__(self, config: Config) -> None:
         self._configured = _configured(config)
         self._of_jobs: OrderedDict[str, ApiKey] = OrderedDict()
 
     def offer(self, job_id: str, secret: str) -> bool:
-        """Keep a job's key. False for one that is blank."""
+        """Keep a job's key. Return False for a blank one."""
         secret = secret.strip()
         if not secret:
             return False
@@ -40,17 +39,17 @@ class Keys:
         return True
 
     def of(self, job_id: str) -> ApiKey | None:
-        """The job's own, else the configured one, else None: the listing then needs no key."""
+        """Return the job's own key, else the configured one, else None."""
         return self._of_jobs.get(job_id, self._configured)
 
     @property
     def configured(self) -> ApiKey | None:
-        """The one that is nobody's in particular: that of look-ups."""
+        """The configured key, which lookups use."""
         return self._configured
 
 
 def _configured(config: Config) -> ApiKey | None:
-    """The variable has been put before the file when the configuration was read."""
+    """Return the configured key. The environment variable already overrides the file in `config`."""
     secret = config.youtube.api_key.get_secret_value().strip() if config.youtube.api_key else ""
     if not secret:
         return None

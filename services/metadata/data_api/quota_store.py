@@ -1,6 +1,6 @@
-"""The quota ledger: a bucket of the broker, shared by all metadata workers (DESIGN §4).
+"""The used quota, in a key-value bucket of the broker that all metadata instances share.
 
-Every change is a compare-and-set, so that two workers that spend at the same time are both counted.
+Every change is a compare-and-set, so that simultaneous changes of two instances are both counted.
 """
 
 import asyncio
@@ -23,26 +23,27 @@ from services.metadata.data_api.quota import (
     Budget,
     Day,
     fingerprint,
-    ledger_key,
     next_reset,
     quota_day,
     renewed_by,
+    storage_key,
 )
 
 BUCKET = "quota"
 _KEPT = 3 * 24 * 3600.0  # seconds: longer than any quota day
 _MAX_BYTES = 1024**2
-_ASK_AGAIN = 0.5  # seconds, while the broker is away
+_RETRY_AFTER = 0.5  # seconds, while the broker is unavailable
 SHOWN = 8  # hex digits of a fingerprint that people see
 
 log = structlog.get_logger("services.metadata")
 
 
-class Ledger:
-    """Counts units per key and day. While the broker is away its methods wait: what cannot be counted is not spent.
+class QuotaStore:
+    """Counts units per key and day. While the broker is unavailable the methods wait: units that cannot be counted are
+    not spent.
 
-    Who spends the unit that makes it 80 %, or first hears from YouTube that nothing is left, says so in the log: once
-    per day and key, whoever else spends. `zone` is where a day ends at midnight.
+    The instance that reaches 80 %, or is first told by YouTube that the quota is used up, logs a warning: once per day
+    and key. A day ends at midnight in `zone`.
     """
 
     def __init__(self, bus: Bus, budget: Budget, zone: tzinfo = PACIFIC, late: timedelta = LATE) -> None:
@@ -53,15 +54,16 @@ class Ledger:
         self._open: KeyValue | None = None
 
     def resets_at(self) -> datetime:
-        """When today's count ends, in UTC."""
+        """Return when today's count ends, in UTC."""
         return next_reset(datetime.now(UTC), self.zone)
 
     def renewed_by(self) -> datetime:
-        """When whoever was refused may ask again, in UTC."""
+        """Return when to retry after YouTube has reported a used-up quota, in UTC."""
         return renewed_by(datetime.now(UTC), self.zone, self._late)
 
     async def charge(self, api_key: str, cost: int, *, background: bool = True) -> bool:
-        """Spend `cost` units of today, before they are asked for. False, with nothing spent, when they are not left."""
+        """Spend `cost` units of today; call it before the request. Return False, without spending, when they are not
+        left."""
         allowed, before = False, Day()
 
         def spend(day: Day) -> Day:
@@ -75,8 +77,8 @@ class Ledger:
         return allowed
 
     async def end_day(self, api_key: str, asked: datetime) -> None:
-        """YouTube says, to what was asked then, that the quota is used up: others spend it too. Nothing more is asked
-        before the reset. Right after midnight that may be the quota of the day before: it ends nothing."""
+        """Record that YouTube has reported a used-up quota for a request made at `asked`: there are no more requests
+        before the reset. Right after midnight the report may be about the day before and is ignored."""
         if quota_day(asked - self._late, self.zone) != quota_day(asked, self.zone):
             return
         before = Day()
@@ -92,14 +94,14 @@ class Ledger:
     async def today(self, api_key: str) -> Day:
         return await self._change(api_key, lambda day: day)
 
-    async def everyone(self) -> dict[str, Day]:
-        """Today of every key that spent something, by fingerprint. Raises ServiceUnavailable."""
+    async def all_keys(self) -> dict[str, Day]:
+        """Return today's use of every key, by fingerprint. Raise ServiceUnavailable."""
         try:
             return await self._read_all(quota_day(datetime.now(UTC), self.zone).isoformat())
         except (nats.errors.Error, TimeoutError) as error:
             self._open = None
             raise ServiceUnavailable(
-                f"The quota ledger cannot be read: {str(error) or type(error).__name__}."
+                f"The quota store cannot be read: {str(error) or type(error).__name__}."
             ) from error
 
     async def _read_all(self, today: str) -> dict[str, Day]:
@@ -108,7 +110,7 @@ class Ledger:
             for name in await bucket.keys():
                 key, _, day = name.partition(".")
                 if day == today:
-                    with suppress(KeyNotFoundError):  # it ran out between the two questions
+                    with suppress(KeyNotFoundError):  # it expired between the two requests
                         found[key] = _read((await bucket.get(name)).value)
         return found
 
@@ -126,17 +128,17 @@ class Ledger:
         )
 
     async def _change(self, api_key: str, step: Callable[[Day], Day], at: datetime | None = None) -> Day:
-        """The day of `at`, or today, after `step`, which may be called several times."""
+        """Return the day of `at` (default: now) after `step`, which may be called several times."""
         while True:
             await self._bus.online.wait()
             try:
-                return await self._try(ledger_key(api_key, at or datetime.now(UTC), self.zone), step)
+                return await self._try(storage_key(api_key, at or datetime.now(UTC), self.zone), step)
             except KeyWrongLastSequenceError:
-                continue  # another worker was faster
+                continue  # another instance was faster
             except (nats.errors.Error, TimeoutError) as error:
                 self._open = None  # the broker may have lost the bucket with its store
                 log.warning("quota_ledger_waits", error_message=str(error) or type(error).__name__)
-            await asyncio.sleep(_ASK_AGAIN)
+            await asyncio.sleep(_RETRY_AFTER)
 
     async def _try(self, name: str, step: Callable[[Day], Day]) -> Day:
         bucket = await self._bucket()
@@ -160,7 +162,7 @@ class Ledger:
             )
             try:
                 self._open = await self._bus.js.create_key_value(wanted)
-            except BadRequestError:  # it is there with other numbers: an operator's, or of another version
+            except BadRequestError:  # it exists with other limits: an operator's, or those of another version
                 self._open = await self._bus.js.key_value(BUCKET)
         return self._open
 

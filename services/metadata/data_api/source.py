@@ -21,7 +21,7 @@ from services.common.settings.retry_policy import BREAKER_OPEN
 from services.common.validation import validate_channel_id
 from services.metadata.data_api import resources
 from services.metadata.data_api.client import DataApi, Json
-from services.metadata.data_api.errors import ApiRefused, Refusal
+from services.metadata.data_api.errors import ApiRefused, RefusalKind
 from services.metadata.data_api.keys import ApiKey
 from services.metadata.pages import Page, given_page
 from services.metadata.sources import Part, SourceFailed, SourceGivesUp
@@ -104,7 +104,7 @@ class DataApiSource:
             if uploads := resources.uploads_metadata(channel):
                 return uploads
         raise ApiRefused(
-            Refusal.UNABLE, "channelNotFound", f"the Data API knows no channel {target.id}", HTTPStatus.NOT_FOUND
+            RefusalKind.UNABLE, "channelNotFound", f"the Data API knows no channel {target.id}", HTTPStatus.NOT_FOUND
         )
 
     async def _pages(self, playlist_id: str, offset: int, token: str) -> AsyncGenerator[Page, None]:
@@ -115,7 +115,7 @@ class DataApiSource:
             try:
                 answer = await self._lines(playlist_id, token)
             except ApiRefused as refused:
-                if refused.kind is not Refusal.PAGE_TOKEN or not first or not token:
+                if refused.kind is not RefusalKind.PAGE_TOKEN or not first or not token:
                     raise
                 offset, token = 0, ""  # from an earlier try, and void by now
                 continue
@@ -156,19 +156,19 @@ class DataApiSource:
 
     def _failed(self, refused: ApiRefused) -> SourceFailed:
         match refused.kind:
-            case Refusal.KEY:
+            case RefusalKind.KEY:
                 message = f"YouTube refuses {_named(self._key)}: {refused.message} {_MEND}"
                 failure = _failure(FailureKind.LOCAL, ErrorCode.INVALID_CREDENTIALS, refused.reason, message)
                 return SourceFailed(failure, final=True)
-            case Refusal.QUOTA:
+            case RefusalKind.QUOTA:
                 until = self._api.renewed_by()
                 message = f"{refused.message}; it is renewed at {until:%Y-%m-%d %H:%M} UTC"
                 failure = _failure(FailureKind.NOT_YET, ErrorCode.API_QUOTA_EXCEEDED, refused.reason, message, until)
                 if self._waits:
                     return SourceFailed(failure)
-            case Refusal.UNABLE if refused.status == HTTPStatus.NOT_FOUND:
+            case RefusalKind.UNABLE if refused.status == HTTPStatus.NOT_FOUND:
                 failure = _failure(FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, GoneReason.MISSING, refused.message)
-            case Refusal.UNABLE:
+            case RefusalKind.UNABLE:
                 failure = _failure(FailureKind.PASSING, ErrorCode.VIDEO_UNAVAILABLE, refused.reason, refused.message)
             case _:
                 silent = refused.status is None and refused.reason != BREAKER_OPEN
@@ -187,7 +187,7 @@ def _channel_filter(channel: str) -> dict[str, str]:
         return {"forHandle": channel}
     if channel.startswith("user/"):
         return {"forUsername": channel.removeprefix("user/")}
-    raise ApiRefused(Refusal.UNABLE, "unknown_name", f"the Data API cannot look up {channel}")
+    raise ApiRefused(RefusalKind.UNABLE, "unknown_name", f"the Data API cannot look up {channel}")
 
 
 def _given_entry(entry: Entry, described: VideoMetadata | None) -> Entry:

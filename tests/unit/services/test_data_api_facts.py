@@ -9,8 +9,8 @@ import pytest
 from services.common.events import JobQueued
 from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
 from services.common.settings.load import load_config
-from services.metadata.data_api.errors import Refusal, judge
-from services.metadata.data_api.keys import OF_JOB, ApiKey, Keys
+from services.metadata.data_api.errors import RefusalKind, judge
+from services.metadata.data_api.keys import OF_JOB, ApiKey, ApiKeys
 from services.metadata.data_api.resources import (
     entry_of,
     item_video,
@@ -18,8 +18,8 @@ from services.metadata.data_api.resources import (
     uploads_metadata,
     video_metadata,
 )
-from services.metadata.lister import Way
-from services.metadata.source_selection import Ways
+from services.metadata.lister import ClaimedSource
+from services.metadata.source_selection import SourceSelection
 from services.metadata.sources import GivenSource
 
 VIDEO = "dQw4w9WgXcQ"
@@ -37,28 +37,28 @@ _NOT_VALID = "API key not valid. Please pass a valid API key."
 @pytest.mark.parametrize(
     ("status", "content", "kind"),
     [
-        (400, error(400, "Bad Request", "keyInvalid"), Refusal.KEY),
-        (400, error(400, _NOT_VALID, "badRequest", details=[{"reason": "API_KEY_INVALID"}]), Refusal.KEY),
-        (400, error(400, _NOT_VALID, "badRequest"), Refusal.KEY),
-        (400, error(400, "API key expired. Please renew the API key.", "badRequest"), Refusal.KEY),
-        (403, error(403, "YouTube Data API v3 has not been used in project 1", "accessNotConfigured"), Refusal.KEY),
-        (403, error(403, "Blocked.", "forbidden", details=[{"reason": "API_KEY_SERVICE_BLOCKED"}]), Refusal.KEY),
-        (403, error(403, "The request cannot be completed", "quotaExceeded"), Refusal.QUOTA),
-        (403, error(403, "Daily Limit Exceeded", "dailyLimitExceeded"), Refusal.QUOTA),
+        (400, error(400, "Bad Request", "keyInvalid"), RefusalKind.KEY),
+        (400, error(400, _NOT_VALID, "badRequest", details=[{"reason": "API_KEY_INVALID"}]), RefusalKind.KEY),
+        (400, error(400, _NOT_VALID, "badRequest"), RefusalKind.KEY),
+        (400, error(400, "API key expired. Please renew the API key.", "badRequest"), RefusalKind.KEY),
+        (403, error(403, "YouTube Data API v3 has not been used in project 1", "accessNotConfigured"), RefusalKind.KEY),
+        (403, error(403, "Blocked.", "forbidden", details=[{"reason": "API_KEY_SERVICE_BLOCKED"}]), RefusalKind.KEY),
+        (403, error(403, "The request cannot be completed", "quotaExceeded"), RefusalKind.QUOTA),
+        (403, error(403, "Daily Limit Exceeded", "dailyLimitExceeded"), RefusalKind.QUOTA),
         (429, error(429, "Quota exceeded for quota metric 'Queries' and limit 'Queries per day'", "rateLimitExceeded"),
-         Refusal.QUOTA),
-        (429, error(429, "Quota exceeded for limit 'Queries per minute'", "rateLimitExceeded"), Refusal.PASSING),
-        (403, error(403, "Too fast", "userRateLimitExceeded"), Refusal.PASSING),
-        (503, b"<html>busy</html>", Refusal.PASSING),
-        (500, error(500, "Internal", "backendError"), Refusal.PASSING),
-        (400, error(400, "Bad token", "invalidPageToken"), Refusal.PAGE_TOKEN),
-        (404, error(404, "Cannot be found", "playlistNotFound"), Refusal.UNABLE),
-        (403, error(403, "Not accessible", "playlistItemsNotAccessible"), Refusal.UNABLE),
-        (400, error(400, "Bad Request", "badRequest"), Refusal.UNABLE),
-        (404, b"[]", Refusal.UNABLE),
+         RefusalKind.QUOTA),
+        (429, error(429, "Quota exceeded for limit 'Queries per minute'", "rateLimitExceeded"), RefusalKind.PASSING),
+        (403, error(403, "Too fast", "userRateLimitExceeded"), RefusalKind.PASSING),
+        (503, b"<html>busy</html>", RefusalKind.PASSING),
+        (500, error(500, "Internal", "backendError"), RefusalKind.PASSING),
+        (400, error(400, "Bad token", "invalidPageToken"), RefusalKind.PAGE_TOKEN),
+        (404, error(404, "Cannot be found", "playlistNotFound"), RefusalKind.UNABLE),
+        (403, error(403, "Not accessible", "playlistItemsNotAccessible"), RefusalKind.UNABLE),
+        (400, error(400, "Bad Request", "badRequest"), RefusalKind.UNABLE),
+        (404, b"[]", RefusalKind.UNABLE),
     ],
 )  # fmt: skip
-def test_what_an_error_means(status: int, content: bytes, kind: Refusal) -> None:
+def test_what_an_error_means(status: int, content: bytes, kind: RefusalKind) -> None:
     assert judge(status, content, "a-key").kind is kind
 
 
@@ -170,10 +170,10 @@ def test_a_line_that_is_no_video() -> None:
 # --- which key counts -----------------------------------------------------------------------------------------------
 
 
-def keys_of(tmp_path: Path, env: dict[str, str], file: str = "") -> Keys:
+def keys_of(tmp_path: Path, env: dict[str, str], file: str = "") -> ApiKeys:
     path = tmp_path / "config.toml"
     path.write_text(file)
-    return Keys(load_config(path, env=env))
+    return ApiKeys(load_config(path, env=env))
 
 
 def test_a_jobs_own_key_goes_before_the_variable_and_that_before_the_file(tmp_path: Path) -> None:
@@ -223,5 +223,5 @@ def test_the_data_api_comes_first_where_there_is_a_key_and_metadata_are_wanted(
         return ClaimAnswer(verdict=ClaimVerdict.GO)
 
     keys = keys_of(tmp_path, {"YOUTUBE_API_KEY": "k"} if key else {})
-    ways = Ways(keys, None, claim, Way(GivenSource(), claim, "keyless"))  # type: ignore[arg-type]  # nothing is asked
+    ways = SourceSelection(keys, None, claim, ClaimedSource(GivenSource(), claim, "keyless"))  # type: ignore[arg-type]  # nothing is asked
     assert [way.source.name for way in ways.of(job)] == sources

@@ -36,8 +36,8 @@ from services.common.models import (
 from services.common.youtube.egress import egress_of
 from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed
-from services.metadata.claims import Closing
-from services.metadata.lister import Lister, Way
+from services.metadata.claims import ServiceClosing
+from services.metadata.lister import ClaimedSource, Lister
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.source_selection import data_api_egress
 from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
@@ -116,13 +116,13 @@ class Script:
 
     async def claim(self, _queued: JobQueued) -> ClaimAnswer:
         if self.closing.is_set():
-            raise Closing
+            raise ServiceClosing
         self.claims += 1
         return next(self._answers, GO)
 
     @property
-    def way(self) -> Way:
-        return Way(self, self.claim, f"egress of {self.name}")
+    def way(self) -> ClaimedSource:
+        return ClaimedSource(self, self.claim, f"egress of {self.name}")
 
     async def run(self, event: JobQueued) -> list[Event]:
         return await run(event, self)
@@ -174,7 +174,7 @@ def test_a_cursor_of_nobody_is_none(text: str | None) -> None:
 async def test_given_videos_are_a_page_with_no_request() -> None:
     target = Target(kind=TargetKind.VIDEOS, video_ids=("dQw4w9WgXcQ", "-demo_00012"))
     script = Script()
-    lister = Lister(lambda _queued: [Way(GivenSource(), script.claim, "none")], script.closing)
+    lister = Lister(lambda _queued: [ClaimedSource(GivenSource(), script.claim, "none")], script.closing)
     fetched, completed = [fact async for fact in lister.run(queued(target))]
     assert isinstance(fetched, ListingPageFetched)
     assert isinstance(completed, ListingCompleted)

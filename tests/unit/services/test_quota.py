@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.metadata.data_api.quota import Budget, Day, cost_of, ledger_key, next_reset, quota_day, renewed_by
+from services.metadata.data_api.quota import Budget, Day, cost_of, next_reset, quota_day, renewed_by, storage_key
 
 
 def utc(text: str) -> datetime:
@@ -72,11 +72,11 @@ def test_spending_adds_up_and_an_ended_day_keeps_its_count() -> None:
 
 def test_the_name_of_a_day_tells_keys_and_days_apart_and_no_key() -> None:
     now = utc("2026-01-15T12:00:00")
-    name = ledger_key("AIza-my-key", now)
+    name = storage_key("AIza-my-key", now)
     assert name.endswith(".2026-01-15")
     assert "my-key" not in name
-    assert name == ledger_key("AIza-my-key", now + timedelta(hours=19))
-    assert len({name, ledger_key("AIza-other", now), ledger_key("AIza-my-key", now + timedelta(hours=20))}) == 3
+    assert name == storage_key("AIza-my-key", now + timedelta(hours=19))
+    assert len({name, storage_key("AIza-other", now), storage_key("AIza-my-key", now + timedelta(hours=20))}) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 
 LOADED = """
 import importlib, json, sys
-from services.common.youtube import child
+from services.common.youtube.child import __main__ as child
 for operation in child.OPERATIONS.values():
     importlib.import_module(operation)
 print(json.dumps(sorted(name for name in sys.modules if "." not in name)))

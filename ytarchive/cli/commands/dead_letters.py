@@ -9,8 +9,12 @@ import typer
 from ytarchive.cli.state import Invocation
 
 if TYPE_CHECKING:
-    from bus.dead_letter_store import Letter, Letterbox
+    from bus.dead_letter_store import DeadLetterStore, StoredDeadLetter
+    from services.common.events import DeadLettered
     from services.common.settings.load import Config
+
+    Store = DeadLetterStore[DeadLettered]
+    Stored = StoredDeadLetter[DeadLettered]
 
 app = typer.Typer(
     help="Dead letters: messages that could not be read, or that broke their handler, kept for 14 days.",
@@ -39,8 +43,8 @@ def list_letters(
     from ytarchive.cli.render.dead_letters import described, letters_table
     from ytarchive.cli.render.displays import print_json
 
-    async def look(config: "Config") -> "tuple[list[Letter], int]":
-        newest: deque[Letter] = deque(maxlen=limit)
+    async def look(config: "Config") -> "tuple[list[Stored], int]":
+        newest: deque[Stored] = deque(maxlen=limit)
         total = 0
         async with _opened(config) as box:
             async for letter in box.letters():
@@ -65,7 +69,7 @@ def show(context: typer.Context, number: Number, as_json: AsJson = False) -> Non
     from ytarchive.cli.render.dead_letters import described, letter_detail
     from ytarchive.cli.render.displays import print_json
 
-    async def look(config: "Config") -> "tuple[Letter, bool]":
+    async def look(config: "Config") -> "tuple[Stored, bool]":
         async with _opened(config) as box:
             letter = await _find(box, number)
             return letter, await box.message(letter) is not None
@@ -85,7 +89,7 @@ def replay(context: typer.Context, numbers: Numbers = None, every: All = False, 
     """
     import asyncio
 
-    async def again(config: "Config") -> "list[Letter]":
+    async def again(config: "Config") -> "list[Stored]":
         async with _opened(config) as box:
             letters = await _chosen(box, numbers, every=every)
             for letter in letters:
@@ -101,7 +105,7 @@ def drop(context: typer.Context, numbers: Numbers = None, every: All = False, as
     """Forget letters for good."""
     import asyncio
 
-    async def forget(config: "Config") -> "list[Letter]":
+    async def forget(config: "Config") -> "list[Stored]":
         async with _opened(config) as box:
             letters = await _chosen(box, numbers, every=every)
             for letter in letters:
@@ -124,17 +128,18 @@ def _config(context: typer.Context) -> "Config":
 
 
 @asynccontextmanager
-async def _opened(config: "Config") -> "AsyncIterator[Letterbox]":
+async def _opened(config: "Config") -> "AsyncIterator[Store]":
     """Raises ServiceUnavailable when nothing runs: the letters are in the broker's keeping."""
-    from bus.dead_letter_store import Letterbox
+    from bus.dead_letter_store import DeadLetterStore
+    from services.common.events import DeadLettered
     from ytarchive.client.connect import connected
     from ytarchive.client.endpoints import require_system
 
     async with connected(await require_system(config)) as bus:
-        yield Letterbox(bus)
+        yield DeadLetterStore(bus, DeadLettered)
 
 
-async def _find(box: "Letterbox", number: int) -> "Letter":
+async def _find(box: "Store", number: int) -> "Stored":
     from services.common.errors import NotFound
 
     letter = await box.find(number)
@@ -143,7 +148,7 @@ async def _find(box: "Letterbox", number: int) -> "Letter":
     return letter
 
 
-async def _chosen(box: "Letterbox", numbers: list[int] | None, *, every: bool) -> "list[Letter]":
+async def _chosen(box: "Store", numbers: list[int] | None, *, every: bool) -> "list[Stored]":
     """All are looked up before anything is done to the first."""
     from services.common.errors import InvalidRequest
 
@@ -154,7 +159,7 @@ async def _chosen(box: "Letterbox", numbers: list[int] | None, *, every: bool) -
     return [await _find(box, number) for number in dict.fromkeys(numbers or ())]
 
 
-def _tell(done: str, letters: "list[Letter]", *, as_json: bool) -> None:
+def _tell(done: str, letters: "list[Stored]", *, as_json: bool) -> None:
     from ytarchive.cli.console import stdout
     from ytarchive.cli.render.displays import print_json
     from ytarchive.cli.render.text import count, safe_text
@@ -164,5 +169,5 @@ def _tell(done: str, letters: "list[Letter]", *, as_json: bool) -> None:
         return
     out = stdout()
     for letter in letters:
-        out.print(f"{letter.number}  {safe_text(letter.said.type)}")
+        out.print(f"{letter.number}  {safe_text(letter.event.type)}")
     out.print(f"{count(len(letters), 'letter')} {done}.")

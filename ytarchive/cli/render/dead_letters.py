@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bus.dead_letter_store import Letter
+from bus.dead_letter_store import StoredDeadLetter
+from services.common.events import DeadLettered
 from ytarchive.cli.render.text import moment, safe_text, short_id, size
 
 _ERROR = 120
@@ -17,18 +18,18 @@ _LINES = 400  # of a payload
 _WIDTH = 400
 
 
-def described(letter: Letter, *, payload: bool = False) -> dict[str, Any]:
-    said = letter.said.model_dump(mode="json", exclude=None if payload else {"payload", "video_ids"})
+def described(letter: StoredDeadLetter[DeadLettered], *, payload: bool = False) -> dict[str, Any]:
+    said = letter.event.model_dump(mode="json", exclude=None if payload else {"payload", "video_ids"})
     return {"id": letter.number, "at": letter.at.isoformat(), "trace_id": letter.trace_id, **said}
 
 
-def letters_table(letters: Sequence[Letter], total: int, now: datetime) -> RenderableType:
+def letters_table(letters: Sequence[StoredDeadLetter[DeadLettered]], total: int, now: datetime) -> RenderableType:
     """The letters in the order given."""
     if not letters:
         return Text("No dead letters.")
     table = _table("id", "at", "event", "consumer", "job", "video", "error")
     for letter in letters:
-        said = letter.said
+        said = letter.event
         table.add_row(
             str(letter.number),
             moment(letter.at, now),
@@ -42,8 +43,8 @@ def letters_table(letters: Sequence[Letter], total: int, now: datetime) -> Rende
     return Group(table, more) if total > len(letters) else table
 
 
-def letter_detail(letter: Letter, now: datetime, *, replayable: bool) -> RenderableType:
-    said = letter.said
+def letter_detail(letter: StoredDeadLetter[DeadLettered], now: datetime, *, replayable: bool) -> RenderableType:
+    said = letter.event
     facts = _table("", "")
     facts.show_header = False
     facts.add_row("Letter", str(letter.number))

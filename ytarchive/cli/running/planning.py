@@ -12,7 +12,8 @@ from services.common.models import Entry, ErrorDetail, GoneReason, Held, Target,
 from services.common.targets import group_targets
 from services.jobs.domain.coverage import missing
 from services.jobs.domain.listings import stays_gone
-from services.metadata.api import BATCH, QuotaStatus
+from services.metadata.api import BATCH
+from services.metadata.quota_status import QuotaStatus
 from services.storage.reporting.estimate import Throughput
 from ytarchive.cli.running.job_request import Order
 from ytarchive.client import youtube

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from bus.tasks import end
+from bus.tasks import cancel_and_wait
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -22,7 +22,7 @@ async def test_a_loop_ends_even_if_what_it_waits_for_comes_in_that_moment(turns:
     for _ in range(turns):
         await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        await end([task], again=0.05)
+        await cancel_and_wait([task], again=0.05)
     assert task.cancelled()
 
 
@@ -43,7 +43,7 @@ async def test_all_are_waited_for_however_they_end() -> None:
 
     tasks = [asyncio.create_task(tidy()), asyncio.create_task(fails())]
     await asyncio.sleep(0)
-    await end(tasks)
-    await end([])
+    await cancel_and_wait(tasks)
+    await cancel_and_wait([])
     assert ended == ["tidy"]
     assert all(task.done() for task in tasks)

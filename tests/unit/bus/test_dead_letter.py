@@ -7,8 +7,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.dead_letter import ERROR_LIMIT, PAYLOAD_LIMIT, last_words
-from bus.message import DeadLettered, UnreadableMessage
+from bus.dead_letter import ERROR_LIMIT, PAYLOAD_LIMIT, dead_letter_of
+from bus.message import UnreadableMessage
+from services.common.events import DeadLettered
+from services.common.messaging import SCHEMA
 
 KEY = "AIza" + "k" * 35
 
@@ -17,7 +19,7 @@ def letter(raw: bytes, error: Exception | None = None) -> DeadLettered:
     message = Msg(
         Client(), subject="job.created", reply="$JS.ACK.EVENTS.jobs-inbox.1.5.5.1700000000000000000.0", data=raw
     )
-    said, _cause, _trace = last_words(message, "jobs-inbox", error or UnreadableMessage("no"))
+    said, _cause, _trace = dead_letter_of(message, "jobs-inbox", error or UnreadableMessage("no"), SCHEMA)
     return DeadLettered.model_validate_json(said.model_dump_json())
 
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from bus import DeadLettered, Envelope, Event, UnreadableMessage, event_types
-from services.common.events import DownloadProgress, JobCreated, ListingPageFetched, SourceBlocked, SourceCleared
+from bus import Envelope, Event, UnreadableMessage, event_types
+from services.common.events import (
+    DeadLettered,
+    DownloadProgress,
+    JobCreated,
+    ListingPageFetched,
+    SourceBlocked,
+    SourceCleared,
+)
 from services.common.models import JobOptions, JobType, Progress
 
 CLEARED = SourceCleared(egress="home")

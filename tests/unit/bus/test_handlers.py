@@ -76,12 +76,12 @@ def test_only_stream_events_are_consumed(kind: type[Event]) -> None:
 
 def test_only_core_events_are_heard_and_only_requests_answered() -> None:
     handlers = Handlers("jobs")
-    handlers.hear(ServiceHeartbeat)(hear)
+    handlers.subscribe(ServiceHeartbeat)(hear)
     handlers.answer(DownloadClaim)(answer)
-    assert handlers.ears == {ServiceHeartbeat: hear}
-    assert handlers.answers == {DownloadClaim: answer}
+    assert handlers.core == {ServiceHeartbeat: hear}
+    assert handlers.requests == {DownloadClaim: answer}
     with pytest.raises(TypeError, match="is delivered as"):
-        handlers.hear(JobCreated)
+        handlers.subscribe(JobCreated)
     with pytest.raises(TypeError, match="is delivered as"):
         handlers.answer(ServiceHeartbeat)
 
@@ -89,12 +89,12 @@ def test_only_core_events_are_heard_and_only_requests_answered() -> None:
 def test_nothing_is_handled_twice() -> None:
     handlers = Handlers("jobs")
     handlers.on(SourceBlocked)(listen)
-    handlers.hear(ServiceHeartbeat)(hear)
+    handlers.subscribe(ServiceHeartbeat)(hear)
     handlers.answer(DownloadClaim)(answer)
     with pytest.raises(TypeError, match="already"):
         handlers.on(SourceBlocked)(listen)
     with pytest.raises(TypeError, match="already"):
-        handlers.hear(ServiceHeartbeat)(hear)
+        handlers.subscribe(ServiceHeartbeat)(hear)
     with pytest.raises(TypeError, match="already"):
         handlers.answer(DownloadClaim)(answer)
 
