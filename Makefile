@@ -2,6 +2,7 @@
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
+# With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
 VENV   ?= .venv
 # Bytecode is kept, also where the environment says otherwise: most of what tests do is to start processes.
@@ -12,6 +13,16 @@ BIN    := $(VENV)/bin
 # One stamp per set of packages: a changed pyproject.toml installs again, an unchanged one costs nothing.
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
+
+# PYTHON that is given, and is not what the environment was made with: the environment is made anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(BIN)/python),)
+RELEASE := import platform; print(platform.python_version())
+ifneq ($(shell $(BIN)/python -c '$(RELEASE)'),$(shell $(PYTHON) -c '$(RELEASE)'))
+.PHONY: $(BIN)/python $(RUN) $(DEV)
+endif
+endif
+endif
 
 .PHONY: demo test coverage check lint types contracts fresh fix docs bench clean
 
@@ -60,7 +71,7 @@ $(BIN)/python:
 	  { echo "YTArchive needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
 
 $(RUN): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .

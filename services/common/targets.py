@@ -1,4 +1,4 @@
-"""What a user pasted -> a video, a playlist or a channel. Pure: nothing is asked of YouTube here.
+"""Parse what a user entered into a video, a playlist or a channel. Pure: without requests to YouTube.
 
 Two rules that a URL alone does not settle:
 
@@ -51,20 +51,20 @@ _NOT_A_NAME = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ParsedTarget:
-    """One thing that was asked for. `id` is a video id (kind VIDEOS), a playlist id, or as `Target.id` a channel."""
+    """One parsed target. `id` is a video id (kind VIDEOS), a playlist id, or a channel as in `Target.id`."""
 
     kind: TargetKind
     id: str
 
     @property
     def identity(self) -> tuple[TargetKind, str]:
-        """Equal for two ways to write one thing: names of channels have no case, ids have."""
+        """Return a key that is equal for all spellings of a target: channel names are case-insensitive, ids are not."""
         named = self.kind is TargetKind.CHANNEL and not validate_channel_id(self.id)
         return self.kind, self.id.casefold() if named else self.id
 
 
 def parse_target(text: str) -> ParsedTarget:
-    """Read a URL or a bare id. Raises InvalidRequest, whose message says what would be accepted."""
+    """Parse a URL or a bare id. Raise InvalidRequest, which lists the accepted forms."""
     wanted = _clean(text)
     found = _bare(wanted) or _link(wanted, _MAX_NESTING)
     if found is None:
@@ -73,8 +73,8 @@ def parse_target(text: str) -> ParsedTarget:
 
 
 def group_targets(texts: Iterable[str]) -> list[Target]:
-    """Parse all, drop what comes twice, and gather single videos in groups of up to 100; each group stands where its
-    first video stood. Raises InvalidRequest that names every text that was refused (`details.refused`)."""
+    """Parse all targets, drop duplicates, and group single videos by up to 100; a group takes the position of its first
+    video. Raise InvalidRequest, which names every rejected text (`details.refused`)."""
     parsed: dict[tuple[TargetKind, str], ParsedTarget] = {}
     refused: list[str] = []
     for text in texts:
@@ -91,7 +91,7 @@ def group_targets(texts: Iterable[str]) -> list[Target]:
 
 
 def digest(texts: Iterable[str]) -> str:
-    """The same for the same set of targets, however they are written and in whatever order (32 hex digits)."""
+    """Return a digest of a set of targets, independent of spelling and order (32 hex digits)."""
     identities: set[str] = set()
     for text in texts:
         try:
@@ -102,7 +102,7 @@ def digest(texts: Iterable[str]) -> str:
 
 
 def target_url(target: Target) -> str:
-    """The page of a playlist or of a channel's own description; a channel's uploads are the list `UU…`."""
+    """Return the URL of a playlist, or of a channel's page (its uploads are the playlist `UU…`)."""
     if target.kind is TargetKind.PLAYLIST:
         return f"https://www.youtube.com/playlist?list={target.id}"
     path = f"channel/{target.id}" if validate_channel_id(target.id) else target.id
@@ -130,7 +130,7 @@ def _target(group: list[ParsedTarget]) -> Target:
 
 
 def _clean(text: str) -> str:
-    """Without what copying leaves: blanks, brackets, quotes, the end of a sentence, escapes of shells and HTML."""
+    """Remove what copying leaves: blanks, brackets, quotes, punctuation, escapes of shells and HTML."""
     if len(text) > _MAX_LENGTH:
         raise _refusal(text)
     wanted = text.strip(_AROUND).rstrip(_AROUND + ".:!")
@@ -196,7 +196,7 @@ def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
 
 
 def _video_or_list(video_id: str | None, query: dict[str, str]) -> ParsedTarget | None:
-    """A page that shows one video, perhaps within a list: the module's docstring says which is meant."""
+    """Parse the URL of a video, perhaps within a playlist; the module docstring says which is chosen."""
     video = ParsedTarget(TargetKind.VIDEOS, video_id) if video_id and validate_video_id(video_id) else None
     list_id = query.get("list", "")
     if video is None:
@@ -218,7 +218,7 @@ def _list(list_id: str) -> ParsedTarget | None:
 
 
 def _channel(id: str) -> ParsedTarget | None:
-    """`UC…`, `@name`, `c/name` or `user/name`; names may be of any script."""
+    """Parse `UC…`, `@name`, `c/name` or `user/name`; names may be in any script."""
     id = unicodedata.normalize("NFC", unquote(id))
     if validate_channel_id(id):
         return ParsedTarget(TargetKind.CHANNEL, id)
@@ -231,7 +231,7 @@ def _channel(id: str) -> ParsedTarget | None:
 
 
 def _browse(name: str, _query: dict[str, str]) -> ParsedTarget | None:
-    """`/channel/…` and `/browse/…`: a channel's id or, on music.youtube.com, a list's behind VL."""
+    """Parse `/channel/…` and `/browse/…`: a channel id or, on music.youtube.com, a playlist id after VL."""
     return _channel(name) if validate_channel_id(name) else _list(name)
 
 

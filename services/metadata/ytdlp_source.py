@@ -23,7 +23,7 @@ from services.common.models import (
     Wanted,
 )
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
-from services.common.youtube.classify import classify, failure_word
+from services.common.youtube.classify import call_outcome, classify
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
@@ -156,7 +156,7 @@ class _Listing:
 
 def word_of(error: BaseException) -> CallOutcome | None:
     """What a failure of yt-dlp tells of YouTube. None: of our side, or of nobody knows what."""
-    return failure_word(error.failure) if isinstance(error, SourceFailed) else None
+    return call_outcome(error.failure) if isinstance(error, SourceFailed) else None
 
 
 async def _list(child: YtDlpChild, request: dict[str, Any], told: asyncio.Queue[_Told]) -> None:

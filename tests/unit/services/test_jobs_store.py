@@ -1,7 +1,8 @@
 """jobs.db as the scheduler asks it: the right answers, and none that costs more the larger a job is."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,11 +18,11 @@ LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
 
 
 @pytest.fixture
-def sql() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    connection.executescript(SCHEMA)
-    return connection
+def sql() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.executescript(SCHEMA)
+        yield connection
 
 
 def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) -> JobRow:
