@@ -190,7 +190,7 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
                 error = (await response.json())["error"]
                 assert (response.status, error["code"]) == (503, "E006")
                 assert "Is its disk mounted?" in error["message"]
-            url = f"{storage.url}/api/v1/storage/held"
+            url = f"{storage.url}/api/v1/storage/holdings"
             async with http.post(url, json={"video_ids": [A]}) as response:
                 assert response.status == 503, "neither held nor not held"
             with pytest.raises(ServiceUnavailable):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bus import BusSettings
@@ -431,3 +432,23 @@ async def test_health_says_what_storage_holds(
         await eventually(counted)
         assert await service.dependencies_available()
         assert config.storage.base_path in service.disk_paths()
+
+
+@pytest.mark.parametrize(("path", "old"), [("holdings", "held"), ("throughput", "experience")])
+async def test_a_renamed_path_answers_under_its_old_name_too(
+    config: Config, broker: BusSettings, others: Others, path: str, old: str
+) -> None:
+    async with running(config, broker) as service, aiohttp.ClientSession(f"{service.url}/api/v1/") as http:
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+        answers = []
+        for one in (path, old):
+            method, body = ("POST", {"video_ids": [A, B]}) if path == "holdings" else ("GET", None)
+            async with http.request(method, f"storage/{one}", json=body) as response:
+                assert response.status == 200
+                answers.append((await response.json())["data"])
+        assert answers[0]["root"] == str(config.storage.base_path)
+        assert answers[0] == answers[1]
+        async with http.get("openapi.json") as response:
+            paths = (await response.json())["paths"]
+    marks = [next(iter(paths[f"/api/v1/storage/{one}"].values())).get("deprecated", False) for one in (path, old)]
+    assert marks == [False, True]

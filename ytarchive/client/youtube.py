@@ -77,7 +77,7 @@ async def held(storage: Rest, root: str | None, ids: Iterable[str]) -> Mapping[s
     found: dict[str, Held] = {}
     for start in range(0, len(wanted), MOST):
         body = {**_at(root), "video_ids": wanted[start : start + MOST]}
-        answer = Holdings.model_validate(await storage.send("POST", "storage/held", body))
+        answer = Holdings.model_validate(await storage.send("POST", "storage/holdings", body))
         found |= {one.video_id: one for one in answer.held}
     return found
 
@@ -88,8 +88,8 @@ async def held_anywhere(storage: Rest, config: Config, ids: Sequence[str]) -> se
     return {one.video_id for root in roots for one in root.values() if one.qualities}
 
 
-async def experience(storage: Rest, root: str | None, quality: str) -> Throughput:
-    return Throughput.model_validate(await storage.get("storage/experience", quality=quality, **_at(root)))
+async def throughput(storage: Rest, root: str | None, quality: str) -> Throughput:
+    return Throughput.model_validate(await storage.get("storage/throughput", quality=quality, **_at(root)))
 
 
 def _at(root: str | None) -> dict[str, Any]:
