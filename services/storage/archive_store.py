@@ -17,15 +17,15 @@ from services.common.settings.load import Storage
 from services.common.youtube.partial import PartialBusy, holding
 from services.storage.archive import commit
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.fingerprint import stamp_of
-from services.storage.archive.locks import Locks
+from services.storage.archive.fingerprint import fingerprint_of
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.staging import TakeInFailed
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.video_metadata_file import is_up_to_date, save_metadata
-from services.storage.formats.layout import Tree, source_path
-from services.storage.formats.manifest import Holding, Record, held_of
+from services.storage.formats.layout import ArchiveTree, source_path
+from services.storage.formats.manifest import Holding, Manifest, held_of
 from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue, Indexed, Known
+from services.storage.index.catalogue import Catalogue, IndexEntry, KnownVideo
 from services.storage.index.indexer import Indexer
 from services.storage.index.roots import ArchiveRoots
 
@@ -41,7 +41,7 @@ class ArchiveStore:
         roots: ArchiveRoots,
         catalogue: Catalogue,
         indexer: Indexer,
-        locks: Locks,
+        locks: NamedLocks,
         disk_space: DiskSpace,
     ) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class ArchiveStore:
 
     # --- take-in --------------------------------------------------------------------------------------------------
 
-    async def take_in(self, event: DownloadCompleted, trace_id: str) -> Record:
+    async def take_in(self, event: DownloadCompleted, trace_id: str) -> Manifest:
         """Move a delivery into the archive and index it. Return the video's new manifest.
 
         Raises TakeInFailed, StorageFull (after waiting), InvalidRequest, ServiceUnavailable or OSError; then no visible
@@ -75,7 +75,7 @@ class ArchiveStore:
             self.taking_in -= 1
         return record
 
-    async def _commit(self, tree: Tree, event: DownloadCompleted, trace_id: str) -> Record:
+    async def _commit(self, tree: ArchiveTree, event: DownloadCompleted, trace_id: str) -> Manifest:
         stop = threading.Event()
         now = datetime.now(UTC)
         try:
@@ -94,7 +94,7 @@ class ArchiveStore:
             raise InvalidRequest(f"{directory} is not below {tmp}: files are taken in from there only")
 
     @staticmethod
-    def _needed(tree: Tree, event: DownloadCompleted) -> int:
+    def _needed(tree: ArchiveTree, event: DownloadCompleted) -> int:
         """Return the bytes that the take-in will use: none where the files can be linked."""
         directory = Path(event.directory)
         if _device(tree.videos) == _device(directory):
@@ -162,7 +162,9 @@ class ArchiveStore:
         return [held.model_copy(update={"known_gone": gone.get(held.video_id)}) for held in found]
 
 
-def _commit(tree: Tree, event: DownloadCompleted, now: datetime, trace_id: str, stop: threading.Event) -> Record:
+def _commit(
+    tree: ArchiveTree, event: DownloadCompleted, now: datetime, trace_id: str, stop: threading.Event
+) -> Manifest:
     """Commit under the lock of the partial: no download may write to files that are linked into the archive."""
     try:
         with holding(Path(event.directory)):
@@ -171,22 +173,24 @@ def _commit(tree: Tree, event: DownloadCompleted, now: datetime, trace_id: str, 
         raise TakeInFailed(f"a later download is at work: {error}", reason="partial_busy") from error
 
 
-def _check_files(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> tuple[list[Held], list[Indexed]]:
+def _check_files(
+    tree: ArchiveTree, video_ids: Sequence[str], known: dict[str, KnownVideo]
+) -> tuple[list[Held], list[IndexEntry]]:
     """Return what the disk holds, and new rows for the videos whose row is missing or stale."""
     found: list[Held] = []
-    stale: list[Indexed] = []
+    stale: list[IndexEntry] = []
     for video_id in video_ids:
         row = known.get(video_id)
-        stamp = stamp_of(tree.record(video_id))
+        stamp = fingerprint_of(tree.record(video_id))
         holding: Holding | None = row.holding if row is not None and row.stamp == stamp else None
-        if stamp is not None and holding is None and (entry := scan.index(tree, video_id)):
+        if stamp is not None and holding is None and (entry := scan.read_entry(tree, video_id)):
             stale.append(entry)
             holding = entry.record
         metadata = tree.video_metadata(video_id).exists()
         if holding is None:
             found.append(Held(video_id=video_id, metadata=metadata))
         else:
-            present = commit.present(tree.video_dir(video_id), holding)
+            present = commit.present_files(tree.video_dir(video_id), holding)
             found.append(held_of(holding, present=present, metadata=metadata))
     return found, stale
 

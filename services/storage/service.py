@@ -14,7 +14,7 @@ from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
-from services.storage.index.catalogue import Totals
+from services.storage.index.catalogue import CatalogueTotals
 
 _PLANS = "work_plans"  # stands beside the roots in the catalogue's list of scanned folders
 _LOST_AFTER = 30.0  # seconds that a disk may be unavailable: an automounter is given time
@@ -47,7 +47,7 @@ class StorageService(ServiceBase):
         self._rechecks = rechecks
         self._disk_space = replace(disk_space or DiskSpace(config.storage.min_free), closing=self.closing)
         self._resources = AsyncExitStack()
-        self._totals: Totals | None = None
+        self._totals: CatalogueTotals | None = None
         self._recovered = 0
 
     def disk_paths(self) -> Sequence[Path]:

@@ -16,8 +16,8 @@ from services.common.events import ArchiveChecked, MetadataFetched, StorageFaile
 from services.common.models import ErrorCode, FailureKind, VideoMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
-from services.storage.formats.layout import tag_of
+from services.storage.archive.locks import NamedLocks
+from services.storage.formats.layout import dispatch_tag
 from services.storage.service import StorageService
 from tests.fixtures.storage_world import AT, TIMEOUT, A, B, C, Others, delivery, entry, listening, page, running
 
@@ -206,10 +206,10 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
     """The list of folders is older than the folder."""
     root = config.storage.base_path
     await others.answer(delivery(config, C, "d3", mp4=b"third"), VideoArchived)
-    left = [root / "videos" / one / f".{one}.mp4.{tag_of('dead')}.new" for one in (A, C)]
+    left = [root / "videos" / one / f".{one}.mp4.{dispatch_tag('dead')}.new" for one in (A, C)]
     for path in left:
         path.write_bytes(b"of a take-in that was killed")
-    another = Locks(config.storage.run_dir / "storage-locks")  # of another process
+    another = NamedLocks(config.storage.run_dir / "storage-locks")  # of another process
     async with another.hold(str(root), C):
         reading = asyncio.create_task(storage.parts.indexer.rescan(root))
 

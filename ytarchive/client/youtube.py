@@ -10,7 +10,7 @@ from services.common.settings.load import Config
 from services.common.validation import validate_channel_id
 from services.metadata.api import BATCH, BatchAnswer, ChannelMetadata, PlaylistPage
 from services.metadata.quota_status import QuotaStatus
-from services.storage.reporting.estimate import MOST, Holdings, Throughput
+from services.storage.reporting.estimate import MAX_IDS, Holdings, Throughput
 from ytarchive.client.rest import Rest
 
 PATIENCE = 45.0  # seconds; a look-up itself gives up after 30
@@ -75,8 +75,8 @@ async def held(storage: Rest, root: str | None, ids: Iterable[str]) -> Mapping[s
     """By id. `root` None: base_path, whatever that is there."""
     wanted = list(dict.fromkeys(ids))
     found: dict[str, Held] = {}
-    for start in range(0, len(wanted), MOST):
-        body = {**_at(root), "video_ids": wanted[start : start + MOST]}
+    for start in range(0, len(wanted), MAX_IDS):
+        body = {**_at(root), "video_ids": wanted[start : start + MAX_IDS]}
         answer = Holdings.model_validate(await storage.send("POST", "storage/holdings", body))
         found |= {one.video_id: one for one in answer.held}
     return found

@@ -14,7 +14,7 @@ import structlog
 
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.settings.load import Storage
-from services.storage.formats.layout import Tree, tree_of
+from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.index.catalogue import Catalogue
 
 _log = structlog.get_logger()
@@ -42,7 +42,7 @@ class ArchiveRoots:
     def default(self) -> Path:
         return self._settings.base_path
 
-    def tree(self, root: str | Path) -> Tree:
+    def tree(self, root: str | Path) -> ArchiveTree:
         """Return the tree of a configured root, or of a folder below one. Raises InvalidRequest for any other path."""
         return tree_of(root, self._settings)
 
@@ -50,7 +50,7 @@ class ArchiveRoots:
         """Return whether the catalogue has read `root`, whether it is configured now or not."""
         return await self._catalogue.scanned(root)
 
-    async def expect_mounted(self, tree: Tree) -> None:
+    async def expect_mounted(self, tree: ArchiveTree) -> None:
         """Raise ServiceUnavailable when the disk of the tree, or of a root above it, is not mounted or not readable.
 
         Without this check a whole archive would be downloaded again, into the folder below the mount point. Such a root
@@ -68,7 +68,7 @@ class ArchiveRoots:
             self.unavailable[one.key] = replace(known, reason=reason)
             raise ServiceUnavailable(reason, root=one.key)
 
-    async def _problem(self, tree: Tree) -> str | None:
+    async def _problem(self, tree: ArchiveTree) -> str | None:
         try:
             if await asyncio.to_thread(tree.videos.exists):
                 return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.common.settings.load import Storage
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.formats.layout import tree_of
 from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.playlist_file import save_listing, save_own
@@ -15,7 +15,7 @@ from services.storage.playlists.playlist_file import save_listing, save_own
 class PlaylistAssembler:
     """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
 
-    def __init__(self, settings: Storage, pages: PageBuffer, locks: Locks, space: DiskSpace) -> None:
+    def __init__(self, settings: Storage, pages: PageBuffer, locks: NamedLocks, space: DiskSpace) -> None:
         self._settings = settings
         self._pages = pages
         self._locks = locks

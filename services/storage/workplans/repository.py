@@ -10,16 +10,16 @@ from services.common.events import VideoFailed
 from services.common.models import Held, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.tree_walk import sweep
 from services.storage.formats.work_plan import (
     WorkPlan,
-    asked_by,
+    is_rechecked_by,
     with_arrival,
     with_failure,
-    with_finding,
     with_recheck,
     with_recheck_ended,
+    with_recheck_failure,
 )
 from services.storage.index.catalogue import Catalogue
 from services.storage.workplans.plan_file import all_plans, plan_path, read_plan, save_plan
@@ -28,7 +28,7 @@ from services.storage.workplans.plan_file import all_plans, plan_path, read_plan
 class WorkPlanRepository:
     """One writer per plan at a time. The file is written before the catalogue; a repeat mends what a crash left."""
 
-    def __init__(self, directory: Path, catalogue: Catalogue, locks: Locks, space: DiskSpace) -> None:
+    def __init__(self, directory: Path, catalogue: Catalogue, locks: NamedLocks, space: DiskSpace) -> None:
         self._directory = directory
         self._catalogue = catalogue
         self._locks = locks
@@ -57,8 +57,8 @@ class WorkPlanRepository:
         for plan_id in await self._catalogue.plans_naming(str(Path(event.root)), event.video_id):
             async with self._locks.hold("work_plan", plan_id):
                 before = await asyncio.to_thread(read_plan, self.path(plan_id))
-                if before is not None and asked_by(before, event.video_id, event.job_id):
-                    after = with_finding(before, event, now=datetime.now(UTC))
+                if before is not None and is_rechecked_by(before, event.video_id, event.job_id):
+                    after = with_recheck_failure(before, event, now=datetime.now(UTC))
                     await self._save(before, after)
                     return after
         return None

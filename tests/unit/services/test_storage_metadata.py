@@ -13,17 +13,17 @@ from services.common.events import ListingCompleted, ListingPageFetched, Metadat
 from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.video_metadata_file import read_video_file, save_metadata
 from services.storage.formats import playlist
 from services.storage.formats.layout import tree_of
-from services.storage.formats.playlist import Finished
+from services.storage.formats.playlist import FinishedListing
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index.schema import open_catalogue
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.playlist_file import read_playlist_file, save_listing
-from services.storage.reporting.timeline import of_metadata
+from services.storage.reporting.timeline import title_events
 from services.storage.workplans.plan_file import save_plan
 
 VIDEO = "dQw4w9WgXcQ"
@@ -74,7 +74,7 @@ def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
         save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
     file = read_video_file(path)
     assert file is not None
-    assert [(line.change, line.before, line.title, line.source, line.at) for line in of_metadata(file, "/a")] == [
+    assert [(line.change, line.before, line.title, line.source, line.at) for line in title_events(file, "/a")] == [
         ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
     ]
 
@@ -103,8 +103,8 @@ def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
     )
 
 
-def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> Finished:
-    return Finished(done, at, "trace", pages, PlaylistMetadata(playlist_id=PLAYLIST, title=title))
+def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> FinishedListing:
+    return FinishedListing(done, at, "trace", pages, PlaylistMetadata(playlist_id=PLAYLIST, title=title))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
         database.close()
 
 
-class _WatchedLocks(Locks):
+class _WatchedLocks(NamedLocks):
     """Tells when somebody comes to a lock, before it is given."""
 
     def __init__(self, directory: Path) -> None:

@@ -23,7 +23,7 @@ from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.index.queries import VideoQuery
 from services.storage.index.schema import STEPS
-from services.storage.index.search import Hit, SearchQuery
+from services.storage.index.search import SearchHit, SearchQuery
 from services.storage.offline import OfflineStorage
 from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
@@ -83,7 +83,7 @@ class Archive:
         await asyncio.to_thread(save_metadata, tree.video_metadata(video_id), event, "t")
         await self.parts.indexer.follow_metadata(tree, video_id)
 
-    async def hits(self, words: str, **also: Any) -> list[Hit]:
+    async def hits(self, words: str, **also: Any) -> list[SearchHit]:
         query = SearchQuery.model_validate({"q": words, **also})
         return (await OfflineStorage(self.config).search(query)).hits
 

@@ -17,10 +17,10 @@ from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
-from services.storage.formats.layout import Tree
+from services.storage.archive.locks import NamedLocks
+from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import PlannedUnavailable
+from services.storage.formats.work_plan_entry import UnavailableEntry
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.indexer import RescanResult
 from services.storage.index.schema import open_catalogue
@@ -131,7 +131,7 @@ with locked(Path(sys.argv[1])):
 
 
 async def test_another_process_is_waited_for(tmp_path: Path) -> None:
-    locks = Locks(tmp_path)
+    locks = NamedLocks(tmp_path)
     async with locks.hold("root", A):
         (name,) = os.listdir(tmp_path)  # noqa: PTH208 - a name
     holder = await asyncio.create_subprocess_exec(
@@ -158,7 +158,7 @@ async def test_another_process_is_waited_for(tmp_path: Path) -> None:
 async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_disproved(
     parts: ArchiveParts, config: Config
 ) -> None:
-    gone = PlannedUnavailable(video_id=A, reason="private", detected_at=AT)
+    gone = UnavailableEntry(video_id=A, reason="private", detected_at=AT)
     plan = WorkPlan(
         plan_id="j1",
         job_id="j1",
@@ -240,7 +240,7 @@ async def test_a_root_that_cannot_be_looked_into_is_away(parts: ArchiveParts, co
     """EIO, ESTALE; here a name that is too long for the disk."""
     root = config.storage.base_path
     root.mkdir(parents=True)
-    broken = Tree(root, root / "metadata", root / ("x" * 300))
+    broken = ArchiveTree(root, root / "metadata", root / ("x" * 300))
     with pytest.raises(ServiceUnavailable, match="cannot be read"):
         await parts.roots.expect_mounted(broken)
     assert list(parts.roots.unavailable) == [broken.key]
