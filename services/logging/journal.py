@@ -55,7 +55,7 @@ class Journal:
         self._close_all_but(0)
 
     def _day(self, day: date) -> "_DayFile":
-        if day in self._days and self._days[day].taken_away():
+        if day in self._days and self._days[day].is_replaced():
             self._days.pop(day).close()
         if day not in self._days:
             self._days[day] = _DayFile(self.path(day))
@@ -77,7 +77,7 @@ class _DayFile:
         self._file = path.open("ab", buffering=0)
         self._written = _read_back(path, self._file)
 
-    def taken_away(self) -> bool:
+    def is_replaced(self) -> bool:
         """Somebody removed or moved the file: what is written to it now is not found under its name."""
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))

@@ -63,7 +63,7 @@ class LogFilter(BaseModel):
     until: When | None = Field(default=None, alias="to")
     search: str | None = Field(default=None, min_length=1, max_length=200)
 
-    def fits(self, record: Mapping[str, Any]) -> bool:
+    def matches(self, record: Mapping[str, Any]) -> bool:
         if self.service is not None and record.get("service") != self.service:
             return False
         if self.level is not None and _severity(record.get("level")) < _LEVELS.index(self.level):
@@ -85,7 +85,7 @@ class LogFilter(BaseModel):
         named = [json.dumps(text, ensure_ascii=False).encode() for text in (self.service, self.trace_id) if text]
         return [needle.strip(b'"') for needle in named]
 
-    def may_fit(self, line: bytes) -> bool:
+    def may_match(self, line: bytes) -> bool:
         """A quick look before a line is parsed; the journals are written by json.dumps."""
         if self.level is not None and not any(level in line for level in _LEVEL_BYTES[_LEVELS.index(self.level) :]):
             return False
@@ -99,7 +99,7 @@ class LogFilter(BaseModel):
         """Nothing is asked of a record."""
         return self.model_dump(include=set(LogFilter.model_fields), exclude_none=True) == {}
 
-    def may_hold(self, day: date) -> bool:
+    def covers(self, day: date) -> bool:
         """A record stands in the file of the day it was shipped: a moment later, perhaps the next day."""
         return (self.since is None or day >= self.since.date()) and (
             self.until is None or (day - self.until.date()).days <= 1
@@ -143,7 +143,7 @@ class JournalQueries:
 
     def logs(self, wanted: LogFilter, limit: int, offset: int) -> LogPage:
         """The newest first."""
-        files = [file for file in journal_files(self._directory, LOGS) if wanted.may_hold(file.day)]
+        files = [file for file in journal_files(self._directory, LOGS) if wanted.covers(file.day)]
         files, complete = self._affordable(list(reversed(files)))
         needles = wanted.needles()
         deadline = time.monotonic() + self._patience
@@ -156,7 +156,7 @@ class JournalQueries:
                     found.append(record)
                 total += 1
                 if wanted.anything and len(found) == limit:  # the rest needs no look
-                    total = before + self._counts.of(file.path)
+                    total = before + self._counts.count(file.path)
                     break
                 if time.monotonic() > deadline:
                     return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=False)
@@ -165,8 +165,8 @@ class JournalQueries:
     @staticmethod
     def _fitting(file: JournalFile, wanted: LogFilter, needles: Sequence[bytes]) -> Iterator[dict[str, Any]]:
         for line in read_backwards(file.path, needles):
-            record = parse_record(line) if wanted.may_fit(line) else None
-            if record is not None and wanted.fits(record):
+            record = parse_record(line) if wanted.may_match(line) else None
+            if record is not None and wanted.matches(record):
                 yield record
 
     def trace(self, trace_id: str, limit: int, offset: int) -> TracePage:

@@ -78,7 +78,7 @@ class LineCounts:
     def __init__(self) -> None:
         self._known: dict[Path, tuple[int, int, int]] = {}  # inode, bytes, lines
 
-    def of(self, path: Path) -> int:
+    def count(self, path: Path) -> int:
         try:
             with path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino

@@ -58,4 +58,4 @@ class LogSubscribers:
     def publish(self, records: Iterable[Mapping[str, Any]]) -> None:
         new = list(records) if self._subscribers else []
         for subscriber in self._subscribers:
-            subscriber.put(record for record in new if subscriber.wanted.fits(record))
+            subscriber.put(record for record in new if subscriber.wanted.matches(record))

@@ -68,12 +68,12 @@ class ArchiveStore:
         try:
             async with self._locks.hold(tree.key, event.video_id):
                 await self._catalogue.begin_take_in(tree.key, event.video_id)
-                record = await self._commit(tree, event, trace_id)
+                manifest = await self._commit(tree, event, trace_id)
                 await self._indexer.index(tree, event.video_id)
                 await self._catalogue.end_take_in(tree.key, event.video_id)
         finally:
             self.taking_in -= 1
-        return record
+        return manifest
 
     async def _commit(self, tree: ArchiveTree, event: DownloadCompleted, trace_id: str) -> Manifest:
         stop = threading.Event()
@@ -103,7 +103,7 @@ class ArchiveStore:
 
     async def recover_unfinished(self) -> int:
         """Finish or clear the take-ins that a killed process left. Return how many there were."""
-        unfinished = await self._catalogue.taking_in()
+        unfinished = await self._catalogue.unfinished_take_ins()
         for root, video_id in unfinished:
             try:
                 tree = self._roots.tree(root)
@@ -125,7 +125,7 @@ class ArchiveStore:
             await self._disk_space.write(lambda: save_metadata(path, event, trace_id))
             fault_point("storage.metadata_written")
             await self._indexer.follow_metadata(tree, event.video_id)
-        await self._catalogue.see([(event.video_id, event.metadata.title, event.fetched_at)])
+        await self._catalogue.record_sightings([(event.video_id, event.metadata.title, event.fetched_at)])
         return path
 
     async def ensure_metadata(self, event: DownloadCompleted, trace_id: str) -> None:
@@ -181,11 +181,11 @@ def _check_files(
     stale: list[IndexEntry] = []
     for video_id in video_ids:
         row = known.get(video_id)
-        stamp = fingerprint_of(tree.record(video_id))
-        holding: Holding | None = row.holding if row is not None and row.stamp == stamp else None
-        if stamp is not None and holding is None and (entry := scan.read_entry(tree, video_id)):
+        fingerprint = fingerprint_of(tree.manifest(video_id))
+        holding: Holding | None = row.holding if row is not None and row.fingerprint == fingerprint else None
+        if fingerprint is not None and holding is None and (entry := scan.read_entry(tree, video_id)):
             stale.append(entry)
-            holding = entry.record
+            holding = entry.manifest
         metadata = tree.video_metadata(video_id).exists()
         if holding is None:
             found.append(Held(video_id=video_id, metadata=metadata))

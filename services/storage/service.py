@@ -64,10 +64,10 @@ class StorageService(ServiceBase):
         for root in parts.roots.all:
             await parts.roots.expect_mounted(parts.roots.tree(root))
         self._recovered = await parts.archive.recover_unfinished()
-        if not await parts.catalogue.scanned(_PLANS):
+        if not await parts.catalogue.is_scanned(_PLANS):
             await parts.work_plans.index_all()
             await parts.catalogue.mark_scanned(_PLANS)
-        await parts.pages.forget_old()
+        await parts.pages.remove_old()
         return parts.all()
 
     async def after_start(self) -> None:

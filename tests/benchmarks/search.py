@@ -73,20 +73,20 @@ def videos(count: int) -> Iterator[IndexEntry]:
             channel=f"Channel {number % 100}",
             description=language.text(150),
         )
-        record = Manifest(
+        manifest = Manifest(
             video_id=video_id, fixity={}, metadata=metadata, provenance=provenance, archived_at=AT, updated_at=AT
         )
         lines = tuple(
             CaptionLine(n * SECONDS_PER_CUE * 1000 + n % 7, language.text(WORDS_PER_CUE)) for n in range(CUES)
         )
         texts = VideoTexts(
-            stamps=TextFingerprints("1", "1", "1"),
+            fingerprints=TextFingerprints("1", "1", "1"),
             title=metadata.title,
             channel=metadata.channel or "",
             description=metadata.description,
             tracks=(CaptionTrack("en", lines),),
         )
-        yield IndexEntry("/archive", "1", record, texts)
+        yield IndexEntry("/archive", "1", manifest, texts)
 
 
 class Bench:

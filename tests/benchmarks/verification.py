@@ -54,7 +54,7 @@ def make(config: Config, count: int, size: int) -> None:
             metadata=VideoMetadata(video_id=video_id, title="T"),
             provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
         )
-        tree.record(video_id).write_text(merge(None, event, now=AT, trace_id="t").model_dump_json())
+        tree.manifest(video_id).write_text(merge(None, event, now=AT, trace_id="t").model_dump_json())
 
 
 async def verify(config: Config) -> tuple[float, float]:

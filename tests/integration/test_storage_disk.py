@@ -150,7 +150,7 @@ async def test_what_is_for_the_root_of_another_command_waits_for_that(
     async with running(with_own, broker) as service:
 
         async def read() -> bool:
-            return await service.parts.catalogue.scanned(str(own))
+            return await service.parts.catalogue.is_scanned(str(own))
 
         await eventually(read)
     async with running(config, broker):
@@ -195,7 +195,7 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
                 assert response.status == 503, "neither held nor not held"
             with pytest.raises(ServiceUnavailable):
                 await storage.parts.indexer.rescan(root)
-        assert await storage.parts.catalogue.count(str(root)) == 1
+        assert await storage.parts.catalogue.count_videos(str(root)) == 1
         async with http.post(f"{storage.url}/api/v1/storage/rescan", json={}) as response:
             assert response.status == 201
 
@@ -220,4 +220,4 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
         await others.answer(delivery(config, B, "d2", mp4=b"second"), VideoArchived)
         assert left[1].exists()
     assert (await reading).forgotten == 0
-    assert await storage.parts.catalogue.count(str(root)) == 3
+    assert await storage.parts.catalogue.count_videos(str(root)) == 3

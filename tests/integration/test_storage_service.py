@@ -76,9 +76,9 @@ async def test_a_delivery_is_archived_and_held_from_then_on(
         assert (archived.held.qualities, archived.held.thumbnail) == (("1080p",), True)
         for file in archived.files:
             assert hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
-        record = read(folder / f"{A}_metadata.json")
-        assert record["provenance"]["trace_id"] == "trace-1"
-        assert record["fixity"][f"{A}.mp4"]["size"] == 4
+        manifest = read(folder / f"{A}_metadata.json")
+        assert manifest["provenance"]["trace_id"] == "trace-1"
+        assert manifest["fixity"][f"{A}.mp4"]["size"] == 4
 
         assert await others.answer(event, VideoArchived) == archived  # told again, the sources are gone
         checked = await others.answer(page(config, "p", entry(B, 0), entry(A, 1)), ArchiveChecked)
@@ -366,7 +366,7 @@ async def test_a_service_that_is_killed_in_a_take_in_finishes_it_at_the_next_sta
     await killed_at(point)
     async with running(config, broker) as service:
         assert service.metrics()["take_ins_recovered"] == 1
-        assert await service.parts.catalogue.taking_in() == []
+        assert await service.parts.catalogue.unfinished_take_ins() == []
         if point in {"storage.after_commit", "storage.before_index"}:
             assert await found(service, "title of") == [A]  # before the message comes again
         archived = await others.reply_to(told, VideoArchived)

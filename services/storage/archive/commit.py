@@ -66,7 +66,7 @@ def take_in(
     if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
         raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
     recover(tree, event.video_id)
-    path = tree.record(event.video_id)
+    path = tree.manifest(event.video_id)
     held = read_manifest(path)
     if held is not None:
         held, event = keep_better(held, event, present_files(path.parent, held))
@@ -78,21 +78,21 @@ def take_in(
     try:
         _make_folders(path.parent, moves)
         _stage_all(moves, held, tag, stop)
-        record = merge(held, event, now=now, trace_id=trace_id)
-        _write_intent(path, record, tag)
+        manifest = merge(held, event, now=now, trace_id=trace_id)
+        _write_intent(path, manifest, tag)
     except BaseException:
         recover(tree, event.video_id)
         raise
     if held is None:
         set_aside(path)
-    _roll_forward(path, record, tag)
+    _roll_forward(path, manifest, tag)
     _remove_sources(moves)
-    return record
+    return manifest
 
 
 def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
     """Finish or clear what a take-in that was killed left behind."""
-    path = tree.record(video_id)
+    path = tree.manifest(video_id)
     found = list(_hidden_files(path.parent, video_id))
     rolled = False
     for left, one in found:
@@ -152,10 +152,10 @@ def _stage_all(moves: list[_Move], held: Manifest | None, tag: str, stop: StopCh
     fault_point("storage.after_stage")
 
 
-def _write_intent(path: Path, record: Manifest, tag: str) -> None:
+def _write_intent(path: Path, manifest: Manifest, tag: str) -> None:
     half = hidden_path(path, tag, "tmp")
     with half.open("wb") as file:
-        file.write(record.model_dump_json(indent=2, exclude_none=True).encode())
+        file.write(manifest.model_dump_json(indent=2, exclude_none=True).encode())
         file.flush()
         os.fsync(file.fileno())
     fault_point("storage.before_intent")
@@ -164,8 +164,8 @@ def _write_intent(path: Path, record: Manifest, tag: str) -> None:
     fault_point("storage.after_intent")
 
 
-def _roll_forward(path: Path, record: Manifest, tag: str) -> None:
-    places = [path.parent / name for name in record.take_ins[-1].files]
+def _roll_forward(path: Path, manifest: Manifest, tag: str) -> None:
+    places = [path.parent / name for name in manifest.take_ins[-1].files]
     for number, place in enumerate(places, start=1):
         staged = hidden_path(place, tag)
         if staged.exists():
@@ -181,16 +181,16 @@ def _roll_forward(path: Path, record: Manifest, tag: str) -> None:
 
 def _finish(path: Path, intent: Path, tag: str) -> bool:
     """Roll `intent` forward if all that it promises is here. An intent that lost its files gives way to what is."""
-    record = read_manifest(intent)
-    if record is None or not record.take_ins:
+    manifest = read_manifest(intent)
+    if manifest is None or not manifest.take_ins:
         return False
-    for name in record.take_ins[-1].files:
-        place, size = path.parent / name, record.fixity[name].size
+    for name in manifest.take_ins[-1].files:
+        place, size = path.parent / name, manifest.fixity[name].size
         staged = _size(hidden_path(place, tag))
         if (_size(place) if staged is None else staged) != size:
             _log.error("intent_without_files", path=str(intent), file=name)
             return False
-    _roll_forward(path, record, tag)
+    _roll_forward(path, manifest, tag)
     return True
 
 

@@ -10,7 +10,7 @@ TEXTS_FORMAT = 1  # of what the index of texts holds: a higher one has everythin
 class TextFingerprints:
     """The files that a video's texts were read from. `captions`: all its caption files."""
 
-    record: str
+    manifest: str
     metadata: str
     captions: str
     format: int = TEXTS_FORMAT

@@ -55,36 +55,36 @@ class RateLimiter:
             raise ReadingStopped
 
 
-def read_video(tree: ArchiveTree, video_id: str, pace: RateLimiter) -> VideoState:
+def read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> VideoState:
     """Look at all files of a video. Raises Stopped."""
-    pace.check()
+    rate_limiter.check()
     try:
-        return _read_video(tree, video_id, pace)
+        return _read_video(tree, video_id, rate_limiter)
     except OSError as error:  # not of a file: the folder itself
-        return VideoState(None, None, record_error=f"cannot be read: {error.strerror or error}")
+        return VideoState(None, None, manifest_error=f"cannot be read: {error.strerror or error}")
 
 
-def _read_video(tree: ArchiveTree, video_id: str, pace: RateLimiter) -> VideoState:
-    path = tree.record(video_id)
-    stamp = fingerprint_of(path)
-    record, error = _read_manifest(path, video_id)
-    others = tuple(_unlisted(path.parent, {*(record.fixity if record else ()), manifest_name(video_id)}))
-    entries = record.fixity.items() if record else ()
-    files = {name: read_file(path.parent / name, entry.size, pace) for name, entry in entries}
+def _read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> VideoState:
+    path = tree.manifest(video_id)
+    fingerprint = fingerprint_of(path)
+    manifest, error = _read_manifest(path, video_id)
+    others = tuple(_unlisted(path.parent, {*(manifest.fixity if manifest else ()), manifest_name(video_id)}))
+    entries = manifest.fixity.items() if manifest else ()
+    files = {name: read_file(path.parent / name, entry.size, rate_limiter) for name, entry in entries}
     metadata = read_metadata_file(tree.video_metadata(video_id), video_id)
-    return VideoState(stamp, record, files, others, metadata, error)
+    return VideoState(fingerprint, manifest, files, others, metadata, error)
 
 
 def is_unchanged(tree: ArchiveTree, video_id: str, seen: VideoState, findings: tuple[FixityFinding, ...]) -> bool:
     """Whether the findings are true now: the same record, the same files. The caller holds the video's lock."""
-    named = {*(seen.record.fixity if seen.record else ()), manifest_name(video_id)}
+    named = {*(seen.manifest.fixity if seen.manifest else ()), manifest_name(video_id)}
     try:
-        if fingerprint_of(tree.record(video_id)) != seen.stamp:
+        if fingerprint_of(tree.manifest(video_id)) != seen.fingerprint:
             return False
         if tuple(_unlisted(tree.video_dir(video_id), named)) != seen.others:
             return False
     except OSError:
-        return seen.record_error is not None
+        return seen.manifest_error is not None
     files = (one for one in findings if one.kind.damage and one.name != manifest_name(video_id))
     return all(file_identity(finding_path(tree, one)) == file_state(one, seen).identity for one in files)
 
@@ -96,7 +96,7 @@ def finding_path(tree: ArchiveTree, finding: FixityFinding) -> Path:
     return tree.video_dir(finding.video_id) / finding.name
 
 
-def read_file(path: Path, size: int, pace: RateLimiter) -> FileState:
+def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
     """A file and its digest; of one that has not `size` bytes the size alone. Raises Stopped."""
     try:
         there = path.stat()
@@ -110,7 +110,7 @@ def read_file(path: Path, size: int, pace: RateLimiter) -> FileState:
     if there.st_size != size:
         return FileState(who, there.st_size)
     try:
-        return _hash_file(path, pace)
+        return _hash_file(path, rate_limiter)
     except FileNotFoundError:
         return ABSENT
     except OSError as error:
@@ -146,16 +146,16 @@ def _identity_of(there: os.stat_result) -> tuple[int, ...]:
     return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
 
 
-def _hash_file(path: Path, pace: RateLimiter) -> FileState:
+def _hash_file(path: Path, rate_limiter: RateLimiter) -> FileState:
     digest = hashlib.sha256()
     size = 0
     with path.open("rb", buffering=0) as file:
         _drop_page_cache(file.fileno())
         who = _identity_of(os.fstat(file.fileno()))
-        while chunk := file.read(pace.chunk):
+        while chunk := file.read(rate_limiter.chunk):
             digest.update(chunk)
             size += len(chunk)
-            pace.take(len(chunk))
+            rate_limiter.take(len(chunk))
         _drop_page_cache(file.fileno())
     return FileState(who, size, digest.hexdigest())
 
@@ -173,27 +173,27 @@ def _unreadable(who: tuple[int, ...] | None, error: OSError) -> FileState:
 def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | None]:
     """The record, or why there is none that could be trusted; neither where there is no file."""
     try:
-        record = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"
     except ValidationError as error:
         return None, f"is not a record: {_first(error)}"
-    if record.video_id != video_id:
-        return None, f"is the record of {record.video_id}"
+    if manifest.video_id != video_id:
+        return None, f"is the manifest of {manifest.video_id}"
     try:
-        for name in record.fixity:
+        for name in manifest.fixity:
             source_path(path.parent, name)
     except InvalidRequest as error:
         return None, f"is not a record: {error.message}"
-    return record, None
+    return manifest, None
 
 
 def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    field = ".".join(map(str, problem["loc"]))
+    return f"{field}: {problem['msg']}" if field else str(problem["msg"])
 
 
 def _unlisted(folder: Path, named: set[str]) -> Iterator[str]:

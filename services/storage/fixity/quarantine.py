@@ -17,9 +17,9 @@ def plan_move(tree: ArchiveTree, finding: FixityFinding, time: str) -> FixityFin
     if not os.path.lexists(finding_path(tree, finding)):
         return finding
     if finding.name == metadata_name(finding.video_id):
-        place = tree.damaged_metadata(finding.video_id, time) / f"{finding.video_id}.json"
+        place = tree.metadata_quarantine(finding.video_id, time) / f"{finding.video_id}.json"
     else:
-        place = tree.damaged(finding.video_id, time) / finding.name
+        place = tree.quarantine(finding.video_id, time) / finding.name
     number = 1
     free = place
     while os.path.lexists(free):

@@ -39,18 +39,18 @@ class Repairer:
         self._repository = repository
         self._bus = bus
 
-    async def settle(
+    async def handle_findings(
         self,
         verification: Verification,
         tree: ArchiveTree,
-        place: QueuedVideo,
+        video: QueuedVideo,
         seen: VideoState,
         findings: tuple[FixityFinding, ...],
     ) -> VideoResult:
         """Set aside what is damaged, under the video's lock. What was noted before a crash is told as it was then."""
-        holding = seen.record or place.known
+        holding = seen.manifest or video.known
         wanted = repairable(findings, seen) if verification.repair else ()
-        noted = {one.name: one for one in await self._repository.noted(verification.verification_id, place)}
+        noted = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
         told: list[FixityFinding] = []
         mended: list[FixityFinding] = []
         for finding in findings:
@@ -64,10 +64,10 @@ class Repairer:
                 mended += [moved] if moved else []
             else:
                 told.append(finding)
-        self._tell(verification, told)
-        await self._announce(verification, place, [one for one in told if one.kind.damage])
-        wishes = plan_repairs(tree.key, holding, mended) if holding is not None and mended else ()
-        return VideoResult(tuple(told), wishes, len(seen.files), seen.bytes)
+        self._log_findings(verification, told)
+        await self._announce(verification, video, [one for one in told if one.kind.damage])
+        repairs = plan_repairs(tree.key, holding, mended) if holding is not None and mended else ()
+        return VideoResult(tuple(told), repairs, len(seen.files), seen.bytes)
 
     async def _set_aside(
         self, verification: Verification, tree: ArchiveTree, finding: FixityFinding
@@ -76,7 +76,7 @@ class Repairer:
         planned = await asyncio.to_thread(
             quarantine.plan_move, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}"
         )
-        await self._repository.note(verification.verification_id, [planned])
+        await self._repository.save_findings(verification.verification_id, [planned])
         fault_point("storage.before_set_aside")
         try:
             await run_to_end(lambda: quarantine.move(tree, planned))
@@ -94,7 +94,7 @@ class Repairer:
         fault_point("storage.after_set_aside")
         return planned
 
-    def _tell(self, verification: Verification, findings: Sequence[FixityFinding]) -> None:
+    def _log_findings(self, verification: Verification, findings: Sequence[FixityFinding]) -> None:
         for one in findings:
             facts = one.model_dump(mode="json", exclude_none=True, exclude={"message", "name"})
             said = {
@@ -109,19 +109,19 @@ class Repairer:
             else:
                 _log.warning("file_unknown", error_message=one.message, **said, **facts)
 
-    async def _announce(self, verification: Verification, place: QueuedVideo, damaged: Sequence[FixityFinding]) -> None:
+    async def _announce(self, verification: Verification, video: QueuedVideo, damaged: Sequence[FixityFinding]) -> None:
         if not damaged:
             return
         event = FixityFailed(
             verification_id=verification.verification_id,
-            root=place.root,
-            video_id=place.video_id,
+            root=video.root,
+            video_id=video.video_id,
             files=tuple(one.name for one in damaged),
             reasons=tuple(one.message for one in damaged),
             set_aside={one.name: one.set_aside for one in damaged if one.set_aside},
         )
         with suppress(BusError):  # the log tells it too
-            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{place.root}|{place.video_id}")
+            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
             await self._bus.publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
 
     async def publish(self) -> bool:
@@ -136,17 +136,17 @@ class Repairer:
                 _log.warning("repair_waits", error_message=str(error), **said)
                 return False
             fault_point("storage.repair_published")
-            await self._repository.published(pending, event.job_id)
+            await self._repository.mark_published(pending, event.job_id)
             _log.info("repair_begun", videos=len(pending.video_ids), **said)
         return True
 
 
 def _repair_job(pending: PendingRepair) -> JobCreated:
-    mend = pending.mend.model_dump_json()
-    matter = "|".join((pending.verification_id, pending.root, mend, *pending.video_ids))
+    repair = pending.repair.model_dump_json()
+    matter = "|".join((pending.verification_id, pending.root, repair, *pending.video_ids))
     return JobCreated(
         job_id=str(uuid5(NAMESPACE_URL, matter)),
-        type=pending.mend.type,
+        type=pending.repair.type,
         targets=pending.video_ids,
-        options=pending.mend.options,
+        options=pending.repair.options,
     )

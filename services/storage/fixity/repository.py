@@ -70,7 +70,7 @@ class VideoResult:
     """What the reading of one video brought."""
 
     findings: tuple[FixityFinding, ...] = ()
-    mends: tuple[Repair, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     files: int = 0
     bytes: int = 0
 
@@ -81,7 +81,7 @@ class PendingRepair:
 
     verification_id: str
     trace_id: str
-    mend: Repair
+    repair: Repair
     root: str
     video_ids: tuple[str, ...]
 
@@ -180,7 +180,7 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    async def note(self, verification_id: str, findings: Iterable[FixityFinding]) -> None:
+    async def save_findings(self, verification_id: str, findings: Iterable[FixityFinding]) -> None:
         """Keep findings before anything is done about them. One that is known stays as it was noted first."""
         rows = [(verification_id, one.root, one.video_id, one.name, one.model_dump_json()) for one in findings]
 
@@ -189,31 +189,31 @@ class VerificationRepository:
 
         await self._database.run(work)
 
-    async def noted(self, verification_id: str, place: QueuedVideo) -> list[FixityFinding]:
+    async def saved_findings(self, verification_id: str, video: QueuedVideo) -> list[FixityFinding]:
         query = "SELECT finding FROM verification_findings WHERE verification_id = ? AND root = ? AND video_id = ?"
 
         def work(db: sqlite3.Connection) -> list[FixityFinding]:
-            rows = db.execute(query, (verification_id, place.root, place.video_id))
+            rows = db.execute(query, (verification_id, video.root, video.video_id))
             return [FixityFinding.model_validate_json(row[0]) for row in rows]
 
         return await self._database.read(work)
 
-    async def done(self, verification_id: str, place: QueuedVideo, read: VideoResult, at: datetime) -> None:
+    async def finish_video(self, verification_id: str, video: QueuedVideo, read: VideoResult, at: datetime) -> None:
         """The video is read: it leaves the queue, and its findings are what `read` says."""
-        rows = [(verification_id, place.root, place.video_id, one.name, one.model_dump_json()) for one in read.findings]
-        wishes = [(verification_id, place.root, place.video_id, mend.model_dump_json()) for mend in read.mends]
+        rows = [(verification_id, video.root, video.video_id, one.name, one.model_dump_json()) for one in read.findings]
+        repairs = [(verification_id, video.root, video.video_id, repair.model_dump_json()) for repair in read.repairs]
         damaged = sum(one.kind.damage for one in read.findings)
 
         def work(db: sqlite3.Connection) -> None:
             gone = db.execute(
                 "DELETE FROM verification_queue WHERE verification_id = ? AND position = ?",
-                (verification_id, place.position),
+                (verification_id, video.position),
             )
             if not gone.rowcount:
                 return
             db.executemany("INSERT OR REPLACE INTO verification_findings VALUES (?, ?, ?, ?, ?)", rows)
-            db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", wishes)
-            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (place.root, place.video_id, utc_text(at)))
+            db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", repairs)
+            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (video.root, video.video_id, utc_text(at)))
             db.execute(
                 "UPDATE verifications SET videos = videos + 1, files = files + ?, bytes = bytes + ?,"
                 " damaged = damaged + ?, extra = extra + ? WHERE verification_id = ?",
@@ -267,21 +267,21 @@ class VerificationRepository:
             for row in db.execute(query):
                 groups.setdefault(tuple(row)[:4], []).append(row["video_id"])
             return [
-                PendingRepair(id, trace_id, Repair.model_validate_json(mend), root, tuple(ids[start : start + most]))
-                for (id, trace_id, mend, root), ids in groups.items()
+                PendingRepair(id, trace_id, Repair.model_validate_json(repair), root, tuple(ids[start : start + most]))
+                for (id, trace_id, repair, root), ids in groups.items()
                 for start in range(0, len(ids), most)
             ]
 
         return await self._database.read(work)
 
-    async def published(self, pending: PendingRepair, job_id: str) -> None:
-        wish = (pending.verification_id, pending.root, pending.mend.model_dump_json())
+    async def mark_published(self, pending: PendingRepair, job_id: str) -> None:
+        repair = (pending.verification_id, pending.root, pending.repair.model_dump_json())
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany(
                 "UPDATE verification_mends SET job_id = ?"
                 " WHERE verification_id = ? AND root = ? AND mend = ? AND video_id = ?",
-                [(job_id, *wish, video_id) for video_id in pending.video_ids],
+                [(job_id, *repair, video_id) for video_id in pending.video_ids],
             )
 
         await self._database.run(work)

@@ -77,12 +77,12 @@ class VideoState:
     `stamp` is that of the record. `others` are visible names that the record does not have, folders with a `/`.
     """
 
-    stamp: str | None
-    record: Holding | None
+    fingerprint: str | None
+    manifest: Holding | None
     files: Mapping[str, FileState] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     metadata: FileState = ABSENT
-    record_error: str | None = None
+    manifest_error: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -101,10 +101,10 @@ def compare(root: str, video_id: str, seen: VideoState, known: Holding | None) -
         return FixityFinding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
 
     name = manifest_name(video_id)
-    if seen.record_error is not None:
-        return (finding(name, FindingKind.UNREADABLE, seen.record_error),)
-    if seen.record is not None:
-        return tuple(_against(seen.record, seen, finding))
+    if seen.manifest_error is not None:
+        return (finding(name, FindingKind.UNREADABLE, seen.manifest_error),)
+    if seen.manifest is not None:
+        return tuple(_against(seen.manifest, seen, finding))
     if seen.others and known is not None:
         text = f"the record is gone, and {len(seen.others)} files lie here without one"
         return (finding(name, FindingKind.MISSING, text),)

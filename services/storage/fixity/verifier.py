@@ -53,7 +53,7 @@ class _Run:
     """A verification in hand. `verification` counts as the ledger does."""
 
     verification: Verification
-    pace: RateLimiter
+    rate_limiter: RateLimiter
     stop: threading.Event
     began: float = field(default_factory=time.monotonic)
     video_id: str | None = None
@@ -139,9 +139,9 @@ class Verifier:
         run = self._run
         if run is None or run.verification_id != verification_id:
             return None
-        read = run.verification.bytes + run.pace.read - run.read_before
+        read = run.verification.bytes + run.rate_limiter.read - run.read_before
         passed = time.monotonic() - run.began
-        return read_speed(run.pace.read, passed, read, run.verification.bytes_total, run.video_id)
+        return read_speed(run.rate_limiter.read, passed, read, run.verification.bytes_total, run.video_id)
 
     def metrics(self) -> dict[str, Any]:
         run = self._run
@@ -150,7 +150,7 @@ class Verifier:
             "verifying": known.verification_id if known else None,
             "verify_videos": known.videos if known else 0,
             "verify_videos_total": known.videos_total if known else 0,
-            "verify_bytes_read": self.bytes_read + (run.pace.read if run else 0),
+            "verify_bytes_read": self.bytes_read + (run.rate_limiter.read if run else 0),
             "files_damaged": known.damaged if known else self._damaged,
         }
 
@@ -225,8 +225,8 @@ class Verifier:
 
     async def _work(self, verification: Verification) -> None:
         stop = threading.Event()
-        pace = RateLimiter(self._settings.rate_limit, lambda: stop.is_set() or self._closing.is_set())
-        run = self._run = _Run(verification, pace, stop)
+        rate_limiter = RateLimiter(self._settings.rate_limit, lambda: stop.is_set() or self._closing.is_set())
+        run = self._run = _Run(verification, rate_limiter, stop)
         log = _log.bind(trace_id=verification.trace_id, verification_id=run.verification_id)
         log.info("verification_started", roots=verification.roots, videos=verification.videos_total)
         try:
@@ -241,7 +241,7 @@ class Verifier:
             await self._repairs.publish()
             await self._repository.end(run.verification_id, VerificationStatus.FAILED, datetime.now(UTC), str(error))
         finally:
-            self.bytes_read += pace.read
+            self.bytes_read += rate_limiter.read
             self._damaged = run.verification.damaged
             self._run = None
 
@@ -260,47 +260,47 @@ class Verifier:
         )
 
     async def _read_all(self, run: _Run) -> None:
-        while (place := await self._repository.next(run.verification_id)) is not None:
+        while (video := await self._repository.next(run.verification_id)) is not None:
             while not run.verification.asked and self._archive.taking_in:
                 await self._pause(0.2)
-                run.pace.check()
-            run.video_id, run.read_before = place.video_id, run.pace.read
-            read = await self._one(run, place)
+                run.rate_limiter.check()
+            run.video_id, run.read_before = video.video_id, run.rate_limiter.read
+            read = await self._one(run, video)
             fault_point("storage.verified")
-            await self._repository.done(run.verification_id, place, read, datetime.now(UTC))
-            run.read_before = run.pace.read
+            await self._repository.finish_video(run.verification_id, video, read, datetime.now(UTC))
+            run.read_before = run.rate_limiter.read
             run.verification = _counted(run.verification, read)
-            if read.mends:
+            if read.repairs:
                 run.gathered_at = run.gathered_at or time.monotonic()
             if run.gathered_at is not None and time.monotonic() - run.gathered_at > _COLLECT_FOR:
                 await self._repairs.publish()
                 run.gathered_at = None
         while not await self._repairs.publish():  # however long the broker is away
             await self._pause(1.0)
-            run.pace.check()
+            run.rate_limiter.check()
 
-    async def _one(self, run: _Run, place: QueuedVideo) -> VideoResult:
+    async def _one(self, run: _Run, video: QueuedVideo) -> VideoResult:
         """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
-        tree = self._roots.tree(place.root)
+        tree = self._roots.tree(video.root)
         for _patient in range(_UNLOCKED_ATTEMPTS):
-            seen = await self._read(tree, place, run)
-            findings = await self._compare(tree, place, seen)
+            seen = await self._read(tree, video, run)
+            findings = await self._compare(tree, video, seen)
             if not findings:
                 return VideoResult(files=len(seen.files), bytes=seen.bytes)
-            async with self._locks.hold(tree.key, place.video_id):
-                await run_to_end(lambda: commit.recover(tree, place.video_id))
-                if await asyncio.to_thread(is_unchanged, tree, place.video_id, seen, findings):
-                    return await self._repairs.settle(run.verification, tree, place, seen, findings)
-        async with self._locks.hold(tree.key, place.video_id):
-            seen = await self._read(tree, place, run)
-            findings = await self._compare(tree, place, seen)
-            return await self._repairs.settle(run.verification, tree, place, seen, findings)
+            async with self._locks.hold(tree.key, video.video_id):
+                await run_to_end(lambda: commit.recover(tree, video.video_id))
+                if await asyncio.to_thread(is_unchanged, tree, video.video_id, seen, findings):
+                    return await self._repairs.handle_findings(run.verification, tree, video, seen, findings)
+        async with self._locks.hold(tree.key, video.video_id):
+            seen = await self._read(tree, video, run)
+            findings = await self._compare(tree, video, seen)
+            return await self._repairs.handle_findings(run.verification, tree, video, seen, findings)
 
-    async def _read(self, tree: ArchiveTree, place: QueuedVideo, run: _Run) -> VideoState:
-        return await run_to_end(lambda: read_video(tree, place.video_id, run.pace), run.stop, self._reader)
+    async def _read(self, tree: ArchiveTree, video: QueuedVideo, run: _Run) -> VideoState:
+        return await run_to_end(lambda: read_video(tree, video.video_id, run.rate_limiter), run.stop, self._reader)
 
-    async def _compare(self, tree: ArchiveTree, place: QueuedVideo, seen: VideoState) -> tuple[FixityFinding, ...]:
-        findings = compare(tree.key, place.video_id, seen, place.known)
+    async def _compare(self, tree: ArchiveTree, video: QueuedVideo, seen: VideoState) -> tuple[FixityFinding, ...]:
+        findings = compare(tree.key, video.video_id, seen, video.known)
         if any(one.kind is FindingKind.MISSING for one in findings):
             await self._roots.expect_mounted(tree)
         return findings

@@ -68,15 +68,15 @@ class ArchiveTree:
             raise InvalidRequest(f"{playlist_id!r} is not a playlist id")
         return self.metadata / "playlists" / f"{playlist_id}.json"
 
-    def record(self, video_id: str) -> Path:
+    def manifest(self, video_id: str) -> Path:
         """The video's `_metadata.json`, whose rename is the commit of a take-in."""
         return self.video_dir(video_id) / manifest_name(video_id)
 
-    def damaged(self, video_id: str, time: str) -> Path:
+    def quarantine(self, video_id: str, time: str) -> Path:
         """Where damaged files of a video's folder are set aside: on the same disk, and no video's folder."""
         return self.videos / DAMAGED / self.video_dir(video_id).name / time
 
-    def damaged_metadata(self, video_id: str, time: str) -> Path:
+    def metadata_quarantine(self, video_id: str, time: str) -> Path:
         return self.metadata / DAMAGED / self.video_dir(video_id).name / time
 
 

@@ -116,17 +116,17 @@ def keep_better(held: Manifest, event: DownloadCompleted, present: Iterable[str]
     return kept, event.model_copy(update={"files": others})
 
 
-def kept_better(record: Manifest, event: DownloadCompleted) -> bool:
+def kept_better(manifest: Manifest, event: DownloadCompleted) -> bool:
     """Did the take-in of this delivery leave its video out?"""
-    brought = next((one.files for one in reversed(record.take_ins) if one.dispatch_id == event.dispatch_id), ())
+    brought = next((one.files for one in reversed(manifest.take_ins) if one.dispatch_id == event.dispatch_id), ())
     names = {archive_fact(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
     return bool(names) and names.isdisjoint(brought)
 
 
-def _height(record: Manifest, name: str) -> int | None:
+def _height(manifest: Manifest, name: str) -> int | None:
     """Of a video of the record, by the take-in that brought it."""
-    entry = record.fixity[name]
-    brought = (one for one in record.take_ins if one.dispatch_id == entry.dispatch_id)
+    entry = manifest.fixity[name]
+    brought = (one for one in manifest.take_ins if one.dispatch_id == entry.dispatch_id)
     return next((one.provenance.height for one in brought), None) if entry.role is FileRole.VIDEO else None
 
 

@@ -53,7 +53,7 @@ class PlaylistFile(PlaylistMetadata):
     views: dict[str, dict[str, str | None]] = Field(default_factory=dict)
 
     @property
-    def happenings(self) -> list[PlaylistChange]:
+    def changes(self) -> list[PlaylistChange]:
         return [line for line in self.history if isinstance(line, PlaylistChange)]
 
 

@@ -69,7 +69,7 @@ def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, tr
 def is_rechecked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
     """Was this re-check asked to look at the video on behalf of this plan?"""
     entry = plan.entry(video_id)
-    return entry is not None and entry.asked_by(job_id)
+    return entry is not None and entry.is_rechecked_by(job_id)
 
 
 def with_recheck_failure(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
@@ -87,14 +87,14 @@ def with_recheck_failure(plan: WorkPlan, event: VideoFailed, *, now: datetime) -
 
 def with_recheck(plan: WorkPlan, video_ids: Collection[str], job_id: str, *, now: datetime) -> WorkPlan:
     """The plan once a re-check is asked to look at these. Pure."""
-    return _each(plan, lambda entry: entry.asked(job_id, now) if entry.video_id in video_ids else entry)
+    return _each(plan, lambda entry: entry.with_recheck(job_id, now) if entry.video_id in video_ids else entry)
 
 
 def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPlan:
     """The plan once that re-check has ended, also without an answer for each video. Pure; the same if no change."""
 
     def ended(entry: P) -> P:
-        return entry.answered(now) if entry.asked_by(job_id) else entry
+        return entry.with_recheck_ended(now) if entry.is_rechecked_by(job_id) else entry
 
     return _each(plan, ended)
 
@@ -104,7 +104,7 @@ def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
     entry = plan.entry(video_id)
     if entry is None or entry.resolved_at is not None:
         return plan
-    return _with_entry(plan, entry.arrived(now), now)
+    return _with_entry(plan, entry.with_arrival(now), now)
 
 
 def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:

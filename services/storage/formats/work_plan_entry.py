@@ -44,47 +44,47 @@ class _PlanEntry(BaseModel, ABC):
 
     @property
     @abstractmethod
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         """When it was last found not to be had."""
 
     @property
     @abstractmethod
-    def why(self) -> str:
+    def cause(self) -> str:
         """The reason that was found then."""
 
     @property
-    def told(self) -> list[Observation]:
+    def observations(self) -> list[Observation]:
         """The findings, also of a plan that was written before there were any."""
-        at = self.looked_at
-        return self.findings or [Observation(reason=self.why, since=at, last=at, resolved_at=self.resolved_at)]
+        at = self.checked_at
+        return self.findings or [Observation(reason=self.cause, since=at, last=at, resolved_at=self.resolved_at)]
 
-    def asked_by(self, job_id: str) -> bool:
+    def is_rechecked_by(self, job_id: str) -> bool:
         return self.recheck is not None and self.recheck.job_id == job_id
 
-    def asked(self, job_id: str, now: datetime) -> Self:
+    def with_recheck(self, job_id: str, now: datetime) -> Self:
         return self.model_copy(update={"recheck": RecheckState(job_id=job_id, asked_at=now)})
 
-    def answered(self, now: datetime) -> Self:
+    def with_recheck_ended(self, now: datetime) -> Self:
         """The look that was under way is over, whatever came of it."""
         if self.recheck is None or self.recheck.ended_at is not None:
             return self
         return self.model_copy(update={"recheck": self.recheck.model_copy(update={"ended_at": now})})
 
-    def arrived(self, now: datetime) -> Self:
-        *earlier, last = self.told
+    def with_arrival(self, now: datetime) -> Self:
+        *earlier, last = self.observations
         findings = [*earlier, last.model_copy(update={"resolved_at": now})]
-        return self.answered(now).model_copy(update={"resolved_at": now, "findings": findings})
+        return self.with_recheck_ended(now).model_copy(update={"resolved_at": now, "findings": findings})
 
 
 class UnavailableEntry(_PlanEntry, UnavailableVideo):
     """SPEC's UnavailableVideo; `detected_at` is when it was last looked at."""
 
     @property
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         return self.detected_at
 
     @property
-    def why(self) -> str:
+    def cause(self) -> str:
         return self.reason
 
 
@@ -92,11 +92,11 @@ class FailedEntry(_PlanEntry, FailedDownload):
     """SPEC's FailedDownload."""
 
     @property
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         return self.last_attempt
 
     @property
-    def why(self) -> str:
+    def cause(self) -> str:
         return FAILED
 
 
@@ -106,10 +106,10 @@ PlanEntry = UnavailableEntry | FailedEntry
 def merge_failure(event: VideoFailed, known: PlanEntry | None = None) -> PlanEntry:
     """The entry after a giving-up. What `known` tells and the event does not is kept."""
     new = _new_entry(event, known)
-    found = Observation(reason=new.why, since=new.looked_at, last=new.looked_at)
+    found = Observation(reason=new.cause, since=new.checked_at, last=new.checked_at)
     if known is None:
         return new.model_copy(update={"findings": [found]})
-    *earlier, last = known.told
+    *earlier, last = known.observations
     if last.reason == found.reason and last.resolved_at is None:
         found = last.model_copy(update={"last": max(last.last, found.last)})
     else:

@@ -27,8 +27,8 @@ class IndexEntry:
     are what can be found of the video (unset: the index stays as it is)."""
 
     root: str
-    stamp: str
-    record: Manifest
+    fingerprint: str
+    manifest: Manifest
     texts: VideoTexts | None = None
 
 
@@ -36,7 +36,7 @@ class IndexEntry:
 class KnownVideo:
     """What the catalogue says of a video; true if `stamp` is still that of its `_metadata.json`."""
 
-    stamp: str
+    fingerprint: str
     holding: Holding
 
 
@@ -61,15 +61,15 @@ class Catalogue:
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
-            for record in (entry.record for entry in entries):
-                arrived = max((file.archived_at for file in record.fixity.values()), default=record.archived_at)
+            for manifest in (entry.manifest for entry in entries):
+                arrived = max((file.archived_at for file in manifest.fixity.values()), default=manifest.archived_at)
                 db.execute(
-                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, utc_text(arrived))
+                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (manifest.video_id, utc_text(arrived))
                 )
-                _record_sighting(db, record.video_id, record.metadata.title, arrived)
+                _record_sighting(db, manifest.video_id, manifest.metadata.title, arrived)
             for entry in entries:
                 if entry.texts is not None:
-                    fts.replace(db, entry.root, entry.record.video_id, entry.texts)
+                    fts.replace(db, entry.root, entry.manifest.video_id, entry.texts)
 
         await self._database.run(work)
 
@@ -85,7 +85,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    async def others(self, root: str, keep: set[str]) -> set[str]:
+    async def videos_except(self, root: str, keep: set[str]) -> set[str]:
         """The videos of `root` that are not in `keep`."""
 
         def work(db: sqlite3.Connection) -> set[str]:
@@ -93,7 +93,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    async def forget(self, root: str, video_id: str) -> None:
+    async def remove_video(self, root: str, video_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM videos WHERE root = ? AND video_id = ?", (root, video_id))
             fts.remove(db, root, {video_id})
@@ -112,7 +112,7 @@ class Catalogue:
             lambda db: db.execute("DELETE FROM taking_in WHERE root = ? AND video_id = ?", (root, video_id))
         )
 
-    async def taking_in(self) -> list[tuple[str, str]]:
+    async def unfinished_take_ins(self) -> list[tuple[str, str]]:
         """(root, video_id) of take-ins that began and did not end."""
         return await self._database.read(
             lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
@@ -120,7 +120,7 @@ class Catalogue:
 
     # --- what is known of videos that are not held ------------------------------------------------------------------
 
-    async def see(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
+    async def record_sightings(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
         """Remember (video_id, title, at): somebody got this video's metadata then."""
 
         def work(db: sqlite3.Connection) -> None:
@@ -168,7 +168,7 @@ class Catalogue:
     async def forget_plan(self, plan_id: str) -> None:
         await self._database.run(lambda db: db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan_id,)))
 
-    async def plans_naming(self, root: str, video_id: str) -> list[str]:
+    async def plans_with_video(self, root: str, video_id: str) -> list[str]:
         """The plans of a root that a video is on, also those for which it arrived."""
 
         def work(db: sqlite3.Connection) -> list[str]:
@@ -184,7 +184,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    async def waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
+    async def plans_waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
 
         def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -195,7 +195,7 @@ class Catalogue:
 
     # --- the whole ------------------------------------------------------------------------------------------------
 
-    async def scanned(self, root: str) -> bool:
+    async def is_scanned(self, root: str) -> bool:
         """Whether `root` was read from its tree since this file was made."""
         return await self._database.read(
             lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
@@ -205,7 +205,7 @@ class Catalogue:
         now = utc_text(datetime.now(UTC))
         await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
 
-    async def count(self, root: str) -> int:
+    async def count_videos(self, root: str) -> int:
         """How many videos of a root are known."""
         query = "SELECT count(*) FROM videos WHERE root = ?"
         return int(await self._database.read(lambda db: db.execute(query, (root,)).fetchone()[0]))
@@ -236,20 +236,20 @@ class Catalogue:
 
 
 def _columns(entry: IndexEntry) -> tuple[object, ...]:
-    record = entry.record
-    qualities = dict.fromkeys(quality for file in record.fixity.values() for quality in file.asked)
-    holding = Holding.model_validate(record.model_dump(include=set(Holding.model_fields)))
+    manifest = entry.manifest
+    qualities = dict.fromkeys(quality for file in manifest.fixity.values() for quality in file.asked)
+    holding = Holding.model_validate(manifest.model_dump(include=set(Holding.model_fields)))
     return (
         entry.root,
-        record.video_id,
-        entry.stamp,
-        record.metadata.title,
-        record.metadata.channel,
-        record.metadata.channel_id,
-        record.metadata.duration_seconds,
-        record.metadata.upload_date,
-        utc_text(record.archived_at),
-        record.bytes,
+        manifest.video_id,
+        entry.fingerprint,
+        manifest.metadata.title,
+        manifest.metadata.channel,
+        manifest.metadata.channel_id,
+        manifest.metadata.duration_seconds,
+        manifest.metadata.upload_date,
+        utc_text(manifest.archived_at),
+        manifest.bytes,
         json.dumps(list(qualities)),
         holding.model_dump_json(exclude_none=True),
     )

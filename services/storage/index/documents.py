@@ -18,27 +18,27 @@ from services.storage.index.fts import CaptionTrack, VideoTexts
 _log = structlog.get_logger()
 
 
-def fingerprints_of(tree: ArchiveTree, record: Manifest, stamp: str) -> TextFingerprints:
+def fingerprints_of(tree: ArchiveTree, manifest: Manifest, fingerprint: str) -> TextFingerprints:
     """Those of the files that `read_texts` would read now. `stamp`: of the state in which `record` was read."""
-    described = fingerprint_of(tree.video_metadata(record.video_id)) or ""
-    captions = [f"{language}={fingerprint_of(path)}" for language, path in _caption_files(tree, record)]
-    return TextFingerprints(stamp, described, " ".join(captions))
+    described = fingerprint_of(tree.video_metadata(manifest.video_id)) or ""
+    captions = [f"{language}={fingerprint_of(path)}" for language, path in _caption_files(tree, manifest)]
+    return TextFingerprints(fingerprint, described, " ".join(captions))
 
 
 def read_texts(
-    tree: ArchiveTree, record: Manifest, stamp: str, known: TextFingerprints | None = None
+    tree: ArchiveTree, manifest: Manifest, fingerprint: str, known: TextFingerprints | None = None
 ) -> VideoTexts | None:
     """None where the index knows just these states (`known`). The stamps are taken before the files are read: what is
     written meanwhile is noticed as another state."""
-    stamps = fingerprints_of(tree, record, stamp)
-    if stamps == known:
+    fingerprints = fingerprints_of(tree, manifest, fingerprint)
+    if fingerprints == known:
         return None
-    same_captions = known is not None and (known.format, known.captions) == (stamps.format, stamps.captions)
-    tracks = None if same_captions else tuple(_tracks(tree, record))
-    own = record.metadata
-    newest = read_video_file(tree.video_metadata(record.video_id)) or own
+    same_captions = known is not None and (known.format, known.captions) == (fingerprints.format, fingerprints.captions)
+    tracks = None if same_captions else tuple(_tracks(tree, manifest))
+    own = manifest.metadata
+    newest = read_video_file(tree.video_metadata(manifest.video_id)) or own
     return VideoTexts(
-        stamps=stamps,
+        fingerprints=fingerprints,
         title=_join_names(own.title, newest.title),
         channel=_join_names(own.channel, newest.channel),
         description=newest.description or own.description,
@@ -51,8 +51,8 @@ def _join_names(*names: str | None) -> str:
     return "\n".join(dict.fromkeys(name for name in names if name))
 
 
-def _tracks(tree: ArchiveTree, record: Manifest) -> list[CaptionTrack]:
-    found = [(language, _lines(path)) for language, path in _caption_files(tree, record)]
+def _tracks(tree: ArchiveTree, manifest: Manifest) -> list[CaptionTrack]:
+    found = [(language, _lines(path)) for language, path in _caption_files(tree, manifest)]
     return [CaptionTrack(language, lines) for language, lines in found if lines]
 
 
@@ -67,8 +67,8 @@ def _lines(path: Path) -> tuple[CaptionLine, ...]:
         return ()
 
 
-def _caption_files(tree: ArchiveTree, record: Manifest) -> list[tuple[str, Path]]:
+def _caption_files(tree: ArchiveTree, manifest: Manifest) -> list[tuple[str, Path]]:
     """(language, path) of the caption files that the record names, in the order of languages."""
-    folder = tree.video_dir(record.video_id)
-    captions = {entry.language: name for name, entry in record.fixity.items() if entry.role is FileRole.CAPTION}
+    folder = tree.video_dir(manifest.video_id)
+    captions = {entry.language: name for name, entry in manifest.fixity.items() if entry.role is FileRole.CAPTION}
     return sorted((language, folder / name) for language, name in captions.items() if language)

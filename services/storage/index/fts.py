@@ -32,7 +32,7 @@ class CaptionTrack:
 class VideoTexts:
     """What is to be found of a video. `tracks` unset: the captions are those that the index has already."""
 
-    stamps: TextFingerprints
+    fingerprints: TextFingerprints
     title: str
     channel: str
     description: str
@@ -70,7 +70,7 @@ class TextIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stamps(self, root: str, video_ids: Sequence[str]) -> dict[str, TextFingerprints]:
+    async def fingerprints(self, root: str, video_ids: Sequence[str]) -> dict[str, TextFingerprints]:
         query = (
             "SELECT video_id, record, metadata, captions, format FROM searched_videos"
             " WHERE root = ? AND video_id IN (SELECT value FROM json_each(?))"
@@ -78,8 +78,8 @@ class TextIndex:
 
         def work(db: sqlite3.Connection) -> dict[str, TextFingerprints]:
             return {
-                video_id: TextFingerprints(*stamps)
-                for video_id, *stamps in db.execute(query, (root, json.dumps(video_ids)))
+                video_id: TextFingerprints(*fingerprints)
+                for video_id, *fingerprints in db.execute(query, (root, json.dumps(video_ids)))
             }
 
         return await self._database.read(work)
@@ -98,7 +98,12 @@ def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts)
     rows = list(_stored_rows(db, root, video_id)) if texts.tracks is None else list(map(_pack, texts.tracks))
     remove(db, root, [video_id])
     title, channel, description = map(normalize, (texts.title, texts.channel, texts.description))
-    from_files = (texts.stamps.format, texts.stamps.record, texts.stamps.metadata, texts.stamps.captions)
+    from_files = (
+        texts.fingerprints.format,
+        texts.fingerprints.manifest,
+        texts.fingerprints.metadata,
+        texts.fingerprints.captions,
+    )
     db.execute(
         "INSERT INTO searched_videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (root, video_id, *from_files, title, channel, _deflate(description)),

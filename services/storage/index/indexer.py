@@ -53,7 +53,7 @@ class Indexer:
 
     async def index(self, tree: ArchiveTree, video_id: str) -> None:
         """Read a video's manifest and texts into the catalogue. The caller holds the video's lock."""
-        known = await self._texts.stamps(tree.key, [video_id])
+        known = await self._texts.fingerprints(tree.key, [video_id])
         entry = await asyncio.to_thread(scan.read_entry_with_texts, tree, video_id, known.get(video_id))
         fault_point("storage.before_index")
         if entry is not None:
@@ -97,7 +97,7 @@ class Indexer:
 
     async def _index_all(self, tree: ArchiveTree, ids: Sequence[str]) -> list[IndexEntry]:
         """Read without locks. Videos whose files changed meanwhile are read again, under their locks."""
-        known = await self._texts.stamps(tree.key, ids)
+        known = await self._texts.fingerprints(tree.key, ids)
         entries = await asyncio.to_thread(_read_all, tree, ids, known)
         await self._catalogue.put(entries)
         for video_id in await asyncio.to_thread(_outdated, tree, entries):
@@ -121,7 +121,7 @@ class Indexer:
             for video_id in await asyncio.to_thread(commit.unfinished_videos, tree, batch):
                 await self.recover(tree, video_id)
             entries = await self._index_all(tree, batch)
-            found.update(entry.record.video_id for entry in entries)
+            found.update(entry.manifest.video_id for entry in entries)
         forgotten = await self._forget_missing(tree, found)
         await self._record_sightings(tree)
         await self.sweep(tree)
@@ -146,10 +146,10 @@ class Indexer:
         """Remove the rows of videos that are gone, but not those that were taken in during the scan."""
         forgotten = 0
         await self._roots.expect_mounted(tree)  # the disk may have gone since
-        for video_id in await self._catalogue.others(tree.key, found):
+        for video_id in await self._catalogue.videos_except(tree.key, found):
             async with self._locks.hold(tree.key, video_id):
                 if await asyncio.to_thread(scan.read_entry, tree, video_id) is None:
-                    await self._catalogue.forget(tree.key, video_id)
+                    await self._catalogue.remove_video(tree.key, video_id)
                     forgotten += 1
         return forgotten
 
@@ -159,7 +159,9 @@ class Indexer:
             files = await asyncio.to_thread(
                 lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
             )
-            await self._catalogue.see((file.video_id, file.title, file.fetched_at) for file in files if file)
+            await self._catalogue.record_sightings(
+                (file.video_id, file.title, file.fetched_at) for file in files if file
+            )
 
 
 def _read_all(tree: ArchiveTree, ids: Sequence[str], known: dict[str, TextFingerprints]) -> list[IndexEntry]:
@@ -168,4 +170,4 @@ def _read_all(tree: ArchiveTree, ids: Sequence[str], known: dict[str, TextFinger
 
 
 def _outdated(tree: ArchiveTree, entries: Sequence[IndexEntry]) -> list[str]:
-    return [entry.record.video_id for entry in entries if scan.is_outdated(tree, entry)]
+    return [entry.manifest.video_id for entry in entries if scan.is_outdated(tree, entry)]

@@ -48,7 +48,7 @@ class ArchiveRoots:
 
     async def was_scanned(self, root: str) -> bool:
         """Return whether the catalogue has read `root`, whether it is configured now or not."""
-        return await self._catalogue.scanned(root)
+        return await self._catalogue.is_scanned(root)
 
     async def expect_mounted(self, tree: ArchiveTree) -> None:
         """Raise ServiceUnavailable when the disk of the tree, or of a root above it, is not mounted or not readable.
@@ -74,7 +74,7 @@ class ArchiveRoots:
                 return None
         except OSError as error:  # a stale NFS handle, a disk that was pulled
             return f"{tree.root} cannot be read ({error.strerror}). Check its disk."
-        if not (known := await self._catalogue.count(tree.key)):
+        if not (known := await self._catalogue.count_videos(tree.key)):
             return None
         held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
         return (

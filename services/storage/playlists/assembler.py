@@ -21,18 +21,18 @@ class PlaylistAssembler:
         self._locks = locks
         self._space = space
 
-    async def page(self, event: ListingPageFetched) -> None:
-        await self._pages.keep_page(event)
+    async def add_page(self, event: ListingPageFetched) -> None:
+        await self._pages.add_page(event)
         await self._write_if_finished(event.job_id, event.target_index)
 
-    async def own_metadata(self, event: PlaylistFetched) -> None:
+    async def add_playlist_metadata(self, event: PlaylistFetched) -> None:
         path, key = self._place(event.root, event.playlist.playlist_id)
         async with self._locks.hold(*key):  # else it could come between a writer's look and its mark
-            await self._pages.keep_playlist(event)
+            await self._pages.add_playlist(event)
             if await self._pages.is_written(event.job_id, event.target_index):
                 await self._space.write(lambda: save_own(path, event.playlist))
 
-    async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+    async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         if event.playlist_id is not None:
             self._place(event.root, event.playlist_id)  # before anything is kept of it
         await self._pages.complete(event, at=at, trace_id=trace_id)

@@ -19,7 +19,7 @@ class PageBuffer:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep_page(self, page: ListingPageFetched) -> None:
+    async def add_page(self, page: ListingPageFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
             if _touch(db, page.job_id, page.target_index):
                 db.execute(
@@ -29,7 +29,7 @@ class PageBuffer:
 
         await self._database.run(work)
 
-    async def keep_playlist(self, event: PlaylistFetched) -> None:
+    async def add_playlist(self, event: PlaylistFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
             _touch(db, event.job_id, event.target_index)
             db.execute(
@@ -80,7 +80,7 @@ class PageBuffer:
         """The listing failed and will begin anew, or never."""
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
 
-    async def forget_old(self) -> None:
+    async def remove_old(self) -> None:
         horizon = utc_text(datetime.now(UTC) - _KEPT)
 
         def work(db: sqlite3.Connection) -> None:

@@ -73,9 +73,9 @@ class HistoryReader:
             for file in _playlists_naming(tree, video_id):
                 yield from timeline.video_events_in_playlist(file, video_id, tree.key)
                 titles += [entry.title for entry in file.entries if entry.video_id == video_id and not entry.marked]
-            if record := read_manifest(tree.record(video_id)):
-                titles.append(record.metadata.title)
-                yield from timeline.take_in_events(record, tree.key)
+            if manifest := read_manifest(tree.manifest(video_id)):
+                titles.append(manifest.metadata.title)
+                yield from timeline.take_in_events(manifest, tree.key)
         plans = [*_plans_naming(self._settings.work_plans_dir, video_id)]
         titles += [entry.title for plan in plans if (entry := plan.entry(video_id))]
         yield from timeline.work_plan_events(plans, video_id)

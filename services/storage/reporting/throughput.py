@@ -49,13 +49,13 @@ async def latest_videos(database: Database, root: str) -> list[str]:
 
 def read_runs(tree: ArchiveTree, video_ids: Sequence[str]) -> list[DownloadRun]:
     """The downloads behind these videos. Blocks: it reads their records."""
-    records = (read_manifest(tree.record(video_id)) for video_id in video_ids)
-    return [run for record in records if record is not None for run in _runs(record)]
+    manifests = (read_manifest(tree.manifest(video_id)) for video_id in video_ids)
+    return [run for manifest in manifests if manifest is not None for run in _runs(manifest)]
 
 
-def _runs(record: Manifest) -> Iterator[DownloadRun]:
-    for take_in in record.take_ins:
-        brought = [record.fixity[name] for name in take_in.files if name in record.fixity]
+def _runs(manifest: Manifest) -> Iterator[DownloadRun]:
+    for take_in in manifest.take_ins:
+        brought = [manifest.fixity[name] for name in take_in.files if name in manifest.fixity]
         here = [entry for entry in brought if entry.dispatch_id == take_in.dispatch_id]
         if any(entry.role in MEDIA for entry in here):
             size = sum(entry.size for entry in here)

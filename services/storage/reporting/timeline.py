@@ -59,7 +59,7 @@ def sort_events(lines: Iterable[TimelineEvent]) -> list[TimelineEvent]:
 
 
 def playlist_events(file: PlaylistFile, root: str) -> Iterator[TimelineEvent]:
-    for one in file.happenings:
+    for one in file.changes:
         told = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
         about = {"root": root, "playlist_id": file.playlist_id, "playlist_title": file.title}
         yield TimelineEvent.model_validate({**told, **about})
@@ -77,17 +77,17 @@ def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> It
     yield from own
 
 
-def take_in_events(record: Manifest, root: str) -> Iterator[TimelineEvent]:
+def take_in_events(manifest: Manifest, root: str) -> Iterator[TimelineEvent]:
     """Every delivery that was taken in."""
     held: set[str] = set()
-    for taken in record.take_ins:
+    for taken in manifest.take_ins:
         again = held.intersection(taken.files)
         change = (
             TimelineEventKind.ARCHIVED if not held else TimelineEventKind.REPLACED if again else TimelineEventKind.ADDED
         )
         held.update(taken.files)
         yield TimelineEvent(
-            at=taken.archived_at, change=change, root=root, video_id=record.video_id, files=sorted(taken.files)
+            at=taken.archived_at, change=change, root=root, video_id=manifest.video_id, files=sorted(taken.files)
         )
 
 
@@ -104,7 +104,7 @@ def work_plan_events(plans: Iterable[WorkPlan], video_id: str) -> Iterator[Timel
     by_root: dict[str, list[tuple[WorkPlan, Observation]]] = {}
     for plan in plans:
         entry = plan.entry(video_id)
-        for finding in entry.told if entry else ():
+        for finding in entry.observations if entry else ():
             by_root.setdefault(plan.root, []).append((plan, finding))
     for root, found in by_root.items():
         yield from _episodes(found, video_id, root)

@@ -51,7 +51,7 @@ class RecheckScheduler:
         batches = recheck_policy.choose_batches(await self._plans(), now, self._interval)
         for batch in batches:
             for plan_id, video_ids in batch.by_plan():
-                await self._work_plans.ask(plan_id, video_ids, batch.job_id, now)
+                await self._work_plans.record_recheck(plan_id, video_ids, batch.job_id, now)
             await self._create(batch)
         return batches
 
@@ -60,9 +60,9 @@ class RecheckScheduler:
         waiting = [entry for entry in plan.entries() if entry.resolved_at is None]
         if not waiting:
             raise InvalidRequest(f"Nothing is open on work plan {plan.plan_id}.", plan_id=plan.plan_id)
-        picks = [recheck_policy.RecheckCandidate(plan, entry) for entry in waiting[:_LARGEST_JOB]]
-        event = recheck_policy.RecheckBatch(recheck_id(uuid4().hex), picks).event(priority=0)
-        await self._work_plans.ask(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
+        candidates = [recheck_policy.RecheckCandidate(plan, entry) for entry in waiting[:_LARGEST_JOB]]
+        event = recheck_policy.RecheckBatch(recheck_id(uuid4().hex), candidates).event(priority=0)
+        await self._work_plans.record_recheck(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
         await self._bus.publish(event, trace_id=trace_id)
         return event
 

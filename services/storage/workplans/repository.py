@@ -54,7 +54,7 @@ class WorkPlanRepository:
 
     async def _renew(self, event: VideoFailed) -> WorkPlan | None:
         """None when no plan asked, or none any more: it was removed by hand."""
-        for plan_id in await self._catalogue.plans_naming(str(Path(event.root)), event.video_id):
+        for plan_id in await self._catalogue.plans_with_video(str(Path(event.root)), event.video_id):
             async with self._locks.hold("work_plan", plan_id):
                 before = await asyncio.to_thread(read_plan, self.path(plan_id))
                 if before is not None and is_rechecked_by(before, event.video_id, event.job_id):
@@ -63,16 +63,18 @@ class WorkPlanRepository:
                     return after
         return None
 
-    async def ask(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
+    async def record_recheck(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
         """Note that a re-check is asked to look at these."""
         await self._change(plan_id, lambda plan: with_recheck(plan, video_ids, job_id, now=now))
 
-    async def recheck_ended(self, job_id: str) -> None:
-        asked = [plan.plan_id for plan in await self.all() if any(one.asked_by(job_id) for one in plan.entries())]
+    async def end_recheck(self, job_id: str) -> None:
+        asked = [
+            plan.plan_id for plan in await self.all() if any(one.is_rechecked_by(job_id) for one in plan.entries())
+        ]
         for plan_id in asked:
             await self._change(plan_id, lambda plan: with_recheck_ended(plan, job_id, now=datetime.now(UTC)))
 
-    async def described(self, root: str, video_id: str) -> None:
+    async def resolve_described(self, root: str, video_id: str) -> None:
         """Its metadata came: that is all that plans of METADATA_ONLY wait for."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: _described(plan, video_id))
@@ -86,15 +88,15 @@ class WorkPlanRepository:
             elif (after := change(before)) is not before:
                 await self._save(before, after)
 
-    async def arrived(self, root: str, video_id: str) -> None:
+    async def resolve_arrived(self, root: str, video_id: str) -> None:
         """Mark the video as resolved in every plan of its root that waits for it."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: with_arrival(plan, video_id, now=datetime.now(UTC)))
 
-    async def held(self, root: str, held: Iterable[Held]) -> None:
+    async def resolve_held(self, root: str, held: Iterable[Held]) -> None:
         """Mark as resolved what is held as a plan wanted it: a retry that finds that says no `video.archived`."""
         qualities = {one.video_id: one.qualities for one in held if one.qualities}
-        for plan_id, video_id in await self._catalogue.waiting_among(root, qualities):
+        for plan_id, video_id in await self._catalogue.plans_waiting_among(root, qualities):
             await self._change(plan_id, partial(_found, video_id=video_id, qualities=qualities[video_id]))
 
     async def remove(self, plan_id: str) -> None:

@@ -105,7 +105,7 @@ NO_METADATA = holding(MP4, asked=Requested(qualities=("1080p",)))
         ),
         (seen(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
         (seen(NO_METADATA, metadata=FileState(None)), {}),
-        (seen(None, record_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
+        (seen(None, manifest_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
         (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a record")}),
         (seen(None, metadata=FileState(None)), {}),
     ],
@@ -160,8 +160,10 @@ BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
         ),
     ],
 )
-def test_the_jobs_that_fetch_what_is_damaged(held: Holding, names: tuple[str, ...], wishes: tuple[Repair, ...]) -> None:
-    assert plan_repairs(ROOT, held, broken(held, *names)) == wishes
+def test_the_jobs_that_fetch_what_is_damaged(
+    held: Holding, names: tuple[str, ...], repairs: tuple[Repair, ...]
+) -> None:
+    assert plan_repairs(ROOT, held, broken(held, *names)) == repairs
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) 
         (seen(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
         (seen(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
         (seen(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
-        (seen(None, record_error="is not a record"), ALL, []),
+        (seen(None, manifest_error="is not a record"), ALL, []),
         (seen(None, others=(MP4,)), ALL, []),
         (seen(None), holding(MP4), [RECORD, MP4]),
     ],
@@ -293,9 +295,9 @@ def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
         metadata=VideoMetadata(video_id=A, title="T"),
         provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
     )
-    record = merge(None, event, now=AT, trace_id="t")
-    tree.record(A).write_text(record.model_dump_json())
-    return record
+    manifest = merge(None, event, now=AT, trace_id="t")
+    tree.manifest(A).write_text(manifest.model_dump_json())
+    return manifest
 
 
 def looked(tree: ArchiveTree) -> dict[str, str]:
@@ -352,17 +354,17 @@ def test_a_record_that_was_written_meanwhile_is_the_measure(tree: ArchiveTree) -
     archived(tree, mp4=b"film")
     (tree.video_dir(A) / MP4).unlink()
     one = read_video(tree, A, RateLimiter(FAST))
-    tree.record(A).write_text(tree.record(A).read_text() + " ")
+    tree.manifest(A).write_text(tree.manifest(A).read_text() + " ")
     assert not is_unchanged(tree, A, one, compare(tree.key, A, one, None))
 
 
 def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
-    pace = RateLimiter(1_000_000)
+    rate_limiter = RateLimiter(1_000_000)
     begun = time.monotonic()
     for number in range(4):
         (tmp_path / str(number)).write_bytes(b"x" * 100_000)
-        read_file(tmp_path / str(number), 100_000, pace)
-    assert pace.read == 400_000
+        read_file(tmp_path / str(number), 100_000, rate_limiter)
+    assert rate_limiter.read == 400_000
     assert 0.38 < time.monotonic() - begun < 3
 
 

@@ -158,9 +158,9 @@ def test_lines_are_counted_while_the_file_grows_shrinks_and_goes(tmp_path: Path)
     found = []
     for text in ("a\nb\nhalf", "a\nb\nhalf done\nd\n", "a\n"):
         path.write_text(text)
-        found.append(counts.of(path))
+        found.append(counts.count(path))
     path.unlink()
-    assert [*found, counts.of(path)] == [2, 4, 1, 0]
+    assert [*found, counts.count(path)] == [2, 4, 1, 0]
 
 
 def test_a_folder_with_the_name_of_a_journal_is_none(tmp_path: Path) -> None:

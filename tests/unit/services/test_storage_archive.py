@@ -105,27 +105,27 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 def assert_true(tree: ArchiveTree) -> Manifest:
     """The record on the disk tells the truth about every file, and there is nothing else."""
-    record = read_manifest(tree.record(VIDEO))
-    assert record is not None
+    manifest = read_manifest(tree.manifest(VIDEO))
+    assert manifest is not None
     found = snapshot(tree.video_dir(VIDEO))
     found.pop(f"{VIDEO}_metadata.json")
-    told = {name: (entry.size, entry.sha256) for name, entry in record.fixity.items()}
+    told = {name: (entry.size, entry.sha256) for name, entry in manifest.fixity.items()}
     assert told == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in found.items()}
-    return record
+    return manifest
 
 
 def test_the_files_of_a_delivery_lie_where_the_specification_says(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello", "de": b"hallo"})
-    record = take_in(tree, event)
+    manifest = take_in(tree, event)
     folder = tree.video_dir(VIDEO)
     assert sorted(snapshot(folder)) == [
         f"captions/{VIDEO}_de.vtt", f"captions/{VIDEO}_en.vtt",
         f"{VIDEO}.mp4", f"{VIDEO}_metadata.json", f"{VIDEO}_thumb.jpg",
     ]  # fmt: skip
     assert (folder / f"{VIDEO}.mp4").read_bytes() == b"film"
-    assert assert_true(tree) == record
-    assert record.provenance.trace_id == "trace"
-    assert record.metadata.title == "Title 1"
+    assert assert_true(tree) == manifest
+    assert manifest.provenance.trace_id == "trace"
+    assert manifest.metadata.title == "Title 1"
     assert snapshot(Path(event.directory)) == {}  # a linked source could be written to from the other side
 
 
@@ -154,38 +154,38 @@ def test_what_comes_later_joins_what_is_held(tree: ArchiveTree, deliver: Deliver
     take_in(tree, event)
     take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=CAPTIONS))
     take_in(tree, deliver("3", m4a=b"sound", wanted=Wanted(quality="audio")))
-    record = assert_true(tree)
-    held = held_of(record, present=commit.present_files(tree.video_dir(VIDEO), record), metadata=False)
+    manifest = assert_true(tree)
+    held = held_of(manifest, present=commit.present_files(tree.video_dir(VIDEO), manifest), metadata=False)
     assert held.qualities == ("1080p", "audio")
     assert held.thumbnail
     assert held.captions == ("en", "de")
     assert held.absent == ("captions/fr",)
     assert held.bytes == len(b"film" + b"picture" + b"hello" + b"hallo" + b"sound")
-    assert [one.dispatch_id for one in record.take_ins] == ["1", "2", "3"]
-    assert record.asked.captions == ("en", "de", "fr")
-    assert record.fixity[f"{VIDEO}.mp4"].dispatch_id == "1"
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2", "3"]
+    assert manifest.asked.captions == ("en", "de", "fr")
+    assert manifest.fixity[f"{VIDEO}.mp4"].dispatch_id == "1"
 
 
 def test_a_higher_quality_replaces_the_lower_one(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"small", jpg=b"picture", wanted=Wanted(quality="360p")))
     take_in(tree, deliver("2", mp4=b"much larger", wanted=Wanted(quality="best", thumbnail=False)))
-    record = assert_true(tree)
+    manifest = assert_true(tree)
     assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"much larger"
-    assert record.fixity[f"{VIDEO}.mp4"].asked == ("best",)
-    assert f"{VIDEO}_thumb.jpg" in record.fixity
+    assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("best",)
+    assert f"{VIDEO}_thumb.jpg" in manifest.fixity
 
 
 def test_the_same_bytes_for_another_quality_count_for_both(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film", wanted=Wanted(quality="720p")))
-    record = take_in(tree, deliver("2", mp4=b"film", wanted=Wanted(quality="best")))
-    assert record.fixity[f"{VIDEO}.mp4"].asked == ("720p", "best")
+    manifest = take_in(tree, deliver("2", mp4=b"film", wanted=Wanted(quality="best")))
+    assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("720p", "best")
 
 
 def test_a_file_that_was_removed_by_hand_is_not_held_and_can_come_again(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
-    record = take_in(tree, event)
+    manifest = take_in(tree, event)
     (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
-    present = commit.present_files(tree.video_dir(VIDEO), record)
+    present = commit.present_files(tree.video_dir(VIDEO), manifest)
     assert present == (f"captions/{VIDEO}_en.vtt",)
     with pytest.raises(TakeInFailed, match="gone"):
         take_in(tree, event)
@@ -211,7 +211,7 @@ def test_bytes_that_are_not_the_announced_ones_change_nothing(tree: ArchiveTree,
     assert snapshot(tree.root) == before
     (Path(event.directory) / "out.mp4").write_bytes(b"short")
     (Path(event.directory) / "out.jpg").unlink()
-    (Path(event.directory) / "out.jpg").symlink_to(tree.record(VIDEO))
+    (Path(event.directory) / "out.jpg").symlink_to(tree.manifest(VIDEO))
     with pytest.raises(TakeInFailed, match="regular"):
         take_in(tree, event)
     assert snapshot(tree.root) == before
@@ -235,18 +235,18 @@ def test_media_that_were_wanted_must_be_there(tree: ArchiveTree, deliver: Delive
 
 def test_an_unreadable_record_is_set_aside_not_lost(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film"))
-    tree.record(VIDEO).write_text("{ not json")
+    tree.manifest(VIDEO).write_text("{ not json")
     take_in(tree, deliver("2", mp4=b"film"))
-    assert tree.record(VIDEO).with_name(f"{VIDEO}_metadata.json.unreadable").read_text() == "{ not json"
-    assert read_manifest(tree.record(VIDEO)) is not None
+    assert tree.manifest(VIDEO).with_name(f"{VIDEO}_metadata.json.unreadable").read_text() == "{ not json"
+    assert read_manifest(tree.manifest(VIDEO)) is not None
 
 
 def test_what_a_newer_version_wrote_is_kept(tree: ArchiveTree, deliver: Deliver) -> None:
-    record = take_in(tree, deliver("1", mp4=b"film"))
-    newer = record.model_copy(update={"stars": 5})
-    tree.record(VIDEO).write_text(newer.model_dump_json())
+    manifest = take_in(tree, deliver("1", mp4=b"film"))
+    newer = manifest.model_copy(update={"stars": 5})
+    tree.manifest(VIDEO).write_text(newer.model_dump_json())
     take_in(tree, deliver("2", vtt={"en": b"hello"}, wanted=CAPTIONS))
-    again = read_manifest(tree.record(VIDEO))
+    again = read_manifest(tree.manifest(VIDEO))
     assert again is not None
     assert again.model_dump()["stars"] == 5
 
@@ -297,16 +297,16 @@ def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Archiv
     if point in BEFORE_THE_INTENT:
         assert snapshot(tree.root) == old
     else:
-        record = assert_true(tree)
+        manifest = assert_true(tree)
         assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"new film"
-        assert record.metadata.title == "Title 2"
+        assert manifest.metadata.title == "Title 2"
 
     take_in(tree, event)  # the message comes again
-    record = assert_true(tree)
-    assert sorted(record.fixity) == [
+    manifest = assert_true(tree)
+    assert sorted(manifest.fixity) == [
         f"captions/{VIDEO}_de.vtt", f"captions/{VIDEO}_en.vtt", f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg",
     ]  # fmt: skip
-    assert [one.dispatch_id for one in record.take_ins] == ["1", "2"]
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2"]
     assert snapshot(Path(event.directory)) == {}
 
 
@@ -368,17 +368,17 @@ def test_a_better_video_is_not_replaced_by_a_lesser_one(
     event = deliver(
         "2", wanted=Wanted(quality=quality), height=360, jpg=b"picture", json=b"of the lesser", **{ending: b"blur"}
     )
-    record = take_in(tree, event)
-    assert assert_true(tree) == record
+    manifest = take_in(tree, event)
+    assert assert_true(tree) == manifest
     files = snapshot(tree.video_dir(VIDEO))
     assert (files[f"{VIDEO}.mp4"], files[f"{VIDEO}_thumb.jpg"]) == (b"a fine film", b"picture")
     assert files[f"{VIDEO}.info.json"] == b"of the film"
-    assert record.provenance.height == 1080
-    assert kept_better(record, event)
-    held = held_of(record, present=record.fixity, metadata=True)
+    assert manifest.provenance.height == 1080
+    assert kept_better(manifest, event)
+    held = held_of(manifest, present=manifest.fixity, metadata=True)
     assert set(held.qualities) == {"1080p", quality}, "it is not asked for again"
-    assert [one.dispatch_id for one in record.take_ins] == ["1", "2"]
-    assert take_in(tree, event) == record
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2"]
+    assert take_in(tree, event) == manifest
 
 
 @pytest.mark.parametrize(
@@ -399,11 +399,11 @@ def test_what_does_replace_a_video(
     if lost:
         (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
     event = deliver("2", wanted=wanted, height=height, mp4=b"another")
-    record = take_in(tree, event)
-    assert assert_true(tree) == record
-    assert not kept_better(record, event)
+    manifest = take_in(tree, event)
+    assert assert_true(tree) == manifest
+    assert not kept_better(manifest, event)
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"another"
-    assert record.provenance.height == height
+    assert manifest.provenance.height == height
 
 
 def test_a_video_that_was_kept_twice_is_still_the_best(tree: ArchiveTree, deliver: Deliver) -> None:
@@ -411,5 +411,5 @@ def test_a_video_that_was_kept_twice_is_still_the_best(tree: ArchiveTree, delive
     for dispatch in ("2", "3"):
         take_in(tree, deliver(dispatch, wanted=LESS, height=360, mp4=b"blur"))
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"a fine film"
-    record = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
-    assert (record.provenance.height, assert_true(tree)) == (2160, record)
+    manifest = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
+    assert (manifest.provenance.height, assert_true(tree)) == (2160, manifest)

@@ -63,7 +63,7 @@ def after(*looks: FinishedListing, held: PlaylistFile | None = None) -> Playlist
 def told(file: PlaylistFile, since: int = 1) -> list[str]:
     """`private a`, in the order of the history, from that day on."""
     begin = AT + timedelta(days=since)
-    return [f"{line.change} {line.video_id[0]}" for line in file.happenings if line.at >= begin and line.video_id]
+    return [f"{line.change} {line.video_id[0]}" for line in file.changes if line.at >= begin and line.video_id]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_what_a_look_shows(looks: list[str], expected: list[str]) -> None:
 
 def test_a_first_look_is_one_line_and_one_for_each_that_is_there_in_name_only() -> None:
     file = after(look("a b!private c!deleted", 0))
-    assert [(line.change, line.total) for line in file.happenings[:1]] == [(PlaylistChangeKind.FIRST_LOOK, 3)]
+    assert [(line.change, line.total) for line in file.changes[:1]] == [(PlaylistChangeKind.FIRST_LOOK, 3)]
     assert told(file, 0) == ["private b", "deleted c"]
 
 
 def test_what_goes_is_told_under_the_title_that_it_had() -> None:
     file = after(look("a:Old b", 0), look("a:New b", 1), look("a!private", 2), look("", 3), look("a:Newer", 4))
-    assert [(line.change, line.before, line.title) for line in file.happenings[1:] if line.video_id == video("a")] == [
+    assert [(line.change, line.before, line.title) for line in file.changes[1:] if line.video_id == video("a")] == [
         (PlaylistChangeKind.RETITLED, "Old", "New"),
         (PlaylistChangeKind.PRIVATE, None, "New"),
         (PlaylistChangeKind.VANISHED, None, "New"),
@@ -160,7 +160,7 @@ def test_a_file_of_before_there_were_histories_begins_with_the_look_it_holds() -
     written = file.model_dump(mode="json", exclude={"history", "source", "views"})
     old = PlaylistFile.model_validate({**written, "history": []})
     file = after(look("a", 1), held=old)
-    assert [(line.change, line.at, line.job_id) for line in file.happenings] == [
+    assert [(line.change, line.at, line.job_id) for line in file.changes] == [
         (PlaylistChangeKind.FIRST_LOOK, AT, "job-0"),
         (PlaylistChangeKind.VANISHED, AT + timedelta(days=1), "job-1"),
     ]
@@ -185,7 +185,7 @@ def standings_of(lines: str) -> dict[str, ListingState]:
 def folded(file: PlaylistFile) -> dict[str, ListingState]:
     """How the history says that all stands; what is listed and has no line has been so from the first look on."""
     listed = [{entry.video_id: entry.title for entry in file.entries}, *file.views.values()]
-    return listing_states(file.happenings, listed)
+    return listing_states(file.changes, listed)
 
 
 @quickly

@@ -24,7 +24,7 @@ def test_the_tree_is_the_one_of_the_specification(tree: ArchiveTree, config: Con
     assert tree.video_metadata(VIDEO) == base / f"metadata/videos/{VIDEO}.json"
     assert tree.playlist_metadata(PLAYLIST) == base / f"metadata/playlists/{PLAYLIST}.json"
     assert tree.video_dir(VIDEO) == base / f"videos/{VIDEO}"
-    assert tree.record(VIDEO) == base / f"videos/{VIDEO}/{VIDEO}_metadata.json"
+    assert tree.manifest(VIDEO) == base / f"videos/{VIDEO}/{VIDEO}_metadata.json"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_caption_needs_a_language_that_stays_in_its_folder(language: str | Non
 
 
 def test_ids_that_are_none_get_no_path(tree: ArchiveTree) -> None:
-    for path in (tree.video_dir, tree.video_metadata, tree.record, tree.playlist_metadata):
+    for path in (tree.video_dir, tree.video_metadata, tree.manifest, tree.playlist_metadata):
         for text in ("..", "../../etc/x", "a/b", "", f"{VIDEO}\n"):
             with pytest.raises(InvalidRequest):
                 path(text)
@@ -82,8 +82,8 @@ def test_hidden_names_are_read_back() -> None:
     assert layout.parse_hidden(made.name, VIDEO) == HiddenFile(f"{VIDEO}.info.json", "d-1_x", "new")
     caption = layout.hidden_path(Path(f"{VIDEO}_pt-BR.vtt"), "7", "tmp")
     assert layout.parse_hidden(caption.name, VIDEO) == HiddenFile(f"{VIDEO}_pt-BR.vtt", "7", "tmp")
-    record = layout.hidden_path(Path(f"{VIDEO}_metadata.json"), "7", "intent")
-    assert layout.parse_hidden(record.name, VIDEO) == HiddenFile(f"{VIDEO}_metadata.json", "7", "intent")
+    manifest = layout.hidden_path(Path(f"{VIDEO}_metadata.json"), "7", "intent")
+    assert layout.parse_hidden(manifest.name, VIDEO) == HiddenFile(f"{VIDEO}_metadata.json", "7", "intent")
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,11 @@ def test_what_a_record_says() -> None:
         TakeIn(dispatch_id=f"d{n}", archived_at=AT + n * DAY, files=names, provenance=provenance)
         for n, names in enumerate(deliveries)
     )
-    record = Manifest(
+    manifest = Manifest(
         video_id=VIDEO, fixity={}, metadata=VideoMetadata(video_id=VIDEO, title="T"), provenance=provenance,
         archived_at=AT, updated_at=AT, take_ins=taken,
     )  # fmt: skip
-    assert [(line.change, line.files) for line in take_in_events(record, "/a")] == [
+    assert [(line.change, line.files) for line in take_in_events(manifest, "/a")] == [
         (TimelineEventKind.ARCHIVED, ["thumb.jpg", "v.mp4"]),
         (TimelineEventKind.ADDED, ["captions/de.vtt"]),
         (TimelineEventKind.REPLACED, ["v.mp4"]),

@@ -136,7 +136,7 @@ def test_the_same_round_has_the_same_job_and_the_next_one_another() -> None:
 
 def test_no_more_at_once_than_are_polite() -> None:
     entry = plan(given_up(A, NOW - 8 * DAY)).unavailable_videos[0]
-    busy = entry.asked("recheck-1", NOW - HOUR)
+    busy = entry.with_recheck("recheck-1", NOW - HOUR)
     entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(recheck_policy.MAX_RUNNING - 3)]
     entries += [entry.model_copy(update={"video_id": f"idle{n:07d}"}) for n in range(50)]
     known = plan(given_up(A, NOW)).model_copy(update={"unavailable_videos": entries})
