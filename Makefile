@@ -1,7 +1,9 @@
 # make demo    archive a playlist from the bundled emulator, from nothing
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
+# make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
+# With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
 VENV   ?= .venv
 # Bytecode is kept, also where the environment says otherwise: most of what tests do is to start processes.
@@ -9,11 +11,22 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests at once: they mostly wait, so more than there are cores is fine.
 WORKERS ?= 4
 BIN    := $(VENV)/bin
-# One stamp per set of packages: a changed pyproject.toml installs again, an unchanged one costs nothing.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# One stamp per set of packages: a changed pyproject.toml or constraints.txt installs again, unchanged ones cost nothing.
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
-.PHONY: demo test coverage check lint types contracts fresh fix docs bench clean
+# PYTHON that is given, and is not what the environment was made with: the environment is made anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(BIN)/python),)
+RELEASE := import platform; print(platform.python_version())
+ifneq ($(shell $(BIN)/python -c '$(RELEASE)'),$(shell $(PYTHON) -c '$(RELEASE)'))
+.PHONY: $(BIN)/python $(RUN) $(DEV)
+endif
+endif
+endif
+
+.PHONY: demo test coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -52,6 +65,15 @@ bench: $(DEV)
 	$(BIN)/python tests/benchmarks/jobs_store.py
 	$(BIN)/python tests/benchmarks/search.py
 
+# The newest versions that pyproject.toml allows, in an environment of their own. Run `make check` afterwards.
+upgrade:
+	rm -rf .upgrade
+	$(PYTHON) -m venv .upgrade
+	.upgrade/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; .upgrade/bin/python -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
+	mv .constraints.new constraints.txt
+	rm -rf .upgrade
+
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
@@ -60,12 +82,12 @@ $(BIN)/python:
 	  { echo "YTArchive needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
 
-$(RUN): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt -e .
 	@touch $@
 
-$(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt -e '.[dev]'
 	@touch $@ $(RUN)

@@ -140,7 +140,21 @@ class _Client(Client):
         _abort_sockets(self)
         if self._closed_for_good:
             raise asyncio.CancelledError
+        if self._transport is None and s.uri.scheme not in ("ws", "wss"):
+            self._transport = _Transport()  # type: ignore[no-untyped-call]  # nats-py annotates no constructors
         await super()._connect_to_server(s)
+
+
+class _Transport(TcpTransport):
+    """nats-py catches the OSError of a connection that was closed meanwhile, and no other error. From Python 3.12 on
+    asyncio's `writelines` raises a TypeError or an AttributeError there (gh-136234). Its `write` drops the data, and
+    `drain`, which nats-py awaits next, raises the OSError."""
+
+    def __bool__(self) -> bool:
+        return True  # one without a connection is false otherwise, and nats-py replaces it by its own
+
+    def writelines(self, payload: list[bytes]) -> None:
+        self.write(b"".join(payload))  # type: ignore[no-untyped-call]  # nor this
 
 
 def _abort_sockets(client: Client) -> None:

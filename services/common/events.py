@@ -1,7 +1,7 @@
-"""The catalogue: every subject of the bus, what it carries, who publishes it, how it is delivered.
+"""All events: subject, payload, publishers and delivery, in the order in which they occur in the life of a job.
 
-Read from top to bottom it is the story of a job. `docs/events.md` and `docs/asyncapi.json` are made from this page.
-An event that names a job carries that job's trace_id; `download.*` carry the one of the first job that waits.
+`docs/events.md` and `docs/asyncapi.json` are generated from this module. An event that names a job carries that job's
+trace_id; `download.*` events carry that of the first waiting job.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -33,12 +33,12 @@ from services.common.models import (
 )
 from services.common.models import VideoId as VideoId
 
-PAGE_SIZE = 100  # entries of a list in one event, at most
+PAGE_SIZE = 100  # maximum number of entries in one event
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
-RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as a user pasted it
+RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as entered by the user
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:ytarchive:event")  # of the deterministic ids
 
@@ -53,7 +53,7 @@ class Event(bus.message.Event):
 
 
 class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "download", "storage"}, key=("job_id",)):
-    """Somebody wants something saved. The sender makes the job_id; one that is known already is ignored."""
+    """A request to archive videos. The sender chooses the job_id; a known job_id is ignored."""
 
     job_id: JobId
     type: JobType = JobType.PLAYLIST_DOWNLOAD
@@ -63,40 +63,41 @@ class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "downl
 
 
 class JobCancelRequested(Event, subject="job.cancel_requested", publishers={"cli", "jobs"}, key=("job_id", "video_id")):
-    """Stop a job, or one video of it. What is complete by then is archived; partials go when nobody else waits."""
+    """Cancel a job, or one video of it. Completed downloads are archived; partial ones are removed unless another job
+    waits for them."""
 
     job_id: JobId
     video_id: VideoId | None = None
 
 
 class JobPauseRequested(Event, subject="job.pause_requested", publishers={"cli", "jobs"}, key=("job_id",)):
-    """Release nothing more of this job. What runs goes on to its end."""
+    """Dispatch nothing more of this job. Running downloads continue."""
 
     job_id: JobId
 
 
 class JobResumeRequested(Event, subject="job.resume_requested", publishers={"cli", "jobs"}, key=("job_id",)):
-    """Go on with a paused job, or with one that a one-shot had left parked."""
+    """Continue a paused job, or one that an ended command has left parked."""
 
     job_id: JobId
 
 
 class JobRetryRequested(Event, subject="job.retry_requested", publishers={"cli", "jobs"}, key=("job_id",)):
-    """Try the gaps of an ended job again: failed and unavailable items, and targets that could not be listed."""
+    """Retry the failed and unavailable items of an ended job, and the targets that could not be listed."""
 
     job_id: JobId
 
 
 class JobPriorityRequested(Event, subject="job.priority_requested", publishers={"cli", "jobs"}, key=("job_id",)):
-    """Another place in the queue for an open job, from its next video on."""
+    """Change the priority of an open job, effective from its next video."""
 
     job_id: JobId
     priority: int = Field(ge=-100, le=100)
 
 
 class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")):
-    """A target of an accepted job waits to be listed. `listing` numbers the tries of the job; `cursor` goes on
-    where an earlier try ended."""
+    """A target of an accepted job is to be listed. `listing` numbers the attempts of the job; `cursor` resumes an
+    earlier attempt."""
 
     job_id: JobId
     type: JobType
@@ -112,7 +113,7 @@ class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id",
 
 
 class PlaylistFetched(Event, subject="playlist.fetched", publishers={"metadata"}, key=("job_id", "listing")):
-    """The playlist's (or channel's) own metadata."""
+    """The metadata of the playlist or channel itself."""
 
     job_id: JobId
     root: str
@@ -124,8 +125,8 @@ class PlaylistFetched(Event, subject="playlist.fetched", publishers={"metadata"}
 class ListingPageFetched(
     Event, subject="listing.page_fetched", publishers={"metadata", "jobs"}, key=("job_id", "listing", "page_key")
 ):
-    """Up to 100 entries of a target. `page_key` is `listing/source/offset/digest of the ids`. Jobs says it, with no
-    `playlist_id`, of videos that are tried again: the archive is asked what it holds of them by now."""
+    """Up to 100 entries of a target. `page_key` is `listing/source/offset/digest of the ids`. For a retry, jobs
+    publishes it without `playlist_id`, to learn what the archive holds of the videos by now."""
 
     job_id: JobId
     root: str
@@ -139,7 +140,7 @@ class ListingPageFetched(
 
 
 class ListingCompleted(Event, subject="listing.completed", publishers={"metadata"}, key=("job_id", "listing")):
-    """The target is listed to its end. `playlist_id` is set for playlists and channels; `source_name` listed it."""
+    """The target was listed completely, by `source_name`. `playlist_id` is set for playlists and channels."""
 
     job_id: JobId
     root: str
@@ -153,7 +154,8 @@ class ListingCompleted(Event, subject="listing.completed", publishers={"metadata
 
 
 class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, key=("job_id", "listing")):
-    """The listing ended early. With `retry_after` it goes on from `cursor` then; `spent` false costs no attempt."""
+    """The listing ended early. With `retry_after` it resumes from `cursor` at that time; `spent` False costs no
+    attempt."""
 
     job_id: JobId
     root: str
@@ -167,7 +169,7 @@ class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, ke
 
 
 class ArchiveChecked(Event, subject="archive.checked", publishers={"storage"}, key=("job_id", "page_key")):
-    """Storage's answer to a page: what is held of each entry. `entries` and `held` have the same order."""
+    """Storage's answer to a page: what the archive holds of each entry. `entries` and `held` have the same order."""
 
     job_id: JobId
     root: str
@@ -182,7 +184,7 @@ class ArchiveChecked(Event, subject="archive.checked", publishers={"storage"}, k
 class MetadataFetched(
     Event, subject="metadata.fetched", publishers={"metadata", "download"}, key=("job_id", "video_id", "source_name")
 ):
-    """One video's full metadata, from the Data API (`data_api`) or from the download's own extraction (`yt_dlp`)."""
+    """The full metadata of one video, from the Data API (`data_api`) or from an extraction (`yt_dlp`)."""
 
     job_id: JobId
     root: str
@@ -196,7 +198,7 @@ class MetadataFetched(
 class MetadataArchived(
     Event, subject="metadata.archived", publishers={"storage"}, key=("job_id", "video_id", "source_name")
 ):
-    """metadata/videos/{video_id}.json is written; ends an item of METADATA_ONLY."""
+    """metadata/videos/{video_id}.json was written; ends the item of a METADATA_ONLY job."""
 
     job_id: JobId
     root: str
@@ -210,7 +212,8 @@ class MetadataArchived(
 
 
 class _Dispatch(Event):
-    """What names a dispatch: one attempt to fetch one video for the jobs that wait. A new attempt has a new id."""
+    """The identification of a dispatch: one attempt to fetch one video for the waiting jobs. A new attempt has a new
+    id."""
 
     dispatch_id: str
     fetch_id: str
@@ -224,8 +227,8 @@ class DownloadRequested(_Dispatch, subject="download.requested", publishers={"jo
 
 
 class DownloadClaim(Event, subject="download.claim", publishers={"download", "metadata"}, delivery=Delivery.REQUEST):
-    """May I begin? Names a dispatch, or a job and its listing number; a person's look-up names neither, and asks only
-    whether its way out is open. Answered with a ClaimAnswer."""
+    """A request for permission to start a dispatch, or the next page of a listing (job and listing number); a lookup of
+    a person names neither and asks for its egress only. Answered with a ClaimAnswer."""
 
     instance: str
     egress: str
@@ -235,7 +238,7 @@ class DownloadClaim(Event, subject="download.claim", publishers={"download", "me
 
 
 class PartialsLeft(Event, subject="download.partials_left", publishers={"download"}, delivery=Delivery.REQUEST):
-    """Partials that this worker has on its disk and not in hand: whose are they? Answered with PartialsOwned."""
+    """Partial downloads on the disk of this worker that it does not work on. Answered with PartialsOwned."""
 
     video_ids: tuple[VideoId, ...] = Field(max_length=1000)
 
@@ -245,14 +248,15 @@ class DownloadStarted(_Dispatch, subject="download.started", publishers={"downlo
 
 
 class DownloadProgress(_Dispatch, subject="download.progress", publishers={"download"}, delivery=Delivery.CORE):
-    """Every 5 s or 5 %, whichever comes first (SPEC: Progress Reporting). `current` and `total` are bytes."""
+    """Progress of a download, every 5 s or 5 %, whichever comes first (SPEC: Progress Reporting). `current` and `total`
+    are bytes."""
 
     title: str | None = None
     progress: Progress
 
 
 class DownloadCompleted(_Dispatch, subject="download.completed", publishers={"download"}, key=("dispatch_id",)):
-    """All that was wanted lies in `directory` (absolute, below tmp/). Without media there are no files."""
+    """All requested files are in `directory` (absolute, below tmp/). Without media there are no files."""
 
     wanted: Wanted
     directory: str
@@ -270,19 +274,19 @@ class DownloadFailed(_Dispatch, subject="download.failed", publishers={"download
 class DownloadCancelRequested(
     _Dispatch, subject="download.cancel_requested", publishers={"jobs"}, delivery=Delivery.CORE
 ):
-    """Nobody waits for this dispatch any more. Repeated until the worker answers, or is gone."""
+    """Stop this dispatch: no job waits for it any more. Repeated until the worker answers or is gone."""
 
 
 class DownloadCancelled(_Dispatch, subject="download.cancelled", publishers={"download"}, key=("dispatch_id",)):
-    """The process group is gone and the partial is removed. `by_hand`: a person asked the worker, not jobs; so nobody
-    who waits for the video is to have it."""
+    """The process group has ended and the partial download is removed. `by_hand`: a person cancelled it at the worker,
+    so the video is cancelled in all waiting jobs."""
 
     by_hand: bool = False
 
 
 class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"download"}, key=("dispatch_id",)):
-    """Given back without an attempt spent: the source is blocked, the disk is full, or the worker shuts down. Partials
-    are kept. `failure` says more, if there was one."""
+    """A dispatch given back without costing an attempt: the source is blocked, the disk is full, or the worker shuts
+    down. Partial downloads are kept. `failure`: the cause, if there was one."""
 
     reason: str
     failure: Failure | None = None
@@ -290,8 +294,8 @@ class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"down
 
 
 class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):
-    """The files lie in the archive, whole. `directory` is absolute, names are relative to it. `kept`: what was fetched
-    is less than the video that was held, which stays."""
+    """The files are in the archive, complete. `directory` is absolute, names are relative to it. `kept`: the archive
+    had a better video, which was kept."""
 
     job_id: JobId
     video_id: VideoId
@@ -306,7 +310,7 @@ class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key
 
 
 class StorageFailed(Event, subject="storage.failed", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):
-    """A take-in that did not succeed; nothing visible has changed."""
+    """A delivery could not be archived; nothing visible has changed."""
 
     job_id: JobId
     video_id: VideoId
@@ -316,9 +320,8 @@ class StorageFailed(Event, subject="storage.failed", publishers={"storage"}, key
 
 
 class FixityFailed(Event, subject="fixity.failed", publishers={"storage"}, key=("verification_id", "root", "video_id")):
-    """A verification found a video damaged. `files` are relative to its folder, `reasons` of the same order say what is
-    wrong; a damaged file that was set aside lies at its place in `set_aside`. What fetches it again is a job of this
-    trace."""
+    """A verification found damage of a video. `files` are relative to its folder; `reasons` and `set_aside` (the place
+    of a quarantined file) have the same order. The job that fetches the files again has the same trace_id."""
 
     verification_id: str
     root: str
@@ -329,7 +332,8 @@ class FixityFailed(Event, subject="fixity.failed", publishers={"storage"}, key=(
 
 
 class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_id", "video_id", "number")):
-    """An item is given up: it goes onto its job's work plan. Exactly one of `unavailable` and `failed` is set."""
+    """An item was given up and is to be recorded in its job's work plan. Exactly one of `unavailable` and `failed` is
+    set."""
 
     job_id: JobId
     video_id: VideoId
@@ -345,7 +349,8 @@ class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_
 class WorkPlanUpdated(
     Event, subject="work_plan.updated", publishers={"storage"}, key=("plan_id", "video_ids", "number")
 ):
-    """A work plan was written; one for every video.failed, also when it changed nothing. `plan_id` is the job_id."""
+    """A work plan was written. Published once for every video.failed, even without a change. `plan_id` is the
+    job_id."""
 
     plan_id: str
     job_id: JobId
@@ -361,7 +366,7 @@ class WorkPlanUpdated(
 
 
 class SourceBlocked(Event, subject="source.blocked", publishers={"download", "metadata"}, key=("egress", "until")):
-    """The site refuses an egress (a machine's way out) as a whole: nothing is asked of it until then."""
+    """The site blocks an egress (a machine's way to YouTube): no requests are sent through it until `until`."""
 
     egress: str
     reason: str
@@ -381,7 +386,7 @@ class JobProgress(Event, subject="job.progress", publishers={"jobs"}, delivery=D
 
 
 class JobCompleted(Event, subject="job.completed", publishers={"jobs"}, key=("job_id", "revision")):
-    """Listed, and every item ended, with gaps or without."""
+    """All targets were listed and every item has ended, successfully or not."""
 
     job_id: JobId
     revision: Index
@@ -389,7 +394,7 @@ class JobCompleted(Event, subject="job.completed", publishers={"jobs"}, key=("jo
 
 
 class JobCancelled(Event, subject="job.cancelled", publishers={"jobs"}, key=("job_id", "revision")):
-    """Nothing of it runs any more; what had been saved stays."""
+    """The job was cancelled and nothing of it runs any more; archived videos are kept."""
 
     job_id: JobId
     revision: Index
@@ -397,7 +402,7 @@ class JobCancelled(Event, subject="job.cancelled", publishers={"jobs"}, key=("jo
 
 
 class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id", "revision")):
-    """Rejected (E007), or none of its targets could be listed."""
+    """The job was rejected (E007), or none of its targets could be listed."""
 
     job_id: JobId
     revision: Index
@@ -410,7 +415,7 @@ class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id",
 class CredentialsOffered(
     Event, subject="credentials.offered", publishers={"cli", "jobs", "download"}, delivery=Delivery.REQUEST
 ):
-    """A job's API key, handed to metadata before the job is created; kept in memory only, never logged or stored.
+    """A job's API key, sent to metadata before the job is created; kept in memory only, never logged or stored.
     Answered with CredentialsTaken."""
 
     job_id: JobId
@@ -428,7 +433,7 @@ class ServiceRegistered(Event, subject="service.registered", publishers=_ALL, ke
 
 
 class ServiceHeartbeat(Event, subject="service.heartbeat", publishers=_ALL, delivery=Delivery.CORE):
-    """Every 5 s, and at once when the number of free slots changes."""
+    """A sign of life, every 5 s and whenever the number of free slots changes."""
 
     service: ServiceInfo
 
@@ -439,7 +444,7 @@ class ServiceStopped(Event, subject="service.stopped", publishers=_ALL, key=("in
 
 
 class LogRecorded(Event, subject="log.recorded", publishers=_ALL | {"cli"}, delivery=Delivery.LOG):
-    """Structured records, up to 100 or 250 ms worth of them: {timestamp, level, event, service, trace_id?, …}."""
+    """A batch of log records, up to 100 or of 250 ms: {timestamp, level, event, service, trace_id?, …}."""
 
     records: tuple[dict[str, Any], ...] = Field(max_length=100)
 

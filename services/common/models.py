@@ -1,4 +1,4 @@
-"""The nouns of SPEC.md ("Common Data Models"), declared once, and ours beside them."""
+"""The data models of SPEC ("Common Data Models"), and further models that several services share."""
 
 import platform
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ class JobStatus(StrEnum):
 
 
 class JobOptions(BaseModel):
-    """What a job may ask for. `output_dir` that was not set means the configured base_path, whatever that is there;
-    so an unset one is left out when the options are written (DESIGN §6)."""
+    """The options of a job. An unset `output_dir` means the base_path configured where the job runs, and is therefore
+    omitted when the options are serialized."""
 
     output_dir: str = Field(default="~/YTArchive", max_length=4096)
     quality: str = Field(default="1080p", min_length=1, max_length=500)
@@ -156,7 +156,7 @@ class FailedDownload(BaseModel):
     retry_after: AwareDatetime | None = None
 
 
-# --- ours ---------------------------------------------------------------------------------------------------------
+# --- further models ----------------------------------------------------------------------------------------------
 
 
 VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
@@ -174,8 +174,8 @@ class TargetKind(StrEnum):
 
 
 class Target(_Frozen):
-    """What a user asked for, parsed. `id` is a playlist id, a channel's UC… id, or a channel's handle path
-    (`@name`, `c/name`, `user/name`); `video_ids` is set for VIDEOS only (at most a page of 100)."""
+    """A parsed target. `id` is a playlist id, a channel id (UC…), or the path of a channel (`@name`, `c/name`,
+    `user/name`); `video_ids` is set for VIDEOS only (up to 100)."""
 
     kind: TargetKind
     id: str = ""
@@ -186,9 +186,9 @@ class Target(_Frozen):
 
 
 class Wanted(_Frozen):
-    """What a job wants of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
+    """What a job requests of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
     `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched. `force`: what comes
-    replaces what is held, be it worse."""
+    replaces what is held, even if it is worse."""
 
     media: bool = True
     quality: str = "1080p"
@@ -213,7 +213,7 @@ class Wanted(_Frozen):
 
 
 class GoneReason(StrEnum):
-    """Why a video is not to be had. The first four are SPEC's; a work plan shows them as they are."""
+    """Why a video is unavailable. The first four are those of SPEC. Work plans contain these values."""
 
     PRIVATE = "private"
     DELETED = "deleted"
@@ -226,24 +226,24 @@ class GoneReason(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What a failure means for the queue (DESIGN §5)."""
+    """What a failure means for the queue (ARCHITECTURE.md: Failures)."""
 
-    GONE = "gone"  # onto the work plan, never retried blindly
-    NOT_YET = "not_yet"  # again at retry_after
-    PASSING = "passing"  # again after a backoff; counts as an attempt
-    SITE_WIDE = "site_wide"  # the site refuses this machine: nobody's attempt, everybody waits
-    LOCAL = "local"  # our side: no space, a child that crashed, a bug; counts as an attempt
+    GONE = "gone"  # recorded in the work plan, not retried
+    NOT_YET = "not_yet"  # retried at retry_after
+    PASSING = "passing"  # retried after a back-off; counts as an attempt
+    SITE_WIDE = "site_wide"  # the site blocks this machine: no attempt is counted, everything waits
+    LOCAL = "local"  # a local cause (disk space, crashed child, bug); counts as an attempt
 
 
 class Failure(_Frozen):
-    """One failure, classified once. `reason` is a GoneReason for GONE, else a short word: `http_503`, `bot_check`."""
+    """A classified failure. `reason` is a GoneReason for GONE, else a short word: `http_503`, `bot_check`."""
 
     kind: FailureKind
     code: ErrorCode
     reason: str
     message: str
     retry_after: AwareDatetime | None = None
-    gained_bytes: bool = False  # a timeout that got further than the attempt before it is free
+    gained_bytes: bool = False  # a timeout with progress since the last attempt is not counted
 
 
 class KnownGone(_Frozen):
@@ -260,7 +260,7 @@ class FileRole(StrEnum):
 
 
 class FileFact(_Frozen):
-    """A file: `name` relative to the directory that the event names, size in bytes, sha256 in hex."""
+    """A file: `name` relative to the directory of the event, size in bytes, sha256 in hex."""
 
     name: str
     role: FileRole
@@ -289,19 +289,19 @@ class Held(_Frozen):
 
 
 class Entry(_Frozen):
-    """One line of a listing. `marked` is the listing's own hint (`private`, `deleted`); it decides nothing."""
+    """One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences."""
 
     video_id: VideoId
     title: str | None = None
     duration_seconds: float | None = None
     channel: str | None = None
-    position: Index = 0  # counted from 0 within the target
+    position: Index = 0  # within the target, from 0
     marked: str | None = None
-    described: bool = False  # its metadata.fetched (Data API) follows the page at once
+    described: bool = False  # its metadata.fetched (Data API) follows the page
 
 
 class VideoMetadata(BaseModel):
-    """One video as YouTube describes it. Times are UTC, `upload_date` is ISO (YYYY-MM-DD)."""
+    """The metadata of a video. Times are UTC, `upload_date` is ISO (YYYY-MM-DD)."""
 
     video_id: str
     title: str
@@ -328,7 +328,7 @@ class VideoMetadata(BaseModel):
 
 
 class PlaylistMetadata(BaseModel):
-    """A playlist or a channel's uploads as the site describes it."""
+    """The metadata of a playlist or of a channel's uploads."""
 
     playlist_id: str
     title: str | None = None
@@ -336,14 +336,14 @@ class PlaylistMetadata(BaseModel):
     channel: str | None = None
     channel_id: str | None = None
     channel_handle: str | None = None
-    entry_count: int | None = None  # as announced; unavailable ones may be missing from it
+    entry_count: int | None = None  # as announced; may omit unavailable videos
     webpage_url: str | None = None
     availability: str | None = None
     modified_date: str | None = None
 
 
 class Provenance(BaseModel):
-    """How the files came to be: enough to judge them in ten years."""
+    """The origin of the files: tools, versions, formats and times."""
 
     source_url: str
     extractor: str = "youtube"
@@ -357,10 +357,10 @@ class Provenance(BaseModel):
 
 
 class ItemStatus(StrEnum):
-    LISTED = "listed"  # waits for storage to say what is held
-    WAITING = "waiting"  # in the queue, or for its timer
+    LISTED = "listed"  # waiting for archive.checked
+    WAITING = "waiting"  # in the queue, or waiting for a scheduled retry
     RUNNING = "running"
-    CLOSING = "closing"  # failed for good; the work plan has not answered yet
+    CLOSING = "closing"  # given up; waiting for work_plan.updated
     ARCHIVED = "archived"
     SKIPPED = "skipped"
     UNAVAILABLE = "unavailable"
@@ -373,7 +373,7 @@ class ItemStatus(StrEnum):
 
 
 class Item(BaseModel):
-    """One video of one job, as REST and the CLI show it."""
+    """One video of one job, in REST and the CLI."""
 
     job_id: str
     video_id: str
@@ -400,7 +400,7 @@ class JobCounts(BaseModel):
 
 
 class Job(BaseModel):
-    """A job as REST, the bus and the CLI show it. `work_plan` is the path of its plan once it has gaps.
+    """A job, in REST, events and the CLI. `work_plan` is the path of its plan, if an item was given up.
 
     `targets` are the first 100 as they were given, of `target_count`; `targets_digest` is that of targets.digest().
     """
@@ -410,7 +410,7 @@ class Job(BaseModel):
     type: JobType
     status: JobStatus
     paused: bool = False
-    cancelling: bool = False  # asked to stop; it ends once nothing of it runs
+    cancelling: bool = False  # cancellation requested; ends when nothing of it runs
     priority: int = 0
     targets: list[str]
     target_count: int = 0
@@ -419,10 +419,10 @@ class Job(BaseModel):
     root: str
     title: str | None = None
     counts: JobCounts = Field(default_factory=JobCounts)
-    listed: bool = False  # every target is listed or failed: `counts.total` is final
+    listed: bool = False  # every target was listed or failed: `counts.total` is final
     progress: Progress
     error: ErrorDetail | None = None
-    retry_at: AwareDatetime | None = None  # status retrying: the earliest timer
+    retry_at: AwareDatetime | None = None  # status retrying: the earliest scheduled retry
     work_plan: str | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -437,7 +437,7 @@ class ServiceInfo(BaseModel):
     instance: str
     url: str
     version: str
-    slots: int = 0  # downloads at once; 0 for the other services
+    slots: int = 0  # simultaneous downloads; 0 for other services
     free_slots: int = 0
     egress: str | None = None
     host: str = Field(default_factory=platform.node)
@@ -447,9 +447,9 @@ class ServiceInfo(BaseModel):
 
 class ClaimVerdict(StrEnum):
     GO = "go"
-    STALE = "stale"  # cancelled, superseded or done: drop it
+    STALE = "stale"  # cancelled, superseded or done: drop the message
     WAIT = "wait"  # the source is blocked until `until`
-    PROBE = "probe"  # as go, and you are the one that finds out whether the source answers again
+    PROBE = "probe"  # as GO; the request tests whether a blocked source answers again
 
 
 class ClaimAnswer(_Frozen):
@@ -458,12 +458,13 @@ class ClaimAnswer(_Frozen):
 
 
 class CredentialsTaken(_Frozen):
-    """Metadata's answer to credentials.offered."""
+    """The answer of metadata to credentials.offered."""
 
     accepted: bool
 
 
 class PartialsOwned(_Frozen):
-    """Jobs' answer to download.partials_left: those that an open item still needs. The others may go."""
+    """The answer of jobs to download.partials_left: the videos that open items need. The other partials may be
+    removed."""
 
     video_ids: tuple[VideoId, ...]

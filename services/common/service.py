@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from bus import Bus, BusError, BusSettings, Handlers
 from bus.tasks import cancel_and_wait
@@ -137,7 +138,16 @@ class ServiceBase:
 
     async def startup(self) -> None:
         """Start the service (SPEC: Startup Process; step 1, loading the configuration, is done). On an error everything
-        is undone."""
+        is undone.
+
+        Consumers, requests and background tasks inherit the context of this call, and with it the name of the service
+        in the log records of all modules.
+        """
+        with self._named():
+            await self._start()
+        self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
+
+    async def _start(self) -> None:
         try:
             self.validate_environment()
             self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
@@ -152,7 +162,9 @@ class ServiceBase:
             if self._bus is not None:
                 await self._bus.close()
             raise
-        self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
+
+    def _named(self) -> AbstractContextManager[None]:
+        return bound_contextvars(service=self.name, version=VERSION)
 
     async def _serve(self) -> None:
         surface = self.surface()
@@ -167,7 +179,8 @@ class ServiceBase:
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """Stop the service (SPEC: Graceful Shutdown). Running handlers and requests get up to `within` seconds."""
-        await self._wind_down(within)
+        with self._named():
+            await self._wind_down(within)
         self.logger.info("service_stopped")
         await Shipper(self.bus).flush()
         await self.bus.close()

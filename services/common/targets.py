@@ -1,12 +1,11 @@
-"""What a user pasted -> a video, a playlist or a channel. Pure: nothing is asked of YouTube here.
+"""Parse what a user entered into a video, a playlist or a channel. Pure: without requests to YouTube.
 
-Two rules that a URL alone does not settle:
+Two rules where a URL is ambiguous:
 
-- A video URL that also names a list (`watch?v=…&list=…`) means the list when that is something somebody made:
-  PL, UU, FL, OL, or an editors' mix (RDCLAK5uy_). Other RD lists are mixes that YouTube spins without end around the
-  video and the viewer, and WL, LL and their like are the viewer's own: then the video is meant.
-- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, which is all its uploads
-  (DESIGN §5).
+- A video URL that also names a list (`watch?v=…&list=…`) means the list if it is an authored one: PL, UU, FL, OL, or an
+  editors' mix (RDCLAK5uy_). Other RD lists are endless mixes generated for the video and the viewer, and WL, LL and
+  similar lists are private to the viewer: then the video is meant.
+- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, that is all its uploads.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from services.common.errors import InvalidRequest
 from services.common.models import Target, TargetKind
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
-MAX_VIDEOS = 100  # of one Target: they become one page of a listing
+MAX_VIDEOS = 100  # of one Target, which becomes one page of a listing
 _MAX_LENGTH = 2048
-_MAX_NESTING = 3  # links inside links: a consent page around an attribution link
+_MAX_NESTING = 3  # nested links, such as a consent page around an attribution link
 
 _PRIVATE_LISTS = {
     "WL": "Watch later",
@@ -38,7 +37,7 @@ _ACCEPTED = (
 _SITES = ("youtube.com", "youtube-nocookie.com", "youtubekids.com", "youtube.googleapis.com")
 _VIDEO_PATHS = frozenset({"watch", "shorts", "live", "embed", "v", "e", "w", "watch_popup"})
 _LINK_PARAMETERS = {"attribution_link": "u", "redirect": "q", "oembed": "url", "signin": "next"}
-# first parts of a path that are YouTube's own, not an old name of a channel
+# first parts of a path that are not old names of channels
 _NOT_A_NAME = frozenset(
     {
         "about", "account", "browse", "c", "channel", "clip", "embed", "explore", "feed", "feeds", "gaming", "hashtag",
@@ -51,20 +50,20 @@ _NOT_A_NAME = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ParsedTarget:
-    """One thing that was asked for. `id` is a video id (kind VIDEOS), a playlist id, or as `Target.id` a channel."""
+    """One parsed target. `id` is a video id (kind VIDEOS), a playlist id, or a channel as in `Target.id`."""
 
     kind: TargetKind
     id: str
 
     @property
     def identity(self) -> tuple[TargetKind, str]:
-        """Equal for two ways to write one thing: names of channels have no case, ids have."""
+        """Return a key that is equal for all spellings of a target: channel names are case-insensitive, ids are not."""
         named = self.kind is TargetKind.CHANNEL and not validate_channel_id(self.id)
         return self.kind, self.id.casefold() if named else self.id
 
 
 def parse_target(text: str) -> ParsedTarget:
-    """Read a URL or a bare id. Raises InvalidRequest, whose message says what would be accepted."""
+    """Parse a URL or a bare id. Raise InvalidRequest, which lists the accepted forms."""
     wanted = _clean(text)
     found = _bare(wanted) or _link(wanted, _MAX_NESTING)
     if found is None:
@@ -76,7 +75,7 @@ def parse_target(text: str) -> ParsedTarget:
 class ParsedTargets:
     """The targets of a job, each text parsed once.
 
-    `found` has no duplicates and is in the given order; `refused` are pairs of a text and why it is no target.
+    `found` are the targets in the given order, without duplicates; `refused` are pairs of a rejected text and a reason.
     """
 
     found: tuple[ParsedTarget, ...]
@@ -96,7 +95,7 @@ class ParsedTargets:
         return cls(tuple(found.values()), tuple(refused))
 
     def grouped(self) -> list[Target]:
-        """As group_targets(). Raises InvalidRequest that names every text that was refused (`details.refused`)."""
+        """Group single videos by up to 100. Raise InvalidRequest, which names every rejected text."""
         if self.refused:
             messages = [message for _text, message in self.refused]
             more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
@@ -104,24 +103,24 @@ class ParsedTargets:
         return _grouped(self.found)
 
     def digest(self) -> str:
-        """As digest()."""
+        """Return a digest of the set of targets, independent of spelling and order (32 hex digits)."""
         identities = {":".join(target.identity) for target in self.found} | {text for text, _message in self.refused}
         return hashlib.sha256("\n".join(sorted(identities)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def group_targets(texts: Iterable[str]) -> list[Target]:
-    """Parse all, drop what comes twice, and gather single videos in groups of up to 100; each group stands where its
-    first video stood. Raises InvalidRequest that names every text that was refused (`details.refused`)."""
+    """Parse all targets, drop duplicates, and group single videos by up to 100; a group takes the position of its first
+    video. Raise InvalidRequest, which names every rejected text (`details.refused`)."""
     return ParsedTargets.parse(texts).grouped()
 
 
 def digest(texts: Iterable[str]) -> str:
-    """The same for the same set of targets, however they are written and in whatever order (32 hex digits)."""
+    """Return a digest of a set of targets, independent of spelling and order (32 hex digits)."""
     return ParsedTargets.parse(texts).digest()
 
 
 def target_url(target: Target) -> str:
-    """The page of a playlist or of a channel's own description; a channel's uploads are the list `UU…`."""
+    """Return the URL of a playlist, or of a channel's page (its uploads are the playlist `UU…`)."""
     if target.kind is TargetKind.PLAYLIST:
         return f"https://www.youtube.com/playlist?list={target.id}"
     path = f"channel/{target.id}" if validate_channel_id(target.id) else target.id
@@ -149,7 +148,7 @@ def _target(group: list[ParsedTarget]) -> Target:
 
 
 def _clean(text: str) -> str:
-    """Without what copying leaves: blanks, brackets, quotes, the end of a sentence, escapes of shells and HTML."""
+    """Remove what copying leaves: blanks, brackets, quotes, punctuation, escapes of shells and HTML."""
     if len(text) > _MAX_LENGTH:
         raise _refusal(text)
     wanted = text.strip(_AROUND).rstrip(_AROUND + ".:!")
@@ -215,7 +214,7 @@ def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
 
 
 def _video_or_list(video_id: str | None, query: dict[str, str]) -> ParsedTarget | None:
-    """A page that shows one video, perhaps within a list: the module's docstring says which is meant."""
+    """Parse the URL of a video, perhaps within a playlist; the module docstring says which is chosen."""
     video = ParsedTarget(TargetKind.VIDEOS, video_id) if video_id and validate_video_id(video_id) else None
     list_id = query.get("list", "")
     if video is None:
@@ -237,7 +236,7 @@ def _list(list_id: str) -> ParsedTarget | None:
 
 
 def _channel(id: str) -> ParsedTarget | None:
-    """`UC…`, `@name`, `c/name` or `user/name`; names may be of any script."""
+    """Parse `UC…`, `@name`, `c/name` or `user/name`; names may be in any script."""
     id = unicodedata.normalize("NFC", unquote(id))
     if validate_channel_id(id):
         return ParsedTarget(TargetKind.CHANNEL, id)
@@ -250,7 +249,7 @@ def _channel(id: str) -> ParsedTarget | None:
 
 
 def _browse(name: str, _query: dict[str, str]) -> ParsedTarget | None:
-    """`/channel/…` and `/browse/…`: a channel's id or, on music.youtube.com, a list's behind VL."""
+    """Parse `/channel/…` and `/browse/…`: a channel id or, on music.youtube.com, a playlist id after VL."""
     return _channel(name) if validate_channel_id(name) else _list(name)
 
 

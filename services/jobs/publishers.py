@@ -88,6 +88,8 @@ class ProgressPublisher:
             changed, self._changed = self._changed, set()
             for job_id in changed:
                 job = await self._reader.find(job_id)
-                if job is not None and self._bus.connected:
+                if job is None or job.status.ended:  # the outbox publishes its end, which this would overtake
+                    continue
+                if self._bus.connected:
                     with suppress(MessageTooLarge):  # REST shows it all the same
                         await self._bus.publish(JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)

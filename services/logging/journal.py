@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-REMEMBERED = 50_000  # messages per day; many more than the broker sends again after a crash (DESIGN §3)
-TAIL = 32 * 1024**2  # bytes read back of a file when it is opened
+MAX_REMEMBERED = 50_000  # messages per day; many more than the broker sends again after a crash (DESIGN §3)
+TAIL_BYTES = 32 * 1024**2  # bytes read back of a file when it is opened
 OPEN_DAYS = 3
 
 
 @dataclass(frozen=True)
-class Message:
+class JournalMessage:
     """What one message of the bus adds to the file of its day."""
 
     id: str
@@ -33,14 +33,14 @@ class Journal:
     def __init__(self, directory: Path, prefix: str = "") -> None:
         self._directory = directory
         self._prefix = prefix
-        self._days: OrderedDict[date, _Day] = OrderedDict()
+        self._days: OrderedDict[date, _DayFile] = OrderedDict()
 
     def path(self, day: date) -> Path:
         return self._directory / f"{self._prefix}{day.isoformat()}.jsonl"
 
-    def append(self, messages: Iterable[Message]) -> list[Mapping[str, Any]]:
+    def append(self, messages: Iterable[JournalMessage]) -> list[Mapping[str, Any]]:
         """Write what is not written yet and sync it. Returns that, a record per line. OSError: call again, later."""
-        touched: dict[date, _Day] = {}
+        touched: dict[date, _DayFile] = {}
         written: list[Mapping[str, Any]] = []
         for message in messages:
             day = message.at.astimezone(UTC).date()
@@ -54,11 +54,11 @@ class Journal:
     def close(self) -> None:
         self._close_all_but(0)
 
-    def _day(self, day: date) -> "_Day":
-        if day in self._days and self._days[day].taken_away():
+    def _day(self, day: date) -> "_DayFile":
+        if day in self._days and self._days[day].is_replaced():
             self._days.pop(day).close()
         if day not in self._days:
-            self._days[day] = _Day(self.path(day))
+            self._days[day] = _DayFile(self.path(day))
         self._days.move_to_end(day)
         return self._days[day]
 
@@ -68,7 +68,7 @@ class Journal:
             oldest.close()
 
 
-class _Day:
+class _DayFile:
     """One open file and what is known of its messages: id -> lines written."""
 
     def __init__(self, path: Path) -> None:
@@ -77,14 +77,14 @@ class _Day:
         self._file = path.open("ab", buffering=0)
         self._written = _read_back(path, self._file)
 
-    def taken_away(self) -> bool:
+    def is_replaced(self) -> bool:
         """Somebody removed or moved the file: what is written to it now is not found under its name."""
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
         except FileNotFoundError:
             return True
 
-    def add(self, message: Message) -> Sequence[Mapping[str, Any]]:
+    def add(self, message: JournalMessage) -> Sequence[Mapping[str, Any]]:
         """Append the lines of a message that are missing; as one write, so that a crash tears one line at most."""
         done = self._written.get(message.id, 0)
         missing = message.records[done:]
@@ -93,7 +93,7 @@ class _Day:
             self._write_whole(lines)
         self._written[message.id] = len(message.records)
         self._written.move_to_end(message.id)
-        while len(self._written) > REMEMBERED:
+        while len(self._written) > MAX_REMEMBERED:
             self._written.popitem(last=False)
         return missing
 
@@ -123,11 +123,11 @@ def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:
     written: OrderedDict[str, int] = OrderedDict()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - TAIL))
+        file.seek(max(0, size - TAIL_BYTES))
         tail = file.read()
     if tail and not tail.endswith(b"\n"):
         appending.write(b"\n")
-    if size > TAIL:
+    if size > TAIL_BYTES:
         tail = tail.partition(b"\n")[2]
     for line in tail.splitlines():
         message_id = _message_id(line)

@@ -15,13 +15,22 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.common.web.paging import Page, PageQuery
-from services.logging.reading import EVENTS, LOGS, DayFile, LineCounts, backwards, day_files, forwards, record_of
+from services.logging.reading import (
+    EVENTS,
+    LOGS,
+    JournalFile,
+    LineCounts,
+    journal_files,
+    parse_record,
+    read_backwards,
+    read_forwards,
+)
 
-MOST_BYTES = 2 * 1024**3  # read for one question
+MAX_BYTES = 2 * 1024**3  # read for one question
 PATIENCE = 10.0  # seconds to search for one question: to count all that fit means to parse all that fit
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-_WRITTEN = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
-_OUT_OF_ORDER = 2_000  # records by which a line may stand too early or too late: services ship theirs in batches
+_LEVEL_BYTES = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
+_REORDER_WINDOW = 2_000  # records by which a line may stand too early or too late: services ship theirs in batches
 
 SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli")
 
@@ -54,10 +63,10 @@ class LogFilter(BaseModel):
     until: When | None = Field(default=None, alias="to")
     search: str | None = Field(default=None, min_length=1, max_length=200)
 
-    def fits(self, record: Mapping[str, Any]) -> bool:
+    def matches(self, record: Mapping[str, Any]) -> bool:
         if self.service is not None and record.get("service") != self.service:
             return False
-        if self.level is not None and _gravity(record.get("level")) < _LEVELS.index(self.level):
+        if self.level is not None and _severity(record.get("level")) < _LEVELS.index(self.level):
             return False
         if self.trace_id is not None and record.get("trace_id") != self.trace_id:
             return False
@@ -76,9 +85,9 @@ class LogFilter(BaseModel):
         named = [json.dumps(text, ensure_ascii=False).encode() for text in (self.service, self.trace_id) if text]
         return [needle.strip(b'"') for needle in named]
 
-    def may_fit(self, line: bytes) -> bool:
+    def may_match(self, line: bytes) -> bool:
         """A quick look before a line is parsed; the journals are written by json.dumps."""
-        if self.level is not None and not any(level in line for level in _WRITTEN[_LEVELS.index(self.level) :]):
+        if self.level is not None and not any(level in line for level in _LEVEL_BYTES[_LEVELS.index(self.level) :]):
             return False
         plain = self.search is not None and self.search.isascii() and self.search.isprintable()
         if not plain or self.search is None or {'"', "\\"} & set(self.search):
@@ -90,7 +99,7 @@ class LogFilter(BaseModel):
         """Nothing is asked of a record."""
         return self.model_dump(include=set(LogFilter.model_fields), exclude_none=True) == {}
 
-    def may_hold(self, day: date) -> bool:
+    def covers(self, day: date) -> bool:
         """A record stands in the file of the day it was shipped: a moment later, perhaps the next day."""
         return (self.since is None or day >= self.since.date()) and (
             self.until is None or (day - self.until.date()).days <= 1
@@ -126,7 +135,7 @@ class TracePage(Page):
 class JournalQueries:
     """Over the directory of the journals."""
 
-    def __init__(self, directory: Path, most_bytes: int = MOST_BYTES, patience: float = PATIENCE) -> None:
+    def __init__(self, directory: Path, most_bytes: int = MAX_BYTES, patience: float = PATIENCE) -> None:
         self._directory = directory
         self._most_bytes = most_bytes
         self._patience = patience
@@ -134,7 +143,7 @@ class JournalQueries:
 
     def logs(self, wanted: LogFilter, limit: int, offset: int) -> LogPage:
         """The newest first."""
-        files = [file for file in day_files(self._directory, LOGS) if wanted.may_hold(file.day)]
+        files = [file for file in journal_files(self._directory, LOGS) if wanted.covers(file.day)]
         files, complete = self._affordable(list(reversed(files)))
         needles = wanted.needles()
         deadline = time.monotonic() + self._patience
@@ -147,26 +156,26 @@ class JournalQueries:
                     found.append(record)
                 total += 1
                 if wanted.anything and len(found) == limit:  # the rest needs no look
-                    total = before + self._counts.of(file.path)
+                    total = before + self._counts.count(file.path)
                     break
                 if time.monotonic() > deadline:
                     return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=False)
         return LogPage(logs=found, total=total, limit=limit, offset=offset, complete=complete)
 
     @staticmethod
-    def _fitting(file: DayFile, wanted: LogFilter, needles: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        for line in backwards(file.path, needles):
-            record = record_of(line) if wanted.may_fit(line) else None
-            if record is not None and wanted.fits(record):
+    def _fitting(file: JournalFile, wanted: LogFilter, needles: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        for line in read_backwards(file.path, needles):
+            record = parse_record(line) if wanted.may_match(line) else None
+            if record is not None and wanted.matches(record):
                 yield record
 
     def trace(self, trace_id: str, limit: int, offset: int) -> TracePage:
         """From the beginning. A story of days is in the files of those days only."""
-        newest, complete = self._affordable(day_files(self._directory)[::-1])
+        newest, complete = self._affordable(journal_files(self._directory)[::-1])
         files = newest[::-1]
         needle = json.dumps(trace_id, ensure_ascii=False).strip('"').encode()
         journals = [
-            _in_order(_of_trace([file for file in files if file.prefix == prefix], trace_id, needle))
+            _sorted_records(_trace_records([file for file in files if file.prefix == prefix], trace_id, needle))
             for prefix in (LOGS, EVENTS)
         ]
         found: list[dict[str, Any]] = []
@@ -179,9 +188,9 @@ class JournalQueries:
 
     def size(self) -> int:
         """Bytes of all journals."""
-        return sum(file.size for file in day_files(self._directory))
+        return sum(file.size for file in journal_files(self._directory))
 
-    def _affordable(self, files: Sequence[DayFile]) -> tuple[list[DayFile], bool]:
+    def _affordable(self, files: Sequence[JournalFile]) -> tuple[list[JournalFile], bool]:
         """The files from the first on that may be read, at least one; and whether that is all."""
         left = self._most_bytes
         for number, file in enumerate(files):
@@ -198,14 +207,14 @@ def time_of(record: Mapping[str, Any]) -> datetime | None:
         return None
 
 
-def _gravity(level: object) -> int:
+def _severity(level: object) -> int:
     return _LEVELS.index(level) if level in _LEVELS else -1
 
 
-def _of_trace(files: Sequence[DayFile], trace_id: str, needle: bytes) -> Iterator[dict[str, Any]]:
+def _trace_records(files: Sequence[JournalFile], trace_id: str, needle: bytes) -> Iterator[dict[str, Any]]:
     for file in files:
-        for line in forwards(file.path, [needle]):
-            record = record_of(line)
+        for line in read_forwards(file.path, [needle]):
+            record = parse_record(line)
             if record is not None and record.get("trace_id") == trace_id:
                 yield record
 
@@ -218,12 +227,12 @@ def _sort_key(record: Mapping[str, Any]) -> _Sorting:
     return (at.timestamp() if at else 0.0, str(record.get("message_id")))
 
 
-def _in_order(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _sorted_records(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Sort what is nearly sorted, holding only a few."""
     held: list[tuple[_Sorting, int, dict[str, Any]]] = []
     for number, record in enumerate(records):
         heapq.heappush(held, (_sort_key(record), number, record))
-        if len(held) > _OUT_OF_ORDER:
+        if len(held) > _REORDER_WINDOW:
             yield heapq.heappop(held)[2]
     while held:
         yield heapq.heappop(held)[2]

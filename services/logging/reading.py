@@ -15,7 +15,7 @@ BLOCK = 1024**2  # bytes
 
 
 @dataclass(frozen=True)
-class DayFile:
+class JournalFile:
     """One file of a journal: `prefix` is LOGS or EVENTS, `day` is UTC."""
 
     path: Path
@@ -31,7 +31,7 @@ class DayFile:
             return 0
 
 
-def day_files(directory: Path, prefix: str | None = None) -> list[DayFile]:
+def journal_files(directory: Path, prefix: str | None = None) -> list[JournalFile]:
     """The files of a journal (None: of both), oldest first. What has another name is none of ours."""
     found = []
     for path in directory.iterdir() if directory.is_dir() else ():
@@ -39,13 +39,13 @@ def day_files(directory: Path, prefix: str | None = None) -> list[DayFile]:
         if match is None or (prefix is not None and (match[1] or "") != prefix) or not path.is_file():
             continue
         try:
-            found.append(DayFile(path, match[1] or "", date.fromisoformat(match[2])))
+            found.append(JournalFile(path, match[1] or "", date.fromisoformat(match[2])))
         except ValueError:
             continue  # 2026-13-40
     return sorted(found, key=lambda file: (file.day, file.prefix))
 
 
-def forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
+def read_forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
     """The lines that hold every needle, oldest first. A last line without an end is still being written: not yet."""
     rest = b""
     for part in _blocks(path, block):
@@ -53,10 +53,10 @@ def forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> I
         cut = text.rfind(b"\n") + 1
         rest = text[cut:]
         if all(needle in text for needle in needles):
-            yield from _holding(text[:cut].splitlines(), needles)
+            yield from _containing(text[:cut].splitlines(), needles)
 
 
-def backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
+def read_backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
     """The same lines, newest first."""
     rest = b""
     ended = False
@@ -68,8 +68,8 @@ def backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> 
         cut = text.find(b"\n") + 1
         rest = text[:cut]  # its beginning is in the block before
         if all(needle in text for needle in needles):
-            yield from _holding(reversed(text[cut:].splitlines()), needles)
-    yield from _holding([rest.rstrip(b"\n")] if rest else [], needles)
+            yield from _containing(reversed(text[cut:].splitlines()), needles)
+    yield from _containing([rest.rstrip(b"\n")] if rest else [], needles)
 
 
 class LineCounts:
@@ -78,7 +78,7 @@ class LineCounts:
     def __init__(self) -> None:
         self._known: dict[Path, tuple[int, int, int]] = {}  # inode, bytes, lines
 
-    def of(self, path: Path) -> int:
+    def count(self, path: Path) -> int:
         try:
             with path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
@@ -96,7 +96,7 @@ class LineCounts:
         return lines
 
 
-def record_of(line: bytes) -> dict[str, Any] | None:
+def parse_record(line: bytes) -> dict[str, Any] | None:
     """None for a line that a crash has torn."""
     try:
         found = json.loads(line)
@@ -105,7 +105,7 @@ def record_of(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _holding(lines: Iterator[bytes] | Sequence[bytes], needles: Sequence[bytes]) -> Iterator[bytes]:
+def _containing(lines: Iterator[bytes] | Sequence[bytes], needles: Sequence[bytes]) -> Iterator[bytes]:
     return (line for line in lines if all(needle in line for needle in needles))
 
 

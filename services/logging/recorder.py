@@ -12,7 +12,7 @@ from bus import Envelope
 from services.common.errors import code_of
 from services.common.infra.disk_full import retry_while_full
 from services.logging import records
-from services.logging.journal import Journal, Message
+from services.logging.journal import Journal, JournalMessage
 from services.logging.reading import EVENTS, LOGS
 from services.logging.subscribers import LogSubscribers
 
@@ -35,16 +35,16 @@ class Recorder:
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
         """Append the records of `log.recorded` events. Records that are written already are left out."""
-        written = await self._append(self._logs, [records.of_logs(one) for one in envelopes])
+        written = await self._append(self._logs, [records.log_message(one) for one in envelopes])
         self.log_lines += len(written)
         self._subscribers.publish(written)
 
     async def write_events(self, envelopes: Sequence[Envelope]) -> None:
         """Append one line per event. Events that are written already are left out."""
-        written = await self._append(self._events, [records.of_event(one) for one in envelopes])
+        written = await self._append(self._events, [records.event_message(one) for one in envelopes])
         self.event_lines += len(written)
 
-    async def _append(self, journal: Journal, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+    async def _append(self, journal: Journal, messages: Sequence[JournalMessage]) -> list[Mapping[str, Any]]:
         """Return the records that were written. Repeated for as long as the disk takes no data: no message is lost."""
         return await retry_while_full(
             lambda: asyncio.to_thread(journal.append, messages),

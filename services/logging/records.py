@@ -3,16 +3,16 @@
 from bus import Envelope
 from services.common.events import LogRecorded
 from services.common.settings.masking import mask
-from services.logging.journal import Message
+from services.logging.journal import JournalMessage
 
 
-def of_logs(envelope: Envelope) -> Message:
+def log_message(envelope: Envelope) -> JournalMessage:
     """The records of a `log.recorded`, masked again: whoever sent them may be older than the rule."""
     records = LogRecorded.read(envelope).records
-    return Message(envelope.id, envelope.timestamp, tuple(mask(dict(record)) for record in records))
+    return JournalMessage(envelope.id, envelope.timestamp, tuple(mask(dict(record)) for record in records))
 
 
-def of_event(envelope: Envelope) -> Message:
+def event_message(envelope: Envelope) -> JournalMessage:
     """One line that tells what was said, by whom and why, so that a trace_id tells a whole story."""
     record = {
         "timestamp": envelope.timestamp.isoformat(),
@@ -23,4 +23,4 @@ def of_event(envelope: Envelope) -> Message:
         "source": envelope.source,
         "data": mask(envelope.data),
     }
-    return Message(envelope.id, envelope.timestamp, (record,))
+    return JournalMessage(envelope.id, envelope.timestamp, (record,))

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel
 
-from services.logging.reading import DayFile, day_files
+from services.logging.reading import JournalFile, journal_files
 
 _AFTER_MIDNIGHT = time(0, 5)
 
@@ -29,15 +29,15 @@ class LogCleanup(BaseModel):
     bytes: int
 
 
-def due(directory: Path, keep_days: int, today: date) -> list[DayFile]:
+def expired(directory: Path, keep_days: int, today: date) -> list[JournalFile]:
     """Return the files of both journals whose day is more than `keep_days` days ago (UTC), oldest first."""
     horizon = today - timedelta(days=keep_days)
-    return [file for file in day_files(directory) if file.day < horizon]
+    return [file for file in journal_files(directory) if file.day < horizon]
 
 
 def clean_up(directory: Path, keep_days: int, today: date, *, dry_run: bool = False) -> LogCleanup:
     """Remove the files that are due. Files that are not named like a journal stay. Blocks."""
-    files = due(directory, keep_days, today)
+    files = expired(directory, keep_days, today)
     removed = [OldLog(name=file.path.name, day=file.day, bytes=file.size) for file in files]
     if not dry_run:
         _remove(files)
@@ -64,6 +64,6 @@ class LogRetention:
             await asyncio.sleep((tomorrow - now).total_seconds())
 
 
-def _remove(files: Iterable[DayFile]) -> None:
+def _remove(files: Iterable[JournalFile]) -> None:
     for file in files:
         file.path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.logging.queries import LogFilter
 
-KEPT = 1_000  # records queued for one subscriber
+MAX_QUEUED = 1_000  # records queued for one subscriber
 
 
 class LogSubscriber:
@@ -21,7 +21,7 @@ class LogSubscriber:
     def put(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Queue records. Those beyond KEPT are dropped and counted."""
         for record in records:
-            if len(self._queue) >= KEPT:
+            if len(self._queue) >= MAX_QUEUED:
                 self._dropped += 1
             else:
                 self._queue.append(record)
@@ -58,4 +58,4 @@ class LogSubscribers:
     def publish(self, records: Iterable[Mapping[str, Any]]) -> None:
         new = list(records) if self._subscribers else []
         for subscriber in self._subscribers:
-            subscriber.put(record for record in new if subscriber.wanted.fits(record))
+            subscriber.put(record for record in new if subscriber.wanted.matches(record))

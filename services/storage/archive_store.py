@@ -17,15 +17,15 @@ from services.common.settings.load import Storage
 from services.common.youtube.partial import PartialBusy, holding
 from services.storage.archive import commit
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.fingerprint import stamp_of
-from services.storage.archive.locks import Locks
+from services.storage.archive.fingerprint import fingerprint_of
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.staging import TakeInFailed
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.video_metadata_file import is_up_to_date, save_metadata
-from services.storage.formats.layout import Tree, source_path
-from services.storage.formats.manifest import Holding, Record, held_of
+from services.storage.formats.layout import ArchiveTree, source_path
+from services.storage.formats.manifest import Holding, Manifest, held_of
 from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue, Indexed, Known
+from services.storage.index.catalogue import Catalogue, IndexEntry, KnownVideo
 from services.storage.index.indexer import Indexer
 from services.storage.index.roots import ArchiveRoots
 
@@ -41,7 +41,7 @@ class ArchiveStore:
         roots: ArchiveRoots,
         catalogue: Catalogue,
         indexer: Indexer,
-        locks: Locks,
+        locks: NamedLocks,
         disk_space: DiskSpace,
     ) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class ArchiveStore:
 
     # --- take-in --------------------------------------------------------------------------------------------------
 
-    async def take_in(self, event: DownloadCompleted, trace_id: str) -> Record:
+    async def take_in(self, event: DownloadCompleted, trace_id: str) -> Manifest:
         """Move a delivery into the archive and index it. Return the video's new manifest.
 
         Raises TakeInFailed, StorageFull (after waiting), InvalidRequest, ServiceUnavailable or OSError; then no visible
@@ -68,14 +68,14 @@ class ArchiveStore:
         try:
             async with self._locks.hold(tree.key, event.video_id):
                 await self._catalogue.begin_take_in(tree.key, event.video_id)
-                record = await self._commit(tree, event, trace_id)
+                manifest = await self._commit(tree, event, trace_id)
                 await self._indexer.index(tree, event.video_id)
                 await self._catalogue.end_take_in(tree.key, event.video_id)
         finally:
             self.taking_in -= 1
-        return record
+        return manifest
 
-    async def _commit(self, tree: Tree, event: DownloadCompleted, trace_id: str) -> Record:
+    async def _commit(self, tree: ArchiveTree, event: DownloadCompleted, trace_id: str) -> Manifest:
         stop = threading.Event()
         now = datetime.now(UTC)
         try:
@@ -94,7 +94,7 @@ class ArchiveStore:
             raise InvalidRequest(f"{directory} is not below {tmp}: files are taken in from there only")
 
     @staticmethod
-    def _needed(tree: Tree, event: DownloadCompleted) -> int:
+    def _needed(tree: ArchiveTree, event: DownloadCompleted) -> int:
         """Return the bytes that the take-in will use: none where the files can be linked."""
         directory = Path(event.directory)
         if _device(tree.videos) == _device(directory):
@@ -103,7 +103,7 @@ class ArchiveStore:
 
     async def recover_unfinished(self) -> int:
         """Finish or clear the take-ins that a killed process left. Return how many there were."""
-        unfinished = await self._catalogue.taking_in()
+        unfinished = await self._catalogue.unfinished_take_ins()
         for root, video_id in unfinished:
             try:
                 tree = self._roots.tree(root)
@@ -125,7 +125,7 @@ class ArchiveStore:
             await self._disk_space.write(lambda: save_metadata(path, event, trace_id))
             fault_point("storage.metadata_written")
             await self._indexer.follow_metadata(tree, event.video_id)
-        await self._catalogue.see([(event.video_id, event.metadata.title, event.fetched_at)])
+        await self._catalogue.record_sightings([(event.video_id, event.metadata.title, event.fetched_at)])
         return path
 
     async def ensure_metadata(self, event: DownloadCompleted, trace_id: str) -> None:
@@ -162,7 +162,9 @@ class ArchiveStore:
         return [held.model_copy(update={"known_gone": gone.get(held.video_id)}) for held in found]
 
 
-def _commit(tree: Tree, event: DownloadCompleted, now: datetime, trace_id: str, stop: threading.Event) -> Record:
+def _commit(
+    tree: ArchiveTree, event: DownloadCompleted, now: datetime, trace_id: str, stop: threading.Event
+) -> Manifest:
     """Commit under the lock of the partial: no download may write to files that are linked into the archive."""
     try:
         with holding(Path(event.directory)):
@@ -171,22 +173,24 @@ def _commit(tree: Tree, event: DownloadCompleted, now: datetime, trace_id: str, 
         raise TakeInFailed(f"a later download is at work: {error}", reason="partial_busy") from error
 
 
-def _check_files(tree: Tree, video_ids: Sequence[str], known: dict[str, Known]) -> tuple[list[Held], list[Indexed]]:
+def _check_files(
+    tree: ArchiveTree, video_ids: Sequence[str], known: dict[str, KnownVideo]
+) -> tuple[list[Held], list[IndexEntry]]:
     """Return what the disk holds, and new rows for the videos whose row is missing or stale."""
     found: list[Held] = []
-    stale: list[Indexed] = []
+    stale: list[IndexEntry] = []
     for video_id in video_ids:
         row = known.get(video_id)
-        stamp = stamp_of(tree.record(video_id))
-        holding: Holding | None = row.holding if row is not None and row.stamp == stamp else None
-        if stamp is not None and holding is None and (entry := scan.index(tree, video_id)):
+        fingerprint = fingerprint_of(tree.manifest(video_id))
+        holding: Holding | None = row.holding if row is not None and row.fingerprint == fingerprint else None
+        if fingerprint is not None and holding is None and (entry := scan.read_entry(tree, video_id)):
             stale.append(entry)
-            holding = entry.record
+            holding = entry.manifest
         metadata = tree.video_metadata(video_id).exists()
         if holding is None:
             found.append(Held(video_id=video_id, metadata=metadata))
         else:
-            present = commit.present(tree.video_dir(video_id), holding)
+            present = commit.present_files(tree.video_dir(video_id), holding)
             found.append(held_of(holding, present=present, metadata=metadata))
     return found, stale
 

@@ -11,11 +11,11 @@ from services.common.infra.sqlite import Database
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive_store import ArchiveStore
 from services.storage.entrypoints import archive_api, estimate_api, verification_api, work_plan_api
 from services.storage.entrypoints.handlers import HANDLERS
-from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.report import VerificationReports
 from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.verifier import Verifier
@@ -91,14 +91,14 @@ def bootstrap(
     settings = config.storage
     database = open_catalogue(settings.base_data_dir, disk_space.pause)
     resources.callback(database.close)
-    locks = Locks(settings.run_dir / "storage-locks")
+    locks = NamedLocks(settings.run_dir / "storage-locks")
     catalogue, texts, pages = Catalogue(database), TextIndex(database), PageBuffer(database)
     roots = ArchiveRoots(settings, catalogue)
     indexer = Indexer(catalogue, texts, roots, locks)
     archive = ArchiveStore(settings, roots, catalogue, indexer, locks, disk_space)
     work_plans = WorkPlanRepository(settings.work_plans_dir, catalogue, locks, disk_space)
     verifications = VerificationRepository(database)
-    repairs = Repairs(verifications, bus)
+    repairs = Repairer(verifications, bus)
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
     resources.callback(verifier.close)
     queries = CatalogueQueries(database, settings)

@@ -10,7 +10,7 @@ from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
 from services.storage.fixity.offline import OfflineVerification
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.index.queries import CatalogueQueries, Existence, Stats, VideoPage, VideoQuery
+from services.storage.index.queries import ArchiveStats, CatalogueQueries, Existence, VideoPage, VideoQuery
 from services.storage.index.schema import open_read_only
 from services.storage.index.search import ArchiveSearch, SearchPage, SearchQuery
 from services.storage.reporting.history import HistoryPage, HistoryReader
@@ -44,11 +44,11 @@ class OfflineStorage:
                 return await CatalogueQueries(database, self._settings).existence(video_id)
         return Existence(video_id=video_id, exists=False, copies=[])
 
-    async def stats(self) -> Stats:
+    async def stats(self) -> ArchiveStats:
         async with self._catalogue() as database:
             if database is not None:
                 return await CatalogueQueries(database, self._settings).stats(self._settings.all_roots)
-        return Stats(
+        return ArchiveStats(
             videos=0, bytes=0, duration_seconds=0, roots=[], channels=[], known_gone=0, open_plan_entries=0,
             oldest=None, newest=None,
         )  # fmt: skip

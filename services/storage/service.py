@@ -14,7 +14,7 @@ from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
-from services.storage.index.catalogue import Totals
+from services.storage.index.catalogue import CatalogueTotals
 
 _PLANS = "work_plans"  # stands beside the roots in the catalogue's list of scanned folders
 _LOST_AFTER = 30.0  # seconds that a disk may be unavailable: an automounter is given time
@@ -47,7 +47,7 @@ class StorageService(ServiceBase):
         self._rechecks = rechecks
         self._disk_space = replace(disk_space or DiskSpace(config.storage.min_free), closing=self.closing)
         self._resources = AsyncExitStack()
-        self._totals: Totals | None = None
+        self._totals: CatalogueTotals | None = None
         self._recovered = 0
 
     def disk_paths(self) -> Sequence[Path]:
@@ -64,10 +64,10 @@ class StorageService(ServiceBase):
         for root in parts.roots.all:
             await parts.roots.expect_mounted(parts.roots.tree(root))
         self._recovered = await parts.archive.recover_unfinished()
-        if not await parts.catalogue.scanned(_PLANS):
+        if not await parts.catalogue.is_scanned(_PLANS):
             await parts.work_plans.index_all()
             await parts.catalogue.mark_scanned(_PLANS)
-        await parts.pages.forget_old()
+        await parts.pages.remove_old()
         return parts.all()
 
     async def after_start(self) -> None:

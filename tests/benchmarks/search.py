@@ -23,11 +23,11 @@ from pathlib import Path
 
 from services.common.models import Provenance, VideoMetadata
 from services.common.settings.load import Storage
-from services.storage.archive.fingerprint import Stamps
-from services.storage.formats.captions import Line, read_vtt
-from services.storage.formats.manifest import Record
-from services.storage.index.catalogue import Catalogue, Indexed
-from services.storage.index.fts import Texts, Track
+from services.storage.archive.fingerprint import TextFingerprints
+from services.storage.formats.captions import CaptionLine, parse_vtt
+from services.storage.formats.manifest import Manifest
+from services.storage.index.catalogue import Catalogue, IndexEntry
+from services.storage.index.fts import CaptionTrack, VideoTexts
 from services.storage.index.schema import open_catalogue, open_read_only
 from services.storage.index.search import ArchiveSearch, SearchQuery
 
@@ -62,7 +62,7 @@ class Language:
         return " ".join(self._random.choices(self._words, cum_weights=self._weights, k=words))
 
 
-def videos(count: int) -> Iterator[Indexed]:
+def videos(count: int) -> Iterator[IndexEntry]:
     language = Language(1)
     provenance = Provenance(source_url="https://example.org", started_at=AT, finished_at=AT)
     for number in range(count):
@@ -73,18 +73,20 @@ def videos(count: int) -> Iterator[Indexed]:
             channel=f"Channel {number % 100}",
             description=language.text(150),
         )
-        record = Record(
+        manifest = Manifest(
             video_id=video_id, fixity={}, metadata=metadata, provenance=provenance, archived_at=AT, updated_at=AT
         )
-        lines = tuple(Line(n * SECONDS_PER_CUE * 1000 + n % 7, language.text(WORDS_PER_CUE)) for n in range(CUES))
-        texts = Texts(
-            stamps=Stamps("1", "1", "1"),
+        lines = tuple(
+            CaptionLine(n * SECONDS_PER_CUE * 1000 + n % 7, language.text(WORDS_PER_CUE)) for n in range(CUES)
+        )
+        texts = VideoTexts(
+            fingerprints=TextFingerprints("1", "1", "1"),
             title=metadata.title,
             channel=metadata.channel or "",
             description=metadata.description,
-            tracks=(Track("en", lines),),
+            tracks=(CaptionTrack("en", lines),),
         )
-        yield Indexed("/archive", "1", record, texts)
+        yield IndexEntry("/archive", "1", manifest, texts)
 
 
 class Bench:
@@ -111,7 +113,7 @@ class Bench:
         return self.figures
 
     async def fill(self, count: int) -> None:
-        taken, batch = 0.0, list[Indexed]()
+        taken, batch = 0.0, list[IndexEntry]()
         for entry in videos(count):
             batch.append(entry)
             if len(batch) == BATCH:
@@ -156,7 +158,7 @@ def parsing() -> float:
         before = line
     text = "WEBVTT\nKind: captions\nLanguage: en\n\n" + "\n".join(cues)
     started = time.process_time()
-    assert len(read_vtt(text)) == 3600 / SECONDS_PER_CUE + 1
+    assert len(parse_vtt(text)) == 3600 / SECONDS_PER_CUE + 1
     return (time.process_time() - started) * 1000
 
 

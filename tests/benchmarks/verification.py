@@ -19,7 +19,7 @@ from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config, load_config
 from services.storage.fixity.offline import OfflineVerification
-from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.verifier import Verifier
 from services.storage.formats.layout import tree_of
@@ -54,7 +54,7 @@ def make(config: Config, count: int, size: int) -> None:
             metadata=VideoMetadata(video_id=video_id, title="T"),
             provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
         )
-        tree.record(video_id).write_text(merge(None, event, now=AT, trace_id="t").model_dump_json())
+        tree.manifest(video_id).write_text(merge(None, event, now=AT, trace_id="t").model_dump_json())
 
 
 async def verify(config: Config) -> tuple[float, float]:
@@ -67,7 +67,7 @@ async def verify(config: Config) -> tuple[float, float]:
 async def _run(config: Config, parts: ArchiveParts) -> tuple[float, float]:
     closing = asyncio.Event()
     repository = VerificationRepository(parts.database)
-    repairs = Repairs(repository, cast(Bus, None))
+    repairs = Repairer(repository, cast(Bus, None))
     verifier = Verifier(config.fixity, parts.roots, parts.store, repository, repairs, parts.locks, closing, 1e9)
     await verifier.begin(None, None, repair=True, trace_id="t")
     begun, busy = time.perf_counter(), time.process_time()

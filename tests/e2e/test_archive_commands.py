@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.storage.index.queries import Sort as Sorts
-from services.storage.index.queries import Status as Statuses
-from services.storage.index.search import Place as Places
+from services.storage.index.queries import VideoSort as Sorts
+from services.storage.index.queries import VideoStatus as Statuses
+from services.storage.index.search import SearchField as Places
 from ytarchive.cli.commands.archive import Place, Sort, Status
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample

@@ -20,6 +20,7 @@ import trustme
 from pydantic import SecretStr
 
 from bus import BrokerUnavailable, BusSettings, EmbeddedServer
+from bus.connection.nats_client import Callbacks, close_client, open_client
 from bus.embedded.server import find_server
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus
@@ -355,6 +356,21 @@ async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSet
         with pytest.raises(BrokerUnavailable):
             await asyncio.wait_for(connect_bus(refused, source="jobs/1"), 20)
     gc.collect()
+
+
+async def test_what_could_not_be_sent_any_more_does_not_hinder_a_close_client(server: EmbeddedServer) -> None:
+    gone = asyncio.Event()
+
+    async def note() -> None:
+        gone.set()
+
+    client = await open_client(await server.start(), source="jobs/1", callbacks=Callbacks(disconnected=note))
+    await server.stop()
+    async with asyncio.timeout(LIMIT):
+        await gone.wait()
+        await client.publish("source.cleared", b"never sent")
+        await close_client(client)
+    assert client.is_closed
 
 
 async def test_a_store_too_small_for_the_streams(server: EmbeddedServer) -> None:

@@ -82,9 +82,17 @@ class System:
     async def expect_given_up(self, job: dict[str, Any], video_id: str, consumer: str) -> dict[str, Any]:
         item = (await self.items(job))[video_id]
         assert (item["status"], item["error_code"]) == ("failed", ErrorCode.INTERNAL_ERROR), item
-        assert consumer in {letter.consumer for letter in self.letters}
+        await self.buried(consumer)
         assert not any(letter.unreadable for letter in self.letters)
         return item
+
+    async def buried(self, consumer: str) -> None:
+        """Until its dead letter has come. The first of several ends the item, and the job; the others come later."""
+
+        async def look() -> bool:
+            return consumer in {letter.consumer for letter in self.letters}
+
+        await self._eventually(look)
 
 
 Running = Callable[..., Any]
@@ -204,9 +212,10 @@ async def test_a_delivery_that_cannot_be_noted_and_a_plan_that_cannot_be_written
         block(Path(job["work_plan"]))  # so that it cannot be marked there that the video came after all
         emulator.set_kind(VIDEO, "ok")
         again = await system.retry(job["job_id"])
-        item = await system.expect_given_up(again, VIDEO, "storage-download_completed")
-        await system.expect_given_up(again, VIDEO, "storage-video_failed")
+        item = await system.expect_given_up(again, VIDEO, "storage-video_failed")
         assert "video.failed could not be handled" in item["message"]
+        for consumer in ("storage-metadata_fetched", "storage-download_completed"):  # in any order
+            await system.buried(consumer)
         os.rmdir(job["work_plan"])  # noqa: PTH106 - blocks no longer than a stat
         last = await system.retry(job["job_id"])
         assert last["counts"]["skipped"] == 1, "its files had been taken in"
@@ -226,7 +235,8 @@ async def test_a_listing_that_breaks_metadata(running: Running) -> None:
         job = await system.save(sample.PLAYLIST_3)
         assert (job["status"], job["error"]["code"]) == ("failed", ErrorCode.INTERNAL_ERROR)
         assert "Broken" in job["error"]["message"]
-        assert [letter.consumer for letter in system.letters] == ["metadata-job_queued"]
+        await system.buried("metadata-job_queued")
+        assert len(system.letters) == 1
 
 
 async def test_a_request_that_breaks_download(running: Running) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -477,3 +478,23 @@ async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
         assert (page["verification"]["asked"], page["verification"]["videos"]) == (True, 1)
         ledger = storage.service.parts.verifications
         assert await ledger.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round
+
+
+async def test_a_verification_leaves_the_shared_threads_to_others(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    """It reads for hours. With a single shared thread, that thread must be free meanwhile."""
+    config = limited(config, rate=100)
+    with ThreadPoolExecutor(max_workers=1) as shared:
+        asyncio.get_running_loop().set_default_executor(shared)
+        async with running(config, broker) as storage:
+            await storage.archive(A, mp4=b"x" * 100_000)
+            await storage.begin()
+
+            async def reads() -> bool:
+                return bool((await storage.state())["verification"]["progress"]["current"])
+
+            await eventually(reads)
+            await asyncio.wait_for(asyncio.to_thread(lambda: None), 30)
+            assert (await storage.state())["verification"]["status"] == "running"
+            await storage.ask("DELETE")

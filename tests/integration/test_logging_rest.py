@@ -14,7 +14,7 @@ from services.common.events import JobCancelRequested, LogRecorded
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from services.logging.service import LoggingService
-from services.logging.subscribers import KEPT
+from services.logging.subscribers import MAX_QUEUED
 
 
 class Client:
@@ -147,10 +147,10 @@ async def test_who_is_too_slow_is_told(config: Config) -> None:
         subscribers.subscribe(LogFilter(level="info")) as slow,
         subscribers.subscribe(LogFilter(level="info")) as quick,
     ):
-        for number in range(KEPT + 5):
+        for number in range(MAX_QUEUED + 5):
             subscribers.publish([{"event": str(number), "level": "info"}])
-            if number == KEPT - 1:
-                assert len((await quick.take(1))[0]) == KEPT
+            if number == MAX_QUEUED - 1:
+                assert len((await quick.take(1))[0]) == MAX_QUEUED
         records, dropped = await slow.take(1)
-        assert (len(records), dropped) == (KEPT, 5)
+        assert (len(records), dropped) == (MAX_QUEUED, 5)
         assert (len((await quick.take(1))[0]), (await slow.take(0.01))) == (5, ([], 0))

@@ -320,7 +320,7 @@ async def test_a_start_that_fails_leaves_nothing_behind(step: str, config: Confi
     ("folder", "told"),
     [
         ("file/tmp", "cannot write to .*file/tmp"),
-        ("/proc/none", "cannot (write to|make the folder) /proc/none"),  # the second where root may write to all
+        ("/proc/none", "cannot (write to|create the folder) /proc/none"),  # the second where root may write to all
     ],
 )
 async def test_a_folder_that_cannot_be_made_is_told_of(
@@ -552,7 +552,7 @@ async def test_health_sees_a_disk_that_is_full(
         ("GET", "bus", None, 503, "E006", "the broker is away"),
         ("GET", "bug", None, 500, "E999", "Internal error (KeyError)"),
         ("GET", "no/such/path", None, 404, "E007", "There is no /api/v1/things/no/such/path"),
-        ("DELETE", "sum", None, 405, "E007", "DELETE is not possible"),
+        ("DELETE", "sum", None, 405, "E007", "DELETE is not allowed"),
         ("POST", "sum", b" " * (1024**2 + 1), 413, "E007", "larger than"),
     ],
 )

@@ -16,8 +16,8 @@ from services.common.events import ArchiveChecked, MetadataFetched, StorageFaile
 from services.common.models import ErrorCode, FailureKind, VideoMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
-from services.storage.formats.layout import tag_of
+from services.storage.archive.locks import NamedLocks
+from services.storage.formats.layout import dispatch_tag
 from services.storage.service import StorageService
 from tests.fixtures.storage_world import AT, TIMEOUT, A, B, C, Others, delivery, entry, listening, page, running
 
@@ -150,7 +150,7 @@ async def test_what_is_for_the_root_of_another_command_waits_for_that(
     async with running(with_own, broker) as service:
 
         async def read() -> bool:
-            return await service.parts.catalogue.scanned(str(own))
+            return await service.parts.catalogue.is_scanned(str(own))
 
         await eventually(read)
     async with running(config, broker):
@@ -190,12 +190,12 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
                 error = (await response.json())["error"]
                 assert (response.status, error["code"]) == (503, "E006")
                 assert "Is its disk mounted?" in error["message"]
-            url = f"{storage.url}/api/v1/storage/held"
+            url = f"{storage.url}/api/v1/storage/holdings"
             async with http.post(url, json={"video_ids": [A]}) as response:
                 assert response.status == 503, "neither held nor not held"
             with pytest.raises(ServiceUnavailable):
                 await storage.parts.indexer.rescan(root)
-        assert await storage.parts.catalogue.count(str(root)) == 1
+        assert await storage.parts.catalogue.count_videos(str(root)) == 1
         async with http.post(f"{storage.url}/api/v1/storage/rescan", json={}) as response:
             assert response.status == 201
 
@@ -206,10 +206,10 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
     """The list of folders is older than the folder."""
     root = config.storage.base_path
     await others.answer(delivery(config, C, "d3", mp4=b"third"), VideoArchived)
-    left = [root / "videos" / one / f".{one}.mp4.{tag_of('dead')}.new" for one in (A, C)]
+    left = [root / "videos" / one / f".{one}.mp4.{dispatch_tag('dead')}.new" for one in (A, C)]
     for path in left:
         path.write_bytes(b"of a take-in that was killed")
-    another = Locks(config.storage.run_dir / "storage-locks")  # of another process
+    another = NamedLocks(config.storage.run_dir / "storage-locks")  # of another process
     async with another.hold(str(root), C):
         reading = asyncio.create_task(storage.parts.indexer.rescan(root))
 
@@ -220,4 +220,4 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
         await others.answer(delivery(config, B, "d2", mp4=b"second"), VideoArchived)
         assert left[1].exists()
     assert (await reading).forgotten == 0
-    assert await storage.parts.catalogue.count(str(root)) == 3
+    assert await storage.parts.catalogue.count_videos(str(root)) == 3

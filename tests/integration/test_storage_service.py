@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bus import BusSettings
@@ -75,9 +76,9 @@ async def test_a_delivery_is_archived_and_held_from_then_on(
         assert (archived.held.qualities, archived.held.thumbnail) == (("1080p",), True)
         for file in archived.files:
             assert hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
-        record = read(folder / f"{A}_metadata.json")
-        assert record["provenance"]["trace_id"] == "trace-1"
-        assert record["fixity"][f"{A}.mp4"]["size"] == 4
+        manifest = read(folder / f"{A}_metadata.json")
+        assert manifest["provenance"]["trace_id"] == "trace-1"
+        assert manifest["fixity"][f"{A}.mp4"]["size"] == 4
 
         assert await others.answer(event, VideoArchived) == archived  # told again, the sources are gone
         checked = await others.answer(page(config, "p", entry(B, 0), entry(A, 1)), ArchiveChecked)
@@ -365,7 +366,7 @@ async def test_a_service_that_is_killed_in_a_take_in_finishes_it_at_the_next_sta
     await killed_at(point)
     async with running(config, broker) as service:
         assert service.metrics()["take_ins_recovered"] == 1
-        assert await service.parts.catalogue.taking_in() == []
+        assert await service.parts.catalogue.unfinished_take_ins() == []
         if point in {"storage.after_commit", "storage.before_index"}:
             assert await found(service, "title of") == [A]  # before the message comes again
         archived = await others.reply_to(told, VideoArchived)
@@ -431,3 +432,23 @@ async def test_health_says_what_storage_holds(
         await eventually(counted)
         assert await service.dependencies_available()
         assert config.storage.base_path in service.disk_paths()
+
+
+@pytest.mark.parametrize(("path", "old"), [("holdings", "held"), ("throughput", "experience")])
+async def test_a_renamed_path_answers_under_its_old_name_too(
+    config: Config, broker: BusSettings, others: Others, path: str, old: str
+) -> None:
+    async with running(config, broker) as service, aiohttp.ClientSession(f"{service.url}/api/v1/") as http:
+        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+        answers = []
+        for one in (path, old):
+            method, body = ("POST", {"video_ids": [A, B]}) if path == "holdings" else ("GET", None)
+            async with http.request(method, f"storage/{one}", json=body) as response:
+                assert response.status == 200
+                answers.append((await response.json())["data"])
+        assert answers[0]["root"] == str(config.storage.base_path)
+        assert answers[0] == answers[1]
+        async with http.get("openapi.json") as response:
+            paths = (await response.json())["paths"]
+    marks = [next(iter(paths[f"/api/v1/storage/{one}"].values())).get("deprecated", False) for one in (path, old)]
+    assert marks == [False, True]

@@ -525,7 +525,7 @@ async def test_what_is_printed_does_not_break_the_protocol(config: Config, tmp_p
 
     await child.run("fetch", order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False), on_message=hear)
     assert [message["type"] for message in messages] == ["metadata", "result"]
-    assert "from C" in child.last_words()
+    assert "from C" in child.stderr_tail()
     await child.kill()
 
 

@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from services.storage.index.search import Hit, Moment, SearchPage, TextFound
-from services.storage.index.tokenizer import read_question
+from services.storage.index.search import Moment, SearchHit, SearchPage, TextMatch
+from services.storage.index.tokenizer import parse_query
 from ytarchive.cli.arguments import as_typed
 from ytarchive.cli.render import archive
 from ytarchive.cli.render.text import clock
@@ -28,7 +28,7 @@ def test_quotes_that_the_shell_took_are_put_back(words: list[str], typed: str) -
 
 
 def test_what_is_typed_is_what_is_asked() -> None:
-    asked = read_question(as_typed(["brown fox", "-lazy dog", "be*"]))
+    asked = parse_query(as_typed(["brown fox", "-lazy dog", "be*"]))
     assert (asked.phrases, asked.without) == (('"brown fox"', '"be*" *'), ('"lazy dog"',))
 
 
@@ -46,9 +46,9 @@ def test_a_hit_for_people_is_harmless_and_marked() -> None:
         url="https://www.youtube.com/watch?v=demo-000001&t=754s",
         file="/archive/demo.vtt",
     )
-    title = TextFound(place="title", text="[b]Fox[/b] \x1b]0;x\x07", matches=[(3, 6)])
+    title = TextMatch(place="title", text="[b]Fox[/b] \x1b]0;x\x07", matches=[(3, 6)])
     about = {"root": "/a", "video_id": "demo-000001", "title": "-", "channel": "Nature", "channel_id": None, "bytes": 1}
-    hit = Hit.model_validate(
+    hit = SearchHit.model_validate(
         about
         | {"duration_seconds": 1, "upload_date": None, "archived_at": datetime.now(UTC), "qualities": [], "score": 1.0}
         | {"texts": [title], "moments": [moment], "moments_total": 3}

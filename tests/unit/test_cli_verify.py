@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from services.storage.fixity.report import VerificationPage, VerificationState, progress_of
-from services.storage.fixity.repository import Status, Verification, speed_of
-from services.storage.fixity.rules import Finding, FindingKind
+from services.storage.fixity.repository import Verification, VerificationStatus, read_speed
+from services.storage.fixity.rules import FindingKind, FixityFinding
 from ytarchive.cli.render.verification import Meter, outcome, state_line
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ def verification(**changes: Any) -> Verification:
         "asked": True,
         "repair": True,
         "roots": ["/archive"],
-        "status": Status.COMPLETED,
+        "status": VerificationStatus.COMPLETED,
         "begun_at": AT,
         "ended_at": AT + timedelta(seconds=125),
         "videos": 3,
@@ -35,15 +35,15 @@ def verification(**changes: Any) -> Verification:
     return Verification.model_validate(facts)
 
 
-def page(*findings: Finding, jobs: tuple[str, ...] = (), **changes: Any) -> VerificationPage:
+def page(*findings: FixityFinding, jobs: tuple[str, ...] = (), **changes: Any) -> VerificationPage:
     damaged = sum(one.kind.damage for one in findings)
     known = verification(damaged=damaged, extra=len(findings) - damaged, **changes)
     state = VerificationState(**known.model_dump(), progress=progress_of(known), jobs=list(jobs))
     return VerificationPage(verification=state, findings=list(findings), total=len(findings), limit=50, offset=0)
 
 
-def finding(name: str, kind: FindingKind, **changes: Any) -> Finding:
-    return Finding(root="/archive", video_id="aaaaaaaaaaa", name=name, kind=kind, message="why", **changes)
+def finding(name: str, kind: FindingKind, **changes: Any) -> FixityFinding:
+    return FixityFinding(root="/archive", video_id="aaaaaaaaaaa", name=name, kind=kind, message="why", **changes)
 
 
 def shown(of: Any) -> str:
@@ -75,7 +75,7 @@ EXTRA = finding("notes\x1b[31m.txt", FindingKind.EXTRA)
             ["2 files damaged.", "needs a look of yours"],
             [],
         ),
-        (page(status=Status.FAILED, error="no disk"), True, ["it failed before its end (no disk)."], []),
+        (page(status=VerificationStatus.FAILED, error="no disk"), True, ["it failed before its end (no disk)."], []),
         (page(error="Left out: x"), False, ["Left out: x"], []),
     ],
 )
@@ -91,8 +91,8 @@ def test_where_nothing_was_ever_verified() -> None:
 
 
 def running_state() -> VerificationState:
-    known = verification(status=Status.RUNNING, ended_at=None, videos=1, damaged=1)
-    speed = speed_of(1024**2, 2.0, 1024**2, known.bytes_total, "aaaaaaaaaaa")
+    known = verification(status=VerificationStatus.RUNNING, ended_at=None, videos=1, damaged=1)
+    speed = read_speed(1024**2, 2.0, 1024**2, known.bytes_total, "aaaaaaaaaaa")
     return VerificationState(**known.model_dump(), progress=progress_of(known, speed))
 
 

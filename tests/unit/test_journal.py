@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from services.logging.journal import Journal, Message
+from services.logging.journal import Journal, JournalMessage
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def message(id: str, *numbers: int, at: datetime = NOON) -> Message:
-    return Message(id, at, tuple({"n": number} for number in numbers))
+def message(id: str, *numbers: int, at: datetime = NOON) -> JournalMessage:
+    return JournalMessage(id, at, tuple({"n": number} for number in numbers))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ def test_what_is_no_service_response(document: openapi.Schema) -> None:
 
 
 def test_two_routes_of_one_place_are_refused() -> None:
-    with pytest.raises(ValueError, match="GET /api/v1/state is there twice"):
+    with pytest.raises(ValueError, match="GET /api/v1/state is declared twice"):
         openapi.document("things", "1.0", [ROUTES[-1], ROUTES[-1]])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, CallOutcome, RetryPolicy, retry_after
-from services.common.youtube.classify import failure_word
+from services.common.youtube.classify import call_outcome
 from services.jobs.domain import scheduler
 from services.metadata.data_api.errors import ApiRefused, RefusalKind
 
@@ -90,7 +90,7 @@ def test_both_forms_of_retry_after(header: str | None, seconds: float | None) ->
     ],
 )
 def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: str, word: CallOutcome | None) -> None:
-    assert failure_word(Failure(kind=kind, code=ErrorCode.INTERNAL_ERROR, reason=reason, message="-")) == word
+    assert call_outcome(Failure(kind=kind, code=ErrorCode.INTERNAL_ERROR, reason=reason, message="-")) == word
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: s
     ],
 )
 def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: CallOutcome | None) -> None:
-    assert refused.word() == word
+    assert refused.outcome() == word
 
 
 def test_the_state_of_a_breaker_as_it_is_told() -> None:

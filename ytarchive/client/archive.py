@@ -11,7 +11,7 @@ from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
 from services.logging.offline import OfflineLogs
 from services.logging.queries import LogQuery
-from services.storage.index.queries import Existence, Stats, VideoPage, VideoQuery
+from services.storage.index.queries import ArchiveStats, Existence, VideoPage, VideoQuery
 from services.storage.index.search import SearchPage, SearchQuery
 from services.storage.offline import OfflineStorage
 from services.storage.reporting.history import HistoryPage
@@ -49,8 +49,8 @@ async def exists(config: Config, video_id: str) -> Existence:
     return Existence.model_validate(await ask(config, "storage", path, lambda: OfflineStorage(config).exists(video_id)))
 
 
-async def stats(config: Config) -> Stats:
-    return Stats.model_validate(await ask(config, "storage", "storage/stats", OfflineStorage(config).stats))
+async def stats(config: Config) -> ArchiveStats:
+    return ArchiveStats.model_validate(await ask(config, "storage", "storage/stats", OfflineStorage(config).stats))
 
 
 async def plans(config: Config, limit: int, offset: int) -> PlanPage:

@@ -10,7 +10,7 @@ from services.common.settings.load import Config
 from services.common.validation import validate_channel_id
 from services.metadata.api import BATCH, BatchAnswer, ChannelMetadata, PlaylistPage
 from services.metadata.quota_status import QuotaStatus
-from services.storage.reporting.estimate import MOST, Holdings, Throughput
+from services.storage.reporting.estimate import MAX_IDS, Holdings, Throughput
 from ytarchive.client.rest import Rest
 
 PATIENCE = 45.0  # seconds; a look-up itself gives up after 30
@@ -75,9 +75,9 @@ async def held(storage: Rest, root: str | None, ids: Iterable[str]) -> Mapping[s
     """By id. `root` None: base_path, whatever that is there."""
     wanted = list(dict.fromkeys(ids))
     found: dict[str, Held] = {}
-    for start in range(0, len(wanted), MOST):
-        body = {**_at(root), "video_ids": wanted[start : start + MOST]}
-        answer = Holdings.model_validate(await storage.send("POST", "storage/held", body))
+    for start in range(0, len(wanted), MAX_IDS):
+        body = {**_at(root), "video_ids": wanted[start : start + MAX_IDS]}
+        answer = Holdings.model_validate(await storage.send("POST", "storage/holdings", body))
         found |= {one.video_id: one for one in answer.held}
     return found
 
@@ -88,8 +88,8 @@ async def held_anywhere(storage: Rest, config: Config, ids: Sequence[str]) -> se
     return {one.video_id for root in roots for one in root.values() if one.qualities}
 
 
-async def experience(storage: Rest, root: str | None, quality: str) -> Throughput:
-    return Throughput.model_validate(await storage.get("storage/experience", quality=quality, **_at(root)))
+async def throughput(storage: Rest, root: str | None, quality: str) -> Throughput:
+    return Throughput.model_validate(await storage.get("storage/throughput", quality=quality, **_at(root)))
 
 
 def _at(root: str | None) -> dict[str, Any]:

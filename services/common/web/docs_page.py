@@ -92,6 +92,7 @@ def _section(method: str, path: str, told: Schema, document: Schema, origin: str
         f'<section id="{escape(told["operationId"])}">',
         f'<h3><code><span class="method">{method}</span> {escape(path)}</code></h3>',
         f"<p><strong>{_text(told['summary'])}</strong></p>",
+        "<p>Deprecated: the next release removes this path.</p>" if told.get("deprecated") else "",
         f"<p>{_text(told['description'])}</p>" if "description" in told else "",
         _table(("parameter", "in", "type", "limits", ""), _parameters(told, document)),
         _body(told),

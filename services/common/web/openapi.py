@@ -109,6 +109,7 @@ def _operation(service: str, number: int, route: Route, shapes: _Shapes) -> Sche
         "operationId": operation_id(route),
         "tags": [_tag(service, route)],
         "summary": route.summary,
+        **({"deprecated": True} if route.deprecated else {}),
         **({"description": text} if text else {}),
         "parameters": list(_parameters(number, route, shapes)),
         "responses": dict(sorted(_answers(number, route, shapes))),

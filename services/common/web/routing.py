@@ -94,6 +94,11 @@ class Route:
         default_factory=dict
     )  # request headers that the handler reads, with their effects
     common: bool = False  # a route of every service
+    deprecated: bool = False  # an old path, which is still served for one release
+
+    def renamed_from(self, path: str) -> "Route":
+        """Return the deprecated route that serves the same under its old `path`."""
+        return replace(self, path=path, deprecated=True)
 
     def bind(self, parts: Sequence[object]) -> "Route":
         """Return the route with the further parameters of its handler injected from `parts`."""

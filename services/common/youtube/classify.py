@@ -1,7 +1,7 @@
-"""From the facts of an error to what it means for the queue: the one table (DESIGN §5). Pure.
+"""Classify errors of yt-dlp: one table from facts to the meaning for the queue. Pure.
 
-The words are YouTube's and yt-dlp's (extractor/youtube/_video.py); the first rule that fits decides, so the narrow
-ones stand before the wide ones.
+The patterns match messages of YouTube and yt-dlp (extractor/youtube/_video.py). The first matching rule decides, so
+narrow rules come before wide ones.
 """
 
 import re
@@ -16,10 +16,10 @@ from services.common.settings.retry_policy import ANSWERED, CallOutcome
 from services.common.youtube.facts import ErrorFacts
 
 REFUSALS = frozenset({"http_403", "http_429"})
-"""Reasons that are one expired URL when seen once, and a refusal of this address when seen again and again."""
+"""Reasons that mean an expired URL when seen once, and a block of this address when repeated."""
 
-FALLBACK_WAIT = timedelta(hours=1)  # a stream that does not say when it begins
-RECORDING_WAIT = timedelta(hours=6)  # an ended stream that YouTube has not made a video of yet
+FALLBACK_WAIT = timedelta(hours=1)  # a stream without a start time
+RECORDING_WAIT = timedelta(hours=6)  # an ended stream whose recording is not available yet
 _MARGIN = timedelta(minutes=1)
 _LONGEST_MESSAGE = 500
 
@@ -37,9 +37,9 @@ _ADVICE = re.compile(
 
 @dataclass(frozen=True)
 class _Rule:
-    """Fits when `fits` says so; what comes of it. `wait` None: no retry_after."""
+    """A condition and the resulting classification. `wait` None: no retry_after."""
 
-    fits: Callable[[ErrorFacts], bool]
+    matches: Callable[[ErrorFacts], bool]
     kind: FailureKind
     code: ErrorCode
     reason: str
@@ -56,7 +56,7 @@ def _type(*names: str) -> Callable[[ErrorFacts], bool]:
 
 
 def _warned(pattern: str) -> Callable[[ErrorFacts], bool]:
-    """The player was refused, or every page was: yt-dlp only warns, and then finds nothing."""
+    """Match warnings after which yt-dlp found no formats: the player, or every page, was refused."""
     expression = re.compile(pattern, re.IGNORECASE)
     return lambda facts: (
         _NOTHING_FOUND.search(facts.message) is not None and any(map(expression.search, facts.warnings))
@@ -88,7 +88,7 @@ def _local(fits: Callable[[ErrorFacts], bool], reason: str, code: ErrorCode) -> 
 
 
 _RULES: tuple[_Rule, ...] = (
-    # our side
+    # local causes
     _local(lambda facts: facts.errno == 28, "disk_full", ErrorCode.STORAGE_FULL),
     _local(_words("No space left on device|Disk quota exceeded"), "disk_full", ErrorCode.STORAGE_FULL),
     _local(_type("PartialBusy"), "partial_busy", ErrorCode.SERVICE_UNAVAILABLE),
@@ -96,7 +96,7 @@ _RULES: tuple[_Rule, ...] = (
     _local(_type("CookieLoadError"), "cookies", ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_words("Postprocessing:|conversion failed"), "postprocessing", ErrorCode.INTERNAL_ERROR),
-    # the site refuses this machine
+    # the site blocks this machine
     _site(_words("not a bot|captcha challenge"), "bot_check"),
     _site(_words("rate-limited|try again later"), "rate_limit"),
     _site(_warned(r"HTTP Error 429"), "http_429"),
@@ -148,11 +148,11 @@ _UNKNOWN = _Rule(lambda _facts: True, FailureKind.PASSING, ErrorCode.INTERNAL_ER
 
 
 def classify(facts: ErrorFacts, now: datetime) -> Failure:
-    """What a failure of yt-dlp means. `now` is when it happened: the base of `retry_after`.
+    """Classify a failure of yt-dlp that happened at `now`, the base of `retry_after`.
 
-    What no rule knows is PASSING with E999: three attempts, then it is told as it is.
+    An unknown failure is PASSING with E999: three attempts, then it is reported with its message.
     """
-    rule = next((rule for rule in _RULES if rule.fits(facts)), _UNKNOWN)
+    rule = next((rule for rule in _RULES if rule.matches(facts)), _UNKNOWN)
     reason = rule.reason
     if reason == "http_5xx" and facts.status:
         reason = f"http_{facts.status}"
@@ -166,32 +166,32 @@ def classify(facts: ErrorFacts, now: datetime) -> Failure:
 
 
 UNREACHED = frozenset({"timeout", "proxy", "network"})
-"""Reasons that are a bad moment when seen once, and a network that is down when seen again and again."""
+"""Reasons that mean a temporary fault when seen once, and a network outage when repeated."""
 
 
-def failure_word(failure: Failure) -> CallOutcome | None:
-    """What it tells of YouTube's servers. None: it says nothing of them (ours, or nobody knows)."""
+def call_outcome(failure: Failure) -> CallOutcome | None:
+    """Return what a failure means for YouTube's servers; None when it says nothing about them."""
     if failure.reason in UNREACHED:
         return CallOutcome()
-    if failure.reason == "http_5xx":  # of an answer that yt-dlp only warned of
+    if failure.reason == "http_5xx":  # yt-dlp only warned of the answer
         return CallOutcome(HTTPStatus.SERVICE_UNAVAILABLE)
     if failure.reason == "rate_limit":
         return CallOutcome(HTTPStatus.TOO_MANY_REQUESTS)
     if (found := _HTTP.fullmatch(failure.reason)) is not None:
         return CallOutcome(int(found[1]))
-    nobody_knows = failure.kind is FailureKind.LOCAL or failure.reason in {_UNKNOWN.reason, "truncated"}
-    return None if nobody_knows else ANSWERED
+    unknown = failure.kind is FailureKind.LOCAL or failure.reason in {_UNKNOWN.reason, "truncated"}
+    return None if unknown else ANSWERED
 
 
 def _wait(message: str, fallback: timedelta) -> timedelta:
-    """`in 3 hours` as YouTube rounds it, and a little more."""
+    """Return the wait of a message such as `in 3 hours`, plus a margin for its rounding."""
     found = _WAIT.search(message)
     return int(found[1]) * _UNITS[found[2]] + _MARGIN if found else fallback
 
 
 def readable(facts: ErrorFacts) -> str:
-    """The message for people: without control characters and secrets, and without yt-dlp's advice on its
-    command line."""
+    """Return the message for people, without control characters, secrets, and yt-dlp's advice about its command
+    line."""
     text = _ADVICE.sub("", facts.message.removeprefix("ERROR: "))
     text = mask_text(_CONTROL.sub(" ", text).strip())
     if facts.countries:

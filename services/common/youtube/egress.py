@@ -1,17 +1,18 @@
-"""The name of a machine's way out to YouTube. Blocks are counted for it, so metadata and download must agree on it."""
+"""The name of a machine's way to YouTube. Blocks are recorded per egress, so metadata and download must use the
+same."""
 
 import socket
 from urllib.parse import urlsplit
 
 YOUTUBE = "www.youtube.com"
-"""The host whose breaker counts what yt-dlp's extractions meet."""
+"""The host whose circuit breaker counts the failures of extractions."""
 
 
 def egress_of(proxy: str | None, host: str | None = None, *, name: str | None = None) -> str:
-    """`name/direct`, or `name/proxy:port`; never the proxy's user and password.
+    """Return `name/direct` or `name/proxy:port`, without the proxy's credentials.
 
-    `name` is `[youtube] egress`, for what leaves by one address under several host names (containers of one machine);
-    without it the host's own name counts.
+    `name` is `[youtube] egress`, for several host names behind one address (containers of one machine); the default is
+    the host name.
     """
     host = name or host or socket.gethostname()
     if not proxy:

@@ -1,4 +1,4 @@
-"""What the child saw when an operation failed: bare facts, to be judged by `classify` in the parent."""
+"""The facts of a failed operation, collected in the child and classified in the parent."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,10 +8,10 @@ _LONGEST = 2000
 
 
 class ErrorFacts(BaseModel):
-    """`type` is the class of the innermost exception that yt-dlp names, `types` all those of the chain.
+    """`type` is the class of the innermost exception named by yt-dlp, `types` are all classes of the chain.
 
-    `status` is the first HTTP status in the chain, `errno` the first OS error; `countries` are those which may see a
-    video that is blocked here; `stage` is what was going on: `extraction`, `files`, `media`.
+    `status` is the first HTTP status in the chain, `errno` the first OS error; `countries` are those where a video that
+    is blocked here is available; `stage` is `extraction`, `files` or `media`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,9 +27,9 @@ class ErrorFacts(BaseModel):
 
 
 def facts_of(error: BaseException, warnings: Sequence[str], stage: str) -> ErrorFacts:
-    """The facts of an exception; DownloadError and ExtractorError are looked into."""
+    """Return the facts of an exception, including those wrapped in DownloadError and ExtractorError."""
     chain = list(_chain(error))
-    inner = _told_by(chain)
+    inner = _relevant(chain)
     return ErrorFacts(
         type=type(inner).__name__,
         types=tuple(type(link).__name__ for link in chain),
@@ -42,13 +42,13 @@ def facts_of(error: BaseException, warnings: Sequence[str], stage: str) -> Error
     )
 
 
-def _told_by(chain: Sequence[BaseException]) -> BaseException:
-    """The exception whose words say what happened: an ExtractorError (of any class) before what wraps it."""
+def _relevant(chain: Sequence[BaseException]) -> BaseException:
+    """Return the exception with the relevant message: an ExtractorError (of any class) before what wraps it."""
     return next((link for link in chain if hasattr(link, "orig_msg")), chain[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what led to it, outermost first; yt-dlp keeps causes in attributes of its own."""
+    """Yield the exception and its causes, outermost first; yt-dlp stores causes in its own attributes."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

@@ -1,4 +1,4 @@
-"""What `fetch` is asked and what it tells, as models for both ends of the pipe."""
+"""Requests and messages of the child's operations, as models for both ends of the pipe."""
 
 from typing import Annotated, Literal
 
@@ -13,9 +13,9 @@ class _Message(BaseModel):
 
 
 class FormatChoice(_Message):
-    """A yt-dlp selector, the order in which it sees the formats, and what kind of file comes of it.
+    """A yt-dlp format selector, the sort order of the formats, and the kind of file that results.
 
-    `audio` None: as the selected streams have it (a raw selector).
+    `audio` None: determined by the selected streams (a raw selector).
     """
 
     selector: str
@@ -24,7 +24,7 @@ class FormatChoice(_Message):
 
 
 class FetchRequest(_Message):
-    """`directory` is the work directory, `{video_id}.part`; it is made when there is something to put in."""
+    """`directory` is the work directory, `{video_id}.part`; it is created when needed."""
 
     video_id: str = Field(pattern=VIDEO_ID_PATTERN)
     dispatch_id: str
@@ -34,16 +34,16 @@ class FetchRequest(_Message):
 
 
 class MetadataFound(_Message):
-    """Right after the extraction, before anything is downloaded."""
+    """Sent after the extraction, before anything is downloaded."""
 
     type: Literal["metadata"] = "metadata"
     metadata: VideoMetadata
 
 
 class Downloading(_Message):
-    """Bytes over all formats of the video, those of earlier attempts included. The first one says where it starts.
+    """Bytes over all formats of the video, earlier attempts included. The first message is the starting point.
 
-    `total` may be an estimate, and is None where not even that is known; `speed` is bytes a second, `eta` seconds.
+    `total` may be an estimate, and is None when unknown; `speed` is in bytes per second, `eta` in seconds.
     """
 
     type: Literal["downloading"] = "downloading"
@@ -54,13 +54,13 @@ class Downloading(_Message):
 
 
 class Finishing(_Message):
-    """All bytes are here; streams are merged and files are hashed."""
+    """All bytes were downloaded; streams are being merged and files hashed."""
 
     type: Literal["finishing"] = "finishing"
 
 
 class FetchResult(_Message):
-    """All that was wanted and is to be had. A caption that failed to arrive is neither in `files` nor in `absent`."""
+    """The requested files that exist. A caption whose download failed is neither in `files` nor in `absent`."""
 
     type: Literal["result"] = "result"
     files: tuple[FileFact, ...] = ()
@@ -76,15 +76,15 @@ FetchMessage = Annotated[MetadataFound | Downloading | Finishing | FetchResult, 
 
 
 class OfferRequest(_Message):
-    """What there is of a video, and what each of these choices (by name) would take of it."""
+    """A request for the streams of a video, and for those that each named choice would select."""
 
     video_id: str = Field(pattern=VIDEO_ID_PATTERN)
     choices: dict[str, FormatChoice]
 
 
 class Format(_Message):
-    """A stream that is offered. `vcodec` and `acodec` are None where it has no picture, no sound; bitrates are
-    kbit/s; `size` is in bytes, and an estimate where `size_estimated` says so."""
+    """A stream of a video. `vcodec` and `acodec` are None without picture or sound; bitrates are in kbit/s; `size` is
+    in bytes."""
 
     format_id: str
     ext: str
@@ -102,7 +102,7 @@ class Format(_Message):
 
 
 class Choice(_Message):
-    """What a quality takes: the streams that become one file. Empty when there is nothing that fits."""
+    """The streams that a quality selects and that become one file. Empty when no stream fits."""
 
     format_ids: tuple[str, ...] = ()
     height: int | None = None
@@ -111,7 +111,7 @@ class Choice(_Message):
 
 
 class Offered(_Message):
-    """The streams, the best last (yt-dlp's order), and what is chosen of them."""
+    """The streams, best last (yt-dlp's order), and the choices."""
 
     video_id: str
     title: str

@@ -1,7 +1,7 @@
-"""From `[youtube]` and `[download]` to what the child gets: YoutubeDL options and an environment. Pure.
+"""Derive the child's YoutubeDL options and environment from `[youtube]` and `[download]`. Pure.
 
-The options are plain JSON and hold nothing of a single request; they travel over the child's pipe, never in argv, for
-a proxy may carry a password.
+The options are plain JSON, independent of a request. They are sent through the pipe and never in argv, because a proxy
+may contain a password.
 """
 
 import re
@@ -19,9 +19,9 @@ _BROWSER = re.compile(
 
 
 def base_options(youtube: YouTube, *, socket_timeout: float, ffmpeg: Path | None = None) -> dict[str, Any]:
-    """YoutubeDL options that every operation shares. The numbers of retries are those of yt-dlp's command line.
+    """Return the YoutubeDL options of all operations. The numbers of retries are the defaults of yt-dlp's command line.
 
-    Raises ConfigError for a `cookies_from_browser` that cannot be read.
+    Raise ConfigError for an invalid `cookies_from_browser`.
     """
     options: dict[str, Any] = {
         "quiet": True,
@@ -45,10 +45,10 @@ def base_options(youtube: YouTube, *, socket_timeout: float, ffmpeg: Path | None
 
 
 def child_environment(youtube: YouTube, environ: Mapping[str, str], *, scripts: Path, code: Path) -> dict[str, str]:
-    """The child's environment: `scripts` (where deno lies) is added to PATH, `code` is where our packages are found.
+    """Return the child's environment: `scripts` (which contains deno) is added to PATH, `code` to PYTHONPATH.
 
-    Proxy variables are left out: `[youtube] proxy` is the one way to name a proxy, else a request could take
-    another way out than the one that blocks are counted for.
+    Proxy variables are removed: only `[youtube] proxy` names a proxy, otherwise requests could use another egress than
+    the one for which blocks are recorded.
     """
     kept = {name: value for name, value in environ.items() if name.lower() not in _PROXY_VARIABLES}
     kept["PATH"] = f"{scripts}:{kept['PATH']}" if kept.get("PATH") else str(scripts)
@@ -60,12 +60,12 @@ def child_environment(youtube: YouTube, environ: Mapping[str, str], *, scripts: 
 
 
 def _browser(text: str) -> list[str | None]:
-    """`BROWSER[+KEYRING][:PROFILE][::CONTAINER]`, as on yt-dlp's command line."""
+    """Parse `BROWSER[+KEYRING][:PROFILE][::CONTAINER]`, as on yt-dlp's command line."""
     found = _BROWSER.fullmatch(text)
     if found is None:
         raise ConfigError(
             f"[youtube] cookies_from_browser: {text!r} is not BROWSER[+KEYRING][:PROFILE][::CONTAINER]; "
-            "write `firefox`, say"
+            "write for example `firefox`"
         )
     keyring = found["keyring"]
     return [found["name"].lower(), found["profile"], keyring.upper() if keyring else None, found["container"]]

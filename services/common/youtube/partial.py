@@ -1,10 +1,9 @@
-"""The directory of a fetch, `tmp/{video_id}.part/`: locked while it is worked in, and cleared away only by right.
+"""The work directory of a fetch, `tmp/{video_id}.part/`: its lock, its owner, its removal (docs/decisions/0008).
 
-`.lock` is held (flock) by the child that works; `.dispatch` names the dispatch that it works for; `.formats` says
-which streams the partial files are of.
+The working child holds a flock on `.lock`; `.dispatch` contains the dispatch id; `.formats` identifies the streams of
+the partial files.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from services.common.infra.files import try_flock
 
 _LOCK = ".lock"
 _DISPATCH = ".dispatch"
@@ -25,7 +26,7 @@ class PartialBusy(Exception):
 
 @contextmanager
 def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
-    """Make the directory if need be and hold its lock. Raises PartialBusy."""
+    """Create the directory if necessary and hold its lock. Raise PartialBusy."""
     lock = _lock(directory, make=True)
     if lock is None:
         raise PartialBusy(f"another process works in {directory.name}")
@@ -39,9 +40,9 @@ def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
 
 @contextmanager
 def holding(directory: Path, patience: float = 5.0) -> Iterator[None]:
-    """Keep everybody else out while its files are taken away: a download that began anew would write into them.
+    """Hold the lock while files are moved out of the directory, so that no new download writes into them.
 
-    Waits up to `patience` seconds for the lock, and raises PartialBusy then. A directory that is gone needs none.
+    Wait up to `patience` seconds for the lock, then raise PartialBusy. A missing directory needs no lock.
     """
     end = time.monotonic() + patience
     while (lock := _lock(directory, make=False)) is None and directory.exists():
@@ -56,8 +57,8 @@ def holding(directory: Path, patience: float = 5.0) -> Iterator[None]:
 
 
 def remove_partial(directory: Path, dispatch_id: str | None) -> bool:
-    """Remove what a dispatch of a fetch, or an earlier one, left (None: whoever left it); False if it is gone already,
-    in use, or of another fetch or a later dispatch by now."""
+    """Remove the directory if it belongs to this dispatch or an earlier one of the same fetch (None: to any). Return
+    False when it is missing, in use, or belongs to another fetch or a later dispatch."""
     lock = _lock(directory, make=False)
     if lock is None:
         return False
@@ -71,11 +72,11 @@ def remove_partial(directory: Path, dispatch_id: str | None) -> bool:
 
 
 def keep_if_same(directory: Path, video_id: str, streams: list[dict[str, Any]]) -> None:
-    """Drop the media of an earlier attempt, unless they are of these very streams.
+    """Remove the media of an earlier attempt unless they are from the same streams.
 
-    A Range request for other bytes than those that are there already would make a file that is neither. And one that
-    asks for the bytes after the last is refused (416), which yt-dlp 2026.10 does not get over: its second request,
-    meant to have no Range, has it still. So the last byte is asked for again; the part may be whole.
+    Resuming with other streams would produce a corrupt file. A Range request beyond the last byte is answered with 416,
+    from which yt-dlp 2026.10 does not recover (its second request still has the Range header), so the last byte of each
+    part is dropped and requested again: the part may be complete.
     """
     record = directory / _FORMATS
     wanted = json.dumps(streams, sort_keys=True)
@@ -89,7 +90,7 @@ def keep_if_same(directory: Path, video_id: str, streams: list[dict[str, Any]]) 
 
 
 def media_of(directory: Path, video_id: str) -> list[Path]:
-    """The media files of the video, partial ones included: all that begins with the id and a dot, but info.json."""
+    """Return the media files of the video, partial ones included: those named `{video_id}.*`, except info.json."""
     return [
         path
         for path in directory.iterdir()
@@ -98,15 +99,16 @@ def media_of(directory: Path, video_id: str) -> list[Path]:
 
 
 def _unshare(directory: Path) -> None:
-    """Let go of files that are one with files in the archive (a take-in that was cut short links them): whoever wrote
-    into them here would write there."""
+    """Unlink files that share an inode with the archive (left by an interrupted take-in): writing to them would change
+    archived files."""
     for path in directory.iterdir():
         if path.is_file() and path.stat().st_nlink > 1:
             path.unlink()
 
 
 def _belongs_to(directory: Path, dispatch_id: str) -> bool:
-    """A dispatch id is `{fetch_id}.{number}`. The last one may never have begun: then an earlier one left it."""
+    """A dispatch id is `{fetch_id}.{number}`. The latest dispatch may not have started: an earlier one left the
+    files."""
     try:
         found = (directory / _DISPATCH).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -121,7 +123,7 @@ def _parts(dispatch_id: str) -> tuple[str, int]:
 
 
 def _lock(directory: Path, *, make: bool) -> int | None:
-    """A file descriptor that holds the lock; None if somebody else does, or if there is no directory to lock."""
+    """Return a file descriptor that holds the lock; None if the lock is taken or there is no directory."""
     while True:
         if make:
             directory.mkdir(parents=True, exist_ok=True)
@@ -131,9 +133,7 @@ def _lock(directory: Path, *, make: bool) -> int | None:
             if make:
                 continue  # removed in between
             return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_flock(lock):
             os.close(lock)
             return None
         if _is_still(directory / _LOCK, lock):
@@ -142,7 +142,7 @@ def _lock(directory: Path, *, make: bool) -> int | None:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the path names the open file still: the directory may have been removed before it was locked."""
+    """Return whether the path still names the open file: the directory may have been removed before it was locked."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

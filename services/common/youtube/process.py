@@ -1,4 +1,4 @@
-"""The parent's side of the child process: started, asked, watched and killed as one process group."""
+"""Run a yt-dlp child process: start it, send it operations, watch it, and kill its process group."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from services.common.settings.masking import mask_text
 from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.settings import ChildSettings
 
-HANG_AFTER = 30.0  # seconds without a line; the child at work sends one every second
+HANG_AFTER = 30.0  # seconds without a line; a working child sends one every second
 KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL
 _LINE_LIMIT = 64 * 1024 * 1024
 _STDERR_LINES = 40
@@ -23,7 +23,7 @@ OnMessage = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class ChildFailed(Exception):
-    """The operation failed in an orderly way; the child goes on to serve."""
+    """The operation failed; the child continues to serve."""
 
     def __init__(self, facts: ErrorFacts) -> None:
         super().__init__(facts.message)
@@ -31,14 +31,13 @@ class ChildFailed(Exception):
 
 
 class ChildCrashed(Exception):
-    """The child ended, hung or spoke nonsense: it is dead now, and start() makes a new one."""
+    """The child ended, hung or sent invalid data. It is dead; start() starts a new one."""
 
 
 class YtDlpChild:
-    """One child process, which serves one operation at a time.
+    """A child process that serves one operation at a time.
 
-    A `run` that ends early, because it is cancelled or because `on_message` raises, leaves no child behind:
-    what it did is not known any more.
+    A `run` that is cancelled, or whose `on_message` raises, kills the child, because its state is unknown then.
     """
 
     def __init__(self, settings: ChildSettings, *, hang_after: float = HANG_AFTER) -> None:
@@ -54,17 +53,18 @@ class YtDlpChild:
 
     @property
     def pid(self) -> int | None:
-        """The process id, which is that of its group too; None when there is none."""
+        """The id of the process and of its group; None without a process."""
         return self._process.pid if self._process is not None and self.alive else None
 
     async def start(self) -> None:
-        """Start the process unless it runs. Call it from the main thread: its end is the child's end (Linux)."""
+        """Start the process unless it runs. Call it from the main thread: the child is killed when the calling thread
+        ends (Linux)."""
         if self.alive:
             return
         self._stderr.clear()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-P",  # what lies in the current directory is nobody's module
+            "-P",  # do not import from the current directory
             "-m",
             "services.common.youtube.child",
             stdin=asyncio.subprocess.PIPE,
@@ -77,7 +77,7 @@ class YtDlpChild:
         self._draining = asyncio.create_task(self._drain(self._process), name="yt-dlp stderr")
 
     async def run(self, op: str, request: dict[str, Any], *, on_message: OnMessage) -> None:
-        """Serve one operation; starts the process if need be. Raises ChildFailed, ChildCrashed."""
+        """Run one operation; start the process if necessary. Raise ChildFailed, ChildCrashed."""
         await self.start()
         finished = False
         try:
@@ -94,7 +94,7 @@ class YtDlpChild:
                 await asyncio.shield(self.kill())
 
     async def kill(self) -> None:
-        """End the process and all that it started, within 2 s: SIGTERM, then SIGKILL to the group."""
+        """End the process and its descendants within 2 s: SIGTERM, then SIGKILL to the group."""
         process = self._process
         if process is None:
             return
@@ -112,45 +112,45 @@ class YtDlpChild:
             await asyncio.gather(self._draining, return_exceptions=True)
         self._process = self._draining = None
 
-    def last_words(self) -> str:
-        """The end of what the child wrote to stderr, without secrets."""
+    def stderr_tail(self) -> str:
+        """Return the last lines that the child wrote to stderr, with secrets masked."""
         return mask_text(" | ".join(list(self._stderr)[-5:]))
 
-    async def _write(self, order: dict[str, Any]) -> None:
+    async def _write(self, operation: dict[str, Any]) -> None:
         stdin = self._process.stdin if self._process else None
         if stdin is None:
-            raise ChildCrashed("the child is gone")
+            raise ChildCrashed("the child has ended")
         try:
-            stdin.write(json.dumps(order).encode() + b"\n")
+            stdin.write(json.dumps(operation).encode() + b"\n")
             await stdin.drain()
         except ConnectionError as error:
-            raise ChildCrashed(await self._obituary("ended")) from error
+            raise ChildCrashed(await self._describe_end("ended")) from error
 
     async def _read(self) -> dict[str, Any]:
         stdout = self._process.stdout if self._process else None
         if stdout is None:
-            raise ChildCrashed("the child is gone")
+            raise ChildCrashed("the child has ended")
         try:
             async with asyncio.timeout(self._hang_after):
                 line = await stdout.readline()
             answer = json.loads(line) if line else None
         except TimeoutError as error:
-            raise ChildCrashed(f"the child hung: not a line in {self._hang_after:g} s") from error
-        except ValueError as error:  # no JSON, or a line beyond the limit
-            raise ChildCrashed(f"the child spoke nonsense: {error}") from error
+            raise ChildCrashed(f"the child hung: no line in {self._hang_after:g} s") from error
+        except ValueError as error:  # not JSON, or a line beyond the limit
+            raise ChildCrashed(f"the child sent invalid data: {error}") from error
         if not isinstance(answer, dict):
-            raise ChildCrashed(await self._obituary("ended"))
+            raise ChildCrashed(await self._describe_end("ended"))
         return answer
 
-    async def _obituary(self, what: str) -> str:
-        """How it ended, with the last words on stderr."""
+    async def _describe_end(self, what: str) -> str:
+        """Describe how the child ended, with its last lines on stderr."""
         code: int | None = None
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KILL_AFTER):
                     code = await self._process.wait()
-        words = self.last_words()
-        return f"the child {what} with {code}{': ' + words if words else ''}"
+        tail = self.stderr_tail()
+        return f"the child {what} with {code}{': ' + tail if tail else ''}"
 
     async def _drain(self, process: asyncio.subprocess.Process) -> None:
         while process.stderr is not None and (line := await process.stderr.readline()):

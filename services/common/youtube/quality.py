@@ -1,4 +1,4 @@
-"""What may be asked for as `quality`: `best`, `2160p` … `144p`, `audio`, or a raw yt-dlp format selector."""
+"""Valid values of `quality`: `best`, `2160p` … `144p`, `audio`, or a raw yt-dlp format selector."""
 
 import re
 
@@ -7,18 +7,18 @@ BEST = "best"
 AUDIO = "audio"
 NAMED = frozenset({BEST, AUDIO, *(f"{height}p" for height in HEIGHTS)})
 
-LONGEST = 300  # characters of a selector; yt-dlp's parser calls itself for every part
+LONGEST = 300  # characters of a selector; yt-dlp's parser is recursive
 
 _HEIGHT = re.compile(r"\d+p", re.IGNORECASE)
 _FILTERS = re.compile(r"\[[^\]]*\]")
 
 
 def valid_quality(quality: str) -> bool:
-    """Whether a download can be asked for it; a raw selector is read by yt-dlp's own parser.
+    """Return whether a quality is valid; a raw selector is parsed by yt-dlp.
 
-    Refused besides bad syntax: selectors of several files (`,` and `all`), which one video here cannot be; `-`, which
-    asks at the terminal; a bare height (`1080` for `1080p`) or one that there is not (`1081p`), which yt-dlp takes for
-    the id of a format; and what is longer than LONGEST or holds control characters.
+    Also rejected: selectors of several files (`,` and `all`), because a video is one file; `-`, which asks at the
+    terminal; a bare height (`1080` for `1080p`) or an unknown one (`1081p`), which yt-dlp interprets as a format id;
+    texts longer than LONGEST or with control characters.
     """
     if quality in NAMED:
         return True
@@ -27,12 +27,12 @@ def valid_quality(quality: str) -> bool:
         return False
     if bare in {"", "-", "all", *map(str, HEIGHTS)} or "," in bare or _HEIGHT.fullmatch(bare):
         return False
-    # 0.2 s, which most jobs need not pay
+    # imported here: it takes 0.2 s, and most jobs do not need it
     from yt_dlp import YoutubeDL
 
     with YoutubeDL({"quiet": True, "no_warnings": True}, auto_init=False) as ydl:
         try:
             ydl.build_format_selector(quality)
-        except (SyntaxError, ValueError):  # ValueError: a filter whose number is none
+        except (SyntaxError, ValueError):  # ValueError: a filter with an invalid number
             return False
     return True

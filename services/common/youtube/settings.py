@@ -1,4 +1,4 @@
-"""Everything that a child is started with, from the configuration and from this machine."""
+"""The settings of a child, from the configuration and this machine."""
 
 import os
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from services.common.youtube import options, tools
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """YoutubeDL options (plain JSON) and an environment; both may hold secrets and stay out of the log."""
+    """YoutubeDL options (plain JSON) and environment. Both may contain secrets and must not be logged."""
 
     options: dict[str, Any] = field(repr=False)
     environment: dict[str, str] = field(repr=False)
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
-        """Raises ConfigError."""
+        """Return the settings for a configuration. Raise ConfigError."""
         return cls(
             options.base_options(
                 config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()

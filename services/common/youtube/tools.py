@@ -1,4 +1,4 @@
-"""The programs that yt-dlp needs beside it, and which versions did the work."""
+"""The programs that yt-dlp needs, and the versions of all tools."""
 
 import platform
 import shutil
@@ -14,7 +14,7 @@ import services
 
 
 def find_ffmpeg() -> Path | None:
-    """The system's ffmpeg, else the one that the package imageio-ffmpeg carries; None if there is neither."""
+    """Return the system's ffmpeg, else that of the package imageio-ffmpeg, else None."""
     found = shutil.which("ffmpeg")
     if found is None:
         try:
@@ -25,18 +25,18 @@ def find_ffmpeg() -> Path | None:
 
 
 def scripts_directory() -> Path:
-    """Where the interpreter's own programs lie (deno among them)."""
+    """Return the folder of the interpreter's scripts, which contains deno."""
     return Path(sysconfig.get_path("scripts"))
 
 
 def code_directory() -> Path:
-    """The directory that holds our top-level packages."""
+    """Return the folder of our top-level packages."""
     return Path(services.__file__).parents[1]
 
 
 @cache
 def versions(ffmpeg: str) -> dict[str, str]:
-    """Tool names and versions for Provenance; starts ffmpeg once."""
+    """Return tool names and versions for Provenance; runs ffmpeg once."""
     found = {"python": platform.python_version(), "ffmpeg": _ffmpeg_version(ffmpeg)}
     for name, distribution in (("yt-dlp", "yt-dlp"), ("deno", "deno"), ("ytarchive", "ytarchive")):
         try:

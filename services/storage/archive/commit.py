@@ -19,10 +19,19 @@ from bus.fault_injection import fault_point
 from services.common.events import DownloadCompleted
 from services.common.infra.files import set_aside, sync_directory
 from services.common.models import FileFact
-from services.storage.archive.manifest_file import read_record
-from services.storage.archive.staging import Stop, TakeInFailed, drop_source, stage
-from services.storage.formats.layout import CAPTIONS, Hidden, Tree, archived, hidden, read_hidden, source_path, tag_of
-from services.storage.formats.manifest import MEDIA, Holding, Record, keep_better, merge
+from services.storage.archive.manifest_file import read_manifest
+from services.storage.archive.staging import StopCheck, TakeInFailed, remove_source, stage
+from services.storage.formats.layout import (
+    CAPTIONS,
+    ArchiveTree,
+    HiddenFile,
+    archive_fact,
+    dispatch_tag,
+    hidden_path,
+    parse_hidden,
+    source_path,
+)
+from services.storage.formats.manifest import MEDIA, Holding, Manifest, keep_better, merge
 
 _log = structlog.get_logger()
 
@@ -32,7 +41,7 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryResult:
     """What a recovery did to one video: an intent rolled forward, hidden files removed."""
 
     rolled_forward: bool = False
@@ -46,7 +55,9 @@ class _Move:
     fact: FileFact  # under its archive name
 
 
-def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: str, stop: Stop = _never) -> Record:
+def take_in(
+    tree: ArchiveTree, event: DownloadCompleted, *, now: datetime, trace_id: str, stop: StopCheck = _never
+) -> Manifest:
     """Take a delivery in and return the record that holds it. Again, or source gone and target there: no change.
 
     Raises TakeInFailed, StorageFull, InvalidRequest (names that lead elsewhere) or OSError; then nothing visible
@@ -55,33 +66,33 @@ def take_in(tree: Tree, event: DownloadCompleted, *, now: datetime, trace_id: st
     if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
         raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
     recover(tree, event.video_id)
-    path = tree.record(event.video_id)
-    held = read_record(path)
+    path = tree.manifest(event.video_id)
+    held = read_manifest(path)
     if held is not None:
-        held, event = keep_better(held, event, present(path.parent, held))
+        held, event = keep_better(held, event, present_files(path.parent, held))
     moves = list(_moves(path.parent, event))
     if held is not None and _is_repeat(held, event, moves):
-        _drop_sources(moves)
+        _remove_sources(moves)
         return held
-    tag = tag_of(event.dispatch_id)
+    tag = dispatch_tag(event.dispatch_id)
     try:
         _make_folders(path.parent, moves)
         _stage_all(moves, held, tag, stop)
-        record = merge(held, event, now=now, trace_id=trace_id)
-        _write_intent(path, record, tag)
+        manifest = merge(held, event, now=now, trace_id=trace_id)
+        _write_intent(path, manifest, tag)
     except BaseException:
         recover(tree, event.video_id)
         raise
     if held is None:
         set_aside(path)
-    _roll_forward(path, record, tag)
-    _drop_sources(moves)
-    return record
+    _roll_forward(path, manifest, tag)
+    _remove_sources(moves)
+    return manifest
 
 
-def recover(tree: Tree, video_id: str) -> Recovery:
+def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
     """Finish or clear what a take-in that was killed left behind."""
-    path = tree.record(video_id)
+    path = tree.manifest(video_id)
     found = list(_hidden_files(path.parent, video_id))
     rolled = False
     for left, one in found:
@@ -95,15 +106,15 @@ def recover(tree: Tree, video_id: str) -> Recovery:
     _remove_empty(path.parent)
     if rolled or removed:
         _log.info("take_in_recovered", root=tree.key, video_id=video_id, rolled_forward=rolled, removed=removed)
-    return Recovery(rolled, removed)
+    return RecoveryResult(rolled, removed)
 
 
-def unfinished(tree: Tree, video_ids: Iterable[str]) -> list[str]:
+def unfinished_videos(tree: ArchiveTree, video_ids: Iterable[str]) -> list[str]:
     """Those of the videos that have hidden files of ours."""
     return [video_id for video_id in video_ids if any(_hidden_files(tree.video_dir(video_id), video_id))]
 
 
-def present(folder: Path, holding: Holding) -> tuple[str, ...]:
+def present_files(folder: Path, holding: Holding) -> tuple[str, ...]:
     """The names whose files are there with the right size: a cheap look, not a proof."""
     return tuple(name for name, entry in holding.fixity.items() if _size(folder / name) == entry.size)
 
@@ -111,16 +122,16 @@ def present(folder: Path, holding: Holding) -> tuple[str, ...]:
 def _moves(folder: Path, event: DownloadCompleted) -> Iterator[_Move]:
     directory = Path(event.directory)
     for fact in event.files:
-        there = archived(event.video_id, fact)
+        there = archive_fact(event.video_id, fact)
         yield _Move(source_path(directory, fact.name), folder / there.name, there)
 
 
-def _is_repeat(held: Record, event: DownloadCompleted, moves: list[_Move]) -> bool:
+def _is_repeat(held: Manifest, event: DownloadCompleted, moves: list[_Move]) -> bool:
     known = any(earlier.dispatch_id == event.dispatch_id for earlier in held.take_ins)
-    return known and all(_in_place(held, move) for move in moves)
+    return known and all(_is_in_place(held, move) for move in moves)
 
 
-def _in_place(held: Record | None, move: _Move) -> bool:
+def _is_in_place(held: Manifest | None, move: _Move) -> bool:
     entry = held.fixity.get(move.fact.name) if held else None
     return entry is not None and entry.sha256 == move.fact.sha256 and _size(move.place) == entry.size
 
@@ -132,65 +143,65 @@ def _make_folders(folder: Path, moves: list[_Move]) -> None:
             sync_directory(each.parent)
 
 
-def _stage_all(moves: list[_Move], held: Record | None, tag: str, stop: Stop) -> None:
+def _stage_all(moves: list[_Move], held: Manifest | None, tag: str, stop: StopCheck) -> None:
     for number, move in enumerate(moves, start=1):
         fault_point(f"storage.before_stage_{number}")
-        if move.source.exists() or not _in_place(held, move):
-            stage(move.source, hidden(move.place, tag), move.fact, stop)
+        if move.source.exists() or not _is_in_place(held, move):
+            stage(move.source, hidden_path(move.place, tag), move.fact, stop)
     _sync(moves)
     fault_point("storage.after_stage")
 
 
-def _write_intent(path: Path, record: Record, tag: str) -> None:
-    half = hidden(path, tag, "tmp")
+def _write_intent(path: Path, manifest: Manifest, tag: str) -> None:
+    half = hidden_path(path, tag, "tmp")
     with half.open("wb") as file:
-        file.write(record.model_dump_json(indent=2, exclude_none=True).encode())
+        file.write(manifest.model_dump_json(indent=2, exclude_none=True).encode())
         file.flush()
         os.fsync(file.fileno())
     fault_point("storage.before_intent")
-    half.replace(hidden(path, tag, "intent"))
+    half.replace(hidden_path(path, tag, "intent"))
     sync_directory(path.parent)
     fault_point("storage.after_intent")
 
 
-def _roll_forward(path: Path, record: Record, tag: str) -> None:
-    places = [path.parent / name for name in record.take_ins[-1].files]
+def _roll_forward(path: Path, manifest: Manifest, tag: str) -> None:
+    places = [path.parent / name for name in manifest.take_ins[-1].files]
     for number, place in enumerate(places, start=1):
-        staged = hidden(place, tag)
+        staged = hidden_path(place, tag)
         if staged.exists():
             staged.replace(place)
         fault_point(f"storage.after_rename_{number}")
     for folder in {place.parent for place in places}:
         sync_directory(folder)
     fault_point("storage.before_commit")
-    hidden(path, tag, "intent").replace(path)
+    hidden_path(path, tag, "intent").replace(path)
     sync_directory(path.parent)
     fault_point("storage.after_commit")
 
 
 def _finish(path: Path, intent: Path, tag: str) -> bool:
     """Roll `intent` forward if all that it promises is here. An intent that lost its files gives way to what is."""
-    record = read_record(intent)
-    if record is None or not record.take_ins:
+    manifest = read_manifest(intent)
+    if manifest is None or not manifest.take_ins:
         return False
-    for name in record.take_ins[-1].files:
-        place, size = path.parent / name, record.fixity[name].size
-        staged = _size(hidden(place, tag))
+    for name in manifest.take_ins[-1].files:
+        place, size = path.parent / name, manifest.fixity[name].size
+        staged = _size(hidden_path(place, tag))
         if (_size(place) if staged is None else staged) != size:
             _log.error("intent_without_files", path=str(intent), file=name)
             return False
-    _roll_forward(path, record, tag)
+    _roll_forward(path, manifest, tag)
     return True
 
 
-def _hidden_files(folder: Path, video_id: str) -> Iterator[tuple[Path, Hidden]]:
+def _hidden_files(folder: Path, video_id: str) -> Iterator[tuple[Path, HiddenFile]]:
     for each in (folder, folder / CAPTIONS):
         try:
             names = sorted(entry.name for entry in os.scandir(each))
         except FileNotFoundError:
             continue
         for name in names:
-            if one := read_hidden(name, video_id):
+            if one := parse_hidden(name, video_id):
                 yield each / name, one
 
 
@@ -205,9 +216,9 @@ def _sync(moves: list[_Move]) -> None:
         sync_directory(folder)
 
 
-def _drop_sources(moves: list[_Move]) -> None:
+def _remove_sources(moves: list[_Move]) -> None:
     for move in moves:
-        drop_source(move.source, move.place)
+        remove_source(move.source, move.place)
 
 
 def _size(path: Path) -> int | None:

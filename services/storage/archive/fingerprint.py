@@ -7,16 +7,16 @@ TEXTS_FORMAT = 1  # of what the index of texts holds: a higher one has everythin
 
 
 @dataclass(frozen=True)
-class Stamps:
+class TextFingerprints:
     """The files that a video's texts were read from. `captions`: all its caption files."""
 
-    record: str
+    manifest: str
     metadata: str
     captions: str
     format: int = TEXTS_FORMAT
 
 
-def stamp_of(path: Path) -> str | None:
+def fingerprint_of(path: Path) -> str | None:
     """Tells one state of a file from the next; None if it is not there."""
     try:
         found = path.stat()

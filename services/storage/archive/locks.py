@@ -9,10 +9,10 @@ from pathlib import Path
 from services.common.infra.files import LockHeld, locked
 
 _STRIPES = 256  # lock files in all; two names on one stripe only wait for each other
-_AGAIN = 0.05  # seconds between two tries for a lock that another process holds
+_RETRY_AFTER = 0.05  # seconds between two tries for a lock that another process holds
 
 
-class Locks:
+class NamedLocks:
     """`async with locks.hold(root, video_id)`. Nobody holds two at once, so nobody waits in a circle."""
 
     def __init__(self, directory: Path) -> None:
@@ -32,6 +32,6 @@ class Locks:
             try:
                 stack.enter_context(locked(path))
             except LockHeld:
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_RETRY_AFTER)
             else:
                 return

@@ -5,15 +5,15 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from services.storage.formats.manifest import Record
+from services.storage.formats.manifest import Manifest
 
 _log = structlog.get_logger()
 
 
-def read_record(path: Path) -> Record | None:
+def read_manifest(path: Path) -> Manifest | None:
     """Return the manifest at `path`; None when there is no file, or (logged) an invalid one. Raises OSError."""
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:

@@ -12,7 +12,7 @@ from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import sha256
 from services.common.models import FailureKind, FileFact
 
-Stop = Callable[[], bool]  # asked between two chunks of a copy
+StopCheck = Callable[[], bool]  # asked between two chunks of a copy
 
 _CHUNK = 1024 * 1024
 _NO_LINKS = frozenset(
@@ -29,7 +29,7 @@ class TakeInFailed(YTArchiveError):
         self.kind = kind
 
 
-def stage(source: Path, place: Path, fact: FileFact, stop: Stop) -> None:
+def stage(source: Path, place: Path, fact: FileFact, stop: StopCheck) -> None:
     """Put the bytes of `source` at `place`, durable, and be sure that they are those of `fact`.
 
     A link keeps the source, so a crash costs nothing; whoever commits removes it. Raises TakeInFailed when the source
@@ -71,7 +71,7 @@ def _link(source: Path, place: Path) -> str | None:
     return sha256(place)
 
 
-def _copy(source: Path, place: Path, stop: Stop) -> str:
+def _copy(source: Path, place: Path, stop: StopCheck) -> str:
     digest = hashlib.sha256()
     with source.open("rb") as reader, place.open("xb") as writer:
         while chunk := reader.read(_CHUNK):
@@ -84,7 +84,7 @@ def _copy(source: Path, place: Path, stop: Stop) -> str:
     return digest.hexdigest()
 
 
-def drop_source(source: Path, place: Path) -> None:
+def remove_source(source: Path, place: Path) -> None:
     """Remove a source that is one file with its place in the archive: nobody may write to it from the other side."""
     try:
         if source.samefile(place):

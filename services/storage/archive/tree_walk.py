@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.common.validation import validate_video_id
-from services.storage.formats.layout import Tree
+from services.storage.formats.layout import ArchiveTree
 
 _MAX_DEPTH = 4  # levels below a root at which the archive of an --output-dir is found
 _HALF_WRITTEN = re.compile(r"\..+\.json\.[0-9a-f]{8}\.new")  # services.common.infra.files: write_atomically
 _STALE_AFTER = 3600.0  # seconds: no writer takes that long for a page of JSON
 
 
-def video_ids(tree: Tree) -> Iterator[str]:
+def video_ids(tree: ArchiveTree) -> Iterator[str]:
     """Yield the id of every video that has a folder."""
     yield from (name for name in _names(tree.videos) if validate_video_id(name))
 
@@ -32,7 +32,7 @@ def trees_below(root: Path) -> Iterator[Path]:
             pending += [(path, depth + 1) for path in below if path.is_dir() and not path.is_symlink()]
 
 
-def metadata_files(tree: Tree) -> Iterator[Path]:
+def metadata_files(tree: ArchiveTree) -> Iterator[Path]:
     """Yield the files metadata/videos/{video_id}.json."""
     folder = tree.metadata / "videos"
     yield from (folder / name for name in _names(folder) if validate_video_id(name.removesuffix(".json")))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.events import VideoId
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
-from services.storage.index.queries import CatalogueQueries, Existence, Stats, VideoPage, VideoQuery
+from services.storage.index.queries import ArchiveStats, CatalogueQueries, Existence, VideoPage, VideoQuery
 from services.storage.index.roots import ArchiveRoots
 from services.storage.index.search import ArchiveSearch, SearchPage, SearchQuery
 from services.storage.reporting.descriptions import VideoDescription, VideoReader
@@ -78,7 +78,7 @@ async def history(_call: Call, path: HistoryPath, query: PageQuery, histories: H
     return await asyncio.to_thread(histories.read, path.id, query.limit, query.offset)
 
 
-async def stats(_call: Call, queries: CatalogueQueries, roots: ArchiveRoots) -> Stats:
+async def stats(_call: Call, queries: CatalogueQueries, roots: ArchiveRoots) -> ArchiveStats:
     return await queries.stats(roots.all)
 
 
@@ -110,7 +110,7 @@ ROUTES = (
         "GET", f"{_BASE}/history/{{id}}", history, "History of a video or a playlist, newest first",
         path_model=HistoryPath, query=PageQuery, response=HistoryPage,
     ),
-    Route("GET", f"{_BASE}/stats", stats, "Totals by root and channel", response=Stats),
+    Route("GET", f"{_BASE}/stats", stats, "Totals by root and channel", response=ArchiveStats),
     Route(
         "GET", f"{_BASE}/videos/{{video_id}}/files/{{name:.+}}", file, "A file of the archive (Range)",
         path_model=ArchivedFilePath, query=RootQuery, media_type="application/octet-stream",

@@ -13,12 +13,20 @@ async def throughput(_call: Call, query: ThroughputQuery, estimates: EstimateRep
 
 
 _BASE = "/api/v1/storage"
+_HOLDINGS = Route(
+    "POST", f"{_BASE}/holdings", holdings, "What is held of up to 500 videos", body=HoldingsBody, response=Holdings
+)
+_THROUGHPUT = Route(
+    "GET",
+    f"{_BASE}/throughput",
+    throughput,
+    "Observed throughput, and free disk space",
+    query=ThroughputQuery,
+    response=Throughput,
+)
 ROUTES = (
-    Route(
-        "POST", f"{_BASE}/held", holdings, "What is held of up to 500 videos", body=HoldingsBody, response=Holdings,
-    ),
-    Route(
-        "GET", f"{_BASE}/experience", throughput, "Observed throughput, and free disk space",
-        query=ThroughputQuery, response=Throughput,
-    ),
-)  # fmt: skip
+    _HOLDINGS,
+    _THROUGHPUT,
+    _HOLDINGS.renamed_from(f"{_BASE}/held"),
+    _THROUGHPUT.renamed_from(f"{_BASE}/experience"),
+)

@@ -82,9 +82,9 @@ async def check_page(
     await _expect_root(event.root, roots, disk_space)
     with _reject_foreign_paths():
         held = await archive.held(event.root, [entry.video_id for entry in event.entries])
-        await work_plans.held(roots.tree(event.root).key, held)
+        await work_plans.resolve_held(roots.tree(event.root).key, held)
         if event.playlist_id is not None:
-            await playlists.page(event)
+            await playlists.add_page(event)
     yield ArchiveChecked(
         job_id=event.job_id,
         root=event.root,
@@ -103,7 +103,7 @@ async def save_playlist(
 ) -> None:
     await _expect_root(event.root, roots, disk_space)
     with _reject_foreign_paths():
-        await playlists.own_metadata(event)
+        await playlists.add_playlist_metadata(event)
 
 
 @HANDLERS.on(ListingCompleted)
@@ -114,7 +114,7 @@ async def close_listing(
         envelope = handling()
         await _expect_root(event.root, roots, disk_space)
         with _reject_foreign_paths():
-            await playlists.completed(event, at=envelope.timestamp, trace_id=envelope.trace_id)
+            await playlists.complete(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
 @HANDLERS.on(ListingFailed)
@@ -137,7 +137,7 @@ async def save_metadata(
     await _expect_root(event.root, roots, disk_space)
     with _reject_foreign_paths():
         path = await archive.save_metadata(event, handling().trace_id)
-        await work_plans.described(roots.tree(event.root).key, event.video_id)
+        await work_plans.resolve_described(roots.tree(event.root).key, event.video_id)
     yield MetadataArchived(
         job_id=event.job_id,
         root=event.root,
@@ -164,7 +164,7 @@ async def take_in(
     with suppress(UnreadableMessage):  # then the take-in fails, and jobs is told so
         await _expect_root(event.root, roots, disk_space)
     try:
-        record = await archive.take_in(event, handling().trace_id)
+        manifest = await archive.take_in(event, handling().trace_id)
         await archive.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:
         failure = _failure(error)
@@ -178,7 +178,7 @@ async def take_in(
         )
         return
     tree = roots.tree(event.root)
-    await work_plans.arrived(tree.key, event.video_id)
+    await work_plans.resolve_arrived(tree.key, event.video_id)
     (held,) = await archive.held(event.root, [event.video_id])
     yield VideoArchived(
         job_id=event.job_id,
@@ -186,11 +186,11 @@ async def take_in(
         root=event.root,
         dispatch_id=event.dispatch_id,
         directory=str(tree.video_dir(event.video_id)),
-        files=record.files,
-        bytes=record.bytes,
+        files=manifest.files,
+        bytes=manifest.bytes,
         held=held,
-        duration_seconds=record.metadata.duration_seconds,
-        kept=kept_better(record, event),
+        duration_seconds=manifest.metadata.duration_seconds,
+        kept=kept_better(manifest, event),
     )
 
 
@@ -246,4 +246,4 @@ async def end_rechecks(envelopes: Sequence[Envelope], work_plans: WorkPlanReposi
     for envelope in envelopes:
         ended = _ENDS[envelope.type].read(envelope)
         if is_recheck(ended.job_id):
-            await work_plans.recheck_ended(ended.job_id)
+            await work_plans.end_recheck(ended.job_id)

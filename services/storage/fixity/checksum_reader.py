@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.common.errors import InvalidRequest
-from services.storage.archive.fingerprint import stamp_of
-from services.storage.fixity.repair_plan import look_at
-from services.storage.fixity.rules import GONE, Finding, Look, Seen, metadata_name
-from services.storage.formats.layout import CAPTIONS, Tree, record_name, source_path
-from services.storage.formats.manifest import Record
+from services.storage.archive.fingerprint import fingerprint_of
+from services.storage.fixity.repair_plan import file_state
+from services.storage.fixity.rules import ABSENT, FileState, FixityFinding, VideoState, metadata_name
+from services.storage.formats.layout import CAPTIONS, ArchiveTree, manifest_name, source_path
+from services.storage.formats.manifest import Manifest
 from services.storage.formats.video_metadata import VideoFile
 
 _CHUNK = 1024**2
@@ -27,11 +27,11 @@ _SLICE = 0.05  # seconds of one wait: so soon a stop is noticed
 _BROKEN = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA})  # the disk's own words for damage
 
 
-class Stopped(Exception):
+class ReadingStopped(Exception):
     """The reading was ended before its end."""
 
 
-class Pace:
+class RateLimiter:
     """Bytes per second over all that is read with it. `read` counts them."""
 
     def __init__(self, rate: int, stop: Callable[[], bool] = lambda: False) -> None:
@@ -52,151 +52,151 @@ class Pace:
 
     def check(self) -> None:
         if self._stop():
-            raise Stopped
+            raise ReadingStopped
 
 
-def examine(tree: Tree, video_id: str, pace: Pace) -> Seen:
+def read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> VideoState:
     """Look at all files of a video. Raises Stopped."""
-    pace.check()
+    rate_limiter.check()
     try:
-        return _examine(tree, video_id, pace)
+        return _read_video(tree, video_id, rate_limiter)
     except OSError as error:  # not of a file: the folder itself
-        return Seen(None, None, record_error=f"cannot be read: {error.strerror or error}")
+        return VideoState(None, None, manifest_error=f"cannot be read: {error.strerror or error}")
 
 
-def _examine(tree: Tree, video_id: str, pace: Pace) -> Seen:
-    path = tree.record(video_id)
-    stamp = stamp_of(path)
-    record, error = _record(path, video_id)
-    others = tuple(_others(path.parent, {*(record.fixity if record else ()), record_name(video_id)}))
-    entries = record.fixity.items() if record else ()
-    files = {name: look(path.parent / name, entry.size, pace) for name, entry in entries}
-    metadata = look_at_metadata(tree.video_metadata(video_id), video_id)
-    return Seen(stamp, record, files, others, metadata, error)
+def _read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> VideoState:
+    path = tree.manifest(video_id)
+    fingerprint = fingerprint_of(path)
+    manifest, error = _read_manifest(path, video_id)
+    others = tuple(_unlisted(path.parent, {*(manifest.fixity if manifest else ()), manifest_name(video_id)}))
+    entries = manifest.fixity.items() if manifest else ()
+    files = {name: read_file(path.parent / name, entry.size, rate_limiter) for name, entry in entries}
+    metadata = read_metadata_file(tree.video_metadata(video_id), video_id)
+    return VideoState(fingerprint, manifest, files, others, metadata, error)
 
 
-def still(tree: Tree, video_id: str, seen: Seen, findings: tuple[Finding, ...]) -> bool:
+def is_unchanged(tree: ArchiveTree, video_id: str, seen: VideoState, findings: tuple[FixityFinding, ...]) -> bool:
     """Whether the findings are true now: the same record, the same files. The caller holds the video's lock."""
-    named = {*(seen.record.fixity if seen.record else ()), record_name(video_id)}
+    named = {*(seen.manifest.fixity if seen.manifest else ()), manifest_name(video_id)}
     try:
-        if stamp_of(tree.record(video_id)) != seen.stamp:
+        if fingerprint_of(tree.manifest(video_id)) != seen.fingerprint:
             return False
-        if tuple(_others(tree.video_dir(video_id), named)) != seen.others:
+        if tuple(_unlisted(tree.video_dir(video_id), named)) != seen.others:
             return False
     except OSError:
-        return seen.record_error is not None
-    files = (one for one in findings if one.kind.damage and one.name != record_name(video_id))
-    return all(identity(path_of(tree, one)) == look_at(one, seen).identity for one in files)
+        return seen.manifest_error is not None
+    files = (one for one in findings if one.kind.damage and one.name != manifest_name(video_id))
+    return all(file_identity(finding_path(tree, one)) == file_state(one, seen).identity for one in files)
 
 
-def path_of(tree: Tree, finding: Finding) -> Path:
+def finding_path(tree: ArchiveTree, finding: FixityFinding) -> Path:
     """Where the file of a finding lies, or should lie."""
     if finding.name == metadata_name(finding.video_id):
         return tree.video_metadata(finding.video_id)
     return tree.video_dir(finding.video_id) / finding.name
 
 
-def look(path: Path, size: int, pace: Pace) -> Look:
+def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
     """A file and its digest; of one that has not `size` bytes the size alone. Raises Stopped."""
     try:
         there = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return GONE
+        return ABSENT
     except OSError as error:
-        return _unreadable(identity(path), error)
-    who = _identity(there)
+        return _unreadable(file_identity(path), error)
+    who = _identity_of(there)
     if not stat.S_ISREG(there.st_mode):
-        return Look(who, regular=False)
+        return FileState(who, regular=False)
     if there.st_size != size:
-        return Look(who, there.st_size)
+        return FileState(who, there.st_size)
     try:
-        return _read(path, pace)
+        return _hash_file(path, rate_limiter)
     except FileNotFoundError:
-        return GONE
+        return ABSENT
     except OSError as error:
         return _unreadable(who, error)
 
 
-def look_at_metadata(path: Path, video_id: str) -> Look:
+def read_metadata_file(path: Path, video_id: str) -> FileState:
     try:
         there = path.stat()
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return GONE
+        return ABSENT
     except OSError as error:
-        return _unreadable(identity(path), error)
+        return _unreadable(file_identity(path), error)
     try:
         file = VideoFile.model_validate_json(content)
     except ValidationError as error:
-        return Look(_identity(there), len(content), error=_first(error), broken=True)
+        return FileState(_identity_of(there), len(content), error=_first(error), broken=True)
     if file.video_id != video_id:
-        return Look(_identity(there), len(content), error=f"it describes {file.video_id}", broken=True)
-    return Look(_identity(there), len(content))
+        return FileState(_identity_of(there), len(content), error=f"it describes {file.video_id}", broken=True)
+    return FileState(_identity_of(there), len(content))
 
 
-def identity(path: Path) -> tuple[int, ...] | None:
+def file_identity(path: Path) -> tuple[int, ...] | None:
     """Tells a file from the one that replaces it; None where there is none."""
     try:
-        return _identity(path.stat())
+        return _identity_of(path.stat())
     except OSError:
         return None
 
 
-def _identity(there: os.stat_result) -> tuple[int, ...]:
+def _identity_of(there: os.stat_result) -> tuple[int, ...]:
     return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
 
 
-def _read(path: Path, pace: Pace) -> Look:
+def _hash_file(path: Path, rate_limiter: RateLimiter) -> FileState:
     digest = hashlib.sha256()
     size = 0
     with path.open("rb", buffering=0) as file:
-        _forget_cached(file.fileno())
-        who = _identity(os.fstat(file.fileno()))
-        while chunk := file.read(pace.chunk):
+        _drop_page_cache(file.fileno())
+        who = _identity_of(os.fstat(file.fileno()))
+        while chunk := file.read(rate_limiter.chunk):
             digest.update(chunk)
             size += len(chunk)
-            pace.take(len(chunk))
-        _forget_cached(file.fileno())
-    return Look(who, size, digest.hexdigest())
+            rate_limiter.take(len(chunk))
+        _drop_page_cache(file.fileno())
+    return FileState(who, size, digest.hexdigest())
 
 
-def _forget_cached(descriptor: int) -> None:
+def _drop_page_cache(descriptor: int) -> None:
     """What the memory still holds proves nothing of the disk; and what is read once need not push others out."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _unreadable(who: tuple[int, ...] | None, error: OSError) -> Look:
-    return Look(who, error=error.strerror or str(error), broken=error.errno in _BROKEN)
+def _unreadable(who: tuple[int, ...] | None, error: OSError) -> FileState:
+    return FileState(who, error=error.strerror or str(error), broken=error.errno in _BROKEN)
 
 
-def _record(path: Path, video_id: str) -> tuple[Record | None, str | None]:
+def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | None]:
     """The record, or why there is none that could be trusted; neither where there is no file."""
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"
     except ValidationError as error:
         return None, f"is not a record: {_first(error)}"
-    if record.video_id != video_id:
-        return None, f"is the record of {record.video_id}"
+    if manifest.video_id != video_id:
+        return None, f"is the manifest of {manifest.video_id}"
     try:
-        for name in record.fixity:
+        for name in manifest.fixity:
             source_path(path.parent, name)
     except InvalidRequest as error:
         return None, f"is not a record: {error.message}"
-    return record, None
+    return manifest, None
 
 
 def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    field = ".".join(map(str, problem["loc"]))
+    return f"{field}: {problem['msg']}" if field else str(problem["msg"])
 
 
-def _others(folder: Path, named: set[str]) -> Iterator[str]:
+def _unlisted(folder: Path, named: set[str]) -> Iterator[str]:
     """Visible names that are not among those; of folders only `captions` is looked into."""
     for entry in _visible(folder):
         if entry.name == CAPTIONS and entry.is_dir():

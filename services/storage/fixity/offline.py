@@ -15,16 +15,16 @@ from services.common.settings.load import Storage
 from services.storage.archive import commit
 from services.storage.archive.tree_walk import trees_below
 from services.storage.archive.tree_walk import video_ids as ids_in
-from services.storage.fixity.checksum_reader import Pace, examine
+from services.storage.fixity.checksum_reader import RateLimiter, read_video
 from services.storage.fixity.report import VerificationPage, VerificationState, progress_of
-from services.storage.fixity.repository import Status, Verification, speed_of
-from services.storage.fixity.rules import Finding, compare
-from services.storage.formats.layout import Tree, tree_of
+from services.storage.fixity.repository import Verification, VerificationStatus, read_speed
+from services.storage.fixity.rules import FixityFinding, compare
+from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.formats.manifest import Holding
 
 
 @dataclass
-class Inspection:
+class OfflineResult:
     """Progress and findings. `unfinished`: videos with an interrupted take-in, which the next start finishes; they are
     not judged."""
 
@@ -34,7 +34,7 @@ class Inspection:
     files: int = 0
     bytes: int = 0
     bytes_total: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FixityFinding] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
 
 
@@ -47,10 +47,10 @@ class OfflineVerification:
         self._root = root
         self._video_ids = video_ids
         self._stopped = threading.Event()
-        self._pace = Pace(rate_limit, self._stopped.is_set)
+        self._pace = RateLimiter(rate_limit, self._stopped.is_set)
         self._begun_at, self._begun = datetime.now(UTC), time.monotonic()
         self._ended_at: datetime | None = None
-        self.found = Inspection()
+        self.found = OfflineResult()
 
     def run(self) -> None:
         """Verify the requested root and the archives below it, or all.
@@ -58,7 +58,7 @@ class OfflineVerification:
         Raises InvalidRequest (a foreign root, an unknown video), ServiceUnavailable (a disk is not mounted), Stopped.
         """
         trees = list(self._trees())
-        known = _known(self._settings.base_data_dir / "catalogue.db", [tree.key for tree in trees])
+        known = _read_holdings(self._settings.base_data_dir / "catalogue.db", [tree.key for tree in trees])
         for tree in trees:
             if known[tree.key] and not tree.videos.is_dir():
                 raise ServiceUnavailable(f"{tree.videos} is not there. Is its disk mounted?", root=tree.key)
@@ -90,8 +90,8 @@ class OfflineVerification:
             asked=True,
             repair=False,
             roots=found.roots,
-            status=Status.COMPLETED if self._ended_at else Status.RUNNING,
-            error=_left_out(found),
+            status=VerificationStatus.COMPLETED if self._ended_at else VerificationStatus.RUNNING,
+            error=_unfinished_text(found),
             begun_at=self._begun_at,
             ended_at=self._ended_at,
             videos=found.videos,
@@ -103,7 +103,7 @@ class OfflineVerification:
             extra=len(found.findings) - damaged,
         )
         read = self._pace.read
-        speed = speed_of(read, time.monotonic() - self._begun, read, found.bytes_total, None)
+        speed = read_speed(read, time.monotonic() - self._begun, read, found.bytes_total, None)
         return VerificationState(**known.model_dump(), progress=progress_of(known, speed))
 
     def page(self) -> VerificationPage:
@@ -113,17 +113,17 @@ class OfflineVerification:
             verification=self.state(), findings=self.found.findings, total=total, limit=max(total, 1), offset=0
         )
 
-    def _trees(self) -> Iterator[Tree]:
+    def _trees(self) -> Iterator[ArchiveTree]:
         settings, root = self._settings, self._root
         roots = settings.all_roots if root is None else (tree_of(root, settings).root,)
         below = [path for one in roots for path in (one, *trees_below(one))]
         yield from (tree_of(path, settings) for path in dict.fromkeys(below))
 
-    def _verify(self, tree: Tree, video_id: str, holding: Holding | None) -> None:
+    def _verify(self, tree: ArchiveTree, video_id: str, holding: Holding | None) -> None:
         found = self.found
-        seen = examine(tree, video_id, self._pace)
+        seen = read_video(tree, video_id, self._pace)
         findings = compare(tree.key, video_id, seen, holding)
-        if findings and commit.unfinished(tree, [video_id]):
+        if findings and commit.unfinished_videos(tree, [video_id]):
             found.unfinished.append(video_id)
         else:
             found.findings += findings
@@ -132,13 +132,13 @@ class OfflineVerification:
         found.bytes += seen.bytes
 
 
-def _left_out(found: Inspection) -> str | None:
+def _unfinished_text(found: OfflineResult) -> str | None:
     if not found.unfinished:
         return None
     return f"Left out, for their take-in is finished at the next start: {', '.join(found.unfinished[:10])}"
 
 
-def _known(path: Path, roots: Sequence[str]) -> dict[str, dict[str, Holding]]:
+def _read_holdings(path: Path, roots: Sequence[str]) -> dict[str, dict[str, Holding]]:
     """Return the catalogue's holdings of these roots, by root and video; empty where there is no catalogue."""
     known: dict[str, dict[str, Holding]] = {root: {} for root in roots}
     if not path.exists():

@@ -7,19 +7,19 @@ import os
 from pathlib import Path
 
 from services.common.infra.files import sync_directory
-from services.storage.fixity.checksum_reader import path_of
-from services.storage.fixity.rules import Finding, metadata_name
-from services.storage.formats.layout import Tree
+from services.storage.fixity.checksum_reader import finding_path
+from services.storage.fixity.rules import FixityFinding, metadata_name
+from services.storage.formats.layout import ArchiveTree
 
 
-def planned(tree: Tree, finding: Finding, time: str) -> Finding:
+def plan_move(tree: ArchiveTree, finding: FixityFinding, time: str) -> FixityFinding:
     """The finding with the place that its file will be set aside to; as it is where nothing is there to move."""
-    if not os.path.lexists(path_of(tree, finding)):
+    if not os.path.lexists(finding_path(tree, finding)):
         return finding
     if finding.name == metadata_name(finding.video_id):
-        place = tree.damaged_metadata(finding.video_id, time) / f"{finding.video_id}.json"
+        place = tree.metadata_quarantine(finding.video_id, time) / f"{finding.video_id}.json"
     else:
-        place = tree.damaged(finding.video_id, time) / finding.name
+        place = tree.quarantine(finding.video_id, time) / finding.name
     number = 1
     free = place
     while os.path.lexists(free):
@@ -28,16 +28,16 @@ def planned(tree: Tree, finding: Finding, time: str) -> Finding:
     return finding.model_copy(update={"set_aside": str(free)})
 
 
-def set_aside(tree: Tree, finding: Finding) -> None:
+def move(tree: ArchiveTree, finding: FixityFinding) -> None:
     """Move the file of a planned finding. Raises OSError; then it lies where it was."""
     if finding.set_aside is None:
         return
-    source, place = path_of(tree, finding), Path(finding.set_aside)
+    source, place = finding_path(tree, finding), Path(finding.set_aside)
     place.parent.mkdir(parents=True, exist_ok=True)
     source.rename(place)
     sync_directory(place.parent)
     sync_directory(source.parent)
 
 
-def is_aside(finding: Finding) -> bool:
+def is_moved(finding: FixityFinding) -> bool:
     return finding.set_aside is not None and os.path.lexists(finding.set_aside)

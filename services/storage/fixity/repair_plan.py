@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from services.common.models import JobOptions, JobType
-from services.storage.fixity.rules import Finding, FindingKind, Look, Seen, metadata_name
-from services.storage.formats.layout import record_name
+from services.storage.fixity.rules import FileState, FindingKind, FixityFinding, VideoState, metadata_name
+from services.storage.formats.layout import manifest_name
 from services.storage.formats.manifest import MEDIA, Holding
 
-_MOST_LANGUAGES = 100  # that a job may name
+_MAX_LANGUAGES = 100  # that a job may name
 
 
-class Mend(BaseModel):
+class Repair(BaseModel):
     """The wish of a job that fetches what is missing of one video."""
 
     model_config = ConfigDict(frozen=True)
@@ -23,38 +23,38 @@ class Mend(BaseModel):
     options: JobOptions
 
 
-def to_mend(findings: Sequence[Finding], seen: Seen) -> tuple[Finding, ...]:
+def repairable(findings: Sequence[FixityFinding], seen: VideoState) -> tuple[FixityFinding, ...]:
     """The damage that another fetch can put right. Not where the record itself cannot be trusted, and not what only
     a permission hides."""
-    own = {record_name(one.video_id) for one in findings}
+    own = {manifest_name(one.video_id) for one in findings}
     untold = any(one.name in own and (one.kind is not FindingKind.MISSING or seen.others) for one in findings)
     return () if untold else tuple(one for one in findings if one.kind.damage and _is_broken(one, seen))
 
 
-def _is_broken(finding: Finding, seen: Seen) -> bool:
-    return finding.kind is not FindingKind.UNREADABLE or look_at(finding, seen).broken
+def _is_broken(finding: FixityFinding, seen: VideoState) -> bool:
+    return finding.kind is not FindingKind.UNREADABLE or file_state(finding, seen).broken
 
 
-def look_at(finding: Finding, seen: Seen) -> Look:
+def file_state(finding: FixityFinding, seen: VideoState) -> FileState:
     """What was seen of the file that a finding is about."""
     if finding.name == metadata_name(finding.video_id):
         return seen.metadata
-    return seen.files.get(finding.name, Look(None))
+    return seen.files.get(finding.name, FileState(None))
 
 
-def mends(root: str, holding: Holding, findings: Iterable[Finding]) -> tuple[Mend, ...]:
+def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding]) -> tuple[Repair, ...]:
     """The jobs for these findings: one for each damaged media file, one for what else is damaged."""
     damaged = {one.name for one in findings}
     names = damaged & set(holding.fixity)
-    if not names and record_name(holding.video_id) not in damaged:
-        return (Mend(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=root)),) if damaged else ()
+    if not names and manifest_name(holding.video_id) not in damaged:
+        return (Repair(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=root)),) if damaged else ()
     media = [entry for name, entry in holding.fixity.items() if entry.role in MEDIA and name in names]
     media = media or [entry for entry in holding.fixity.values() if entry.role in MEDIA][:1]
-    qualities = [strongest(entry.asked or holding.asked.qualities) for entry in media]
-    captions = list(holding.asked.captions[:_MOST_LANGUAGES])
+    qualities = [highest_quality(entry.asked or holding.asked.qualities) for entry in media]
+    captions = list(holding.asked.captions[:_MAX_LANGUAGES])
     spoken = {"caption_languages": captions} if captions else {}
     return tuple(
-        Mend(
+        Repair(
             type=JobType.VIDEO_DOWNLOAD,
             options=JobOptions(
                 output_dir=root,
@@ -64,11 +64,11 @@ def mends(root: str, holding: Holding, findings: Iterable[Finding]) -> tuple[Men
                 **spoken,
             ),
         )
-        for quality in dict.fromkeys(qualities or [strongest(holding.asked.qualities)])
+        for quality in dict.fromkeys(qualities or [highest_quality(holding.asked.qualities)])
     )
 
 
-def strongest(qualities: Sequence[str]) -> str:
+def highest_quality(qualities: Sequence[str]) -> str:
     """The one that covers most of them: `best`, else the greatest height, else what was asked last."""
     ranked = [(rank, quality) for quality in qualities if (rank := _rank(quality)) is not None]
     if ranked:

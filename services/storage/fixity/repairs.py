@@ -17,34 +17,45 @@ from services.common.events import FixityFailed, JobCreated
 from services.common.models import ErrorCode
 from services.storage.archive.threads import run_to_end
 from services.storage.fixity import quarantine
-from services.storage.fixity.repair_plan import mends, to_mend
-from services.storage.fixity.repository import Pending, Place, Read, Verification, VerificationRepository
-from services.storage.fixity.rules import Finding, Seen
-from services.storage.formats.layout import Tree
+from services.storage.fixity.repair_plan import plan_repairs, repairable
+from services.storage.fixity.repository import (
+    PendingRepair,
+    QueuedVideo,
+    Verification,
+    VerificationRepository,
+    VideoResult,
+)
+from services.storage.fixity.rules import FixityFinding, VideoState
+from services.storage.formats.layout import ArchiveTree
 
 _log = structlog.get_logger()
-_TO_A_JOB = 5_000  # videos
+_LARGEST_JOB = 5_000  # videos
 
 
-class Repairs:
+class Repairer:
     """`settle` belongs under the lock of the video; `publish` makes jobs of what was settled, whoever settled it."""
 
     def __init__(self, repository: VerificationRepository, bus: Bus) -> None:
         self._repository = repository
         self._bus = bus
 
-    async def settle(
-        self, verification: Verification, tree: Tree, place: Place, seen: Seen, findings: tuple[Finding, ...]
-    ) -> Read:
+    async def handle_findings(
+        self,
+        verification: Verification,
+        tree: ArchiveTree,
+        video: QueuedVideo,
+        seen: VideoState,
+        findings: tuple[FixityFinding, ...],
+    ) -> VideoResult:
         """Set aside what is damaged, under the video's lock. What was noted before a crash is told as it was then."""
-        holding = seen.record or place.known
-        wanted = to_mend(findings, seen) if verification.repair else ()
-        noted = {one.name: one for one in await self._repository.noted(verification.verification_id, place)}
-        told: list[Finding] = []
-        mended: list[Finding] = []
+        holding = seen.manifest or video.known
+        wanted = repairable(findings, seen) if verification.repair else ()
+        noted = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
+        told: list[FixityFinding] = []
+        mended: list[FixityFinding] = []
         for finding in findings:
             before = noted.get(finding.name)
-            if before is not None and await asyncio.to_thread(quarantine.is_aside, before):
+            if before is not None and await asyncio.to_thread(quarantine.is_moved, before):
                 told.append(before)
                 mended.append(before)
             elif finding in wanted:
@@ -53,18 +64,22 @@ class Repairs:
                 mended += [moved] if moved else []
             else:
                 told.append(finding)
-        self._tell(verification, told)
-        await self._announce(verification, place, [one for one in told if one.kind.damage])
-        wishes = mends(tree.key, holding, mended) if holding is not None and mended else ()
-        return Read(tuple(told), wishes, len(seen.files), seen.bytes)
+        self._log_findings(verification, told)
+        await self._announce(verification, video, [one for one in told if one.kind.damage])
+        repairs = plan_repairs(tree.key, holding, mended) if holding is not None and mended else ()
+        return VideoResult(tuple(told), repairs, len(seen.files), seen.bytes)
 
-    async def _set_aside(self, verification: Verification, tree: Tree, finding: Finding) -> Finding | None:
+    async def _set_aside(
+        self, verification: Verification, tree: ArchiveTree, finding: FixityFinding
+    ) -> FixityFinding | None:
         """None when it could not be moved: then it is not fetched again either, for that would overwrite it."""
-        planned = await asyncio.to_thread(quarantine.planned, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}")
-        await self._repository.note(verification.verification_id, [planned])
+        planned = await asyncio.to_thread(
+            quarantine.plan_move, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}"
+        )
+        await self._repository.save_findings(verification.verification_id, [planned])
         fault_point("storage.before_set_aside")
         try:
-            await run_to_end(lambda: quarantine.set_aside(tree, planned))
+            await run_to_end(lambda: quarantine.move(tree, planned))
         except OSError as error:
             _log.error(
                 "set_aside_failed",
@@ -79,7 +94,7 @@ class Repairs:
         fault_point("storage.after_set_aside")
         return planned
 
-    def _tell(self, verification: Verification, findings: Sequence[Finding]) -> None:
+    def _log_findings(self, verification: Verification, findings: Sequence[FixityFinding]) -> None:
         for one in findings:
             facts = one.model_dump(mode="json", exclude_none=True, exclude={"message", "name"})
             said = {
@@ -94,26 +109,26 @@ class Repairs:
             else:
                 _log.warning("file_unknown", error_message=one.message, **said, **facts)
 
-    async def _announce(self, verification: Verification, place: Place, damaged: Sequence[Finding]) -> None:
+    async def _announce(self, verification: Verification, video: QueuedVideo, damaged: Sequence[FixityFinding]) -> None:
         if not damaged:
             return
         event = FixityFailed(
             verification_id=verification.verification_id,
-            root=place.root,
-            video_id=place.video_id,
+            root=video.root,
+            video_id=video.video_id,
             files=tuple(one.name for one in damaged),
             reasons=tuple(one.message for one in damaged),
             set_aside={one.name: one.set_aside for one in damaged if one.set_aside},
         )
         with suppress(BusError):  # the log tells it too
-            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{place.root}|{place.video_id}")
+            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
             await self._bus.publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
 
     async def publish(self) -> bool:
         """Make jobs of what waits for one: the same job each time it is tried, so that a crash makes no second one.
         False while the broker is away."""
-        for pending in await self._repository.pending(_TO_A_JOB):
-            event = _job(pending)
+        for pending in await self._repository.pending(_LARGEST_JOB):
+            event = _repair_job(pending)
             said = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
             try:
                 await self._bus.publish(event, trace_id=pending.trace_id, id=event.job_id)
@@ -121,17 +136,17 @@ class Repairs:
                 _log.warning("repair_waits", error_message=str(error), **said)
                 return False
             fault_point("storage.repair_published")
-            await self._repository.published(pending, event.job_id)
+            await self._repository.mark_published(pending, event.job_id)
             _log.info("repair_begun", videos=len(pending.video_ids), **said)
         return True
 
 
-def _job(pending: Pending) -> JobCreated:
-    mend = pending.mend.model_dump_json()
-    matter = "|".join((pending.verification_id, pending.root, mend, *pending.video_ids))
+def _repair_job(pending: PendingRepair) -> JobCreated:
+    repair = pending.repair.model_dump_json()
+    matter = "|".join((pending.verification_id, pending.root, repair, *pending.video_ids))
     return JobCreated(
         job_id=str(uuid5(NAMESPACE_URL, matter)),
-        type=pending.mend.type,
+        type=pending.repair.type,
         targets=pending.video_ids,
-        options=pending.mend.options,
+        options=pending.repair.options,
     )

@@ -8,8 +8,8 @@ from services.common.errors import InvalidRequest
 from services.common.events import VideoId
 from services.common.models import Progress
 from services.common.web.paging import Page, PageQuery
-from services.storage.fixity.repository import Speed, Verification, VerificationRepository
-from services.storage.fixity.rules import Finding
+from services.storage.fixity.repository import ReadSpeed, Verification, VerificationRepository
+from services.storage.fixity.rules import FixityFinding
 from services.storage.fixity.verifier import Verifier
 
 
@@ -46,10 +46,10 @@ class VerificationPage(Page):
     """The running verification, else the last one, else null; and a page of its findings."""
 
     verification: VerificationState | None
-    findings: list[Finding]
+    findings: list[FixityFinding]
 
 
-def progress_of(known: Verification, speed: Speed | None = None) -> Progress:
+def progress_of(known: Verification, speed: ReadSpeed | None = None) -> Progress:
     """Return the progress in bytes. Without `speed`: of finished videos."""
     read = speed.bytes_read if speed else known.bytes
     total = max(known.bytes_total, read)

@@ -14,17 +14,17 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel
 
 from services.common.infra.sqlite import Database, utc_text
-from services.storage.fixity.repair_plan import Mend
-from services.storage.fixity.rules import Finding
-from services.storage.fixity.schedule import Due
+from services.storage.fixity.repair_plan import Repair
+from services.storage.fixity.rules import FixityFinding
+from services.storage.fixity.schedule import DueVideo
 from services.storage.formats.manifest import Holding
 
-_KEPT = 10  # verifications; of older ones nobody asks any more
+_KEEP = 10  # verifications; of older ones nobody asks any more
 
 _TABLES = ("verifications", "verification_queue", "verification_findings", "verification_mends")
 
 
-class Status(StrEnum):
+class VerificationStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     STOPPED = "stopped"
@@ -42,7 +42,7 @@ class Verification(BaseModel):
     asked: bool
     repair: bool
     roots: list[str]
-    status: Status
+    status: VerificationStatus
     error: str | None = None
     begun_at: AwareDatetime
     ended_at: AwareDatetime | None = None
@@ -56,7 +56,7 @@ class Verification(BaseModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuedVideo:
     """A video of a verification's queue. `known`: what the catalogue remembers of it."""
 
     position: int
@@ -66,28 +66,28 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Read:
+class VideoResult:
     """What the reading of one video brought."""
 
-    findings: tuple[Finding, ...] = ()
-    mends: tuple[Mend, ...] = ()
+    findings: tuple[FixityFinding, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     files: int = 0
     bytes: int = 0
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingRepair:
     """Videos of one root that wait for a job with one wish."""
 
     verification_id: str
     trace_id: str
-    mend: Mend
+    repair: Repair
     root: str
     video_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Speed:
+class ReadSpeed:
     """How fast a running verification reads. `eta_seconds` None: not known yet."""
 
     bytes_read: int
@@ -96,10 +96,10 @@ class Speed:
     video_id: str | None
 
 
-def speed_of(lately: int, seconds: float, read: int, total: int, video_id: str | None) -> Speed:
+def read_speed(lately: int, seconds: float, read: int, total: int, video_id: str | None) -> ReadSpeed:
     """`lately`: what was read in the last `seconds`; `read`: in all, of `total` bytes."""
     speed = lately / max(seconds, 0.001)
-    return Speed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
+    return ReadSpeed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
 
 
 class VerificationRepository:
@@ -110,7 +110,7 @@ class VerificationRepository:
 
     # --- what could be verified -----------------------------------------------------------------------------------
 
-    async def due(self, roots: Sequence[str]) -> list[Due]:
+    async def due(self, roots: Sequence[str]) -> list[DueVideo]:
         """All videos that the catalogue knows in these roots, the one whose check is longest ago first."""
         query = (
             "SELECT videos.root, videos.video_id, bytes, max(coalesce(at, ''), archived_at) AS checked_at FROM videos"
@@ -118,9 +118,9 @@ class VerificationRepository:
             " WHERE videos.root IN (SELECT value FROM json_each(?)) ORDER BY checked_at, videos.root, video_id"
         )
 
-        def work(db: sqlite3.Connection) -> list[Due]:
+        def work(db: sqlite3.Connection) -> list[DueVideo]:
             return [
-                Due(row["root"], row["video_id"], row["bytes"], datetime.fromisoformat(row["checked_at"]))
+                DueVideo(row["root"], row["video_id"], row["bytes"], datetime.fromisoformat(row["checked_at"]))
                 for row in db.execute(query, (json.dumps(roots),))
             ]
 
@@ -140,9 +140,9 @@ class VerificationRepository:
 
     # --- one verification -----------------------------------------------------------------------------------------
 
-    async def begin(self, new: Verification, videos: Iterable[Due]) -> None:
+    async def begin(self, new: Verification, videos: Iterable[DueVideo]) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _forget_old(db)
+            _remove_old(db)
             columns = _columns(new)
             names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
             db.execute(f"INSERT INTO verifications ({names}) VALUES ({marks})", columns)  # noqa: S608 - field names
@@ -165,22 +165,22 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    async def next(self, verification_id: str) -> Place | None:
+    async def next(self, verification_id: str) -> QueuedVideo | None:
         query = (
             "SELECT position, root, video_id, holding FROM verification_queue LEFT JOIN videos USING (root, video_id)"
             " WHERE verification_id = ? ORDER BY position LIMIT 1"
         )
 
-        def work(db: sqlite3.Connection) -> Place | None:
+        def work(db: sqlite3.Connection) -> QueuedVideo | None:
             row = db.execute(query, (verification_id,)).fetchone()
             if row is None:
                 return None
             known = Holding.model_validate_json(row["holding"]) if row["holding"] else None
-            return Place(row["position"], row["root"], row["video_id"], known)
+            return QueuedVideo(row["position"], row["root"], row["video_id"], known)
 
         return await self._database.read(work)
 
-    async def note(self, verification_id: str, findings: Iterable[Finding]) -> None:
+    async def save_findings(self, verification_id: str, findings: Iterable[FixityFinding]) -> None:
         """Keep findings before anything is done about them. One that is known stays as it was noted first."""
         rows = [(verification_id, one.root, one.video_id, one.name, one.model_dump_json()) for one in findings]
 
@@ -189,31 +189,31 @@ class VerificationRepository:
 
         await self._database.run(work)
 
-    async def noted(self, verification_id: str, place: Place) -> list[Finding]:
+    async def saved_findings(self, verification_id: str, video: QueuedVideo) -> list[FixityFinding]:
         query = "SELECT finding FROM verification_findings WHERE verification_id = ? AND root = ? AND video_id = ?"
 
-        def work(db: sqlite3.Connection) -> list[Finding]:
-            rows = db.execute(query, (verification_id, place.root, place.video_id))
-            return [Finding.model_validate_json(row[0]) for row in rows]
+        def work(db: sqlite3.Connection) -> list[FixityFinding]:
+            rows = db.execute(query, (verification_id, video.root, video.video_id))
+            return [FixityFinding.model_validate_json(row[0]) for row in rows]
 
         return await self._database.read(work)
 
-    async def done(self, verification_id: str, place: Place, read: Read, at: datetime) -> None:
+    async def finish_video(self, verification_id: str, video: QueuedVideo, read: VideoResult, at: datetime) -> None:
         """The video is read: it leaves the queue, and its findings are what `read` says."""
-        rows = [(verification_id, place.root, place.video_id, one.name, one.model_dump_json()) for one in read.findings]
-        wishes = [(verification_id, place.root, place.video_id, mend.model_dump_json()) for mend in read.mends]
+        rows = [(verification_id, video.root, video.video_id, one.name, one.model_dump_json()) for one in read.findings]
+        repairs = [(verification_id, video.root, video.video_id, repair.model_dump_json()) for repair in read.repairs]
         damaged = sum(one.kind.damage for one in read.findings)
 
         def work(db: sqlite3.Connection) -> None:
             gone = db.execute(
                 "DELETE FROM verification_queue WHERE verification_id = ? AND position = ?",
-                (verification_id, place.position),
+                (verification_id, video.position),
             )
             if not gone.rowcount:
                 return
             db.executemany("INSERT OR REPLACE INTO verification_findings VALUES (?, ?, ?, ?, ?)", rows)
-            db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", wishes)
-            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (place.root, place.video_id, utc_text(at)))
+            db.executemany("INSERT OR IGNORE INTO verification_mends VALUES (?, ?, ?, ?, NULL)", repairs)
+            db.execute("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", (video.root, video.video_id, utc_text(at)))
             db.execute(
                 "UPDATE verifications SET videos = videos + 1, files = files + ?, bytes = bytes + ?,"
                 " damaged = damaged + ?, extra = extra + ? WHERE verification_id = ?",
@@ -222,7 +222,9 @@ class VerificationRepository:
 
         await self._database.run(work)
 
-    async def end(self, verification_id: str, status: Status, at: datetime, error: str | None = None) -> None:
+    async def end(
+        self, verification_id: str, status: VerificationStatus, at: datetime, error: str | None = None
+    ) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM verification_queue WHERE verification_id = ?", (verification_id,))
             db.execute(
@@ -232,10 +234,10 @@ class VerificationRepository:
 
         await self._database.run(work)
 
-    async def findings(self, verification_id: str, limit: int, offset: int) -> tuple[list[Finding], int]:
+    async def findings(self, verification_id: str, limit: int, offset: int) -> tuple[list[FixityFinding], int]:
         """A page of what was found, each with the job that fetches it again, and how many there are in all."""
 
-        def work(db: sqlite3.Connection) -> tuple[list[Finding], int]:
+        def work(db: sqlite3.Connection) -> tuple[list[FixityFinding], int]:
             (total,) = db.execute(
                 "SELECT count(*) FROM verification_findings WHERE verification_id = ?", (verification_id,)
             ).fetchone()
@@ -246,13 +248,13 @@ class VerificationRepository:
                 " ORDER BY root, video_id, name LIMIT ? OFFSET ?",
                 (verification_id, limit, offset),
             )
-            return [_with_job(Finding.model_validate_json(row["finding"]), row["job_id"]) for row in rows], total
+            return [_with_job(FixityFinding.model_validate_json(row["finding"]), row["job_id"]) for row in rows], total
 
         return await self._database.read(work)
 
     # --- what waits for a job -------------------------------------------------------------------------------------
 
-    async def pending(self, most: int) -> list[Pending]:
+    async def pending(self, most: int) -> list[PendingRepair]:
         """What no job was made for yet, up to `most` videos to a job; the same each time until it is published."""
         query = (
             "SELECT verification_id, trace_id, mend, root, video_id FROM verification_mends"
@@ -260,26 +262,26 @@ class VerificationRepository:
             " ORDER BY verification_id, root, mend, video_id"
         )
 
-        def work(db: sqlite3.Connection) -> list[Pending]:
+        def work(db: sqlite3.Connection) -> list[PendingRepair]:
             groups: dict[tuple[str, ...], list[str]] = {}
             for row in db.execute(query):
                 groups.setdefault(tuple(row)[:4], []).append(row["video_id"])
             return [
-                Pending(id, trace_id, Mend.model_validate_json(mend), root, tuple(ids[start : start + most]))
-                for (id, trace_id, mend, root), ids in groups.items()
+                PendingRepair(id, trace_id, Repair.model_validate_json(repair), root, tuple(ids[start : start + most]))
+                for (id, trace_id, repair, root), ids in groups.items()
                 for start in range(0, len(ids), most)
             ]
 
         return await self._database.read(work)
 
-    async def published(self, pending: Pending, job_id: str) -> None:
-        wish = (pending.verification_id, pending.root, pending.mend.model_dump_json())
+    async def mark_published(self, pending: PendingRepair, job_id: str) -> None:
+        repair = (pending.verification_id, pending.root, pending.repair.model_dump_json())
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany(
                 "UPDATE verification_mends SET job_id = ?"
                 " WHERE verification_id = ? AND root = ? AND mend = ? AND video_id = ?",
-                [(job_id, *wish, video_id) for video_id in pending.video_ids],
+                [(job_id, *repair, video_id) for video_id in pending.video_ids],
             )
 
         await self._database.run(work)
@@ -293,12 +295,12 @@ def _columns(new: Verification) -> dict[str, object]:
     return {**new.model_dump(mode="json"), "roots": json.dumps(new.roots), "begun_at": utc_text(new.begun_at)}
 
 
-def _with_job(finding: Finding, job_id: str | None) -> Finding:
+def _with_job(finding: FixityFinding, job_id: str | None) -> FixityFinding:
     return finding.model_copy(update={"job_id": job_id}) if finding.kind.damage else finding
 
 
-def _forget_old(db: sqlite3.Connection) -> None:
+def _remove_old(db: sqlite3.Connection) -> None:
     old = "SELECT verification_id FROM verifications ORDER BY begun_at DESC LIMIT -1 OFFSET ?"
-    gone = [row[0] for row in db.execute(old, (_KEPT - 1,))]
+    gone = [row[0] for row in db.execute(old, (_KEEP - 1,))]
     for table in _TABLES:
         db.executemany(f"DELETE FROM {table} WHERE verification_id = ?", [(one,) for one in gone])  # noqa: S608 - ours

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from services.storage.formats.layout import record_name
+from services.storage.formats.layout import manifest_name
 from services.storage.formats.manifest import Holding
 
 FOLDER = "."  # the name in a finding about the whole folder
@@ -29,7 +29,7 @@ class FindingKind(StrEnum):
         return self is not FindingKind.EXTRA
 
 
-class Finding(BaseModel):
+class FixityFinding(BaseModel):
     """One thing that is not as it should be. `name` is relative to the video's folder (`.`: the folder itself), or
     `metadata/videos/{video_id}.json`.
 
@@ -52,7 +52,7 @@ class Finding(BaseModel):
 
 
 @dataclass(frozen=True)
-class Look:
+class FileState:
     """One look at a file. `identity` tells whether it is still the same file; None: nothing is there.
 
     `sha256` is None where the size alone said enough. `error`: why it could not be read; `broken`: the disk is to
@@ -67,22 +67,22 @@ class Look:
     regular: bool = True
 
 
-GONE = Look(None)
+ABSENT = FileState(None)
 
 
 @dataclass(frozen=True)
-class Seen:
+class VideoState:
     """What was seen of one video. `record` None: there is none, or (`record_error`) none that can be read.
 
     `stamp` is that of the record. `others` are visible names that the record does not have, folders with a `/`.
     """
 
-    stamp: str | None
-    record: Holding | None
-    files: Mapping[str, Look] = field(default_factory=dict)
+    fingerprint: str | None
+    manifest: Holding | None
+    files: Mapping[str, FileState] = field(default_factory=dict)
     others: tuple[str, ...] = ()
-    metadata: Look = GONE
-    record_error: str | None = None
+    metadata: FileState = ABSENT
+    manifest_error: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -94,17 +94,17 @@ def metadata_name(video_id: str) -> str:
     return f"metadata/videos/{video_id}.json"
 
 
-def compare(root: str, video_id: str, seen: Seen, known: Holding | None) -> tuple[Finding, ...]:
+def compare(root: str, video_id: str, seen: VideoState, known: Holding | None) -> tuple[FixityFinding, ...]:
     """What is wrong with a video. `known`: what the catalogue remembers of it, the measure where the folder is gone."""
 
-    def finding(name: str, kind: FindingKind, message: str, **facts: Any) -> Finding:
-        return Finding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
+    def finding(name: str, kind: FindingKind, message: str, **facts: Any) -> FixityFinding:
+        return FixityFinding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
 
-    name = record_name(video_id)
-    if seen.record_error is not None:
-        return (finding(name, FindingKind.UNREADABLE, seen.record_error),)
-    if seen.record is not None:
-        return tuple(_against(seen.record, seen, finding))
+    name = manifest_name(video_id)
+    if seen.manifest_error is not None:
+        return (finding(name, FindingKind.UNREADABLE, seen.manifest_error),)
+    if seen.manifest is not None:
+        return tuple(_against(seen.manifest, seen, finding))
     if seen.others and known is not None:
         text = f"the record is gone, and {len(seen.others)} files lie here without one"
         return (finding(name, FindingKind.MISSING, text),)
@@ -116,10 +116,10 @@ def compare(root: str, video_id: str, seen: Seen, known: Holding | None) -> tupl
     return ()
 
 
-def _against(holding: Holding, seen: Seen, finding: Any) -> Iterator[Finding]:
+def _against(holding: Holding, seen: VideoState, finding: Any) -> Iterator[FixityFinding]:
     for name, entry in holding.fixity.items():
         expected = {"expected_size": entry.size, "expected_sha256": entry.sha256}
-        look = seen.files.get(name, GONE)
+        look = seen.files.get(name, ABSENT)
         if look.error is not None:
             yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {look.error}", **expected)
         elif not look.regular:

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from math import ceil
 
-EVERY = timedelta(days=1)  # between the beginnings of two rounds
+ROUND_INTERVAL = timedelta(days=1)  # between the beginnings of two rounds
 
 
 @dataclass(frozen=True)
-class Due:
+class DueVideo:
     """A video that could be verified. `checked_at`: when its files were read last, at the latest when they came."""
 
     root: str
@@ -23,18 +23,20 @@ class Due:
     checked_at: datetime | None
 
 
-def round_of(due: Sequence[Due], interval_days: int, now: datetime, last_round: datetime | None) -> list[Due]:
+def select_round(
+    due: Sequence[DueVideo], interval_days: int, now: datetime, last_round: datetime | None
+) -> list[DueVideo]:
     """The videos of a round that begins now, of all that there are, the one whose check is longest ago first.
 
     A machine that was off for days does more at once; one that has much to catch up with does it in turns.
     """
     interval = timedelta(days=interval_days)
-    passed = min(max(now - last_round, EVERY), interval) if last_round else EVERY
+    passed = min(max(now - last_round, ROUND_INTERVAL), interval) if last_round else ROUND_INTERVAL
     share = ceil(2 * len(due) * (passed / interval))
     ripe = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
     return list(islice(ripe, share))
 
 
-def is_time(last_round: datetime | None, now: datetime) -> bool:
+def is_round_due(last_round: datetime | None, now: datetime) -> bool:
     """Also after a clock that was ahead has been put right."""
-    return last_round is None or now - last_round >= EVERY or now < last_round
+    return last_round is None or now - last_round >= ROUND_INTERVAL or now < last_round

@@ -21,31 +21,31 @@ from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
 from services.common.settings.sections import Fixity
 from services.storage.archive import commit
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.tree_walk import trees_below
 from services.storage.archive.tree_walk import video_ids as ids_in
 from services.storage.archive_store import ArchiveStore
-from services.storage.fixity.checksum_reader import Pace, Stopped, examine, still
-from services.storage.fixity.repairs import Repairs
+from services.storage.fixity.checksum_reader import RateLimiter, ReadingStopped, is_unchanged, read_video
+from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import (
-    Place,
-    Read,
-    Speed,
-    Status,
+    QueuedVideo,
+    ReadSpeed,
     Verification,
     VerificationRepository,
-    speed_of,
+    VerificationStatus,
+    VideoResult,
+    read_speed,
 )
-from services.storage.fixity.rules import Finding, FindingKind, Seen, compare
-from services.storage.fixity.schedule import Due, is_time, round_of
-from services.storage.formats.layout import Tree
+from services.storage.fixity.rules import FindingKind, FixityFinding, VideoState, compare
+from services.storage.fixity.schedule import DueVideo, is_round_due, select_round
+from services.storage.formats.layout import ArchiveTree
 from services.storage.index.roots import ArchiveRoots
 
 _log = structlog.get_logger()
-_LOOK_EVERY = 60.0  # seconds between two looks at the schedule
-_GATHER = 30.0  # seconds that damage waits for more of its kind, so that one job fetches many videos
-_PATIENT = 2  # readings of a video that changes meanwhile, before its lock is held while it is read
+_SCHEDULE_INTERVAL = 60.0  # seconds between two looks at the schedule
+_COLLECT_FOR = 30.0  # seconds that damage waits for more of its kind, so that one job fetches many videos
+_UNLOCKED_ATTEMPTS = 2  # readings of a video that changes meanwhile, before its lock is held while it is read
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Run:
     """A verification in hand. `verification` counts as the ledger does."""
 
     verification: Verification
-    pace: Pace
+    rate_limiter: RateLimiter
     stop: threading.Event
     began: float = field(default_factory=time.monotonic)
     video_id: str | None = None
@@ -75,8 +75,8 @@ class Verifier:
         roots: ArchiveRoots,
         archive: ArchiveStore,
         repository: VerificationRepository,
-        repairs: Repairs,
-        locks: Locks,
+        repairs: Repairer,
+        locks: NamedLocks,
         closing: asyncio.Event,
         quiet: float,
     ) -> None:
@@ -129,19 +129,19 @@ class Verifier:
         async with self._beginning:
             running = await self._repository.last(open_only=True)
             if running is not None:
-                await self._repository.end(running.verification_id, Status.STOPPED, datetime.now(UTC))
+                await self._repository.end(running.verification_id, VerificationStatus.STOPPED, datetime.now(UTC))
                 if self._run is not None and self._run.verification_id == running.verification_id:
                     self._run.stop.set()
         return await self._repository.last() if running else None
 
-    def speed(self, verification_id: str) -> Speed | None:
+    def speed(self, verification_id: str) -> ReadSpeed | None:
         """Of a verification that is being worked on here."""
         run = self._run
         if run is None or run.verification_id != verification_id:
             return None
-        read = run.verification.bytes + run.pace.read - run.read_before
+        read = run.verification.bytes + run.rate_limiter.read - run.read_before
         passed = time.monotonic() - run.began
-        return speed_of(run.pace.read, passed, read, run.verification.bytes_total, run.video_id)
+        return read_speed(run.rate_limiter.read, passed, read, run.verification.bytes_total, run.video_id)
 
     def metrics(self) -> dict[str, Any]:
         run = self._run
@@ -150,7 +150,7 @@ class Verifier:
             "verifying": known.verification_id if known else None,
             "verify_videos": known.videos if known else 0,
             "verify_videos_total": known.videos_total if known else 0,
-            "verify_bytes_read": self.bytes_read + (run.pace.read if run else 0),
+            "verify_bytes_read": self.bytes_read + (run.rate_limiter.read if run else 0),
             "files_damaged": known.damaged if known else self._damaged,
         }
 
@@ -170,7 +170,7 @@ class Verifier:
                 await self._work(current)
             else:
                 quiet = self._quiet_until - time.monotonic()
-                await self._pause(min(quiet, _LOOK_EVERY) if quiet > 0 else _LOOK_EVERY)
+                await self._pause(min(quiet, _SCHEDULE_INTERVAL) if quiet > 0 else _SCHEDULE_INTERVAL)
 
     async def _current(self) -> Verification | None:
         """What is to be done now: a wish at once, the schedule's round once it is quiet."""
@@ -186,17 +186,17 @@ class Verifier:
         days, now = self._settings.interval_days, datetime.now(UTC)
         before = await self._repository.last(asked=False)
         last_round = before.begun_at if before else None
-        if not days or not is_time(last_round, now):
+        if not days or not is_round_due(last_round, now):
             return None
         trees = await self._trees(None)
-        videos = round_of(await self._repository.due([tree.key for tree in trees]), days, now, last_round)
+        videos = select_round(await self._repository.due([tree.key for tree in trees]), days, now, last_round)
         if not videos:
             return None
         roots = sorted({video.root for video in videos})
         return await self._new(roots, videos, asked=False, repair=True, trace_id=str(uuid4()))
 
     async def _new(
-        self, roots: list[str], videos: Sequence[Due], *, asked: bool, repair: bool, trace_id: str
+        self, roots: list[str], videos: Sequence[DueVideo], *, asked: bool, repair: bool, trace_id: str
     ) -> Verification:
         new = Verification(
             verification_id=str(uuid4()),
@@ -204,7 +204,7 @@ class Verifier:
             asked=asked,
             repair=repair,
             roots=roots,
-            status=Status.RUNNING,
+            status=VerificationStatus.RUNNING,
             begun_at=datetime.now(UTC),
             videos_total=len(videos),
             bytes_total=sum(video.bytes for video in videos),
@@ -225,27 +225,27 @@ class Verifier:
 
     async def _work(self, verification: Verification) -> None:
         stop = threading.Event()
-        pace = Pace(self._settings.rate_limit, lambda: stop.is_set() or self._closing.is_set())
-        run = self._run = _Run(verification, pace, stop)
+        rate_limiter = RateLimiter(self._settings.rate_limit, lambda: stop.is_set() or self._closing.is_set())
+        run = self._run = _Run(verification, rate_limiter, stop)
         log = _log.bind(trace_id=verification.trace_id, verification_id=run.verification_id)
         log.info("verification_started", roots=verification.roots, videos=verification.videos_total)
         try:
             await self._read_all(run)
-            await self._end(run, Status.COMPLETED)
-        except Stopped:
+            await self._end(run, VerificationStatus.COMPLETED)
+        except ReadingStopped:
             if not self._closing.is_set():  # else it goes on at the next start
                 await self._repairs.publish()
-                await self._end(run, Status.STOPPED)
+                await self._end(run, VerificationStatus.STOPPED)
         except (YTArchiveError, OSError) as error:
             log.error("verification_failed", error_code=code_of(error), error_message=str(error))
             await self._repairs.publish()
-            await self._repository.end(run.verification_id, Status.FAILED, datetime.now(UTC), str(error))
+            await self._repository.end(run.verification_id, VerificationStatus.FAILED, datetime.now(UTC), str(error))
         finally:
-            self.bytes_read += pace.read
+            self.bytes_read += rate_limiter.read
             self._damaged = run.verification.damaged
             self._run = None
 
-    async def _end(self, run: _Run, status: Status) -> None:
+    async def _end(self, run: _Run, status: VerificationStatus) -> None:
         await self._repository.end(run.verification_id, status, datetime.now(UTC))
         known = run.verification
         _log.info(
@@ -260,66 +260,66 @@ class Verifier:
         )
 
     async def _read_all(self, run: _Run) -> None:
-        while (place := await self._repository.next(run.verification_id)) is not None:
+        while (video := await self._repository.next(run.verification_id)) is not None:
             while not run.verification.asked and self._archive.taking_in:
                 await self._pause(0.2)
-                run.pace.check()
-            run.video_id, run.read_before = place.video_id, run.pace.read
-            read = await self._one(run, place)
+                run.rate_limiter.check()
+            run.video_id, run.read_before = video.video_id, run.rate_limiter.read
+            read = await self._one(run, video)
             fault_point("storage.verified")
-            await self._repository.done(run.verification_id, place, read, datetime.now(UTC))
-            run.read_before = run.pace.read
+            await self._repository.finish_video(run.verification_id, video, read, datetime.now(UTC))
+            run.read_before = run.rate_limiter.read
             run.verification = _counted(run.verification, read)
-            if read.mends:
+            if read.repairs:
                 run.gathered_at = run.gathered_at or time.monotonic()
-            if run.gathered_at is not None and time.monotonic() - run.gathered_at > _GATHER:
+            if run.gathered_at is not None and time.monotonic() - run.gathered_at > _COLLECT_FOR:
                 await self._repairs.publish()
                 run.gathered_at = None
         while not await self._repairs.publish():  # however long the broker is away
             await self._pause(1.0)
-            run.pace.check()
+            run.rate_limiter.check()
 
-    async def _one(self, run: _Run, place: Place) -> Read:
+    async def _one(self, run: _Run, video: QueuedVideo) -> VideoResult:
         """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
-        tree = self._roots.tree(place.root)
-        for _patient in range(_PATIENT):
-            seen = await self._read(tree, place, run)
-            findings = await self._compare(tree, place, seen)
+        tree = self._roots.tree(video.root)
+        for _patient in range(_UNLOCKED_ATTEMPTS):
+            seen = await self._read(tree, video, run)
+            findings = await self._compare(tree, video, seen)
             if not findings:
-                return Read(files=len(seen.files), bytes=seen.bytes)
-            async with self._locks.hold(tree.key, place.video_id):
-                await run_to_end(lambda: commit.recover(tree, place.video_id))
-                if await asyncio.to_thread(still, tree, place.video_id, seen, findings):
-                    return await self._repairs.settle(run.verification, tree, place, seen, findings)
-        async with self._locks.hold(tree.key, place.video_id):
-            seen = await self._read(tree, place, run)
-            findings = await self._compare(tree, place, seen)
-            return await self._repairs.settle(run.verification, tree, place, seen, findings)
+                return VideoResult(files=len(seen.files), bytes=seen.bytes)
+            async with self._locks.hold(tree.key, video.video_id):
+                await run_to_end(lambda: commit.recover(tree, video.video_id))
+                if await asyncio.to_thread(is_unchanged, tree, video.video_id, seen, findings):
+                    return await self._repairs.handle_findings(run.verification, tree, video, seen, findings)
+        async with self._locks.hold(tree.key, video.video_id):
+            seen = await self._read(tree, video, run)
+            findings = await self._compare(tree, video, seen)
+            return await self._repairs.handle_findings(run.verification, tree, video, seen, findings)
 
-    async def _read(self, tree: Tree, place: Place, run: _Run) -> Seen:
-        return await run_to_end(lambda: examine(tree, place.video_id, run.pace), run.stop, self._reader)
+    async def _read(self, tree: ArchiveTree, video: QueuedVideo, run: _Run) -> VideoState:
+        return await run_to_end(lambda: read_video(tree, video.video_id, run.rate_limiter), run.stop, self._reader)
 
-    async def _compare(self, tree: Tree, place: Place, seen: Seen) -> tuple[Finding, ...]:
-        findings = compare(tree.key, place.video_id, seen, place.known)
+    async def _compare(self, tree: ArchiveTree, video: QueuedVideo, seen: VideoState) -> tuple[FixityFinding, ...]:
+        findings = compare(tree.key, video.video_id, seen, video.known)
         if any(one.kind is FindingKind.MISSING for one in findings):
             await self._roots.expect_mounted(tree)
         return findings
 
     # --- what there is --------------------------------------------------------------------------------------------
 
-    async def _trees(self, root: str | None) -> list[Tree]:
+    async def _trees(self, root: str | None) -> list[ArchiveTree]:
         """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
         roots = self._roots.all if root is None else (self._roots.tree(root).root,)
         below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
         return [self._roots.tree(path) for path in dict.fromkeys(below)]
 
-    async def _videos(self, trees: Sequence[Tree], video_ids: Sequence[str] | None) -> list[Due]:
+    async def _videos(self, trees: Sequence[ArchiveTree], video_ids: Sequence[str] | None) -> list[DueVideo]:
         due = await self._repository.due([tree.key for tree in trees])
         for tree in trees:
             await self._roots.expect_mounted(tree)
             known = {one.video_id for one in due if one.root == tree.key}
             on_disk = await asyncio.to_thread(_folders, tree)
-            due += [Due(tree.key, one, 0, None) for one in on_disk if one not in known]
+            due += [DueVideo(tree.key, one, 0, None) for one in on_disk if one not in known]
         if video_ids is None:
             return due
         wanted = set(video_ids)
@@ -329,7 +329,7 @@ class Verifier:
         return [one for one in due if one.video_id in wanted]
 
 
-def _counted(known: Verification, read: Read) -> Verification:
+def _counted(known: Verification, read: VideoResult) -> Verification:
     damaged = sum(one.kind.damage for one in read.findings)
     changes = {
         "videos": known.videos + 1,
@@ -349,5 +349,5 @@ def _trees_below(root: Path) -> list[Path]:
         raise ServiceUnavailable(message, root=str(root)) from error
 
 
-def _folders(tree: Tree) -> list[str]:
+def _folders(tree: ArchiveTree) -> list[str]:
     return list(ids_in(tree))

@@ -19,7 +19,7 @@ class CaptionsUnreadable(ValueError):
 
 
 @dataclass(frozen=True)
-class Line:
+class CaptionLine:
     """One line of captions. `start` in milliseconds."""
 
     start: int
@@ -35,12 +35,12 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def read_vtt(text: str) -> list[Line]:
+def parse_vtt(text: str) -> list[CaptionLine]:
     """Every line once, in the order of time. Raises CaptionsUnreadable."""
-    return list(unrolled(sorted(cues(text), key=lambda cue: cue.start)))
+    return list(unroll(sorted(parse_cues(text), key=lambda cue: cue.start)))
 
 
-def cues(text: str) -> Iterator[Cue]:
+def parse_cues(text: str) -> Iterator[Cue]:
     """Raises CaptionsUnreadable. Cues without text are left out."""
     try:
         found = webvtt.from_string(text.removeprefix("\ufeff"))
@@ -53,13 +53,13 @@ def cues(text: str) -> Iterator[Cue]:
             yield Cue(caption.start_time.in_milliseconds(), caption.end_time.in_milliseconds(), shown)
 
 
-def unrolled(shown: Iterable[Cue]) -> Iterator[Line]:
+def unroll(shown: Iterable[Cue]) -> Iterator[CaptionLine]:
     """The lines that each cue adds to what the one before it showed already."""
     before: tuple[str, ...] = ()
     end = 0
     for cue in shown:
         seen = _overlap(before, cue.lines) if cue.start <= end + _TOGETHER else 0
-        yield from (Line(cue.start, line) for line in cue.lines[seen:])
+        yield from (CaptionLine(cue.start, line) for line in cue.lines[seen:])
         before, end = cue.lines, max(end, cue.end)
 
 

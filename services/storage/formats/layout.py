@@ -33,7 +33,7 @@ _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<tag>[A-Za-z0-9_-]{1,64})\.(?P<stage>n
 
 
 @dataclass(frozen=True)
-class Hidden:
+class HiddenFile:
     """One of our own hidden files, taken apart. `stage`: `new` a file, `intent` the record, `tmp` half written."""
 
     name: str  # of the visible file, without folder
@@ -42,7 +42,7 @@ class Hidden:
 
 
 @dataclass(frozen=True)
-class Tree:
+class ArchiveTree:
     """One archive root and its two halves. `root` is the key of the catalogue; all paths are absolute."""
 
     root: Path
@@ -68,19 +68,19 @@ class Tree:
             raise InvalidRequest(f"{playlist_id!r} is not a playlist id")
         return self.metadata / "playlists" / f"{playlist_id}.json"
 
-    def record(self, video_id: str) -> Path:
+    def manifest(self, video_id: str) -> Path:
         """The video's `_metadata.json`, whose rename is the commit of a take-in."""
-        return self.video_dir(video_id) / record_name(video_id)
+        return self.video_dir(video_id) / manifest_name(video_id)
 
-    def damaged(self, video_id: str, time: str) -> Path:
+    def quarantine(self, video_id: str, time: str) -> Path:
         """Where damaged files of a video's folder are set aside: on the same disk, and no video's folder."""
         return self.videos / DAMAGED / self.video_dir(video_id).name / time
 
-    def damaged_metadata(self, video_id: str, time: str) -> Path:
+    def metadata_quarantine(self, video_id: str, time: str) -> Path:
         return self.metadata / DAMAGED / self.video_dir(video_id).name / time
 
 
-def tree_of(root: str | Path, storage: Storage) -> Tree:
+def tree_of(root: str | Path, storage: Storage) -> ArchiveTree:
     """The tree of a root of the configuration, or of a folder below one. InvalidRequest for any other place."""
     try:
         path = Path(root).expanduser()
@@ -92,11 +92,11 @@ def tree_of(root: str | Path, storage: Storage) -> Tree:
         known = ", ".join(str(allowed) for allowed in storage.all_roots)
         raise InvalidRequest(f"{path} is not an archive root, nor below one ({known}): add it to [storage] roots")
     if path == storage.base_path:
-        return Tree(path, storage.metadata_dir, storage.videos_dir)
-    return Tree(path, path / "metadata", path / "videos")
+        return ArchiveTree(path, storage.metadata_dir, storage.videos_dir)
+    return ArchiveTree(path, path / "metadata", path / "videos")
 
 
-def record_name(video_id: str) -> str:
+def manifest_name(video_id: str) -> str:
     return f"{video_id}{_RECORD}"
 
 
@@ -109,30 +109,30 @@ def file_name(video_id: str, role: FileRole, language: str | None = None) -> str
     return f"{CAPTIONS}/{video_id}_{language}.vtt"
 
 
-def archived(video_id: str, fact: FileFact) -> FileFact:
+def archive_fact(video_id: str, fact: FileFact) -> FileFact:
     """The same file under the name that it has in the archive."""
     return fact.model_copy(update={"name": file_name(video_id, fact.role, fact.language)})
 
 
-def tag_of(dispatch_id: str) -> str:
+def dispatch_tag(dispatch_id: str) -> str:
     """A dispatch id as a piece of a file name."""
     return dispatch_id if _NAME.fullmatch(dispatch_id) else hashlib.sha256(dispatch_id.encode()).hexdigest()[:32]
 
 
-def hidden(path: Path, tag: str, stage: str = "new") -> Path:
+def hidden_path(path: Path, tag: str, stage: str = "new") -> Path:
     return path.with_name(f".{path.name}.{tag}.{stage}")
 
 
-def read_hidden(name: str, video_id: str) -> Hidden | None:
+def parse_hidden(name: str, video_id: str) -> HiddenFile | None:
     """A hidden file of ours, or None: only names that this page could have made for that video count as ours."""
     match = _HIDDEN.fullmatch(name)
     if match is None or not _is_ours(match["name"], video_id):
         return None
-    return Hidden(match["name"], match["tag"], match["stage"])
+    return HiddenFile(match["name"], match["tag"], match["stage"])
 
 
 def _is_ours(name: str, video_id: str) -> bool:
-    if name in {record_name(video_id), *(f"{video_id}{ending}" for ending in _ENDINGS.values())}:
+    if name in {manifest_name(video_id), *(f"{video_id}{ending}" for ending in _ENDINGS.values())}:
         return True
     caption = name.removeprefix(f"{video_id}_").removesuffix(".vtt")
     return name == f"{video_id}_{caption}.vtt" and _NAME.fullmatch(caption) is not None

@@ -8,18 +8,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, Held, Provenance, VideoMetadata, Wanted
-from services.storage.formats.layout import archived
+from services.storage.formats.layout import archive_fact
 
 MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
 
 
-class _Lasting(BaseModel):
+class _Persistent(BaseModel):
     """Read in ten years, perhaps by an older program than the one that wrote it: what it does not know it keeps."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Fixity(_Lasting):
+class ManifestEntry(_Persistent):
     """One file of the archive. `asked`: the qualities that were asked for and got exactly these media."""
 
     role: FileRole
@@ -31,7 +31,7 @@ class Fixity(_Lasting):
     archived_at: AwareDatetime
 
 
-class Asked(_Lasting):
+class Requested(_Persistent):
     """All that was ever asked of this video."""
 
     qualities: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Asked(_Lasting):
         )
 
 
-class TakeIn(_Lasting):
+class TakeIn(_Persistent):
     """One delivery that was taken in: `files` are the names that it brought."""
 
     dispatch_id: str
@@ -59,12 +59,12 @@ class TakeIn(_Lasting):
     provenance: Provenance
 
 
-class Holding(_Lasting):
+class Holding(_Persistent):
     """The part of a record that says what is held; the catalogue keeps it."""
 
     video_id: str
-    fixity: dict[str, Fixity]
-    asked: Asked = Asked()
+    fixity: dict[str, ManifestEntry]
+    asked: Requested = Requested()
     absent: tuple[str, ...] = ()
 
     @property
@@ -72,7 +72,7 @@ class Holding(_Lasting):
         return sum(entry.size for entry in self.fixity.values())
 
 
-class Record(Holding):
+class Manifest(Holding):
     """`{video_id}_metadata.json`: what the archive holds of a video, where it came from, how to check it.
 
     `fixity` maps names relative to the video's folder to sizes and digests; `provenance` is that of the media;
@@ -91,11 +91,11 @@ class Record(Holding):
         return tuple(fact_of(name, entry) for name, entry in self.fixity.items())
 
 
-def fact_of(name: str, entry: Fixity) -> FileFact:
+def fact_of(name: str, entry: ManifestEntry) -> FileFact:
     return FileFact(name=name, role=entry.role, size=entry.size, sha256=entry.sha256, language=entry.language)
 
 
-def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) -> tuple[Record, DownloadCompleted]:
+def keep_better(held: Manifest, event: DownloadCompleted, present: Iterable[str]) -> tuple[Manifest, DownloadCompleted]:
     """A video of less height does not replace what is held, unless that was asked for: an old job that is tried again
     may want less, and what YouTube offers changes. What is held (`present` names it) then counts as what was asked for;
     the delivery goes on without its video, and without yt-dlp's record of that."""
@@ -116,23 +116,23 @@ def keep_better(held: Record, event: DownloadCompleted, present: Iterable[str]) 
     return kept, event.model_copy(update={"files": others})
 
 
-def kept_better(record: Record, event: DownloadCompleted) -> bool:
+def kept_better(manifest: Manifest, event: DownloadCompleted) -> bool:
     """Did the take-in of this delivery leave its video out?"""
-    brought = next((one.files for one in reversed(record.take_ins) if one.dispatch_id == event.dispatch_id), ())
-    names = {archived(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
+    brought = next((one.files for one in reversed(manifest.take_ins) if one.dispatch_id == event.dispatch_id), ())
+    names = {archive_fact(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
     return bool(names) and names.isdisjoint(brought)
 
 
-def _height(record: Record, name: str) -> int | None:
+def _height(manifest: Manifest, name: str) -> int | None:
     """Of a video of the record, by the take-in that brought it."""
-    entry = record.fixity[name]
-    brought = (one for one in record.take_ins if one.dispatch_id == entry.dispatch_id)
+    entry = manifest.fixity[name]
+    brought = (one for one in manifest.take_ins if one.dispatch_id == entry.dispatch_id)
     return next((one.provenance.height for one in brought), None) if entry.role is FileRole.VIDEO else None
 
 
-def merge(held: Record | None, event: DownloadCompleted, *, now: datetime, trace_id: str) -> Record:
+def merge(held: Manifest | None, event: DownloadCompleted, *, now: datetime, trace_id: str) -> Manifest:
     """The record after `event` was taken in: its files replace those of the same name, all others stay."""
-    facts = [archived(event.video_id, fact) for fact in event.files]
+    facts = [archive_fact(event.video_id, fact) for fact in event.files]
     earlier = held.fixity if held else {}
     fixity = {**earlier, **{fact.name: _entry(fact, earlier.get(fact.name), event, now) for fact in facts}}
     provenance = event.provenance.model_copy(update={"trace_id": event.provenance.trace_id or trace_id})
@@ -147,22 +147,22 @@ def merge(held: Record | None, event: DownloadCompleted, *, now: datetime, trace
         "metadata": event.metadata,
         "provenance": provenance if brings_media or held is None else held.provenance,
         "fixity": fixity,
-        "asked": (held.asked if held else Asked()).also(event.wanted),
+        "asked": (held.asked if held else Requested()).also(event.wanted),
         "absent": _absent(held.absent if held else (), event, fixity.values()),
         "updated_at": now,
         "take_ins": (*(held.take_ins if held else ()), take_in),
     }
     if held is not None:
         return held.model_copy(update=changes)
-    return Record(video_id=event.video_id, archived_at=now, **changes)
+    return Manifest(video_id=event.video_id, archived_at=now, **changes)
 
 
-def _entry(fact: FileFact, earlier: Fixity | None, event: DownloadCompleted, now: datetime) -> Fixity:
+def _entry(fact: FileFact, earlier: ManifestEntry | None, event: DownloadCompleted, now: datetime) -> ManifestEntry:
     same = earlier is not None and earlier.sha256 == fact.sha256
     asked = (event.wanted.quality,) if fact.role in MEDIA else ()
     if earlier is not None and same:
         return earlier.model_copy(update={"asked": _union(earlier.asked, asked)})
-    return Fixity(
+    return ManifestEntry(
         role=fact.role,
         size=fact.size,
         sha256=fact.sha256,
@@ -173,17 +173,17 @@ def _entry(fact: FileFact, earlier: Fixity | None, event: DownloadCompleted, now
     )
 
 
-def _absent(earlier: Sequence[str], event: DownloadCompleted, entries: Iterable[Fixity]) -> tuple[str, ...]:
+def _absent(earlier: Sequence[str], event: DownloadCompleted, entries: Iterable[ManifestEntry]) -> tuple[str, ...]:
     """What upstream lacks: this answer for all that was asked now, the older one for the rest, less what is held."""
     asked = {f"captions/{language}" for language in event.wanted.captions}
     if event.wanted.thumbnail:
         asked.add("thumbnail")
-    present = {_thing(entry) for entry in entries}
+    present = {_item_name(entry) for entry in entries}
     kept = [thing for thing in earlier if thing not in asked]
     return tuple(thing for thing in _union(kept, event.absent) if thing not in present)
 
 
-def _thing(entry: Fixity) -> str:
+def _item_name(entry: ManifestEntry) -> str:
     return f"captions/{entry.language}" if entry.role is FileRole.CAPTION else str(entry.role)
 
 
@@ -202,7 +202,7 @@ def held_of(holding: Holding, *, present: Iterable[str], metadata: bool) -> Held
     )
 
 
-def _infos(entries: Iterable[Fixity]) -> list[Fixity]:
+def _infos(entries: Iterable[ManifestEntry]) -> list[ManifestEntry]:
     return [entry for entry in entries if entry.role is FileRole.INFO]
 
 

@@ -12,10 +12,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.common.models import Entry, PlaylistMetadata
-from services.storage.formats.playlist_diff import Happening, Memory, Sight, changes, first_look, view_of
+from services.storage.formats.playlist_diff import (
+    PlaylistChange,
+    PlaylistHistory,
+    PlaylistSnapshot,
+    diff,
+    initial_changes,
+    view_of,
+)
 
 
-class Look(BaseModel):
+class ListingSummary(BaseModel):
     """One complete listing: when it ended, for which job, and how many entries it had."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -27,7 +34,7 @@ class Look(BaseModel):
     source: str = ""
 
 
-Line = Annotated[Happening | dict[str, Any], Field(union_mode="left_to_right")]
+HistoryLine = Annotated[PlaylistChange | dict[str, Any], Field(union_mode="left_to_right")]
 
 
 class PlaylistFile(PlaylistMetadata):
@@ -41,17 +48,17 @@ class PlaylistFile(PlaylistMetadata):
     trace_id: str
     source: str = ""
     entries: list[Entry]
-    listings: list[Look] = Field(default_factory=list)
-    history: list[Line] = Field(default_factory=list)
+    listings: list[ListingSummary] = Field(default_factory=list)
+    history: list[HistoryLine] = Field(default_factory=list)
     views: dict[str, dict[str, str | None]] = Field(default_factory=dict)
 
     @property
-    def happenings(self) -> list[Happening]:
-        return [line for line in self.history if isinstance(line, Happening)]
+    def changes(self) -> list[PlaylistChange]:
+        return [line for line in self.history if isinstance(line, PlaylistChange)]
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedListing:
     """A listing of which every part has arrived."""
 
     completed: ListingCompleted
@@ -79,21 +86,21 @@ def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], to
     return [by_position[position] for position in sorted(by_position)]
 
 
-def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished) -> PlaylistFile:
+def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: FinishedListing) -> PlaylistFile:
     """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
     done = listing.completed
     source = done.source_name
-    look = Look(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
+    look = ListingSummary(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
     looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
     if held is not None and held.fetched_at > listing.at:
         return held.model_copy(update={"listings": looks})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
-    sight = Sight(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
+    sight = PlaylistSnapshot(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
     history, views = _remembered(held, source)
     if held is None:
-        history += first_look(sight)
+        history += initial_changes(sight)
     else:
-        history += changes(Memory([line for line in history if isinstance(line, Happening)], views), sight)
+        history += diff(PlaylistHistory([line for line in history if isinstance(line, PlaylistChange)], views), sight)
     return PlaylistFile(
         **{**own.model_dump(), "playlist_id": playlist_id},
         fetched_at=listing.at,
@@ -108,7 +115,7 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
 
 def _remembered(
     held: PlaylistFile | None, source: str
-) -> tuple[list[Happening | dict[str, Any]], dict[str, dict[str, str | None]]]:
+) -> tuple[list[PlaylistChange | dict[str, Any]], dict[str, dict[str, str | None]]]:
     """History and views before a new look. A file of before there were histories begins with the look that it holds."""
     if held is None:
         return [], {}
@@ -117,9 +124,9 @@ def _remembered(
     history = held.history
     if not history:
         job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
-        history = [*first_look(Sight(held.fetched_at, job_id, last, held.entries))]
+        history = [*initial_changes(PlaylistSnapshot(held.fetched_at, job_id, last, held.entries))]
     return list(history), {**others, last: view_of(held.entries, last)}
 
 
-def _when(look: Look) -> datetime:
+def _when(look: ListingSummary) -> datetime:
     return look.at

@@ -22,7 +22,7 @@ DATA_API = "data_api"  # describes each video that is to be had; a line of it wi
 View = Mapping[str, str | None]  # what a source showed at its last look: video id -> title, None where it told none
 
 
-class Change(StrEnum):
+class PlaylistChangeKind(StrEnum):
     FIRST_LOOK = "first_look"  # of the playlist: all that it listed was there
     APPEARED = "appeared"
     VANISHED = "vanished"  # not listed any more
@@ -32,14 +32,14 @@ class Change(StrEnum):
     RETITLED = "retitled"
 
 
-class Happening(BaseModel):
+class PlaylistChange(BaseModel):
     """One change, at the end of the look that showed it (`at` and `job_id` are those of a Look)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     at: AwareDatetime
     job_id: str
-    change: Change
+    change: PlaylistChangeKind
     video_id: str | None = None  # of a FIRST_LOOK there is none
     title: str | None = None  # as it is now, or was when it was last to be seen
     before: str | None = None  # the earlier title of one that was RETITLED
@@ -51,7 +51,7 @@ class Happening(BaseModel):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
-class Standing(StrEnum):
+class ListingState(StrEnum):
     """How a playlist had a video, after all that its history tells."""
 
     LISTED = "listed"
@@ -60,18 +60,18 @@ class Standing(StrEnum):
     VANISHED = "vanished"
 
 
-_STANDING = {
-    Change.APPEARED: Standing.LISTED,
-    Change.CAME_BACK: Standing.LISTED,
-    Change.PRIVATE: Standing.PRIVATE,
-    Change.DELETED: Standing.DELETED,
-    Change.VANISHED: Standing.VANISHED,
+_STATES = {
+    PlaylistChangeKind.APPEARED: ListingState.LISTED,
+    PlaylistChangeKind.CAME_BACK: ListingState.LISTED,
+    PlaylistChangeKind.PRIVATE: ListingState.PRIVATE,
+    PlaylistChangeKind.DELETED: ListingState.DELETED,
+    PlaylistChangeKind.VANISHED: ListingState.VANISHED,
 }
-_MARKED = {"private": Change.PRIVATE, "deleted": Change.DELETED}
+_MARKED = {"private": PlaylistChangeKind.PRIVATE, "deleted": PlaylistChangeKind.DELETED}
 
 
 @dataclass(frozen=True)
-class Sight:
+class PlaylistSnapshot:
     """One complete look: when, for which job, by which source, and the lines in order; a video may have several."""
 
     at: datetime
@@ -81,31 +81,33 @@ class Sight:
 
 
 @dataclass
-class Memory:
+class PlaylistHistory:
     """What is known of a playlist: its history, and what each source showed at its last look, the newest last."""
 
-    history: Sequence[Happening]
+    history: Sequence[PlaylistChange]
     views: Mapping[str, View]
-    standings: dict[str, Standing] = field(init=False)
+    standings: dict[str, ListingState] = field(init=False)
     titles: dict[str, str] = field(init=False)
     retitled: dict[str, str | None] = field(init=False)  # what the history tells already, whichever source saw it first
 
     def __post_init__(self) -> None:
-        self.standings = fold(self.history, self.views.values())
+        self.standings = listing_states(self.history, self.views.values())
         self.titles = {line.video_id: line.title for line in self.history if line.video_id and line.title}
         self.titles |= {video_id: title for view in self.views.values() for video_id, title in view.items() if title}
         self.retitled = {
-            line.video_id: line.title for line in self.history if line.video_id and line.change is Change.RETITLED
+            line.video_id: line.title
+            for line in self.history
+            if line.video_id and line.change is PlaylistChangeKind.RETITLED
         }
 
 
-def fold(history: Iterable[Happening], views: Iterable[View]) -> dict[str, Standing]:
+def listing_states(history: Iterable[PlaylistChange], views: Iterable[View]) -> dict[str, ListingState]:
     """How every video that was ever listed stands."""
-    standings = {video_id: Standing.LISTED for view in views for video_id in view}
+    standings = {video_id: ListingState.LISTED for view in views for video_id in view}
     for line in history:
         if line.video_id is not None:
-            standing = _STANDING.get(line.change)
-            standings[line.video_id] = standing or standings.get(line.video_id, Standing.LISTED)
+            standing = _STATES.get(line.change)
+            standings[line.video_id] = standing or standings.get(line.video_id, ListingState.LISTED)
     return standings
 
 
@@ -113,51 +115,53 @@ def view_of(entries: Iterable[Entry], source: str) -> dict[str, str | None]:
     """Of several lines of one video the one that tells most."""
     view: dict[str, str | None] = {}
     for entry in entries:
-        title = entry.title if _is_whole(entry, source) else None
+        title = entry.title if _is_available(entry, source) else None
         view[entry.video_id] = title or view.get(entry.video_id)
     return view
 
 
-def first_look(sight: Sight) -> list[Happening]:
+def initial_changes(sight: PlaylistSnapshot) -> list[PlaylistChange]:
     """One line for all that is there, and one more for each that is there in name only."""
-    begin = Happening(at=sight.at, job_id=sight.job_id, change=Change.FIRST_LOOK, total=len(sight.entries))
-    marked = [_line(sight, _MARKED[mark], video_id) for video_id, mark in _marks(sight).items() if mark]
+    begin = PlaylistChange(
+        at=sight.at, job_id=sight.job_id, change=PlaylistChangeKind.FIRST_LOOK, total=len(sight.entries)
+    )
+    marked = [_change(sight, _MARKED[mark], video_id) for video_id, mark in _marks(sight).items() if mark]
     return [begin, *marked]
 
 
-def changes(memory: Memory, sight: Sight) -> list[Happening]:
+def diff(memory: PlaylistHistory, sight: PlaylistSnapshot) -> list[PlaylistChange]:
     """What this look shows that was not so before, in the order of the list; what vanished comes last."""
     marks, view = _marks(sight), view_of(sight.entries, sight.source)
     before = memory.views.get(sight.source, {})
     found = [
-        line for video_id, mark in marks.items() for line in _of_shown(memory, sight, video_id, mark, view, before)
+        line for video_id, mark in marks.items() for line in _of_listed(memory, sight, video_id, mark, view, before)
     ]
     gone = [
-        _line(sight, Change.VANISHED, video_id, memory.titles.get(video_id))
+        _change(sight, PlaylistChangeKind.VANISHED, video_id, memory.titles.get(video_id))
         for video_id in before
-        if video_id not in marks and memory.standings.get(video_id) is not Standing.VANISHED
+        if video_id not in marks and memory.standings.get(video_id) is not ListingState.VANISHED
     ]
     return found + gone
 
 
-def _of_shown(
-    memory: Memory, sight: Sight, video_id: str, mark: str | None, view: View, before: View
-) -> list[Happening]:
+def _of_listed(
+    memory: PlaylistHistory, sight: PlaylistSnapshot, video_id: str, mark: str | None, view: View, before: View
+) -> list[PlaylistChange]:
     standing, title, earlier = memory.standings.get(video_id), view[video_id], before.get(video_id)
-    found: list[Happening] = []
+    found: list[PlaylistChange] = []
     if standing is None:
-        found.append(_line(sight, Change.APPEARED, video_id, title))
+        found.append(_change(sight, PlaylistChangeKind.APPEARED, video_id, title))
     if mark:
         if standing != mark:
-            found.append(_line(sight, _MARKED[mark], video_id, memory.titles.get(video_id)))
-    elif standing is Standing.VANISHED or (standing not in {None, Standing.LISTED} and title):
-        found.append(_line(sight, Change.CAME_BACK, video_id, title))
+            found.append(_change(sight, _MARKED[mark], video_id, memory.titles.get(video_id)))
+    elif standing is ListingState.VANISHED or (standing not in {None, ListingState.LISTED} and title):
+        found.append(_change(sight, PlaylistChangeKind.CAME_BACK, video_id, title))
     elif title and earlier and title not in {earlier, memory.retitled.get(video_id)}:
-        found.append(_line(sight, Change.RETITLED, video_id, title, earlier))
+        found.append(_change(sight, PlaylistChangeKind.RETITLED, video_id, title, earlier))
     return found
 
 
-def _marks(sight: Sight) -> dict[str, str | None]:
+def _marks(sight: PlaylistSnapshot) -> dict[str, str | None]:
     """Each video of the look with its mark; one line without a mark is enough."""
     marks: dict[str, str | None] = {}
     for entry in sight.entries:
@@ -166,12 +170,18 @@ def _marks(sight: Sight) -> dict[str, str | None]:
     return marks
 
 
-def _is_whole(entry: Entry, source: str) -> bool:
+def _is_available(entry: Entry, source: str) -> bool:
     """Does this line tell that the video is to be had?"""
     return entry.marked is None and bool(entry.title) and (entry.described or source != DATA_API)
 
 
-def _line(
-    sight: Sight, change: Change, video_id: str, title: str | None = None, before: str | None = None
-) -> Happening:
-    return Happening(at=sight.at, job_id=sight.job_id, change=change, video_id=video_id, title=title, before=before)
+def _change(
+    sight: PlaylistSnapshot,
+    change: PlaylistChangeKind,
+    video_id: str,
+    title: str | None = None,
+    before: str | None = None,
+) -> PlaylistChange:
+    return PlaylistChange(
+        at=sight.at, job_id=sight.job_id, change=change, video_id=video_id, title=title, before=before
+    )

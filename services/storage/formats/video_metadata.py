@@ -11,7 +11,7 @@ from services.common.events import MetadataFetched
 from services.common.models import VideoMetadata
 
 
-class Source(BaseModel):
+class SourceAnswer(BaseModel):
     """What one source said when it was last asked."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -21,7 +21,7 @@ class Source(BaseModel):
     metadata: VideoMetadata
 
 
-class Retitled(BaseModel):
+class TitleChange(BaseModel):
     """A source told another title than before. Two sources may well have their own: that is no change."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -38,8 +38,8 @@ class VideoFile(VideoMetadata):
     model_config = ConfigDict(extra="allow")
 
     fetched_at: AwareDatetime
-    sources: dict[str, Source]
-    retitled: list[Retitled] = Field(default_factory=list)  # oldest first
+    sources: dict[str, SourceAnswer]
+    retitled: list[TitleChange] = Field(default_factory=list)  # oldest first
 
 
 def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str) -> VideoFile:
@@ -50,8 +50,10 @@ def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str)
     if known is None or known.fetched_at <= event.fetched_at:
         before, title = known.metadata.title if known else "", event.metadata.title
         if before and before != title:
-            retitled.append(Retitled(at=event.fetched_at, source=event.source_name, before=before, title=title))
-        sources[event.source_name] = Source(fetched_at=event.fetched_at, trace_id=trace_id, metadata=event.metadata)
+            retitled.append(TitleChange(at=event.fetched_at, source=event.source_name, before=before, title=title))
+        sources[event.source_name] = SourceAnswer(
+            fetched_at=event.fetched_at, trace_id=trace_id, metadata=event.metadata
+        )
     newest_first = sorted(sources.values(), key=lambda source: source.fetched_at, reverse=True)
     return VideoFile(
         **{**_merged(newest_first), "video_id": event.video_id},
@@ -61,7 +63,7 @@ def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str)
     )
 
 
-def _merged(newest_first: list[Source]) -> dict[str, Any]:
+def _merged(newest_first: list[SourceAnswer]) -> dict[str, Any]:
     """Field by field the newest answer that says something."""
     view: dict[str, Any] = {}
     for source in newest_first:

@@ -14,9 +14,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.events import VideoFailed
 from services.common.models import JobOptions, JobType
-from services.storage.formats.work_plan_entry import Planned, PlannedFailure, PlannedUnavailable, entry_of
+from services.storage.formats.work_plan_entry import FailedEntry, PlanEntry, UnavailableEntry, merge_failure
 
-P = TypeVar("P", PlannedUnavailable, PlannedFailure)
+P = TypeVar("P", UnavailableEntry, FailedEntry)
 
 
 class WorkPlan(BaseModel):
@@ -33,14 +33,14 @@ class WorkPlan(BaseModel):
     targets: list[str]
     created_at: AwareDatetime
     updated_at: AwareDatetime
-    unavailable_videos: list[PlannedUnavailable] = Field(default_factory=list)
-    failed_downloads: list[PlannedFailure] = Field(default_factory=list)
+    unavailable_videos: list[UnavailableEntry] = Field(default_factory=list)
+    failed_downloads: list[FailedEntry] = Field(default_factory=list)
 
-    def entries(self) -> Iterator[Planned]:
+    def entries(self) -> Iterator[PlanEntry]:
         yield from self.unavailable_videos
         yield from self.failed_downloads
 
-    def entry(self, video_id: str) -> Planned | None:
+    def entry(self, video_id: str) -> PlanEntry | None:
         return next((entry for entry in self.entries() if entry.video_id == video_id), None)
 
     @property
@@ -63,16 +63,16 @@ def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, tr
         return plan
     if event.unavailable is None and event.failed is None:
         return plan or _new_plan(event, now, trace_id)
-    return _with(plan or _new_plan(event, now, trace_id), entry_of(event, known), now)
+    return _with_entry(plan or _new_plan(event, now, trace_id), merge_failure(event, known), now)
 
 
-def asked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
+def is_rechecked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
     """Was this re-check asked to look at the video on behalf of this plan?"""
     entry = plan.entry(video_id)
-    return entry is not None and entry.asked_by(job_id)
+    return entry is not None and entry.is_rechecked_by(job_id)
 
 
-def with_finding(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
+def with_recheck_failure(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
     """The plan after a re-check that it asked for (`asked_by`) gave the video up again. Pure; the same plan if no
     change: what comes again, and what has arrived meanwhile, is none."""
     known = plan.entry(event.video_id)
@@ -81,20 +81,20 @@ def with_finding(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPl
     if known.recheck.number >= event.number or (event.unavailable is None and event.failed is None):
         return plan
     answered = known.recheck.model_copy(update={"number": event.number, "ended_at": now})
-    entry = entry_of(event, known).model_copy(update={"number": known.number, "recheck": answered})
-    return _with(plan, entry, now)
+    entry = merge_failure(event, known).model_copy(update={"number": known.number, "recheck": answered})
+    return _with_entry(plan, entry, now)
 
 
 def with_recheck(plan: WorkPlan, video_ids: Collection[str], job_id: str, *, now: datetime) -> WorkPlan:
     """The plan once a re-check is asked to look at these. Pure."""
-    return _each(plan, lambda entry: entry.asked(job_id, now) if entry.video_id in video_ids else entry)
+    return _each(plan, lambda entry: entry.with_recheck(job_id, now) if entry.video_id in video_ids else entry)
 
 
 def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPlan:
     """The plan once that re-check has ended, also without an answer for each video. Pure; the same if no change."""
 
     def ended(entry: P) -> P:
-        return entry.answered(now) if entry.asked_by(job_id) else entry
+        return entry.with_recheck_ended(now) if entry.is_rechecked_by(job_id) else entry
 
     return _each(plan, ended)
 
@@ -104,7 +104,7 @@ def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
     entry = plan.entry(video_id)
     if entry is None or entry.resolved_at is not None:
         return plan
-    return _with(plan, entry.arrived(now), now)
+    return _with_entry(plan, entry.with_arrival(now), now)
 
 
 def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
@@ -121,10 +121,10 @@ def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
     )
 
 
-def _with(plan: WorkPlan, new: Planned, now: datetime) -> WorkPlan:
+def _with_entry(plan: WorkPlan, new: PlanEntry, now: datetime) -> WorkPlan:
     """In its place if it was in the same list, else at the end of its own."""
-    unavailable = _put(plan.unavailable_videos, new.video_id, new if isinstance(new, PlannedUnavailable) else None)
-    failed = _put(plan.failed_downloads, new.video_id, new if isinstance(new, PlannedFailure) else None)
+    unavailable = _put(plan.unavailable_videos, new.video_id, new if isinstance(new, UnavailableEntry) else None)
+    failed = _put(plan.failed_downloads, new.video_id, new if isinstance(new, FailedEntry) else None)
     return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
 
 

@@ -12,7 +12,7 @@ from services.common.models import FailedDownload, UnavailableVideo
 FAILED = "failed"  # the reason of what used its attempts up
 
 
-class Finding(BaseModel):
+class Observation(BaseModel):
     """Found so at `since`, and still so whenever it was looked at until `last`; or it arrived at `resolved_at`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -23,7 +23,7 @@ class Finding(BaseModel):
     resolved_at: AwareDatetime | None = None
 
 
-class Recheck(BaseModel):
+class RecheckState(BaseModel):
     """The last time that somebody was asked to look again. `number` is that of the video.failed that answered."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -34,82 +34,82 @@ class Recheck(BaseModel):
     ended_at: AwareDatetime | None = None
 
 
-class _Planned(BaseModel, ABC):
+class _PlanEntry(BaseModel, ABC):
     """`resolved_at` is set when the video arrived after all, `number` as in video.failed; `findings` oldest first."""
 
     number: int = 0
     resolved_at: AwareDatetime | None = None
-    findings: list[Finding] = Field(default_factory=list)
-    recheck: Recheck | None = None
+    findings: list[Observation] = Field(default_factory=list)
+    recheck: RecheckState | None = None
 
     @property
     @abstractmethod
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         """When it was last found not to be had."""
 
     @property
     @abstractmethod
-    def why(self) -> str:
+    def cause(self) -> str:
         """The reason that was found then."""
 
     @property
-    def told(self) -> list[Finding]:
+    def observations(self) -> list[Observation]:
         """The findings, also of a plan that was written before there were any."""
-        at = self.looked_at
-        return self.findings or [Finding(reason=self.why, since=at, last=at, resolved_at=self.resolved_at)]
+        at = self.checked_at
+        return self.findings or [Observation(reason=self.cause, since=at, last=at, resolved_at=self.resolved_at)]
 
-    def asked_by(self, job_id: str) -> bool:
+    def is_rechecked_by(self, job_id: str) -> bool:
         return self.recheck is not None and self.recheck.job_id == job_id
 
-    def asked(self, job_id: str, now: datetime) -> Self:
-        return self.model_copy(update={"recheck": Recheck(job_id=job_id, asked_at=now)})
+    def with_recheck(self, job_id: str, now: datetime) -> Self:
+        return self.model_copy(update={"recheck": RecheckState(job_id=job_id, asked_at=now)})
 
-    def answered(self, now: datetime) -> Self:
+    def with_recheck_ended(self, now: datetime) -> Self:
         """The look that was under way is over, whatever came of it."""
         if self.recheck is None or self.recheck.ended_at is not None:
             return self
         return self.model_copy(update={"recheck": self.recheck.model_copy(update={"ended_at": now})})
 
-    def arrived(self, now: datetime) -> Self:
-        *earlier, last = self.told
+    def with_arrival(self, now: datetime) -> Self:
+        *earlier, last = self.observations
         findings = [*earlier, last.model_copy(update={"resolved_at": now})]
-        return self.answered(now).model_copy(update={"resolved_at": now, "findings": findings})
+        return self.with_recheck_ended(now).model_copy(update={"resolved_at": now, "findings": findings})
 
 
-class PlannedUnavailable(_Planned, UnavailableVideo):
+class UnavailableEntry(_PlanEntry, UnavailableVideo):
     """SPEC's UnavailableVideo; `detected_at` is when it was last looked at."""
 
     @property
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         return self.detected_at
 
     @property
-    def why(self) -> str:
+    def cause(self) -> str:
         return self.reason
 
 
-class PlannedFailure(_Planned, FailedDownload):
+class FailedEntry(_PlanEntry, FailedDownload):
     """SPEC's FailedDownload."""
 
     @property
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         return self.last_attempt
 
     @property
-    def why(self) -> str:
+    def cause(self) -> str:
         return FAILED
 
 
-Planned = PlannedUnavailable | PlannedFailure
+PlanEntry = UnavailableEntry | FailedEntry
 
 
-def entry_of(event: VideoFailed, known: Planned | None = None) -> Planned:
+def merge_failure(event: VideoFailed, known: PlanEntry | None = None) -> PlanEntry:
     """The entry after a giving-up. What `known` tells and the event does not is kept."""
-    new = _named(event, known)
-    found = Finding(reason=new.why, since=new.looked_at, last=new.looked_at)
+    new = _new_entry(event, known)
+    found = Observation(reason=new.cause, since=new.checked_at, last=new.checked_at)
     if known is None:
         return new.model_copy(update={"findings": [found]})
-    *earlier, last = known.told
+    *earlier, last = known.observations
     if last.reason == found.reason and last.resolved_at is None:
         found = last.model_copy(update={"last": max(last.last, found.last)})
     else:
@@ -117,16 +117,18 @@ def entry_of(event: VideoFailed, known: Planned | None = None) -> Planned:
     return new.model_copy(update={"findings": [*earlier, found], "recheck": known.recheck})
 
 
-def _named(event: VideoFailed, known: Planned | None) -> Planned:
+def _new_entry(event: VideoFailed, known: PlanEntry | None) -> PlanEntry:
     """Raises ValueError for an event that tells neither."""
     if event.unavailable is not None:
         told = event.unavailable.model_dump()
-        return PlannedUnavailable(**_filled(told, known, "title", "playlist_id", "last_available"), number=event.number)
+        return UnavailableEntry(
+            **_filled_from(told, known, "title", "playlist_id", "last_available"), number=event.number
+        )
     if event.failed is not None:
         told = event.failed.model_dump()
-        return PlannedFailure(**_filled(told, known, "file_size"), number=event.number)
+        return FailedEntry(**_filled_from(told, known, "file_size"), number=event.number)
     raise ValueError(f"video.failed of {event.video_id} tells neither why nor how it failed")
 
 
-def _filled(told: dict[str, Any], known: Planned | None, *names: str) -> dict[str, Any]:
+def _filled_from(told: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:
     return told | {name: getattr(known, name, None) for name in names if told[name] is None}

@@ -12,36 +12,36 @@ from datetime import UTC, datetime
 
 from services.common.infra.sqlite import Database, utc_text
 from services.common.models import GoneReason, KnownGone
-from services.storage.formats.manifest import Holding, Record
+from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts
-from services.storage.index.fts import Texts
+from services.storage.index.fts import VideoTexts
 
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
-_AMONG = "video_id IN (SELECT value FROM json_each(?))"
+_IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True)
-class Indexed:
+class IndexEntry:
     """A record on its way into the catalogue. `stamp` tells which state of `_metadata.json` it was read from; `texts`
     are what can be found of the video (unset: the index stays as it is)."""
 
     root: str
-    stamp: str
-    record: Record
-    texts: Texts | None = None
+    fingerprint: str
+    manifest: Manifest
+    texts: VideoTexts | None = None
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownVideo:
     """What the catalogue says of a video; true if `stamp` is still that of its `_metadata.json`."""
 
-    stamp: str
+    fingerprint: str
     holding: Holding
 
 
 @dataclass(frozen=True)
-class Totals:
+class CatalogueTotals:
     videos: int
     bytes: int
     known_gone: int
@@ -56,36 +56,36 @@ class Catalogue:
 
     # --- videos ---------------------------------------------------------------------------------------------------
 
-    async def put(self, entries: Sequence[Indexed]) -> None:
+    async def put(self, entries: Sequence[IndexEntry]) -> None:
         """Add or replace videos. A video that is held is not gone, and was seen when it was archived."""
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
-            for record in (entry.record for entry in entries):
-                arrived = max((file.archived_at for file in record.fixity.values()), default=record.archived_at)
+            for manifest in (entry.manifest for entry in entries):
+                arrived = max((file.archived_at for file in manifest.fixity.values()), default=manifest.archived_at)
                 db.execute(
-                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (record.video_id, utc_text(arrived))
+                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (manifest.video_id, utc_text(arrived))
                 )
-                _see(db, record.video_id, record.metadata.title, arrived)
+                _record_sighting(db, manifest.video_id, manifest.metadata.title, arrived)
             for entry in entries:
                 if entry.texts is not None:
-                    fts.replace(db, entry.root, entry.record.video_id, entry.texts)
+                    fts.replace(db, entry.root, entry.manifest.video_id, entry.texts)
 
         await self._database.run(work)
 
-    async def get(self, root: str, video_ids: Sequence[str]) -> dict[str, Known]:
+    async def get(self, root: str, video_ids: Sequence[str]) -> dict[str, KnownVideo]:
         """What is known of up to a page of videos."""
 
-        def work(db: sqlite3.Connection) -> dict[str, Known]:
-            query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_AMONG}"  # noqa: S608 - a constant
+        def work(db: sqlite3.Connection) -> dict[str, KnownVideo]:
+            query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
             return {
-                row["video_id"]: Known(row["stamp"], Holding.model_validate_json(row["holding"]))
+                row["video_id"]: KnownVideo(row["stamp"], Holding.model_validate_json(row["holding"]))
                 for row in db.execute(query, (root, json.dumps(video_ids)))
             }
 
         return await self._database.read(work)
 
-    async def others(self, root: str, keep: set[str]) -> set[str]:
+    async def videos_except(self, root: str, keep: set[str]) -> set[str]:
         """The videos of `root` that are not in `keep`."""
 
         def work(db: sqlite3.Connection) -> set[str]:
@@ -93,7 +93,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    async def forget(self, root: str, video_id: str) -> None:
+    async def remove_video(self, root: str, video_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM videos WHERE root = ? AND video_id = ?", (root, video_id))
             fts.remove(db, root, {video_id})
@@ -112,7 +112,7 @@ class Catalogue:
             lambda db: db.execute("DELETE FROM taking_in WHERE root = ? AND video_id = ?", (root, video_id))
         )
 
-    async def taking_in(self) -> list[tuple[str, str]]:
+    async def unfinished_take_ins(self) -> list[tuple[str, str]]:
         """(root, video_id) of take-ins that began and did not end."""
         return await self._database.read(
             lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
@@ -120,12 +120,12 @@ class Catalogue:
 
     # --- what is known of videos that are not held ------------------------------------------------------------------
 
-    async def see(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
+    async def record_sightings(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
         """Remember (video_id, title, at): somebody got this video's metadata then."""
 
         def work(db: sqlite3.Connection) -> None:
             for video_id, title, at in sightings:
-                _see(db, video_id, title, at)
+                _record_sighting(db, video_id, title, at)
 
         await self._database.run(work)
 
@@ -140,7 +140,7 @@ class Catalogue:
 
     async def known_gone(self, video_ids: Sequence[str]) -> dict[str, KnownGone]:
         def work(db: sqlite3.Connection) -> dict[str, KnownGone]:
-            query = f"SELECT * FROM known_gone WHERE {_AMONG}"  # noqa: S608 - a constant
+            query = f"SELECT * FROM known_gone WHERE {_IN_LIST}"  # noqa: S608 - a constant
             return {
                 row["video_id"]: KnownGone(reason=row["reason"], at=datetime.fromisoformat(row["at"]))
                 for row in db.execute(query, (json.dumps(video_ids),))
@@ -161,14 +161,14 @@ class Catalogue:
             )
             for entry in plan.unavailable_videos:
                 if entry.resolved_at is None and entry.reason in set(GoneReason):
-                    _remember_gone(db, entry.video_id, entry.reason, entry.detected_at)
+                    _record_gone(db, entry.video_id, entry.reason, entry.detected_at)
 
         await self._database.run(work)
 
     async def forget_plan(self, plan_id: str) -> None:
         await self._database.run(lambda db: db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan_id,)))
 
-    async def plans_naming(self, root: str, video_id: str) -> list[str]:
+    async def plans_with_video(self, root: str, video_id: str) -> list[str]:
         """The plans of a root that a video is on, also those for which it arrived."""
 
         def work(db: sqlite3.Connection) -> list[str]:
@@ -184,18 +184,18 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    async def waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
+    async def plans_waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
 
         def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
-            query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_AMONG}"  # noqa: S608 - a constant
+            query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_IN_LIST}"  # noqa: S608 - a constant
             return [tuple(row) for row in db.execute(query, (root, json.dumps(list(video_ids))))]
 
         return await self._database.read(work)
 
     # --- the whole ------------------------------------------------------------------------------------------------
 
-    async def scanned(self, root: str) -> bool:
+    async def is_scanned(self, root: str) -> bool:
         """Whether `root` was read from its tree since this file was made."""
         return await self._database.read(
             lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
@@ -205,17 +205,17 @@ class Catalogue:
         now = utc_text(datetime.now(UTC))
         await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
 
-    async def count(self, root: str) -> int:
+    async def count_videos(self, root: str) -> int:
         """How many videos of a root are known."""
         query = "SELECT count(*) FROM videos WHERE root = ?"
         return int(await self._database.read(lambda db: db.execute(query, (root,)).fetchone()[0]))
 
-    async def totals(self) -> Totals:
-        def work(db: sqlite3.Connection) -> Totals:
+    async def totals(self) -> CatalogueTotals:
+        def work(db: sqlite3.Connection) -> CatalogueTotals:
             videos, size = db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM videos").fetchone()
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
             (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
-            return Totals(videos, size, gone, waiting)
+            return CatalogueTotals(videos, size, gone, waiting)
 
         return await self._database.read(work)
 
@@ -235,27 +235,27 @@ class Catalogue:
         return await self._database.read(work)
 
 
-def _columns(entry: Indexed) -> tuple[object, ...]:
-    record = entry.record
-    qualities = dict.fromkeys(quality for file in record.fixity.values() for quality in file.asked)
-    holding = Holding.model_validate(record.model_dump(include=set(Holding.model_fields)))
+def _columns(entry: IndexEntry) -> tuple[object, ...]:
+    manifest = entry.manifest
+    qualities = dict.fromkeys(quality for file in manifest.fixity.values() for quality in file.asked)
+    holding = Holding.model_validate(manifest.model_dump(include=set(Holding.model_fields)))
     return (
         entry.root,
-        record.video_id,
-        entry.stamp,
-        record.metadata.title,
-        record.metadata.channel,
-        record.metadata.channel_id,
-        record.metadata.duration_seconds,
-        record.metadata.upload_date,
-        utc_text(record.archived_at),
-        record.bytes,
+        manifest.video_id,
+        entry.fingerprint,
+        manifest.metadata.title,
+        manifest.metadata.channel,
+        manifest.metadata.channel_id,
+        manifest.metadata.duration_seconds,
+        manifest.metadata.upload_date,
+        utc_text(manifest.archived_at),
+        manifest.bytes,
         json.dumps(list(qualities)),
         holding.model_dump_json(exclude_none=True),
     )
 
 
-def _see(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> None:
+def _record_sighting(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> None:
     db.execute(
         "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
         " WHERE excluded.at > at",
@@ -263,7 +263,7 @@ def _see(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> Non
     )
 
 
-def _remember_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:
+def _record_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:
     """Unless the video was seen since: a plan that is indexed again must not bring back what an arrival disproved."""
     db.execute(
         "INSERT INTO known_gone SELECT :id, :reason, :at"

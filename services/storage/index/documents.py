@@ -8,56 +8,58 @@ from pathlib import Path
 import structlog
 
 from services.common.models import FileRole
-from services.storage.archive.fingerprint import Stamps, stamp_of
+from services.storage.archive.fingerprint import TextFingerprints, fingerprint_of
 from services.storage.archive.video_metadata_file import read_video_file
-from services.storage.formats.captions import CaptionsUnreadable, Line, read_vtt
-from services.storage.formats.layout import Tree
-from services.storage.formats.manifest import Record
-from services.storage.index.fts import Texts, Track
+from services.storage.formats.captions import CaptionLine, CaptionsUnreadable, parse_vtt
+from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.manifest import Manifest
+from services.storage.index.fts import CaptionTrack, VideoTexts
 
 _log = structlog.get_logger()
 
 
-def stamps_of(tree: Tree, record: Record, stamp: str) -> Stamps:
+def fingerprints_of(tree: ArchiveTree, manifest: Manifest, fingerprint: str) -> TextFingerprints:
     """Those of the files that `read_texts` would read now. `stamp`: of the state in which `record` was read."""
-    described = stamp_of(tree.video_metadata(record.video_id)) or ""
-    captions = [f"{language}={stamp_of(path)}" for language, path in _caption_files(tree, record)]
-    return Stamps(stamp, described, " ".join(captions))
+    described = fingerprint_of(tree.video_metadata(manifest.video_id)) or ""
+    captions = [f"{language}={fingerprint_of(path)}" for language, path in _caption_files(tree, manifest)]
+    return TextFingerprints(fingerprint, described, " ".join(captions))
 
 
-def read_texts(tree: Tree, record: Record, stamp: str, known: Stamps | None = None) -> Texts | None:
+def read_texts(
+    tree: ArchiveTree, manifest: Manifest, fingerprint: str, known: TextFingerprints | None = None
+) -> VideoTexts | None:
     """None where the index knows just these states (`known`). The stamps are taken before the files are read: what is
     written meanwhile is noticed as another state."""
-    stamps = stamps_of(tree, record, stamp)
-    if stamps == known:
+    fingerprints = fingerprints_of(tree, manifest, fingerprint)
+    if fingerprints == known:
         return None
-    same_captions = known is not None and (known.format, known.captions) == (stamps.format, stamps.captions)
-    tracks = None if same_captions else tuple(_tracks(tree, record))
-    own = record.metadata
-    newest = read_video_file(tree.video_metadata(record.video_id)) or own
-    return Texts(
-        stamps=stamps,
-        title=_names(own.title, newest.title),
-        channel=_names(own.channel, newest.channel),
+    same_captions = known is not None and (known.format, known.captions) == (fingerprints.format, fingerprints.captions)
+    tracks = None if same_captions else tuple(_tracks(tree, manifest))
+    own = manifest.metadata
+    newest = read_video_file(tree.video_metadata(manifest.video_id)) or own
+    return VideoTexts(
+        fingerprints=fingerprints,
+        title=_join_names(own.title, newest.title),
+        channel=_join_names(own.channel, newest.channel),
         description=newest.description or own.description,
         tracks=tracks,
     )
 
 
-def _names(*names: str | None) -> str:
+def _join_names(*names: str | None) -> str:
     """A video that was renamed since it was archived is found by either name."""
     return "\n".join(dict.fromkeys(name for name in names if name))
 
 
-def _tracks(tree: Tree, record: Record) -> list[Track]:
-    found = [(language, _lines(path)) for language, path in _caption_files(tree, record)]
-    return [Track(language, lines) for language, lines in found if lines]
+def _tracks(tree: ArchiveTree, manifest: Manifest) -> list[CaptionTrack]:
+    found = [(language, _lines(path)) for language, path in _caption_files(tree, manifest)]
+    return [CaptionTrack(language, lines) for language, lines in found if lines]
 
 
-def _lines(path: Path) -> tuple[Line, ...]:
+def _lines(path: Path) -> tuple[CaptionLine, ...]:
     """Nothing of a file that cannot be read, or is no captions (which is logged)."""
     try:
-        return tuple(read_vtt(path.read_text(encoding="utf-8", errors="replace")))
+        return tuple(parse_vtt(path.read_text(encoding="utf-8", errors="replace")))
     except FileNotFoundError:
         return ()
     except (CaptionsUnreadable, OSError) as error:
@@ -65,8 +67,8 @@ def _lines(path: Path) -> tuple[Line, ...]:
         return ()
 
 
-def _caption_files(tree: Tree, record: Record) -> list[tuple[str, Path]]:
+def _caption_files(tree: ArchiveTree, manifest: Manifest) -> list[tuple[str, Path]]:
     """(language, path) of the caption files that the record names, in the order of languages."""
-    folder = tree.video_dir(record.video_id)
-    captions = {entry.language: name for name, entry in record.fixity.items() if entry.role is FileRole.CAPTION}
+    folder = tree.video_dir(manifest.video_id)
+    captions = {entry.language: name for name, entry in manifest.fixity.items() if entry.role is FileRole.CAPTION}
     return sorted((language, folder / name) for language, name in captions.items() if language)

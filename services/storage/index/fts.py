@@ -13,30 +13,30 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from services.common.infra.sqlite import Database
-from services.storage.archive.fingerprint import TEXTS_FORMAT, Stamps
-from services.storage.formats.captions import Line
-from services.storage.index.tokenizer import indexable
+from services.storage.archive.fingerprint import TEXTS_FORMAT, TextFingerprints
+from services.storage.formats.captions import CaptionLine
+from services.storage.index.tokenizer import normalize
 
 _OF_VIDEO = "root = ? AND video_id = ?"
 
 
 @dataclass(frozen=True)
-class Track:
+class CaptionTrack:
     """The captions of one language."""
 
     language: str
-    lines: tuple[Line, ...]
+    lines: tuple[CaptionLine, ...]
 
 
 @dataclass(frozen=True)
-class Texts:
+class VideoTexts:
     """What is to be found of a video. `tracks` unset: the captions are those that the index has already."""
 
-    stamps: Stamps
+    fingerprints: TextFingerprints
     title: str
     channel: str
     description: str
-    tracks: tuple[Track, ...] | None
+    tracks: tuple[CaptionTrack, ...] | None
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,17 @@ class TextIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stamps(self, root: str, video_ids: Sequence[str]) -> dict[str, Stamps]:
+    async def fingerprints(self, root: str, video_ids: Sequence[str]) -> dict[str, TextFingerprints]:
         query = (
             "SELECT video_id, record, metadata, captions, format FROM searched_videos"
             " WHERE root = ? AND video_id IN (SELECT value FROM json_each(?))"
         )
 
-        def work(db: sqlite3.Connection) -> dict[str, Stamps]:
-            return {video_id: Stamps(*stamps) for video_id, *stamps in db.execute(query, (root, json.dumps(video_ids)))}
+        def work(db: sqlite3.Connection) -> dict[str, TextFingerprints]:
+            return {
+                video_id: TextFingerprints(*fingerprints)
+                for video_id, *fingerprints in db.execute(query, (root, json.dumps(video_ids)))
+            }
 
         return await self._database.read(work)
 
@@ -90,12 +93,17 @@ class TextIndex:
         return await self._database.read(lambda db: [tuple(row) for row in db.execute(query, (TEXTS_FORMAT,))])
 
 
-def replace(db: sqlite3.Connection, root: str, video_id: str, texts: Texts) -> None:
+def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts) -> None:
     """Have the index tell of a video what `texts` say, and nothing else."""
-    rows = list(_known_rows(db, root, video_id)) if texts.tracks is None else list(map(_packed, texts.tracks))
+    rows = list(_stored_rows(db, root, video_id)) if texts.tracks is None else list(map(_pack, texts.tracks))
     remove(db, root, [video_id])
-    title, channel, description = map(indexable, (texts.title, texts.channel, texts.description))
-    from_files = (texts.stamps.format, texts.stamps.record, texts.stamps.metadata, texts.stamps.captions)
+    title, channel, description = map(normalize, (texts.title, texts.channel, texts.description))
+    from_files = (
+        texts.fingerprints.format,
+        texts.fingerprints.manifest,
+        texts.fingerprints.metadata,
+        texts.fingerprints.captions,
+    )
     db.execute(
         "INSERT INTO searched_videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (root, video_id, *from_files, title, channel, _deflate(description)),
@@ -137,14 +145,14 @@ def dump(db: sqlite3.Connection) -> list[tuple[object, ...]]:
     return [tuple(row) for row in db.execute(query)]
 
 
-def _known_rows(db: sqlite3.Connection, root: str, video_id: str) -> Iterable[_Row]:
+def _stored_rows(db: sqlite3.Connection, root: str, video_id: str) -> Iterable[_Row]:
     query = f"SELECT language, text, starts FROM searched_rows LEFT JOIN searched_captions USING (id) WHERE {_OF_VIDEO}"  # noqa: S608 - ours
     return [_Row(*row) for row in db.execute(query, (root, video_id))]
 
 
-def _packed(track: Track) -> _Row:
+def _pack(track: CaptionTrack) -> _Row:
     """One line of text per line of captions."""
-    text = indexable("\n".join(line.text for line in track.lines))
+    text = normalize("\n".join(line.text for line in track.lines))
     starts = [line.start for line in track.lines]
     deltas = array("q", [later - earlier for earlier, later in pairwise([0, *starts])])
     return _Row(track.language, _deflate(text), zlib.compress(deltas.tobytes(), 9))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from services.storage.index.tokenizer import MARK, UNMARK, readable
+from services.storage.index.tokenizer import MARK, UNMARK, displayable
 
 _MARKS = re.compile(f"([{MARK}{UNMARK}])")
 
@@ -17,10 +17,10 @@ class Passage(BaseModel):
     matches: list[tuple[int, int]]
 
 
-def passage(marked: str) -> Passage:
+def highlight(marked: str) -> Passage:
     """As one line."""
     text, matches, begin = "", list[tuple[int, int]](), 0
-    for part in _MARKS.split(" ".join(readable(marked).split())):
+    for part in _MARKS.split(" ".join(displayable(marked).split())):
         if part == MARK:
             begin = len(text)
         elif part == UNMARK:
@@ -30,12 +30,12 @@ def passage(marked: str) -> Passage:
     return Passage(text=text, matches=matches)
 
 
-def found_names(marked: str) -> Passage:
+def highlight_names(marked: str) -> Passage:
     """Of a video that has two names, a line each: those that match."""
-    return passage(" / ".join(line for line in marked.split("\n") if MARK in line))
+    return highlight(" / ".join(line for line in marked.split("\n") if MARK in line))
 
 
-def found_lines(marked: str) -> Iterator[tuple[int, Passage]]:
+def highlight_lines(marked: str) -> Iterator[tuple[int, Passage]]:
     """The lines in which something was found, with their numbers; a phrase that goes over the end of its line brings
     the next one along."""
     lines = iter(enumerate(marked.split("\n")))
@@ -44,4 +44,4 @@ def found_lines(marked: str) -> Iterator[tuple[int, Passage]]:
         while said.count(MARK) > said.count(UNMARK) and (further := next(lines, None)) is not None:
             said = f"{said} {further[1]}"
         if MARK in said:
-            yield number, passage(said)
+            yield number, highlight(said)

@@ -10,14 +10,14 @@ import structlog
 from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, code_of
 from services.storage.archive import commit
-from services.storage.archive.fingerprint import Stamps
-from services.storage.archive.locks import Locks
+from services.storage.archive.fingerprint import TextFingerprints
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.tree_walk import metadata_files, sweep, video_ids
 from services.storage.archive.video_metadata_file import read_video_file
-from services.storage.formats.layout import Tree
+from services.storage.formats.layout import ArchiveTree
 from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue, Indexed
+from services.storage.index.catalogue import Catalogue, IndexEntry
 from services.storage.index.fts import TextIndex
 from services.storage.index.roots import ArchiveRoots
 
@@ -36,7 +36,7 @@ class RescanResult:
 
 
 class Indexer:
-    def __init__(self, catalogue: Catalogue, texts: TextIndex, roots: ArchiveRoots, locks: Locks) -> None:
+    def __init__(self, catalogue: Catalogue, texts: TextIndex, roots: ArchiveRoots, locks: NamedLocks) -> None:
         self._catalogue = catalogue
         self._texts = texts
         self._roots = roots
@@ -46,20 +46,20 @@ class Indexer:
 
     # --- single videos --------------------------------------------------------------------------------------------
 
-    async def put(self, entries: Sequence[Indexed]) -> None:
+    async def put(self, entries: Sequence[IndexEntry]) -> None:
         """Store rows without texts; `run` indexes the texts later."""
         await self._catalogue.put(entries)
         self.texts_missing.set()
 
-    async def index(self, tree: Tree, video_id: str) -> None:
+    async def index(self, tree: ArchiveTree, video_id: str) -> None:
         """Read a video's manifest and texts into the catalogue. The caller holds the video's lock."""
-        known = await self._texts.stamps(tree.key, [video_id])
-        entry = await asyncio.to_thread(scan.index_texts, tree, video_id, known.get(video_id))
+        known = await self._texts.fingerprints(tree.key, [video_id])
+        entry = await asyncio.to_thread(scan.read_entry_with_texts, tree, video_id, known.get(video_id))
         fault_point("storage.before_index")
         if entry is not None:
             await self._catalogue.put([entry])
 
-    async def follow_metadata(self, tree: Tree, video_id: str) -> None:
+    async def follow_metadata(self, tree: ArchiveTree, video_id: str) -> None:
         """Index the new metadata file of a video, if the archive holds it. The caller holds the video's lock."""
         if await self._catalogue.get(tree.key, [video_id]):
             await self.index(tree, video_id)
@@ -95,9 +95,9 @@ class Indexer:
                 self.unindexed -= len(batch)
         self.unindexed = 0
 
-    async def _index_all(self, tree: Tree, ids: Sequence[str]) -> list[Indexed]:
+    async def _index_all(self, tree: ArchiveTree, ids: Sequence[str]) -> list[IndexEntry]:
         """Read without locks. Videos whose files changed meanwhile are read again, under their locks."""
-        known = await self._texts.stamps(tree.key, ids)
+        known = await self._texts.fingerprints(tree.key, ids)
         entries = await asyncio.to_thread(_read_all, tree, ids, known)
         await self._catalogue.put(entries)
         for video_id in await asyncio.to_thread(_outdated, tree, entries):
@@ -118,10 +118,10 @@ class Indexer:
         found: set[str] = set()
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH]
-            for video_id in await asyncio.to_thread(commit.unfinished, tree, batch):
+            for video_id in await asyncio.to_thread(commit.unfinished_videos, tree, batch):
                 await self.recover(tree, video_id)
             entries = await self._index_all(tree, batch)
-            found.update(entry.record.video_id for entry in entries)
+            found.update(entry.manifest.video_id for entry in entries)
         forgotten = await self._forget_missing(tree, found)
         await self._record_sightings(tree)
         await self.sweep(tree)
@@ -132,40 +132,42 @@ class Indexer:
         )
         return result
 
-    async def recover(self, tree: Tree, video_id: str) -> None:
+    async def recover(self, tree: ArchiveTree, video_id: str) -> None:
         """Finish or clear an interrupted take-in."""
         async with self._locks.hold(tree.key, video_id):
             await run_to_end(lambda: commit.recover(tree, video_id))
 
-    async def sweep(self, tree: Tree) -> None:
+    async def sweep(self, tree: ArchiveTree) -> None:
         """Remove half-written metadata files."""
         for folder in (tree.metadata / "videos", tree.metadata / "playlists"):
             await asyncio.to_thread(sweep, folder)
 
-    async def _forget_missing(self, tree: Tree, found: set[str]) -> int:
+    async def _forget_missing(self, tree: ArchiveTree, found: set[str]) -> int:
         """Remove the rows of videos that are gone, but not those that were taken in during the scan."""
         forgotten = 0
         await self._roots.expect_mounted(tree)  # the disk may have gone since
-        for video_id in await self._catalogue.others(tree.key, found):
+        for video_id in await self._catalogue.videos_except(tree.key, found):
             async with self._locks.hold(tree.key, video_id):
-                if await asyncio.to_thread(scan.index, tree, video_id) is None:
-                    await self._catalogue.forget(tree.key, video_id)
+                if await asyncio.to_thread(scan.read_entry, tree, video_id) is None:
+                    await self._catalogue.remove_video(tree.key, video_id)
                     forgotten += 1
         return forgotten
 
-    async def _record_sightings(self, tree: Tree) -> None:
+    async def _record_sightings(self, tree: ArchiveTree) -> None:
         paths = await asyncio.to_thread(lambda: list(metadata_files(tree)))
         for start in range(0, len(paths), _BATCH):
             files = await asyncio.to_thread(
                 lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
             )
-            await self._catalogue.see((file.video_id, file.title, file.fetched_at) for file in files if file)
+            await self._catalogue.record_sightings(
+                (file.video_id, file.title, file.fetched_at) for file in files if file
+            )
 
 
-def _read_all(tree: Tree, ids: Sequence[str], known: dict[str, Stamps]) -> list[Indexed]:
-    found = (scan.index_texts(tree, video_id, known.get(video_id)) for video_id in ids)
+def _read_all(tree: ArchiveTree, ids: Sequence[str], known: dict[str, TextFingerprints]) -> list[IndexEntry]:
+    found = (scan.read_entry_with_texts(tree, video_id, known.get(video_id)) for video_id in ids)
     return [entry for entry in found if entry]
 
 
-def _outdated(tree: Tree, entries: Sequence[Indexed]) -> list[str]:
-    return [entry.record.video_id for entry in entries if scan.is_outdated(tree, entry)]
+def _outdated(tree: ArchiveTree, entries: Sequence[IndexEntry]) -> list[str]:
+    return [entry.manifest.video_id for entry in entries if scan.is_outdated(tree, entry)]

@@ -19,23 +19,23 @@ from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.manifest import Holding, fact_of
 from services.storage.index.catalogue import OPEN_PLAN_ENTRIES
-from services.storage.index.tokenizer import read_question
+from services.storage.index.tokenizer import parse_query
 from services.storage.playlists.playlist_file import members_of
 
-_SORTED = {
+_SORT_COLUMNS = {
     "title": "title COLLATE NOCASE",
     "archived_at": "archived_at",
     "upload_date": "upload_date",
     "duration": "duration_seconds",
     "bytes": "bytes",
 }
-Sort = Literal[
+VideoSort = Literal[
     "title", "-title", "archived_at", "-archived_at", "upload_date", "-upload_date", "duration", "-duration",
     "bytes", "-bytes",
 ]  # fmt: skip
 
 
-Status = Literal["complete", "incomplete", "gone"]
+VideoStatus = Literal["complete", "incomplete", "gone"]
 
 # What was asked is absent upstream, or was never brought. A quality that another took the place of is not missed.
 _INCOMPLETE = """(
@@ -52,7 +52,7 @@ _STATUS = {
     "incomplete": _INCOMPLETE,
     "gone": "video_id IN (SELECT video_id FROM known_gone)",
 }
-_NAMED = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root AND r.video_id = videos.video_id
+_MATCHES = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root AND r.video_id = videos.video_id
   AND r.id IN (SELECT rowid FROM search_index WHERE search_index MATCH ?))"""
 
 
@@ -66,8 +66,8 @@ class VideoQuery(PageQuery):
     q: str | None = Field(default=None, min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
-    status: Status | None = None
-    sort: Sort = "-archived_at"
+    status: VideoStatus | None = None
+    sort: VideoSort = "-archived_at"
 
 
 class VideoRow(BaseModel):
@@ -87,7 +87,7 @@ class VideoPage(Page):
     videos: list[VideoRow]
 
 
-class Copy(BaseModel):
+class HeldCopy(BaseModel):
     """What one root holds of a video."""
 
     root: str
@@ -99,7 +99,7 @@ class Copy(BaseModel):
 class Existence(BaseModel):
     video_id: str
     exists: bool
-    copies: list[Copy]
+    copies: list[HeldCopy]
     known_gone: KnownGone | None = None
 
 
@@ -119,7 +119,7 @@ class ChannelStats(BaseModel):
     bytes: int
 
 
-class Stats(BaseModel):
+class ArchiveStats(BaseModel):
     videos: int
     bytes: int
     duration_seconds: float
@@ -150,7 +150,7 @@ class CatalogueQueries:
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
         where, values = _conditions(query, members)
-        column = _SORTED[query.sort.removeprefix("-")]
+        column = _SORT_COLUMNS[query.sort.removeprefix("-")]
         order = f"{column} IS NULL, {column} {'DESC' if query.sort.startswith('-') else 'ASC'}, root, video_id"
 
         def work(db: sqlite3.Connection) -> VideoPage:
@@ -180,8 +180,8 @@ class CatalogueQueries:
 
         return await self._database.read(work)
 
-    async def stats(self, roots: Sequence[Path]) -> Stats:
-        def work(db: sqlite3.Connection) -> Stats:
+    async def stats(self, roots: Sequence[Path]) -> ArchiveStats:
+        def work(db: sqlite3.Connection) -> ArchiveStats:
             query = "SELECT root, count(*), sum(bytes), coalesce(sum(duration_seconds), 0) FROM videos GROUP BY root"
             held = {row[0]: tuple(row) for row in db.execute(query)}
             named = list(dict.fromkeys([*map(str, roots), *held]))
@@ -194,7 +194,7 @@ class CatalogueQueries:
             oldest, newest = db.execute("SELECT min(archived_at), max(archived_at) FROM videos").fetchone()
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
             (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
-            return Stats(
+            return ArchiveStats(
                 videos=sum(root.videos for root in per_root),
                 bytes=sum(root.bytes for root in per_root),
                 duration_seconds=sum(root.duration_seconds for root in per_root),
@@ -212,10 +212,10 @@ class CatalogueQueries:
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
     conditions, values = ["1"], list[Any]()
     if query.q is not None:
-        question = read_question(query.q)
+        question = parse_query(query.q)
         wanted, unwanted = question.expression("title", "channel"), question.exclusion("title", "channel")
-        conditions += ["0"] if wanted is None else [_NAMED]
-        conditions += [] if unwanted is None else [f"NOT {_NAMED}"]
+        conditions += ["0"] if wanted is None else [_MATCHES]
+        conditions += [] if unwanted is None else [f"NOT {_MATCHES}"]
         values += [expression for expression in (wanted, unwanted) if expression is not None]
     if query.status is not None:
         conditions.append(_STATUS[query.status])
@@ -228,9 +228,9 @@ def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, 
     return " AND ".join(conditions), values
 
 
-def _copy(root: str, holding: Holding) -> Copy:
+def _copy(root: str, holding: Holding) -> HeldCopy:
     files = [fact_of(name, entry) for name, entry in sorted(holding.fixity.items())]
-    return Copy(root=root, files=files, bytes=holding.bytes, absent=list(holding.absent))
+    return HeldCopy(root=root, files=files, bytes=holding.bytes, absent=list(holding.absent))
 
 
 def _root_stats(root: str, held: tuple[Any, ...] | None) -> RootStats:

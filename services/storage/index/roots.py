@@ -14,7 +14,7 @@ import structlog
 
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.settings.load import Storage
-from services.storage.formats.layout import Tree, tree_of
+from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.index.catalogue import Catalogue
 
 _log = structlog.get_logger()
@@ -42,15 +42,15 @@ class ArchiveRoots:
     def default(self) -> Path:
         return self._settings.base_path
 
-    def tree(self, root: str | Path) -> Tree:
+    def tree(self, root: str | Path) -> ArchiveTree:
         """Return the tree of a configured root, or of a folder below one. Raises InvalidRequest for any other path."""
         return tree_of(root, self._settings)
 
     async def was_scanned(self, root: str) -> bool:
         """Return whether the catalogue has read `root`, whether it is configured now or not."""
-        return await self._catalogue.scanned(root)
+        return await self._catalogue.is_scanned(root)
 
-    async def expect_mounted(self, tree: Tree) -> None:
+    async def expect_mounted(self, tree: ArchiveTree) -> None:
         """Raise ServiceUnavailable when the disk of the tree, or of a root above it, is not mounted or not readable.
 
         Without this check a whole archive would be downloaded again, into the folder below the mount point. Such a root
@@ -68,13 +68,13 @@ class ArchiveRoots:
             self.unavailable[one.key] = replace(known, reason=reason)
             raise ServiceUnavailable(reason, root=one.key)
 
-    async def _problem(self, tree: Tree) -> str | None:
+    async def _problem(self, tree: ArchiveTree) -> str | None:
         try:
             if await asyncio.to_thread(tree.videos.exists):
                 return None
         except OSError as error:  # a stale NFS handle, a disk that was pulled
             return f"{tree.root} cannot be read ({error.strerror}). Check its disk."
-        if not (known := await self._catalogue.count(tree.key)):
+        if not (known := await self._catalogue.count_videos(tree.key)):
             return None
         held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
         return (

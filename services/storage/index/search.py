@@ -20,16 +20,16 @@ from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.layout import file_name, tree_of
 from services.storage.index.fts import starts_of
-from services.storage.index.highlight import Passage, found_lines, found_names, passage
+from services.storage.index.highlight import Passage, highlight, highlight_lines, highlight_names
 from services.storage.index.queries import VideoRow, expect_index
-from services.storage.index.tokenizer import MARK, UNMARK, Question, read_question
+from services.storage.index.tokenizer import MARK, UNMARK, TextQuery, parse_query
 from services.storage.playlists.playlist_file import members_of
 
-TextPlace = Literal["title", "channel", "description"]
-Place = Literal["title", "channel", "description", "captions"]
+TextField = Literal["title", "channel", "description"]
+SearchField = Literal["title", "channel", "description", "captions"]
 # Far apart: BM25 flattens what is found often, and a word may be said a thousand times.
 _WEIGHTS = "bm25(1000000.0, 100000.0, 10000.0, 1.0)"
-_AROUND = 24  # words of a description around what was found
+_SNIPPET_WORDS = 24  # words of a description around what was found
 
 _KEYS = """
 SELECT r.root, r.video_id, min(m.rank) AS rank
@@ -38,7 +38,7 @@ JOIN searched_rows r ON r.id = m.id
 WHERE {conditions}
 GROUP BY r.root, r.video_id ORDER BY rank, r.root, r.video_id
 """
-_WITHOUT = """
+_EXCLUDED = """
 NOT EXISTS (SELECT 1 FROM searched_rows other WHERE other.root = r.root AND other.video_id = r.video_id
   AND other.id IN (SELECT rowid FROM search_index WHERE search_index MATCH :unwanted))
 """  # not NOT IN: of two columns SQLite looks for NULLs, row by row
@@ -51,7 +51,7 @@ SELECT r.root, r.video_id, r.language, c.starts, m.title, m.channel, m.descripti
 FROM (
   SELECT rowid AS id, highlight(search_index, 0, :mark, :unmark) AS title,
     highlight(search_index, 1, :mark, :unmark) AS channel,
-    snippet(search_index, 2, :mark, :unmark, '…', {_AROUND}) AS description,
+    snippet(search_index, 2, :mark, :unmark, '…', {_SNIPPET_WORDS}) AS description,
     highlight(search_index, 3, :mark, :unmark) AS captions
   FROM search_index WHERE search_index MATCH :wanted AND +rowid IN (SELECT value FROM json_each(:rows)) LIMIT -1
 ) m JOIN searched_rows r ON r.id = m.id LEFT JOIN searched_captions c ON c.id = r.id ORDER BY r.language
@@ -67,13 +67,13 @@ class SearchQuery(PageQuery):
     q: str = Field(min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
-    place: Place | None = Field(default=None, alias="in")
+    place: SearchField | None = Field(default=None, alias="in")
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     moments: int = Field(default=5, ge=0, le=50)
 
 
-class TextFound(Passage):
-    place: TextPlace
+class TextMatch(Passage):
+    place: TextField
 
 
 class Moment(Passage):
@@ -85,11 +85,11 @@ class Moment(Passage):
     file: str
 
 
-class Hit(VideoRow):
+class SearchHit(VideoRow):
     """A video in which it was found, and where: `texts`, and the best of its `moments_total` moments, by time."""
 
     score: float
-    texts: list[TextFound]
+    texts: list[TextMatch]
     moments: list[Moment]
     moments_total: int
 
@@ -97,7 +97,7 @@ class Hit(VideoRow):
 class SearchPage(Page):
     """The best first."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
 
 
 class ArchiveSearch:
@@ -109,7 +109,7 @@ class ArchiveSearch:
 
     async def find(self, query: SearchQuery) -> SearchPage:
         """Raises ServiceUnavailable while there is no index."""
-        question = read_question(query.q)
+        question = parse_query(query.q)
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
@@ -124,12 +124,12 @@ class ArchiveSearch:
 
         return await self._database.read(work)
 
-    def _hit(self, db: sqlite3.Connection, query: SearchQuery, found: list[sqlite3.Row], rank: float) -> Hit:
+    def _hit(self, db: sqlite3.Connection, query: SearchQuery, found: list[sqlite3.Row], rank: float) -> SearchHit:
         root, video_id = found[0]["root"], found[0]["video_id"]
         video = db.execute("SELECT * FROM videos WHERE root = ? AND video_id = ?", (root, video_id)).fetchone()
         moments = [moment for row in found if row["captions"] for moment in self._moments(row, root, video_id)]
         best = sorted(moments, key=lambda moment: (-len(moment.matches), moment.start_seconds))[: query.moments]
-        return Hit(
+        return SearchHit(
             **{**dict(video), "qualities": json.loads(video["qualities"])},
             score=round(-rank, 6),
             texts=_texts(found[0]),
@@ -149,7 +149,7 @@ class ArchiveSearch:
                 url=f"https://www.youtube.com/watch?v={video_id}&t={starts[line] // 1000}s",
                 file=str(self._videos(root) / video_id / name),
             )
-            for line, said in found_lines(row["captions"])
+            for line, said in highlight_lines(row["captions"])
         ]
 
     def _videos(self, root: str) -> Path:
@@ -160,7 +160,7 @@ class ArchiveSearch:
 
 
 def _keys(
-    db: sqlite3.Connection, query: SearchQuery, question: Question, members: Sequence[str] | None
+    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, members: Sequence[str] | None
 ) -> list[tuple[str, str, float]]:
     """(root, video_id, rank) of all that match, the best first."""
     wanted = question.expression(*_columns(query))
@@ -169,7 +169,7 @@ def _keys(
     values: dict[str, Any] = {"wanted": wanted, "weights": _WEIGHTS}
     conditions = ["1"]
     if (unwanted := question.exclusion(*_columns(query))) is not None:
-        conditions.append(_WITHOUT)
+        conditions.append(_EXCLUDED)
         values["unwanted"] = unwanted
     if query.language is not None:
         conditions.append("r.language = :language")
@@ -185,7 +185,7 @@ def _keys(
 
 
 def _found(
-    db: sqlite3.Connection, query: SearchQuery, question: Question, page: Sequence[tuple[str, str, float]]
+    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, page: Sequence[tuple[str, str, float]]
 ) -> dict[tuple[str, str], list[sqlite3.Row]]:
     """By (root, video_id): the rows of the index that match, marked."""
     of_video = "SELECT id FROM searched_rows WHERE root = ? AND video_id = ? AND language = coalesce(?, language)"
@@ -201,12 +201,12 @@ def _columns(query: SearchQuery) -> Sequence[str]:
     return [query.place] if query.place else []
 
 
-def _texts(row: sqlite3.Row) -> list[TextFound]:
-    readers: dict[TextPlace, Callable[[str], Passage]] = {
-        "title": found_names,
-        "channel": found_names,
-        "description": passage,
+def _texts(row: sqlite3.Row) -> list[TextMatch]:
+    readers: dict[TextField, Callable[[str], Passage]] = {
+        "title": highlight_names,
+        "channel": highlight_names,
+        "description": highlight,
     }
     return [
-        TextFound(place=place, **read(row[place]).model_dump()) for place, read in readers.items() if MARK in row[place]
+        TextMatch(place=place, **read(row[place]).model_dump()) for place, read in readers.items() if MARK in row[place]
     ]

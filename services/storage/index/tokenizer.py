@@ -13,7 +13,7 @@ TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"  # marks
 MARK, UNMARK = "\x02", "\x03"  # around what was found; no text of the index has them
 
 _SEPARATOR = "\u200b"
-_WITHOUT_BLANKS = (
+_UNSPACED_SCRIPTS = (
     ("\u0e00", "\u0fff"),  # Thai, Lao, Tibetan
     ("\u1000", "\u109f"),  # Burmese
     ("\u1100", "\u11ff"),  # Korean
@@ -29,45 +29,45 @@ _WITHOUT_BLANKS = (
     ("\U0001b000", "\U0001b16f"),
     ("\U00020000", "\U0003fffd"),
 )
-_UNSEEN = re.compile(  # marks of direction, joiners, tags, variants of signs; halves of a character that was cut
+_INVISIBLE = re.compile(  # marks of direction, joiners, tags, variants of signs; halves of a character that was cut
     "[\xad\u0600-\u0605\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e01ef]"
 )
-_BLANKS = re.compile(r"(?:[^\S\n]|[\x00-\x08\x0e-\x1f\x7f-\x9f])+")
+_WHITESPACE = re.compile(r"(?:[^\S\n]|[\x00-\x08\x0e-\x1f\x7f-\x9f])+")
 _QUOTES = str.maketrans("“”„«»", '"' * 5)
-_ASKED = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?(?P<open>\*)?|(?P<word>[^\s"]+))')
+_TERM = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?(?P<open>\*)?|(?P<word>[^\s"]+))')
 
 
-def _letters() -> re.Pattern[str]:
+def _unspaced_letter() -> re.Pattern[str]:
     marks = "".join(
         chr(code)
-        for first, last in _WITHOUT_BLANKS
+        for first, last in _UNSPACED_SCRIPTS
         for code in range(ord(first), min(ord(last), 0xFFFF) + 1)
         if unicodedata.category(chr(code)).startswith("M")
     )
-    letters = "".join(f"{first}-{last}" for first, last in _WITHOUT_BLANKS)
+    letters = "".join(f"{first}-{last}" for first, last in _UNSPACED_SCRIPTS)
     return re.compile(f"([{letters}][{marks}]*)")
 
 
-_LETTER = _letters()
+_UNSPACED_LETTER = _unspaced_letter()
 
 
-def indexable(text: str) -> str:
+def normalize(text: str) -> str:
     """`text` as it is put into the index, and as what is looked for in it: one spelling of each character, blanks for
     what cannot be printed, unbroken scripts taken apart. Line breaks stay, so that lines can be counted."""
     if not text.isascii():
-        text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
-        text = _LETTER.sub(f"{_SEPARATOR}\\1{_SEPARATOR}", text).replace(_SEPARATOR * 2, _SEPARATOR)
-    return _BLANKS.sub(" ", text)
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+        text = _UNSPACED_LETTER.sub(f"{_SEPARATOR}\\1{_SEPARATOR}", text).replace(_SEPARATOR * 2, _SEPARATOR)
+    return _WHITESPACE.sub(" ", text)
 
 
-def readable(text: str) -> str:
+def displayable(text: str) -> str:
     """Text of the index, for people."""
     return text.replace(_SEPARATOR, "")
 
 
 @dataclass(frozen=True)
-class Question:
+class TextQuery:
     """What is looked for: FTS5 phrases that must all be there, and such that must not."""
 
     phrases: tuple[str, ...]
@@ -82,21 +82,21 @@ class Question:
         return _match(self.without, " OR ", columns)
 
 
-def read_question(text: str) -> Question:
+def parse_query(text: str) -> TextQuery:
     """`plain words`, `"a phrase"`, `begin*`, `-without`, `-"a phrase"`. Whatever was typed is a question; signs that
     are no part of a word say nothing."""
     phrases: list[str] = []
     without: list[str] = []
-    for asked in _ASKED.finditer(text.translate(_QUOTES)):
+    for asked in _TERM.finditer(text.translate(_QUOTES)):
         word = asked["phrase"] if asked["word"] is None else asked["word"]
         begins = asked["open"] or word.endswith("*")
-        meant = indexable(word).replace("\n", " ")
-        if any(map(_is_of_a_word, meant)):
+        meant = normalize(word).replace("\n", " ")
+        if any(map(_is_word_character, meant)):
             (without if asked["without"] else phrases).append(f'"{meant}"{" *" if begins else ""}')
-    return Question(tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(without)))
+    return TextQuery(tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(without)))
 
 
-def _is_of_a_word(char: str) -> bool:
+def _is_word_character(char: str) -> bool:
     category = unicodedata.category(char)
     return category[0] in "LN" or category in {"Co", "Mn", "Mc"}
 

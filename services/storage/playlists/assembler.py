@@ -6,7 +6,7 @@ from pathlib import Path
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.common.settings.load import Storage
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.formats.layout import tree_of
 from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.playlist_file import save_listing, save_own
@@ -15,24 +15,24 @@ from services.storage.playlists.playlist_file import save_listing, save_own
 class PlaylistAssembler:
     """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
 
-    def __init__(self, settings: Storage, pages: PageBuffer, locks: Locks, space: DiskSpace) -> None:
+    def __init__(self, settings: Storage, pages: PageBuffer, locks: NamedLocks, space: DiskSpace) -> None:
         self._settings = settings
         self._pages = pages
         self._locks = locks
         self._space = space
 
-    async def page(self, event: ListingPageFetched) -> None:
-        await self._pages.keep_page(event)
+    async def add_page(self, event: ListingPageFetched) -> None:
+        await self._pages.add_page(event)
         await self._write_if_finished(event.job_id, event.target_index)
 
-    async def own_metadata(self, event: PlaylistFetched) -> None:
+    async def add_playlist_metadata(self, event: PlaylistFetched) -> None:
         path, key = self._place(event.root, event.playlist.playlist_id)
         async with self._locks.hold(*key):  # else it could come between a writer's look and its mark
-            await self._pages.keep_playlist(event)
+            await self._pages.add_playlist(event)
             if await self._pages.is_written(event.job_id, event.target_index):
                 await self._space.write(lambda: save_own(path, event.playlist))
 
-    async def completed(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
+    async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         if event.playlist_id is not None:
             self._place(event.root, event.playlist_id)  # before anything is kept of it
         await self._pages.complete(event, at=at, trace_id=trace_id)

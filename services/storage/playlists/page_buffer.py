@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.common.infra.sqlite import Database, utc_text
-from services.storage.formats.playlist import Finished
+from services.storage.formats.playlist import FinishedListing
 
 _KEPT = timedelta(days=15)  # longer than the stream keeps a message that might come again
 
@@ -19,7 +19,7 @@ class PageBuffer:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep_page(self, page: ListingPageFetched) -> None:
+    async def add_page(self, page: ListingPageFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
             if _touch(db, page.job_id, page.target_index):
                 db.execute(
@@ -29,7 +29,7 @@ class PageBuffer:
 
         await self._database.run(work)
 
-    async def keep_playlist(self, event: PlaylistFetched) -> None:
+    async def add_playlist(self, event: PlaylistFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
             _touch(db, event.job_id, event.target_index)
             db.execute(
@@ -50,11 +50,11 @@ class PageBuffer:
 
         await self._database.run(work)
 
-    async def finished(self, job_id: str, target_index: int) -> Finished | None:
+    async def finished(self, job_id: str, target_index: int) -> FinishedListing | None:
         """The listing, once its end and all the pages that the end names are here: they come in any order."""
         key = (job_id, target_index)
 
-        def work(db: sqlite3.Connection) -> Finished | None:
+        def work(db: sqlite3.Connection) -> FinishedListing | None:
             row = db.execute("SELECT * FROM listings WHERE job_id = ? AND target_index = ?", key).fetchone()
             if row is None or row["written"] or row["completed"] is None:
                 return None
@@ -64,7 +64,7 @@ class PageBuffer:
             if not {page.page_key for page in pages}.issuperset(completed.page_keys):
                 return None
             own = PlaylistFetched.model_validate_json(row["playlist"]).playlist if row["playlist"] else None
-            return Finished(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
+            return FinishedListing(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
 
         return await self._database.read(work)
 
@@ -80,7 +80,7 @@ class PageBuffer:
         """The listing failed and will begin anew, or never."""
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
 
-    async def forget_old(self) -> None:
+    async def remove_old(self) -> None:
         horizon = utc_text(datetime.now(UTC) - _KEPT)
 
         def work(db: sqlite3.Connection) -> None:

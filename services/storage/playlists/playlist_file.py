@@ -12,7 +12,7 @@ from services.common.infra.files import set_aside, write_atomically
 from services.common.models import PlaylistMetadata
 from services.common.settings.load import Storage
 from services.storage.formats.layout import tree_of
-from services.storage.formats.playlist import Finished, PlaylistFile, merge_listing
+from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
 
 _log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ def members_of(playlist_id: str, storage: Storage) -> list[str]:
     return [entry.video_id for file in listed if file for entry in file.entries]
 
 
-def save_listing(path: Path, playlist_id: str, listing: Finished) -> None:
+def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None:
     """Merge a finished listing into the file, as one write."""
     held = read_playlist_file(path)
     merged = merge_listing(held, playlist_id, listing)

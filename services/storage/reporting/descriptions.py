@@ -33,7 +33,7 @@ class VideoReader:
         wanted = [root] if root is not None else [*(copy.root for copy in copies), *map(str, self._roots.all)]
         for one in dict.fromkeys(wanted):
             tree = self._roots.tree(one)
-            record = await asyncio.to_thread(_read_json, tree.record(video_id))
+            record = await asyncio.to_thread(_read_json, tree.manifest(video_id))
             described = await asyncio.to_thread(read_video_file, tree.video_metadata(video_id))
             if record or described:
                 metadata = described.model_dump(mode="json") if described else None

@@ -12,7 +12,7 @@ from services.storage.archive_store import ArchiveStore
 from services.storage.formats.layout import tree_of
 from services.storage.reporting import throughput
 
-MOST = 500  # ids per request
+MAX_IDS = 500  # ids per request
 
 
 class HoldingsBody(BaseModel):
@@ -21,7 +21,7 @@ class HoldingsBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     root: str | None = Field(default=None, max_length=4096)
-    video_ids: list[VideoId] = Field(min_length=1, max_length=MOST)
+    video_ids: list[VideoId] = Field(min_length=1, max_length=MAX_IDS)
 
 
 class Holdings(BaseModel):
@@ -71,7 +71,7 @@ class EstimateReports:
         """Raises InvalidRequest for a foreign root."""
         tree = tree_of(self._root(query.root), self._settings)
         latest = await throughput.latest_videos(self._database, tree.key)
-        runs = await asyncio.to_thread(throughput.runs_of, tree, latest)
+        runs = await asyncio.to_thread(throughput.read_runs, tree, latest)
         try:
             free = await asyncio.to_thread(free_space, tree.root)
         except OSError:

@@ -11,15 +11,15 @@ from services.common.errors import NotFound
 from services.common.settings.load import Storage
 from services.common.validation import validate_channel_id, validate_video_id
 from services.common.web.paging import Page
-from services.storage.archive.manifest_file import read_record
+from services.storage.archive.manifest_file import read_manifest
 from services.storage.archive.tree_walk import trees_below
 from services.storage.archive.video_metadata_file import read_video_file
-from services.storage.formats.layout import Tree, tree_of
+from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.playlists.playlist_file import read_playlist_file
 from services.storage.reporting import timeline
-from services.storage.reporting.timeline import Line
+from services.storage.reporting.timeline import TimelineEvent
 from services.storage.workplans.plan_file import read_plan
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -31,7 +31,7 @@ class HistoryPage(Page):
     id: str
     kind: Literal["video", "playlist"]
     title: str | None
-    events: list[Line]
+    events: list[TimelineEvent]
 
 
 class HistoryReader:
@@ -44,7 +44,7 @@ class HistoryReader:
         if validate_channel_id(id):
             id = f"UU{id[2:]}"
         titles: list[str | None] = []
-        lines = timeline.in_order(self._of_video(id, titles) if video else self._of_playlist(id, titles))
+        lines = timeline.sort_events(self._of_video(id, titles) if video else self._of_playlist(id, titles))
         if not lines:
             raise NotFound(f"Nothing is known of {id!a}: neither the archive nor a work plan names it.", id=id)
         return HistoryPage(
@@ -57,36 +57,36 @@ class HistoryReader:
             offset=offset,
         )
 
-    def _of_playlist(self, playlist_id: str, titles: list[str | None]) -> Iterator[Line]:
+    def _of_playlist(self, playlist_id: str, titles: list[str | None]) -> Iterator[TimelineEvent]:
         if not _ID.fullmatch(playlist_id):
             return
         for tree in self._trees():
             if file := read_playlist_file(tree.playlist_metadata(playlist_id)):
                 titles.append(file.title)
-                yield from timeline.of_playlist(file, tree.key)
+                yield from timeline.playlist_events(file, tree.key)
 
-    def _of_video(self, video_id: str, titles: list[str | None]) -> Iterator[Line]:
+    def _of_video(self, video_id: str, titles: list[str | None]) -> Iterator[TimelineEvent]:
         for tree in self._trees():
             if described := read_video_file(tree.video_metadata(video_id)):
                 titles.append(described.title)
-                yield from timeline.of_metadata(described, tree.key)
+                yield from timeline.title_events(described, tree.key)
             for file in _playlists_naming(tree, video_id):
-                yield from timeline.in_playlist(file, video_id, tree.key)
+                yield from timeline.video_events_in_playlist(file, video_id, tree.key)
                 titles += [entry.title for entry in file.entries if entry.video_id == video_id and not entry.marked]
-            if record := read_record(tree.record(video_id)):
-                titles.append(record.metadata.title)
-                yield from timeline.of_record(record, tree.key)
+            if manifest := read_manifest(tree.manifest(video_id)):
+                titles.append(manifest.metadata.title)
+                yield from timeline.take_in_events(manifest, tree.key)
         plans = [*_plans_naming(self._settings.work_plans_dir, video_id)]
         titles += [entry.title for plan in plans if (entry := plan.entry(video_id))]
-        yield from timeline.on_plans(plans, video_id)
+        yield from timeline.work_plan_events(plans, video_id)
 
-    def _trees(self) -> Iterator[Tree]:
+    def _trees(self) -> Iterator[ArchiveTree]:
         roots = [path for root in self._settings.all_roots for path in (root, *trees_below(root))]
         for root in dict.fromkeys(roots):
             yield tree_of(root, self._settings)
 
 
-def _playlists_naming(tree: Tree, video_id: str) -> Iterator[PlaylistFile]:
+def _playlists_naming(tree: ArchiveTree, video_id: str) -> Iterator[PlaylistFile]:
     for path in _naming(tree.metadata / "playlists", video_id):
         if file := read_playlist_file(path):
             yield file

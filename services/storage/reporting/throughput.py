@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.infra.sqlite import Database
-from services.storage.archive.manifest_file import read_record
-from services.storage.formats.layout import Tree
-from services.storage.formats.manifest import MEDIA, Record
+from services.storage.archive.manifest_file import read_manifest
+from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.manifest import MEDIA, Manifest
 
-FEW = 5  # videos or downloads
-LATEST = 50  # records that are read for the throughput
+MIN_SAMPLES = 5  # videos or downloads
+MAX_MANIFESTS = 50  # records that are read for the throughput
 
 
 @dataclass(frozen=True)
-class Run:
+class DownloadRun:
     """One download that brought media."""
 
     started_at: datetime
@@ -32,7 +32,7 @@ async def bytes_per_second(database: Database, quality: str) -> float | None:
             " WHERE duration_seconds > 0 AND EXISTS (SELECT 1 FROM json_each(qualities) WHERE value = ?)"
         )
         videos, size, seconds = db.execute(query, (quality,)).fetchone()
-        return size / seconds if videos >= FEW else None
+        return size / seconds if videos >= MIN_SAMPLES else None
 
     return await database.read(work)
 
@@ -42,27 +42,27 @@ async def latest_videos(database: Database, root: str) -> list[str]:
 
     def work(db: sqlite3.Connection) -> list[str]:
         query = "SELECT video_id FROM videos WHERE root = ? ORDER BY archived_at DESC LIMIT ?"
-        return [row[0] for row in db.execute(query, (root, LATEST))]
+        return [row[0] for row in db.execute(query, (root, MAX_MANIFESTS))]
 
     return await database.read(work)
 
 
-def runs_of(tree: Tree, video_ids: Sequence[str]) -> list[Run]:
+def read_runs(tree: ArchiveTree, video_ids: Sequence[str]) -> list[DownloadRun]:
     """The downloads behind these videos. Blocks: it reads their records."""
-    records = (read_record(tree.record(video_id)) for video_id in video_ids)
-    return [run for record in records if record is not None for run in _runs(record)]
+    manifests = (read_manifest(tree.manifest(video_id)) for video_id in video_ids)
+    return [run for manifest in manifests if manifest is not None for run in _runs(manifest)]
 
 
-def _runs(record: Record) -> Iterator[Run]:
-    for take_in in record.take_ins:
-        brought = [record.fixity[name] for name in take_in.files if name in record.fixity]
+def _runs(manifest: Manifest) -> Iterator[DownloadRun]:
+    for take_in in manifest.take_ins:
+        brought = [manifest.fixity[name] for name in take_in.files if name in manifest.fixity]
         here = [entry for entry in brought if entry.dispatch_id == take_in.dispatch_id]
         if any(entry.role in MEDIA for entry in here):
             size = sum(entry.size for entry in here)
-            yield Run(take_in.provenance.started_at, take_in.provenance.finished_at, size)
+            yield DownloadRun(take_in.provenance.started_at, take_in.provenance.finished_at, size)
 
 
-def throughput(runs: Iterable[Run]) -> float | None:
+def throughput(runs: Iterable[DownloadRun]) -> float | None:
     """Bytes a second over all slots: what was busy at the same time counts once. None for fewer than FEW runs."""
     ordered = sorted(runs, key=lambda run: run.started_at)
     busy = 0.0
@@ -72,4 +72,4 @@ def throughput(runs: Iterable[Run]) -> float | None:
         if run.finished_at > begun:
             busy += (run.finished_at - begun).total_seconds()
             until = run.finished_at
-    return sum(run.bytes for run in ordered) / busy if len(ordered) >= FEW and busy > 0 else None
+    return sum(run.bytes for run in ordered) / busy if len(ordered) >= MIN_SAMPLES and busy > 0 else None

@@ -6,14 +6,14 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.storage.formats.manifest import Record
+from services.storage.formats.manifest import Manifest
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.formats.video_metadata import VideoFile
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import FAILED, Finding
+from services.storage.formats.work_plan_entry import FAILED, Observation
 
 
-class Milestone(StrEnum):
+class TimelineEventKind(StrEnum):
     """What a playlist showed (availability.Change), and what happened to a video besides."""
 
     FIRST_LOOK = "first_look"
@@ -31,13 +31,13 @@ class Milestone(StrEnum):
     RESOLVED = "resolved"  # it had failed, and was archived after all
 
 
-class Line(BaseModel):
+class TimelineEvent(BaseModel):
     """What a playlist showed names it (`playlist_id`). What else is set depends on `change`.
 
     `last`: when it was last found so. `source`: of the metadata that told the title."""
 
     at: AwareDatetime
-    change: Milestone
+    change: TimelineEventKind
     root: str
     video_id: str | None = None
     playlist_id: str | None = None
@@ -53,81 +53,89 @@ class Line(BaseModel):
     files: list[str] | None = None
 
 
-def in_order(lines: Iterable[Line]) -> list[Line]:
+def sort_events(lines: Iterable[TimelineEvent]) -> list[TimelineEvent]:
     """Oldest first; what happened at one time stays as it was given."""
     return sorted(lines, key=lambda line: line.at)
 
 
-def of_playlist(file: PlaylistFile, root: str) -> Iterator[Line]:
-    for one in file.happenings:
+def playlist_events(file: PlaylistFile, root: str) -> Iterator[TimelineEvent]:
+    for one in file.changes:
         told = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
         about = {"root": root, "playlist_id": file.playlist_id, "playlist_title": file.title}
-        yield Line.model_validate({**told, **about})
+        yield TimelineEvent.model_validate({**told, **about})
 
 
-def in_playlist(file: PlaylistFile, video_id: str, root: str) -> Iterator[Line]:
+def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> Iterator[TimelineEvent]:
     """What a playlist showed of one video. One that never appeared was there when it was first looked at."""
-    own = [line for line in of_playlist(file, root) if line.video_id == video_id]
+    own = [line for line in playlist_events(file, root) if line.video_id == video_id]
     listed = any(entry.video_id == video_id for entry in file.entries)
     listed = listed or any(video_id in view for view in file.views.values())
-    if (own and own[0].change is not Milestone.APPEARED) or (not own and listed):
-        for line in of_playlist(file, root):
-            if line.change is Milestone.FIRST_LOOK:
+    if (own and own[0].change is not TimelineEventKind.APPEARED) or (not own and listed):
+        for line in playlist_events(file, root):
+            if line.change is TimelineEventKind.FIRST_LOOK:
                 yield line
     yield from own
 
 
-def of_record(record: Record, root: str) -> Iterator[Line]:
+def take_in_events(manifest: Manifest, root: str) -> Iterator[TimelineEvent]:
     """Every delivery that was taken in."""
     held: set[str] = set()
-    for taken in record.take_ins:
+    for taken in manifest.take_ins:
         again = held.intersection(taken.files)
-        change = Milestone.ARCHIVED if not held else Milestone.REPLACED if again else Milestone.ADDED
+        change = (
+            TimelineEventKind.ARCHIVED if not held else TimelineEventKind.REPLACED if again else TimelineEventKind.ADDED
+        )
         held.update(taken.files)
-        yield Line(at=taken.archived_at, change=change, root=root, video_id=record.video_id, files=sorted(taken.files))
+        yield TimelineEvent(
+            at=taken.archived_at, change=change, root=root, video_id=manifest.video_id, files=sorted(taken.files)
+        )
 
 
-def of_metadata(file: VideoFile, root: str) -> Iterator[Line]:
+def title_events(file: VideoFile, root: str) -> Iterator[TimelineEvent]:
     for one in file.retitled:
-        yield Line(
-            at=one.at, change=Milestone.RETITLED, root=root, video_id=file.video_id, source=one.source,
+        yield TimelineEvent(
+            at=one.at, change=TimelineEventKind.RETITLED, root=root, video_id=file.video_id, source=one.source,
             before=one.before, title=one.title,
         )  # fmt: skip
 
 
-def on_plans(plans: Iterable[WorkPlan], video_id: str) -> Iterator[Line]:
+def work_plan_events(plans: Iterable[WorkPlan], video_id: str) -> Iterator[TimelineEvent]:
     """Of each root: what was found missing and why, once for as long as it was so, however many plans say it."""
-    by_root: dict[str, list[tuple[WorkPlan, Finding]]] = {}
+    by_root: dict[str, list[tuple[WorkPlan, Observation]]] = {}
     for plan in plans:
         entry = plan.entry(video_id)
-        for finding in entry.told if entry else ():
+        for finding in entry.observations if entry else ():
             by_root.setdefault(plan.root, []).append((plan, finding))
     for root, found in by_root.items():
         yield from _episodes(found, video_id, root)
 
 
-def _episodes(found: Sequence[tuple[WorkPlan, Finding]], video_id: str, root: str) -> list[Line]:
-    lines: list[Line] = []
-    missing: Line | None = None
+def _episodes(found: Sequence[tuple[WorkPlan, Observation]], video_id: str, root: str) -> list[TimelineEvent]:
+    lines: list[TimelineEvent] = []
+    missing: TimelineEvent | None = None
     for at, plan, finding in sorted(_marks(found), key=lambda mark: mark[0]):
         if finding is not None and missing is not None and missing.reason == finding.reason:
             missing.last = max(missing.last or finding.last, finding.last)
             continue
         if finding is not None:
-            change = Milestone.FAILED if finding.reason == FAILED else Milestone.FOUND_GONE
-            missing = Line(
+            change = TimelineEventKind.FAILED if finding.reason == FAILED else TimelineEventKind.FOUND_GONE
+            missing = TimelineEvent(
                 at=at, change=change, root=root, video_id=video_id, reason=finding.reason, last=finding.last,
                 plan_id=plan.plan_id,
             )  # fmt: skip
             lines.append(missing)
         elif missing is not None:
-            change = Milestone.RESOLVED if missing.change is Milestone.FAILED else Milestone.CAME_BACK
-            lines.append(Line(at=at, change=change, root=root, video_id=video_id, plan_id=plan.plan_id))
+            change = (
+                TimelineEventKind.RESOLVED
+                if missing.change is TimelineEventKind.FAILED
+                else TimelineEventKind.CAME_BACK
+            )
+            lines.append(TimelineEvent(at=at, change=change, root=root, video_id=video_id, plan_id=plan.plan_id))
             missing = None
     return lines
 
 
-def _marks(found: Iterable[tuple[WorkPlan, Finding]]) -> Iterator[tuple[datetime, WorkPlan, Finding | None]]:
+def _marks(found: Iterable[tuple[WorkPlan, Observation]]) -> Iterator[tuple[datetime, WorkPlan, Observation | None]]:
     """When it was found so, and when it arrived (None)."""
     for plan, finding in found:
         yield finding.since, plan, finding

@@ -14,120 +14,120 @@ from uuid import NAMESPACE_URL, uuid5
 from services.common.events import JobCreated
 from services.common.rechecks import recheck_id
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import Planned
+from services.storage.formats.work_plan_entry import PlanEntry
 
-PERIOD = timedelta(hours=6)  # between two rounds, where the interval is not shorter
-MOST = 200  # videos that are being looked at again at one time
+ROUND_INTERVAL = timedelta(hours=6)  # between two rounds, where the interval is not shorter
+MAX_RUNNING = 200  # videos that are being looked at again at one time
 LOST_AFTER = timedelta(days=30)  # a look that nobody answered: its job is lost
 PRIORITY = -100  # behind all that people asked for
 
 
 @dataclass(frozen=True)
-class Pick:
+class RecheckCandidate:
     """A video to look at again, for the plan that found it missing last."""
 
     plan: WorkPlan
-    entry: Planned
+    entry: PlanEntry
 
 
 @dataclass(frozen=True)
-class Batch:
+class RecheckBatch:
     """Videos that one job looks at, as the jobs of their plans wanted them: those had one type, options and root."""
 
     job_id: str
-    picks: Sequence[Pick]
+    candidates: Sequence[RecheckCandidate]
 
     def event(self, priority: int = PRIORITY) -> JobCreated:
-        plan = self.picks[0].plan
+        plan = self.candidates[0].plan
         return JobCreated(
             job_id=self.job_id,
             type=plan.type,
-            targets=tuple(pick.entry.video_id for pick in self.picks),
+            targets=tuple(pick.entry.video_id for pick in self.candidates),
             options=plan.options.model_copy(update={"output_dir": plan.root, "skip_existing": True}),
             priority=priority,
         )
 
     def by_plan(self) -> Iterator[tuple[str, list[str]]]:
-        for plan_id in dict.fromkeys(pick.plan.plan_id for pick in self.picks):
-            yield plan_id, [pick.entry.video_id for pick in self.picks if pick.plan.plan_id == plan_id]
+        for plan_id in dict.fromkeys(pick.plan.plan_id for pick in self.candidates):
+            yield plan_id, [pick.entry.video_id for pick in self.candidates if pick.plan.plan_id == plan_id]
 
 
-def period(interval: timedelta) -> timedelta:
+def round_interval(interval: timedelta) -> timedelta:
     """Between two rounds."""
-    return max(min(PERIOD, interval), timedelta(seconds=1))
+    return max(min(ROUND_INTERVAL, interval), timedelta(seconds=1))
 
 
 def next_round(plans: Iterable[WorkPlan], now: datetime, interval: timedelta) -> datetime:
     """When to begin one: a period after the last, whichever process that was in."""
     asked = [entry.recheck.asked_at for plan in plans for entry in plan.entries() if entry.recheck is not None]
-    return min(max((at + period(interval) for at in asked), default=now), now + period(interval))
+    return min(max((at + round_interval(interval) for at in asked), default=now), now + round_interval(interval))
 
 
-def choose(plans: Sequence[WorkPlan], now: datetime, interval: timedelta) -> list[Batch]:
+def choose_batches(plans: Sequence[WorkPlan], now: datetime, interval: timedelta) -> list[RecheckBatch]:
     """What to look at in a round that begins now."""
-    waiting = [_Video(picks) for picks in _by_video(plans)]
-    under_way = sum(video.under_way(now) for video in waiting)
-    share = math.ceil(len(waiting) * (period(interval) / interval))
-    due = [video for video in waiting if not video.under_way(now) and now - video.looked_at >= interval]
-    due.sort(key=lambda video: (video.looked_at, video.newest.entry.video_id))
-    return _batches([video.newest for video in due[: max(0, min(share, MOST - under_way))]])
+    waiting = [_PlannedVideo(candidates) for candidates in _by_video(plans)]
+    running = sum(video.is_running(now) for video in waiting)
+    share = math.ceil(len(waiting) * (round_interval(interval) / interval))
+    due = [video for video in waiting if not video.is_running(now) and now - video.checked_at >= interval]
+    due.sort(key=lambda video: (video.checked_at, video.newest.entry.video_id))
+    return _batches([video.newest for video in due[: max(0, min(share, MAX_RUNNING - running))]])
 
 
-def under_way(plans: Iterable[WorkPlan], now: datetime) -> list[Batch]:
+def running_batches(plans: Iterable[WorkPlan], now: datetime) -> list[RecheckBatch]:
     """Looks that were asked for and have no answer yet, as they were asked."""
-    jobs: dict[str, list[Pick]] = {}
+    jobs: dict[str, list[RecheckCandidate]] = {}
     for plan in plans:
         for entry in plan.entries():
-            if _under_way(entry, now) and entry.recheck is not None:
-                jobs.setdefault(entry.recheck.job_id, []).append(Pick(plan, entry))
-    return [Batch(job_id, picks) for job_id, picks in jobs.items()]
+            if _is_running(entry, now) and entry.recheck is not None:
+                jobs.setdefault(entry.recheck.job_id, []).append(RecheckCandidate(plan, entry))
+    return [RecheckBatch(job_id, candidates) for job_id, candidates in jobs.items()]
 
 
-class _Video:
+class _PlannedVideo:
     """One video of one root on all the plans that wait for it."""
 
-    def __init__(self, picks: Sequence[Pick]) -> None:
-        self.picks = picks
-        self.newest = max(picks, key=lambda pick: (pick.entry.looked_at, pick.plan.created_at, pick.plan.plan_id))
+    def __init__(self, candidates: Sequence[RecheckCandidate]) -> None:
+        self.candidates = candidates
+        self.newest = max(candidates, key=lambda pick: (pick.entry.checked_at, pick.plan.created_at, pick.plan.plan_id))
 
     @property
-    def looked_at(self) -> datetime:
+    def checked_at(self) -> datetime:
         """Also one that was asked for and came to nothing is a look: the next one is an interval later."""
-        entries = [pick.entry for pick in self.picks]
+        entries = [pick.entry for pick in self.candidates]
         asked = [entry.recheck.asked_at for entry in entries if entry.recheck is not None]
-        return max([*(entry.looked_at for entry in entries), *asked])
+        return max([*(entry.checked_at for entry in entries), *asked])
 
-    def under_way(self, now: datetime) -> bool:
-        return any(_under_way(pick.entry, now) for pick in self.picks)
+    def is_running(self, now: datetime) -> bool:
+        return any(_is_running(pick.entry, now) for pick in self.candidates)
 
 
-def _by_video(plans: Iterable[WorkPlan]) -> Iterable[list[Pick]]:
-    videos: dict[tuple[str, str], list[Pick]] = {}
+def _by_video(plans: Iterable[WorkPlan]) -> Iterable[list[RecheckCandidate]]:
+    videos: dict[tuple[str, str], list[RecheckCandidate]] = {}
     for plan in plans:
         for entry in plan.entries():
             if entry.resolved_at is None:
-                videos.setdefault((plan.root, entry.video_id), []).append(Pick(plan, entry))
+                videos.setdefault((plan.root, entry.video_id), []).append(RecheckCandidate(plan, entry))
     return videos.values()
 
 
-def _under_way(entry: Planned, now: datetime) -> bool:
+def _is_running(entry: PlanEntry, now: datetime) -> bool:
     asked = entry.recheck if entry.resolved_at is None else None
     return asked is not None and asked.ended_at is None and now - asked.asked_at < LOST_AFTER
 
 
-def _batches(picks: Iterable[Pick]) -> list[Batch]:
-    groups: dict[str, list[Pick]] = {}
-    for pick in picks:
+def _batches(candidates: Iterable[RecheckCandidate]) -> list[RecheckBatch]:
+    groups: dict[str, list[RecheckCandidate]] = {}
+    for pick in candidates:
         plan = pick.plan
         options = plan.options.model_dump(mode="json", exclude={"output_dir", "skip_existing"})
         groups.setdefault(json.dumps([plan.root, plan.type, options], sort_keys=True), []).append(pick)
-    return [Batch(_job_id(group, members), members) for group, members in groups.items()]
+    return [RecheckBatch(_job_id(group, members), members) for group, members in groups.items()]
 
 
-def _job_id(group: str, picks: Iterable[Pick]) -> str:
+def _job_id(group: str, candidates: Iterable[RecheckCandidate]) -> str:
     """The same for the same look, another for the next one: jobs takes no second job of a name."""
     state = [
-        [entry.video_id, entry.looked_at.isoformat(), entry.recheck.job_id if entry.recheck else ""]
-        for entry in (pick.entry for pick in picks)
+        [entry.video_id, entry.checked_at.isoformat(), entry.recheck.job_id if entry.recheck else ""]
+        for entry in (pick.entry for pick in candidates)
     ]
     return recheck_id(uuid5(NAMESPACE_URL, json.dumps([group, state])).hex)

@@ -43,15 +43,15 @@ class RecheckScheduler:
                 await self.round()
             except OSError as error:
                 _log.error("recheck_failed", error_code=code_of(error), error_message=str(error))
-            await asyncio.sleep(recheck_policy.period(self._interval).total_seconds())
+            await asyncio.sleep(recheck_policy.round_interval(self._interval).total_seconds())
 
-    async def round(self) -> list[recheck_policy.Batch]:
+    async def round(self) -> list[recheck_policy.RecheckBatch]:
         """Ask for what is due now. Returns what was asked for."""
         now = datetime.now(UTC)
-        batches = recheck_policy.choose(await self._plans(), now, self._interval)
+        batches = recheck_policy.choose_batches(await self._plans(), now, self._interval)
         for batch in batches:
             for plan_id, video_ids in batch.by_plan():
-                await self._work_plans.ask(plan_id, video_ids, batch.job_id, now)
+                await self._work_plans.record_recheck(plan_id, video_ids, batch.job_id, now)
             await self._create(batch)
         return batches
 
@@ -60,18 +60,18 @@ class RecheckScheduler:
         waiting = [entry for entry in plan.entries() if entry.resolved_at is None]
         if not waiting:
             raise InvalidRequest(f"Nothing is open on work plan {plan.plan_id}.", plan_id=plan.plan_id)
-        picks = [recheck_policy.Pick(plan, entry) for entry in waiting[:_LARGEST_JOB]]
-        event = recheck_policy.Batch(recheck_id(uuid4().hex), picks).event(priority=0)
-        await self._work_plans.ask(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
+        candidates = [recheck_policy.RecheckCandidate(plan, entry) for entry in waiting[:_LARGEST_JOB]]
+        event = recheck_policy.RecheckBatch(recheck_id(uuid4().hex), candidates).event(priority=0)
+        await self._work_plans.record_recheck(plan.plan_id, event.targets, event.job_id, datetime.now(UTC))
         await self._bus.publish(event, trace_id=trace_id)
         return event
 
     async def publish_again(self) -> None:
         """Jobs ignores those that it knows: it lacks only what was never said, or was lost with the broker's store."""
-        for batch in recheck_policy.under_way(await self._plans(), datetime.now(UTC)):
+        for batch in recheck_policy.running_batches(await self._plans(), datetime.now(UTC)):
             await self._create(batch)
 
-    async def _create(self, batch: recheck_policy.Batch) -> None:
+    async def _create(self, batch: recheck_policy.RecheckBatch) -> None:
         event = batch.event()
         _log.info("recheck_asked", job_id=batch.job_id, videos=len(event.targets))
         await self._bus.publish(event, trace_id=str(uuid5(NAMESPACE_URL, batch.job_id)), patience=None)

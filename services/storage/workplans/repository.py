@@ -10,16 +10,16 @@ from services.common.events import VideoFailed
 from services.common.models import Held, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.tree_walk import sweep
 from services.storage.formats.work_plan import (
     WorkPlan,
-    asked_by,
+    is_rechecked_by,
     with_arrival,
     with_failure,
-    with_finding,
     with_recheck,
     with_recheck_ended,
+    with_recheck_failure,
 )
 from services.storage.index.catalogue import Catalogue
 from services.storage.workplans.plan_file import all_plans, plan_path, read_plan, save_plan
@@ -28,7 +28,7 @@ from services.storage.workplans.plan_file import all_plans, plan_path, read_plan
 class WorkPlanRepository:
     """One writer per plan at a time. The file is written before the catalogue; a repeat mends what a crash left."""
 
-    def __init__(self, directory: Path, catalogue: Catalogue, locks: Locks, space: DiskSpace) -> None:
+    def __init__(self, directory: Path, catalogue: Catalogue, locks: NamedLocks, space: DiskSpace) -> None:
         self._directory = directory
         self._catalogue = catalogue
         self._locks = locks
@@ -54,25 +54,27 @@ class WorkPlanRepository:
 
     async def _renew(self, event: VideoFailed) -> WorkPlan | None:
         """None when no plan asked, or none any more: it was removed by hand."""
-        for plan_id in await self._catalogue.plans_naming(str(Path(event.root)), event.video_id):
+        for plan_id in await self._catalogue.plans_with_video(str(Path(event.root)), event.video_id):
             async with self._locks.hold("work_plan", plan_id):
                 before = await asyncio.to_thread(read_plan, self.path(plan_id))
-                if before is not None and asked_by(before, event.video_id, event.job_id):
-                    after = with_finding(before, event, now=datetime.now(UTC))
+                if before is not None and is_rechecked_by(before, event.video_id, event.job_id):
+                    after = with_recheck_failure(before, event, now=datetime.now(UTC))
                     await self._save(before, after)
                     return after
         return None
 
-    async def ask(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
+    async def record_recheck(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
         """Note that a re-check is asked to look at these."""
         await self._change(plan_id, lambda plan: with_recheck(plan, video_ids, job_id, now=now))
 
-    async def recheck_ended(self, job_id: str) -> None:
-        asked = [plan.plan_id for plan in await self.all() if any(one.asked_by(job_id) for one in plan.entries())]
+    async def end_recheck(self, job_id: str) -> None:
+        asked = [
+            plan.plan_id for plan in await self.all() if any(one.is_rechecked_by(job_id) for one in plan.entries())
+        ]
         for plan_id in asked:
             await self._change(plan_id, lambda plan: with_recheck_ended(plan, job_id, now=datetime.now(UTC)))
 
-    async def described(self, root: str, video_id: str) -> None:
+    async def resolve_described(self, root: str, video_id: str) -> None:
         """Its metadata came: that is all that plans of METADATA_ONLY wait for."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: _described(plan, video_id))
@@ -86,15 +88,15 @@ class WorkPlanRepository:
             elif (after := change(before)) is not before:
                 await self._save(before, after)
 
-    async def arrived(self, root: str, video_id: str) -> None:
+    async def resolve_arrived(self, root: str, video_id: str) -> None:
         """Mark the video as resolved in every plan of its root that waits for it."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: with_arrival(plan, video_id, now=datetime.now(UTC)))
 
-    async def held(self, root: str, held: Iterable[Held]) -> None:
+    async def resolve_held(self, root: str, held: Iterable[Held]) -> None:
         """Mark as resolved what is held as a plan wanted it: a retry that finds that says no `video.archived`."""
         qualities = {one.video_id: one.qualities for one in held if one.qualities}
-        for plan_id, video_id in await self._catalogue.waiting_among(root, qualities):
+        for plan_id, video_id in await self._catalogue.plans_waiting_among(root, qualities):
             await self._change(plan_id, partial(_found, video_id=video_id, qualities=qualities[video_id]))
 
     async def remove(self, plan_id: str) -> None:

@@ -23,12 +23,12 @@ from services.common.models import (
 )
 from services.storage.archive.tree_walk import trees_below, video_ids
 from services.storage.fixity import quarantine
-from services.storage.fixity.checksum_reader import Pace, Stopped, examine, look, still
-from services.storage.fixity.repair_plan import Mend, mends, strongest, to_mend
-from services.storage.fixity.rules import Finding, FindingKind, Look, Seen, compare
-from services.storage.fixity.schedule import Due, is_time, round_of
-from services.storage.formats.layout import Tree
-from services.storage.formats.manifest import Asked, Fixity, Holding, Record, held_of, merge
+from services.storage.fixity.checksum_reader import RateLimiter, ReadingStopped, is_unchanged, read_file, read_video
+from services.storage.fixity.repair_plan import Repair, highest_quality, plan_repairs, repairable
+from services.storage.fixity.rules import FileState, FindingKind, FixityFinding, VideoState, compare
+from services.storage.fixity.schedule import DueVideo, is_round_due, select_round
+from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.manifest import Holding, Manifest, ManifestEntry, Requested, held_of, merge
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"
@@ -45,9 +45,9 @@ ROLES = {
 FAST = 10**12
 
 
-def holding(*names: str, asked: Asked | None = None, **qualities: tuple[str, ...]) -> Holding:
+def holding(*names: str, asked: Requested | None = None, **qualities: tuple[str, ...]) -> Holding:
     entries = {
-        name: Fixity(
+        name: ManifestEntry(
             role=ROLES[name],
             size=4,
             sha256="ab" * 32,
@@ -58,57 +58,59 @@ def holding(*names: str, asked: Asked | None = None, **qualities: tuple[str, ...
         )
         for name in names
     }
-    asked = asked or Asked(qualities=("1080p",), thumbnail=True, captions=("en", "de"), metadata=True)
+    asked = asked or Requested(qualities=("1080p",), thumbnail=True, captions=("en", "de"), metadata=True)
     return Holding(video_id=A, fixity=entries, asked=asked)
 
 
-RIGHT = Look((1,), 4, "ab" * 32)
-THERE = Look((2,), 10)
+RIGHT = FileState((1,), 4, "ab" * 32)
+THERE = FileState((2,), 10)
 
 
-def seen(held: Holding | None, files: dict[str, Look] | None = None, **changes: Any) -> Seen:
+def seen(held: Holding | None, files: dict[str, FileState] | None = None, **changes: Any) -> VideoState:
     whole = dict.fromkeys(held.fixity, RIGHT) if held else {}
-    return Seen(**{"stamp": "s", "record": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes})
+    return VideoState(
+        **{"stamp": "s", "record": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes}
+    )
 
 
-def found(one: Seen, known: Holding | None = None) -> dict[str, tuple[str, str]]:
+def found(one: VideoState, known: Holding | None = None) -> dict[str, tuple[str, str]]:
     return {finding.name: (finding.kind, finding.message) for finding in compare(ROOT, A, one, known)}
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------
 
 ALL = holding(MP4, THUMB, INFO, EN)
-NO_METADATA = holding(MP4, asked=Asked(qualities=("1080p",)))
+NO_METADATA = holding(MP4, asked=Requested(qualities=("1080p",)))
 
 
 @pytest.mark.parametrize(
     ("look_at_it", "expected"),
     [
         (seen(ALL), {}),
-        (seen(ALL, {MP4: Look(None)}), {MP4: ("missing", "is not there")}),
-        (seen(ALL, {EN: Look((1,), 3)}), {EN: ("changed", "has 3 bytes, the record says 4")}),
+        (seen(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is not there")}),
+        (seen(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the record says 4")}),
         (
-            seen(ALL, {MP4: Look((1,), 4, "cd" * 32)}),
+            seen(ALL, {MP4: FileState((1,), 4, "cd" * 32)}),
             {MP4: ("changed", f"its sha256 is {'cd' * 32}, the record says {'ab' * 32}")},
         ),
-        (seen(ALL, {THUMB: Look((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
+        (seen(ALL, {THUMB: FileState((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
         (
-            seen(ALL, {MP4: Look((1,), error="Input/output error")}),
+            seen(ALL, {MP4: FileState((1,), error="Input/output error")}),
             {MP4: ("unreadable", "cannot be read: Input/output error")},
         ),
         (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "no record names it")}),
         (
-            seen(ALL, metadata=Look(None)),
+            seen(ALL, metadata=FileState(None)),
             {METADATA: ("missing", "is not there, and metadata were asked for")},
         ),
-        (seen(ALL, metadata=Look((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
-        (seen(NO_METADATA, metadata=Look(None)), {}),
-        (seen(None, record_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
-        (seen(None, others=(MP4,), metadata=Look(None)), {".": ("extra", "a folder without a record")}),
-        (seen(None, metadata=Look(None)), {}),
+        (seen(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
+        (seen(NO_METADATA, metadata=FileState(None)), {}),
+        (seen(None, manifest_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
+        (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a record")}),
+        (seen(None, metadata=FileState(None)), {}),
     ],
 )
-def test_what_was_seen_against_the_record(look_at_it: Seen, expected: dict[str, tuple[str, str]]) -> None:
+def test_what_was_seen_against_the_record(look_at_it: VideoState, expected: dict[str, tuple[str, str]]) -> None:
     assert found(look_at_it) == expected
 
 
@@ -123,18 +125,19 @@ def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
 # --- what is wished for -----------------------------------------------------------------------------------------------
 
 
-def broken(held: Holding, *names: str) -> tuple[Finding, ...]:
+def broken(held: Holding, *names: str) -> tuple[FixityFinding, ...]:
     return tuple(
-        Finding(root=ROOT, video_id=held.video_id, name=name, kind=FindingKind.MISSING, message="") for name in names
+        FixityFinding(root=ROOT, video_id=held.video_id, name=name, kind=FindingKind.MISSING, message="")
+        for name in names
     )
 
 
-def video(quality: str, **changes: Any) -> Mend:
+def video(quality: str, **changes: Any) -> Repair:
     asked = {"include_metadata": True, "include_captions": True, "caption_languages": ["en", "de"], **changes}
-    return Mend(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **asked))
+    return Repair(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **asked))
 
 
-ONLY_METADATA = Mend(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=ROOT))
+ONLY_METADATA = Repair(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=ROOT))
 BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
 
 
@@ -157,8 +160,10 @@ BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
         ),
     ],
 )
-def test_the_jobs_that_fetch_what_is_damaged(held: Holding, names: tuple[str, ...], wishes: tuple[Mend, ...]) -> None:
-    assert mends(ROOT, held, broken(held, *names)) == wishes
+def test_the_jobs_that_fetch_what_is_damaged(
+    held: Holding, names: tuple[str, ...], repairs: tuple[Repair, ...]
+) -> None:
+    assert plan_repairs(ROOT, held, broken(held, *names)) == repairs
 
 
 @pytest.mark.parametrize(
@@ -173,23 +178,23 @@ def test_the_jobs_that_fetch_what_is_damaged(held: Holding, names: tuple[str, ..
     ],
 )
 def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) -> None:
-    assert strongest(qualities) == best
+    assert highest_quality(qualities) == best
 
 
 @pytest.mark.parametrize(
     ("one", "known", "names"),
     [
-        (seen(ALL, {MP4: Look(None)}, others=("notes.txt",)), None, [MP4]),
-        (seen(ALL, {MP4: Look((1,), error="Permission denied")}), None, []),
-        (seen(ALL, {MP4: Look((1,), error="Input/output error", broken=True)}), None, [MP4]),
-        (seen(ALL, metadata=Look((1,), 1, error="EOF", broken=True)), None, [METADATA]),
-        (seen(None, record_error="is not a record"), ALL, []),
+        (seen(ALL, {MP4: FileState(None)}, others=("notes.txt",)), None, [MP4]),
+        (seen(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
+        (seen(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
+        (seen(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
+        (seen(None, manifest_error="is not a record"), ALL, []),
         (seen(None, others=(MP4,)), ALL, []),
         (seen(None), holding(MP4), [RECORD, MP4]),
     ],
 )
-def test_only_what_a_fetch_puts_right_is_mended(one: Seen, known: Holding | None, names: list[str]) -> None:
-    assert [finding.name for finding in to_mend(compare(ROOT, A, one, known), one)] == names
+def test_only_what_a_fetch_puts_right_is_mended(one: VideoState, known: Holding | None, names: list[str]) -> None:
+    assert [finding.name for finding in repairable(compare(ROOT, A, one, known), one)] == names
 
 
 def test_a_lost_info_json_is_no_longer_held() -> None:
@@ -203,10 +208,10 @@ def test_a_lost_info_json_is_no_longer_held() -> None:
 NOW = AT + timedelta(days=1000)
 
 
-def due(*ages: float | None) -> list[Due]:
+def due(*ages: float | None) -> list[DueVideo]:
     """Videos whose last check is so many days ago."""
     return [
-        Due(ROOT, f"video-{number:05d}", 1, None if days is None else NOW - timedelta(days=days))
+        DueVideo(ROOT, f"video-{number:05d}", 1, None if days is None else NOW - timedelta(days=days))
         for number, days in enumerate(ages)
     ]
 
@@ -228,7 +233,7 @@ def test_a_round_takes_the_oldest_and_spreads_the_work(
 ) -> None:
     last = None if last_round is None else NOW - timedelta(days=last_round)
     videos = due(*ages)
-    assert round_of(videos, 90, NOW, last) == videos[:taken]
+    assert select_round(videos, 90, NOW, last) == videos[:taken]
 
 
 def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
@@ -238,28 +243,30 @@ def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
         now = NOW + timedelta(days=day)
         oldest_first = sorted((at, name) for name, at in checked.items())
         assert now - oldest_first[0][0] <= timedelta(days=91)
-        taken = round_of([Due(ROOT, name, 1, at) for at, name in oldest_first], 90, now, now - timedelta(days=1))
+        taken = select_round(
+            [DueVideo(ROOT, name, 1, at) for at, name in oldest_first], 90, now, now - timedelta(days=1)
+        )
         checked.update({one.video_id: now for one in taken})
         busiest = max(busiest, len(taken))
     assert busiest == 23  # of 1000
 
 
 def test_one_round_a_day() -> None:
-    assert is_time(None, NOW)
-    assert not is_time(NOW - timedelta(hours=23), NOW)
-    assert is_time(NOW - timedelta(hours=24), NOW)
-    assert is_time(NOW + timedelta(hours=1), NOW)  # the clock was ahead
+    assert is_round_due(None, NOW)
+    assert not is_round_due(NOW - timedelta(hours=23), NOW)
+    assert is_round_due(NOW - timedelta(hours=24), NOW)
+    assert is_round_due(NOW + timedelta(hours=1), NOW)  # the clock was ahead
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path, tmp_path / "metadata", tmp_path / "videos")
+def tree(tmp_path: Path) -> ArchiveTree:
+    return ArchiveTree(tmp_path, tmp_path / "metadata", tmp_path / "videos")
 
 
-def archived(tree: Tree, **files: bytes) -> Record:
+def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
     """A video as a take-in leaves it."""
     folder = tree.video_dir(A)
     (folder / "captions").mkdir(parents=True)
@@ -288,13 +295,13 @@ def archived(tree: Tree, **files: bytes) -> Record:
         metadata=VideoMetadata(video_id=A, title="T"),
         provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
     )
-    record = merge(None, event, now=AT, trace_id="t")
-    tree.record(A).write_text(record.model_dump_json())
-    return record
+    manifest = merge(None, event, now=AT, trace_id="t")
+    tree.manifest(A).write_text(manifest.model_dump_json())
+    return manifest
 
 
-def looked(tree: Tree) -> dict[str, str]:
-    return {one.name: one.kind for one in compare(tree.key, A, examine(tree, A, Pace(FAST)), None)}
+def looked(tree: ArchiveTree) -> dict[str, str]:
+    return {one.name: one.kind for one in compare(tree.key, A, read_video(tree, A, RateLimiter(FAST)), None)}
 
 
 def damage_fifo(path: Path) -> None:
@@ -325,62 +332,62 @@ def damage_fifo(path: Path) -> None:
         ),
     ],
 )
-def test_files_on_the_disk(tree: Tree, harm: Callable[[Path], Any], expected: dict[str, str]) -> None:
+def test_files_on_the_disk(tree: ArchiveTree, harm: Callable[[Path], Any], expected: dict[str, str]) -> None:
     archived(tree, mp4=b"film", vtt=b"words")
     harm(tree.video_dir(A))
     assert looked(tree) == expected
 
 
-def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: Tree) -> None:
+def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: ArchiveTree) -> None:
     archived(tree, mp4=b"film")
     folder = tree.video_dir(A)
     (folder / MP4).write_bytes(b"fil_")
-    one = examine(tree, A, Pace(FAST))
+    one = read_video(tree, A, RateLimiter(FAST))
     findings = compare(tree.key, A, one, None)
-    assert still(tree, A, one, findings)
+    assert is_unchanged(tree, A, one, findings)
     (folder / "new").write_bytes(b"film")
     (folder / "new").replace(folder / MP4)
-    assert not still(tree, A, one, findings)
+    assert not is_unchanged(tree, A, one, findings)
 
 
-def test_a_record_that_was_written_meanwhile_is_the_measure(tree: Tree) -> None:
+def test_a_record_that_was_written_meanwhile_is_the_measure(tree: ArchiveTree) -> None:
     archived(tree, mp4=b"film")
     (tree.video_dir(A) / MP4).unlink()
-    one = examine(tree, A, Pace(FAST))
-    tree.record(A).write_text(tree.record(A).read_text() + " ")
-    assert not still(tree, A, one, compare(tree.key, A, one, None))
+    one = read_video(tree, A, RateLimiter(FAST))
+    tree.manifest(A).write_text(tree.manifest(A).read_text() + " ")
+    assert not is_unchanged(tree, A, one, compare(tree.key, A, one, None))
 
 
 def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
-    pace = Pace(1_000_000)
+    rate_limiter = RateLimiter(1_000_000)
     begun = time.monotonic()
     for number in range(4):
         (tmp_path / str(number)).write_bytes(b"x" * 100_000)
-        look(tmp_path / str(number), 100_000, pace)
-    assert pace.read == 400_000
+        read_file(tmp_path / str(number), 100_000, rate_limiter)
+    assert rate_limiter.read == 400_000
     assert 0.38 < time.monotonic() - begun < 3
 
 
 def test_a_stop_is_noticed_within_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
     begun = time.monotonic()
-    with pytest.raises(Stopped):
-        look(tmp_path / "x", 1000, Pace(100, lambda: time.monotonic() - begun > 0.2))
+    with pytest.raises(ReadingStopped):
+        read_file(tmp_path / "x", 1000, RateLimiter(100, lambda: time.monotonic() - begun > 0.2))
     assert time.monotonic() - begun < 5  # of ten seconds
 
 
-def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: Tree) -> None:
+def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: ArchiveTree) -> None:
     archived(tree, vtt=b"words")
     (finding,) = (one for one in broken(holding(EN), EN))
     for content in (b"first", b"second"):
         (tree.video_dir(A) / EN).write_bytes(content)
-        moved = quarantine.planned(tree, finding, "20260501T120000Z")
-        quarantine.set_aside(tree, moved)
+        moved = quarantine.plan_move(tree, finding, "20260501T120000Z")
+        quarantine.move(tree, moved)
         assert moved.set_aside is not None
         assert Path(moved.set_aside).read_bytes() == content
-        assert quarantine.is_aside(moved)
+        assert quarantine.is_moved(moved)
     aside = tree.videos / ".damaged" / A / "20260501T120000Z" / "captions"
     assert sorted(path.name for path in aside.iterdir()) == [f"{A}_en.vtt", f"{A}_en.vtt.2"]
-    assert quarantine.planned(tree, finding, "x").set_aside is None  # nothing is there to move
+    assert quarantine.plan_move(tree, finding, "x").set_aside is None  # nothing is there to move
     assert list(video_ids(tree)) == [A]
     assert list(trees_below(tree.root)) == []

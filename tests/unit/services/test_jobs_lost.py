@@ -2,7 +2,7 @@
 
 import pytest
 
-from bus.message import Envelope
+from bus.message import Envelope, Event
 from services.common import events as e
 from services.common.models import (
     Entry,
@@ -36,6 +36,30 @@ def lost(type: str, consumer: str, **about: object) -> e.DeadLettered:
     videos = (about["video_id"],) if "video_id" in about else ()
     fields = {"type": type, "consumer": consumer, "sequence": 1, "error": "KeyError", "payload": "", "job_id": "j1"}
     return e.DeadLettered.model_validate(fields | {"video_ids": videos} | about)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        ("metadata.fetched", "download.completed", "video.failed"),
+        ("download.completed", "metadata.fetched", "video.failed"),
+        ("metadata.fetched", "video.failed", "download.completed"),
+        ("download.completed", "video.failed", "metadata.fetched"),
+    ],
+)
+def test_letters_of_one_delivery_end_its_item_alike_in_any_order(world: World, types: tuple[str, ...]) -> None:
+    """Storage handles both parts of a delivery at once; the one that is given up first asks for the work plan."""
+    world.queued()
+    dispatch_id = world.dispatch().dispatch_id
+    told: list[Event] = []
+    for type in types:
+        about = {} if type == "video.failed" else {"dispatch_id": dispatch_id}
+        told += world.step(lost(type, "storage", video_id=VIDEO, **about))
+    assert [event.subject for event in told] == ["video.failed", "job.completed"]
+    item = world.rows.items["j1", VIDEO]
+    assert (item.status, item.error_code) == (ItemStatus.FAILED, ErrorCode.INTERNAL_ERROR)
+    assert item.message == "video.failed could not be handled: KeyError"
+    assert len(item.errors) == 1
 
 
 @pytest.mark.parametrize(

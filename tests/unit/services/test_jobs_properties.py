@@ -7,7 +7,7 @@ what they find is fixed by a script, when it arrives is up to hypothesis.
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -115,6 +115,9 @@ class World:
             with self.transaction() as rows:
                 outs = state_machine.create(rows, event, f"trace-{index}", accepted, self.now)
             self.tell(outs)
+
+    def close(self) -> None:
+        self.sql.close()
 
     @contextmanager
     def transaction(self) -> Iterator[SqlRows]:
@@ -427,23 +430,23 @@ quickly = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow
 def test_facts_in_any_order_end_in_the_same_state(
     script: Script, moves: list[tuple[Action, int]], newest_first: bool
 ) -> None:
-    world = World(script)
-    for act, number in moves:
-        act(world, number)
-        world.check()
-    world.finish(newest_first)
-    for job, targets in zip(world.jobs(), script.jobs, strict=True):
-        listed = {n for kind, numbers in targets if kind.listed for n in numbers}
-        assert {i.video_id: i.status for i in world.items(job.job_id)} == {
-            video_of(n): END[script.fates[n]] for n in listed
-        }
-        missing = not any(kind.listed for kind, _ in targets)
-        assert job.status is (JobStatus.FAILED if missing else JobStatus.COMPLETED)
-        ends = [t for t in world.told if isinstance(t, e.JobCompleted | e.JobFailed) and t.job_id == job.job_id]
-        assert len(ends) == 1
-        for item in world.items(job.job_id):
-            assert item.attempts == 3 or item.status is not ItemStatus.FAILED
-    assert world.fetches() == []
+    with closing(World(script)) as world:
+        for act, number in moves:
+            act(world, number)
+            world.check()
+        world.finish(newest_first)
+        for job, targets in zip(world.jobs(), script.jobs, strict=True):
+            listed = {n for kind, numbers in targets if kind.listed for n in numbers}
+            assert {i.video_id: i.status for i in world.items(job.job_id)} == {
+                video_of(n): END[script.fates[n]] for n in listed
+            }
+            missing = not any(kind.listed for kind, _ in targets)
+            assert job.status is (JobStatus.FAILED if missing else JobStatus.COMPLETED)
+            ends = [t for t in world.told if isinstance(t, e.JobCompleted | e.JobFailed) and t.job_id == job.job_id]
+            assert len(ends) == 1
+            for item in world.items(job.job_id):
+                assert item.attempts == 3 or item.status is not ItemStatus.FAILED
+        assert world.fetches() == []
 
 
 @quickly
@@ -451,32 +454,32 @@ def test_facts_in_any_order_end_in_the_same_state(
 def test_a_change_of_mind_at_any_moment_leaves_no_job_hanging(
     script: Script, moves: list[tuple[Action, int]], newest_first: bool
 ) -> None:
-    world = World(script)
-    for act, number in moves:
-        act(world, number)
-        world.check()
-    for job in world.jobs():
-        world.step(e.JobResumeRequested(job_id=job.job_id))
-    world.finish(newest_first)
-    assert world.fetches() == []
+    with closing(World(script)) as world:
+        for act, number in moves:
+            act(world, number)
+            world.check()
+        for job in world.jobs():
+            world.step(e.JobResumeRequested(job_id=job.job_id))
+        world.finish(newest_first)
+        assert world.fetches() == []
 
 
 def test_a_cancel_reaches_the_worker_also_when_its_first_job_is_gone() -> None:
     """The second job joined while the first one's download ran; both are cancelled, one after the other."""
-    world = World(Script((Fate.SAVED,), (((Listing.GOOD, (0,)),),) * 2))
-    listed: dict[str, list[Event]] = {"j0": [], "j1": []}
-    for fact in world.on_way:
-        listed[getattr(fact, "job_id", "")].append(fact)
-    for fact in listed["j0"]:
-        world.step(fact)
-    world.dispatch(0)
-    (request,) = [event for event in world.told if isinstance(event, e.DownloadRequested)]
-    world.step(e.DownloadStarted(**names(request), instance="worker"))
-    for fact in listed["j1"]:
-        world.step(fact)
-    world.step(e.JobCancelRequested(job_id="j0"))
-    world.step(e.JobCancelRequested(job_id="j1"))
-    asked = [event for event in world.told if isinstance(event, e.DownloadCancelRequested)]
-    assert [event.dispatch_id for event in asked] == [request.dispatch_id]
-    world.step(e.DownloadCancelled(**names(request)))
-    assert [job.status for job in world.jobs()] == [JobStatus.CANCELLED] * 2
+    with closing(World(Script((Fate.SAVED,), (((Listing.GOOD, (0,)),),) * 2))) as world:
+        listed: dict[str, list[Event]] = {"j0": [], "j1": []}
+        for fact in world.on_way:
+            listed[getattr(fact, "job_id", "")].append(fact)
+        for fact in listed["j0"]:
+            world.step(fact)
+        world.dispatch(0)
+        (request,) = [event for event in world.told if isinstance(event, e.DownloadRequested)]
+        world.step(e.DownloadStarted(**names(request), instance="worker"))
+        for fact in listed["j1"]:
+            world.step(fact)
+        world.step(e.JobCancelRequested(job_id="j0"))
+        world.step(e.JobCancelRequested(job_id="j1"))
+        asked = [event for event in world.told if isinstance(event, e.DownloadCancelRequested)]
+        assert [event.dispatch_id for event in asked] == [request.dispatch_id]
+        world.step(e.DownloadCancelled(**names(request)))
+        assert [job.status for job in world.jobs()] == [JobStatus.CANCELLED] * 2

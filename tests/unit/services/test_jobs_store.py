@@ -3,7 +3,8 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,11 +22,11 @@ LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
 
 
 @pytest.fixture
-def sql() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    connection.executescript(SCHEMA)
-    return connection
+def sql() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.executescript(SCHEMA)
+        yield connection
 
 
 def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) -> JobRow:

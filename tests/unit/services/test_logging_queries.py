@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
-from services.logging.journal import Journal, Message
+from services.logging.journal import Journal, JournalMessage
 from services.logging.queries import JournalQueries, LogFilter
-from services.logging.reading import LineCounts, backwards, day_files, forwards
-from services.logging.retention import clean_up, due
+from services.logging.reading import LineCounts, journal_files, read_backwards, read_forwards
+from services.logging.retention import clean_up, expired
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ def record(number: int, **fields: Any) -> dict[str, Any]:
 def write(directory: Path, records: list[dict[str, Any]], prefix: str = "") -> None:
     journal = Journal(directory, prefix)
     at = [datetime.fromisoformat(one["timestamp"]) for one in records]
-    journal.append(Message(f"{prefix}{number}", at[number], (one,)) for number, one in enumerate(records))
+    journal.append(JournalMessage(f"{prefix}{number}", at[number], (one,)) for number, one in enumerate(records))
     journal.close()
 
 
@@ -50,8 +50,8 @@ def test_backwards_is_forwards_reversed_whatever_the_blocks(
     path = tmp_path_factory.getbasetemp() / "lines"
     path.write_bytes(b"".join(line + b"\n" for line in lines) + torn)
     expected = [line for line in lines if needle in line]
-    assert list(forwards(path, [needle], block)) == expected
-    assert list(backwards(path, [needle], block)) == expected[::-1]
+    assert list(read_forwards(path, [needle], block)) == expected
+    assert list(read_backwards(path, [needle], block)) == expected[::-1]
 
 
 def test_the_newest_first_and_pages(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_newest_first_and_pages(tmp_path: Path) -> None:
 def test_over_days(tmp_path: Path) -> None:
     write(tmp_path, [record(number * 86_400) for number in range(3)])
     assert events(ask(tmp_path)) == ["e172800", "e86400", "e0"]
-    assert [file.path.name for file in day_files(tmp_path)] == [
+    assert [file.path.name for file in journal_files(tmp_path)] == [
         "2026-03-01.jsonl", "2026-03-02.jsonl", "2026-03-03.jsonl",
     ]  # fmt: skip
 
@@ -158,9 +158,9 @@ def test_lines_are_counted_while_the_file_grows_shrinks_and_goes(tmp_path: Path)
     found = []
     for text in ("a\nb\nhalf", "a\nb\nhalf done\nd\n", "a\n"):
         path.write_text(text)
-        found.append(counts.of(path))
+        found.append(counts.count(path))
     path.unlink()
-    assert [*found, counts.of(path)] == [2, 4, 1, 0]
+    assert [*found, counts.count(path)] == [2, 4, 1, 0]
 
 
 def test_a_folder_with_the_name_of_a_journal_is_none(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_logs_are_kept_for_thirty_days(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("{}\n")
     (tmp_path / "2025-01-01.jsonl.mine").write_text("keep")
     old = {"2025-01-01.jsonl", "2026-02-28.jsonl", "events-2026-02-28.jsonl"}
-    assert {file.path.name for file in due(tmp_path, 30, today)} == old
+    assert {file.path.name for file in expired(tmp_path, 30, today)} == old
     before = sorted(tmp_path.iterdir())
     told = clean_up(tmp_path, 30, today, dry_run=True)
     assert sorted(tmp_path.iterdir()) == before
@@ -196,7 +196,7 @@ def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     journal = Journal(tmp_path)
     for number, at in enumerate([midnight - timedelta(milliseconds=1), midnight]):
-        journal.append([Message(str(number), at, ({"event": f"e{number}"},))])
+        journal.append([JournalMessage(str(number), at, ({"event": f"e{number}"},))])
     journal.close()
     found = {path.name: json.loads(path.read_text())["event"] for path in tmp_path.iterdir()}
     assert found == {"2026-03-01.jsonl": "e0", "2026-03-02.jsonl": "e1"}

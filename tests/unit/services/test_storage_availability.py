@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.common.models import Entry, JobOptions, JobType
-from services.storage.formats.playlist import Finished, PlaylistFile, merge_listing
-from services.storage.formats.playlist_diff import Change, Standing, fold
+from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
+from services.storage.formats.playlist_diff import ListingState, PlaylistChangeKind, listing_states
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PLAYLIST = "PL0123456789abcdef"
@@ -33,7 +33,7 @@ def shown(line: str, position: int, source: str) -> Entry:
     return Entry(video_id=video(name), title=title or None, position=position, marked=mark, described=described)
 
 
-def look(lines: str, day: int, source: str = SITE, job_id: str | None = None) -> Finished:
+def look(lines: str, day: int, source: str = SITE, job_id: str | None = None) -> FinishedListing:
     """`lines` are those of `shown`, apart by blanks."""
     entries = tuple(shown(line, n, source) for n, line in enumerate(lines.split()))
     job_id = job_id or f"job-{day}"
@@ -49,10 +49,10 @@ def look(lines: str, day: int, source: str = SITE, job_id: str | None = None) ->
         job_id=job_id, root="/a", target_index=0, listing=1, page_keys=keys, total=len(entries), playlist_id=PLAYLIST,
         source_name=source,
     )  # fmt: skip
-    return Finished(done, AT + timedelta(days=day), "trace", pages, None)
+    return FinishedListing(done, AT + timedelta(days=day), "trace", pages, None)
 
 
-def after(*looks: Finished, held: PlaylistFile | None = None) -> PlaylistFile:
+def after(*looks: FinishedListing, held: PlaylistFile | None = None) -> PlaylistFile:
     for one in looks:
         held = merge_listing(held, PLAYLIST, one)
         held = PlaylistFile.model_validate_json(held.model_dump_json())  # the next look knows what the file says
@@ -63,7 +63,7 @@ def after(*looks: Finished, held: PlaylistFile | None = None) -> PlaylistFile:
 def told(file: PlaylistFile, since: int = 1) -> list[str]:
     """`private a`, in the order of the history, from that day on."""
     begin = AT + timedelta(days=since)
-    return [f"{line.change} {line.video_id[0]}" for line in file.happenings if line.at >= begin and line.video_id]
+    return [f"{line.change} {line.video_id[0]}" for line in file.changes if line.at >= begin and line.video_id]
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_what_a_look_shows(looks: list[str], expected: list[str]) -> None:
 
 def test_a_first_look_is_one_line_and_one_for_each_that_is_there_in_name_only() -> None:
     file = after(look("a b!private c!deleted", 0))
-    assert [(line.change, line.total) for line in file.happenings[:1]] == [(Change.FIRST_LOOK, 3)]
+    assert [(line.change, line.total) for line in file.changes[:1]] == [(PlaylistChangeKind.FIRST_LOOK, 3)]
     assert told(file, 0) == ["private b", "deleted c"]
 
 
 def test_what_goes_is_told_under_the_title_that_it_had() -> None:
     file = after(look("a:Old b", 0), look("a:New b", 1), look("a!private", 2), look("", 3), look("a:Newer", 4))
-    assert [(line.change, line.before, line.title) for line in file.happenings[1:] if line.video_id == video("a")] == [
-        (Change.RETITLED, "Old", "New"),
-        (Change.PRIVATE, None, "New"),
-        (Change.VANISHED, None, "New"),
-        (Change.CAME_BACK, None, "Newer"),
+    assert [(line.change, line.before, line.title) for line in file.changes[1:] if line.video_id == video("a")] == [
+        (PlaylistChangeKind.RETITLED, "Old", "New"),
+        (PlaylistChangeKind.PRIVATE, None, "New"),
+        (PlaylistChangeKind.VANISHED, None, "New"),
+        (PlaylistChangeKind.CAME_BACK, None, "Newer"),
     ]
 
 
@@ -160,9 +160,9 @@ def test_a_file_of_before_there_were_histories_begins_with_the_look_it_holds() -
     written = file.model_dump(mode="json", exclude={"history", "source", "views"})
     old = PlaylistFile.model_validate({**written, "history": []})
     file = after(look("a", 1), held=old)
-    assert [(line.change, line.at, line.job_id) for line in file.happenings] == [
-        (Change.FIRST_LOOK, AT, "job-0"),
-        (Change.VANISHED, AT + timedelta(days=1), "job-1"),
+    assert [(line.change, line.at, line.job_id) for line in file.changes] == [
+        (PlaylistChangeKind.FIRST_LOOK, AT, "job-0"),
+        (PlaylistChangeKind.VANISHED, AT + timedelta(days=1), "job-1"),
     ]
 
 
@@ -176,14 +176,16 @@ LINES = st.lists(st.sampled_from(["a", "b", "c"]).flatmap(
 quickly = settings(max_examples=60)
 
 
-def standings_of(lines: str) -> dict[str, Standing]:
-    return {video(line[0]): Standing(line[2:]) if line[1:2] == "!" else Standing.LISTED for line in lines.split()}
+def standings_of(lines: str) -> dict[str, ListingState]:
+    return {
+        video(line[0]): ListingState(line[2:]) if line[1:2] == "!" else ListingState.LISTED for line in lines.split()
+    }
 
 
-def folded(file: PlaylistFile) -> dict[str, Standing]:
+def folded(file: PlaylistFile) -> dict[str, ListingState]:
     """How the history says that all stands; what is listed and has no line has been so from the first look on."""
     listed = [{entry.video_id: entry.title for entry in file.entries}, *file.views.values()]
-    return fold(file.happenings, listed)
+    return listing_states(file.changes, listed)
 
 
 @quickly
@@ -191,7 +193,7 @@ def folded(file: PlaylistFile) -> dict[str, Standing]:
 def test_the_history_of_one_source_folds_to_its_last_look(looks: Sequence[str]) -> None:
     file = after(*(look(lines, day) for day, lines in enumerate(looks)))
     standings = folded(file)
-    assert {v: s for v, s in standings.items() if s is not Standing.VANISHED} == standings_of(looks[-1])
+    assert {v: s for v, s in standings.items() if s is not ListingState.VANISHED} == standings_of(looks[-1])
     assert standings.keys() == {video_id for lines in looks for video_id in standings_of(lines)}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.storage.formats.captions import CaptionsUnreadable, Cue, Line, read_vtt, unrolled
+from services.storage.formats.captions import CaptionLine, CaptionsUnreadable, Cue, parse_vtt, unroll
 
 ROLLING = """WEBVTT
 Kind: captions
@@ -61,21 +61,21 @@ Knock, knock.
 
 
 def test_a_rolling_line_counts_once_from_when_it_is_first_seen() -> None:
-    assert read_vtt(ROLLING) == [
-        Line(160, "hello there everyone"),
-        Line(2159, "welcome to the show"),
-        Line(4510, "[Music]"),
-        Line(3_604_510, "[Music]"),
+    assert parse_vtt(ROLLING) == [
+        CaptionLine(160, "hello there everyone"),
+        CaptionLine(2159, "welcome to the show"),
+        CaptionLine(4510, "[Music]"),
+        CaptionLine(3_604_510, "[Music]"),
     ]
 
 
 def test_what_people_write_is_read_in_the_order_of_time_without_markup() -> None:
-    assert read_vtt(WRITTEN) == [
-        Line(0, "<knock>"),
-        Line(1000, "Salt & pepper, please"),
-        Line(1000, "- Here."),
-        Line(7000, "Knock, knock."),
-        Line(20_000, "Knock, knock."),
+    assert parse_vtt(WRITTEN) == [
+        CaptionLine(0, "<knock>"),
+        CaptionLine(1000, "Salt & pepper, please"),
+        CaptionLine(1000, "- Here."),
+        CaptionLine(7000, "Knock, knock."),
+        CaptionLine(20_000, "Knock, knock."),
     ]
 
 
@@ -91,17 +91,19 @@ def test_what_people_write_is_read_in_the_order_of_time_without_markup() -> None
     ],
 )  # fmt: skip
 def test_what_a_cue_adds_to_the_one_before(shown: list[Cue], lines: list[str]) -> None:
-    assert [line.text for line in unrolled(shown)] == lines
+    assert [line.text for line in unroll(shown)] == lines
 
 
 @pytest.mark.parametrize("text", ["", "no captions", "<html>", '{"error": 404}', "00:01,000 --> 00:02,000\nsrt"])
 def test_what_is_no_captions(text: str) -> None:
     with pytest.raises(CaptionsUnreadable):
-        read_vtt(text)
+        parse_vtt(text)
 
 
 def test_one_bad_cue_does_not_spoil_the_rest() -> None:
-    assert read_vtt("WEBVTT\n\n00:01.000 --> never\nx\n\n00:03.000 --> 00:04.000\nfine\n") == [Line(3000, "fine")]
+    assert parse_vtt("WEBVTT\n\n00:01.000 --> never\nx\n\n00:03.000 --> 00:04.000\nfine\n") == [
+        CaptionLine(3000, "fine")
+    ]
 
 
 TIMES = ["00:01.000", "00:00:02.5", "99:99:99.999", "9999999999:00:00.000", " --> "]
@@ -126,7 +128,7 @@ PIECES = st.sampled_from([*TIMES, *MARKUP, *BREAKS])
 def test_whatever_a_file_holds_it_is_read_or_refused(text: str) -> None:
     for whole in (text, f"WEBVTT\n\n{text}", f"WEBVTT\n\n00:01.000 --> 00:02.000\n{text}"):
         try:
-            lines = read_vtt(whole)
+            lines = parse_vtt(whole)
         except CaptionsUnreadable:
             continue
         assert all(line.start >= 0 and line.text.strip() for line in lines)

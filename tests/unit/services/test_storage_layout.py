@@ -8,23 +8,23 @@ from services.common.errors import InvalidRequest
 from services.common.models import FileFact, FileRole
 from services.common.settings.load import Config
 from services.storage.formats import layout
-from services.storage.formats.layout import Hidden, Tree
+from services.storage.formats.layout import ArchiveTree, HiddenFile
 
 VIDEO = "dQw4w9WgXcQ"
 PLAYLIST = "PL0123456789abcdef"
 
 
 @pytest.fixture
-def tree(config: Config) -> Tree:
+def tree(config: Config) -> ArchiveTree:
     return layout.tree_of(config.storage.base_path, config.storage)
 
 
-def test_the_tree_is_the_one_of_the_specification(tree: Tree, config: Config) -> None:
+def test_the_tree_is_the_one_of_the_specification(tree: ArchiveTree, config: Config) -> None:
     base = config.storage.base_path
     assert tree.video_metadata(VIDEO) == base / f"metadata/videos/{VIDEO}.json"
     assert tree.playlist_metadata(PLAYLIST) == base / f"metadata/playlists/{PLAYLIST}.json"
     assert tree.video_dir(VIDEO) == base / f"videos/{VIDEO}"
-    assert tree.record(VIDEO) == base / f"videos/{VIDEO}/{VIDEO}_metadata.json"
+    assert tree.manifest(VIDEO) == base / f"videos/{VIDEO}/{VIDEO}_metadata.json"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_names_follow_the_role_whatever_the_download_called_them(
     role: FileRole, language: str | None, name: str
 ) -> None:
     fact = FileFact(name="any thing.bin", role=role, size=1, sha256="0", language=language)
-    assert layout.archived(VIDEO, fact) == fact.model_copy(update={"name": name})
+    assert layout.archive_fact(VIDEO, fact) == fact.model_copy(update={"name": name})
 
 
 @pytest.mark.parametrize("language", [None, "", "../x", "a/b", "en.vtt", ".", "x" * 65])
@@ -51,8 +51,8 @@ def test_a_caption_needs_a_language_that_stays_in_its_folder(language: str | Non
         layout.file_name(VIDEO, FileRole.CAPTION, language)
 
 
-def test_ids_that_are_none_get_no_path(tree: Tree) -> None:
-    for path in (tree.video_dir, tree.video_metadata, tree.record, tree.playlist_metadata):
+def test_ids_that_are_none_get_no_path(tree: ArchiveTree) -> None:
+    for path in (tree.video_dir, tree.video_metadata, tree.manifest, tree.playlist_metadata):
         for text in ("..", "../../etc/x", "a/b", "", f"{VIDEO}\n"):
             with pytest.raises(InvalidRequest):
                 path(text)
@@ -62,11 +62,11 @@ def test_a_root_of_its_own_has_both_halves_below_it(config: Config, tmp_path: Pa
     storage = config.storage.model_copy(
         update={"roots": (tmp_path / "nas",), "videos_dir": tmp_path / "elsewhere", "metadata_dir": tmp_path / "notes"}
     )
-    assert layout.tree_of(storage.base_path, storage) == Tree(
+    assert layout.tree_of(storage.base_path, storage) == ArchiveTree(
         storage.base_path, tmp_path / "notes", tmp_path / "elsewhere"
     )
     for root in (tmp_path / "nas", tmp_path / "nas/music", storage.base_path / "sub"):
-        assert layout.tree_of(str(root), storage) == Tree(root, root / "metadata", root / "videos")
+        assert layout.tree_of(str(root), storage) == ArchiveTree(root, root / "metadata", root / "videos")
 
 
 @pytest.mark.parametrize("root", ["/", "/etc", "relative", "", "{base}-other", "{base}/../x", "{base}/a\0b"])
@@ -77,13 +77,13 @@ def test_other_places_are_refused(config: Config, root: str) -> None:
 
 def test_hidden_names_are_read_back() -> None:
     place = Path("/a/videos") / VIDEO / f"{VIDEO}.info.json"
-    made = layout.hidden(place, "d-1_x")
+    made = layout.hidden_path(place, "d-1_x")
     assert made == place.with_name(f".{VIDEO}.info.json.d-1_x.new")
-    assert layout.read_hidden(made.name, VIDEO) == Hidden(f"{VIDEO}.info.json", "d-1_x", "new")
-    caption = layout.hidden(Path(f"{VIDEO}_pt-BR.vtt"), "7", "tmp")
-    assert layout.read_hidden(caption.name, VIDEO) == Hidden(f"{VIDEO}_pt-BR.vtt", "7", "tmp")
-    record = layout.hidden(Path(f"{VIDEO}_metadata.json"), "7", "intent")
-    assert layout.read_hidden(record.name, VIDEO) == Hidden(f"{VIDEO}_metadata.json", "7", "intent")
+    assert layout.parse_hidden(made.name, VIDEO) == HiddenFile(f"{VIDEO}.info.json", "d-1_x", "new")
+    caption = layout.hidden_path(Path(f"{VIDEO}_pt-BR.vtt"), "7", "tmp")
+    assert layout.parse_hidden(caption.name, VIDEO) == HiddenFile(f"{VIDEO}_pt-BR.vtt", "7", "tmp")
+    manifest = layout.hidden_path(Path(f"{VIDEO}_metadata.json"), "7", "intent")
+    assert layout.parse_hidden(manifest.name, VIDEO) == HiddenFile(f"{VIDEO}_metadata.json", "7", "intent")
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_hidden_names_are_read_back() -> None:
     [".DS_Store", f"{VIDEO}.mp4", f".{VIDEO}.mp4", f".{VIDEO}.mp4.new", ".notes.txt.1.new", ".AAAAAAAAAAA.mp4.1.new"],
 )
 def test_what_is_not_ours_is_not_recognized(name: str) -> None:
-    assert layout.read_hidden(name, VIDEO) is None
+    assert layout.parse_hidden(name, VIDEO) is None
 
 
 def test_any_dispatch_id_becomes_a_safe_tag() -> None:
-    assert layout.tag_of("3f2a-1") == "3f2a-1"
-    strange = layout.tag_of("../../etc/passwd")
+    assert layout.dispatch_tag("3f2a-1") == "3f2a-1"
+    strange = layout.dispatch_tag("../../etc/passwd")
     assert "/" not in strange
-    assert strange != layout.tag_of("../../etc/shadow")
+    assert strange != layout.dispatch_tag("../../etc/shadow")
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b"])

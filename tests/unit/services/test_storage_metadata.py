@@ -13,17 +13,17 @@ from services.common.events import ListingCompleted, ListingPageFetched, Metadat
 from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
+from services.storage.archive.locks import NamedLocks
 from services.storage.archive.video_metadata_file import read_video_file, save_metadata
 from services.storage.formats import playlist
 from services.storage.formats.layout import tree_of
-from services.storage.formats.playlist import Finished
+from services.storage.formats.playlist import FinishedListing
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index.schema import open_catalogue
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.playlist_file import read_playlist_file, save_listing
-from services.storage.reporting.timeline import of_metadata
+from services.storage.reporting.timeline import title_events
 from services.storage.workplans.plan_file import save_plan
 
 VIDEO = "dQw4w9WgXcQ"
@@ -74,7 +74,7 @@ def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
         save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
     file = read_video_file(path)
     assert file is not None
-    assert [(line.change, line.before, line.title, line.source, line.at) for line in of_metadata(file, "/a")] == [
+    assert [(line.change, line.before, line.title, line.source, line.at) for line in title_events(file, "/a")] == [
         ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
     ]
 
@@ -103,8 +103,8 @@ def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
     )
 
 
-def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> Finished:
-    return Finished(done, at, "trace", pages, PlaylistMetadata(playlist_id=PLAYLIST, title=title))
+def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> FinishedListing:
+    return FinishedListing(done, at, "trace", pages, PlaylistMetadata(playlist_id=PLAYLIST, title=title))
 
 
 @pytest.mark.parametrize(
@@ -179,22 +179,22 @@ async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> 
     listings = PageBuffer(database)
     try:
         await listings.complete(completed(3, "a", "b"), at=AT, trace_id="t")
-        await listings.keep_page(page("b", 2, "video_____3"))
-        await listings.keep_page(page("b", 2, "video_____3"))
+        await listings.add_page(page("b", 2, "video_____3"))
+        await listings.add_page(page("b", 2, "video_____3"))
         assert await listings.finished("j", 0) is None
-        await listings.keep_playlist(
+        await listings.add_playlist(
             PlaylistFetched(
                 job_id="j", root="/a", target_index=0, listing=1, playlist=PlaylistMetadata(playlist_id=PLAYLIST)
             )
         )
-        await listings.keep_page(page("a", 0, "video_____1", "video_____2"))
+        await listings.add_page(page("a", 0, "video_____1", "video_____2"))
         whole = await listings.finished("j", 0)
         assert whole is not None
         assert {one.page_key for one in whole.pages} == {"a", "b"}
         assert (whole.at, whole.trace_id) == (AT, "t")
         assert await listings.finished("j", 1) is None
         await listings.mark_written("j", 0)
-        await listings.keep_page(page("a", 0, "video_____1", "video_____2"))  # comes again
+        await listings.add_page(page("a", 0, "video_____1", "video_____2"))  # comes again
         assert await listings.finished("j", 0) is None
         assert await listings.is_written("j", 0)
     finally:
@@ -205,9 +205,9 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
     database = open_catalogue(tmp_path)
     listings = PageBuffer(database)
     try:
-        await listings.keep_page(page("old", 0, "video_____1"))
+        await listings.add_page(page("old", 0, "video_____1"))
         await listings.drop("j", 0)
-        await listings.keep_page(page("new", 0, "video_____2", listing=2))
+        await listings.add_page(page("new", 0, "video_____2", listing=2))
         await listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
         whole = await listings.finished("j", 0)
         assert whole is not None
@@ -216,7 +216,7 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
         database.close()
 
 
-class _WatchedLocks(Locks):
+class _WatchedLocks(NamedLocks):
     """Tells when somebody comes to a lock, before it is given."""
 
     def __init__(self, directory: Path) -> None:
@@ -239,13 +239,13 @@ async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_wri
     database, locks = open_catalogue(config.storage.base_data_dir), _WatchedLocks(config.storage.run_dir)
     listings = PlaylistAssembler(config.storage, PageBuffer(database), locks, DiskSpace())
     try:
-        await listings.page(page("a", 0, "video_____1").model_copy(update=here))
+        await listings.add_page(page("a", 0, "video_____1").model_copy(update=here))
         async with locks.hold(tree.key, f"playlist/{PLAYLIST}"):
             await locks.came.acquire()
             done = completed(1, "a").model_copy(update=here)
-            end = asyncio.create_task(listings.completed(done, at=AT, trace_id="t"))
+            end = asyncio.create_task(listings.complete(done, at=AT, trace_id="t"))
             await locks.came.acquire()  # it has seen that every part is here
-            keeping = asyncio.create_task(listings.own_metadata(told))
+            keeping = asyncio.create_task(listings.add_playlist_metadata(told))
             coming = asyncio.create_task(locks.came.acquire())
             await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(end, keeping)

@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 
 from services.common.models import JobOptions, JobType, Provenance, VideoMetadata
-from services.storage.formats.manifest import Record, TakeIn
+from services.storage.formats.manifest import Manifest, TakeIn
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import Finding, PlannedUnavailable
-from services.storage.reporting.timeline import Line, Milestone, in_order, of_record, on_plans
+from services.storage.formats.work_plan_entry import Observation, UnavailableEntry
+from services.storage.reporting.timeline import (
+    TimelineEvent,
+    TimelineEventKind,
+    sort_events,
+    take_in_events,
+    work_plan_events,
+)
 from ytarchive.cli.render.history import told
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -17,14 +23,14 @@ DAY = timedelta(days=1)
 VIDEO = "aaaaaaaaaaa"
 
 
-def finding(reason: str, since: int, last: int, resolved: int | None = None) -> Finding:
+def finding(reason: str, since: int, last: int, resolved: int | None = None) -> Observation:
     """In days."""
     resolved_at = None if resolved is None else AT + resolved * DAY
-    return Finding(reason=reason, since=AT + since * DAY, last=AT + last * DAY, resolved_at=resolved_at)
+    return Observation(reason=reason, since=AT + since * DAY, last=AT + last * DAY, resolved_at=resolved_at)
 
 
-def plan(name: str, *findings: Finding, root: str = "/a") -> WorkPlan:
-    entry = PlannedUnavailable(
+def plan(name: str, *findings: Observation, root: str = "/a") -> WorkPlan:
+    entry = UnavailableEntry(
         video_id=VIDEO, reason=findings[-1].reason, detected_at=findings[-1].last, findings=list(findings)
     )
     return WorkPlan(
@@ -60,7 +66,7 @@ def plan(name: str, *findings: Finding, root: str = "/a") -> WorkPlan:
     ],
 )
 def test_what_plans_say(plans: list[WorkPlan], expected: list[str]) -> None:
-    lines = in_order(on_plans(plans, VIDEO))
+    lines = sort_events(work_plan_events(plans, VIDEO))
     days = [(line.at - AT).days for line in lines]
     said = [
         f"{line.change} {line.reason} until {(line.last - AT).days}" if line.last else line.change for line in lines
@@ -75,14 +81,14 @@ def test_what_a_record_says() -> None:
         TakeIn(dispatch_id=f"d{n}", archived_at=AT + n * DAY, files=names, provenance=provenance)
         for n, names in enumerate(deliveries)
     )
-    record = Record(
+    manifest = Manifest(
         video_id=VIDEO, fixity={}, metadata=VideoMetadata(video_id=VIDEO, title="T"), provenance=provenance,
         archived_at=AT, updated_at=AT, take_ins=taken,
     )  # fmt: skip
-    assert [(line.change, line.files) for line in of_record(record, "/a")] == [
-        (Milestone.ARCHIVED, ["thumb.jpg", "v.mp4"]),
-        (Milestone.ADDED, ["captions/de.vtt"]),
-        (Milestone.REPLACED, ["v.mp4"]),
+    assert [(line.change, line.files) for line in take_in_events(manifest, "/a")] == [
+        (TimelineEventKind.ARCHIVED, ["thumb.jpg", "v.mp4"]),
+        (TimelineEventKind.ADDED, ["captions/de.vtt"]),
+        (TimelineEventKind.REPLACED, ["v.mp4"]),
     ]
 
 
@@ -90,9 +96,11 @@ def test_what_a_record_says() -> None:
 def test_every_milestone_has_words(kind: str) -> None:
     """Whatever came from upstream in it is made harmless."""
     shown = {"first_look", "appeared", "vanished", "private", "deleted", "came_back", "retitled"}
-    met = {*Milestone} - shown | {"came_back", "retitled"}
-    for change in Milestone:
-        line = Line(at=AT, change=change, root="/a", video_id=VIDEO, title="\x1b[31mred", before="b", reason="private")
+    met = {*TimelineEventKind} - shown | {"came_back", "retitled"}
+    for change in TimelineEventKind:
+        line = TimelineEvent(
+            at=AT, change=change, root="/a", video_id=VIDEO, title="\x1b[31mred", before="b", reason="private"
+        )
         words: list[Any] = []
         if change in shown:
             words.append(told(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))

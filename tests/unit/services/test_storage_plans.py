@@ -8,7 +8,7 @@ from services.common.events import VideoFailed
 from services.common.models import ErrorCode, FailedDownload, JobOptions, JobType, UnavailableVideo
 from services.storage.formats import work_plan
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import PlannedFailure, PlannedUnavailable
+from services.storage.formats.work_plan_entry import FailedEntry, UnavailableEntry
 from services.storage.workplans import plan_file
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ def after(plan: WorkPlan | None, *events: VideoFailed) -> WorkPlan:
     return plan
 
 
-def ids(entries: list[PlannedUnavailable] | list[PlannedFailure]) -> list[str]:
+def ids(entries: list[UnavailableEntry] | list[FailedEntry]) -> list[str]:
     return [entry.video_id for entry in entries]
 
 

@@ -38,10 +38,10 @@ def plan(*events: VideoFailed) -> WorkPlan:
 
 
 def chosen(known: Iterable[WorkPlan], now: datetime = NOW, interval: timedelta = WEEK) -> list[list[str]]:
-    return [list(batch.event().targets) for batch in recheck_policy.choose(list(known), now, interval)]
+    return [list(batch.event().targets) for batch in recheck_policy.choose_batches(list(known), now, interval)]
 
 
-def asked(known: WorkPlan, batch: recheck_policy.Batch, now: datetime = NOW) -> WorkPlan:
+def asked(known: WorkPlan, batch: recheck_policy.RecheckBatch, now: datetime = NOW) -> WorkPlan:
     for plan_id, video_ids in batch.by_plan():
         if plan_id == known.plan_id:
             known = work_plan.with_recheck(known, video_ids, batch.job_id, now=now)
@@ -77,7 +77,7 @@ def test_one_job_for_all_that_were_wanted_alike() -> None:
         plan(given_up("e" * 11, old, job_id="job-4", type=JobType.METADATA_ONLY)),
         plan(given_up(A, old, job_id="job-5", root="/music")),
     ]
-    batches = recheck_policy.choose(known, NOW, timedelta(hours=6))  # due at once, all of them
+    batches = recheck_policy.choose_batches(known, NOW, timedelta(hours=6))  # due at once, all of them
     assert [list(batch.event().targets) for batch in batches] == [[B, A, C], [A], ["d" * 11], ["e" * 11]]
     first = batches[0].event()
     assert is_recheck(first.job_id)
@@ -104,40 +104,40 @@ def test_thousands_are_spread_over_the_interval(open_videos: int, interval: time
         for n in range(open_videos)
     ]
     known = known.model_copy(update={"unavailable_videos": entries})
-    (batch,) = recheck_policy.choose([known], NOW, interval)
+    (batch,) = recheck_policy.choose_batches([known], NOW, interval)
     assert list(batch.event().targets) == [f"{n:011d}" for n in range(expected)]  # the oldest first
 
 
 def test_what_is_being_looked_at_is_not_asked_for_again() -> None:
     known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW - 7 * DAY + HOUR))
-    (batch,) = recheck_policy.choose([known], NOW, WEEK)
+    (batch,) = recheck_policy.choose_batches([known], NOW, WEEK)
     known = asked(known, batch)
     assert chosen([known]) == []
-    (again,) = recheck_policy.under_way([known], NOW + HOUR)
+    (again,) = recheck_policy.running_batches([known], NOW + HOUR)
     assert again.event() == batch.event()
     assert chosen([known], NOW + 8 * DAY, HOUR) == [[B]]
     # nobody ever answered: the job is lost, and the next one is another
     late = NOW + recheck_policy.LOST_AFTER
-    assert recheck_policy.under_way([known], late) == []
+    assert recheck_policy.running_batches([known], late) == []
     assert chosen([known], late, HOUR) == [[B, A]]
     other = work_plan.with_arrival(known, B, now=NOW)
-    assert recheck_policy.choose([other], late, WEEK)[0].job_id != batch.job_id
+    assert recheck_policy.choose_batches([other], late, WEEK)[0].job_id != batch.job_id
 
 
 def test_the_same_round_has_the_same_job_and_the_next_one_another() -> None:
     known = plan(given_up(A, NOW - 8 * DAY))
-    (batch,) = recheck_policy.choose([known], NOW, WEEK)
-    assert recheck_policy.choose([known], NOW + HOUR, WEEK)[0].job_id == batch.job_id
+    (batch,) = recheck_policy.choose_batches([known], NOW, WEEK)
+    assert recheck_policy.choose_batches([known], NOW + HOUR, WEEK)[0].job_id == batch.job_id
     cancelled = work_plan.with_recheck_ended(asked(known, batch), batch.job_id, now=NOW + HOUR)
     assert chosen([cancelled], NOW + WEEK - HOUR) == []
-    (later,) = recheck_policy.choose([cancelled], NOW + WEEK, WEEK)
+    (later,) = recheck_policy.choose_batches([cancelled], NOW + WEEK, WEEK)
     assert later.job_id != batch.job_id
 
 
 def test_no_more_at_once_than_are_polite() -> None:
     entry = plan(given_up(A, NOW - 8 * DAY)).unavailable_videos[0]
-    busy = entry.asked("recheck-1", NOW - HOUR)
-    entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(recheck_policy.MOST - 3)]
+    busy = entry.with_recheck("recheck-1", NOW - HOUR)
+    entries = [busy.model_copy(update={"video_id": f"busy{n:07d}"}) for n in range(recheck_policy.MAX_RUNNING - 3)]
     entries += [entry.model_copy(update={"video_id": f"idle{n:07d}"}) for n in range(50)]
     known = plan(given_up(A, NOW)).model_copy(update={"unavailable_videos": entries})
     assert [len(videos) for videos in chosen([known], interval=HOUR)] == [3]
@@ -146,8 +146,8 @@ def test_no_more_at_once_than_are_polite() -> None:
 def test_rounds_go_on_where_an_earlier_process_stopped() -> None:
     known = plan(given_up(A, NOW - 8 * DAY))
     assert recheck_policy.next_round([known], NOW, WEEK) == NOW
-    known = asked(known, recheck_policy.choose([known], NOW, WEEK)[0])
-    assert recheck_policy.next_round([known], NOW + HOUR, WEEK) == NOW + recheck_policy.PERIOD
+    known = asked(known, recheck_policy.choose_batches([known], NOW, WEEK)[0])
+    assert recheck_policy.next_round([known], NOW + HOUR, WEEK) == NOW + recheck_policy.ROUND_INTERVAL
     assert recheck_policy.next_round([known], NOW + HOUR, HOUR / 2) <= NOW + HOUR + HOUR / 2
 
 
@@ -158,15 +158,15 @@ def test_a_finding_renews_the_entry_and_comes_once() -> None:
     known = plan(given_up(A, NOW - 8 * DAY), given_up(B, NOW + 2 * DAY))
     known = work_plan.with_recheck(known, [A], "recheck-1", now=NOW)
     found = given_up(A, NOW + HOUR, job_id="recheck-1")
-    assert work_plan.asked_by(known, A, "recheck-1")
-    assert not work_plan.asked_by(known, B, "recheck-1")
-    after = work_plan.with_finding(known, found, now=NOW + HOUR)
+    assert work_plan.is_rechecked_by(known, A, "recheck-1")
+    assert not work_plan.is_rechecked_by(known, B, "recheck-1")
+    after = work_plan.with_recheck_failure(known, found, now=NOW + HOUR)
     assert [entry.video_id for entry in after.unavailable_videos] == [A, B]
     entry = after.unavailable_videos[0]
     assert (entry.detected_at, entry.number) == (NOW + HOUR, 1)
     assert [(one.reason, one.since, one.last) for one in entry.findings] == [("private", NOW - 8 * DAY, NOW + HOUR)]
-    assert recheck_policy.under_way([after], NOW + HOUR) == []
-    assert work_plan.with_finding(after, found, now=NOW + DAY) is after
+    assert recheck_policy.running_batches([after], NOW + HOUR) == []
+    assert work_plan.with_recheck_failure(after, found, now=NOW + DAY) is after
     assert chosen([after], NOW + HOUR + WEEK) == [[A]]
     # what the plan's own job says of it is still told apart by its own numbers
     assert work_plan.with_failure(after, given_up(A, NOW - 8 * DAY), now=NOW, trace_id="t") is after
@@ -177,7 +177,7 @@ def test_an_entry_tells_all_that_was_found() -> None:
     for days, reason in ((1, "private"), (2, "private"), (3, "deleted")):
         job_id, at = f"recheck-{days}", NOW + days * DAY
         known = work_plan.with_recheck(known, [A], job_id, now=at)
-        known = work_plan.with_finding(known, given_up(A, at, job_id=job_id, reason=reason), now=at)
+        known = work_plan.with_recheck_failure(known, given_up(A, at, job_id=job_id, reason=reason), now=at)
     assert known.failed_downloads == []
     known = work_plan.with_arrival(known, A, now=NOW + 4 * DAY)
     (entry,) = known.unavailable_videos
@@ -187,7 +187,7 @@ def test_an_entry_tells_all_that_was_found() -> None:
         ("private", NOW + DAY, NOW + 2 * DAY, None),
         ("deleted", NOW + 3 * DAY, NOW + 3 * DAY, NOW + 4 * DAY),
     ]
-    assert work_plan.with_finding(known, given_up(A, NOW, job_id="recheck-3", number=2), now=NOW) is known
+    assert work_plan.with_recheck_failure(known, given_up(A, NOW, job_id="recheck-3", number=2), now=NOW) is known
     gone_again = work_plan.with_failure(known, given_up(A, NOW + 9 * DAY, number=2), now=NOW, trace_id="t")
     assert gone_again.entry(A) is not None
     assert [one.reason for one in gone_again.unavailable_videos[0].findings][2:] == ["deleted", "private"]
@@ -208,6 +208,6 @@ def test_the_end_of_a_recheck_answers_for_all_that_it_left() -> None:
     known = work_plan.with_recheck(known, [A, B], "recheck-1", now=NOW)
     assert work_plan.with_recheck_ended(known, "recheck-2", now=NOW) is known
     ended = work_plan.with_recheck_ended(known, "recheck-1", now=NOW)
-    assert recheck_policy.under_way([ended], NOW) == []
+    assert recheck_policy.running_batches([ended], NOW) == []
     assert chosen([ended], NOW + WEEK + HOUR, HOUR) != []
     assert work_plan.with_recheck_ended(ended, "recheck-1", now=NOW + HOUR) is ended

@@ -23,7 +23,7 @@ from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.index.queries import VideoQuery
 from services.storage.index.schema import STEPS
-from services.storage.index.search import Hit, SearchQuery
+from services.storage.index.search import SearchHit, SearchQuery
 from services.storage.offline import OfflineStorage
 from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
@@ -83,7 +83,7 @@ class Archive:
         await asyncio.to_thread(save_metadata, tree.video_metadata(video_id), event, "t")
         await self.parts.indexer.follow_metadata(tree, video_id)
 
-    async def hits(self, words: str, **also: Any) -> list[Hit]:
+    async def hits(self, words: str, **also: Any) -> list[SearchHit]:
         query = SearchQuery.model_validate({"q": words, **also})
         return (await OfflineStorage(self.config).search(query)).hits
 
@@ -179,7 +179,7 @@ async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
     assert await archive.ids("alte") == []
     assert await archive.ids("new") == [A]
     await archive.check()
-    archive.parts.roots.tree(archive.root).record(A).unlink()
+    archive.parts.roots.tree(archive.root).manifest(A).unlink()
     await archive.parts.indexer.rescan(archive.root)
     assert await archive.ids("new") == []
     await archive.check()
@@ -188,7 +188,7 @@ async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
 
 async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
     await archive.tell(A, title="Once", description="first words")
-    assert await archive.parts.texts.stamps(archive.root, [A]) == {}  # nothing is held of it
+    assert await archive.parts.texts.fingerprints(archive.root, [A]) == {}  # nothing is held of it
     await archive.take_in(A, {"en": vtt("said")}, title="Once", description="first words")
     await archive.tell(A, hours=2, title="Now", description="second words")
     assert await archive.ids("first") == []
@@ -222,8 +222,8 @@ async def test_captions_that_are_none_do_not_stop_a_take_in(archive: Archive) ->
 async def test_what_was_missed_is_noticed_and_put_right(archive: Archive) -> None:
     """A record that somebody else wrote, as another process of ours does."""
     await archive.take_in(A, {"en": vtt("word")}, title="Old")
-    record = archive.parts.roots.tree(archive.root).record(A)
-    record.write_text(record.read_text().replace('"Old"', '"Changed"'))
+    manifest = archive.parts.roots.tree(archive.root).manifest(A)
+    manifest.write_text(manifest.read_text().replace('"Old"', '"Changed"'))
     assert not archive.parts.indexer.texts_missing.is_set()
     await archive.parts.store.held(archive.root, [A])
     assert archive.parts.indexer.texts_missing.is_set()
@@ -257,11 +257,11 @@ async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Conf
 
 async def test_a_rescan_reads_no_captions_that_it_knows(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
-    before = await archive.parts.texts.stamps(archive.root, [A])
+    before = await archive.parts.texts.fingerprints(archive.root, [A])
     changes = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
     await archive.parts.indexer.rescan(archive.root)
     after = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
-    assert await archive.parts.texts.stamps(archive.root, [A]) == before
+    assert await archive.parts.texts.fingerprints(archive.root, [A]) == before
     assert after - changes < 6  # the video's row and marks; texts would be a dozen
 
 
@@ -291,17 +291,17 @@ async def test_videos_by_status(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
     await archive.take_in(B)
     entry = (await archive.parts.catalogue.get(archive.root, [B]))[B]
-    record = archive.parts.roots.tree(archive.root).record(B)
-    text = record.read_text()
+    manifest = archive.parts.roots.tree(archive.root).manifest(B)
+    text = manifest.read_text()
     for asked in ('"captions": [\n      "de"\n    ]', '"thumbnail": true'):
         name = asked.split(":")[0]
         old = f"{name}: []" if "captions" in name else f"{name}: false"
         assert old in text
-        record.write_text(text.replace(old, asked))
+        manifest.write_text(text.replace(old, asked))
         await archive.parts.indexer.rescan(archive.root)
         assert await archive.listed(status="incomplete") == [B], asked
         assert await archive.listed(status="complete") == [A]
-    record.write_text(text.replace('"absent": []', '"absent": ["captions/de"]'))
+    manifest.write_text(text.replace('"absent": []', '"absent": ["captions/de"]'))
     await archive.parts.indexer.rescan(archive.root)
     assert await archive.listed(status="incomplete") == [B]
     assert await archive.listed(status="gone") == []

@@ -17,10 +17,10 @@ from services.common.events import DownloadCompleted
 from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.archive.locks import Locks
-from services.storage.formats.layout import Tree
+from services.storage.archive.locks import NamedLocks
+from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.formats.work_plan_entry import PlannedUnavailable
+from services.storage.formats.work_plan_entry import UnavailableEntry
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.indexer import RescanResult
 from services.storage.index.schema import open_catalogue
@@ -60,12 +60,12 @@ async def test_a_catalogue_that_missed_something_is_put_right_by_the_question(
 ) -> None:
     root = str(config.storage.base_path)
     await parts.store.take_in(delivery(config, A), "t")
-    record = parts.roots.tree(root).record(A)
-    text = record.read_text()
-    record.unlink()  # without its record a video is not held, whatever else lies there
+    manifest = parts.roots.tree(root).manifest(A)
+    text = manifest.read_text()
+    manifest.unlink()  # without its record a video is not held, whatever else lies there
     (held,) = await parts.store.held(root, [A])
     assert held.qualities == ()
-    record.write_text(text.replace('"1080p"', '"best"'))
+    manifest.write_text(text.replace('"1080p"', '"best"'))
     (held,) = await parts.store.held(root, [A])
     assert held.qualities == ("best",)
     assert (await parts.catalogue.get(root, [A]))[A].holding.asked.qualities == ("best",)
@@ -76,8 +76,8 @@ async def test_a_rescan_forgets_recovers_and_passes_over(parts: ArchiveParts, co
     for video_id in (A, B, C):
         await parts.store.take_in(delivery(config, video_id), "t")
     tree = parts.roots.tree(root)
-    tree.record(A).unlink()
-    tree.record(B).write_text("damaged")
+    tree.manifest(A).unlink()
+    tree.manifest(B).write_text("damaged")
     (tree.video_dir(C) / f".{C}.mp4.9.new").write_bytes(b"left behind")
     (tree.videos / "lost+found").mkdir()
     half = tree.metadata / "videos" / f".{A}.json.0123abcd.new"
@@ -91,7 +91,7 @@ async def test_a_rescan_forgets_recovers_and_passes_over(parts: ArchiveParts, co
     assert not half.exists()
     assert young.exists()  # somebody may be writing it
     assert (await parts.catalogue.totals()).videos == 1
-    assert await parts.catalogue.scanned(str(root))
+    assert await parts.catalogue.is_scanned(str(root))
 
 
 async def test_the_journal_names_what_a_dead_process_left(parts: ArchiveParts, config: Config) -> None:
@@ -103,7 +103,7 @@ async def test_the_journal_names_what_a_dead_process_left(parts: ArchiveParts, c
     await parts.catalogue.begin_take_in("/unplugged", A)
     assert await parts.store.recover_unfinished() == 2
     assert not left.parent.exists()
-    assert await parts.catalogue.taking_in() == [("/unplugged", A)]  # until that root is back
+    assert await parts.catalogue.unfinished_take_ins() == [("/unplugged", A)]  # until that root is back
 
 
 async def test_a_failed_take_in_leaves_no_journal(parts: ArchiveParts, config: Config) -> None:
@@ -111,13 +111,13 @@ async def test_a_failed_take_in_leaves_no_journal(parts: ArchiveParts, config: C
     (Path(event.directory) / "x.mp4").write_bytes(b"f1lm")
     with pytest.raises(Exception, match="sha256"):
         await parts.store.take_in(event, "t")
-    assert await parts.catalogue.taking_in() == []
+    assert await parts.catalogue.unfinished_take_ins() == []
 
 
 async def test_two_at_once_for_one_video_come_one_after_the_other(parts: ArchiveParts, config: Config) -> None:
     first, second = delivery(config, A), delivery(config, A, dispatch="d2")
-    records = await asyncio.gather(parts.store.take_in(first, "t"), parts.store.take_in(second, "t"))
-    assert sorted(len(record.take_ins) for record in records) == [1, 2]
+    manifests = await asyncio.gather(parts.store.take_in(first, "t"), parts.store.take_in(second, "t"))
+    assert sorted(len(manifest.take_ins) for manifest in manifests) == [1, 2]
 
 
 HOLDER = """
@@ -131,7 +131,7 @@ with locked(Path(sys.argv[1])):
 
 
 async def test_another_process_is_waited_for(tmp_path: Path) -> None:
-    locks = Locks(tmp_path)
+    locks = NamedLocks(tmp_path)
     async with locks.hold("root", A):
         (name,) = os.listdir(tmp_path)  # noqa: PTH208 - a name
     holder = await asyncio.create_subprocess_exec(
@@ -158,7 +158,7 @@ async def test_another_process_is_waited_for(tmp_path: Path) -> None:
 async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_disproved(
     parts: ArchiveParts, config: Config
 ) -> None:
-    gone = PlannedUnavailable(video_id=A, reason="private", detected_at=AT)
+    gone = UnavailableEntry(video_id=A, reason="private", detected_at=AT)
     plan = WorkPlan(
         plan_id="j1",
         job_id="j1",
@@ -225,7 +225,7 @@ async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
     try:
         await database.run(limit)
         big = [(f"{number:011}", "title " * 100, AT) for number in range(100)]
-        seeing = asyncio.create_task(catalogue.see(big))
+        seeing = asyncio.create_task(catalogue.record_sightings(big))
         _, waiting = await asyncio.wait({seeing}, timeout=0.3)
         assert waiting == {seeing}
         pages["free"] = True
@@ -240,7 +240,7 @@ async def test_a_root_that_cannot_be_looked_into_is_away(parts: ArchiveParts, co
     """EIO, ESTALE; here a name that is too long for the disk."""
     root = config.storage.base_path
     root.mkdir(parents=True)
-    broken = Tree(root, root / "metadata", root / ("x" * 300))
+    broken = ArchiveTree(root, root / "metadata", root / ("x" * 300))
     with pytest.raises(ServiceUnavailable, match="cannot be read"):
         await parts.roots.expect_mounted(broken)
     assert list(parts.roots.unavailable) == [broken.key]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from services.storage.index.highlight import Passage, found_lines, found_names, passage
-from services.storage.index.tokenizer import MARK, TOKENIZER, UNMARK, Question, indexable, read_question, readable
+from services.storage.index.highlight import Passage, highlight, highlight_lines, highlight_names
+from services.storage.index.tokenizer import MARK, TOKENIZER, UNMARK, TextQuery, displayable, normalize, parse_query
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def index() -> Iterator[sqlite3.Connection]:
 
 def finds(index: sqlite3.Connection, typed: str, text: str, *columns: str) -> bool:
     index.execute("DELETE FROM texts")
-    index.execute("INSERT INTO texts VALUES (?, '')", (indexable(text),))
-    wanted = read_question(typed).expression(*columns)
+    index.execute("INSERT INTO texts VALUES (?, '')", (normalize(text),))
+    wanted = parse_query(typed).expression(*columns)
     query = "SELECT count(*) FROM texts WHERE texts MATCH ?"
     return wanted is not None and index.execute(query, (wanted,)).fetchone()[0] == 1
 
@@ -49,15 +49,15 @@ def finds(index: sqlite3.Connection, typed: str, text: str, *columns: str) -> bo
     ],
 )
 def test_a_question_is_read(typed: str, phrases: list[str], without: list[str]) -> None:
-    assert read_question(typed) == Question(tuple(phrases), tuple(without))
+    assert parse_query(typed) == TextQuery(tuple(phrases), tuple(without))
 
 
 def test_a_question_for_fts5() -> None:
-    question = read_question("a b -c -d")
+    question = parse_query("a b -c -d")
     assert question.expression() == '"a" AND "b"'
     assert question.exclusion("title", "channel") == '{title channel} : ("c" OR "d")'
-    assert read_question("-c").expression() is None
-    assert read_question("a").exclusion() is None
+    assert parse_query("-c").expression() is None
+    assert parse_query("a").exclusion() is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ OFTEN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_question_is_an_error(index: sqlite3.Connection, typed: str, text: str) -> None:
     for columns in ([], ["title"], ["title", "captions"]):
         finds(index, typed, text, *columns)
-    if (unwanted := read_question(typed).exclusion("title")) is not None:
+    if (unwanted := parse_query(typed).exclusion("title")) is not None:
         index.execute("SELECT count(*) FROM texts WHERE texts MATCH ?", (unwanted,)).fetchone()
 
 
@@ -120,7 +120,7 @@ def test_no_question_is_an_error(index: sqlite3.Connection, typed: str, text: st
 @given(text=LETTERS)
 def test_a_text_is_found_by_itself(index: sqlite3.Connection, text: str) -> None:
     typed = '"' + text.replace('"', " ").translate({0xAB: " ", 0xBB: " "}) + '"'
-    assume(read_question(typed).phrases)
+    assume(parse_query(typed).phrases)
     assert finds(index, typed, text)
 
 
@@ -133,11 +133,11 @@ def test_a_chinese_word_is_found_inside_any_text(index: sqlite3.Connection, befo
 @OFTEN
 @given(text=ANYTHING)
 def test_the_index_has_no_marks_of_its_own_and_as_many_lines(text: str) -> None:
-    kept = indexable(text)
+    kept = normalize(text)
     assert not {MARK, UNMARK, "\0"} & set(kept)
     assert kept.count("\n") == text.count("\n")
     kept.encode()  # raises for what could not be written
-    assert indexable(readable(kept)) == kept
+    assert normalize(displayable(kept)) == kept
 
 
 # --- what was found -----------------------------------------------------------------------------------------------
@@ -148,19 +148,19 @@ def marked(text: str) -> str:
 
 
 def test_a_passage_tells_where() -> None:
-    assert passage(marked("a [b] c\n[d e]")) == Passage(text="a b c d e", matches=[(2, 3), (6, 9)])
-    assert passage(marked("\u200b東[\u200b京\u200b]都")) == Passage(text="東京都", matches=[(1, 2)])
-    assert passage("") == Passage(text="", matches=[])
+    assert highlight(marked("a [b] c\n[d e]")) == Passage(text="a b c d e", matches=[(2, 3), (6, 9)])
+    assert highlight(marked("\u200b東[\u200b京\u200b]都")) == Passage(text="東京都", matches=[(1, 2)])
+    assert highlight("") == Passage(text="", matches=[])
 
 
 def test_of_two_names_those_that_match() -> None:
-    assert found_names(marked("old [name]\nnew title")).text == "old name"
-    assert found_names(marked("old [name]\nnew [name]")).text == "old name / new name"
+    assert highlight_names(marked("old [name]\nnew title")).text == "old name"
+    assert highlight_names(marked("old [name]\nnew [name]")).text == "old name / new name"
 
 
 def test_lines_of_captions() -> None:
     text = marked("nothing\n[fox] and [fox]\n[quick\nbrown] fox\nend")
-    assert list(found_lines(text)) == [
+    assert list(highlight_lines(text)) == [
         (1, Passage(text="fox and fox", matches=[(0, 3), (8, 11)])),
         (2, Passage(text="quick brown fox", matches=[(0, 11)])),
     ]

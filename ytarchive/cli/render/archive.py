@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.storage.index.highlight import Passage
-from services.storage.index.queries import Existence, Stats, VideoPage
-from services.storage.index.search import Hit, SearchPage
+from services.storage.index.queries import ArchiveStats, Existence, VideoPage
+from services.storage.index.search import SearchHit, SearchPage
 from services.storage.workplans.queries import PlanPage
 from ytarchive.cli.render.text import clock, count, safe_text, size, span
 
@@ -37,7 +37,7 @@ def hits(page: SearchPage) -> RenderableType:
     return Group(*blocks, _shown(len(page.hits), page.total, "video"))
 
 
-def _hit(hit: Hit) -> RenderableType:
+def _hit(hit: SearchHit) -> RenderableType:
     """Title, channel and id, then line by line where it was found: `12:34  what is said (en)`."""
     found = {text.place: text for text in hit.texts}
     title = _marked(found["title"]) if "title" in found else Text(safe_text(hit.title))
@@ -81,7 +81,7 @@ def existence(found: Existence) -> RenderableType:
     return table
 
 
-def stats(found: Stats) -> RenderableType:
+def stats(found: ArchiveStats) -> RenderableType:
     roots = _table("root", "videos", "size", "length", "free")
     for root in found.roots:
         free = size(root.free_bytes) if root.free_bytes is not None else "?"

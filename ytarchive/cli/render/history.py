@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.storage.reporting.history import HistoryPage
-from services.storage.reporting.timeline import Line, Milestone
+from services.storage.reporting.timeline import TimelineEvent, TimelineEventKind
 from ytarchive.cli.render.text import count, safe_text
 
 _GONE = {
@@ -40,55 +40,55 @@ def history(page: HistoryPage) -> RenderableType:
     return Group(Text(head), table)
 
 
-def told(line: Line, *, of_video: bool) -> str:
+def told(line: TimelineEvent, *, of_video: bool) -> str:
     """What happened, in a few words."""
-    if line.change is Milestone.FIRST_LOOK and of_video:
+    if line.change is TimelineEventKind.FIRST_LOOK and of_video:
         return "listed when this was first looked at"
     if line.playlist_id is not None:
         return _SHOWN[line.change](line)
     return _MET[line.change](line)
 
 
-def _where(line: Line) -> str:
+def _where(line: TimelineEvent) -> str:
     return f" [{safe_text(line.playlist_title or line.playlist_id, 60)}]" if line.playlist_id else ""
 
 
-def _titled(line: Line) -> str:
+def _titled(line: TimelineEvent) -> str:
     return f" ({safe_text(line.title, 80)})" if line.title else ""
 
 
-def _retitled(line: Line) -> str:
+def _retitled(line: TimelineEvent) -> str:
     return f"retitled: {safe_text(line.before or '', 80)} → {safe_text(line.title or '', 80)}"
 
 
-def _gone(line: Line) -> str:
+def _gone(line: TimelineEvent) -> str:
     why = _GONE.get(line.reason or "", safe_text(line.reason or "", 80))
     if line.last is None or line.last.date() == line.at.date():
         return f"not to be had: {why}"
     return f"not to be had: {why}; still so on {line.last.astimezone():%Y-%m-%d}"
 
 
-def _files(line: Line) -> str:
+def _files(line: TimelineEvent) -> str:
     return ", ".join(safe_text(name, 80) for name in line.files or ())
 
 
-_Words = dict[Milestone, Callable[[Line], str]]
+_Words = dict[TimelineEventKind, Callable[[TimelineEvent], str]]
 _SHOWN: _Words = {
-    Milestone.FIRST_LOOK: lambda line: f"first look: {count(line.total or 0, 'video')}",
-    Milestone.APPEARED: lambda line: f"appeared{_titled(line)}",
-    Milestone.VANISHED: lambda line: f"not listed any more{_titled(line)}",
-    Milestone.PRIVATE: lambda line: f"listed as private{_titled(line)}",
-    Milestone.DELETED: lambda line: f"listed as deleted{_titled(line)}",
-    Milestone.CAME_BACK: lambda line: f"came back{_titled(line)}",
-    Milestone.RETITLED: _retitled,
+    TimelineEventKind.FIRST_LOOK: lambda line: f"first look: {count(line.total or 0, 'video')}",
+    TimelineEventKind.APPEARED: lambda line: f"appeared{_titled(line)}",
+    TimelineEventKind.VANISHED: lambda line: f"not listed any more{_titled(line)}",
+    TimelineEventKind.PRIVATE: lambda line: f"listed as private{_titled(line)}",
+    TimelineEventKind.DELETED: lambda line: f"listed as deleted{_titled(line)}",
+    TimelineEventKind.CAME_BACK: lambda line: f"came back{_titled(line)}",
+    TimelineEventKind.RETITLED: _retitled,
 }
 _MET: _Words = {
-    Milestone.ARCHIVED: lambda line: f"archived: {_files(line)}",
-    Milestone.REPLACED: lambda line: f"archived anew: {_files(line)}",
-    Milestone.ADDED: lambda line: f"more of it archived: {_files(line)}",
-    Milestone.FOUND_GONE: _gone,
-    Milestone.FAILED: lambda _line: "could not be downloaded, all attempts failed",
-    Milestone.CAME_BACK: lambda _line: "came back, and was archived",
-    Milestone.RESOLVED: lambda _line: "archived after all",
-    Milestone.RETITLED: _retitled,
+    TimelineEventKind.ARCHIVED: lambda line: f"archived: {_files(line)}",
+    TimelineEventKind.REPLACED: lambda line: f"archived anew: {_files(line)}",
+    TimelineEventKind.ADDED: lambda line: f"more of it archived: {_files(line)}",
+    TimelineEventKind.FOUND_GONE: _gone,
+    TimelineEventKind.FAILED: lambda _line: "could not be downloaded, all attempts failed",
+    TimelineEventKind.CAME_BACK: lambda _line: "came back, and was archived",
+    TimelineEventKind.RESOLVED: lambda _line: "archived after all",
+    TimelineEventKind.RETITLED: _retitled,
 }

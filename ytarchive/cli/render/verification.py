@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.storage.fixity.report import VerificationPage, VerificationState
-from services.storage.fixity.rules import Finding
+from services.storage.fixity.rules import FixityFinding
 from ytarchive.cli.render.text import count, safe_text, short_id, size, span
 
 _LINE_EVERY = 5.0  # seconds (SPEC: Progress Reporting)
@@ -72,7 +72,7 @@ def _advice(page: VerificationPage, state: VerificationState, *, running: bool) 
     return lines
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[FixityFinding]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("video", "file", "what", "why", "set aside"):
         table.add_column(column)

@@ -91,7 +91,7 @@ async def _plan(metadata: Rest, storage: Rest, order: Order, recheck_after: time
     root = order.options.chosen_output_dir
     quality = order.options.quality
     wanted = Wanted.of(order.type, order.options)
-    learned = await youtube.experience(storage, root, quality)
+    learned = await youtube.throughput(storage, root, quality)
     lines = await _list_all(metadata, group_targets(order.targets), say)
     quota = await youtube.quota(metadata)
     known = await youtube.held(storage, root, (entry.video_id for entry in lines.entries))

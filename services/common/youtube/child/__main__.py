@@ -1,7 +1,8 @@
-"""The program of the child process: `python -m services.common.youtube.child` (the protocol: package docstring).
+"""The child process: `python -m services.common.youtube.child`. The docstring of services.common.youtube describes the
+protocol.
 
-It dies with its parent: by the death signal (Linux), and when its stdin closes. Ending means its whole process
-group, so that no ffmpeg stays behind.
+It ends with its parent: by the death signal (Linux), and when its stdin closes. It kills its whole process group, so
+that no ffmpeg is left running.
 """
 
 import ctypes
@@ -31,15 +32,15 @@ def main() -> None:
     os.umask(0o022)
     channel = _Channel(_protect_stdout())
     signal.signal(signal.SIGTERM, lambda _number, _frame: _end_group())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _die_with_parent()
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     working = threading.Event()
     threading.Thread(target=_read, args=(orders, working), daemon=True).start()
-    threading.Thread(target=_beat, args=(channel, working), daemon=True).start()
+    threading.Thread(target=_send_alive, args=(channel, working), daemon=True).start()
     while True:
         answer = _serve(orders.get(), channel)
-        working.clear()  # before the answer: the next order may follow at once
+        working.clear()  # before the answer: the next operation may follow at once
         channel.send(answer)
 
 
@@ -49,13 +50,13 @@ def _serve(order: dict[str, Any], channel: "_Channel") -> dict[str, Any]:
     try:
         operation = importlib.import_module(OPERATIONS[order["op"]])
         operation.run(order["request"], order["options"], lambda message: channel.send({"message": message}))
-    except Exception as error:  # noqa: BLE001  # the boundary of the child: every error is told to the parent
+    except Exception as error:  # noqa: BLE001  # the boundary of the child: every error is reported to the parent
         return {"error": facts_of(error, session.take_warnings(), session.stage()).model_dump(mode="json")}
     return {"done": True}
 
 
 class _Channel:
-    """The real stdout, a line per message, shared by two threads."""
+    """Writes messages to the original stdout, one per line, from two threads."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -72,7 +73,7 @@ class _Channel:
 
 
 def _protect_stdout() -> TextIO:
-    """Keep the real stdout for messages; whatever else is printed goes to stderr."""
+    """Reserve the original stdout for messages; redirect all other output to stderr."""
     real = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(real, "w", encoding="ascii")
@@ -85,7 +86,7 @@ def _read(orders: "queue.Queue[dict[str, Any]]", working: threading.Event) -> No
     _end_group()
 
 
-def _beat(channel: _Channel, working: threading.Event) -> None:
+def _send_alive(channel: _Channel, working: threading.Event) -> None:
     while working.wait():
         channel.send({"alive": True})
         time.sleep(ALIVE_INTERVAL)
@@ -95,12 +96,12 @@ def _die_with_parent() -> None:
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the signal was asked for
+        if os.getppid() != parent:  # it died before the signal was requested
             _end_group()
 
 
 def _end_group() -> None:
-    """At once: what yt-dlp has written is kept, and resumed by Range."""
+    """Kill the process group at once: partial files are kept and resumed by Range."""
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Which caption tracks a wish means, and their download as VTT. A caption that fails never fails the video."""
+"""Select caption tracks and download them as VTT. A failed caption does not fail the video."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ Tracks = Mapping[str, Sequence[Mapping[str, Any]]]  # language -> the same track
 
 
 def choose_track(language: str, manual: Tracks, automatic: Tracks) -> Mapping[str, Any] | None:
-    """The VTT track for a wanted language: written by people before made by machine. None: upstream has none.
+    """Return the VTT track for a language, manual before automatic; None when there is none.
 
-    A wish without a region (`en`) also takes one with (`en-GB`), before the machine's.
+    A language without region (`en`) also matches one with a region (`en-GB`), before automatic tracks.
     """
     regional = sorted(name for name in manual if name.startswith(f"{language}-")) if "-" not in language else []
     for tracks, names in ((manual, (language, *regional)), (automatic, (language, f"{language}-orig"))):
@@ -28,15 +28,15 @@ def choose_track(language: str, manual: Tracks, automatic: Tracks) -> Mapping[st
 
 
 def valid_language(language: str) -> bool:
-    """Whether it can be part of a file name."""
+    """Return whether a language code can be part of a file name."""
     return _LANGUAGE.fullmatch(language) is not None
 
 
 def fetch_caption(ydl: Any, info: Mapping[str, Any], track: Mapping[str, Any], target: Path) -> bool:
-    """Download a track (one request); False if it did not arrive, with a warning for the log."""
+    """Download a track (one request). Return False, and add a warning, when it fails."""
     if target.exists():
         return True  # from an earlier attempt
-    target.with_name(f"{target.name}.part").unlink(missing_ok=True)  # made anew on each request: no Range
+    target.with_name(f"{target.name}.part").unlink(missing_ok=True)  # generated for each request: cannot be resumed
     wanted = {**track, "http_headers": info.get("http_headers")}
     try:
         ydl.dl(str(target), wanted, subtitle=True)

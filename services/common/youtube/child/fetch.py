@@ -1,4 +1,4 @@
-"""The operation `fetch`: one video, one extraction, and every file that is wanted of it. Runs in the child."""
+"""The operation `fetch`: extract one video and download the requested files. Runs in the child."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,30 +23,30 @@ _LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
 
 
 class LiveNow(Exception):
-    """The video is a stream that is still going on, or that YouTube has not cut yet."""
+    """The video is a live stream, or its recording is not available yet."""
 
 
 class FfmpegMissing(Exception):
-    """Without ffmpeg there would be two unmerged files."""
+    """ffmpeg, which merges video and audio, is missing."""
 
 
 class NoVideo(Exception):
-    """The page did not lead to a video."""
+    """The URL is not that of a video."""
 
 
 def run(request: dict[str, Any], options: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
-    """Emits MetadataFound, Downloading…, Finishing and FetchResult (messages.py). Raises what yt-dlp raises."""
+    """Emit MetadataFound, Downloading messages, Finishing and FetchResult (messages.py). Raise yt-dlp's errors."""
     order = FetchRequest.model_validate(request)
     _Fetch(order, session(options), lambda message: emit(message.model_dump(mode="json"))).run()
 
 
 def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
-    """What the site says of a video, before formats are chosen. Raises what yt-dlp raises, NoVideo, and LiveNow when
-    `media` are wanted and cannot be had yet."""
+    """Extract a video, before formats are selected. Raise yt-dlp's errors, NoVideo, and LiveNow when `media` are
+    requested and not available yet."""
     url = f"https://www.youtube.com/watch?v={video_id}"
     raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
     if not raw or raw.get("_type", "video") != "video":
-        raise NoVideo(f"{url} is no single video")
+        raise NoVideo(f"{url} is not a single video")
     if media and raw.get("live_status") in _LIVE:
         raise LiveNow(f"live_status {raw['live_status']}")
     return raw
@@ -66,7 +66,7 @@ class _Fetch:
 
     def run(self) -> None:
         if self.wanted.media and not tools.find_ffmpeg():
-            raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg carries none for this platform")
+            raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg has none for this platform")
         info = self._extract()
         if self.wanted.media or self.wanted.thumbnail or self.wanted.captions or self.wanted.info:
             with working_in(self.directory, self.order.dispatch_id), self._paths():
@@ -85,7 +85,7 @@ class _Fetch:
         )
 
     def _extract(self) -> dict[str, Any]:
-        """The one extraction; tells the metadata before formats are chosen, which may fail."""
+        """Extract once; send the metadata before formats are selected, which may fail."""
         raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
         self.tell(MetadataFound(metadata=video_metadata(raw)))
         choice = self.order.choice
@@ -96,7 +96,7 @@ class _Fetch:
 
     @contextmanager
     def _paths(self) -> Iterator[None]:
-        """Everything that yt-dlp writes goes into the work directory."""
+        """Make yt-dlp write into the work directory."""
         params = self.ydl.params
         params["paths"] = {"home": str(self.directory)}
         params["outtmpl"]["default"] = f"{self.order.video_id}.%(ext)s"
@@ -136,7 +136,7 @@ class _Fetch:
             self.files.append((target, FileRole.CAPTION, language))
 
     def _write_info(self, info: dict[str, Any]) -> None:
-        """Before the media: processing them leaves local paths and working values in `info`."""
+        """Write info.json before the media are processed, which adds local paths to `info`."""
         path = self.directory / f"{self.order.video_id}.info.json"
         clean = public_info(self.ydl.sanitize_info(info, remove_private_keys=True))
         path.write_text(json.dumps(clean, ensure_ascii=False, indent=1), encoding="utf-8")

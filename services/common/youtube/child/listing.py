@@ -1,14 +1,14 @@
-"""The operation `list`: the entries of a playlist or channel, a page at a time while yt-dlp gets them (DESIGN §5).
+"""The operation `list`: the entries of a playlist or channel, page by page as yt-dlp reads them.
 
-Request:  {"target": a Target that is no VIDEOS, "offset": entries to leave out at the front}
-Messages: {"playlist": a PlaylistMetadata}                      once, before any page
+Request:  {"target": a Target other than VIDEOS, "offset": entries to skip}
+Messages: {"playlist": a PlaylistMetadata}                      once, before the pages
           {"page": {"offset": of its first line, "lines": how many, "entries": [an Entry, …]}}
 
-A page leaves as soon as it is full; `lines` counts what has no video id too, so that offset + lines is where to go on.
-YouTube chains its pages, so an offset saves messages, not requests.
+A page is sent as soon as it is full; `lines` includes entries without a video id, so that offset + lines is the next
+offset. YouTube chains its pages, so an offset saves messages, not requests.
 
-What is asked of YouTube for N entries: a channel that is not named by its id, 1 (its own page, for the id); the list
-`UU…` or a playlist, 2 and 1 more for every 100 entries after the first 100.
+Requests to YouTube: 1 for the page of a channel that is not named by its id; 2 for a playlist (or `UU…`), and 1 more
+for every 100 entries after the first 100.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
-    """List the target. Raises yt-dlp's DownloadError, or ExtractorError when it fails between two pages."""
+    """List the target. Raise yt-dlp's DownloadError, or ExtractorError between two pages."""
     target = Target.model_validate(request["target"])
     offset = int(request.get("offset", 0))
     ydl = make_ydl(_complete(options))
@@ -37,7 +37,7 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     if uploads:
         channel, target = _uploads(ydl, target)
     playlist = _extract(ydl, target_url(target))
-    if uploads and channel is None:  # its id was given, so its own page was not asked for
+    if uploads and channel is None:  # its id was given, so its own page was not requested
         channel = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
     emit({"playlist": _metadata(playlist, target.id, channel).model_dump(mode="json")})
     lines = islice(playlist.get("entries") or (), offset, None)
@@ -48,7 +48,7 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
 
 
 def _uploads(ydl: Any, channel: Target) -> tuple[Json | None, Target]:
-    """A channel's own page, unless its id is known already, and the list of its uploads."""
+    """Return a channel's page, unless its id is known, and the playlist of its uploads."""
     page = None if validate_channel_id(channel.id) else _extract(ydl, f"{target_url(channel)}/about")
     channel_id = str(page.get("channel_id")) if page else channel.id
     if not validate_channel_id(channel_id):
@@ -57,16 +57,16 @@ def _uploads(ydl: Any, channel: Target) -> tuple[Json | None, Target]:
 
 
 def _complete(options: Json) -> Json:
-    """Without this a continuation that stays empty ends a listing early, with a warning and no error."""
+    """Make an empty continuation an error; by default yt-dlp only warns and ends the listing early."""
     given = options.get("extractor_args") or {}
     youtube = {**given.get("youtube", {}), "raise_incomplete_data": ["1"]}
     return {**options, "extractor_args": {**given, "youtube": youtube}}
 
 
 def _extract(ydl: Any, url: str) -> Json:
-    """A page of lists as the extractor sees it: `entries` are not asked for yet, nor is any of them resolved.
+    """Extract a playlist page; `entries` are neither requested nor resolved yet (docs/decisions/0004).
 
-    That is what `process=False` means, and all that `extract_flat` would add is keeping every entry in memory.
+    That is the effect of `process=False`; `extract_flat` would only keep every entry in memory.
     """
     for _ in range(_REDIRECTS):
         found: Json = ydl.extract_info(url, download=False, process=False, ie_key="YoutubeTab")
@@ -77,7 +77,7 @@ def _extract(ydl: Any, url: str) -> Json:
 
 
 def _metadata(playlist: Json, playlist_id: str, channel: Json | None) -> PlaylistMetadata:
-    """A channel's own title and description go before those of its uploads ("Uploads from …")."""
+    """Prefer a channel's own title and description to those of its uploads ("Uploads from …")."""
     named = channel or playlist
     handle = str(named.get("uploader_id") or "")
     found_id = str(playlist.get("id") or "")
@@ -103,14 +103,14 @@ def _entry(line: Json, position: int) -> Json:
         duration_seconds=duration,
         channel=_text(line.get("channel")),
         position=position,
-        # a video may call itself so; one that is gone has no duration either
+        # a video may have this title; an unavailable one has no duration either
         marked=_MARKS.get(title or "") if duration is None else None,
     )
     return entry.model_dump(mode="json")
 
 
 def _text(value: object) -> str | None:
-    """Titles are anybody's: half a surrogate pair could not be written as UTF-8."""
+    """Replace lone surrogates, which cannot be encoded as UTF-8."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 

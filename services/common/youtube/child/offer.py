@@ -1,6 +1,6 @@
-"""The operation `offer`: which streams there are of a video, and what our choices would take. Runs in the child.
+"""The operation `offer`: the streams of a video, and those that each quality would select. Runs in the child.
 
-One extraction, as `fetch` begins with, and nothing else is asked of YouTube.
+It makes the same requests as the extraction of `fetch`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _ANY = FormatChoice(selector="bv*/ba")
 
 
 def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
-    """Emits one Offered (messages.py). Raises what yt-dlp raises, LiveNow and NoVideo."""
+    """Emit one Offered (messages.py). Raise yt-dlp's errors, LiveNow and NoVideo."""
     order = OfferRequest.model_validate(request)
     ydl = make_ydl(options)
     raw = extract(ydl, order.video_id, media=True)
@@ -33,7 +33,7 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
 
 
 def _chosen(ydl: Any, raw: Json, choice: FormatChoice) -> Json:
-    """What yt-dlp makes of the extraction with this choice; `raw` stays as it is. Raises ExtractorError."""
+    """Apply a format choice to a copy of the extraction. Raise ExtractorError."""
     ydl.params["format_sort"] = list(choice.sort)
     ydl.format_selector = ydl.build_format_selector(choice.selector)
     own = {**raw, "formats": [dict(stream) for stream in raw.get("formats") or ()]}
@@ -44,7 +44,7 @@ def _chosen(ydl: Any, raw: Json, choice: FormatChoice) -> Json:
 def _choice(ydl: Any, raw: Json, choice: FormatChoice) -> Choice:
     try:
         found = _chosen(ydl, raw, choice)
-    except ExtractorError:  # the streams were read already: none of them fits
+    except ExtractorError:  # the streams are known: none of them fits
         return Choice()
     parts = [_format(stream) for stream in found.get("requested_formats") or [found]]
     sizes = [part.size for part in parts if part.size is not None]
@@ -77,6 +77,6 @@ def _format(stream: Mapping[str, Any]) -> Format:
 
 
 def _codec(stream: Mapping[str, Any], name: str) -> str | None:
-    """yt-dlp says `none` for no such stream. Pictures of a storyboard have neither."""
+    """Return a codec; None for yt-dlp's `none` (no such stream). Storyboards have neither codec."""
     codec = stream.get(name)
     return str(codec) if codec and codec != "none" else None

@@ -1,4 +1,4 @@
-"""The YoutubeDL object of a child: kept between requests, so that what it learnt (player code, cookies) is kept too."""
+"""The YoutubeDL object of a child, kept between requests with its caches (player code, cookies)."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _WARNINGS_KEPT = 50
 
 
 class Session:
-    """A YoutubeDL, the warnings of the operation in hand, and who wants to hear of progress."""
+    """A YoutubeDL, the warnings of the current operation, and its progress callback."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.warnings: list[str] = []
@@ -46,7 +46,7 @@ _stage = ["extraction"]
 
 
 def set_stage(name: str) -> None:
-    """What is going on now, for the facts of an error: `extraction`, `files`, `media`."""
+    """Set the stage for the facts of an error: `extraction`, `files`, `media`."""
     _stage[0] = name
 
 
@@ -55,7 +55,7 @@ def stage() -> str:
 
 
 def session(options: dict[str, Any]) -> Session:
-    """The session for these options. Raises what YoutubeDL() raises for bad ones."""
+    """Return the session for these options. Raise the errors of YoutubeDL()."""
     key = json.dumps(options, sort_keys=True)
     if key not in _sessions:
         _sessions[key] = Session(options)
@@ -63,12 +63,12 @@ def session(options: dict[str, Any]) -> Session:
 
 
 def make_ydl(options: dict[str, Any]) -> Any:
-    """The YoutubeDL for these options (Any: yt-dlp has no types)."""
+    """Return the YoutubeDL for these options (Any, because yt-dlp has no types)."""
     return session(options).ydl
 
 
 def take_warnings() -> list[str]:
-    """The warnings since the last call, of all sessions."""
+    """Return the warnings of all sessions since the last call."""
     taken = [warning for one in _sessions.values() for warning in one.warnings]
     for one in _sessions.values():
         one.warnings.clear()
@@ -76,5 +76,5 @@ def take_warnings() -> list[str]:
 
 
 def _backoff(n: int) -> float:
-    """Seconds before retry `n`, counted from 0 (SPEC: RETRY_CONFIG backoff_factor 2)."""
+    """Return the seconds before retry `n`, counted from 0 (SPEC: RETRY_CONFIG backoff_factor 2)."""
     return min(0.5 * float(2**n), SPEC.max_backoff)

@@ -1,4 +1,4 @@
-"""The thumbnail in SPEC's priority, asked for as JPEG: the first size that exists."""
+"""Download the thumbnail as JPEG: the first size that exists, in SPEC's priority."""
 
 from enum import Enum
 from pathlib import Path
@@ -15,12 +15,12 @@ _NOT_THERE = (404, 410)
 class Found(Enum):
     SAVED = "saved"
     ABSENT = "absent"  # no size exists
-    FAILED = "failed"  # it may exist: nothing can be said
+    FAILED = "failed"  # it may exist
 
 
 def fetch_thumbnail(ydl: Any, video_id: str, target: Path) -> Found:
-    """Save the best thumbnail. A size that fails for another reason than not being there ends the search: a smaller
-    one would be kept for good."""
+    """Save the best thumbnail. A size that exists but fails ends the search, because a smaller one would be kept
+    permanently."""
     if target.exists():
         return Found.SAVED  # from an earlier attempt
     for size in SIZES:

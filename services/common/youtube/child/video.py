@@ -1,4 +1,4 @@
-"""What yt-dlp says of a video, as our VideoMetadata and as an info.json that can be shown to anybody. Pure."""
+"""Convert an extraction of yt-dlp to VideoMetadata and to an info.json without secrets. Pure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,13 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from services.common.models import VideoMetadata
 
-# They sign a URL for one address and a few hours: of no use in an archive, and they tell who fetched it.
+# Query keys of URLs that are signed for one address and a few hours.
 _SIGNING = frozenset({"sig", "lsig", "signature", "expire", "ip", "pot", "key", "token"})
 _PRIVATE = frozenset({"cookies", "http_headers", "fragments", "fragment_base_url", "manifest_url", "filepath", "proxy"})
 
 
 def video_metadata(info: Mapping[str, Any]) -> VideoMetadata:
-    """Normalise an extractor's result. Raises pydantic.ValidationError if it has no id or title."""
+    """Convert an extractor's result. Raise pydantic.ValidationError without an id."""
     handle = info.get("uploader_id")
     return VideoMetadata(
         video_id=info["id"],
@@ -54,7 +54,7 @@ def _thumbnail(thumbnail: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_info(info: Mapping[str, Any]) -> dict[str, Any]:
-    """An info.json without what is secret or dead by tomorrow: cookies, headers, proxies, signed URLs, local paths."""
+    """Return an info.json without secret or short-lived values: cookies, headers, proxies, signed URLs, local paths."""
     return {key: _public(value) for key, value in info.items() if _shown(key, value)}
 
 

@@ -1,92 +1,144 @@
-"""A SQLite file of ours: one writer, readers that do not wait for it."""
+"""Databases: numbered migrations, read connections, a full disk."""
 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.infra.sqlite import Database
 
-STEPS = ["CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"]
-
-
-def insert(n: int, sql: sqlite3.Connection) -> None:
-    sql.execute("INSERT INTO numbers VALUES (?)", (n,))
-
-
-def numbers(sql: sqlite3.Connection) -> list[int]:
-    return [row["n"] for row in sql.execute("SELECT n FROM numbers ORDER BY n")]
+STEPS = ("CREATE TABLE a (x);", "CREATE TABLE b (x); INSERT INTO b SELECT x FROM a;")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "some.db", STEPS, readers=4)
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "test.db", STEPS)
     yield database
     database.close()
 
 
-async def test_a_read_sees_what_was_committed(database: Database) -> None:
-    for n in range(3):
-        await database.run(lambda sql, n=n: insert(n, sql))  # type: ignore[misc]
-        assert await database.read(numbers) == list(range(n + 1))
+async def count(database: Database, table: str) -> int:
+    return int(await database.read(lambda db: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))  # noqa: S608 - ours
 
 
-async def test_a_read_does_not_wait_for_a_write(database: Database) -> None:
-    began, goes_on = threading.Event(), threading.Event()
+async def test_each_step_runs_once(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    old = Database(path, STEPS[:1])
+    await old.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    old.close()
+    for _ in range(2):
+        new = Database(path, STEPS)
+        assert (await count(new, "a"), await count(new, "b")) == (1, 1)
+        new.close()
+    with pytest.raises(ServiceUnavailable, match="newer version"):
+        Database(path, STEPS[:1])
 
-    def write(sql: sqlite3.Connection) -> None:
-        insert(1, sql)
-        began.set()
-        assert goes_on.wait(30)
+
+async def test_a_step_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    with pytest.raises(sqlite3.OperationalError):
+        Database(path, (STEPS[0], "CREATE TABLE b (x); CREATE TABLE a (x);"))
+    again = Database(path, STEPS)
+    assert await count(again, "b") == 0
+    again.close()
+
+
+async def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    await database.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    begun, finish = threading.Event(), threading.Event()
+
+    def write(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO a VALUES (2)")
+        begun.set()
+        assert finish.wait(60)
 
     writing = asyncio.create_task(database.run(write))
-    assert await asyncio.to_thread(began.wait, 30)
     try:
-        assert await asyncio.wait_for(database.read(numbers), 10) == []
+        assert await asyncio.to_thread(begun.wait, 60)
+        assert await asyncio.wait_for(count(database, "a"), 30) == 1  # what is committed
     finally:
-        goes_on.set()
+        finish.set()
     await writing
-    assert await database.read(numbers) == [1]
+    assert await count(database, "a") == 2
 
 
-async def test_reads_run_at_the_same_time(database: Database) -> None:
-    together = threading.Barrier(4, timeout=30)
-    await asyncio.gather(*(database.read(lambda _sql: together.wait()) for _ in range(4)))
+async def test_readers_do_not_wait_for_each_other_and_cannot_write(database: Database) -> None:
+    together = threading.Barrier(3, timeout=60)
+    await asyncio.gather(*(database.read(lambda _db: together.wait()) for _ in range(3)))
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await database.read(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    assert await count(database, "a") == 0
+
+
+async def test_an_error_of_a_reader_leaves_its_connection_usable(database: Database) -> None:
+    for _ in range(10):
+        with pytest.raises(ZeroDivisionError):
+            await database.read(lambda _db: 1 // 0)
+    assert await count(database, "a") == 0
+
+
+async def test_a_file_that_is_opened_to_be_read_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    Database(path, STEPS[:1]).close()
+    reader = Database(path, None, read_only=True)
+    assert await count(reader, "a") == 0
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await count(reader, "b")
+    reader.close()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_full_disk_is_an_error_or_is_waited_for(tmp_path: Path, waits: bool) -> None:
+    limit, pauses = [20], 0
+    reported: list[Exception] = []
+
+    async def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+        limit[0] += 1000
+
+    database = Database(
+        tmp_path / "test.db", STEPS, pause_while_full=pause if waits else None, report_full=reported.append
+    )
+
+    def write(db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA max_page_count={limit[0]}")
+        db.executemany("INSERT INTO a VALUES (?)", [("x" * 1000,)] * 200)
+
+    try:
+        if waits:
+            await database.run(write)
+            assert (pauses, [type(error) for error in reported]) == (1, [StorageFull])
+        else:
+            with pytest.raises(StorageFull):
+                await database.run(write)
+        assert await count(database, "a") == (200 if waits else 0)
+    finally:
+        database.close()
 
 
 async def test_a_read_is_one_snapshot(database: Database) -> None:
     read_once, written = threading.Event(), threading.Event()
 
-    def twice(sql: sqlite3.Connection) -> tuple[list[int], list[int]]:
-        before = numbers(sql)
+    def twice(db: sqlite3.Connection) -> list[int]:
+        query = "SELECT count(*) FROM a"
+        before = db.execute(query).fetchone()[0]
         read_once.set()
         assert written.wait(30)
-        return before, numbers(sql)
+        return [before, db.execute(query).fetchone()[0]]
 
     reading = asyncio.create_task(database.read(twice))
     assert await asyncio.to_thread(read_once.wait, 30)
-    await database.run(lambda sql: insert(1, sql))
+    await database.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
     written.set()
-    assert await reading == ([], [])
+    assert await reading == [0, 0]
 
 
 async def test_a_read_cannot_write(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await database.read(lambda sql: insert(1, sql))
-    assert await database.read(numbers) == []
-
-
-async def test_a_file_that_is_open_for_reading_only(tmp_path: Path) -> None:
-    path = tmp_path / "some.db"
-    first = Database(path, STEPS)
-    await first.run(lambda sql: insert(1, sql))
-    first.close()
-    again = Database(path, None, read_only=True)
-    try:
-        assert await again.read(numbers) == [1]
-        assert await again.run(numbers) == [1]
-    finally:
-        again.close()
+        await database.read(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    assert await count(database, "a") == 0
