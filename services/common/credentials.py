@@ -2,8 +2,8 @@
 
 import structlog
 
-from bus import Bus, NoAnswer
-from services.common.events import CredentialsOffered
+from bus import Bus, Envelope, NoAnswer
+from services.common.events import CredentialsOffered, JobCreated
 from services.common.models import CredentialsTaken
 from services.common.settings.retry_policy import SPEC
 
@@ -20,3 +20,13 @@ async def offer(bus: Bus, job_id: str, api_key: str, trace_id: str) -> bool:
     except NoAnswer as error:
         _log.warning("credentials_not_taken", job_id=job_id, trace_id=trace_id, error_message=str(error))
         return False
+
+
+def api_key_in(envelope: Envelope) -> str | None:
+    """Return the API key in the options of a job.created that another program published. The product's own clients hand
+    it over beforehand."""
+    if envelope.type != JobCreated.subject:
+        return None
+    options = envelope.data.get("options")
+    key = options.get("api_key") if isinstance(options, dict) else None
+    return key if isinstance(key, str) and key else None

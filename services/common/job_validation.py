@@ -1,22 +1,21 @@
 """Validate the targets and options of a job before it is accepted. It reads the file system: use a thread."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from services.common.errors import InvalidRequest
 from services.common.models import JobOptions, Target
 from services.common.settings.load import Config
-from services.common.targets import group_targets
+from services.common.targets import ParsedTargets
 from services.common.validation import validate_storage_path
 from services.common.youtube.quality import valid_quality
 
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*")
 
 
-def accept(targets: Iterable[str], options: JobOptions, config: Config) -> tuple[list[Target], Path]:
-    """Return the parsed targets and the archive root of a job. Raise InvalidRequest (E007)."""
-    parsed = group_targets(targets)
+def accept(targets: ParsedTargets, options: JobOptions, config: Config) -> tuple[list[Target], Path]:
+    """Return the targets, grouped, and the archive root of a job. Raise InvalidRequest (E007)."""
+    grouped = targets.grouped()
     if not valid_quality(options.quality):
         raise InvalidRequest(
             f"quality {options.quality!r} is not understood: use best, 2160p … 144p, audio, or a yt-dlp selector",
@@ -25,7 +24,7 @@ def accept(targets: Iterable[str], options: JobOptions, config: Config) -> tuple
     for language in options.caption_languages:
         if not _LANGUAGE.fullmatch(language):
             raise InvalidRequest(f"caption language {language!r} is not a language code like en or pt-BR")
-    return parsed, _root(options.chosen_output_dir, config)
+    return grouped, _root(options.chosen_output_dir, config)
 
 
 def _root(output_dir: str | None, config: Config) -> Path:

@@ -71,33 +71,52 @@ def parse_target(text: str) -> ParsedTarget:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedTargets:
+    """The targets of a job, each text parsed once.
+
+    `found` has no duplicates and keeps the given order; `refused` are pairs of a text and the reason.
+    """
+
+    found: tuple[ParsedTarget, ...]
+    refused: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "ParsedTargets":
+        found: dict[tuple[TargetKind, str], ParsedTarget] = {}
+        refused: list[tuple[str, str]] = []
+        for text in texts:
+            try:
+                target = parse_target(text)
+            except InvalidRequest as error:
+                refused.append((text, error.message))
+            else:
+                found.setdefault(target.identity, target)
+        return cls(tuple(found.values()), tuple(refused))
+
+    def grouped(self) -> list[Target]:
+        """Group the targets as group_targets(). Raise InvalidRequest, which names every rejected text."""
+        if self.refused:
+            messages = [message for _text, message in self.refused]
+            more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+            raise InvalidRequest(messages[0] + more, refused=messages[:100])
+        return _grouped(self.found)
+
+    def digest(self) -> str:
+        """Return the digest of the targets, as digest()."""
+        identities = {":".join(target.identity) for target in self.found} | {text for text, _message in self.refused}
+        return hashlib.sha256("\n".join(sorted(identities)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def group_targets(texts: Iterable[str]) -> list[Target]:
     """Parse all targets, drop duplicates, and group single videos by up to 100; a group takes the position of its first
     video. Raise InvalidRequest, which names every rejected text (`details.refused`)."""
-    parsed: dict[tuple[TargetKind, str], ParsedTarget] = {}
-    refused: list[str] = []
-    for text in texts:
-        try:
-            target = parse_target(text)
-        except InvalidRequest as error:
-            refused.append(error.message)
-        else:
-            parsed.setdefault(target.identity, target)
-    if refused:
-        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        raise InvalidRequest(refused[0] + more, refused=refused[:100])
-    return _grouped(parsed.values())
+    return ParsedTargets.parse(texts).grouped()
 
 
 def digest(texts: Iterable[str]) -> str:
     """Return a digest of a set of targets, independent of spelling and order (32 hex digits)."""
-    identities: set[str] = set()
-    for text in texts:
-        try:
-            identities.add(":".join(parse_target(text).identity))
-        except InvalidRequest:
-            identities.add(text)  # of a job that is about to be rejected
-    return hashlib.sha256("\n".join(sorted(identities)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return ParsedTargets.parse(texts).digest()
 
 
 def target_url(target: Target) -> str:

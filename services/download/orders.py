@@ -11,6 +11,7 @@ from services.common.errors import InvalidRequest
 from services.common.events import JobCreated, RawTarget
 from services.common.job_validation import accept
 from services.common.models import JobOptions, JobType, TargetKind
+from services.common.targets import ParsedTargets
 
 if TYPE_CHECKING:
     from services.download.service import DownloadService
@@ -37,7 +38,7 @@ class Ordered(BaseModel):
 
 async def place(service: "DownloadService", order: VideoOrder, trace_id: str) -> Ordered:
     """Returns when the stream has the job. Raises InvalidRequest, and nothing has changed then."""
-    targets, _root = await asyncio.to_thread(accept, [order.video], order.options, service.config)
+    targets, _root = await asyncio.to_thread(accept, ParsedTargets.parse([order.video]), order.options, service.config)
     target = targets[0]
     if target.kind is not TargetKind.VIDEOS:
         raise InvalidRequest(

@@ -1,65 +1,69 @@
-"""The scheduler at work: releases videos to the workers, wakes timers, asks again what nobody answered."""
+"""The dispatcher: releases videos to the workers, acts on timers, and repeats unanswered requests."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from bus.fault_injection import fault_point
 from services.common.events import DownloadClaim
 from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
 from services.jobs.adapters import queries
+from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.registry import Registry
-from services.jobs.adapters.store import Change, Store
+from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain import commands, dispatches, failures, listings, scheduler
 from services.jobs.domain.accounting import Out, note_timers
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
-_TICK = 5.0  # seconds; timers that are nearer wake it earlier
-_ASK_AGAIN = 0.5  # seconds, while a cancel is under way
+_TICK = 5.0  # seconds between two rounds, unless a timer is nearer
+_CANCEL_TICK = 0.5  # seconds, while a worker is being stopped
 _UNANSWERED = timedelta(seconds=60)
-_MOST_IN_STORAGE = 8  # videos, or two per slot: while the archive's disk is away or slow nothing more is fetched
-_UNANSWERED_TAKE_IN = timedelta(hours=1)  # a NAS may take its time
+_MAX_STORING = 8  # videos, or two per slot: no more are fetched while the archive's disk is unavailable or slow
+_UNANSWERED_STORING = timedelta(hours=1)  # a NAS may be slow
 
 _STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
 
 
 class Dispatcher:
-    """`parked` jobs are left alone: a one-shot does its own job, not what an earlier one left open."""
+    """`parked` jobs are not dispatched: a one-shot command runs only its own job, not the open ones of earlier runs."""
 
-    def __init__(
-        self, store: Store, registry: Registry, parked: Iterable[str], noted: Callable[[Change], None]
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, parked: Iterable[str], notifier: CommitNotifier) -> None:
         self._store = store
         self._registry = registry
-        self._noted = noted
+        self._notifier = notifier
         self._wake = asyncio.Event()
-        self._served: dict[str, int] = {}  # job -> when it had its last turn
+        self._served: dict[str, int] = {}  # job -> the number of its last turn
         self._turn = 0
         self._next_timer: datetime | None = None
-        self._impatient = False  # a worker was asked to stop
-        self._more = False  # a large job is being cancelled
-        self._store_lost: datetime | None = None  # when the broker was last found without what it had stored
+        self._stopping_worker = False
+        self._cancelling = False  # more items of a job are to be cancelled
+        self._store_lost: datetime | None = None  # when the broker was last found with another store
         self.parked = set(parked)
 
     def wake(self) -> None:
+        """Start the next round now."""
         self._wake.set()
 
+    def unpark(self, job_id: str) -> None:
+        self.parked.discard(job_id)
+
     def store_lost(self) -> None:
-        """What was sent until now, and the answers to it, may be gone: all that is unanswered is asked again."""
+        """Repeat all unanswered requests: those sent until now, and their answers, may be lost."""
         self._store_lost = datetime.now(UTC)
         self.wake()
 
     async def run(self) -> None:
+        """Never returns."""
         while True:
             self._wake.clear()
-            self._registry.look()
-            self._noted(await self._store.change(self._decide))
-            if self._more:
-                await asyncio.sleep(0)  # messages have their turn between two bits
+            self._registry.forget_dead()
+            self._notifier.notify(await self._store.change(self._decide))
+            if self._cancelling:
+                await asyncio.sleep(0)  # messages get their turn between two batches
                 continue
-            wait = _ASK_AGAIN if self._impatient else _TICK
+            wait = _CANCEL_TICK if self._stopping_worker else _TICK
             if self._next_timer is not None:
                 wait = min(wait, max(0.05, (self._next_timer - datetime.now(UTC)).total_seconds()))
             try:
@@ -74,7 +78,7 @@ class Dispatcher:
         out = self._cancels(rows, sql, now)
         out += self._listings(rows, sql, now)
         out += self._unanswered(rows, sql, now)
-        rows.save()  # the queries below look at the tables
+        rows.save()  # the queries below read the tables
         out += self._release(rows, sql, now)
         rows.save()
         self._note_timers(rows, sql, now)
@@ -83,13 +87,13 @@ class Dispatcher:
     # --- videos
 
     def _release(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
-        """Fill the window: one video at a time, each for the job whose turn it is."""
+        """Dispatch videos while workers are free, one at a time, each for the job whose turn it is."""
         out: list[Out] = []
         fetches = [rows.fetch(video_id) for video_id in queries.busy_fetches(sql)]
         busy = sum(1 for f in fetches if f and f.state in {FetchState.DISPATCHED, FetchState.CLAIMED})
         window = scheduler.window(self._registry.live("download"), queries.load_blocks(sql), now)
-        backlog = len(fetches) - busy  # in storage's hands: it lies in tmp/ until then
-        for _ in range(min(window - busy, max(_MOST_IN_STORAGE, 2 * window) - backlog)):
+        backlog = len(fetches) - busy  # being archived by storage; in tmp/ until then
+        for _ in range(min(window - busy, max(_MAX_STORING, 2 * window) - backlog)):
             job_id = scheduler.next_job(queries.candidates(rows, sql, self._served, now))
             ready = queries.ready_video(sql, job_id, now) if job_id else None
             if job_id is None or ready is None:
@@ -100,25 +104,25 @@ class Dispatcher:
             rows.save()
         return out
 
-    # --- a change of mind
+    # --- cancelling
 
     def _cancels(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
-        """Large jobs are cancelled bit by bit; a worker is asked again until it answers."""
+        """Cancel the next batch of large jobs; repeat the request to a worker until it answers."""
         out: list[Out] = []
-        self._impatient = self._more = False
+        self._stopping_worker = self._cancelling = False
         for video_id in queries.busy_fetches(sql):
             fetch = rows.fetch(video_id)
             if fetch and (asked := dispatches.cancel_requests(rows, fetch)):
-                self._impatient = True
+                self._stopping_worker = True
                 out += asked
         for job_id in queries.open_jobs(sql):
             job = rows.job(job_id)
             if job and job.cancelling and rows.open_items(job_id, 1):
-                self._more = True
+                self._cancelling = True
                 out += commands.cancel_more(rows, job, now)
         return out
 
-    # --- what nobody answered
+    # --- unanswered requests
 
     def _listings(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
@@ -133,7 +137,7 @@ class Dispatcher:
             return listing.retry_at is None or listing.retry_at <= now
         if listing.state is ListingState.CLAIMED:
             return self._registry.gone(listing.instance) or self._lost_with_store(listing.since)
-        return self._in_vain("metadata", listing.since, now) or self._orphaned("metadata", listing.since)
+        return self._unanswerable("metadata", listing.since, now) or self._orphaned("metadata", listing.since)
 
     def _unanswered(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
@@ -148,17 +152,17 @@ class Dispatcher:
         for item in queries.unanswered_items(rows, sql, before):
             job = rows.job(item.job_id)
             patience = _UNANSWERED * 2 ** min(item.asked_again, 6)
-            if job is None or job.status.ended or not self._in_vain("storage", item.since, now, patience):
+            if job is None or job.status.ended or not self._unanswerable("storage", item.since, now, patience):
                 continue
             if self._held_back(rows, job.job_id):
-                item.since = now  # its turn comes when it goes on; meanwhile it must not stand before the others
+                item.since = now  # repeated when the job is resumed; until then it must not stand before the others
                 continue
             if item.status is ItemStatus.CLOSING:
                 out.append(failures.announce_failure(job, item, now))
             else:
                 lost.setdefault((item.job_id, item.target_index), []).append(item)
         for (job_id, index), items in lost.items():
-            out += _ask_again(rows, job_id, index, items, now)
+            out += _check_archive_again(rows, job_id, index, items, now)
         return out
 
     def _fetch_lost(self, fetch: FetchRow, now: datetime) -> bool:
@@ -166,16 +170,18 @@ class Dispatcher:
             case FetchState.CLAIMED:
                 return self._registry.gone(fetch.instance) or self._lost_with_store(fetch.since)
             case FetchState.STORING:
-                return self._in_vain("storage", fetch.since, now, _UNANSWERED_TAKE_IN)
+                return self._unanswerable("storage", fetch.since, now, _UNANSWERED_STORING)
             case _:
-                return self._in_vain("download", fetch.since, now) or self._orphaned("download", fetch.since)
+                return self._unanswerable("download", fetch.since, now) or self._orphaned("download", fetch.since)
 
-    def _in_vain(self, name: str, since: datetime, now: datetime, limit: timedelta = _UNANSWERED) -> bool:
-        """Will no answer come to what a service was asked then? While nobody is there the question waits."""
+    def _unanswerable(self, name: str, since: datetime, now: datetime, limit: timedelta = _UNANSWERED) -> bool:
+        """Return whether a request of that time will not be answered any more. While no instance of the service is
+        live, the request waits in the stream."""
         return bool(self._registry.live(name)) and (now - since > limit or self._lost_with_store(since))
 
     def _orphaned(self, name: str, since: datetime) -> bool:
-        """An instance died that may have had it in hand: the broker would wait for the rest of ack_wait."""
+        """Return whether an instance died that may have received the request: the broker would redeliver it only after
+        ack_wait."""
         lost = self._registry.lost(name)
         return lost is not None and lost > since and bool(self._registry.live(name))
 
@@ -201,14 +207,14 @@ class Dispatcher:
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
             note_timers(job, waiting, earliest, now)
-            if not job.paused:  # whose time may long have come: nothing is done about it until the job goes on
+            if not job.paused:  # its timers may be long over: they take effect when it is resumed
                 soonest += times
         self._next_timer = min(soonest, default=None)
 
     # --- claims
 
     async def claim(self, claim: DownloadClaim) -> ClaimAnswer:
-        """The answer to a worker that would begin; binds the dispatch or listing to it when that is go or probe."""
+        """Answer a worker that is about to start. With GO or PROBE the dispatch or listing is assigned to it."""
         answers: list[ClaimAnswer] = []
 
         def decide(rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
@@ -216,13 +222,13 @@ class Dispatcher:
             block = blocks.get(claim.egress)
             answer = self._answer(rows, sql, claim, block, now)
             if block is not None:
-                queries.save_block(sql, claim.egress, block)
+                rows.set_block(claim.egress, block)
             answers.append(answer)
             return []
 
-        change = await self._store.change(decide)
+        commit = await self._store.change(decide)
         fault_point("jobs.claimed")
-        self._noted(change)
+        self._notifier.notify(commit)
         return answers[-1]
 
     def _answer(
@@ -235,7 +241,7 @@ class Dispatcher:
     ) -> ClaimAnswer:
         if claim.dispatch_id is not None:
             return self._claim_dispatch(rows, sql, claim, claim.dispatch_id, block, now)
-        if claim.listing is None:  # a person's look-up, which binds nothing
+        if claim.listing is None:  # a look-up of a user, which assigns nothing
             return scheduler.claim_verdict(block, f"look-up/{claim.instance}", now)
         for listing in queries.open_listings(rows, sql):
             if (listing.job_id, listing.number) == (claim.job_id, claim.listing):
@@ -278,7 +284,7 @@ class Dispatcher:
         if listing.state is ListingState.CLAIMED and listing.instance != instance:
             return _STALE
         if self._held_back(rows, job.job_id):
-            listing.state, listing.retry_at = ListingState.TIMER, None  # asked again when the job goes on
+            listing.state, listing.retry_at = ListingState.TIMER, None  # requested again when the job is resumed
             return _STALE
         answer = scheduler.claim_verdict(block, f"{listing.job_id}/{listing.number}", now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
@@ -286,17 +292,17 @@ class Dispatcher:
         return answer
 
 
-def _ask_again(rows: Rows, job_id: str, target_index: int, items: list[ItemRow], now: datetime) -> list[Out]:
-    """Storage never answered for these: have the target listed anew, from its start, once, for its file lacks a page
-    too. What the list does not name any more, and what is tried again, is asked for by itself."""
+def _check_archive_again(rows: Rows, job_id: str, target_index: int, items: list[ItemRow], now: datetime) -> list[Out]:
+    """Repeat unanswered archive checks. The first time the target is listed again from its start, because the playlist
+    file lacks a page too; items that are being retried, or are not in the list any more, are checked individually."""
     job, listing = rows.job(job_id), rows.listing(job_id, target_index)
     if job is None or listing is None or listing.state.open:
         return []
-    by_itself = [item for item in items if item.again or item.asked_again]
-    out = listings.ask_archive(job, listing, by_itself, now)
+    individually = [item for item in items if item.again or item.asked_again]
+    out = listings.ask_archive(job, listing, individually, now)
     for item in items:
         item.since, item.asked_again = now, item.asked_again + 1
-    if len(by_itself) < len(items) and listing.state is ListingState.LISTED:
+    if len(individually) < len(items) and listing.state is ListingState.LISTED:
         listing.cursor, listing.awaited = None, None
         job.listings_open += 1
         out += listings.queue_listing(job, listing, now)

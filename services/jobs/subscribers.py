@@ -1,95 +1,101 @@
-"""Who watches: a listener is woken when its job changes and reads what is new, so a slow one holds nobody up."""
+"""Subscribers to the changes of jobs. A subscriber is woken by a change and reads it from jobs.db at its own pace, so
+that a slow one delays nobody."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from services.common.events import DownloadProgress
+from services.jobs.adapters.commits import Commit
 
-_OVER_KEPT = 1000
+_ENDED_KEPT = 1000  # dispatches
 
 
-class Listener:
-    """One watcher of one job. Progress is kept as the newest per video: what was not read in time is not missed."""
+class JobSubscription:
+    """A subscription to one job. Of the progress of a video only the latest is kept."""
 
     def __init__(self) -> None:
-        self._news = asyncio.Event()
+        self._woken = asyncio.Event()
         self._progress: dict[str, DownloadProgress] = {}
 
-    def tell(self, progress: DownloadProgress | None = None) -> None:
+    def wake(self, progress: DownloadProgress | None = None) -> None:
         if progress is not None:
             self._progress[progress.video_id] = progress
-        self._news.set()
+        self._woken.set()
 
     def forget(self, video_id: str) -> None:
         self._progress.pop(video_id, None)
 
-    async def news(self, patience: float, video_ids: Collection[str]) -> list[DownloadProgress]:
-        """Wait for a change, at most `patience` seconds; the progress of these videos meanwhile."""
+    async def wait(self, within: float, video_ids: Collection[str]) -> list[DownloadProgress]:
+        """Wait for a change, up to `within` seconds. Return the latest progress of these videos."""
         try:
-            async with asyncio.timeout(patience):
-                await self._news.wait()
+            async with asyncio.timeout(within):
+                await self._woken.wait()
         except TimeoutError:
             return []
-        self._news.clear()
-        told, self._progress = self._progress, {}
-        return [event for event in told.values() if event.video_id in video_ids]
+        self._woken.clear()
+        latest, self._progress = self._progress, {}
+        return [event for event in latest.values() if event.video_id in video_ids]
 
 
-class Live:
-    """The downloads that run now, and the listeners of each job."""
+class Subscribers:
+    """The subscriptions to single jobs and to all jobs, and the progress of the running downloads."""
 
     def __init__(self) -> None:
-        self._running: dict[str, DownloadProgress] = {}
-        self._listeners: dict[str, set[Listener]] = {}
-        self._watchers: set[asyncio.Event] = set()  # of all jobs
-        self._over: dict[str, None] = {}  # the dispatches that ended last, in order
+        self._running: dict[str, DownloadProgress] = {}  # by video
+        self._by_job: dict[str, set[JobSubscription]] = {}
+        self._to_all: set[asyncio.Event] = set()
+        self._ended: dict[str, None] = {}  # the last dispatches that ended, in order
+
+    def committed(self, commit: Commit) -> None:
+        """Wake the subscribers of the jobs that changed."""
+        if not commit.jobs:
+            return
+        for woken in self._to_all:
+            woken.set()
+        for job_id in commit.jobs:
+            for subscription in self._by_job.get(job_id, ()):
+                subscription.wake()
 
     def progressed(self, event: DownloadProgress) -> None:
-        if event.dispatch_id in self._over:
-            return  # it came another way than the end, and later
+        if event.dispatch_id in self._ended:
+            return  # progress is not ordered with the other events: it arrived after the end
         self._running[event.video_id] = event
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.tell(event)
+        for subscriptions in self._by_job.values():
+            for subscription in subscriptions:
+                subscription.wake(event)
 
     def ended(self, video_id: str, dispatch_id: str) -> None:
-        """Nothing is kept of it, also for listeners that do not listen."""
-        self._over[dispatch_id] = None
-        if len(self._over) > _OVER_KEPT:
-            del self._over[next(iter(self._over))]
+        """Drop the progress of a download."""
+        self._ended[dispatch_id] = None
+        if len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
         self._running.pop(video_id, None)
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.forget(video_id)
+        for subscriptions in self._by_job.values():
+            for subscription in subscriptions:
+                subscription.forget(video_id)
 
-    def of(self, video_ids: Iterable[str]) -> dict[str, DownloadProgress]:
+    def running(self, video_ids: Iterable[str]) -> dict[str, DownloadProgress]:
+        """Return the latest progress of those of these videos that are being downloaded."""
         return {video_id: self._running[video_id] for video_id in video_ids if video_id in self._running}
 
-    def changed(self, job_ids: Iterable[str]) -> None:
-        for watcher in self._watchers:
-            watcher.set()
-        for job_id in job_ids:
-            for listener in self._listeners.get(job_id, ()):
-                listener.tell()
+    @contextmanager
+    def subscribe(self, job_id: str) -> Iterator[JobSubscription]:
+        subscription = JobSubscription()
+        self._by_job.setdefault(job_id, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._by_job[job_id].discard(subscription)
+            if not self._by_job[job_id]:
+                del self._by_job[job_id]
 
     @contextmanager
-    def listening(self, job_id: str) -> Iterator[Listener]:
-        listener = Listener()
-        self._listeners.setdefault(job_id, set()).add(listener)
+    def subscribe_to_all(self) -> Iterator[asyncio.Event]:
+        """Return an event that is set whenever any job changes. The caller clears it."""
+        woken = asyncio.Event()
+        self._to_all.add(woken)
         try:
-            yield listener
+            yield woken
         finally:
-            self._listeners[job_id].discard(listener)
-            if not self._listeners[job_id]:
-                del self._listeners[job_id]
-
-    @contextmanager
-    def watching(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever any job changes; who waits for it clears it."""
-        watcher = asyncio.Event()
-        self._watchers.add(watcher)
-        try:
-            yield watcher
-        finally:
-            self._watchers.discard(watcher)
+            self._to_all.discard(woken)

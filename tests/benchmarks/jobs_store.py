@@ -20,15 +20,17 @@ from pathlib import Path
 from bus.message import Envelope, Event
 from services.common import events as e
 from services.common.models import Entry, Held, JobOptions, ServiceInfo, Target, TargetKind
-from services.jobs.adapters import queries
+from services.jobs.adapters.commits import Commit, CommitNotifier
+from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
-from services.jobs.adapters.store import Change, Store
+from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import state_machine
 from services.jobs.domain.accounting import Out
 from services.jobs.domain.scheduler import Block
 from services.jobs.domain.state_machine import Accepted
+from services.jobs.rest_models import ItemQuery
 
 PAGE = 100
 SAMPLES = 60
@@ -44,20 +46,21 @@ class Bench:
     def __init__(self, folder: Path, size: int, *, named: bool = False) -> None:
         self.size = size
         self.store = Store(folder / "jobs.db", "jobs/bench")
+        self.reader = JobReader(self.store)
         self.registry = Registry(folder / "services.json")
-        self.dispatcher = Dispatcher(self.store, self.registry, (), lambda _change: None)
+        self.dispatcher = Dispatcher(self.store, self.registry, (), CommitNotifier())
         self.videos = [f"v{n:010d}" for n in range(size)]
         self.named = named
         self.figures: Figures = {}
 
-    async def apply(self, *events: Event) -> Change:
+    async def apply(self, *events: Event) -> Commit:
         def step(rows: SqlRows, envelope: Envelope, now: datetime) -> list[Out]:
             event = kinds[envelope.id]
             if isinstance(event, e.JobCreated):
                 target = Target(kind=TargetKind.PLAYLIST, id="PLx")
                 if self.named:
                     target = Target(kind=TargetKind.VIDEOS, video_ids=tuple(self.videos))
-                return state_machine.create(rows, event, "t", Accepted((target,), ROOT), now)
+                return state_machine.create(rows, event, "t", Accepted((target,), ROOT, ""), now)
             return state_machine.step(rows, event, now)
 
         envelopes = [Envelope.around(event, source="bench/1", trace_id="t") for event in events]
@@ -83,10 +86,10 @@ class Bench:
         await self.timed("a look at what to do", self.decide)
         await self.timed("started", self.start)
         await self.timed("archived", self.archive)
-        await self.timed("a page of items (REST)", lambda n: self.store.items("j", 100, n))
-        newest = await self.store.job("j")
+        await self.timed("a page of items (REST)", lambda n: self.reader.items("j", ItemQuery(limit=100, offset=n)))
+        newest = await self.reader.find("j")
         revision = newest.revision if newest else 0
-        await self.timed("news of a follower", lambda n: self.store.changed_since("j", revision - n % 10))
+        await self.timed("news of a follower", lambda n: self.reader.changed_since("j", revision - n % 10))
         await self.all_later()
         await self.timed("a look when all waits", self.decide)
         self.store.close()
@@ -112,7 +115,7 @@ class Bench:
 
     def hear(self) -> None:
         for name in ("download", "metadata", "storage"):
-            self.registry.heard(
+            self.registry.seen(
                 ServiceInfo(
                     name=name, instance=name, url="http://x", version="1", pid=os.getpid(), slots=4, egress="e",
                     started_at=datetime.now(UTC),
@@ -152,7 +155,7 @@ class Bench:
 
 
 def _blocked(sql: sqlite3.Connection, until: datetime) -> list[Out]:
-    queries.save_block(sql, "e", Block(until, "bot check"))
+    SqlRows(sql).set_block("e", Block(until, "bot check"))
     return []
 
 

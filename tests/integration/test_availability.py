@@ -48,11 +48,11 @@ async def save(stack: Stack, eventually: Eventually, *, by_api: bool = False) ->
     options = JobOptions(quality="144p", include_captions=False)
     event = JobCreated(job_id=str(uuid4()), targets=(PLAYLIST,), options=options)
     if by_api:
-        await jobs.hand_over(event.job_id, KEY, "trace")
-    await jobs.submit(event, "trace")
+        await jobs.parts.queue.hand_over(event.job_id, KEY, "trace")
+    await jobs.parts.queue.submit(event, "trace")
 
     async def completed() -> bool:
-        job = await jobs.store.job(event.job_id)
+        job = await jobs.parts.reader.find(event.job_id)
         return job is not None and job.status is JobStatus.COMPLETED
 
     await eventually(completed)

@@ -28,6 +28,7 @@ from services.common.models import (
     ServiceInfo,
 )
 from services.common.settings.load import Config
+from services.jobs.rest_models import ItemQuery, JobQuery
 from services.jobs.service import JobsService
 from tests.fixtures.heartbeats import Heart
 from ytarchive.emulator import EmulatorClient
@@ -131,12 +132,11 @@ async def create(jobs: JobsService, job: int, *, priority: int = 0, videos: int 
     event = e.JobCreated(
         job_id=f"j{job}", targets=targets, priority=priority, options={"include_captions": False}
     )  # fmt: skip
-    await jobs.submit(event, "t")
+    await jobs.parts.queue.submit(event, "t")
 
 
 async def all_jobs(jobs: JobsService) -> list[Job]:
-    found, _total = await jobs.store.jobs([], 500, 0)
-    return found
+    return (await jobs.parts.reader.jobs(JobQuery(limit=500))).jobs
 
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
@@ -183,7 +183,7 @@ async def test_three_attempts_and_no_more_and_not_before_the_time(
         await create(jobs, job, videos=1)
 
     async def ended(job_id: str) -> bool:
-        job = await jobs.store.job(job_id)
+        job = await jobs.parts.reader.find(job_id)
         return job is not None and job.status.ended
 
     async def tried() -> bool:
@@ -199,7 +199,7 @@ async def test_three_attempts_and_no_more_and_not_before_the_time(
     assert attempts == {video(0, 0): 3, video(1, 0): 2, video(2, 0): 1}
     times = [at for begun, at in others.begun if begun == video(1, 0)]
     assert times[1] >= later
-    items, _total = await jobs.store.items("j0", 1, 0)
+    items = (await jobs.parts.reader.items("j0", ItemQuery(limit=1))).items
     assert (items[0].status, items[0].attempts) == ("failed", 3)
     gaps = [at for begun, at in others.begun if begun == video(0, 0)]
     assert gaps[1] - gaps[0] >= timedelta(seconds=2)  # SPEC: backoff_factor 2

@@ -62,21 +62,21 @@ class Rest:
         """One with a slot for each video of a job."""
         worker = {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
         slots = {"slots": 2, "egress": "e", "started_at": datetime.now(UTC)}
-        self.jobs.heard(ServiceInfo.model_validate(worker | slots))
+        self.jobs.parts.registry.seen(ServiceInfo.model_validate(worker | slots))
 
     async def claim(self, **what: Any) -> ClaimVerdict:
-        return (await self.jobs.dispatcher.claim(e.DownloadClaim(instance="w", egress="e", **what))).verdict
+        return (await self.jobs.parts.dispatcher.claim(e.DownloadClaim(instance="w", egress="e", **what))).verdict
 
     async def listing(self, job_id: str) -> tuple[str, int]:
         """The state of its first target, and how often that was sent out; after what the dispatcher is at now."""
         for _ in range(10):
             await asyncio.sleep(0)
-        row = await self.jobs.store.read(lambda rows, _sql: rows.listing(job_id, 0))
+        row = await self.jobs.parts.store.read(lambda rows, _sql: rows.listing(job_id, 0))
         assert row is not None
         return row.state, row.number
 
     async def say(self, event: Event) -> None:
-        await self.jobs.take([Envelope.around(event, source="test/1", trace_id="t")])
+        await self.jobs.parts.queue.take([Envelope.around(event, source="test/1", trace_id="t")])
 
     @asynccontextmanager
     async def following(self, last: str | None = None) -> AsyncIterator[AsyncIterator[tuple[str, Any, str]]]:
@@ -138,9 +138,9 @@ async def test_what_was_sent_out_for_a_paused_job_is_not_begun(rest: Rest) -> No
         await rest.listed("a")
         rest.worker()
         before = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
-        await rest.ask("PUT", "/jobs/a/pause")
+        await rest.ask("POST", "/jobs/a/pause")
         assert {await rest.claim(dispatch_id=one.dispatch_id) for one in before} == {ClaimVerdict.STALE}
-        await rest.ask("PUT", "/jobs/a/resume")
+        await rest.ask("POST", "/jobs/a/resume")
         after = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
     assert {one.video_id for one in after} == {one.video_id for one in before}
     assert {await rest.claim(dispatch_id=one.dispatch_id) for one in after} == {ClaimVerdict.GO}
@@ -149,11 +149,11 @@ async def test_what_was_sent_out_for_a_paused_job_is_not_begun(rest: Rest) -> No
 
 async def test_a_paused_job_is_not_listed_before_it_goes_on(rest: Rest, eventually: Eventually) -> None:
     await rest.create("a")
-    await rest.ask("PUT", "/jobs/a/pause")
+    await rest.ask("POST", "/jobs/a/pause")
     assert await rest.claim(job_id="a", listing=1) is ClaimVerdict.STALE
     rest.worker()  # the dispatcher looks at everything
     assert await rest.listing("a") == ("timer", 1)
-    await rest.ask("PUT", "/jobs/a/resume")
+    await rest.ask("POST", "/jobs/a/resume")
 
     async def sent_again() -> bool:
         return await rest.listing("a") == ("queued", 2)
@@ -166,10 +166,10 @@ async def test_a_wish_that_comes_again_is_not_fulfilled_again(rest: Rest) -> Non
     """A redelivery, after the user has wished for the opposite."""
     await rest.create("a")
     wish = Envelope.around(e.JobPauseRequested(job_id="a"), source="cli/1", trace_id="t")
-    await rest.jobs.take([wish])
+    await rest.jobs.parts.queue.take([wish])
     assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is True
-    assert (await rest.ask("PUT", "/jobs/a/resume"))["paused"] is False
-    await rest.jobs.take([wish])
+    assert (await rest.ask("POST", "/jobs/a/resume"))["paused"] is False
+    await rest.jobs.parts.queue.take([wish])
     assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is False
 
 
@@ -181,7 +181,7 @@ async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> Non
         rest.worker()
         running = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
         assert {await rest.claim(dispatch_id=one.dispatch_id) for one in running} == {ClaimVerdict.GO}
-        await rest.ask("PUT", "/jobs/a/cancel", json={})
+        await rest.ask("POST", "/jobs/a/cancel", json={})
         asked = Counter[str]()
         while any(asked[one.dispatch_id] < 3 for one in running):
             asked[e.DownloadCancelRequested.read(await anext(tail)).dispatch_id] += 1
@@ -206,7 +206,7 @@ async def test_a_wish_that_would_do_nothing_is_refused(rest: Rest) -> None:
     assert (await rest.ask("POST", "/jobs/a/retry"))["status"] == "running"  # the cancelled one
     await rest.listed("a", "again")
     await rest.say(rest.archived("a", first))
-    assert "no gaps" in (await rest.ask("POST", "/jobs/a/retry", 400))["message"]
+    assert "nothing to retry" in (await rest.ask("POST", "/jobs/a/retry", 400))["message"]
     await rest.say(e.JobCreated(job_id="b", targets=("nonsense!",)))
     assert "rejected" in (await rest.ask("POST", "/jobs/b/retry", 400))["message"]
 
@@ -238,7 +238,7 @@ async def test_only_an_ended_job_is_removed_and_with_all_that_it_had(rest: Rest)
     for path in ("/jobs/a", "/jobs/a/items", "/jobs/a/events"):
         await rest.ask("GET", path, 404)
     await rest.ask("DELETE", "/jobs/a", 404)
-    left = await rest.jobs.store.read(
+    left = await rest.jobs.parts.store.read(
         lambda _rows, sql: {
             table: [row[0] for row in sql.execute(f"SELECT DISTINCT job_id FROM {table}")]  # noqa: S608 - constants
             for table in ("jobs", "items", "listings")
@@ -273,7 +273,7 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
         assert (missed[0][1]["status"], missed[2][1]["priority"]) == ("cancelled", 7)
 
     async def gone() -> bool:
-        return not rest.jobs.live._watchers
+        return not rest.jobs.parts.subscribers._to_all
 
     await rest.cancel("b")  # what is told next finds that nobody reads any more
     await eventually(gone)
@@ -282,7 +282,7 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
 async def test_who_is_cut_off_in_the_middle_of_a_long_snapshot_gets_it_anew(rest: Rest) -> None:
     mine = {f"j{number}" for number in range(101)}  # one more than a message holds
     made = (e.JobCreated(job_id=job_id, targets=("axxxxxxxx01",)) for job_id in sorted(mine))
-    await rest.jobs.take([Envelope.around(one, source="test/1", trace_id="t") for one in made])
+    await rest.jobs.parts.queue.take([Envelope.around(one, source="test/1", trace_id="t") for one in made])
     async with asyncio.timeout(60), rest.following() as told:
         _name, first, last = await anext(told)
     async with asyncio.timeout(60), rest.following(last) as told:
@@ -304,21 +304,27 @@ async def test_what_runs_is_forgotten_at_its_end_however_late_its_progress_comes
     names = {"job_id": "a", "video_id": "axxxxxxxx01", "root": "/x", "dispatch_id": "f.1"}
     progress = {"current": 1, "total": 2, "percentage": 50.0, "message": "x"}
     late = e.DownloadProgress.model_validate(names | {"fetch_id": "f", "progress": progress})
-    rest.jobs.live.progressed(late)
-    assert rest.jobs.live.of(["axxxxxxxx01"])
+    rest.jobs.parts.subscribers.progressed(late)
+    assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"])
     await rest.say(e.DownloadCancelled.model_validate(names | {"fetch_id": "f"}))
-    rest.jobs.live.progressed(late)
-    assert rest.jobs.live.of(["axxxxxxxx01"]) == {}
+    rest.jobs.parts.subscribers.progressed(late)
+    assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"]) == {}
     again = late.model_copy(update={"dispatch_id": "f.2"})
-    rest.jobs.live.progressed(again)
-    assert rest.jobs.live.of(["axxxxxxxx01"]) == {"axxxxxxxx01": again}
+    rest.jobs.parts.subscribers.progressed(again)
+    assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"]) == {"axxxxxxxx01": again}
 
 
 async def test_the_services_that_are_alive(rest: Rest) -> None:
     for name in ("storage", "download"):
         info = {"name": name, "instance": name, "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
-        rest.jobs.heard(ServiceInfo.model_validate(info | {"started_at": datetime.now(UTC)}))
+        rest.jobs.parts.registry.seen(ServiceInfo.model_validate(info | {"started_at": datetime.now(UTC)}))
     found = await rest.ask("GET", "/registry/services")
     assert (found["total"], [info["name"] for info in found["services"]]) == (3, ["download", "jobs", "storage"])
     page = await rest.ask("GET", "/registry/services?limit=1&offset=1")
     assert (page["total"], [info["name"] for info in page["services"]]) == (3, ["jobs"])
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "retry"])
+async def test_a_command_is_a_post(rest: Rest, action: str) -> None:
+    await rest.create("a")
+    await rest.ask("PUT", f"/jobs/a/{action}", 405, json={})

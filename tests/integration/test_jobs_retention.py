@@ -16,15 +16,19 @@ from bus import BusSettings, Event
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
-from services.jobs.adapters import removal, retention
+from services.jobs.adapters import retention
+from services.jobs.adapters.commits import CommitNotifier
+from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain.rows import ItemRow, JobRow
+from services.jobs.rest_models import EndedJob, ItemQuery, JobQuery
 from services.jobs.service import JobsService
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEPT = Retention()
+NOBODY = CommitNotifier()  # nobody is notified
 ENDED = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
 
 
@@ -53,13 +57,13 @@ async def add(store: Store, job_id: str, status: str, finished_at: datetime | No
 @pytest.mark.claim("3.1", "3.2", "3.3")
 def test_when_a_job_is_due(status: str, days: int) -> None:
     for age, due in ((timedelta(days=days), False), (timedelta(days=days, seconds=1), True)):
-        job = retention.EndedJob(job_id="a", status=JobStatus(status), finished_at=NOW - age, items=0)
+        job = EndedJob(job_id="a", status=JobStatus(status), finished_at=NOW - age, items=0)
         assert retention.is_due(job, KEPT, NOW) is due
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if not status.ended])
 def test_an_open_job_is_never_due(status: JobStatus) -> None:
-    job = retention.EndedJob(job_id="a", status=status, finished_at=NOW - timedelta(days=9999), items=0)
+    job = EndedJob(job_id="a", status=status, finished_at=NOW - timedelta(days=9999), items=0)
     assert not retention.is_due(job, KEPT, NOW)
 
 
@@ -72,10 +76,10 @@ async def test_what_is_due_goes_and_nothing_else(store: Store, tmp_path: Path) -
     due = await retention.due(looking, KEPT, NOW)
     looking.close()
     assert {job.job_id for job in due} == {f"old-{status}" for status in ENDED}
-    assert (await store.jobs([], 50, 0))[1] == 7
-    done = await retention.upkeep(store, KEPT, NOW)
+    assert (await JobReader(store).jobs(JobQuery())).total == 7
+    done = await retention.upkeep(store, KEPT, NOW, NOBODY)
     assert (done.total, done.items, done.dry_run) == (3, 6, False)
-    left = {job.job_id for job in (await store.jobs([], 50, 0))[0]}
+    left = {job.job_id for job in (await JobReader(store).jobs(JobQuery())).jobs}
     assert left == {"open", *(f"young-{status}" for status in ENDED)}
     items = await store.read(lambda _r, sql: {row[0] for row in sql.execute("SELECT DISTINCT job_id FROM items")})
     assert items == left
@@ -85,14 +89,14 @@ async def test_a_job_that_was_taken_up_again_stays(store: Store) -> None:
     await add(store, "a", "failed", NOW - timedelta(days=100))
     due = await retention.due(store, KEPT, NOW)
     await add(store, "a", "running", None)
-    assert (await retention.remove(store, due)).total == 0
+    assert (await retention.remove_due(store, due, NOBODY)).total == 0
     await add(store, "a", "failed", NOW)
-    assert (await retention.remove(store, due)).total == 0
-    assert await store.job("a") is not None
+    assert (await retention.remove_due(store, due, NOBODY)).total == 0
+    assert await JobReader(store).find("a") is not None
 
 
 async def test_a_large_job_goes_bit_by_bit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "AT_ONCE", 3)  # a smaller number, not another behaviour
+    monkeypatch.setattr(retention, "BATCH", 3)  # a smaller number, not another behaviour
     await add(store, "a", "cancelled", NOW - timedelta(days=8), items=10)
     sizes: list[int] = []
 
@@ -102,7 +106,7 @@ async def test_a_large_job_goes_bit_by_bit(store: Store, monkeypatch: pytest.Mon
     for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
         # as far as a removal was when the machine lost power
         await store.change(partial(_say, statement=statement))
-    while await store.read(lambda _r, sql: removal._clear_some(sql)):
+    while await store.write(retention._delete_batch):
         sizes.append(await store.read(lambda _r, sql: count(sql)))
     assert sizes == [7, 4, 1, 0]
 
@@ -111,25 +115,25 @@ async def test_a_removal_that_was_cut_off_is_finished_by_the_next_start(store: S
     await add(store, "a", "cancelled", NOW)
     for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
         await store.change(partial(_say, statement=statement))
-    assert (await retention.upkeep(store, KEPT, NOW)).total == 0
-    assert (await store.items("a", 10, 0))[0] == []
+    assert (await retention.upkeep(store, KEPT, NOW, NOBODY)).total == 0
+    assert (await JobReader(store).items("a", ItemQuery())).items == []
 
 
 async def test_an_open_job_cannot_be_removed(store: Store) -> None:
     await add(store, "a", "retrying", None)
-    assert await removal.remove(store, "a") is None
-    assert await removal.remove(store, "none") is None
-    assert len((await store.items("a", 10, 0))[0]) == 2
+    assert not await retention.remove(store, "a", NOBODY)
+    assert not await retention.remove(store, "none", NOBODY)
+    assert len((await JobReader(store).items("a", ItemQuery())).items) == 2
 
 
 async def test_a_job_of_an_id_whose_removal_was_cut_off_meets_nothing_of_it(store: Store) -> None:
     await add(store, "a", "cancelled", NOW, items=5)
-    await store.read(lambda _r, sql: sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)"))
-    await store.read(lambda _r, sql: removal.make_way(sql, "a"))
-    assert (await store.items("a", 10, 0))[0] == []
+    await store.write(lambda sql: sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)"))
+    await store.write(lambda sql: SqlRows(sql).discard_removed("a"))
+    assert (await JobReader(store).items("a", ItemQuery())).items == []
     await add(store, "a", "running", None, items=1)
-    await removal.clear(store)  # it is the new one's now
-    assert len((await store.items("a", 10, 0))[0]) == 1
+    await retention.delete_rows(store)  # it is the new one's now
+    assert len((await JobReader(store).items("a", ItemQuery())).items) == 1
 
 
 async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp_path: Path) -> None:
@@ -143,9 +147,9 @@ async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp
             return int(sql.execute("PRAGMA page_count").fetchone()[0])
 
     empty = pages()
-    await store.read(lambda _r, sql: fill(sql))
+    await store.write(fill)
     full = pages()
-    await retention.upkeep(store, KEPT, NOW)
+    await retention.upkeep(store, KEPT, NOW, NOBODY)
     left = await store.read(lambda _r, sql: [row["id"] for row in sql.execute("SELECT id FROM inbox ORDER BY id")])
     assert left == [f"y{n}" for n in range(5)]
     assert full > empty + 200
@@ -162,7 +166,7 @@ async def test_rest_says_and_does_it_and_so_does_a_start(
         store = Store(path, "test")
         for job_id in job_ids:
             await add(store, job_id, "completed", now - timedelta(days=31))
-        found, _total = await store.jobs([], 50, 0)
+        found = (await JobReader(store).jobs(JobQuery())).jobs
         store.close()
         return {job.job_id for job in found}
 
@@ -179,12 +183,12 @@ async def test_rest_says_and_does_it_and_so_does_a_start(
             return [job["job_id"] for job in data["jobs"]], data["total"], data["items"]
 
         async def gone() -> bool:
-            return await jobs.store.job("before") is None
+            return await jobs.parts.reader.find("before") is None
 
         await eventually(gone)
-        await add(jobs.store, "later", "completed", now - timedelta(days=31))
+        await add(jobs.parts.store, "later", "completed", now - timedelta(days=31))
         assert await clean(True) == (["later"], 1, 2)
-        assert await jobs.store.job("later") is not None
+        assert await jobs.parts.reader.find("later") is not None
         assert await clean(False) == (["later"], 1, 2)
         assert await clean(False) == ([], 0, 0)
     await jobs.shutdown(5)
@@ -222,15 +226,15 @@ async def test_a_file_of_the_version_before_is_moved_up_with_its_jobs(tmp_path: 
     with closing(sqlite3.connect(path)) as sql:
         sql.executescript(VERSION_1)
     looking = Store(path, "cli", read_only=True)  # not moved up by who only looks
-    assert await looking.job("a") is not None
+    assert await JobReader(looking).find("a") is not None
     assert await retention.due(looking, KEPT, NOW) == []
     looking.close()
     for _start in range(2):
         store = Store(path, "jobs/1")
-        assert [job.job_id for job in (await store.jobs(["running"], 10, 0))[0]] == ["a"]
-        assert [item.video_id for item in (await store.items("a", 10, 0))[0]] == ["video000001"]
+        assert [job.job_id for job in (await JobReader(store).jobs(JobQuery(status=JobStatus.RUNNING))).jobs] == ["a"]
+        assert [item.video_id for item in (await JobReader(store).items("a", ItemQuery())).items] == ["video000001"]
         await add(store, "a", "cancelled", NOW - timedelta(days=8))
-        assert (await retention.upkeep(store, KEPT, NOW)).total == 1
+        assert (await retention.upkeep(store, KEPT, NOW, NOBODY)).total == 1
         await add(store, "a", "running", None, items=0)
         item = ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)
         await store.change(partial(_add_item, item=item))

@@ -26,6 +26,7 @@ from services.common.models import (
     ServiceInfo,
 )
 from services.common.settings.load import Config
+from services.jobs.rest_models import ItemQuery
 from services.jobs.service import JobsService
 from tests.fixtures.heartbeats import Heart
 
@@ -250,7 +251,7 @@ async def test_two_jobs_that_want_one_video_fetch_it_once(
     second = await _create(http, jobs, targets=VIDEOS[:1])
 
     async def joined() -> bool:
-        items, _total = await jobs.store.items(second["job_id"], 1, 0)
+        items = (await jobs.parts.reader.items(second["job_id"], ItemQuery(limit=1))).items
         return bool(items) and items[0].status is ItemStatus.WAITING
 
     await eventually(joined)

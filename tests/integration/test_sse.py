@@ -72,7 +72,7 @@ class Story:
         await self.say(e.ListingCompleted(**about, page_keys=("p",), total=len(entries)))
 
     async def say(self, event: Event) -> None:
-        await self.jobs.take([Envelope.around(event, source="test/1", trace_id="t")])
+        await self.jobs.parts.queue.take([Envelope.around(event, source="test/1", trace_id="t")])
 
     async def end(self, videos: list[str]) -> None:
         """These are dispatched, and all but every fifth of them saved."""
@@ -81,7 +81,7 @@ class Story:
             {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1} | slots
         )
         async with self.bus.tail(e.DownloadRequested) as tail:
-            self.jobs.heard(worker)
+            self.jobs.parts.registry.seen(worker)
             while len(self.requests) < len(self.videos):
                 request = e.DownloadRequested.read(await anext(tail))
                 self.requests[request.video_id] = request
@@ -112,7 +112,7 @@ class Story:
         request = self.requests[video]
         names = request.model_dump(include={"job_id", "video_id", "root", "dispatch_id", "fetch_id"})
         told = Progress(current=percentage, total=100, percentage=percentage, message="x" * 200_000)
-        self.jobs.live.progressed(e.DownloadProgress(**names, progress=told))
+        self.jobs.parts.subscribers.progressed(e.DownloadProgress(**names, progress=told))
 
     async def rest(self) -> Picture:
         """What REST says."""
@@ -236,7 +236,7 @@ async def test_two_hundred_listeners_hear_the_end(story: Story) -> None:
     truth = await story.rest()
     assert all(picture.job == truth.job for picture in pictures)
     assert all(picture.items == truth.items for picture in pictures)
-    assert story.jobs.live._listeners == {}
+    assert story.jobs.parts.subscribers._by_job == {}
 
 
 async def _deaf(story: Story) -> asyncio.StreamWriter:
@@ -267,7 +267,7 @@ async def test_who_never_reads_holds_nobody_and_keeps_nothing(story: Story) -> N
         following = asyncio.create_task(story.follow(Picture()))
         await story.end([])
         await story.start()
-        listeners = [one for some in story.jobs.live._listeners.values() for one in some]
+        listeners = [one for some in story.jobs.parts.subscribers._by_job.values() for one in some]
         percentage = 0
         async with asyncio.timeout(60):  # until all sockets are full: stuck, with the newest of each
             while sum(len(one._progress) == len(VIDEOS) for one in listeners) < len(deaf):

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from services.common.errors import InvalidRequest, NotFound
-from services.common.models import Item, Job, JobStatus
+from services.common.models import Item, Job
 from services.common.settings.load import Config
-from services.jobs.adapters.store import Store
-from services.jobs.entrypoints.api import ItemList, JobList
+from services.jobs.offline import OfflineJobs
+from services.jobs.rest_models import ItemList, ItemQuery, JobList, JobQuery
 from ytarchive.cli.render.text import safe_text
 from ytarchive.client.endpoints import find_system
 from ytarchive.client.rest import Rest
@@ -42,26 +42,21 @@ class RunningJobs:
 
 
 class StoppedJobs:
-    """`store` None: there never was a job."""
-
-    def __init__(self, store: Store | None) -> None:
-        self._store = store
+    def __init__(self, offline: OfflineJobs) -> None:
+        self._offline = offline
 
     async def jobs(self, status: str | None, limit: int, offset: int) -> JobList:
-        if self._store is None:
-            return JobList(jobs=[], total=0, limit=limit, offset=offset)
-        found, total = await self._store.jobs(_statuses(status), limit, offset)
-        return JobList(jobs=found, total=total, limit=limit, offset=offset)
+        query = {"limit": limit, "offset": offset, "status": status}
+        return await self._offline.jobs(JobQuery.model_validate(query))
 
     async def job(self, job_id: str) -> Job:
-        job = await self._store.job(job_id) if self._store else None
+        job = await self._offline.find(job_id)
         if job is None:
             raise NotFound(f"There is no job {safe_text(job_id)}.")
         return job
 
     async def items(self, job_id: str, offset: int) -> ItemList:
-        found, total = await self._store.items(job_id, ITEMS, offset) if self._store else ([], 0)
-        return ItemList(items=found, total=total, limit=ITEMS, offset=offset)
+        return await self._offline.items(job_id, ItemQuery(limit=ITEMS, offset=offset))
 
 
 @asynccontextmanager
@@ -71,13 +66,8 @@ async def open_jobs(config: Config) -> AsyncIterator[JobSource]:
         async with Rest.open(system.services["jobs"]) as rest:
             yield RunningJobs(rest)
         return
-    path = config.storage.jobs_dir / "jobs.db"
-    store = Store(path, "cli", read_only=True) if path.exists() else None
-    try:
-        yield StoppedJobs(store)
-    finally:
-        if store is not None:
-            store.close()
+    async with OfflineJobs.open(config) as offline:
+        yield StoppedJobs(offline)
 
 
 async def find_job(source: JobSource, wanted: str) -> Job:
@@ -108,9 +98,3 @@ async def all_items(source: JobSource, job_id: str) -> list[Item]:
         found += page.items
         if not page.items or len(found) >= page.total:
             return found
-
-
-def _statuses(status: str | None) -> list[str]:
-    if status is None:
-        return []
-    return [known for known in JobStatus if not known.ended] if status == "open" else [status]

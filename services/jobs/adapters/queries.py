@@ -1,17 +1,14 @@
-"""What the scheduler asks jobs.db, inside its transaction. None costs more the larger a job is."""
+"""Queries of the dispatcher, run inside its transaction. The cost of each is independent of the size of a job."""
 
 import sqlite3
 from datetime import datetime
 from typing import NamedTuple
 
-from pydantic import TypeAdapter
-
 from services.common.models import JobStatus
-from services.jobs.adapters.unit_of_work import SqlRows, as_json, as_time
+from services.jobs.adapters.unit_of_work import BLOCK, SqlRows, as_time
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingRow
 from services.jobs.domain.scheduler import Block, Candidate
 
-_BLOCK = TypeAdapter(Block)
 _OPEN = tuple(status.value for status in JobStatus if not status.ended)
 
 
@@ -21,21 +18,21 @@ def open_jobs(sql: sqlite3.Connection) -> list[str]:
 
 
 def busy_fetches(sql: sqlite3.Connection) -> list[str]:
-    """Videos that have a dispatch, the ones in storage's hands included."""
+    """Return the videos that have a dispatch, including those that storage is archiving."""
     return [row["video_id"] for row in sql.execute("SELECT video_id FROM fetches WHERE state <> 'idle'")]
 
 
 class Ready(NamedTuple):
-    refused: bool  # the site has refused it before
+    refused: bool  # the site has refused this video before
     position: int
     video_id: str
 
 
 def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | None:
-    """The first video of a job that could be dispatched now. Of those whose time came, the one that came first counts;
-    one that the site has refused comes after those that were not tried yet.
+    """Return the first video of a job that can be dispatched now. Of videos that waited for a time, the earliest comes
+    first; one that the site has refused comes after all that were not tried yet.
 
-    Two looks at the start of an index: a job's size does not matter.
+    Two index look-ups, whatever the size of the job.
     """
     query = """SELECT i.video_id, i.position, json_extract(i.body, '$.refused') refused
         FROM items i JOIN fetches f ON f.video_id = i.video_id
@@ -47,7 +44,8 @@ def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | 
 
 
 def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], now: datetime) -> list[Candidate]:
-    """The open jobs that have a ready video and are neither paused nor parked (`served` lists those that may run)."""
+    """Return the open jobs that have a ready video and are neither paused nor parked. `served` maps the jobs that may
+    run to their last turn."""
     under_way: dict[str, int] = {}
     for video_id in busy_fetches(sql):
         fetch = rows.fetch(video_id)
@@ -69,8 +67,8 @@ def open_listings(rows: SqlRows, sql: sqlite3.Connection) -> list[ListingRow]:
 
 
 def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, limit: int = 200) -> list[ItemRow]:
-    """Items that wait for storage's word since before a time, who waits longest first: listed (archive.checked) or
-    closing (work_plan.updated)."""
+    """Return items that have been waiting for storage since before that time, the longest wait first: LISTED ones wait
+    for archive.checked, CLOSING ones for work_plan.updated."""
     query = """SELECT job_id, video_id FROM items WHERE status IN ('listed', 'closing') AND since < ?
         ORDER BY since LIMIT ?"""
     found = [
@@ -82,10 +80,10 @@ def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, l
 def timers(
     sql: sqlite3.Connection, job: JobRow, now: datetime, blocked: datetime | None
 ) -> tuple[int, datetime | None]:
-    """How many items of a job only wait for a later time, and the earliest of these times.
+    """Return how many items of a job only wait for a later time, and the earliest of these times.
 
-    While nobody can work (`blocked` until then) that is every item that waits; they are not counted one by one: 0 while
-    something else of the job is open, for `retrying` means that nothing is.
+    While all workers are blocked (until `blocked`), every waiting item does. They are not counted individually: the
+    number is 0 while other items of the job are open, because a job is `retrying` only when there are none.
     """
     if blocked is None:
         query = """SELECT count(*) n, min(retry_at) at FROM items
@@ -103,11 +101,4 @@ def timers(
 
 
 def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:
-    return {row["egress"]: _BLOCK.validate_json(row["body"]) for row in sql.execute("SELECT * FROM blocks")}
-
-
-def save_block(sql: sqlite3.Connection, egress: str, block: Block | None) -> None:
-    if block is None:
-        sql.execute("DELETE FROM blocks WHERE egress=?", (egress,))
-    else:
-        sql.execute("INSERT OR REPLACE INTO blocks VALUES (?,?)", (egress, as_json(_BLOCK, block)))
+    return {row["egress"]: BLOCK.validate_json(row["body"]) for row in sql.execute("SELECT * FROM blocks")}

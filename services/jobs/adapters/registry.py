@@ -1,8 +1,10 @@
-"""Which instances of the services are alive: announced, heard of lately, and not known to be dead."""
+"""The registry of service instances: announced, heard from lately, and not known to be dead."""
 
+import asyncio
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,83 +28,111 @@ _LIST = TypeAdapter(list[ServiceInfo])
 
 
 class Registry:
-    """Kept in registry/services.json too: after a restart an instance of a dead process is known to be gone, and one
-    whose process runs on this machine to be at work, before it is heard."""
+    """Live instances, kept in memory and copied to registry/services.json by a background task.
+
+    After a restart the file tells which instances are gone, because their process is dead, and which of those on this
+    machine still run, before their first heartbeat arrives.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the file: use a thread."""
         self._path = path
         self._clock = clock
         self._gone: set[str] = set()  # instances
-        self._lost: dict[str, datetime] = {}  # name of a service -> when an instance of it was last found to be gone
+        self._lost: dict[str, datetime] = {}  # service name -> when an instance of it was last found to be gone
+        self._changed = asyncio.Event()  # since the file was written
+        self._writing = threading.Lock()
         self._started = clock()
         self._known = {info.instance: info for info in _read(path)}
         here = platform.node()
-        self._heard = {name: self._started for name, info in self._known.items() if info.host == here}
-        self.look()
+        self._seen = {name: self._started for name, info in self._known.items() if info.host == here}
+        self.forget_dead()
 
-    def heard(self, info: ServiceInfo) -> None:
+    # --- changes
+
+    def seen(self, info: ServiceInfo) -> None:
+        """Record a registration or a heartbeat."""
         if _dead(info):
-            return  # what it said before it died
+            return  # sent before it died
         self._gone.discard(info.instance)
         new = info.instance not in self._known
         self._known[info.instance] = info
-        self._heard[info.instance] = self._clock()
+        self._seen[info.instance] = self._clock()
         if new:
-            self.look()
-            self._save()
+            self.forget_dead()
+            self._changed.set()
 
     def stopped(self, instance: str) -> None:
-        """It said goodbye, after it had given back what it held."""
+        """Record an orderly stop: the instance has given back its messages."""
         if self._forget(instance):
-            self._save()
+            self._changed.set()
 
-    def look(self) -> None:
-        """Note who is gone by now."""
+    def forget_dead(self) -> None:
+        """Remove the instances that are gone by now."""
         lost = [info for info in self._known.values() if self.gone(info.instance)]
         for info in lost:
             self._forget(info.instance)
             self._lost[info.name] = datetime.now(UTC)
         if lost:
-            self._save()
+            self._changed.set()
+
+    # --- queries
 
     def live(self, name: str) -> list[ServiceInfo]:
+        """Return the instances of a service that are at work."""
         return [info for info in list(self._known.values()) if info.name == name and self._at_work(info)]
 
     def lost(self, name: str) -> datetime | None:
-        """When an instance of this service was last found to be gone; what it had in hand is nobody's."""
+        """Return when an instance of this service was last found to be gone: the messages it had are unanswered."""
         return self._lost.get(name)
 
     def everyone(self) -> list[ServiceInfo]:
         return list(self._known.values())
 
     def gone(self, instance: str | None) -> bool:
-        """Is this instance certainly not at work? Silence counts once it could have been heard."""
+        """Return whether this instance is certainly not at work. Silence counts only after a heartbeat was due."""
         if instance is None:
             return False
         info = self._known.get(instance)
         if instance in self._gone or (info and _dead(info)):
             return True
-        return self._clock() - self._heard.get(instance, self._started) > GONE_AFTER
+        return self._clock() - self._seen.get(instance, self._started) > GONE_AFTER
 
     def _at_work(self, info: ServiceInfo) -> bool:
-        heard = self._heard.get(info.instance)
-        return heard is not None and self._clock() - heard < GONE_AFTER and not _dead(info)
+        seen = self._seen.get(info.instance)
+        return seen is not None and self._clock() - seen < GONE_AFTER and not _dead(info)
 
     def _forget(self, instance: str) -> bool:
         self._gone.add(instance)
-        self._heard.pop(instance, None)
+        self._seen.pop(instance, None)
         return self._known.pop(instance, None) is not None
 
-    def _save(self) -> None:
-        body = {"services": _LIST.dump_python(self.everyone(), mode="json")}
-        try:
-            write_atomically(self._path, json.dumps(body, indent=2).encode())
-        except OSError as error:  # a full disk, say: the file only helps the next start
-            _log.warning("registry_not_saved", path=str(self._path), error_message=str(error))
+    # --- the file
+
+    async def save_changes(self) -> None:
+        """Write the file after each change, in a thread. Never returns."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await asyncio.to_thread(self.save)
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        if self._changed.is_set():
+            await asyncio.to_thread(self.save)
+
+    def save(self) -> None:
+        """Write the current state to the file: use a thread. The file written last has the latest state."""
+        with self._writing:
+            body = {"services": _LIST.dump_python(self.everyone(), mode="json")}
+            try:
+                write_atomically(self._path, json.dumps(body, indent=2).encode())
+            except OSError as error:  # for example a full disk: the file only helps the next start
+                _log.warning("registry_not_saved", path=str(self._path), error_message=str(error))
 
 
 def _read(path: Path) -> list[ServiceInfo]:
-    """Nothing where the file is damaged: it only helps this start."""
+    """Return nothing when the file is damaged: it only helps this start."""
     try:
         return _File.model_validate_json(path.read_bytes()).services
     except FileNotFoundError:
@@ -113,7 +143,7 @@ def _read(path: Path) -> list[ServiceInfo]:
 
 
 def _dead(info: ServiceInfo) -> bool:
-    """Its process ran on this machine and does no more."""
+    """Return whether its process ran on this machine and has ended."""
     return info.host == platform.node() and not _runs(info.pid)
 
 

@@ -1,76 +1,64 @@
-"""jobs.db: its transactions, inbox and outbox. A change and the facts that it causes are one transaction."""
+"""jobs.db: transactions, inbox and outbox. A change and the events that it causes are one transaction."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from bus.message import Envelope, Event, event_types
-from services.common.errors import StorageFull
+from services.common.errors import code_of
 from services.common.infra.sqlite import Database
-from services.common.models import Item, Job
+from services.jobs.adapters.commits import Commit
 from services.jobs.adapters.schema import STEPS
-from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows, as_time
+from services.jobs.adapters.unit_of_work import SqlRows, as_time
 from services.jobs.domain.accounting import Out
-from services.jobs.domain.views import item_view, job_view
 
 _log = structlog.get_logger("services.jobs", service="jobs")
 T = TypeVar("T")
-_AT_ONCE = 2000  # rows, or pages, that one transaction removes
-_LOOK_FOR_SPACE = 5.0  # seconds
+_BATCH = 2000  # rows, or pages, that one transaction removes
+_FULL_DISK_PAUSE = 5.0  # seconds
 _INBOX_KEPT = timedelta(days=15)  # longer than the stream keeps a message
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A row of the outbox."""
+class OutboxRow:
+    """An event that is to be published."""
 
     seq: int
     kind: type[Event]
     envelope: Envelope
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a transaction did: jobs that changed, whether the outbox has something to publish, and which messages
-    (by id) were applied and not known already."""
-
-    jobs: frozenset[str]
-    outbox: bool
-    applied: frozenset[str] = frozenset()
-
-
 class Store:
-    """jobs.db. Its methods are coroutines; each is one transaction."""
+    """Reads and transactions of jobs.db. While the disk is full a write is repeated: no message may be dropped."""
 
     def __init__(self, path: Path, source: str, *, read_only: bool = False) -> None:
-        self._db = Database(path, STEPS, read_only=read_only)
+        self._db = Database(
+            path,
+            STEPS,
+            read_only=read_only,
+            pause_while_full=partial(asyncio.sleep, _FULL_DISK_PAUSE),
+            report_full=_report_full,
+        )
         self._source = source
 
     def close(self) -> None:
         self._db.close()
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction; while the disk is full, again and again: nothing that jobs has to note may be dropped."""
-        while True:
-            try:
-                return await self._db.run(work)
-            except StorageFull as error:
-                _log.error("waiting_for_space", error_code=error.code, error_message=str(error))
-            await asyncio.sleep(_LOOK_FOR_SPACE)
+    # --- transactions
 
     async def apply(
         self, envelopes: Sequence[Envelope], step: Callable[[SqlRows, Envelope, datetime], list[Out]]
-    ) -> Change:
-        """Apply messages that were not applied before, and queue what they cause."""
+    ) -> Commit:
+        """Apply the messages that were not applied before, and queue the events that they cause."""
 
-        def work(sql: sqlite3.Connection) -> Change:
+        def work(sql: sqlite3.Connection) -> Commit:
             now = datetime.now(UTC)
             rows = SqlRows(sql)
             outbox = False
@@ -81,23 +69,28 @@ class Store:
                     applied.add(envelope.id)
                     outbox |= self._queue(sql, step(rows, envelope, now), caused_by=envelope.id)
             rows.save()
-            return Change(frozenset(rows.touched), outbox, frozenset(applied))
+            return Commit(frozenset(rows.touched), outbox, frozenset(applied))
 
-        return await self._run(work)
+        return await self._db.run(work)
 
-    async def change(self, work: Callable[[SqlRows, sqlite3.Connection, datetime], list[Out]]) -> Change:
-        """A change that no message causes: the scheduler's."""
+    async def change(self, work: Callable[[SqlRows, sqlite3.Connection, datetime], list[Out]]) -> Commit:
+        """Run a change that no message causes, and queue the events that it returns."""
 
-        def transaction(sql: sqlite3.Connection) -> Change:
+        def transaction(sql: sqlite3.Connection) -> Commit:
             rows = SqlRows(sql)
             outbox = self._queue(sql, work(rows, sql, datetime.now(UTC)), caused_by=None)
             rows.save()
-            return Change(frozenset(rows.touched), outbox)
+            return Commit(frozenset(rows.touched), outbox)
 
-        return await self._run(transaction)
+        return await self._db.run(transaction)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one write transaction that changes no job and queues no event."""
+        return await self._db.run(work)
 
     async def read(self, work: Callable[[SqlRows, sqlite3.Connection], T]) -> T:
-        return await self._run(lambda sql: work(SqlRows(sql), sql))
+        """Run `work` on a read-only connection. It does not wait for write transactions."""
+        return await self._db.read(lambda sql: work(SqlRows(sql), sql))
 
     def _queue(self, sql: sqlite3.Connection, outs: Iterable[Out], *, caused_by: str | None) -> bool:
         rows = []
@@ -109,109 +102,62 @@ class Store:
 
     # --- outbox and inbox
 
-    async def pending(self, limit: int = 500) -> list[Pending]:
+    async def pending(self, limit: int = 500) -> list[OutboxRow]:
+        """Return the oldest events that are not published yet."""
         kinds = {kind.subject: kind for kind in event_types()}
 
-        def work(sql: sqlite3.Connection) -> list[Pending]:
+        def work(sql: sqlite3.Connection) -> list[OutboxRow]:
             found = sql.execute("SELECT * FROM outbox ORDER BY seq LIMIT ?", (limit,)).fetchall()
-            return [Pending(r["seq"], kinds[r["type"]], Envelope.from_bytes(r["envelope"], r["type"])) for r in found]
+            return [OutboxRow(r["seq"], kinds[r["type"]], Envelope.from_bytes(r["envelope"], r["type"])) for r in found]
 
-        return await self._run(work)
+        return await self._db.read(work)
 
-    async def published(self, pending: Sequence[Pending]) -> None:
-        await self._run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(p.seq,) for p in pending]))
+    async def published(self, rows: Sequence[OutboxRow]) -> None:
+        """Remove published events from the outbox."""
+        await self._db.run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(row.seq,) for row in rows]))
 
-    async def met_another(self, created: str) -> bool:
-        """Remember when the broker's store was made. Returns whether it is another one than last time."""
+    async def applied(self, message_id: str) -> bool:
+        """Return whether this message was applied before."""
+        query = "SELECT 1 FROM inbox WHERE id=?"
+        return await self._db.read(lambda sql: sql.execute(query, (message_id,)).fetchone() is not None)
+
+    async def note_broker_store(self, created: str) -> bool:
+        """Store when the broker's store was created. Return whether it is another store than the last time."""
 
         def work(sql: sqlite3.Connection) -> bool:
             before = sql.execute("SELECT created FROM broker").fetchone()
             sql.execute("INSERT OR REPLACE INTO broker VALUES (1, ?)", (created,))
             return before is not None and before["created"] != created
 
-        return await self._run(work)
+        return await self._db.run(work)
 
     async def prune_inbox(self, now: datetime | None = None) -> int:
-        """Forget the ids of messages that the stream cannot bring any more, bit by bit. How many."""
-        before, after, gone = as_time((now or datetime.now(UTC)) - _INBOX_KEPT), "", 0
+        """Delete the ids of messages that the stream has discarded, in batches. Return their number."""
+        before, after, deleted = as_time((now or datetime.now(UTC)) - _INBOX_KEPT), "", 0
         query = "SELECT id FROM inbox WHERE id > ? AND at < ? ORDER BY id LIMIT ?"
 
         def work(sql: sqlite3.Connection) -> list[str]:
-            ids = [row["id"] for row in sql.execute(query, (after, before, _AT_ONCE))]
+            ids = [row["id"] for row in sql.execute(query, (after, before, _BATCH))]
             sql.executemany("DELETE FROM inbox WHERE id = ?", [(id,) for id in ids])
             return ids
 
-        while ids := await self._run(work):
-            after, gone = ids[-1], gone + len(ids)
-        return gone
+        while ids := await self._db.run(work):
+            after, deleted = ids[-1], deleted + len(ids)
+        return deleted
 
-    async def give_back_space(self) -> None:
-        """Pages that nothing is in go back to the disk, a few MB at a time; in files of version 1 they are reused."""
+    async def release_free_pages(self) -> None:
+        """Return unused pages to the file system, a few MB at a time. In files of version 1 they are reused instead."""
 
         def work(sql: sqlite3.Connection) -> int:
             (free,) = sql.execute("PRAGMA freelist_count").fetchone()
-            for _ in range(min(free, _AT_ONCE)):
-                sql.execute("PRAGMA incremental_vacuum(1)")  # sqlite3 takes one step of it, hence one page
+            for _ in range(min(free, _BATCH)):
+                sql.execute("PRAGMA incremental_vacuum(1)")  # sqlite3 executes one step of it, hence one page
             (left,) = sql.execute("PRAGMA freelist_count").fetchone()
             return int(left) if left < free else 0
 
-        while await self._run(work):
+        while await self._db.run(work):
             pass
 
-    async def wanted(self, video_ids: Sequence[str]) -> list[str]:
-        """Those of these videos that an open item waits for."""
-        query = "SELECT video_id FROM fetches WHERE video_id IN (SELECT value FROM json_each(?))"
 
-        def work(_rows: SqlRows, sql: sqlite3.Connection) -> list[str]:
-            return [row["video_id"] for row in sql.execute(query, (json.dumps(list(video_ids)),))]
-
-        return await self.read(work)
-
-    # --- what REST shows
-
-    async def job(self, job_id: str) -> Job | None:
-        return await self.read(lambda rows, _sql: job_view(row) if (row := rows.job(job_id)) else None)
-
-    async def jobs(
-        self, statuses: Sequence[str], limit: int, offset: int, kind: str | None = None
-    ) -> tuple[list[Job], int]:
-        """The newest first, and how many there are in all. No `statuses`, no `kind`: of every one."""
-        where, args = "WHERE 1", list[object]()
-        if statuses:
-            where, args = where + f" AND status IN ({','.join('?' * len(statuses))})", [*args, *statuses]
-        if kind is not None:
-            where, args = where + " AND type = ?", [*args, kind]
-
-        def work(_rows: SqlRows, sql: sqlite3.Connection) -> tuple[list[Job], int]:
-            (total,) = sql.execute(f"SELECT count(*) FROM jobs {where}", args).fetchone()  # noqa: S608 - only marks
-            query = f"SELECT body FROM jobs {where} ORDER BY created_at DESC, job_id LIMIT ? OFFSET ?"  # noqa: S608 - only marks
-            found = sql.execute(query, [*args, limit, offset])
-            return [job_view(JOB.validate_json(row["body"])) for row in found], total
-
-        return await self.read(work)
-
-    async def items(self, job_id: str, limit: int, offset: int) -> tuple[list[Item], int]:
-        def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[list[Item], int]:
-            job = rows.job(job_id)
-            total = job.total if job else 0
-            query = "SELECT body FROM items WHERE job_id=? ORDER BY position, video_id LIMIT ? OFFSET ?"
-            found = sql.execute(query, (job_id, limit, offset))
-            return [item_view(ITEM.validate_json(row["body"])) for row in found], total
-
-        return await self.read(work)
-
-    async def running(self, job_id: str) -> list[str]:
-        """The videos of a job that are being fetched, wherever they stand in it."""
-        query = "SELECT video_id FROM items WHERE job_id=? AND status='running' ORDER BY position"
-        return await self.read(lambda _rows, sql: [row["video_id"] for row in sql.execute(query, (job_id,))])
-
-    async def changed_since(self, job_id: str, revision: int, limit: int = 1000) -> tuple[Job | None, list[Item]]:
-        """The job, and its items that changed after `revision`, in the order of their changes."""
-
-        def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[Job | None, list[Item]]:
-            query = "SELECT body FROM items WHERE job_id=? AND revision>? ORDER BY revision LIMIT ?"
-            found = [item_view(ITEM.validate_json(r["body"])) for r in sql.execute(query, (job_id, revision, limit))]
-            row = rows.job(job_id)
-            return (job_view(row) if row else None), found
-
-        return await self.read(work)
+def _report_full(error: Exception) -> None:
+    _log.error("waiting_for_space", error_code=code_of(error), error_message=str(error))

@@ -1,4 +1,4 @@
-"""The rows of jobs.db in one transaction: loaded on demand, one object per row, saved where changed."""
+"""The unit of work of jobs.db: the rows of one transaction, loaded on demand and saved where changed."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from services.common.models import ItemStatus
 from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow
+from services.jobs.domain.scheduler import Block
 
 R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow)
 
@@ -17,10 +18,11 @@ JOB = TypeAdapter(JobRow)
 LISTING = TypeAdapter(ListingRow)
 ITEM = TypeAdapter(ItemRow)
 FETCH = TypeAdapter(FetchRow)
+BLOCK = TypeAdapter(Block)
 
 
 class SqlRows:
-    """The Rows of one transaction: loaded on demand, one object per row, saved where changed."""
+    """Implements Rows: one object per row. A read-only connection will do as long as nothing is changed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.sql = connection
@@ -64,17 +66,17 @@ class SqlRows:
         return sorted(found, key=lambda item: (self._age(item.job_id), item.job_id))
 
     def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
-        """Asked by one status after the other: of several at once SQLite would sort all that there are."""
+        """Query one status after the other: for several at once SQLite would sort all items."""
         found: list[ItemRow] = []
         for status in (ItemStatus.RUNNING, ItemStatus.LISTED, ItemStatus.WAITING):
             found += [item for item in self._by_status(job_id, (status,), limit) if not item.cancelling]
         return found
 
-    def gaps(self, job_id: str) -> Sequence[ItemRow]:
+    def failures(self, job_id: str) -> Sequence[ItemRow]:
         return self._by_status(job_id, (ItemStatus.UNAVAILABLE, ItemStatus.FAILED, ItemStatus.CANCELLED), -1)
 
     def served_since(self, moment: datetime) -> bool:
-        self.save()  # the query looks at the table
+        self.save()  # the query reads the table
         query = "SELECT video_id, job_id FROM items WHERE status='archived' AND since > ?"
         for row in self.sql.execute(query, (as_time(moment),)).fetchall():
             item = self.item(row["job_id"], row["video_id"])
@@ -83,7 +85,7 @@ class SqlRows:
         return False
 
     def _by_status(self, job_id: str, statuses: Sequence[ItemStatus], limit: int) -> list[ItemRow]:
-        self.save()  # the query looks at the table
+        self.save()  # the query reads the table
         marks = ",".join("?" * len(statuses))
         query = f"SELECT video_id FROM items WHERE job_id=? AND status IN ({marks}) ORDER BY position LIMIT ?"  # noqa: S608 - only marks
         found = [self.item(job_id, row["video_id"]) for row in self.sql.execute(query, (job_id, *statuses, limit))]
@@ -108,6 +110,17 @@ class SqlRows:
     def drop(self, fetch: FetchRow) -> None:
         self.sql.execute("DELETE FROM fetches WHERE video_id=?", (fetch.video_id,))
         self._fetches[fetch.video_id] = None
+
+    def discard_removed(self, job_id: str) -> None:
+        if self.sql.execute("DELETE FROM removals WHERE job_id=?", (job_id,)).rowcount:
+            self.sql.execute("DELETE FROM items WHERE job_id=?", (job_id,))
+            self.sql.execute("DELETE FROM listings WHERE job_id=?", (job_id,))
+
+    def set_block(self, egress: str, block: Block | None) -> None:
+        if block is None:
+            self.sql.execute("DELETE FROM blocks WHERE egress=?", (egress,))
+        else:
+            self.sql.execute("INSERT OR REPLACE INTO blocks VALUES (?,?)", (egress, as_json(BLOCK, block)))
 
     def save(self) -> None:
         self.sql.executemany(
@@ -159,7 +172,7 @@ class SqlRows:
 
 
 def next_change(sql: sqlite3.Connection) -> int:
-    """The number of one more change of a job. They go up, over all jobs, and none comes twice."""
+    """Return the number of a new change. The numbers increase over all jobs, and are unique."""
     (number,) = sql.execute("UPDATE changes SET latest = latest + 1 RETURNING latest").fetchone()
     return int(number)
 

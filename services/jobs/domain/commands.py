@@ -1,18 +1,45 @@
-"""A change of mind: cancel, pause, resume, retry, another priority. Pure."""
+"""The commands of users: cancel, pause, resume, retry, set the priority. Pure."""
 
 from datetime import datetime
 
 from services.common import events as e
+from services.common.errors import InvalidRequest, NotFound
 from services.common.models import ItemStatus, JobStatus, Wanted
 from services.jobs.domain import dispatches, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingState, Rows
 
-AT_ONCE = 500  # items that one step cancels; the dispatcher goes on with the rest
+BATCH = 500  # items cancelled in one step; the dispatcher cancels the rest
+
+Command = (
+    e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested | e.JobPriorityRequested
+)
+
+
+def check(rows: Rows, command: Command) -> JobRow:
+    """Return the job of a command. Raise NotFound or InvalidRequest when the command would have no effect."""
+    job = rows.job(command.job_id)
+    if job is None:
+        raise NotFound(f"There is no job {command.job_id}: GET /api/v1/jobs lists them.", job_id=command.job_id)
+    if job.status.ended is not isinstance(command, e.JobRetryRequested):
+        state = f"has ended as {job.status}" if job.status.ended else "is still open"
+        raise InvalidRequest(f"Job {job.job_id} {state}: {command.subject} has no effect.", status=job.status)
+    match command:
+        case e.JobRetryRequested() if not has_failures(job):
+            what = "has no failed or unavailable videos" if job.listings else "was rejected and never started"
+            raise InvalidRequest(f"Job {job.job_id} {what}: there is nothing to retry.")
+        case e.JobCancelRequested(video_id=str(video_id)):
+            item = rows.item(job.job_id, video_id)
+            if item is None:
+                raise NotFound(f"Job {job.job_id} has no video {video_id}.", job_id=job.job_id, video_id=video_id)
+            if not item.status.open:
+                raise InvalidRequest(f"{video_id} has ended ({item.status}): there is nothing to cancel.")
+    return job
 
 
 def cancel_requested(rows: Rows, event: e.JobCancelRequested, now: datetime) -> list[Out]:
-    """What waits ends now, what runs ends when its worker has stopped, what is complete is archived."""
+    """Cancel a job or one of its videos: waiting items end now, running ones when their worker has stopped, complete
+    ones are archived."""
     job = open_job(rows, event.job_id)
     if job is None:
         return []
@@ -31,21 +58,21 @@ def cancel_requested(rows: Rows, event: e.JobCancelRequested, now: datetime) -> 
 
 
 def cancel_more(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
-    """The next open items of a job that is being cancelled."""
+    """Cancel the next batch of open items of a job."""
     out: list[Out] = []
-    for item in rows.open_items(job.job_id, AT_ONCE):
+    for item in rows.open_items(job.job_id, BATCH):
         out += _cancel(rows, job, item, now)
     return out + settle(job, now)
 
 
 def _cancel(rows: Rows, job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
     if item.status not in {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING}:
-        return []  # ended, or on its way to the work plan
+        return []  # ended, or being written to the work plan
     fetch = rows.fetch(item.video_id)
     alone = [other.job_id for other in rows.waiters(item.video_id)] == [item.job_id]
     if fetch is None or not alone:
         return dispatches.cancel_item(job, item, now)
-    if fetch.state is FetchState.STORING:  # complete: storage takes it in, or it is not tried again
+    if fetch.state is FetchState.STORING:  # complete: storage archives it, or it is not retried
         item.cancelling = True
         touch(job, now, item)
         return []
@@ -55,13 +82,13 @@ def _cancel(rows: Rows, job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
         return dispatches.cancel_requests(rows, fetch)
     rows.drop(fetch)
     out = dispatches.cancel_item(job, item, now)
-    if fetch.number:  # an earlier try may have left a partial
+    if fetch.number:  # an earlier attempt may have left a partial
         out.append((e.DownloadCancelRequested(**fetch.names()), job.trace_id))
     return out
 
 
 def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
-    """The worker stopped. When a person had asked it to, every job that waits for the video goes without it."""
+    """Apply that a worker stopped. When a user stopped the task itself, the video is cancelled in every job."""
     out = dispatches.download_cancelled(rows, event, now)
     fetch = rows.fetch(event.video_id)
     if event.by_hand and fetch is not None and fetch.fetch_id == event.fetch_id:
@@ -97,16 +124,16 @@ def priority_requested(rows: Rows, event: e.JobPriorityRequested, now: datetime)
 
 
 def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> list[Out]:
-    """Failed, unavailable and cancelled items go back with no attempt spent, targets that failed are listed again.
+    """Reopen failed, unavailable and cancelled items with no attempt spent, and list failed targets again.
 
-    The archive is asked first what it holds by now, unless the job is to fetch all the same (DESIGN §3: skip_existing).
+    The archive is checked first, unless the job fetches everything (option skip_existing off).
     """
     job = rows.job(event.job_id)
     if job is None or not job.listings or job.cancelling:
         return []
     out: list[Out] = []
     again: dict[int, list[ItemRow]] = {}
-    for item in rows.gaps(job.job_id):
+    for item in rows.failures(job.job_id):
         _reopen(job, item)
         again.setdefault(item.target_index, []).append(item)
     for index in range(job.listings):
@@ -127,12 +154,12 @@ def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> li
         if job.open or job.listings_open:
             job.status = JobStatus.RUNNING if job.total else JobStatus.QUEUED
             job.finished_at, job.error = None, None
-        touch(job, now)  # also when there is nothing to do: who follows the retry waits for the end after it
+        touch(job, now)  # also without an effect: a client that follows the retry waits for the end after it
     return out
 
 
-def has_gaps(job: JobRow) -> bool:
-    """Is there anything that a retry of this ended job would do? Of a rejected one nothing was begun."""
+def has_failures(job: JobRow) -> bool:
+    """Return whether a retry of this ended job has something to do; a rejected job has not."""
     targets = job.listings_failed + job.listings_cancelled
     return job.listings > 0 and targets + job.unavailable + job.failed + job.cancelled > 0
 

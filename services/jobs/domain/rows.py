@@ -1,4 +1,4 @@
-"""The rows of jobs.db as the machine sees them, and the few ways in which it reaches them."""
+"""The rows of jobs.db, and how the state machine accesses them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,14 +17,15 @@ from services.common.models import (
     Target,
     Wanted,
 )
+from services.jobs.domain.scheduler import Block
 
 TARGETS_SHOWN = 100
 
 
 class ListingState(StrEnum):
-    QUEUED = "queued"  # job.queued is out
+    QUEUED = "queued"  # job.queued was sent
     CLAIMED = "claimed"
-    TIMER = "timer"  # goes on at retry_at
+    TIMER = "timer"  # is requested again at retry_at
     LISTED = "listed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -35,10 +36,10 @@ class ListingState(StrEnum):
 
 
 class FetchState(StrEnum):
-    IDLE = "idle"  # nobody works on it
+    IDLE = "idle"  # not dispatched
     DISPATCHED = "dispatched"
     CLAIMED = "claimed"
-    STORING = "storing"  # downloaded; storage takes it in
+    STORING = "storing"  # downloaded; storage archives it
 
 
 @dataclass
@@ -47,7 +48,7 @@ class JobRow:
     trace_id: str
     type: JobType
     options: JobOptions
-    targets: tuple[str, ...]  # the first TARGETS_SHOWN as given: this row is read and written with every event
+    targets: tuple[str, ...]  # the first TARGETS_SHOWN as given; the row is read and written with every event
     priority: int
     root: str
     status: JobStatus
@@ -57,13 +58,13 @@ class JobRow:
     target_count: int = 0
     targets_digest: str = ""
     paused: bool = False
-    cancelling: bool = False  # nothing new of it begins; it ends when nothing of it runs any more
+    cancelling: bool = False  # nothing new is started; the job ends when its last running item has ended
     title: str | None = None
     error: ErrorDetail | None = None
     retry_at: datetime | None = None
     work_plan: str | None = None
     revision: int = 0
-    listings: int = 0  # how many targets
+    listings: int = 0  # number of targets
     listings_open: int = 0
     listings_failed: int = 0
     listings_cancelled: int = 0
@@ -89,8 +90,8 @@ class ListingRow:
     retry_at: datetime | None = None
     attempts: int = 0
     instance: str | None = None
-    awaited: tuple[str, ...] | None = None  # page keys that listing.completed named
-    seen: frozenset[str] = frozenset()  # page keys that arrived
+    awaited: tuple[str, ...] | None = None  # page keys from listing.completed
+    seen: frozenset[str] = frozenset()  # page keys received
     error: ErrorDetail | None = None
 
 
@@ -104,19 +105,19 @@ class ItemRow:
     since: datetime
     title: str | None = None
     playlist_id: str | None = None
-    need: Wanted | None = None  # what is still missing of it
-    dispatch_id: str | None = None  # the dispatch that serves it now
-    begun: datetime | None = None  # when a worker was last let through for it
-    asked_again: int = 0  # how often storage had to be asked again what it holds of it
+    need: Wanted | None = None  # what is not archived yet
+    dispatch_id: str | None = None  # the dispatch that fetches it now
+    begun: datetime | None = None  # when a worker's claim of it was last granted
+    asked_again: int = 0  # how often the archive check was requested again
     attempts: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
-    refused: int = 0  # how often the site refused just it, as it seems: see dispatches.deferred
+    refused: int = 0  # how often the site refused this video: see dispatches.deferred
     refused_at: datetime | None = None
-    again: bool = False  # a person wants it tried again, be it known to be gone
-    cancelling: bool = False  # it runs, and is to end as cancelled unless it is complete by then
-    outcome: ItemStatus | None = None  # CLOSING: what it will be
-    number: int = 0  # how often it was given up
-    detected_at: datetime | None = None  # when it was found to be gone: not always by this job
+    again: bool = False  # a user requested a retry, even if it is known to be gone
+    cancelling: bool = False  # running; ends as cancelled unless it completes first
+    outcome: ItemStatus | None = None  # CLOSING: its final status
+    number: int = 0  # how often it failed for good
+    detected_at: datetime | None = None  # when it was found to be gone, perhaps by another job
     reason: str | None = None
     message: str | None = None
     error_code: ErrorCode | None = None
@@ -142,7 +143,7 @@ class FetchRow:
         return f"{self.fetch_id}.{self.number}"
 
     def names(self) -> dict[str, Any]:
-        """What names the current dispatch in every event about it."""
+        """Return the fields that identify the current dispatch in every event about it."""
         return {
             "dispatch_id": self.dispatch_id,
             "fetch_id": self.fetch_id,
@@ -153,7 +154,7 @@ class FetchRow:
 
 
 class Rows(Protocol):
-    """Identity-mapped rows of one transaction: what is changed on them is what is saved."""
+    """The rows of one transaction, as an identity map: changes to a row object are saved."""
 
     def job(self, job_id: str) -> JobRow | None: ...
 
@@ -164,21 +165,27 @@ class Rows(Protocol):
     def fetch(self, video_id: str) -> FetchRow | None: ...
 
     def waiters(self, video_id: str) -> Sequence[ItemRow]:
-        """Items WAITING or RUNNING for this video, of all jobs, the oldest job first."""
+        """Return the items WAITING or RUNNING for this video, of all jobs, the oldest job first."""
         ...
 
     def open_items(self, job_id: str, limit: int) -> Sequence[ItemRow]:
-        """Items LISTED, WAITING or RUNNING that are not being cancelled yet."""
+        """Return items LISTED, WAITING or RUNNING that are not being cancelled yet."""
         ...
 
-    def gaps(self, job_id: str) -> Sequence[ItemRow]:
-        """Items UNAVAILABLE, FAILED or CANCELLED."""
+    def failures(self, job_id: str) -> Sequence[ItemRow]:
+        """Return the items UNAVAILABLE, FAILED or CANCELLED."""
         ...
 
     def served_since(self, moment: datetime) -> bool:
-        """Has a worker been let through since, for any video of any job, and brought it?"""
+        """Return whether any video of any job was claimed and archived since then."""
         ...
 
     def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None: ...
 
     def drop(self, fetch: FetchRow) -> None: ...
+
+    def discard_removed(self, job_id: str) -> None:
+        """Delete what is left of a removed job, because a new job has its id."""
+
+    def set_block(self, egress: str, block: Block | None) -> None:
+        """Store that the source refuses this egress; None: not any more."""

@@ -1,9 +1,9 @@
-"""What each fact means for jobs, items, listings and fetches. Pure: rows in, changed rows and facts out.
+"""The effect of each event on jobs, items, listings and fetches. Pure: it changes rows and returns events.
 
     step(rows, event, now) -> [(event, trace_id), ...]
 
-Facts may come twice, late, or in another order: an item that ended stays as it is, and a fact of an older dispatch
-is ignored, except that `video.archived` is credited always.
+Events may arrive twice, late or in another order: an ended item does not change, and an event of an older dispatch is
+ignored, except that `video.archived` is always credited.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bus.errors import NotNow
 from bus.message import Event
 from services.common import events as e
 from services.common.models import ErrorDetail, JobOptions, JobStatus, Target
@@ -18,18 +19,31 @@ from services.common.targets import digest
 from services.jobs.domain import commands, dead_letters, dispatches, failures, listings
 from services.jobs.domain.accounting import Out, end, settle
 from services.jobs.domain.rows import TARGETS_SHOWN, JobRow, ListingRow, ListingState, Rows
+from services.jobs.domain.scheduler import Block
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A job whose targets, options and output_dir were found good."""
+    """A job with valid targets, options and output_dir. `digest` is the digest of its targets."""
 
     targets: tuple[Target, ...]
     root: str
+    digest: str
 
 
-def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | ErrorDetail, now: datetime) -> list[Out]:
-    """Take a new job in, or reject it: it is kept as failed, so that its sender can ask why."""
+@dataclass(frozen=True)
+class Rejected:
+    """A job that cannot be done, and why."""
+
+    error: ErrorDetail
+    digest: str
+
+
+Verdict = Accepted | Rejected
+
+
+def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Verdict, now: datetime) -> list[Out]:
+    """Create a job. A rejected one is stored as failed, so that its sender can look up why."""
     options = JobOptions.model_validate(event.options.model_dump(exclude={"api_key"}))
     job = JobRow(
         job_id=event.job_id,
@@ -38,7 +52,7 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
         options=options,
         targets=event.targets[:TARGETS_SHOWN],
         target_count=len(event.targets),
-        targets_digest=digest(event.targets),
+        targets_digest=verdict.digest,
         priority=event.priority,
         root=verdict.root if isinstance(verdict, Accepted) else "",
         status=JobStatus.QUEUED,
@@ -46,8 +60,8 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
         updated_at=now,
     )
     rows.add(job)
-    if isinstance(verdict, ErrorDetail):
-        job.error = verdict
+    if isinstance(verdict, Rejected):
+        job.error = verdict.error
         return end(job, JobStatus.FAILED, now)
     job.listings = job.listings_open = len(verdict.targets)
     out: list[Out] = []
@@ -58,12 +72,43 @@ def create(rows: Rows, event: e.JobCreated, trace_id: str, verdict: Accepted | E
     return out + settle(job, now)
 
 
+def apply(
+    rows: Rows,
+    event: Event,
+    trace_id: str,
+    now: datetime,
+    *,
+    verdict: Verdict | None,
+    recheck_after: timedelta,
+) -> list[Out]:
+    """Apply one message of the inbox. `verdict` is that of a new job, unless the job exists."""
+    match event:
+        case e.JobCreated():
+            if rows.job(event.job_id) is not None:
+                return []
+            if verdict is None:
+                raise NotNow(f"job {event.job_id} was removed while its message was handled", delay=0.0)
+            rows.discard_removed(event.job_id)
+            return create(rows, event, trace_id, verdict, now)
+        case e.SourceBlocked():
+            rows.set_block(event.egress, Block(event.until, event.reason))
+        case e.SourceCleared():
+            rows.set_block(event.egress, None)
+        case e.ServiceRegistered() | e.ServiceStopped():
+            pass  # of interest to the registry only
+        case e.DeadLettered() if out := refuse(rows, event, trace_id, now):
+            return out
+        case _:
+            return step(rows, event, now, recheck_after=recheck_after)
+    return []
+
+
 def step(
     rows: Rows, event: Event, now: datetime, *, recheck_after: timedelta = listings.RECHECK_GONE_AFTER
 ) -> list[Out]:
-    """Apply one fact of another service, or one wish of a user. KeyError for an event that is not jobs' business.
+    """Apply one event of another service, or one command of a user. Raise KeyError for any other event.
 
-    `recheck_after`: how old the knowledge that a video is gone may get until it is tried again; 0: any age.
+    `recheck_after`: the age at which a video that is known to be gone is tried again; 0: never.
     """
     if isinstance(event, e.ArchiveChecked):
         return listings.archive_checked(rows, event, now, recheck_after)
@@ -71,11 +116,12 @@ def step(
 
 
 def refuse(rows: Rows, letter: e.DeadLettered, trace_id: str, now: datetime) -> list[Out]:
-    """A job.created that could not be read, or that broke its handler, is kept as a failed job too."""
+    """Store a job.created that was invalid, or made its handler fail, as a failed job too."""
     found = dead_letters.refused(letter)
     if found is None or rows.job(found[0].job_id) is not None:
         return []
-    return create(rows, found[0], trace_id, found[1], now)
+    event, error = found
+    return create(rows, event, trace_id, Rejected(error, digest(event.targets)), now)
 
 
 _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {

@@ -1,21 +1,22 @@
-"""What jobs does on which event. Everything that changes a job goes through one inbox, in the stream's order."""
+"""The events that jobs handles. Everything that changes a job passes one inbox, in the order of the stream."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from bus.handlers import Handlers
 from bus.message import Envelope
 from services.common import events as e
 from services.common.models import ClaimAnswer, PartialsOwned
+from services.jobs.adapters.job_reader import JobReader
+from services.jobs.adapters.registry import Registry
+from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import state_machine
+from services.jobs.job_queue import JobQueue
+from services.jobs.subscribers import Subscribers
 
-if TYPE_CHECKING:
-    from services.jobs.service import JobsService
-
-handlers = Handlers("jobs")
+HANDLERS = Handlers("jobs")
 
 
-@handlers.inbox(
+@HANDLERS.inbox(
     e.JobCreated,
     *state_machine.HANDLED,
     e.SourceBlocked,
@@ -23,25 +24,26 @@ handlers = Handlers("jobs")
     e.ServiceRegistered,
     e.ServiceStopped,
 )
-async def take(envelopes: Sequence[Envelope], jobs: "JobsService") -> None:
-    await jobs.take(envelopes)
+async def take(envelopes: Sequence[Envelope], queue: JobQueue) -> None:
+    await queue.take(envelopes)
 
 
-@handlers.answer(e.DownloadClaim)
-async def claim(event: e.DownloadClaim, jobs: "JobsService") -> ClaimAnswer:
-    return await jobs.dispatcher.claim(event)
+@HANDLERS.answer(e.DownloadClaim)
+async def claim(event: e.DownloadClaim, dispatcher: Dispatcher) -> ClaimAnswer:
+    return await dispatcher.claim(event)
 
 
-@handlers.answer(e.PartialsLeft)
-async def whose(event: e.PartialsLeft, jobs: "JobsService") -> PartialsOwned:
-    return PartialsOwned(video_ids=tuple(await jobs.store.wanted(event.video_ids)))
+@HANDLERS.answer(e.PartialsLeft)
+async def owned_partials(event: e.PartialsLeft, reader: JobReader) -> PartialsOwned:
+    return PartialsOwned(video_ids=tuple(await reader.awaited_videos(event.video_ids)))
 
 
-@handlers.subscribe(e.ServiceHeartbeat)
-async def heartbeat(event: e.ServiceHeartbeat, jobs: "JobsService") -> None:
-    jobs.heard(event.service)
+@HANDLERS.subscribe(e.ServiceHeartbeat)
+async def heartbeat(event: e.ServiceHeartbeat, registry: Registry, dispatcher: Dispatcher) -> None:
+    registry.seen(event.service)
+    dispatcher.wake()
 
 
-@handlers.subscribe(e.DownloadProgress)
-async def progress(event: e.DownloadProgress, jobs: "JobsService") -> None:
-    jobs.live.progressed(event)
+@HANDLERS.subscribe(e.DownloadProgress)
+async def progress(event: e.DownloadProgress, subscribers: Subscribers) -> None:
+    subscribers.progressed(event)

@@ -166,7 +166,7 @@ def test_a_fact_that_comes_twice_changes_nothing(world: World) -> None:
 
 def test_metadata_only_ends_with_metadata_archived(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
-    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT)
+    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, "")
     state_machine.create(world.rows, event, "t", accepted, NOW)
     world.checked()
     world.listed()
@@ -182,7 +182,7 @@ def test_metadata_only_ends_with_metadata_archived(world: World) -> None:
 def described(world: World, type: JobType = JobType.METADATA_ONLY, **held: object) -> list[Event]:
     """A job whose only entry the Data API describes, as far as storage's answer to the page."""
     event = e.JobCreated(job_id="j1", targets=("x",), type=type)
-    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     return world.step(
         e.ArchiveChecked(
             job_id="j1", root=ROOT, target_index=0, listing=1, page_key="p1",
@@ -213,7 +213,9 @@ def test_a_forced_description_is_not_content_with_that_of_another_job(world: Wor
         event = e.JobCreated.model_validate(
             {"job_id": job_id, "targets": ("x",), "type": JobType.METADATA_ONLY, "options": words}
         )
-        state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+        state_machine.create(
+            world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW
+        )
         world.checked(job_id)
     world.step(METADATA_ARCHIVED)
     assert (world.status("j1"), world.status("j2")) == (ItemStatus.ARCHIVED, ItemStatus.WAITING)
@@ -223,7 +225,7 @@ def test_a_forced_description_is_not_content_with_that_of_another_job(world: Wor
 
 def test_a_description_alone_does_not_bring_back_a_lost_record_of_yt_dlp(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
-    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     world.checked(held=Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True, info=False))
     request = world.dispatch()
     world.step(METADATA_ARCHIVED.model_copy(update={"dispatch_id": request.dispatch_id}))
@@ -235,7 +237,7 @@ def test_a_description_alone_does_not_bring_back_a_lost_record_of_yt_dlp(world: 
 
 def test_metadata_that_are_archived_before_storage_answers_the_page(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
-    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT), NOW)
+    state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     world.step(
         e.ListingPageFetched(
             job_id="j1", root=ROOT, type=event.type, options=event.options, target_index=0, listing=1, page_key="p1",

@@ -25,6 +25,7 @@ from services.common.models import (
     TargetKind,
     VideoMetadata,
 )
+from services.jobs.adapters.commits import Commit, CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
@@ -44,10 +45,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+class Rounds:
+    """Counts the rounds of a dispatcher."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def committed(self, _commit: Commit) -> None:
+        self.count += 1
+
+
 async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_again(store: Store, tmp_path: Path) -> None:
     def waits_for_quota_and_is_paused(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         ordered = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
-        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         state_machine.create(rows, ordered, "t", accepted, now)
         refused = e.ListingFailed(
             job_id="j",
@@ -62,12 +73,12 @@ async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_agai
         return state_machine.step(rows, e.JobPauseRequested(job_id="j"), now)
 
     await store.change(waits_for_quota_and_is_paused)
-    looks: list[object] = []
-    dispatcher = Dispatcher(store, Registry(tmp_path / "services.json"), (), looks.append)
+    rounds = Rounds()
+    dispatcher = Dispatcher(store, Registry(tmp_path / "services.json"), (), CommitNotifier(rounds))
     running = asyncio.create_task(dispatcher.run())
     await asyncio.sleep(1.0)  # the absence of something can only be waited for
     running.cancel()
-    assert 0 < len(looks) < 4
+    assert 0 < rounds.count < 4
 
 
 KEPT, LOST = "kept0000000", "lost0000000"
@@ -80,7 +91,7 @@ class Asked:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.registry = Registry(folder / "services.json")
-        self.dispatcher = Dispatcher(store, self.registry, (), lambda _change: None)
+        self.dispatcher = Dispatcher(store, self.registry, (), CommitNotifier())
         self.now = datetime.now(UTC)
 
     async def step(self, *facts: Event) -> list[Event]:
@@ -107,7 +118,7 @@ class Asked:
                 name=name, instance=name, url="http://x", version="1", pid=os.getpid(), host=platform.node(),
                 started_at=self.now, slots=slots if name == "download" else 0, egress="e",
             )  # fmt: skip
-            self.registry.heard(info)
+            self.registry.seen(info)
         await self.store.change(decide)
         return [event for event, _trace in said]
 
@@ -126,7 +137,7 @@ async def test_what_a_list_does_not_name_any_more_is_asked_for_by_itself(store: 
 
     def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
-        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         return state_machine.create(rows, job, "t", accepted, now)
 
     await store.change(ordered)
@@ -156,7 +167,7 @@ async def test_nothing_more_is_fetched_while_storage_takes_nothing_in(store: Sto
 
     def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
-        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive")
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         return state_machine.create(rows, job, "t", accepted, now)
 
     await store.change(ordered)

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 
 from services.common.events import JobCreated
-from services.common.models import ErrorCode, ErrorDetail, JobOptions
+from services.common.models import ErrorCode, JobOptions
 from services.common.settings.load import Config
-from services.jobs.domain.state_machine import Accepted
-from services.jobs.intake import examine
+from services.jobs.domain.state_machine import Accepted, Rejected, Verdict
+from services.jobs.job_validator import validate
 from services.storage.formats.layout import tree_of
 
 VIDEO = "aaaaaaaaaaa"
 
 
-def look(config: Config, **options: object) -> Accepted | ErrorDetail:
-    return examine(JobCreated(job_id="j", targets=(VIDEO,), options=JobOptions.model_validate(options)), config)
+def check(config: Config, **options: object) -> Verdict:
+    return validate(JobCreated(job_id="j", targets=(VIDEO,), options=JobOptions.model_validate(options)), config)
 
 
 def test_without_an_output_dir_it_is_base_path(config: Config) -> None:
-    verdict = look(config)
+    verdict = check(config)
     assert isinstance(verdict, Accepted)
     assert verdict.root == str(config.storage.base_path)
 
@@ -29,7 +29,7 @@ def test_a_folder_below_a_root_that_is_a_link_is_what_storage_takes_it_for(confi
     disk.mkdir()
     config.storage.base_path.symlink_to(disk)
     for written in (config.storage.base_path / "music", disk / "music"):
-        verdict = look(config, output_dir=str(written))
+        verdict = check(config, output_dir=str(written))
         assert isinstance(verdict, Accepted)
         assert verdict.root == str(config.storage.base_path / "music")
         assert tree_of(verdict.root, config.storage).videos == config.storage.base_path / "music" / "videos"
@@ -46,7 +46,7 @@ def test_a_folder_below_a_root_that_is_a_link_is_what_storage_takes_it_for(confi
     ],
 )
 def test_what_cannot_be_is_refused_with_e007(config: Config, options: dict[str, object]) -> None:
-    verdict = look(config, **options)
-    assert isinstance(verdict, ErrorDetail)
-    assert verdict.code is ErrorCode.INVALID_REQUEST
-    assert str(next(iter(options.values()))).strip("[]'") in verdict.message
+    verdict = check(config, **options)
+    assert isinstance(verdict, Rejected)
+    assert verdict.error.code is ErrorCode.INVALID_REQUEST
+    assert str(next(iter(options.values()))).strip("[]'") in verdict.error.message

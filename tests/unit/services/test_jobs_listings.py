@@ -17,7 +17,7 @@ from services.common.models import (
     TargetKind,
 )
 from services.jobs.domain import failures, listings, state_machine
-from services.jobs.domain.state_machine import Accepted
+from services.jobs.domain.state_machine import Accepted, Rejected
 from services.jobs.domain.views import job_view
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World
 
@@ -34,7 +34,7 @@ def test_each_target_is_listed_on_its_own(world: World) -> None:
 def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), options=JobOptions(api_key="secret"))
     error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
-    ((failed, trace),) = state_machine.create(world.rows, event, "t", error, NOW)
+    ((failed, trace),) = state_machine.create(world.rows, event, "t", Rejected(error, ""), NOW)
     assert isinstance(failed, e.JobFailed)
     assert trace == "t"
     assert failed.job.error == error
@@ -43,7 +43,7 @@ def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) 
 
 def test_a_job_of_many_named_videos_does_not_carry_them_all_around(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=tuple(f"video{n:06d}" for n in range(5_000)))
-    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT)
+    accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, "")
     state_machine.create(world.rows, event, "t", accepted, NOW)
     view = job_view(world.rows.jobs["j1"])
     assert (len(view.targets), view.target_count) == (100, 5_000)

@@ -1,27 +1,28 @@
-"""Who watches is woken by a change itself: nobody waits for the next look that a stream takes anyhow."""
+"""Subscribers are woken by a change itself, not by the next periodic read of their stream."""
 
 import asyncio
 from contextlib import ExitStack
 
-from services.jobs.subscribers import Live
+from services.jobs.adapters.commits import Commit
+from services.jobs.subscribers import Subscribers
 
-LONG = 3600.0  # seconds until a stream would look by itself
+LONG = 3600.0  # seconds until a stream would read by itself
 
 
-async def test_every_listener_of_a_job_is_woken_and_nobody_else() -> None:
-    live = Live()
+async def test_every_subscriber_of_a_job_is_woken_and_nobody_else() -> None:
+    subscribers = Subscribers()
     with ExitStack() as held:
-        listeners = [held.enter_context(live.listening("j")) for _ in range(200)]
-        other = held.enter_context(live.listening("other"))
-        live.changed(["j"])
+        subscriptions = [held.enter_context(subscribers.subscribe("j")) for _ in range(200)]
+        other = held.enter_context(subscribers.subscribe("other"))
+        subscribers.committed(Commit(frozenset({"j"}), outbox=False))
         async with asyncio.timeout(60):
-            assert await asyncio.gather(*(one.news(LONG, ()) for one in listeners)) == [[]] * 200
-        assert not other._news.is_set()
+            assert await asyncio.gather(*(one.wait(LONG, ()) for one in subscriptions)) == [[]] * 200
+        assert not other._woken.is_set()
 
 
-async def test_who_watches_all_jobs_is_woken_by_any() -> None:
-    live = Live()
-    with live.watching() as one, live.watching() as another:
-        live.changed(["j"])
+async def test_who_subscribes_to_all_jobs_is_woken_by_any() -> None:
+    subscribers = Subscribers()
+    with subscribers.subscribe_to_all() as one, subscribers.subscribe_to_all() as another:
+        subscribers.committed(Commit(frozenset({"j"}), outbox=False))
         async with asyncio.timeout(60):
             await asyncio.gather(one.wait(), another.wait())

@@ -108,7 +108,9 @@ class World:
         self.told: list[Event] = []  # all that jobs ever published
         self.past: list[Event] = []  # all that ever arrived
         for index, targets in enumerate(script.jobs):
-            accepted = Accepted(tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(len(targets))), ROOT)
+            accepted = Accepted(
+                tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(len(targets))), ROOT, ""
+            )
             event = e.JobCreated(job_id=f"j{index}", targets=("x",), options=JobOptions(include_captions=False))
             with self.transaction() as rows:
                 outs = state_machine.create(rows, event, f"trace-{index}", accepted, self.now)

@@ -1,15 +1,19 @@
 """jobs.db as the scheduler asks it: the right answers, and none that costs more the larger a job is."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
 from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
+from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow
 
@@ -191,3 +195,25 @@ def test_what_is_cancelled_already_costs_the_rest_of_a_cancel_nothing(sql: sqlit
         return taken
 
     assert steps(400) < 2 * steps(1)
+
+
+async def test_a_read_waits_for_no_transaction_and_writes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "jobs.db", "jobs/test")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def slow(_sql: sqlite3.Connection) -> None:
+        began.set()
+        assert goes_on.wait(30)
+
+    writing = asyncio.create_task(store.write(slow))
+    try:
+        assert await asyncio.to_thread(began.wait, 30)
+        async with asyncio.timeout(10):
+            assert await store.read(lambda rows, _sql: rows.job("none")) is None
+            assert await store.pending() == []
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await store.read(lambda _rows, sql: sql.execute("DELETE FROM items"))
+    finally:
+        goes_on.set()
+        await writing
+        store.close()

@@ -20,7 +20,7 @@ from services.common.models import (
     VideoMetadata,
 )
 from services.jobs.domain import commands, dispatches, state_machine
-from services.jobs.domain.state_machine import Accepted
+from services.jobs.domain.state_machine import Accepted, Rejected
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of
 
 
@@ -196,7 +196,7 @@ def test_cancel_of_a_failed_try_that_waits_has_its_partial_removed(world: World)
 
 def test_a_large_job_is_cancelled_bit_by_bit(world: World) -> None:
     world.create()
-    world.checked("j1", *(f"video{number:06}" for number in range(commands.AT_ONCE + 1)))
+    world.checked("j1", *(f"video{number:06}" for number in range(commands.BATCH + 1)))
     world.listed()
     assert cancel(world) == []
     (end,) = commands.cancel_more(world.rows, world.rows.jobs["j1"], NOW)
@@ -308,7 +308,7 @@ def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
 
 def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
     error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
-    state_machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", error, NOW)
+    state_machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", Rejected(error, ""), NOW)
     assert world.step(e.JobRetryRequested(job_id="j1")) == []
     assert world.rows.jobs["j1"].status is JobStatus.FAILED
 
@@ -318,7 +318,7 @@ def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: 
     """Storage says nothing to a delivery without files: nobody may wait for it."""
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
     state_machine.create(
-        world.rows, event, "t", Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT), NOW
+        world.rows, event, "t", Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, ""), NOW
     )
     world.checked("j1")
     world.listed("j1")

@@ -39,7 +39,7 @@ def list_jobs(
     import asyncio
     from datetime import UTC, datetime
 
-    from services.jobs.entrypoints.api import JobList
+    from services.jobs.rest_models import JobList
     from ytarchive.cli.console import stdout
     from ytarchive.cli.render.displays import print_json
     from ytarchive.cli.render.tables import jobs_table

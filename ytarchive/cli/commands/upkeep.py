@@ -63,25 +63,13 @@ async def _clean_up(config: "Config", dry_run: bool) -> dict[str, Any]:
 
 async def _foresee(config: "Config") -> dict[str, Any]:
     """What a system would remove at its start, from its files."""
-    import asyncio
-    from datetime import UTC, datetime
-
-    from services.jobs.adapters import retention
-    from services.jobs.adapters.store import Store
+    from services.jobs.offline import OfflineJobs
     from services.logging.offline import OfflineLogs
 
-    now = datetime.now(UTC)
-    path = config.storage.jobs_dir / "jobs.db"
-    jobs: list[retention.EndedJob] = []
-    if path.exists():
-        store = await asyncio.to_thread(Store, path, "cli", read_only=True)
-        try:
-            jobs = await retention.due(store, config.retention, now)
-        finally:
-            store.close()
+    async with OfflineJobs.open(config) as offline:
+        jobs = await offline.cleanup_preview()
     logs = await OfflineLogs(config).cleanup_preview()
-    told = retention.report(jobs, dry_run=True)
-    return {"jobs": told.model_dump(mode="json"), "logs": logs.model_dump(mode="json")}
+    return {"jobs": jobs.model_dump(mode="json"), "logs": logs.model_dump(mode="json")}
 
 
 def _ask(context: typer.Context, service: str, method: str, path: str) -> Any:

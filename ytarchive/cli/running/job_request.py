@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
-from services.common.models import ErrorDetail, Job, JobOptions, JobType, TargetKind
+from services.common.job_validation import accept
+from services.common.models import Job, JobOptions, JobType, TargetKind
 from services.common.settings.load import Config
-from services.common.targets import digest, group_targets, parse_target
-from services.jobs.intake import examine
+from services.common.targets import ParsedTargets, digest, group_targets, parse_target
 from ytarchive.cli.running.job_state import Picture
 
 MOST_TARGETS = 20_000
@@ -129,6 +129,4 @@ def _examine(order: Order, config: Config) -> None:
     """The same look that jobs will take."""
     roots = (*config.storage.roots, order.extra_root) if order.extra_root else config.storage.roots
     storage = config.storage.model_copy(update={"roots": roots})
-    verdict = examine(order.event("x"), config.model_copy(update={"storage": storage}))
-    if isinstance(verdict, ErrorDetail):
-        raise InvalidRequest(verdict.message, **(verdict.details or {}))
+    accept(ParsedTargets.parse(order.targets), order.options, config.model_copy(update={"storage": storage}))

@@ -1,0 +1,82 @@
+"""Reads jobs and items from jobs.db: for REST, for the event streams, and for the offline interface."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from services.common.errors import NotFound
+from services.common.models import Item, Job, JobStatus
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows
+from services.jobs.domain.views import item_view, job_view
+from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobList, JobQuery
+
+
+class JobReader:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, job_id: str) -> Job | None:
+        return await self._store.read(lambda rows, _sql: job_view(row) if (row := rows.job(job_id)) else None)
+
+    async def get(self, job_id: str) -> Job:
+        """Raises NotFound."""
+        job = await self.find(job_id)
+        if job is None:
+            raise NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.", job_id=job_id)
+        return job
+
+    async def jobs(self, query: JobQuery) -> JobList:
+        """Return a page of the jobs, newest first."""
+        where, args = "WHERE 1", list[object]()
+        if query.status is not None:
+            statuses = [s for s in JobStatus if not s.ended] if query.status == OPEN else [query.status]
+            where, args = where + f" AND status IN ({','.join('?' * len(statuses))})", [*args, *statuses]
+        if query.type is not None:
+            where, args = where + " AND type = ?", [*args, query.type]
+
+        def work(_rows: SqlRows, sql: sqlite3.Connection) -> JobList:
+            (total,) = sql.execute(f"SELECT count(*) FROM jobs {where}", args).fetchone()  # noqa: S608 - only marks
+            select = f"SELECT body FROM jobs {where} ORDER BY created_at DESC, job_id LIMIT ? OFFSET ?"  # noqa: S608 - only marks
+            found = sql.execute(select, [*args, query.limit, query.offset])
+            jobs = [job_view(JOB.validate_json(row["body"])) for row in found]
+            return JobList(jobs=jobs, total=total, limit=query.limit, offset=query.offset)
+
+        return await self._store.read(work)
+
+    async def items(self, job_id: str, query: ItemQuery) -> ItemList:
+        """Return a page of the items of a job, in their order in the list."""
+        select = "SELECT body FROM items WHERE job_id=? ORDER BY position, video_id LIMIT ? OFFSET ?"
+
+        def work(rows: SqlRows, sql: sqlite3.Connection) -> ItemList:
+            job = rows.job(job_id)
+            found = sql.execute(select, (job_id, query.limit, query.offset))
+            items = [item_view(ITEM.validate_json(row["body"])) for row in found]
+            return ItemList(items=items, total=job.total if job else 0, limit=query.limit, offset=query.offset)
+
+        return await self._store.read(work)
+
+    async def running_videos(self, job_id: str) -> list[str]:
+        """Return the videos of a job that are being downloaded now."""
+        query = "SELECT video_id FROM items WHERE job_id=? AND status='running' ORDER BY position"
+        return await self._store.read(lambda _rows, sql: [row["video_id"] for row in sql.execute(query, (job_id,))])
+
+    async def changed_since(self, job_id: str, revision: int, limit: int = 1000) -> tuple[Job | None, list[Item]]:
+        """Return the job, and its items that changed after `revision`, in the order of their changes."""
+        query = "SELECT body FROM items WHERE job_id=? AND revision>? ORDER BY revision LIMIT ?"
+
+        def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[Job | None, list[Item]]:
+            found = [item_view(ITEM.validate_json(r["body"])) for r in sql.execute(query, (job_id, revision, limit))]
+            row = rows.job(job_id)
+            return (job_view(row) if row else None), found
+
+        return await self._store.read(work)
+
+    async def awaited_videos(self, video_ids: Sequence[str]) -> list[str]:
+        """Return those of these videos that an open item waits for."""
+        query = "SELECT video_id FROM fetches WHERE video_id IN (SELECT value FROM json_each(?))"
+
+        def work(_rows: SqlRows, sql: sqlite3.Connection) -> list[str]:
+            return [row["video_id"] for row in sql.execute(query, (json.dumps(list(video_ids)),))]
+
+        return await self._store.read(work)

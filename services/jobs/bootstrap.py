@@ -1,0 +1,63 @@
+"""Where the parts of the jobs service meet: adapters, domain objects, handlers and routes."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields
+
+from bus import Bus
+from services.common.settings.load import Config
+from services.jobs.adapters import queries
+from services.jobs.adapters.commits import CommitNotifier
+from services.jobs.adapters.job_reader import JobReader
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Store
+from services.jobs.dispatcher import Dispatcher
+from services.jobs.entrypoints.api import ROUTES
+from services.jobs.entrypoints.handlers import HANDLERS
+from services.jobs.job_queue import JobQueue
+from services.jobs.job_validator import JobValidator
+from services.jobs.publishers import OutboxPublisher, ProgressPublisher
+from services.jobs.subscribers import Subscribers
+
+__all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All objects of a running jobs service. Handlers and routes get theirs by type."""
+
+    store: Store
+    reader: JobReader
+    registry: Registry
+    notifier: CommitNotifier
+    subscribers: Subscribers
+    dispatcher: Dispatcher
+    queue: JobQueue
+    outbox: OutboxPublisher
+    progress: ProgressPublisher
+
+    def all(self) -> list[object]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExitStack, *, park_open: bool) -> Parts:
+    """Build the service. `resources` closes what is opened. `park_open`: do not dispatch the jobs that are open now.
+
+    Raises ServiceUnavailable when a newer version wrote jobs.db.
+    """
+    storage = config.storage
+    store = await asyncio.to_thread(Store, storage.jobs_dir / "jobs.db", f"jobs/{instance}")
+    resources.push_async_callback(asyncio.to_thread, store.close)
+    registry = await asyncio.to_thread(Registry, storage.registry_dir / "services.json")
+    resources.push_async_callback(registry.close)
+    reader = JobReader(store)
+    parked = await store.read(lambda _rows, sql: queries.open_jobs(sql)) if park_open else []
+    notifier = CommitNotifier()
+    subscribers = Subscribers()
+    dispatcher = Dispatcher(store, registry, parked, notifier)
+    validator = JobValidator(config)
+    queue = JobQueue(config, bus, store, reader, validator, registry, dispatcher, subscribers, notifier)
+    outbox = OutboxPublisher(store, bus, notifier)
+    progress = ProgressPublisher(reader, bus)
+    notifier.add(outbox, progress, subscribers)
+    return Parts(store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress)

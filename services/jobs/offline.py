@@ -1,0 +1,69 @@
+"""Read-only access to jobs.db while no service runs. Methods mirror the REST routes: the same query models in, the same
+response models out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from services.common.models import Job
+from services.common.settings.load import Config
+from services.common.settings.sections import Retention
+from services.jobs.adapters import retention
+from services.jobs.adapters.job_reader import JobReader
+from services.jobs.adapters.store import Store
+from services.jobs.rest_models import Cleanup, ItemList, ItemQuery, JobDetail, JobList, JobQuery
+
+_FIRST_ITEMS = ItemQuery(limit=1000)
+
+
+class OfflineJobs:
+    """Jobs as the last run left them. Where there never was a job, lists are empty."""
+
+    def __init__(self, store: Store | None, settings: Retention) -> None:
+        self._store = store
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config) -> AsyncIterator["OfflineJobs"]:
+        """Raises ServiceUnavailable when a newer version wrote jobs.db."""
+        path = config.storage.jobs_dir / "jobs.db"
+        store = await asyncio.to_thread(_open, config) if path.exists() else None
+        try:
+            yield cls(store, config.retention)
+        finally:
+            if store is not None:
+                await asyncio.to_thread(store.close)
+
+    async def jobs(self, query: JobQuery) -> JobList:
+        if self._store is None:
+            return JobList(jobs=[], total=0, limit=query.limit, offset=query.offset)
+        return await JobReader(self._store).jobs(query)
+
+    async def find(self, job_id: str) -> Job | None:
+        return await JobReader(self._store).find(job_id) if self._store else None
+
+    async def detail(self, job_id: str) -> JobDetail | None:
+        """Return a job with its first items; None if there is none. Nothing runs."""
+        job = await self.find(job_id)
+        if job is None:
+            return None
+        items = await self.items(job_id, _FIRST_ITEMS)
+        return JobDetail(job=job, items=items.items, running={})
+
+    async def items(self, job_id: str, query: ItemQuery) -> ItemList:
+        if self._store is None:
+            return ItemList(items=[], total=0, limit=query.limit, offset=query.offset)
+        return await JobReader(self._store).items(job_id, query)
+
+    async def cleanup_preview(self) -> Cleanup:
+        """Return what the next cleanup would remove."""
+        if self._store is None:
+            return retention.report([], dry_run=True)
+        due = await retention.due(self._store, self._settings, datetime.now(UTC))
+        return retention.report(due, dry_run=True)
+
+
+def _open(config: Config) -> Store:
+    return Store(config.storage.jobs_dir / "jobs.db", "offline", read_only=True)

@@ -1,0 +1,108 @@
+"""The queries and answers of jobs' REST interface. The offline interface has the same."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.common.events import JOB_ID_PATTERN, RawTarget, VideoId
+from services.common.models import Item, Job, JobOptions, JobStatus, JobType, Progress, ServiceInfo
+from services.common.web.paging import Page, PageQuery
+
+OPEN = "open"  # the filter for all jobs that have not ended
+
+
+class NewJob(BaseModel):
+    """The body of POST /jobs. The sender may choose `job_id`: a repeated request then returns the same job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    targets: list[RawTarget] = Field(min_length=1, max_length=20_000)
+    type: JobType = JobType.PLAYLIST_DOWNLOAD
+    options: JobOptions = Field(default_factory=JobOptions)
+    priority: int = Field(default=0, ge=-100, le=100)
+    job_id: str | None = Field(default=None, pattern=JOB_ID_PATTERN)
+
+
+class CancelBody(BaseModel):
+    """Without `video_id` the whole job is cancelled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video_id: VideoId | None = None
+
+
+class JobPatch(BaseModel):
+    """The changeable fields of an open job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(ge=-100, le=100)
+
+
+class CleanupBody(BaseModel):
+    """`dry_run`: report only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: bool = False
+
+
+class JobQuery(PageQuery):
+    status: JobStatus | Literal["open"] | None = None
+    type: JobType | None = None
+
+
+class ItemQuery(PageQuery):
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class JobList(Page):
+    jobs: list[Job]
+
+
+class ItemList(Page):
+    items: list[Item]
+
+
+class ServiceList(Page):
+    """The live service instances, by name."""
+
+    services: list[ServiceInfo]
+
+
+class JobDetail(BaseModel):
+    """A job, its first items, and the progress of its running downloads by video_id."""
+
+    job: Job
+    items: list[Item]
+    running: dict[str, Progress]
+
+
+class OpenJobs(Page):
+    """A part of the snapshot of all open jobs."""
+
+    jobs: list[Job]
+
+
+class RemovedJob(BaseModel):
+    """A job that was removed by a user or by the retention rules."""
+
+    job_id: str
+
+
+class EndedJob(BaseModel):
+    """An ended job, as far as its removal is concerned. `items` is the number of its videos."""
+
+    job_id: str
+    status: JobStatus
+    finished_at: AwareDatetime
+    items: int
+
+
+class Cleanup(BaseModel):
+    """The jobs that were removed, or with `dry_run` would be."""
+
+    dry_run: bool
+    jobs: list[EndedJob]
+    total: int
+    items: int

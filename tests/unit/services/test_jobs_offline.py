@@ -1,0 +1,57 @@
+"""jobs.db while nothing runs: the same answers as over REST, and nothing is written."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.common.settings.load import Config
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain.rows import ItemRow, JobRow
+from services.jobs.offline import OfflineJobs
+from services.jobs.rest_models import ItemQuery, JobQuery
+
+NOW = datetime.now(UTC)
+
+
+async def add(config: Config, job_id: str, status: JobStatus, ended: datetime | None) -> None:
+    job = JobRow(
+        job_id, "t", JobType.VIDEO_DOWNLOAD, JobOptions(), ("x",), 0, "/a", status, NOW, NOW, finished_at=ended, total=1
+    )
+    store = Store(config.storage.jobs_dir / "jobs.db", "jobs/1")
+    try:
+        await store.write(partial(_save, rows=(job, ItemRow(job_id, "video000001", 0, 0, ItemStatus.ARCHIVED, NOW))))
+    finally:
+        store.close()
+
+
+def _save(sql: sqlite3.Connection, rows: tuple[JobRow, ItemRow]) -> None:
+    unit = SqlRows(sql)
+    for row in rows:
+        unit.add(row)
+    unit.save()
+
+
+async def test_where_there_never_was_a_job_all_is_empty(config: Config) -> None:
+    async with OfflineJobs.open(config) as jobs:
+        assert (await jobs.jobs(JobQuery())).total == 0
+        assert await jobs.find("a") is None
+        assert await jobs.detail("a") is None
+        assert (await jobs.items("a", ItemQuery())).items == []
+        assert (await jobs.cleanup_preview()).total == 0
+    assert not (config.storage.jobs_dir / "jobs.db").exists()
+
+
+async def test_jobs_items_and_what_a_cleanup_would_remove(config: Config) -> None:
+    await add(config, "old", JobStatus.COMPLETED, NOW - timedelta(days=31))
+    await add(config, "new", JobStatus.RUNNING, None)
+    async with OfflineJobs.open(config) as jobs:
+        assert (await jobs.jobs(JobQuery())).total == 2
+        assert [job.job_id for job in (await jobs.jobs(JobQuery(status="open"))).jobs] == ["new"]
+        detail = await jobs.detail("old")
+        assert detail is not None
+        assert [item.video_id for item in detail.items] == ["video000001"]
+        preview = await jobs.cleanup_preview()
+        assert ([job.job_id for job in preview.jobs], preview.dry_run) == (["old"], True)
+        assert (await jobs.jobs(JobQuery())).total == 2
