@@ -4,17 +4,17 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ffmpeg tini \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY bus bus
 COPY services services
 COPY ytarchive ytarchive
-RUN pip install --no-cache-dir . && rm -rf /src
+RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src
 RUN useradd --create-home --uid 1000 archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
 USER archivist
 WORKDIR /home/archivist
 ENV YTARCHIVE_STORAGE__BASE_DATA_DIR=/data \
     YTARCHIVE_STORAGE__BASE_PATH=/archive
-# tini reaps what a killed yt-dlp may leave behind
+# tini reaps orphaned processes of a killed yt-dlp
 ENTRYPOINT ["tini", "--", "ytarchive"]
 CMD ["up"]

@@ -1,6 +1,7 @@
 # make demo    archive a playlist from the bundled emulator, from nothing
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
+# make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
@@ -10,7 +11,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests at once: they mostly wait, so more than there are cores is fine.
 WORKERS ?= 4
 BIN    := $(VENV)/bin
-# One stamp per set of packages: a changed pyproject.toml installs again, an unchanged one costs nothing.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# One stamp per set of packages: a changed pyproject.toml or constraints.txt installs again, unchanged ones cost nothing.
 RUN    := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 
@@ -24,7 +26,7 @@ endif
 endif
 endif
 
-.PHONY: demo test coverage check lint types contracts fresh fix docs bench clean
+.PHONY: demo test coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -63,6 +65,15 @@ bench: $(DEV)
 	$(BIN)/python tests/benchmarks/jobs_store.py
 	$(BIN)/python tests/benchmarks/search.py
 
+# The newest versions that pyproject.toml allows, in an environment of their own. Run `make check` afterwards.
+upgrade:
+	rm -rf .upgrade
+	$(PYTHON) -m venv .upgrade
+	.upgrade/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; .upgrade/bin/python -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
+	mv .constraints.new constraints.txt
+	rm -rf .upgrade
+
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
@@ -73,10 +84,10 @@ $(BIN)/python:
 	  { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
 
-$(RUN): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt -e .
 	@touch $@
 
-$(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --constraint constraints.txt -e '.[dev]'
 	@touch $@ $(RUN)

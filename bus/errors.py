@@ -1,34 +1,34 @@
-"""What can go wrong on the bus.
+"""The errors of the bus.
 
     BusError
-    ├── BrokerUnavailable   no broker, wrong credentials, a full store, another server on the same store
-    ├── MessageTooLarge     an event that does not fit into one message: split it
-    └── NoAnswer            a request that nobody answered in time
+    ├── BrokerUnavailable   no broker, wrong credentials, full store, another server on the store
+    ├── MessageTooLarge     an event exceeds the maximum message size
+    └── NoAnswer            no answer to a request in time
 
-`bus.message.UnreadableMessage` and `NotNow` stand apart: a handler says them of one message, never of the broker.
+`bus.message.UnreadableMessage` and `NotNow` are separate: handlers raise them about one message, not about the broker.
 """
 
 
 class BusError(Exception):
-    """Base of the errors of the bus. The text says what to do and never holds a secret."""
+    """Base class. The message names the remedy and never contains a secret."""
 
 
 class BrokerUnavailable(BusError):
-    """The broker cannot be reached or does not take what it is given. Passing, unless the text names a remedy."""
+    """The broker cannot be reached or rejects a message. Temporary, unless the message names a remedy."""
 
 
 class MessageTooLarge(BusError):
-    """An event is larger than the broker's max_payload."""
+    """An event exceeds the broker's max_payload."""
 
 
 class NoAnswer(BusError):
-    """Nobody answered a request in time, or the answer was an error or could not be read."""
+    """A request was not answered in time, or the answer was an error or unreadable."""
 
 
 class NotNow(Exception):
-    """What the message asks for cannot be done for the time being, and not by any fault of it: it comes again after
-    `delay` seconds, as often as it takes, and this counts for nothing."""
+    """A message cannot be handled at present, for reasons outside of it: it is redelivered after `delay` seconds,
+    without limit and without counting as a failure (docs/decisions/0016)."""
 
-    def __init__(self, why: str, delay: float) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, delay: float) -> None:
+        super().__init__(reason)
         self.delay = delay

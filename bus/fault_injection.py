@@ -1,14 +1,16 @@
-"""Places where a test may kill this process as by kill -9: `YTARCHIVE_FAULT=bus.handled.job.queued` dies there.
+"""Fault points: places where a test can kill this process with SIGKILL, to prove that any moment is safe.
 
-`name:3` dies the third time; `@/path` reads the wish from that file, each time, for as long as there is one. Tests
-prove with it that any moment is a safe one to die. The bus's own points are
+`YTARCHIVE_FAULT=bus.handled.job.queued` kills at that point, `name:3` the third time; `@/path` reads the setting from
+that file at each point, while the file exists. The points of the bus:
 
-    bus.taken.SUBJECT        a message is in hand, nothing was done about it
-    bus.published.SUBJECT    the stream has stored what we sent; we have not taken note of that
-    bus.answered.SUBJECT     our request was answered; we have not acted on it
-    bus.handled.SUBJECT      all that a message causes is done and published; it is not acknowledged
+    bus.taken.SUBJECT        a message was received, not handled
+    bus.published.SUBJECT    the stream has stored an event; the sender has not recorded it
+    bus.answered.SUBJECT     a request was answered; the requester has not acted on it
+    bus.handled.SUBJECT      a message was handled completely; it is not acknowledged
 
-and each service has its own where it keeps something. Without the variable a point costs a look at the environment.
+Services have further points: `jobs.committed.SUBJECT` (applied, its events not published), `jobs.publishing.SUBJECT`,
+`jobs.claimed` (bound to a worker without its knowledge), `storage.*` (the steps of a take-in). Without the variable a
+point costs one look-up in the environment.
 """
 
 import os
@@ -21,15 +23,15 @@ _passed: Counter[str] = Counter()
 
 
 def fault_point(name: str) -> None:
-    """Die here if this point is wished for, and it is the time that was named."""
-    wish = os.environ.get(VARIABLE)
-    if wish is None:
+    """Kill the process if this point is set, at the requested pass."""
+    setting = os.environ.get(VARIABLE)
+    if setting is None:
         return
-    if wish.startswith("@"):
-        path = Path(wish[1:])
-        wish = path.read_text() if path.exists() else ""
-    point, _, times = wish.partition(":")
+    if setting.startswith("@"):
+        path = Path(setting[1:])
+        setting = path.read_text() if path.exists() else ""
+    point, _, times = setting.partition(":")
     if point == name:
-        _passed[wish] += 1
-        if _passed[wish] >= int(times or 1):
+        _passed[setting] += 1
+        if _passed[setting] >= int(times or 1):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How to reach the broker, and the numbers of the streams (DESIGN §4 says where each comes from)."""
+"""Connection settings of the broker and limits of the streams (docs/decisions/0017)."""
 
 from pathlib import Path
 
@@ -22,4 +22,4 @@ class BusSettings(BaseModel):
     logs_max_bytes: int = Field(default=1024**3, ge=1024**2)
     ack_wait: float = Field(default=60.0, gt=0)
     connect_timeout: float = Field(default=5.0, gt=0)
-    max_exceptions: int = Field(default=6, ge=1)  # raised exceptions, not deliveries, until a message is a dead letter
+    max_exceptions: int = Field(default=6, ge=1)  # exceptions (not deliveries) until a message is dead-lettered

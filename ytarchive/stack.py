@@ -25,7 +25,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError, field
 from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.infra.files import lock_holder, locked, write_atomically
+from services.common.infra.files import acquire, lock_holder, write_atomically
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
@@ -163,7 +163,7 @@ class Stack:
         share_one_heap()
         whole = self.embedded or len(self.names) > 1
         if whole:
-            self._held.enter_context(locked(_lock_path(self.config)))
+            self._held.enter_context(await acquire(_lock_path(self.config)))
             _info_path(self.config).unlink(missing_ok=True)  # of a stack that was killed
         self._settings = await self._broker()
         for name in self.names:
@@ -172,7 +172,8 @@ class Stack:
             self.services[name] = service
         if whole:
             self.info = self._describe(self._settings)
-            write_atomically(_info_path(self.config), self.info.model_dump_json(indent=2), mode=0o600)
+            written = self.info.model_dump_json(indent=2)
+            await asyncio.to_thread(write_atomically, _info_path(self.config), written, mode=0o600)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
 
     async def _broker(self) -> BusSettings:

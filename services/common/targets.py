@@ -1,12 +1,11 @@
 """Parse what a user entered into a video, a playlist or a channel. Pure: without requests to YouTube.
 
-Two rules that a URL alone does not settle:
+Two rules where a URL is ambiguous:
 
-- A video URL that also names a list (`watch?v=…&list=…`) means the list when that is something somebody made:
-  PL, UU, FL, OL, or an editors' mix (RDCLAK5uy_). Other RD lists are mixes that YouTube spins without end around the
-  video and the viewer, and WL, LL and their like are the viewer's own: then the video is meant.
-- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, which is all its uploads
-  (DESIGN §5).
+- A video URL that also names a list (`watch?v=…&list=…`) means the list if it is an authored one: PL, UU, FL, OL, or an
+  editors' mix (RDCLAK5uy_). Other RD lists are endless mixes generated for the video and the viewer, and WL, LL and
+  similar lists are private to the viewer: then the video is meant.
+- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, that is all its uploads.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from services.common.errors import InvalidRequest
 from services.common.models import Target, TargetKind
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
-MAX_VIDEOS = 100  # of one Target: they become one page of a listing
+MAX_VIDEOS = 100  # of one Target, which becomes one page of a listing
 _MAX_LENGTH = 2048
-_MAX_NESTING = 3  # links inside links: a consent page around an attribution link
+_MAX_NESTING = 3  # nested links, such as a consent page around an attribution link
 
 _PRIVATE_LISTS = {
     "WL": "Watch later",
@@ -38,7 +37,7 @@ _ACCEPTED = (
 _SITES = ("youtube.com", "youtube-nocookie.com", "youtubekids.com", "youtube.googleapis.com")
 _VIDEO_PATHS = frozenset({"watch", "shorts", "live", "embed", "v", "e", "w", "watch_popup"})
 _LINK_PARAMETERS = {"attribution_link": "u", "redirect": "q", "oembed": "url", "signin": "next"}
-# first parts of a path that are YouTube's own, not an old name of a channel
+# first parts of a path that are not old names of channels
 _NOT_A_NAME = frozenset(
     {
         "about", "account", "browse", "c", "channel", "clip", "embed", "explore", "feed", "feeds", "gaming", "hashtag",

@@ -253,7 +253,9 @@ class JobsService(ServiceBase):
             changed, self._changed = self._changed, set()
             for job_id in changed:
                 job = await self.store.job(job_id)
-                if job is not None and self.bus.connected:
+                if job is None or job.status.ended:  # its end is told by an event of the outbox: this would overtake it
+                    continue
+                if self.bus.connected:
                     with suppress(MessageTooLarge):  # REST tells of it all the same
                         await self.bus.publish(e.JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)
 

@@ -1,4 +1,4 @@
-"""yt-dlp's flat listing as a source: no API key, and the same requests as yt-dlp's command line makes."""
+"""yt-dlp as a source of listings and metadata: without an API key, with the same requests as its command line."""
 
 import asyncio
 import os
@@ -30,25 +30,25 @@ from services.common.youtube.settings import ChildSettings
 from services.metadata.pages import Page
 from services.metadata.sources import Part, SourceFailed
 
-# what YouTube says of lists and channels; `classify` knows its words about videos
+# messages about lists and channels; `classify` has those about videos
 _NO_LIST = re.compile(r"account has been terminated|unviewable|channel .*available|playlist is private", re.IGNORECASE)
 _ANY_FORMAT = FormatChoice(selector="bv*/ba")
 T = TypeVar("T")
-_Told = dict[str, Any] | ChildFailed | ChildCrashed | None  # None: that was all
+_Message = dict[str, Any] | ChildFailed | ChildCrashed | None  # None: the end
 
 
 class Children:
-    """Persistent yt-dlp children; each one is started when it is first needed and serves one listing at a time."""
+    """Persistent yt-dlp children. Each is started when first needed and serves one operation at a time."""
 
     def __init__(self, settings: ChildSettings, count: int) -> None:
         self._all = [YtDlpChild(settings) for _ in range(count)]
-        self._idle: asyncio.LifoQueue[YtDlpChild] = asyncio.LifoQueue()  # the one that ran last has all imported
+        self._idle: asyncio.LifoQueue[YtDlpChild] = asyncio.LifoQueue()  # the one used last has its imports loaded
         for child in self._all:
             self._idle.put_nowait(child)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[YtDlpChild]:
-        """Wait for a free one."""
+        """Wait for a free child and reserve it for the block."""
         child = await self._idle.get()
         try:
             yield child
@@ -67,7 +67,7 @@ class YtDlpSource:
         self._host = host
 
     async def parts(self, target: Target, offset: int, _token: str) -> AsyncGenerator[Part, None]:
-        """As Source.parts. The child is at most a page or two ahead of who reads, and ended by who stops."""
+        """Implement Source.parts. The child is at most two pages ahead of the reader and is stopped with it."""
         request = {"target": target.model_dump(mode="json"), "offset": offset}
         async with self._children.one() as child:
             listing = _Listing(child, request, str(target))
@@ -78,15 +78,15 @@ class YtDlpSource:
                 await listing.end()
 
     async def head(self, target: Target) -> PlaylistMetadata:
-        """What a playlist or channel says of itself. Raises SourceFailed."""
+        """Return the metadata of a playlist or channel itself. Raise SourceFailed."""
         async with aclosing(self.parts(target, 0, "")) as parts:
             async for part in parts:
                 if isinstance(part, PlaylistMetadata):
                     return part
-        raise AssertionError("a listing begins with what the list says of itself, or fails")
+        raise AssertionError("a listing begins with the metadata of the list, or fails")
 
     async def describe(self, video_id: str) -> VideoMetadata:
-        """One extraction, and no file. Raises SourceFailed."""
+        """Return the metadata of a video by one extraction without files. Raise SourceFailed."""
         found: list[VideoMetadata] = []
 
         async def hear(message: dict[str, Any]) -> None:
@@ -102,17 +102,17 @@ class YtDlpSource:
             try:
                 await child.run("fetch", request.model_dump(mode="json"), on_message=hear)
             except (ChildFailed, ChildCrashed) as error:
-                if not found:  # else it is the choice of a format that failed, and nobody wants one
-                    raise SourceFailed(judge(error, True, datetime.now(UTC))) from error
+                if not found:  # otherwise only the selection of a format failed, which is not needed
+                    raise SourceFailed(classify_failure(error, True, datetime.now(UTC))) from error
             return found[0]
 
         async with self._children.one() as child:
             return await self._ask(extract)
 
     async def _ask(self, work: Callable[[], Awaitable[T]]) -> T:
-        """One step, once: yt-dlp tries again by itself, and then jobs does, or the person."""
+        """Run one step without retries: yt-dlp itself and jobs retry."""
         try:
-            return await self._host.call(work, word_of, repeatable=False)
+            return await self._host.call(work, outcome_of, repeatable=False)
         except HostUnavailable as error:
             raise SourceFailed(
                 Failure(
@@ -126,25 +126,25 @@ class YtDlpSource:
 
 
 class _Listing:
-    """A child at a listing. It begins with the first `following`."""
+    """A listing in a child. It starts with the first call of `following`."""
 
     def __init__(self, child: YtDlpChild, request: dict[str, Any], name: str) -> None:
         self._child = child
         self._request = request
         self._name = name
-        self._told: asyncio.Queue[_Told] = asyncio.Queue(1)
+        self._messages: asyncio.Queue[_Message] = asyncio.Queue(1)
         self._task: asyncio.Task[None] | None = None
         self._begun = False
 
     async def following(self) -> dict[str, Any] | None:
-        """What the child tells next, None at the end. Raises SourceFailed."""
+        """Return the next message of the child, None at the end. Raise SourceFailed."""
         if self._task is None:
             self._task = asyncio.create_task(
-                _list(self._child, self._request, self._told), name=f"listing {self._name}"
+                _list(self._child, self._request, self._messages), name=f"listing {self._name}"
             )
-        message = await self._told.get()
+        message = await self._messages.get()
         if isinstance(message, Exception):
-            raise SourceFailed(judge(message, self._begun, datetime.now(UTC))) from message
+            raise SourceFailed(classify_failure(message, self._begun, datetime.now(UTC))) from message
         self._begun = True
         return message
 
@@ -154,18 +154,18 @@ class _Listing:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-def word_of(error: BaseException) -> CallOutcome | None:
-    """What a failure of yt-dlp tells of YouTube. None: of our side, or of nobody knows what."""
+def outcome_of(error: BaseException) -> CallOutcome | None:
+    """Return what a failure of yt-dlp means for YouTube's servers; None when it says nothing about them."""
     return call_outcome(error.failure) if isinstance(error, SourceFailed) else None
 
 
-async def _list(child: YtDlpChild, request: dict[str, Any], told: asyncio.Queue[_Told]) -> None:
+async def _list(child: YtDlpChild, request: dict[str, Any], messages: asyncio.Queue[_Message]) -> None:
     try:
-        await child.run("list", request, on_message=told.put)
+        await child.run("list", request, on_message=messages.put)
     except (ChildFailed, ChildCrashed) as error:
-        await told.put(error)
+        await messages.put(error)
     else:
-        await told.put(None)
+        await messages.put(None)
 
 
 def _part(message: dict[str, Any]) -> Part:
@@ -179,8 +179,8 @@ def _part(message: dict[str, Any]) -> Part:
     )
 
 
-def judge(error: ChildFailed | ChildCrashed, begun: bool, now: datetime) -> Failure:
-    """What a failed listing means. `begun`: something was listed already, so a 404 says nothing about the list."""
+def classify_failure(error: ChildFailed | ChildCrashed, begun: bool, now: datetime) -> Failure:
+    """Classify a failed listing. `begun`: a page was listed already, so a 404 says nothing about the list."""
     if isinstance(error, ChildCrashed):
         return Failure(kind=FailureKind.LOCAL, code=ErrorCode.INTERNAL_ERROR, reason="crash", message=str(error))
     failure = classify(error.facts, now)

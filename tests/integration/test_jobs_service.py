@@ -204,6 +204,22 @@ async def test_a_job_runs_from_rest_to_its_end(jobs: JobsService, others: Others
     assert [item["video_id"] for item in detail["items"]] == VIDEOS
 
 
+async def test_no_progress_is_told_of_a_job_that_has_ended(
+    jobs: JobsService, others: Others, http: aiohttp.ClientSession
+) -> None:
+    """It overtakes `job.completed`, which waits for the stream: who follows a job would see its end and miss that."""
+    await others.announce()
+    async with others.bus.tail(e.JobProgress) as tail, asyncio.timeout(60):
+        ended = (await _create(http, jobs, targets=VIDEOS[:1]))["job_id"]
+        await _follow(http, jobs, ended)
+        others.hold.clear()
+        for video in VIDEOS[1:3]:  # what is told of the second comes after all that is told of the first
+            job_id = (await _create(http, jobs, targets=[video]))["job_id"]
+            while (told := e.JobProgress.read(await anext(tail))).job_id != job_id:
+                assert not told.job.status.ended
+    others.hold.set()
+
+
 async def test_all_events_of_a_job_carry_its_trace(
     jobs: JobsService, others: Others, http: aiohttp.ClientSession
 ) -> None:

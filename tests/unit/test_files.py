@@ -1,5 +1,6 @@
 """Files that survive a crash, and locks that tell the truth."""
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -9,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from services.common.infra.files import LockHeld, free_space, lock_holder, locked, sha256, writable, write_atomically
+from services.common.infra.files import (
+    LockHeld,
+    acquire,
+    free_space,
+    lock_holder,
+    locked,
+    sha256,
+    writable,
+    write_atomically,
+)
 
 
 def test_writing_replaces_the_whole_file_and_leaves_no_sibling(tmp_path: Path) -> None:
@@ -71,4 +81,16 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert lock_holder(path) == child.pid
         child.send_signal(signal.SIGKILL)
         child.wait(10)
+    assert lock_holder(path) is None
+
+
+async def test_a_lock_that_is_held_for_a_moment_is_waited_for_and_the_loop_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = await acquire(path)
+    asyncio.get_running_loop().call_later(0.05, first.close)  # it runs only if waiting does not block the loop
+    second = await acquire(path, patience=30.0)
+    assert lock_holder(path) == os.getpid()
+    with pytest.raises(LockHeld):
+        await acquire(path, patience=0.05)
+    second.close()
     assert lock_holder(path) is None

@@ -27,6 +27,7 @@ def commands(folder: Path, *words: str) -> str:
 def folder(tmp_path: Path) -> Path:
     shutil.copy(MAKEFILE, tmp_path)
     (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "constraints.txt").touch()
     return tmp_path
 
 

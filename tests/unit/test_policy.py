@@ -105,7 +105,7 @@ def test_what_a_failure_of_yt_dlp_tells_of_its_host(kind: FailureKind, reason: s
     ],
 )
 def test_what_a_refusal_of_the_data_api_tells_of_its_host(refused: ApiRefused, word: CallOutcome | None) -> None:
-    assert refused.word() == word
+    assert refused.outcome() == word
 
 
 def test_the_state_of_a_breaker_as_it_is_told() -> None:

@@ -1,18 +1,21 @@
-"""Crash-safe file operations: atomic writes, checksums, locks, free space. All calls block: use a thread."""
+"""Crash-safe file operations: atomic writes, checksums, locks, free space. All calls
+block, except `acquire`: use a thread."""
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from services.common.errors import ServiceUnavailable
 
-_GRACE = 0.25  # seconds: `lock_holder` holds a lock for a moment
+_GRACE = 0.25  # seconds that `acquire` retries, because `lock_holder` holds a lock for a moment
+_RETRY = 0.02  # seconds
 
 
 class LockHeld(ServiceUnavailable):
@@ -89,13 +92,29 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not _try_lock(descriptor, fcntl.LOCK_EX, _GRACE):
+        if not try_flock(descriptor):
             raise LockHeld(path, _pid_in(path))
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)  # releases the lock
+
+
+async def acquire(path: Path, patience: float = _GRACE) -> ExitStack:
+    """Take the lock of `locked`, on the event loop. Retry for `patience` seconds, then raise LockHeld. Closing the
+    returned stack releases the lock."""
+    deadline = time.monotonic() + patience
+    held = ExitStack()
+    while True:
+        try:
+            held.enter_context(locked(path))
+        except LockHeld:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(_RETRY)
+        else:
+            return held
 
 
 def lock_holder(path: Path) -> int | None:
@@ -105,21 +124,19 @@ def lock_holder(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        free = _try_lock(descriptor, fcntl.LOCK_SH, 0.0)
+        free = try_flock(descriptor, shared=True)
     finally:
         os.close(descriptor)
     return None if free else _pid_in(path) or 0
 
 
-def _try_lock(descriptor: int, kind: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.02)
+def try_flock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file without waiting. Return False when another process holds the lock."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _pid_in(path: Path) -> int | None:

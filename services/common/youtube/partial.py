@@ -4,7 +4,6 @@ The working child holds a flock on `.lock`; `.dispatch` contains the dispatch id
 the partial files.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from services.common.infra.files import try_flock
 
 _LOCK = ".lock"
 _DISPATCH = ".dispatch"
@@ -132,9 +133,7 @@ def _lock(directory: Path, *, make: bool) -> int | None:
             if make:
                 continue  # removed in between
             return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_flock(lock):
             os.close(lock)
             return None
         if _is_still(directory / _LOCK, lock):

@@ -1,7 +1,7 @@
-"""The Data API through google-api-python-client, which blocks: each call has a thread and a connection of its own.
+"""The Data API through google-api-python-client, which blocks: each call has its own thread and connection.
 
-The key is a parameter of each call, so that no client object and no log line holds it. The client's own retries are
-off for the same reason, it would log the URL: `services.common.infra.resilience` tries again.
+The key is a parameter of each call, so that no client object and no log line contains it. The client's own retries,
+which log the URL, are disabled: `services.common.infra.resilience` retries.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from services.common.errors import HostUnavailable
 from services.common.infra.resilience import RemoteHosts
 from services.common.settings.masking import MASK
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome, RetryPolicy, retry_after
-from services.metadata.data_api.errors import ApiRefused, RefusalKind, judge
+from services.metadata.data_api.errors import ApiRefused, RefusalKind, classify_response
 from services.metadata.data_api.quota import cost_of
 from services.metadata.data_api.quota_store import QuotaStore
 
-FOR_PEOPLE = 6.0  # seconds for an answer
+FOR_PEOPLE = 6.0  # seconds for an answer to a person
 GOOGLE = "https://youtube.googleapis.com"
 
 Json = dict[str, Any]
 
 
 class DataApi:
-    """`endpoint` None is Google's. A proxy is taken from the environment, as httplib2 does; the ways that
-    `[youtube] proxy` opens are for yt-dlp."""
+    """`endpoint` None is Google's. httplib2 takes a proxy from the environment; `[youtube] proxy` is for yt-dlp
+    only."""
 
     def __init__(self, endpoint: str | None, ledger: QuotaStore, hosts: RemoteHosts) -> None:
         self._endpoint = endpoint
@@ -44,13 +44,13 @@ class DataApi:
         self._client: Any = None
 
     def renewed_by(self) -> datetime:
-        """When to ask again after a quota was used up."""
+        """Return when to retry after the quota was used up."""
         return self._ledger.renewed_by()
 
     async def list(self, secret: str, resource: str, *, background: bool = True, **query: Any) -> Json:
-        """One list call (`videos`, `playlistItems`, …), each attempt paid for before it is made; what is not
-        `background` may use the reserve, and is not waited for as long: somebody waits, and there is another source.
-        Raises ApiRefused."""
+        """Make one list call (`videos`, `playlistItems`, …). Each attempt is charged before it is made. A call that is
+        not `background` may use the reserve and has a shorter timeout: a person waits, and there is another source.
+        Raise ApiRefused."""
         policy = self._policy if background else replace(self._policy, read=min(self._policy.read, FOR_PEOPLE))
 
         async def attempt() -> Json:
@@ -64,7 +64,7 @@ class DataApi:
                 raise
 
         try:
-            return await self._host.call(attempt, _word, repeatable=True)
+            return await self._host.call(attempt, _outcome, repeatable=True)
         except HostUnavailable as error:
             wait = error.details["retry_after"]
             raise ApiRefused(RefusalKind.PASSING, BREAKER_OPEN, error.message, retry_after=wait) from error
@@ -79,19 +79,20 @@ class DataApi:
         way = _Http(policy)
         try:
             answer: Json = await asyncio.to_thread(_execute, request, way)
-        except HttpError as error:  # its text holds the URL, and that the key: it goes no further
+        except HttpError as error:  # its text contains the URL with the key: not chained
             asked_to_wait = retry_after(error.resp.get("retry-after"), datetime.now(UTC))
-            raise judge(error.status_code, error.content, secret, asked_to_wait) from None
+            raise classify_response(error.status_code, error.content, secret, asked_to_wait) from None
         except (OSError, ValueError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
-            told = (str(error) or type(error).__name__).replace(secret, MASK)
-            raise ApiRefused(RefusalKind.PASSING, "network", f"the Data API does not answer: {told}") from None
+            message = (str(error) or type(error).__name__).replace(secret, MASK)
+            raise ApiRefused(RefusalKind.PASSING, "network", f"the Data API does not answer: {message}") from None
         except asyncio.CancelledError:
-            way.hang_up()  # nobody waits any more: let the thread end
+            way.abort()  # the caller was cancelled: let the thread end
             raise
         return answer
 
     async def _ready(self) -> Any:
-        """Without a key: building reads the description of the API that the package brings, 0.1 s once."""
+        """Build the client, without a key, on first use: it reads the API description of the package, which takes 0.1
+        s."""
         async with self._building:
             if self._client is None:
                 options = {"api_endpoint": self._endpoint} if self._endpoint else None
@@ -107,8 +108,8 @@ class DataApi:
         return self._client
 
 
-def _word(error: BaseException) -> CallOutcome | None:
-    return error.word() if isinstance(error, ApiRefused) else None
+def _outcome(error: BaseException) -> CallOutcome | None:
+    return error.outcome() if isinstance(error, ApiRefused) else None
 
 
 def _execute(request: Any, way: "_Http") -> Json:
@@ -119,49 +120,49 @@ def _execute(request: Any, way: "_Http") -> Json:
         way.close()
 
 
-class _Patience:
-    """SPEC has one time to connect and another for an answer and for what is sent; httplib2 knows one for all. It also
-    connects again when a connection breaks: whether to ask again is not its business, and not after it was hung up."""
+class _Timeouts:
+    """Separate timeouts to connect and to read (SPEC: TIMEOUTS); httplib2 has one for both. It also prevents httplib2
+    from reconnecting, because retries are made elsewhere."""
 
     policy: RetryPolicy
     sock: socket.socket | None
     timeout: float
-    hung_up = False
+    aborted = False
     connected = False
 
     def connect(self) -> None:
-        if self.hung_up or self.connected:
+        if self.aborted or self.connected:
             raise ConnectionAbortedError(
-                "hung up" if self.hung_up else "the connection broke before there was an answer"
+                "aborted" if self.aborted else "the connection broke before there was an answer"
             )
         self.connected = True
         self.timeout = self.policy.connect
-        super().connect()  # type: ignore[misc]  # of the connection that this is mixed into
+        super().connect()  # type: ignore[misc]  # of the connection class that this is mixed into
         if self.sock is not None:
             self.sock.settimeout(self.policy.read)
 
 
-class _Http(httplib2.Http):  # type: ignore[misc]  # it ships no types
-    hung_up = False
+class _Http(httplib2.Http):  # type: ignore[misc]  # it has no types
+    aborted = False
 
     def __init__(self, policy: RetryPolicy) -> None:
         super().__init__(timeout=policy.read)
         self._kinds = {
-            "http": type("_Connection", (_Patience, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),
-            "https": type("_SecureConnection", (_Patience, httplib2.HTTPSConnectionWithTimeout), {"policy": policy}),
+            "http": type("_Connection", (_Timeouts, httplib2.HTTPConnectionWithTimeout), {"policy": policy}),
+            "https": type("_SecureConnection", (_Timeouts, httplib2.HTTPSConnectionWithTimeout), {"policy": policy}),
         }
 
     def request(self, uri: str, *words: Any, **more: Any) -> Any:
-        if self.hung_up:
-            raise ConnectionAbortedError("hung up")
+        if self.aborted:
+            raise ConnectionAbortedError("aborted")
         more.setdefault("connection_type", self._kinds[urlsplit(uri).scheme])
         return super().request(uri, *words, **more)
 
-    def hang_up(self) -> None:
-        """From any thread: who waits for an answer wakes up with an error, and closes."""
-        self.hung_up = True
+    def abort(self) -> None:
+        """Make a call that waits for its answer fail, from any thread."""
+        self.aborted = True
         for connection in list(self.connections.values()):
-            connection.hung_up = True
+            connection.aborted = True
             held: socket.socket | None = connection.sock
             if held is not None:
                 with contextlib.suppress(OSError):

@@ -18,17 +18,17 @@ LONGEST = 500  # characters of a message
 
 
 class RefusalKind(StrEnum):
-    KEY = "key"  # this key will not do, today or tomorrow
+    KEY = "key"  # the key is invalid
     QUOTA = "quota"  # until midnight Pacific time
     PAGE_TOKEN = "page_token"  # noqa: S105 - no password: the place in a listing is not known any more
-    UNABLE = "unable"  # not here: it does not exist, or is not for this way to see
-    PASSING = "passing"  # try again
+    UNABLE = "unable"  # the object does not exist or is not visible to the API
+    PASSING = "passing"  # temporary
 
 
 class ApiRefused(Exception):
-    """The Data API did not give what was asked. `message` never holds the key.
+    """The Data API rejected a request. `message` never contains the key.
 
-    `status` None: it did not answer, or was not asked. `retry_after`: the seconds that it asked to wait.
+    `status` None: no answer, or no request. `retry_after`: the seconds that the API requested to wait.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class ApiRefused(Exception):
         self.status = status
         self.retry_after = retry_after
 
-    def word(self) -> CallOutcome | None:
-        """What it tells of the host; None for a quota that was seen to be used up before it was asked."""
+    def outcome(self) -> CallOutcome | None:
+        """Return what the error means for the host; None for a quota that was used up before the request."""
         if self.kind is RefusalKind.PASSING:
             return CallOutcome(self.status, self.retry_after)
         return ANSWERED if self.status is not None else None
@@ -61,14 +61,14 @@ _PER_DAY = re.compile(r"per ?day", re.IGNORECASE)
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
-def judge(status: int, content: bytes, secret: str, asked_to_wait: float | None = None) -> ApiRefused:
-    """An answer that is no success. `secret` is the key that was used: it is cut out of what is told."""
+def classify_response(status: int, content: bytes, secret: str, asked_to_wait: float | None = None) -> ApiRefused:
+    """Classify an error response. `secret` is the key that was used; it is masked in the message."""
     error = _error(content)
     reasons = list(_reasons(error))
     kind = _kind(status, reasons, json.dumps(error))
     reason = next((word for word in reasons if word not in {"badRequest", "forbidden"}), f"http_{status}")
-    told = str(error.get("message") or f"HTTP {status}").replace(secret, MASK)
-    return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", told))[:LONGEST], status, asked_to_wait)
+    message = str(error.get("message") or f"HTTP {status}").replace(secret, MASK)
+    return ApiRefused(kind, reason, mask_text(re.sub(r"<[^>]*>", "", message))[:LONGEST], status, asked_to_wait)
 
 
 def _kind(status: int, reasons: list[str], text: str) -> RefusalKind:
@@ -92,6 +92,6 @@ def _error(content: bytes) -> dict[str, Any]:
 
 
 def _reasons(error: dict[str, Any]) -> list[str]:
-    """The particular ones of `details` first: `errors` may only say badRequest."""
+    """Yield reasons, the specific ones of `details` first: `errors` may contain only badRequest."""
     listed = [*(error.get("details") or ()), *(error.get("errors") or ())]
     return [str(one["reason"]) for one in listed if isinstance(one, dict) and one.get("reason")]

@@ -1,7 +1,6 @@
-"""Resources of the Data API v3 as our models. Pure.
+"""Convert resources of the Data API v3 to our models. Pure.
 
-What yt-dlp words otherwise is worded as yt-dlp does, so that both sources read alike; what the API does not tell (the
-languages of captions, chapters) is left out.
+Values are normalized to those of yt-dlp, so that both sources are alike. The API has no caption languages and chapters.
 """
 
 from collections.abc import Mapping
@@ -24,12 +23,12 @@ _CATEGORIES = {
 }  # fmt: skip
 _LICENSES = {"creativeCommon": "Creative Commons Attribution license (reuse allowed)"}
 _LIVE = {"live": "is_live", "upcoming": "is_upcoming", "none": "not_live"}
-# how a playlist calls what it cannot show: `privacyStatusUnspecified` is a deleted one
+# markers of unavailable entries: `privacyStatusUnspecified` is a deleted video
 _MARKS = {"private": "private", "privacyStatusUnspecified": "deleted"}
 
 
 def video_metadata(video: Json) -> VideoMetadata:
-    """A video resource with snippet, contentDetails, status, statistics and liveStreamingDetails."""
+    """Convert a video resource with snippet, contentDetails, status, statistics and liveStreamingDetails."""
     snippet, details = _part(video, "snippet"), _part(video, "contentDetails")
     status, numbers = _part(video, "status"), _part(video, "statistics")
     category = _CATEGORIES.get(str(snippet.get("categoryId")))
@@ -57,7 +56,7 @@ def video_metadata(video: Json) -> VideoMetadata:
 
 
 def playlist_metadata(playlist: Json) -> PlaylistMetadata:
-    """A playlist resource with snippet, contentDetails and status."""
+    """Convert a playlist resource with snippet, contentDetails and status."""
     snippet = _part(playlist, "snippet")
     return PlaylistMetadata(
         playlist_id=playlist["id"],
@@ -72,8 +71,8 @@ def playlist_metadata(playlist: Json) -> PlaylistMetadata:
 
 
 def uploads_metadata(channel: Json) -> PlaylistMetadata | None:
-    """A channel resource with snippet, contentDetails and statistics, as the playlist of its uploads; None when it
-    tells no such playlist."""
+    """Convert a channel resource with snippet, contentDetails and statistics to the playlist of its uploads; None when
+    it has none."""
     snippet = _part(channel, "snippet")
     uploads = str(_part(_part(channel, "contentDetails"), "relatedPlaylists").get("uploads") or "")
     if not validate_playlist_id(uploads) and validate_channel_id(str(channel["id"])):
@@ -94,14 +93,15 @@ def uploads_metadata(channel: Json) -> PlaylistMetadata | None:
 
 
 def item_video(item: Json) -> str | None:
-    """The video of a playlist item; None for a line that names none."""
+    """Return the video id of a playlist item, None when it has none."""
     found = _part(item, "contentDetails").get("videoId")
     found = found or _part(_part(item, "snippet"), "resourceId").get("videoId")
     return found if isinstance(found, str) and validate_video_id(found) else None
 
 
 def entry_of(item: Json, video_id: str, position: int, described: VideoMetadata | None) -> Entry:
-    """A playlist item with snippet, contentDetails and status. For what is gone the API has only a placeholder."""
+    """Convert a playlist item with snippet, contentDetails and status. For unavailable videos the API has
+    placeholders."""
     snippet = _part(item, "snippet")
     marked = _MARKS.get(str(_part(item, "status").get("privacyStatus"))) if described is None else None
     return Entry(
@@ -121,18 +121,18 @@ def _part(of: Json, name: str) -> Json:
 
 
 def _text(value: object) -> str | None:
-    """Titles are anybody's: half a surrogate pair could not be written as UTF-8."""
+    """Replace lone surrogates, which cannot be encoded as UTF-8."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 def _number(value: object) -> int | None:
-    """Counts are texts, and left out where they are hidden."""
+    """Parse a count, which is a text, and missing when hidden."""
     text = str(value)
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _seconds(value: object) -> float | None:
-    """`PT1H2M3S`; a stream that has not ended has `P0D`."""
+    """Parse `PT1H2M3S`; a running stream has `P0D`."""
     try:
         return _DURATION.validate_python(value).total_seconds() or None
     except ValidationError:
@@ -144,7 +144,7 @@ def _day(value: object) -> str | None:
 
 
 def _thumbnails(snippet: Json) -> list[dict[str, Any]]:
-    """Smallest first, as yt-dlp has them."""
+    """Return thumbnails smallest first, as yt-dlp does."""
     found = _part(snippet, "thumbnails").items()
     listed = [{"id": name, **image} for name, image in found if isinstance(image, Mapping) and image.get("url")]
     return sorted(listed, key=lambda image: image.get("width") or 0)

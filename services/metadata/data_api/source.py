@@ -1,4 +1,4 @@
-"""The Data API as a source: 50 lines of a list to one unit, and 50 videos' full metadata to another."""
+"""The Data API as a source: one unit of quota for 50 entries of a list, one for the metadata of 50 videos."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -26,7 +26,7 @@ from services.metadata.data_api.keys import ApiKey
 from services.metadata.pages import Page, given_page
 from services.metadata.sources import Part, SourceFailed, SourceGivesUp
 
-PAGE = 50  # lines or ids of one call: the API's most
+PAGE = 50  # entries or ids of one call: the maximum of the API
 _VIDEO_PARTS = "snippet,contentDetails,status,statistics,liveStreamingDetails"
 _MEND = (
     "Put a valid key there (Google Cloud console, APIs & Services, Credentials; the YouTube Data API v3 must be enabled"
@@ -35,11 +35,11 @@ _MEND = (
 
 
 class DataApiSource:
-    """With one key, for one listing or look-up. Knows no `c/name`, and nothing of lists that only a browser sees: for
-    those, as for a quota that is used up or an API that does not answer, it gives up in favour of the next source.
+    """A source for one listing or lookup with one key. It gives up in favour of the next source for `c/name`, for lists
+    that only a browser can see, for a used-up quota, and when the API does not answer.
 
-    `waits`: a quota that is used up is waited for instead (`[youtube] keyless_fallback` false). What is not
-    `background` is a person's, and may use the reserve.
+    `waits`: wait for the reset of a used-up quota instead (`[youtube] keyless_fallback` false). Lookups of people are
+    not `background` and may use the reserve.
     """
 
     name = "data_api"
@@ -49,10 +49,10 @@ class DataApiSource:
         self._key = key
         self._waits = waits
         self._background = background
-        self._told: set[str] = set()  # a video may stand in a list twice; it is described once
+        self._described_ids: set[str] = set()  # videos described already: a list may contain a video twice
 
     async def parts(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
-        """As Source.parts; `token` is the API's page token of line `offset`."""
+        """Implement Source.parts; `token` is the page token of entry `offset`."""
         try:
             parts = self._videos(target) if target.kind is TargetKind.VIDEOS else self._list_of(target, offset, token)
             async with aclosing(parts):
@@ -62,14 +62,14 @@ class DataApiSource:
             raise self._failed(refused) from refused
 
     async def head(self, target: Target) -> PlaylistMetadata:
-        """What a playlist or channel says of itself. Raises SourceFailed."""
+        """Return the metadata of a playlist or channel itself. Raise SourceFailed."""
         try:
             return await self._playlist(target)
         except ApiRefused as refused:
             raise self._failed(refused) from refused
 
     async def describe(self, ids: Sequence[str]) -> dict[str, VideoMetadata]:
-        """Of up to 50 videos those that the API knows. Raises SourceFailed."""
+        """Return those of up to 50 videos that the API has. Raises SourceFailed."""
         try:
             return await self._described(ids)
         except ApiRefused as refused:
@@ -78,7 +78,7 @@ class DataApiSource:
     async def _list_of(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
         playlist = await self._playlist(target)
         async with aclosing(self._pages(playlist.playlist_id, offset, token)) as pages:
-            first = await anext(pages, None)  # a list that cannot be read is none of ours to announce
+            first = await anext(pages, None)  # an unreadable list must not be announced
             yield playlist
             if first is not None:
                 yield first
@@ -97,7 +97,7 @@ class DataApiSource:
         if target.kind is TargetKind.PLAYLIST:
             answer = await self._list("playlists", part="snippet,contentDetails,status", id=target.id)
             found = [resources.playlist_metadata(one) for one in answer.get("items", ())]
-            # the list of a channel's uploads is not always described, and still is there
+            # the uploads of a channel exist even when the API does not describe them
             return found[0] if found else PlaylistMetadata(playlist_id=target.id)
         answer = await self._list("channels", part="snippet,contentDetails,statistics", **_channel_filter(target.id))
         for channel in answer.get("items", ()):
@@ -109,7 +109,7 @@ class DataApiSource:
 
     async def _pages(self, playlist_id: str, offset: int, token: str) -> AsyncGenerator[Page, None]:
         if not token:
-            offset = 0  # the API goes on from its tokens only
+            offset = 0  # the API resumes from its tokens only
         first = True
         while token or first:
             try:
@@ -117,7 +117,7 @@ class DataApiSource:
             except ApiRefused as refused:
                 if refused.kind is not RefusalKind.PAGE_TOKEN or not first or not token:
                     raise
-                offset, token = 0, ""  # from an earlier try, and void by now
+                offset, token = 0, ""  # from an earlier attempt, and expired
                 continue
             first = False
             items = answer.get("items") or ()
@@ -140,15 +140,16 @@ class DataApiSource:
         return Page(offset, offset + len(items), tuple(entries), token=token, described=self._new(known))
 
     async def _described(self, ids: Sequence[str]) -> dict[str, VideoMetadata]:
-        """Of up to 50 videos those that the API knows. That it leaves one out decides nothing (DESIGN §5)."""
+        """Return those of up to 50 videos that the API has. A video that the API omits is not necessarily
+        unavailable."""
         if not ids:
             return {}
         answer = await self._list("videos", part=_VIDEO_PARTS, id=",".join(ids), maxResults=PAGE)
         return {video["id"]: resources.video_metadata(video) for video in answer.get("items", ()) if video["id"] in ids}
 
     def _new(self, known: dict[str, VideoMetadata]) -> tuple[VideoMetadata, ...]:
-        new = tuple(metadata for video_id, metadata in known.items() if video_id not in self._told)
-        self._told |= known.keys()
+        new = tuple(metadata for video_id, metadata in known.items() if video_id not in self._described_ids)
+        self._described_ids |= known.keys()
         return new
 
     async def _list(self, resource: str, **query: Any) -> Json:

@@ -9,7 +9,7 @@ import pytest
 from services.common.events import JobQueued
 from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
 from services.common.settings.load import load_config
-from services.metadata.data_api.errors import RefusalKind, judge
+from services.metadata.data_api.errors import RefusalKind, classify_response
 from services.metadata.data_api.keys import OF_JOB, ApiKey, ApiKeys
 from services.metadata.data_api.resources import (
     entry_of,
@@ -59,11 +59,11 @@ _NOT_VALID = "API key not valid. Please pass a valid API key."
     ],
 )  # fmt: skip
 def test_what_an_error_means(status: int, content: bytes, kind: RefusalKind) -> None:
-    assert judge(status, content, "a-key").kind is kind
+    assert classify_response(status, content, "a-key").kind is kind
 
 
 def test_an_error_is_told_without_the_key_and_without_markup() -> None:
-    told = judge(
+    told = classify_response(
         403, error(403, 'Key my-odd-key, see <a href="/x">quota</a>. ' + "x" * 9999, "quotaExceeded"), "my-odd-key"
     )
     assert "my-odd-key" not in told.message

@@ -41,7 +41,7 @@ from services.metadata.lister import ClaimedSource, Lister
 from services.metadata.pages import Cursor, Page, page_key
 from services.metadata.source_selection import data_api_egress
 from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
-from services.metadata.ytdlp_source import judge
+from services.metadata.ytdlp_source import classify_failure
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 LIST = "PLBB231211A4F62143"
@@ -459,12 +459,12 @@ def failed_child(message: str, status: int | None = None) -> ChildFailed:
     ],
 )
 def test_what_a_failed_listing_means(error: ChildFailed | ChildCrashed, kind: FailureKind) -> None:
-    assert judge(error, begun=False, now=NOW).kind is kind
+    assert classify_failure(error, begun=False, now=NOW).kind is kind
 
 
 def test_a_404_between_two_pages_says_nothing_about_the_list() -> None:
     error = failed_child("Unable to download API page: HTTP Error 404: Not Found", 404)
-    assert judge(error, begun=True, now=NOW).kind is FailureKind.PASSING
+    assert classify_failure(error, begun=True, now=NOW).kind is FailureKind.PASSING
 
 
 @pytest.mark.parametrize(
