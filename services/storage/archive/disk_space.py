@@ -35,7 +35,7 @@ class DiskSpace:
         """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull after
         `patience`."""
         end = time.monotonic() + self.patience
-        told = False
+        logged = False
         while (free := await asyncio.to_thread(free_space, path)) < self.min_free + needed:
             if time.monotonic() >= end:
                 raise StorageFull(
@@ -44,9 +44,9 @@ class DiskSpace:
                     path=str(path),
                     free=free,
                 )
-            if not told:
+            if not logged:
                 _log.warning("waiting_for_space", path=str(path), free=free, needed=needed, min_free=self.min_free)
-                told = True
+                logged = True
             await self.pause()
 
     async def write(self, work: Callable[[], T]) -> T:

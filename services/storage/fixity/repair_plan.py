@@ -23,23 +23,23 @@ class Repair(BaseModel):
     options: JobOptions
 
 
-def repairable(findings: Sequence[FixityFinding], seen: VideoState) -> tuple[FixityFinding, ...]:
+def repairable(findings: Sequence[FixityFinding], video: VideoState) -> tuple[FixityFinding, ...]:
     """Return the damage that a download can repair. None when the manifest itself is not valid; nor files that are
     unreadable for another reason than a disk error, such as permissions."""
     own = {manifest_name(one.video_id) for one in findings}
-    untold = any(one.name in own and (one.kind is not FindingKind.MISSING or seen.others) for one in findings)
-    return () if untold else tuple(one for one in findings if one.kind.damage and _is_broken(one, seen))
+    untrusted = any(one.name in own and (one.kind is not FindingKind.MISSING or video.others) for one in findings)
+    return () if untrusted else tuple(one for one in findings if one.kind.damage and _is_broken(one, video))
 
 
-def _is_broken(finding: FixityFinding, seen: VideoState) -> bool:
-    return finding.kind is not FindingKind.UNREADABLE or file_state(finding, seen).broken
+def _is_broken(finding: FixityFinding, video: VideoState) -> bool:
+    return finding.kind is not FindingKind.UNREADABLE or file_state(finding, video).broken
 
 
-def file_state(finding: FixityFinding, seen: VideoState) -> FileState:
+def file_state(finding: FixityFinding, video: VideoState) -> FileState:
     """Return the state of the file that a finding is about."""
     if finding.name == metadata_name(finding.video_id):
-        return seen.metadata
-    return seen.files.get(finding.name, FileState(None))
+        return video.metadata
+    return video.files.get(finding.name, FileState(None))
 
 
 def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding]) -> tuple[Repair, ...]:
@@ -52,7 +52,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
     media = media or [entry for entry in holding.fixity.values() if entry.role in MEDIA][:1]
     qualities = [highest_quality(entry.asked or holding.asked.qualities) for entry in media]
     captions = list(holding.asked.captions[:_MAX_LANGUAGES])
-    spoken = {"caption_languages": captions} if captions else {}
+    caption_options = {"caption_languages": captions} if captions else {}
     return tuple(
         Repair(
             type=JobType.VIDEO_DOWNLOAD,
@@ -61,7 +61,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
                 quality=quality,
                 include_metadata=holding.asked.metadata,
                 include_captions=bool(captions),
-                **spoken,
+                **caption_options,
             ),
         )
         for quality in dict.fromkeys(qualities or [highest_quality(holding.asked.qualities)])

@@ -52,25 +52,25 @@ class Repairer:
         """Move damaged files to quarantine and report all findings. Findings that were saved before a crash are
         reported as they were saved."""
         holding = seen.manifest or video.known
-        wanted = repairable(findings, seen) if verification.repair else ()
-        noted = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
-        told: list[FixityFinding] = []
-        mended: list[FixityFinding] = []
+        selected = repairable(findings, seen) if verification.repair else ()
+        saved = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
+        reported: list[FixityFinding] = []
+        to_repair: list[FixityFinding] = []
         for finding in findings:
-            before = noted.get(finding.name)
-            if before is not None and await asyncio.to_thread(quarantine.is_moved, before):
-                told.append(before)
-                mended.append(before)
-            elif finding in wanted:
+            earlier = saved.get(finding.name)
+            if earlier is not None and await asyncio.to_thread(quarantine.is_moved, earlier):
+                reported.append(earlier)
+                to_repair.append(earlier)
+            elif finding in selected:
                 moved = await self._set_aside(verification, tree, finding)
-                told.append(moved or finding)
-                mended += [moved] if moved else []
+                reported.append(moved or finding)
+                to_repair += [moved] if moved else []
             else:
-                told.append(finding)
-        self._log_findings(verification, told)
-        await self._announce(verification, video, [one for one in told if one.kind.damage])
-        repairs = plan_repairs(tree.key, holding, mended) if holding is not None and mended else ()
-        return VideoResult(tuple(told), repairs, len(seen.files), seen.bytes)
+                reported.append(finding)
+        self._log_findings(verification, reported)
+        await self._announce(verification, video, [one for one in reported if one.kind.damage])
+        repairs = plan_repairs(tree.key, holding, to_repair) if holding is not None and to_repair else ()
+        return VideoResult(tuple(reported), repairs, len(seen.files), seen.bytes)
 
     async def _set_aside(
         self, verification: Verification, tree: ArchiveTree, finding: FixityFinding
@@ -100,17 +100,17 @@ class Repairer:
     def _log_findings(self, verification: Verification, findings: Sequence[FixityFinding]) -> None:
         for one in findings:
             facts = one.model_dump(mode="json", exclude_none=True, exclude={"message", "name"})
-            said = {
+            context = {
                 "trace_id": verification.trace_id,
                 "verification_id": verification.verification_id,
                 "file": one.name,
             }
             if one.kind.damage:
                 _log.error(
-                    "file_damaged", error_code=ErrorCode.INTERNAL_ERROR, error_message=one.message, **said, **facts
+                    "file_damaged", error_code=ErrorCode.INTERNAL_ERROR, error_message=one.message, **context, **facts
                 )
             else:
-                _log.warning("file_unknown", error_message=one.message, **said, **facts)
+                _log.warning("file_unknown", error_message=one.message, **context, **facts)
 
     async def _announce(self, verification: Verification, video: QueuedVideo, damaged: Sequence[FixityFinding]) -> None:
         if not damaged:
@@ -124,23 +124,23 @@ class Repairer:
             set_aside={one.name: one.set_aside for one in damaged if one.set_aside},
         )
         with suppress(BusError):  # the log has it too
-            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
-            await self._bus.publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
+            event_id = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
+            await self._bus.publish(event, trace_id=verification.trace_id, id=str(event_id), patience=1.0)
 
     async def publish(self) -> bool:
         """Create the jobs of pending repairs. Job ids are derived from the content, so a repetition after a crash
         creates no second job. Return False while the broker is unavailable."""
         for pending in await self._repository.pending(_LARGEST_JOB):
             event = _repair_job(pending)
-            said = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
+            context = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
             try:
                 await self._bus.publish(event, trace_id=pending.trace_id, id=event.job_id)
             except BusError as error:
-                _log.warning("repair_waits", error_message=str(error), **said)
+                _log.warning("repair_waits", error_message=str(error), **context)
                 return False
             fault_point("storage.repair_published")
             await self._repository.mark_published(pending, event.job_id)
-            _log.info("repair_begun", videos=len(pending.video_ids), **said)
+            _log.info("repair_begun", videos=len(pending.video_ids), **context)
         return True
 
 

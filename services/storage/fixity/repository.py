@@ -96,10 +96,10 @@ class ReadSpeed:
     video_id: str | None
 
 
-def read_speed(lately: int, seconds: float, read: int, total: int, video_id: str | None) -> ReadSpeed:
-    """Compute the speed from the `lately` bytes that were read in the last `seconds`. `read`: all bytes so far, of
+def read_speed(recent: int, seconds: float, read: int, total: int, video_id: str | None) -> ReadSpeed:
+    """Compute the speed from the `recent` bytes that were read in the last `seconds`. `read`: all bytes so far, of
     `total`."""
-    speed = lately / max(seconds, 0.001)
+    speed = recent / max(seconds, 0.001)
     return ReadSpeed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
 
 

@@ -89,14 +89,14 @@ class VideoState:
     @property
     def bytes(self) -> int:
         """The number of hashed bytes."""
-        return sum(look.size or 0 for look in self.files.values() if look.sha256 is not None)
+        return sum(state.size or 0 for state in self.files.values() if state.sha256 is not None)
 
 
 def metadata_name(video_id: str) -> str:
     return f"metadata/videos/{video_id}.json"
 
 
-def compare(root: str, video_id: str, seen: VideoState, known: Holding | None) -> tuple[FixityFinding, ...]:
+def compare(root: str, video_id: str, video: VideoState, known: Holding | None) -> tuple[FixityFinding, ...]:
     """Return the deviations of a video. `known`: its holding according to the catalogue, the reference when the folder
     is gone."""
 
@@ -104,42 +104,42 @@ def compare(root: str, video_id: str, seen: VideoState, known: Holding | None) -
         return FixityFinding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
 
     name = manifest_name(video_id)
-    if seen.manifest_error is not None:
-        return (finding(name, FindingKind.UNREADABLE, seen.manifest_error),)
-    if seen.manifest is not None:
-        return tuple(_against(seen.manifest, seen, finding))
-    if seen.others and known is not None:
-        text = f"the manifest is missing, and {len(seen.others)} files are here without one"
+    if video.manifest_error is not None:
+        return (finding(name, FindingKind.UNREADABLE, video.manifest_error),)
+    if video.manifest is not None:
+        return tuple(_against(video.manifest, video, finding))
+    if video.others and known is not None:
+        text = f"the manifest is missing, and {len(video.others)} files are here without one"
         return (finding(name, FindingKind.MISSING, text),)
-    if seen.others:
+    if video.others:
         return (finding(FOLDER, FindingKind.EXTRA, "a folder without a manifest"),)
     if known is not None:
         gone = [finding(name, FindingKind.MISSING, "the manifest is missing")]
-        return (*gone, *_against(known, seen, finding))
+        return (*gone, *_against(known, video, finding))
     return ()
 
 
-def _against(holding: Holding, seen: VideoState, finding: Any) -> Iterator[FixityFinding]:
+def _against(holding: Holding, video: VideoState, finding: Any) -> Iterator[FixityFinding]:
     for name, entry in holding.fixity.items():
         expected = {"expected_size": entry.size, "expected_sha256": entry.sha256}
-        look = seen.files.get(name, ABSENT)
-        if look.error is not None:
-            yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {look.error}", **expected)
-        elif not look.regular:
+        state = video.files.get(name, ABSENT)
+        if state.error is not None:
+            yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {state.error}", **expected)
+        elif not state.regular:
             yield finding(name, FindingKind.CHANGED, "is not a regular file", **expected)
-        elif look.size is None:
+        elif state.size is None:
             yield finding(name, FindingKind.MISSING, "is missing", **expected)
-        elif look.size != entry.size:
-            text = f"has {look.size} bytes, the manifest says {entry.size}"
-            yield finding(name, FindingKind.CHANGED, text, **expected, found_size=look.size)
-        elif look.sha256 != entry.sha256:
-            text = f"its sha256 is {look.sha256}, the manifest says {entry.sha256}"
-            found = {"found_size": look.size, "found_sha256": look.sha256}
+        elif state.size != entry.size:
+            text = f"has {state.size} bytes, the manifest says {entry.size}"
+            yield finding(name, FindingKind.CHANGED, text, **expected, found_size=state.size)
+        elif state.sha256 != entry.sha256:
+            text = f"its sha256 is {state.sha256}, the manifest says {entry.sha256}"
+            found = {"found_size": state.size, "found_sha256": state.sha256}
             yield finding(name, FindingKind.CHANGED, text, **expected, **found)
     name = metadata_name(holding.video_id)
-    if seen.metadata.error is not None:
-        yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {seen.metadata.error}")
-    elif seen.metadata.identity is None and holding.asked.metadata:
+    if video.metadata.error is not None:
+        yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {video.metadata.error}")
+    elif video.metadata.identity is None and holding.asked.metadata:
         yield finding(name, FindingKind.MISSING, "is missing, and metadata were requested")
-    for name in seen.others:
+    for name in video.others:
         yield finding(name, FindingKind.EXTRA, "not listed in the manifest")

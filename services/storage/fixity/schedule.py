@@ -33,8 +33,8 @@ def select_round(
     interval = timedelta(days=interval_days)
     passed = min(max(now - last_round, ROUND_INTERVAL), interval) if last_round else ROUND_INTERVAL
     share = ceil(2 * len(due) * (passed / interval))
-    ripe = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
-    return list(islice(ripe, share))
+    eligible = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
+    return list(islice(eligible, share))
 
 
 def is_round_due(last_round: datetime | None, now: datetime) -> bool:

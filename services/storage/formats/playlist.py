@@ -93,10 +93,14 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
     `listings`."""
     done = listing.completed
     source = done.source_name
-    look = ListingSummary(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
-    looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
+    summary = ListingSummary(
+        at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source
+    )
+    summaries = sorted(
+        {(one.at, one.job_id): one for one in (*(held.listings if held else ()), summary)}.values(), key=_when
+    )
     if held is not None and held.fetched_at > listing.at:
-        return held.model_copy(update={"listings": looks})
+        return held.model_copy(update={"listings": summaries})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
     sight = PlaylistSnapshot(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
     history, views = _remembered(held, source)
@@ -110,7 +114,7 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
         trace_id=listing.trace_id,
         source=source,
         entries=list(sight.entries),
-        listings=looks,
+        listings=summaries,
         history=history,
         views={name: view for name, view in views.items() if name != source},
     )
@@ -126,10 +130,10 @@ def _remembered(
     others = {name: view for name, view in held.views.items() if name != last}
     history = held.history
     if not history:
-        job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
+        job_id = next((summary.job_id for summary in held.listings if summary.at == held.fetched_at), "")
         history = [*initial_changes(PlaylistSnapshot(held.fetched_at, job_id, last, held.entries))]
     return list(history), {**others, last: view_of(held.entries, last)}
 
 
-def _when(look: ListingSummary) -> datetime:
-    return look.at
+def _when(summary: ListingSummary) -> datetime:
+    return summary.at

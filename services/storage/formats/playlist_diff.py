@@ -51,7 +51,7 @@ class PlaylistChange(BaseModel):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
-class ListingState(StrEnum):
+class PlaylistEntryState(StrEnum):
     """The state of a video in a playlist, after all changes of its history."""
 
     LISTED = "listed"
@@ -61,11 +61,11 @@ class ListingState(StrEnum):
 
 
 _STATES = {
-    PlaylistChangeKind.APPEARED: ListingState.LISTED,
-    PlaylistChangeKind.CAME_BACK: ListingState.LISTED,
-    PlaylistChangeKind.PRIVATE: ListingState.PRIVATE,
-    PlaylistChangeKind.DELETED: ListingState.DELETED,
-    PlaylistChangeKind.VANISHED: ListingState.VANISHED,
+    PlaylistChangeKind.APPEARED: PlaylistEntryState.LISTED,
+    PlaylistChangeKind.CAME_BACK: PlaylistEntryState.LISTED,
+    PlaylistChangeKind.PRIVATE: PlaylistEntryState.PRIVATE,
+    PlaylistChangeKind.DELETED: PlaylistEntryState.DELETED,
+    PlaylistChangeKind.VANISHED: PlaylistEntryState.VANISHED,
 }
 _MARKED = {"private": PlaylistChangeKind.PRIVATE, "deleted": PlaylistChangeKind.DELETED}
 
@@ -86,12 +86,12 @@ class PlaylistHistory:
 
     history: Sequence[PlaylistChange]
     views: Mapping[str, View]
-    standings: dict[str, ListingState] = field(init=False)
+    states: dict[str, PlaylistEntryState] = field(init=False)
     titles: dict[str, str] = field(init=False)
     retitled: dict[str, str | None] = field(init=False)  # the last recorded new title, from any source
 
     def __post_init__(self) -> None:
-        self.standings = listing_states(self.history, self.views.values())
+        self.states = entry_states(self.history, self.views.values())
         self.titles = {line.video_id: line.title for line in self.history if line.video_id and line.title}
         self.titles |= {video_id: title for view in self.views.values() for video_id, title in view.items() if title}
         self.retitled = {
@@ -101,14 +101,14 @@ class PlaylistHistory:
         }
 
 
-def listing_states(history: Iterable[PlaylistChange], views: Iterable[View]) -> dict[str, ListingState]:
+def entry_states(history: Iterable[PlaylistChange], views: Iterable[View]) -> dict[str, PlaylistEntryState]:
     """Return the state of every video that was ever listed."""
-    standings = {video_id: ListingState.LISTED for view in views for video_id in view}
+    states = {video_id: PlaylistEntryState.LISTED for view in views for video_id in view}
     for line in history:
         if line.video_id is not None:
-            standing = _STATES.get(line.change)
-            standings[line.video_id] = standing or standings.get(line.video_id, ListingState.LISTED)
-    return standings
+            state = _STATES.get(line.change)
+            states[line.video_id] = state or states.get(line.video_id, PlaylistEntryState.LISTED)
+    return states
 
 
 def view_of(entries: Iterable[Entry], source: str) -> dict[str, str | None]:
@@ -120,51 +120,58 @@ def view_of(entries: Iterable[Entry], source: str) -> dict[str, str | None]:
     return view
 
 
-def initial_changes(sight: PlaylistSnapshot) -> list[PlaylistChange]:
+def initial_changes(snapshot: PlaylistSnapshot) -> list[PlaylistChange]:
     """Return one change for the first listing as a whole, and one for each private or deleted video."""
     begin = PlaylistChange(
-        at=sight.at, job_id=sight.job_id, change=PlaylistChangeKind.FIRST_LOOK, total=len(sight.entries)
+        at=snapshot.at, job_id=snapshot.job_id, change=PlaylistChangeKind.FIRST_LOOK, total=len(snapshot.entries)
     )
-    marked = [_change(sight, _MARKED[mark], video_id) for video_id, mark in _marks(sight).items() if mark]
+    marked = [_change(snapshot, _MARKED[mark], video_id) for video_id, mark in _marks(snapshot).items() if mark]
     return [begin, *marked]
 
 
-def diff(memory: PlaylistHistory, sight: PlaylistSnapshot) -> list[PlaylistChange]:
+def diff(history_so_far: PlaylistHistory, snapshot: PlaylistSnapshot) -> list[PlaylistChange]:
     """Return the changes that this listing shows, in the order of its entries; vanished videos come last."""
-    marks, view = _marks(sight), view_of(sight.entries, sight.source)
-    before = memory.views.get(sight.source, {})
+    marks, view = _marks(snapshot), view_of(snapshot.entries, snapshot.source)
+    before = history_so_far.views.get(snapshot.source, {})
     found = [
-        line for video_id, mark in marks.items() for line in _of_listed(memory, sight, video_id, mark, view, before)
+        line
+        for video_id, mark in marks.items()
+        for line in _of_listed(history_so_far, snapshot, video_id, mark, view, before)
     ]
     gone = [
-        _change(sight, PlaylistChangeKind.VANISHED, video_id, memory.titles.get(video_id))
+        _change(snapshot, PlaylistChangeKind.VANISHED, video_id, history_so_far.titles.get(video_id))
         for video_id in before
-        if video_id not in marks and memory.standings.get(video_id) is not ListingState.VANISHED
+        if video_id not in marks and history_so_far.states.get(video_id) is not PlaylistEntryState.VANISHED
     ]
     return found + gone
 
 
 def _of_listed(
-    memory: PlaylistHistory, sight: PlaylistSnapshot, video_id: str, mark: str | None, view: View, before: View
+    history_so_far: PlaylistHistory,
+    snapshot: PlaylistSnapshot,
+    video_id: str,
+    mark: str | None,
+    view: View,
+    before: View,
 ) -> list[PlaylistChange]:
-    standing, title, earlier = memory.standings.get(video_id), view[video_id], before.get(video_id)
+    state, title, earlier = history_so_far.states.get(video_id), view[video_id], before.get(video_id)
     found: list[PlaylistChange] = []
-    if standing is None:
-        found.append(_change(sight, PlaylistChangeKind.APPEARED, video_id, title))
+    if state is None:
+        found.append(_change(snapshot, PlaylistChangeKind.APPEARED, video_id, title))
     if mark:
-        if standing != mark:
-            found.append(_change(sight, _MARKED[mark], video_id, memory.titles.get(video_id)))
-    elif standing is ListingState.VANISHED or (standing not in {None, ListingState.LISTED} and title):
-        found.append(_change(sight, PlaylistChangeKind.CAME_BACK, video_id, title))
-    elif title and earlier and title not in {earlier, memory.retitled.get(video_id)}:
-        found.append(_change(sight, PlaylistChangeKind.RETITLED, video_id, title, earlier))
+        if state != mark:
+            found.append(_change(snapshot, _MARKED[mark], video_id, history_so_far.titles.get(video_id)))
+    elif state is PlaylistEntryState.VANISHED or (state not in {None, PlaylistEntryState.LISTED} and title):
+        found.append(_change(snapshot, PlaylistChangeKind.CAME_BACK, video_id, title))
+    elif title and earlier and title not in {earlier, history_so_far.retitled.get(video_id)}:
+        found.append(_change(snapshot, PlaylistChangeKind.RETITLED, video_id, title, earlier))
     return found
 
 
-def _marks(sight: PlaylistSnapshot) -> dict[str, str | None]:
+def _marks(snapshot: PlaylistSnapshot) -> dict[str, str | None]:
     """Return each video with its mark (private, deleted). One unmarked entry makes the video unmarked."""
     marks: dict[str, str | None] = {}
-    for entry in sight.entries:
+    for entry in snapshot.entries:
         mark = entry.marked if entry.marked in _MARKED else None
         marks[entry.video_id] = mark if marks.get(entry.video_id, mark) else None
     return marks
@@ -176,12 +183,12 @@ def _is_available(entry: Entry, source: str) -> bool:
 
 
 def _change(
-    sight: PlaylistSnapshot,
+    snapshot: PlaylistSnapshot,
     change: PlaylistChangeKind,
     video_id: str,
     title: str | None = None,
     before: str | None = None,
 ) -> PlaylistChange:
     return PlaylistChange(
-        at=sight.at, job_id=sight.job_id, change=change, video_id=video_id, title=title, before=before
+        at=snapshot.at, job_id=snapshot.job_id, change=change, video_id=video_id, title=title, before=before
     )

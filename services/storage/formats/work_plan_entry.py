@@ -120,15 +120,15 @@ def merge_failure(event: VideoFailed, known: PlanEntry | None = None) -> PlanEnt
 def _new_entry(event: VideoFailed, known: PlanEntry | None) -> PlanEntry:
     """Raises ValueError for an event without a cause."""
     if event.unavailable is not None:
-        told = event.unavailable.model_dump()
+        facts = event.unavailable.model_dump()
         return UnavailableEntry(
-            **_filled_from(told, known, "title", "playlist_id", "last_available"), number=event.number
+            **_filled_from(facts, known, "title", "playlist_id", "last_available"), number=event.number
         )
     if event.failed is not None:
-        told = event.failed.model_dump()
-        return FailedEntry(**_filled_from(told, known, "file_size"), number=event.number)
+        facts = event.failed.model_dump()
+        return FailedEntry(**_filled_from(facts, known, "file_size"), number=event.number)
     raise ValueError(f"video.failed of {event.video_id} has neither `unavailable` nor `failed`")
 
 
-def _filled_from(told: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:
-    return told | {name: getattr(known, name, None) for name in names if told[name] is None}
+def _filled_from(facts: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:
+    return facts | {name: getattr(known, name, None) for name in names if facts[name] is None}

@@ -1,7 +1,7 @@
 """The searchable texts of each video in catalogue.db, stored once, and their FTS5 index.
 
 A row of the index is one video with the captions of one language (or none). It is written in the transaction that
-writes the video's row. `TextFingerprints` tell from which files, so that later changes are noticed.
+writes the video's row. `TextFingerprints` identify the source files, so that later changes are noticed.
 """
 
 import json

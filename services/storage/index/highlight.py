@@ -39,8 +39,8 @@ def highlight_lines(marked: str) -> Iterator[tuple[int, Passage]]:
     """Yield the lines with matches and their numbers. A phrase that continues in the next line includes it."""
     lines = iter(enumerate(marked.split("\n")))
     for number, line in lines:
-        said = line
-        while said.count(MARK) > said.count(UNMARK) and (further := next(lines, None)) is not None:
-            said = f"{said} {further[1]}"
-        if MARK in said:
-            yield number, highlight(said)
+        text = line
+        while text.count(MARK) > text.count(UNMARK) and (further := next(lines, None)) is not None:
+            text = f"{text} {further[1]}"
+        if MARK in text:
+            yield number, highlight(text)

@@ -213,8 +213,8 @@ class CatalogueQueries:
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
     conditions, values = ["1"], list[Any]()
     if query.q is not None:
-        question = parse_query(query.q)
-        wanted, unwanted = question.expression("title", "channel"), question.exclusion("title", "channel")
+        text_query = parse_query(query.q)
+        wanted, unwanted = text_query.expression("title", "channel"), text_query.exclusion("title", "channel")
         conditions += ["0"] if wanted is None else [_MATCHES]
         conditions += [] if unwanted is None else [f"NOT {_MATCHES}"]
         values += [expression for expression in (wanted, unwanted) if expression is not None]

@@ -109,16 +109,16 @@ class ArchiveSearch:
 
     async def find(self, query: SearchQuery) -> SearchPage:
         """Raises ServiceUnavailable while there is no text index."""
-        question = parse_query(query.q)
+        text_query = parse_query(query.q)
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
 
         def work(db: sqlite3.Connection) -> SearchPage:
             expect_index(db)
-            keys = _keys(db, query, question, members)
+            keys = _keys(db, query, text_query, members)
             page = keys[query.offset : query.offset + query.limit]
-            found = _found(db, query, question, page)
+            found = _found(db, query, text_query, page)
             hits = [self._hit(db, query, found[root, video_id], rank) for root, video_id, rank in page]
             return SearchPage(hits=hits, total=len(keys), limit=query.limit, offset=query.offset)
 
@@ -142,14 +142,14 @@ class ArchiveSearch:
         name = file_name(video_id, FileRole.CAPTION, row["language"])
         return [
             Moment(
-                text=said.text,
-                matches=said.matches,
+                text=passage.text,
+                matches=passage.matches,
                 language=row["language"],
                 start_seconds=starts[line] / 1000,
                 url=f"https://www.youtube.com/watch?v={video_id}&t={starts[line] // 1000}s",
                 file=str(self._videos(root) / video_id / name),
             )
-            for line, said in highlight_lines(row["captions"])
+            for line, passage in highlight_lines(row["captions"])
         ]
 
     def _videos(self, root: str) -> Path:
@@ -160,15 +160,15 @@ class ArchiveSearch:
 
 
 def _keys(
-    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, members: Sequence[str] | None
+    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, members: Sequence[str] | None
 ) -> list[tuple[str, str, float]]:
     """Return (root, video_id, rank) of all matches, best first."""
-    wanted = question.expression(*_columns(query))
+    wanted = text_query.expression(*_columns(query))
     if wanted is None:
         return []
     values: dict[str, Any] = {"wanted": wanted, "weights": _WEIGHTS}
     conditions = ["1"]
-    if (unwanted := question.exclusion(*_columns(query))) is not None:
+    if (unwanted := text_query.exclusion(*_columns(query))) is not None:
         conditions.append(_EXCLUDED)
         values["unwanted"] = unwanted
     if query.language is not None:
@@ -185,12 +185,12 @@ def _keys(
 
 
 def _found(
-    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, page: Sequence[tuple[str, str, float]]
+    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, page: Sequence[tuple[str, str, float]]
 ) -> dict[tuple[str, str], list[sqlite3.Row]]:
     """Return the matching rows of the index, highlighted, by (root, video_id)."""
     of_video = "SELECT id FROM searched_rows WHERE root = ? AND video_id = ? AND language = coalesce(?, language)"
     ids = [row[0] for root, video_id, _ in page for row in db.execute(of_video, (root, video_id, query.language))]
-    marks = {"mark": MARK, "unmark": UNMARK, "wanted": question.expression(*_columns(query)), "rows": json.dumps(ids)}
+    marks = {"mark": MARK, "unmark": UNMARK, "wanted": text_query.expression(*_columns(query)), "rows": json.dumps(ids)}
     found: dict[tuple[str, str], list[sqlite3.Row]] = {}
     for row in db.execute(_FOUND, marks) if ids else ():
         found.setdefault((row["root"], row["video_id"]), []).append(row)

@@ -61,9 +61,9 @@ def sort_events(lines: Iterable[TimelineEvent]) -> list[TimelineEvent]:
 
 def playlist_events(file: PlaylistFile, root: str) -> Iterator[TimelineEvent]:
     for one in file.changes:
-        told = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
+        fields = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
         about = {"root": root, "playlist_id": file.playlist_id, "playlist_title": file.title}
-        yield TimelineEvent.model_validate({**told, **about})
+        yield TimelineEvent.model_validate({**fields, **about})
 
 
 def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> Iterator[TimelineEvent]:
