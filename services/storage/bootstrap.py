@@ -36,7 +36,7 @@ from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
 
-__all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
+__all__ = ["HANDLERS", "ROUTES", "StorageParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = (
     *archive_api.ROUTES,
@@ -47,7 +47,7 @@ ROUTES: Sequence[Route] = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class StorageParts:
     """All objects of a running storage service. Handlers and routes get theirs by type."""
 
     disk_space: DiskSpace
@@ -85,7 +85,7 @@ def bootstrap(
     resources: AsyncExitStack,
     *,
     quiet: float,
-) -> Parts:
+) -> StorageParts:
     """Build the service. What has to be closed is registered with `resources`. Raises ServiceUnavailable when a newer
     version wrote the catalogue."""
     settings = config.storage
@@ -102,7 +102,7 @@ def bootstrap(
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
     resources.callback(verifier.close)
     queries = CatalogueQueries(database, settings)
-    return Parts(
+    return StorageParts(
         disk_space=disk_space,
         database=database,
         catalogue=catalogue,

@@ -13,7 +13,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
+from services.storage.bootstrap import HANDLERS, ROUTES, StorageParts, bootstrap
 from services.storage.index.catalogue import CatalogueTotals
 
 _PLANS = "work_plans"  # stands beside the roots in the catalogue's list of scanned folders
@@ -28,7 +28,7 @@ class StorageService(ServiceBase):
     handlers: ClassVar[Handlers] = HANDLERS
     route_table: ClassVar[Sequence[Route]] = ROUTES
 
-    parts: Parts
+    parts: StorageParts
 
     def __init__(
         self,

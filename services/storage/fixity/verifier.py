@@ -1,6 +1,6 @@
-"""Verifies the archive: one pass at a time, wished for or by the schedule, that goes on after a restart where it was.
+"""Verifies the archive, one pass at a time: requested by a user, or by the schedule. A pass continues after a restart.
 
-Reading holds no lock; only what differs is looked at again under the lock of its video, where it is also set aside
+Reading takes no lock. What differs is confirmed under the lock of its video, and moved to quarantine there
 (services.storage.fixity.repairs).
 """
 
@@ -43,21 +43,21 @@ from services.storage.formats.layout import ArchiveTree
 from services.storage.index.roots import ArchiveRoots
 
 _log = structlog.get_logger()
-_SCHEDULE_INTERVAL = 60.0  # seconds between two looks at the schedule
-_COLLECT_FOR = 30.0  # seconds that damage waits for more of its kind, so that one job fetches many videos
-_UNLOCKED_ATTEMPTS = 2  # readings of a video that changes meanwhile, before its lock is held while it is read
+_SCHEDULE_INTERVAL = 60.0  # seconds between two checks of the schedule
+_COLLECT_FOR = 30.0  # seconds to collect damage, so that one job repairs many videos
+_UNLOCKED_ATTEMPTS = 2  # readings of a changing video before it is read under its lock
 
 
 @dataclass
 class _Run:
-    """A verification in hand. `verification` counts as the ledger does."""
+    """A verification that is running. `verification` has the same counts as the repository."""
 
     verification: Verification
     rate_limiter: RateLimiter
     stop: threading.Event
     began: float = field(default_factory=time.monotonic)
     video_id: str | None = None
-    read_before: int = 0  # by the pace, when the current video began
+    read_before: int = 0  # bytes, when the current video began
     gathered_at: float | None = None
 
     @property
@@ -94,19 +94,19 @@ class Verifier:
         self._beginning = asyncio.Lock()
         self._run: _Run | None = None
         self._damaged = 0
-        self.bytes_read = 0  # since the start of the service, by verifications that ended
+        self.bytes_read = 0  # since the start of the service, by ended verifications
 
     def close(self) -> None:
         self._reader.shutdown()
 
-    # --- what people ask ------------------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------------
 
     async def begin(
         self, root: str | None, video_ids: Sequence[str] | None, *, repair: bool, trace_id: str
     ) -> Verification:
-        """Begin a verification that somebody wished for; one by the schedule gives way to it.
+        """Start a verification on request. One that the schedule has started is interrupted.
 
-        Raises InvalidRequest: one runs already, a foreign root, or a video of which nothing is held.
+        Raises InvalidRequest while another one runs, for a foreign root, and for a video of which nothing is held.
         """
         async with self._beginning:
             running = await self._repository.last(open_only=True, asked=True)
@@ -125,7 +125,7 @@ class Verifier:
         return new
 
     async def stop(self) -> Verification | None:
-        """End what runs; what was found stays known. Returns what it was, None if nothing ran."""
+        """Stop the running verification; its findings are kept. Return it, or None when none runs."""
         async with self._beginning:
             running = await self._repository.last(open_only=True)
             if running is not None:
@@ -135,7 +135,7 @@ class Verifier:
         return await self._repository.last() if running else None
 
     def speed(self, verification_id: str) -> ReadSpeed | None:
-        """Of a verification that is being worked on here."""
+        """Return the progress of a verification that this process is working on."""
         run = self._run
         if run is None or run.verification_id != verification_id:
             return None
@@ -157,13 +157,13 @@ class Verifier:
     # --- the background task --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until the service closes."""
-        await self._repairs.publish()  # what a crash left
+        """Background task: verify until the service closes."""
+        await self._repairs.publish()  # left by a crash
         while not self._closing.is_set():
             self._news.clear()
             try:
                 current = await self._current()
-            except (YTArchiveError, OSError) as error:  # a share in trouble; the next look may find it well again
+            except (YTArchiveError, OSError) as error:  # a network share in trouble: try again later
                 current = None
                 _log.error("verification_failed", error_code=code_of(error), error_message=str(error))
             if current is not None:
@@ -173,7 +173,7 @@ class Verifier:
                 await self._pause(min(quiet, _SCHEDULE_INTERVAL) if quiet > 0 else _SCHEDULE_INTERVAL)
 
     async def _current(self) -> Verification | None:
-        """What is to be done now: a wish at once, the schedule's round once it is quiet."""
+        """Return the verification to work on: a requested one at once, one of the schedule after the quiet period."""
         async with self._beginning:
             asked = await self._repository.last(open_only=True, asked=True)
             newest = await self._repository.last()
@@ -213,7 +213,7 @@ class Verifier:
         return new
 
     async def _pause(self, seconds: float) -> None:
-        """Ended early by a wish, or by the end of the service."""
+        """Wait; ended early by a request, or by the end of the service."""
         ends = [asyncio.ensure_future(event.wait()) for event in (self._news, self._closing)]
         try:
             await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -233,7 +233,7 @@ class Verifier:
             await self._read_all(run)
             await self._end(run, VerificationStatus.COMPLETED)
         except ReadingStopped:
-            if not self._closing.is_set():  # else it goes on at the next start
+            if not self._closing.is_set():  # else it continues after the next start
                 await self._repairs.publish()
                 await self._end(run, VerificationStatus.STOPPED)
         except (YTArchiveError, OSError) as error:
@@ -275,12 +275,13 @@ class Verifier:
             if run.gathered_at is not None and time.monotonic() - run.gathered_at > _COLLECT_FOR:
                 await self._repairs.publish()
                 run.gathered_at = None
-        while not await self._repairs.publish():  # however long the broker is away
+        while not await self._repairs.publish():  # for as long as the broker is unavailable
             await self._pause(1.0)
             run.rate_limiter.check()
 
     async def _one(self, run: _Run, video: QueuedVideo) -> VideoResult:
-        """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
+        """Read a video until its findings are confirmed. Raises ReadingStopped, ServiceUnavailable (the disk is not
+        mounted)."""
         tree = self._roots.tree(video.root)
         for _patient in range(_UNLOCKED_ATTEMPTS):
             seen = await self._read(tree, video, run)
@@ -305,10 +306,11 @@ class Verifier:
             await self._roots.expect_mounted(tree)
         return findings
 
-    # --- what there is --------------------------------------------------------------------------------------------
+    # --- candidates --------------------------------------------------------------------------------------------
 
     async def _trees(self, root: str | None) -> list[ArchiveTree]:
-        """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
+        """Return the trees of the root, or of all, and of the archives below. Raises ServiceUnavailable for a root that
+        cannot be read."""
         roots = self._roots.all if root is None else (self._roots.tree(root).root,)
         below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
         return [self._roots.tree(path) for path in dict.fromkeys(below)]
@@ -345,7 +347,7 @@ def _trees_below(root: Path) -> list[Path]:
     try:
         return list(trees_below(root))
     except OSError as error:
-        message = f"{error.filename or root} cannot be looked into ({error.strerror}). Is its disk well?"
+        message = f"{error.filename or root} cannot be read ({error.strerror}). Check its disk."
         raise ServiceUnavailable(message, root=str(root)) from error
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.common.models import Entry, JobOptions, JobType
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
-from services.storage.formats.playlist_diff import ListingState, PlaylistChangeKind, listing_states
+from services.storage.formats.playlist_diff import PlaylistChangeKind, PlaylistEntryState, entry_states
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PLAYLIST = "PL0123456789abcdef"
@@ -176,16 +176,17 @@ LINES = st.lists(st.sampled_from(["a", "b", "c"]).flatmap(
 quickly = settings(max_examples=60)
 
 
-def standings_of(lines: str) -> dict[str, ListingState]:
+def standings_of(lines: str) -> dict[str, PlaylistEntryState]:
     return {
-        video(line[0]): ListingState(line[2:]) if line[1:2] == "!" else ListingState.LISTED for line in lines.split()
+        video(line[0]): PlaylistEntryState(line[2:]) if line[1:2] == "!" else PlaylistEntryState.LISTED
+        for line in lines.split()
     }
 
 
-def folded(file: PlaylistFile) -> dict[str, ListingState]:
+def folded(file: PlaylistFile) -> dict[str, PlaylistEntryState]:
     """How the history says that all stands; what is listed and has no line has been so from the first look on."""
     listed = [{entry.video_id: entry.title for entry in file.entries}, *file.views.values()]
-    return listing_states(file.changes, listed)
+    return entry_states(file.changes, listed)
 
 
 @quickly
@@ -193,7 +194,7 @@ def folded(file: PlaylistFile) -> dict[str, ListingState]:
 def test_the_history_of_one_source_folds_to_its_last_look(looks: Sequence[str]) -> None:
     file = after(*(look(lines, day) for day, lines in enumerate(looks)))
     standings = folded(file)
-    assert {v: s for v, s in standings.items() if s is not ListingState.VANISHED} == standings_of(looks[-1])
+    assert {v: s for v, s in standings.items() if s is not PlaylistEntryState.VANISHED} == standings_of(looks[-1])
     assert standings.keys() == {video_id for lines in looks for video_id in standings_of(lines)}
 
 

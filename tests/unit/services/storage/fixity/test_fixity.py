@@ -1,4 +1,4 @@
-"""What a verification finds, what it wishes for, what the schedule takes: as tables. And the reading itself."""
+"""What a verification finds, what it repairs for, what the schedule takes: as tables. And the reading itself."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ THERE = FileState((2,), 10)
 def seen(held: Holding | None, files: dict[str, FileState] | None = None, **changes: Any) -> VideoState:
     whole = dict.fromkeys(held.fixity, RIGHT) if held else {}
     return VideoState(
-        **{"stamp": "s", "record": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes}
+        **{"fingerprint": "s", "manifest": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes}
     )
 
 
@@ -87,26 +87,26 @@ NO_METADATA = holding(MP4, asked=Requested(qualities=("1080p",)))
     ("look_at_it", "expected"),
     [
         (seen(ALL), {}),
-        (seen(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is not there")}),
-        (seen(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the record says 4")}),
+        (seen(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is missing")}),
+        (seen(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the manifest says 4")}),
         (
             seen(ALL, {MP4: FileState((1,), 4, "cd" * 32)}),
-            {MP4: ("changed", f"its sha256 is {'cd' * 32}, the record says {'ab' * 32}")},
+            {MP4: ("changed", f"its sha256 is {'cd' * 32}, the manifest says {'ab' * 32}")},
         ),
         (seen(ALL, {THUMB: FileState((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
         (
             seen(ALL, {MP4: FileState((1,), error="Input/output error")}),
             {MP4: ("unreadable", "cannot be read: Input/output error")},
         ),
-        (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "no record names it")}),
+        (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "not listed in the manifest")}),
         (
             seen(ALL, metadata=FileState(None)),
-            {METADATA: ("missing", "is not there, and metadata were asked for")},
+            {METADATA: ("missing", "is missing, and metadata were requested")},
         ),
         (seen(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
         (seen(NO_METADATA, metadata=FileState(None)), {}),
-        (seen(None, manifest_error="is not a record: x"), {RECORD: ("unreadable", "is not a record: x")}),
-        (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a record")}),
+        (seen(None, manifest_error="is not a manifest: x"), {RECORD: ("unreadable", "is not a manifest: x")}),
+        (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a manifest")}),
         (seen(None, metadata=FileState(None)), {}),
     ],
 )
@@ -118,7 +118,7 @@ def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
     gone = found(seen(None), holding(MP4, THUMB))
     assert {name: kind for name, (kind, _message) in gone.items()} == dict.fromkeys((RECORD, MP4, THUMB), "missing")
     assert found(seen(None, others=(MP4,)), holding(MP4)) == {
-        RECORD: ("missing", "the record is gone, and 1 files lie here without one")
+        RECORD: ("missing", "the manifest is missing, and 1 files are here without one")
     }
 
 
@@ -142,7 +142,7 @@ BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
 
 
 @pytest.mark.parametrize(
-    ("held", "names", "wishes"),
+    ("held", "names", "repairs"),
     [
         (ALL, (), ()),
         (ALL, (MP4,), (video("1080p"),)),
@@ -188,7 +188,7 @@ def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) 
         (seen(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
         (seen(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
         (seen(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
-        (seen(None, manifest_error="is not a record"), ALL, []),
+        (seen(None, manifest_error="is not a manifest"), ALL, []),
         (seen(None, others=(MP4,)), ALL, []),
         (seen(None), holding(MP4), [RECORD, MP4]),
     ],
