@@ -37,7 +37,7 @@ from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain import commands, dispatches, failures, listings, state_machine
-from services.jobs.domain.accounting import Out, note_timers
+from services.jobs.domain.accounting import Out, set_retrying
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingState
 from services.jobs.domain.state_machine import Accepted
 
@@ -326,7 +326,7 @@ class World:
                 job = rows.job(job_id)
                 if job:
                     waiting, earliest = queries.timers(self.sql, job, self.now, None)
-                    note_timers(job, waiting + timed.count(job_id), earliest, self.now)
+                    set_retrying(job, waiting + timed.count(job_id), earliest, self.now)
         self.tell(outs)
 
     def wish(self, number: int) -> None:
