@@ -1,4 +1,4 @@
-"""The jobs machine: what becomes of an item, from its dispatch to its end. Listings, wishes and losses: test_jobs_*."""
+"""The state machine of jobs: an item from its dispatch to its end. Listings, commands and dead letters: jobs/domain."""
 
 from datetime import timedelta
 
