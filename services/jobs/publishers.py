@@ -88,7 +88,7 @@ class ProgressPublisher:
             changed, self._changed = self._changed, set()
             for job_id in changed:
                 job = await self._reader.find(job_id)
-                if job is None or job.status.ended:  # its end is an event of the outbox, which this would overtake
+                if job is None or job.status.ended:  # the outbox publishes its end, which this would overtake
                     continue
                 if self._bus.connected:
                     with suppress(MessageTooLarge):  # REST shows it all the same

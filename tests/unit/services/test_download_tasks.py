@@ -14,7 +14,7 @@ from services.common.events import (
 from services.common.infra.ttl_cache import Recent
 from services.common.models import ErrorCode, Failure, FailureKind, Provenance, VideoMetadata, Wanted
 from services.common.youtube.messages import Downloading
-from services.download.tasks import KEPT, Record, Tasks, TaskState
+from services.download.tasks import KEPT, TaskRecord, Tasks, TaskState
 
 VIDEO = "aaaaaaaaaaa"
 GONE = Failure(kind=FailureKind.GONE, code=ErrorCode.VIDEO_UNAVAILABLE, reason="private", message="it is private")
@@ -41,7 +41,7 @@ def end_of(request: DownloadRequested, kind: type[Event]) -> Event:
     return kind.model_validate(request.model_dump(exclude={"wanted"}) | more.get(kind, {}))
 
 
-def ended(tasks: Tasks, number: int, kind: type[Event] | None) -> Record:
+def ended(tasks: Tasks, number: int, kind: type[Event] | None) -> TaskRecord:
     record = tasks.begin(requested(number), "t")
     if kind is not None:
         record.note(end_of(record.request, kind))
@@ -51,12 +51,16 @@ def ended(tasks: Tasks, number: int, kind: type[Event] | None) -> Record:
 
 def test_speed_and_eta_are_told_only_while_bytes_arrive() -> None:
     record = Tasks().begin(requested(), "t")
-    assert (record.told().state, record.told().current, record.told().total) == (TaskState.WAITING, 0, 0)
+    assert (record.progress_view().state, record.progress_view().current, record.progress_view().total) == (
+        TaskState.WAITING,
+        0,
+        0,
+    )
     record.arrived(Downloading(downloaded=250, total=1000, speed=50.0, eta=15))
-    told = record.told()
+    told = record.progress_view()
     assert (told.percentage, told.speed_bps, told.eta_seconds, told.message) == (25.0, 50.0, 15, "downloading")
     record.state = TaskState.FINISHING
-    told = record.told()
+    told = record.progress_view()
     assert (told.percentage, told.speed_bps, told.eta_seconds) == (25.0, None, None)
     assert told.message == "merging and checking the files"
 
@@ -65,13 +69,13 @@ def test_every_end_is_told_with_its_reason() -> None:
     tasks = Tasks()
     kinds: tuple[type[Event], ...] = (DownloadCompleted, DownloadFailed, DownloadDeferred, DownloadCancelled)
     records = [ended(tasks, number, kind) for number, kind in enumerate(kinds)]
-    assert [record.told().message for record in records] == [
+    assert [record.progress_view().message for record in records] == [
         "completed",
         "failed: it is private",
         "deferred: disk_full",
         "cancelled",
     ]
-    assert [record.told().percentage for record in records] == [100.0, 0.0, 0.0, 0.0]
+    assert [record.progress_view().percentage for record in records] == [100.0, 0.0, 0.0, 0.0]
     views = [record.view() for record in records]
     assert (views[1].failure, views[2].retry_after) == (GONE, LATER)
     assert all(view.finished_at and view.state is TaskState.ENDED for view in views)
@@ -81,7 +85,7 @@ def test_every_end_is_told_with_its_reason() -> None:
 def test_what_was_stale_leaves_no_trace() -> None:
     tasks = Tasks()
     ended(tasks, 1, None)
-    assert tasks.get("f.1") is None
+    assert tasks.find("f.1") is None
     assert list(tasks.all()) == []
 
 
@@ -93,8 +97,8 @@ def test_only_the_last_ends_are_kept_and_what_runs_comes_first() -> None:
     found = [record.task_id for record in tasks.all()]
     assert found[:3] == ["f.1", "f.2", f"f.{KEPT + 4}"]
     assert len(found) == KEPT + 2
-    assert tasks.get("f.3") is None
-    assert tasks.get("f.1") is running[0]
+    assert tasks.find("f.3") is None
+    assert tasks.find("f.1") is running[0]
 
 
 def test_bytes_of_earlier_attempts_do_not_count() -> None:
