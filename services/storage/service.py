@@ -26,7 +26,7 @@ class StorageService(ServiceBase):
 
     name: ClassVar[str] = "storage"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     parts: StorageParts
 
