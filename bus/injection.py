@@ -10,8 +10,8 @@ from typing import Any, get_origin
 def inject(
     function: Callable[..., Any], parts: Sequence[object], given: int, named: Collection[str] = ()
 ) -> Callable[..., Any]:
-    """Return `function` with its parameters filled in from `parts`, each by its annotation, except the first `given` and
-    those that are `named`, which the caller passes.
+    """Return `function` with its parameters filled in from `parts`, each by its annotation, except the first `given`
+    and those that are `named`, which the caller passes.
 
     Raise TypeError when not exactly one part is an instance of an annotation: a mistake in our code, found when the
     service starts.
