@@ -18,6 +18,7 @@ from uuid import uuid4
 import structlog
 
 from bus.fault_injection import fault_point
+from bus.tasks import first_of
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
 from services.common.settings.sections import Fixity
 from services.storage.archive import commit
@@ -214,12 +215,7 @@ class Verifier:
 
     async def _pause(self, seconds: float) -> None:
         """Wait; ended early by a request, or by the end of the service."""
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._wake_up, self._closing)]
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
+        await first_of(self._wake_up, self._closing, patience=seconds)
 
     # --- one verification ---------------------------------------------------------------------------------------------
 
