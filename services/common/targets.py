@@ -75,7 +75,7 @@ def parse_target(text: str) -> ParsedTarget:
 class ParsedTargets:
     """The targets of a job, each text parsed once.
 
-    `found` has no duplicates and keeps the given order; `refused` are pairs of a text and the reason.
+    `found` are the targets in the given order, without duplicates; `refused` are pairs of a rejected text and a reason.
     """
 
     found: tuple[ParsedTarget, ...]
@@ -95,7 +95,7 @@ class ParsedTargets:
         return cls(tuple(found.values()), tuple(refused))
 
     def grouped(self) -> list[Target]:
-        """Group the targets as group_targets(). Raise InvalidRequest, which names every rejected text."""
+        """Group single videos by up to 100. Raise InvalidRequest, which names every rejected text."""
         if self.refused:
             messages = [message for _text, message in self.refused]
             more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
@@ -103,7 +103,7 @@ class ParsedTargets:
         return _grouped(self.found)
 
     def digest(self) -> str:
-        """Return the digest of the targets, as digest()."""
+        """Return a digest of the set of targets, independent of spelling and order (32 hex digits)."""
         identities = {":".join(target.identity) for target in self.found} | {text for text, _message in self.refused}
         return hashlib.sha256("\n".join(sorted(identities)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

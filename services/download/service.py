@@ -23,7 +23,7 @@ class DownloadService(ServiceBase):
 
     name: ClassVar[str] = "download"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     parts: Parts
 

@@ -16,8 +16,8 @@ from services.storage.archive_store import ArchiveStore
 from services.storage.entrypoints import archive_api, estimate_api, verification_api, work_plan_api
 from services.storage.entrypoints.handlers import HANDLERS
 from services.storage.fixity.repairs import Repairer
-from services.storage.fixity.report import VerificationReports
 from services.storage.fixity.repository import VerificationRepository
+from services.storage.fixity.requests import VerificationRequests
 from services.storage.fixity.verifier import Verifier
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.fts import TextIndex
@@ -64,7 +64,7 @@ class StorageParts:
     rescans: RescanRunner
     verifications: VerificationRepository
     verifier: Verifier
-    verification_reports: VerificationReports
+    verification_requests: VerificationRequests
     queries: CatalogueQueries
     search: ArchiveSearch
     videos: VideoReader
@@ -117,7 +117,7 @@ def bootstrap(
         rescans=RescanRunner(roots, indexer, work_plans, spawn),
         verifications=verifications,
         verifier=verifier,
-        verification_reports=VerificationReports(verifier, verifications),
+        verification_requests=VerificationRequests(verifier, verifications),
         queries=queries,
         search=ArchiveSearch(database, settings),
         videos=VideoReader(roots, queries),

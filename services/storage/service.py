@@ -26,7 +26,7 @@ class StorageService(ServiceBase):
 
     name: ClassVar[str] = "storage"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     parts: StorageParts
 
@@ -54,7 +54,7 @@ class StorageService(ServiceBase):
         storage = self.config.storage
         return (*storage.all_roots, storage.base_data_dir, storage.work_plans_dir)
 
-    # --- start and stop -------------------------------------------------------------------------------------------
+    # --- start and stop -----------------------------------------------------------------------------------------------
 
     async def initialize_resources(self) -> Sequence[object]:
         """Open the catalogue and recover what a killed process left. A new catalogue indexes the work plans at once."""
@@ -90,7 +90,7 @@ class StorageService(ServiceBase):
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()
 
-    # --- health ---------------------------------------------------------------------------------------------------
+    # --- health -------------------------------------------------------------------------------------------------------
 
     async def settled(self) -> bool:
         return await self.bus.caught_up(self.handlers)

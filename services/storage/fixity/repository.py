@@ -109,7 +109,7 @@ class VerificationRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- what could be verified -----------------------------------------------------------------------------------
+    # --- what could be verified ---------------------------------------------------------------------------------------
 
     async def due(self, roots: Sequence[str]) -> list[DueVideo]:
         """Return all videos of these roots that the catalogue lists, least recently checked first."""
@@ -139,7 +139,7 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    # --- one verification -----------------------------------------------------------------------------------------
+    # --- one verification ---------------------------------------------------------------------------------------------
 
     async def begin(self, new: Verification, videos: Iterable[DueVideo]) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -254,7 +254,7 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    # --- what waits for a job -------------------------------------------------------------------------------------
+    # --- what waits for a job -----------------------------------------------------------------------------------------
 
     async def pending(self, most: int) -> list[PendingRepair]:
         """Return repairs without a job, with at most `most` videos each. The grouping is the same until they are

@@ -18,6 +18,7 @@ from uuid import uuid4
 import structlog
 
 from bus.fault_injection import fault_point
+from bus.tasks import first_of
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
 from services.common.settings.sections import Fixity
 from services.storage.archive import commit
@@ -90,8 +91,8 @@ class Verifier:
         self._closing = closing
         self._quiet_until = time.monotonic() + quiet
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verification")
-        self._news = asyncio.Event()
-        self._beginning = asyncio.Lock()
+        self._wake_up = asyncio.Event()
+        self._queue_lock = asyncio.Lock()
         self._run: _Run | None = None
         self._damaged = 0
         self.bytes_read = 0  # since the start of the service, by ended verifications
@@ -99,7 +100,7 @@ class Verifier:
     def close(self) -> None:
         self._reader.shutdown()
 
-    # --- requests ------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     async def begin(
         self, root: str | None, video_ids: Sequence[str] | None, *, repair: bool, trace_id: str
@@ -108,7 +109,7 @@ class Verifier:
 
         Raises InvalidRequest while another one runs, for a foreign root, and for a video of which nothing is held.
         """
-        async with self._beginning:
+        async with self._queue_lock:
             running = await self._repository.last(open_only=True, asked=True)
             if running is not None:
                 raise InvalidRequest(
@@ -121,12 +122,12 @@ class Verifier:
             new = await self._new([tree.key for tree in trees], videos, asked=True, repair=repair, trace_id=trace_id)
         if self._run is not None and not self._run.verification.asked:
             self._run.stop.set()
-        self._news.set()
+        self._wake_up.set()
         return new
 
     async def stop(self) -> Verification | None:
         """Stop the running verification; its findings are kept. Return it, or None when none runs."""
-        async with self._beginning:
+        async with self._queue_lock:
             running = await self._repository.last(open_only=True)
             if running is not None:
                 await self._repository.end(running.verification_id, VerificationStatus.STOPPED, datetime.now(UTC))
@@ -154,13 +155,13 @@ class Verifier:
             "files_damaged": known.damaged if known else self._damaged,
         }
 
-    # --- the background task --------------------------------------------------------------------------------------
+    # --- the background task ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Background task: verify until the service closes."""
         await self._repairs.publish()  # left by a crash
         while not self._closing.is_set():
-            self._news.clear()
+            self._wake_up.clear()
             try:
                 current = await self._current()
             except (YTArchiveError, OSError) as error:  # a network share in trouble: try again later
@@ -174,7 +175,7 @@ class Verifier:
 
     async def _current(self) -> Verification | None:
         """Return the verification to work on: a requested one at once, one of the schedule after the quiet period."""
-        async with self._beginning:
+        async with self._queue_lock:
             asked = await self._repository.last(open_only=True, asked=True)
             newest = await self._repository.last()
             self._damaged = newest.damaged if newest else 0
@@ -214,14 +215,9 @@ class Verifier:
 
     async def _pause(self, seconds: float) -> None:
         """Wait; ended early by a request, or by the end of the service."""
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._news, self._closing)]
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
+        await first_of(self._wake_up, self._closing, patience=seconds)
 
-    # --- one verification -----------------------------------------------------------------------------------------
+    # --- one verification ---------------------------------------------------------------------------------------------
 
     async def _work(self, verification: Verification) -> None:
         stop = threading.Event()
@@ -306,7 +302,7 @@ class Verifier:
             await self._roots.expect_mounted(tree)
         return findings
 
-    # --- candidates --------------------------------------------------------------------------------------------
+    # --- candidates ---------------------------------------------------------------------------------------------------
 
     async def _trees(self, root: str | None) -> list[ArchiveTree]:
         """Return the trees of the root, or of all, and of the archives below. Raises ServiceUnavailable for a root that

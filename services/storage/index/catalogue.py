@@ -57,7 +57,7 @@ class Catalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- videos ---------------------------------------------------------------------------------------------------
+    # --- videos -------------------------------------------------------------------------------------------------------
 
     async def put(self, entries: Sequence[IndexEntry]) -> None:
         """Add or replace videos. A held video is not gone, and was seen when it was archived."""
@@ -121,7 +121,7 @@ class Catalogue:
             lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
         )
 
-    # --- what is known of videos that are not held ------------------------------------------------------------------
+    # --- what is known of videos that are not held --------------------------------------------------------------------
 
     async def record_sightings(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
         """Store (video_id, title, at): when metadata of the video were received last."""
@@ -151,7 +151,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    # --- work plans -----------------------------------------------------------------------------------------------
+    # --- work plans ---------------------------------------------------------------------------------------------------
 
     async def index_plan(self, plan: WorkPlan) -> None:
         """Store which videos a plan waits for, and which are permanently gone."""
@@ -196,7 +196,7 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    # --- the whole ------------------------------------------------------------------------------------------------
+    # --- the whole ----------------------------------------------------------------------------------------------------
 
     async def is_scanned(self, root: str) -> bool:
         """Return whether `root` was scanned since this file was created."""

@@ -1,4 +1,4 @@
-"""The shelf: tree, catalogue, locks and space together, on real files."""
+"""The archive store: tree, catalogue, locks and disk space together, on real files."""
 
 import asyncio
 import errno

@@ -104,7 +104,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 def assert_true(tree: ArchiveTree) -> Manifest:
-    """The record on the disk tells the truth about every file, and there is nothing else."""
+    """The manifest on the disk matches every file, and there are no other files."""
     manifest = read_manifest(tree.manifest(VIDEO))
     assert manifest is not None
     found = snapshot(tree.video_dir(VIDEO))
@@ -311,7 +311,7 @@ def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Archiv
 
 
 def test_between_any_two_steps_each_name_shows_the_old_file_or_the_new_one(tree: ArchiveTree, deliver: Deliver) -> None:
-    """Python tells before each step that it takes on a file system; a death there would leave just that."""
+    """Python audits each step on the file system beforehand; a kill there would leave exactly this state."""
     take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture"))
     event = deliver("2", mp4=b"new film", jpg=b"new picture")
     folder = tree.video_dir(VIDEO)

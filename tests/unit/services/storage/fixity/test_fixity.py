@@ -1,4 +1,4 @@
-"""What a verification finds, what it repairs for, what the schedule takes: as tables. And the reading itself."""
+"""Findings, repair plans and schedule of verifications, as tables; and the reading of real files."""
 
 import hashlib
 import os
@@ -122,7 +122,7 @@ def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
     }
 
 
-# --- what is wished for -----------------------------------------------------------------------------------------------
+# --- repair jobs -----------------------------------------------------------------------------------------------
 
 
 def broken(held: Holding, *names: str) -> tuple[FixityFinding, ...]:

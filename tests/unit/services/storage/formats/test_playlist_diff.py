@@ -131,7 +131,7 @@ def test_what_goes_is_told_under_the_title_that_it_had() -> None:
         # each titles it its own way
         ([(SITE, "a:Title"), (API, "a:Titel"), (SITE, "a:Title"), (API, "a:Titel")], []),
         ([(SITE, "a:Old"), (API, "a:Old"), (SITE, "a:New"), (API, "a:New"), (SITE, "a:New")], ["retitled a"]),
-        # what really happens is told, once, whoever sees it
+        # a real change is recorded once, whichever source shows it
         ([(SITE, "a b"), (API, "a b"), (SITE, "a"), (API, "a"), (SITE, "a b"), (API, "a b")],
          ["vanished b", "came_back b"]),
         ([(SITE, "a b"), (API, "a b"), (API, "a"), (SITE, "a b!private"), (API, "a"), (SITE, "a b!private")],
@@ -212,7 +212,7 @@ def test_whoever_looks_what_is_shown_is_believed(looks: Sequence[tuple[str, str]
 def test_two_sources_that_differ_only_in_what_they_leave_out_come_to_rest(
     before: str, listed: str, rounds: int
 ) -> None:
-    """After each of them has looked once at what is so now, no further look of either tells anything."""
+    """After each source has listed the current state once, further listings show no change."""
     fewer = " ".join(line for line in listed.split() if "!" not in line)
     days = iter(range(100))
     file = after(

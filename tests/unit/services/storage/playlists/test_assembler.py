@@ -87,7 +87,7 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
 
 
 class _WatchedLocks(NamedLocks):
-    """Tells when somebody comes to a lock, before it is given."""
+    """Signals each request for a lock, before it is granted."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)

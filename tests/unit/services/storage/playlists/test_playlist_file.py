@@ -85,7 +85,7 @@ def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list
 
 
 def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
-    """The first told a page and failed; where the next went on from its cursor the list ended."""
+    """The first attempt delivered a page and failed; the next one resumed at its cursor, where the list ended."""
     pages = [page("1/a", 0, "video_____1", "video_____2")]
     assert [entry.video_id for entry in playlist.entries_of(pages, [], total=2)] == ["video_____1", "video_____2"]
 

@@ -11,7 +11,7 @@ from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
 
 OURS = "[services.jobs]\nport = 9000\n"
-SHIPPED = Path(__file__).parents[2] / "config.toml"
+SHIPPED = Path(__file__).parents[5] / "config.toml"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import structlog
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
-from bus.streams import EVENTS
+from bus.streams.configuration import EVENTS
 
 log = structlog.get_logger("bus", logger_name="bus")
 

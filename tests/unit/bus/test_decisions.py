@@ -8,8 +8,8 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo, StreamConfig
 from bus import BusSettings, Event, Handlers
 from bus.connection.nats_client import without_credentials
 from bus.core_subscriptions import cover
-from bus.stream_gc import purge_up_to
-from bus.streams import consumer_config, merge, stream_configs, stream_of
+from bus.streams.configuration import consumer_config, merge, stream_configs, stream_of
+from bus.streams.stream_gc import purge_up_to
 from services.common.events import (
     DownloadClaim,
     DownloadCompleted,
