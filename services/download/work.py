@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from bus import Event, NoAnswer, handling
+from bus.tasks import unless
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -224,17 +225,8 @@ class Work:
         return await self._until_stopped(ask())
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return the result of `work`; None if the service closes or the dispatch is cancelled first, and `work`
-        is then cancelled."""
-        task = asyncio.ensure_future(work)
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._context.closing, self._cancelled)]
-        try:
-            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            for part in (task, *ends):
-                part.cancel()
-            await asyncio.gather(task, *ends, return_exceptions=True)
+        """Return the result of `work`; None if the service closes or the dispatch is cancelled first."""
+        return await unless(work, self._context.closing, self._cancelled)
 
     async def _stopped(self) -> Event:
         """Return the event of a stopped dispatch. The partial is removed if it was cancelled, and kept for the next

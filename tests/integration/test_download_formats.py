@@ -1,4 +1,4 @@
-"""What YouTube offers of a video: download's REST on a real broker, with a real child; the test answers for jobs."""
+"""Look-ups of formats: REST of download on a real broker, with a real yt-dlp child; the test plays jobs."""
 
 import asyncio
 import os

@@ -112,7 +112,7 @@ async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
 
 
 @jobs_handlers.answer(PartialsLeft)
-async def whose(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwned:
+async def owned_partials(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwned:
     return PartialsOwned(video_ids=tuple(video for video in question.video_ids if video in jobs.owned))
 
 

@@ -1,4 +1,4 @@
-"""Does what is held satisfy what is wanted? Pure."""
+"""Compares what is archived of a video with what a job requests. Pure."""
 
 import re
 
@@ -6,13 +6,14 @@ from services.common.models import Held, Wanted
 
 
 def missing(wanted: Wanted, held: Held) -> Wanted | None:
-    """The part of `wanted` that is not held and not known to be absent upstream; None when nothing is missing."""
+    """Return the part of `wanted` that is not archived and not known to be absent upstream; None when nothing is
+    missing."""
     media = wanted.media and not any(quality_covers(have, wanted.quality) for have in held.qualities)
     thumbnail = wanted.thumbnail and not held.thumbnail and "thumbnail" not in held.absent
     captions = tuple(
         lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
     )
-    metadata = wanted.metadata and (media or not held.metadata)  # with media yt-dlp's come for nothing
+    metadata = wanted.metadata and (media or not held.metadata)  # comes with the media at no cost
     info = wanted.metadata and not held.info
     if not (media or thumbnail or captions or metadata or info):
         return None
@@ -22,13 +23,13 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
 
 
 def only_metadata(wanted: Wanted | None) -> bool:
-    """Is `metadata.archived` all that there is to wait for? Of such a fetch there are no files, hence no take-in."""
+    """Return whether only metadata is requested. Such a fetch has no files, and ends with `metadata.archived`."""
     files = wanted is not None and (wanted.media or wanted.thumbnail or wanted.captions or wanted.info)
     return wanted is not None and wanted.metadata and not files
 
 
 def union(first: Wanted, second: Wanted) -> Wanted | None:
-    """One fetch for both, or None where one file cannot serve both (audio beside video, two raw selectors)."""
+    """Return one request that serves both, or None where no single file can (audio and video, two raw selectors)."""
     if not first.media or not second.media:
         quality = first.quality if first.media else second.quality
     elif quality_covers(first.quality, second.quality):
@@ -49,7 +50,8 @@ def union(first: Wanted, second: Wanted) -> Wanted | None:
 
 
 def quality_covers(have: str, want: str) -> bool:
-    """Is media fetched as `have` good enough for `want`? `best` covers every height; others only themselves."""
+    """Return whether media of quality `have` satisfies `want`. `best` covers every height; a raw selector covers only
+    itself."""
     if have == want:
         return True
     have_rank, want_rank = _height(have), _height(want)

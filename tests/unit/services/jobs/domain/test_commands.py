@@ -1,4 +1,4 @@
-"""The jobs machine: cancel, pause, resume, retry, priority."""
+"""The state machine of jobs: cancel, pause, resume, retry, priority."""
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_who_joins_a_fetch_that_is_being_cancelled_gets_it_anew(world: World) ->
 
 
 def test_a_worker_that_was_stopped_by_hand_ends_it_for_all_that_wait(world: World) -> None:
-    """Also for one whose wish this dispatch did not cover; the other videos of a job go on."""
+    """Also for a job whose request this dispatch did not cover; the other videos of the job go on."""
     world.queued("j1")
     world.create("j2", root="/elsewhere")
     world.checked("j2", VIDEO, OTHER)
@@ -273,7 +273,7 @@ def test_a_retry_of_a_forced_job_fetches_what_it_lacked(world: World) -> None:
 
 
 def test_a_retry_that_finds_nothing_to_do_is_an_end_too(world: World) -> None:
-    """Of a job whose playlist's file could not be written, say: who follows it waits for what comes after the wish."""
+    """For example of a job whose playlist file was not written: a client that follows it waits for the end."""
     world.queued()
     world.archived(world.dispatch())
     before = world.rows.jobs["j1"].revision

@@ -1,4 +1,4 @@
-"""The dispatcher at work on a real jobs.db."""
+"""The dispatcher on a real jobs.db."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""jobs.db as the scheduler asks it: the right answers, and none that costs more the larger a job is."""
+"""jobs.db: the cost of the dispatcher's queries is independent of the size of a job; reads do not wait."""
 
 import asyncio
 import sqlite3

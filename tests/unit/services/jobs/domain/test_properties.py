@@ -37,7 +37,7 @@ from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain import commands, dispatches, failures, listings, state_machine
-from services.jobs.domain.accounting import Out, note_timers
+from services.jobs.domain.accounting import Out, set_retrying
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingState
 from services.jobs.domain.state_machine import Accepted
 
@@ -326,10 +326,10 @@ class World:
                 job = rows.job(job_id)
                 if job:
                     waiting, earliest = queries.timers(self.sql, job, self.now, None)
-                    note_timers(job, waiting + timed.count(job_id), earliest, self.now)
+                    set_retrying(job, waiting + timed.count(job_id), earliest, self.now)
         self.tell(outs)
 
-    def wish(self, number: int) -> None:
+    def command(self, number: int) -> None:
         """A user changes their mind."""
         kinds = (e.JobCancelRequested, e.JobPauseRequested, e.JobResumeRequested, e.JobRetryRequested)
         job_id = f"j{number // 8 % len(self.script.jobs)}"
@@ -404,7 +404,7 @@ FACTS: tuple[Action, ...] = (
     World.deliver, World.deliver, World.deliver, World.deliver_a_copy, World.replay, World.dispatch, World.dispatch,
     World.vanish, World.defer, World.list_again, World.announce_again, World.pass_time,
 )  # fmt: skip
-WISHES: tuple[Action, ...] = (*FACTS, World.wish, World.wish)
+COMMANDS: tuple[Action, ...] = (*FACTS, World.command, World.command)
 
 
 @st.composite
@@ -450,7 +450,7 @@ def test_facts_in_any_order_end_in_the_same_state(
 
 
 @quickly
-@given(scripts(), moves(WISHES), st.booleans())
+@given(scripts(), moves(COMMANDS), st.booleans())
 def test_a_change_of_mind_at_any_moment_leaves_no_job_hanging(
     script: Script, moves: list[tuple[Action, int]], newest_first: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""The jobs machine: what listings and the archive's answers to them mean."""
+"""The state machine of jobs: listings and archive checks."""
 
 from datetime import timedelta
 

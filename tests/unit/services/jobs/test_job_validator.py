@@ -1,4 +1,4 @@
-"""What a new job is allowed to ask for."""
+"""Validation of new jobs."""
 
 from pathlib import Path
 

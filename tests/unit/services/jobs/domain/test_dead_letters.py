@@ -1,4 +1,4 @@
-"""The jobs machine: what was dead-lettered, rejected, or could not be sent ends what waited for it."""
+"""The state machine of jobs: dead letters, rejected jobs and unsendable events end the items that waited for them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Coverage of wants and the scheduler's decisions, as tables."""
+"""Coverage of requests and decisions of the scheduler, as tables."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Who is alive, who is gone, and what of that survives a restart of jobs. With real processes."""
+"""The registry: live and dead instances, and its file after a restart. With real processes."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What the download service tells of its tasks."""
+"""The tasks of the download service."""
 
 from datetime import UTC, datetime
 from typing import Any
