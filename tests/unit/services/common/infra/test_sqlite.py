@@ -119,3 +119,26 @@ async def test_a_full_disk_is_an_error_or_is_waited_for(tmp_path: Path, waits: b
         assert await count(database, "a") == (200 if waits else 0)
     finally:
         database.close()
+
+
+async def test_a_read_is_one_snapshot(database: Database) -> None:
+    read_once, written = threading.Event(), threading.Event()
+
+    def twice(db: sqlite3.Connection) -> list[int]:
+        query = "SELECT count(*) FROM a"
+        before = db.execute(query).fetchone()[0]
+        read_once.set()
+        assert written.wait(30)
+        return [before, db.execute(query).fetchone()[0]]
+
+    reading = asyncio.create_task(database.read(twice))
+    assert await asyncio.to_thread(read_once.wait, 30)
+    await database.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    written.set()
+    assert await reading == [0, 0]
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await database.read(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+    assert await count(database, "a") == 0
