@@ -8,10 +8,10 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+from cachetools import TTLCache
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.infra.ttl_cache import Recent
 from services.common.lookup_permission import may_look_up, refusal, too_slow
 from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.youtube.classify import classify
@@ -58,7 +58,7 @@ class Offers:
         self.asked = 0
         self.child = YtDlpChild(ChildSettings.of(context.config))
         self._lock = asyncio.Lock()
-        self._recent: Recent[Formats] = Recent(CACHED, CACHED_FOR)
+        self._recent: TTLCache[str, Formats] = TTLCache(CACHED, CACHED_FOR)
         self._ending: asyncio.Task[None] | None = None
 
     async def of(self, video_id: str, trace_id: str) -> Formats:
@@ -69,7 +69,7 @@ class Offers:
                 if (known := self._recent.get(video_id)) is not None:
                     return known
                 found = await self._ask(video_id, trace_id)
-                self._recent.put(video_id, found)
+                self._recent[video_id] = found
                 return found
         except TimeoutError as error:
             raise too_slow(video_id) from error

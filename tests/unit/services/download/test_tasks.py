@@ -11,7 +11,6 @@ from services.common.events import (
     DownloadFailed,
     DownloadRequested,
 )
-from services.common.infra.ttl_cache import Recent
 from services.common.models import ErrorCode, Failure, FailureKind, Provenance, VideoMetadata, Wanted
 from services.common.youtube.messages import Downloading
 from services.download.tasks import KEPT, TaskRecord, Tasks, TaskState
@@ -111,16 +110,3 @@ def test_bytes_of_earlier_attempts_do_not_count() -> None:
     tasks.end(record)
     assert tasks.numbers()["bytes_downloaded"] == 300
     assert tasks.numbers()["tasks"] == {state.value: 0 for state in TaskState if state is not TaskState.ENDED}
-
-
-def test_a_short_memory() -> None:
-    now = [0.0]
-    recent: Recent[str] = Recent(2, 10.0, lambda: now[0])
-    recent.put("a", "1")
-    now[0] = 9.9
-    assert recent.get("a") == "1"
-    now[0] = 10.0
-    assert recent.get("a") is None
-    for name in ("a", "b", "c"):
-        recent.put(name, name)
-    assert [recent.get(name) for name in ("a", "b", "c")] == [None, "b", "c"]

@@ -1,7 +1,7 @@
 """The private parts of aiohttp that services/common/web/error_protocol.py uses exist.
 
-If this fails after an upgrade of aiohttp, adapt that module, run tests/integration/test_rest_strangers.py, and raise the
-upper bound in pyproject.toml.
+If this fails after an upgrade of aiohttp, adapt that module, run tests/integration/test_rest_strangers.py, and raise
+the upper bound in pyproject.toml.
 """
 
 import inspect
