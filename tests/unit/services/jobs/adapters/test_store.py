@@ -77,7 +77,7 @@ def test_the_next_video(
     sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
 ) -> None:
     fill(sql, *items)
-    expected = None if ready is None else queries.Ready(False, ready, f"video{ready:06d}")
+    expected = None if ready is None else queries.ReadyVideo(False, ready, f"video{ready:06d}")
     assert queries.ready_video(sql, "j", NOW) == expected
 
 
@@ -89,12 +89,12 @@ def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.C
     assert refused is not None
     refused.refused = 1
     rows.save()
-    assert queries.ready_video(sql, "j", NOW) == queries.Ready(False, 1, "video000001")
+    assert queries.ready_video(sql, "j", NOW) == queries.ReadyVideo(False, 1, "video000001")
     other = rows.item("j", "video000001")
     assert other is not None
     other.status = RUNNING
     rows.save()
-    assert queries.ready_video(sql, "j", NOW) == queries.Ready(True, 0, "video000000")
+    assert queries.ready_video(sql, "j", NOW) == queries.ReadyVideo(True, 0, "video000000")
     assert [one.refused for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == [True]
 
 
