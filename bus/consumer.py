@@ -205,6 +205,9 @@ class Consumer:
             log.warning("inbox_waits_for_broker", consumer=self.consumption.durable, error=str(error))
             for in_flight, _envelope in opened:
                 await self._in_flight.nak(in_flight, self._delay(1))
+        except NotNow as error:  # of one of them: the others go on
+            log.debug("not_now", consumer=self.consumption.durable, error=str(error))
+            return False
         except Exception:  # the boundary between the bus and a service: whatever the handler raises
             log.warning("inbox_batch_failed", consumer=self.consumption.durable, size=len(opened), exc_info=True)
             return False

@@ -338,7 +338,7 @@ class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_
     job_id: JobId
     video_id: VideoId
     root: str
-    number: Index  # tells a second giving-up of one item, after a retry, from the first
+    number: Index  # distinguishes the failures of one item before and after a retry
     type: JobType
     options: JobOptions
     targets: tuple[str, ...]

@@ -33,7 +33,7 @@ from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.health import DeadLetterWatch
-from services.common.web.routing import Rest, Route
+from services.common.web.routing import RestApplication, Route
 from services.common.web.standard_routes import Surface
 
 VERSION = version("ytarchive")
@@ -75,7 +75,7 @@ class ServiceBase:
         self.accepting = False
         self.closing = asyncio.Event()
         self.started_at = datetime.now(UTC)
-        self.rest: Rest | None = None
+        self.rest: RestApplication | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.background_failures = 0  # of background tasks, since the start
         self._failed: dict[str, _Failing] = {}  # by task
@@ -164,7 +164,9 @@ class ServiceBase:
 
     async def _serve(self) -> None:
         surface = self.surface()
-        self.rest = Rest(self, [route.bind(self._parts) for route in surface.routes], surface.metrics.observe)
+        self.rest = RestApplication(
+            self, [route.bind(self._parts) for route in surface.routes], surface.metrics.observe
+        )
         self.accepting = True
         await self.rest.start(self._bound)
         self.spawn(Shipper(self.bus).run, "log shipper")

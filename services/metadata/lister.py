@@ -45,7 +45,7 @@ from services.common.models import (
 )
 from services.common.settings.retry_policy import BREAKER_OPEN
 from services.metadata.claims import ServiceClosing
-from services.metadata.pages import Cursor, Page, page_key
+from services.metadata.pages import Cursor, ListingPage, page_key
 from services.metadata.sources import Part, Source, SourceFailed, SourceGivesUp
 
 BLOCKED_FOR = timedelta(minutes=5)  # when the source blocks us without naming a time
@@ -245,7 +245,7 @@ def _playlist_fetched(queued: JobQueued, playlist: PlaylistMetadata) -> Playlist
     )
 
 
-def _page_events(queued: JobQueued, page: Page, listed: _Listed) -> list[Event]:
+def _page_events(queued: JobQueued, page: ListingPage, listed: _Listed) -> list[Event]:
     """Return the page, then the metadata of its videos, so that jobs has the items before their metadata are
     archived."""
     source = listed.claimed.source.name

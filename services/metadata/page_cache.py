@@ -16,7 +16,7 @@ from bus.tasks import unless
 from services.common.errors import ServiceUnavailable
 from services.common.events import PAGE_SIZE
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
-from services.metadata.pages import Page
+from services.metadata.pages import ListingPage
 from services.metadata.permits import PermittedSource
 from services.metadata.sources import Source, SourceGivesUp
 
@@ -110,7 +110,7 @@ class CachedListing:
                     return
         self.complete = True
 
-    def _take(self, page: Page) -> None:
+    def _take(self, page: ListingPage) -> None:
         if page.offset < self._lines:  # the token had expired: it started again
             self.entries = []
         self.entries += page.entries

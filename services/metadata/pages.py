@@ -10,7 +10,7 @@ from services.common.models import Entry, Target, TargetKind, VideoMetadata
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """Consecutive entries of a listing. `offset` is the position of the first, `following` that of the next page, and
     `token` the page token of the source, if it has any. Positions count lines that are not videos; `entries` does not
     contain them. `described`: full metadata that came with the page, of entries not described before."""
@@ -46,13 +46,13 @@ class Cursor:
         return Target(kind=TargetKind.PLAYLIST, id=self.playlist_id)
 
 
-def given_page(target: Target) -> Page:
+def given_page(target: Target) -> ListingPage:
     """Return the page of a target that names its videos itself."""
     entries = tuple(Entry(video_id=video_id, position=n) for n, video_id in enumerate(target.video_ids))
-    return Page(offset=0, following=len(entries), entries=entries)
+    return ListingPage(offset=0, following=len(entries), entries=entries)
 
 
-def page_key(listing: int, source: str, page: Page) -> str:
+def page_key(listing: int, source: str, page: ListingPage) -> str:
     """Return `listing/source/offset/digest of the ids`: a page with other entries has another key."""
     return f"{listing}/{source}/{page.offset}/{digest(entry.video_id for entry in page.entries)}"
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from services.common.models import Failure, PlaylistMetadata, Target
-from services.metadata.pages import Page, given_page
+from services.metadata.pages import ListingPage, given_page
 
-Part = PlaylistMetadata | Page
+Part = PlaylistMetadata | ListingPage
 
 
 class SourceFailed(Exception):

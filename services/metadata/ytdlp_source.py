@@ -27,7 +27,7 @@ from services.common.youtube.classify import call_outcome, classify
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
-from services.metadata.pages import Page
+from services.metadata.pages import ListingPage
 from services.metadata.sources import Part, SourceFailed
 
 # messages about lists and channels; `classify` has those about videos
@@ -89,7 +89,7 @@ class YtDlpSource:
         """Return the metadata of a video by one extraction without files. Raise SourceFailed."""
         found: list[VideoMetadata] = []
 
-        async def hear(message: dict[str, Any]) -> None:
+        async def on_message(message: dict[str, Any]) -> None:
             if message["type"] == "metadata":
                 found.append(VideoMetadata.model_validate(message["metadata"]))
 
@@ -100,7 +100,7 @@ class YtDlpSource:
 
         async def extract() -> VideoMetadata:
             try:
-                await child.run("fetch", request.model_dump(mode="json"), on_message=hear)
+                await child.run("fetch", request.model_dump(mode="json"), on_message=on_message)
             except (ChildFailed, ChildCrashed) as error:
                 if not found:  # otherwise only the selection of a format failed, which is not needed
                     raise SourceFailed(classify_failure(error, True, datetime.now(UTC))) from error
@@ -172,7 +172,7 @@ def _part(message: dict[str, Any]) -> Part:
     if "playlist" in message:
         return PlaylistMetadata.model_validate(message["playlist"])
     page = message["page"]
-    return Page(
+    return ListingPage(
         offset=page["offset"],
         following=page["offset"] + page["lines"],
         entries=tuple(Entry.model_validate(entry) for entry in page["entries"]),

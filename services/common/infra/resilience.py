@@ -16,7 +16,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from services.common.errors import HostUnavailable
-from services.common.infra.circuit_breaker import Admission, CircuitBreaker, State
+from services.common.infra.circuit_breaker import Admission, CircuitBreaker, CircuitState
 from services.common.settings.retry_policy import ANSWERED, BREAKER_OPEN, SPEC, BreakerState, CallOutcome, RetryPolicy
 
 PROBE_DURATION = 5.0  # seconds after which to retry while another request is the probe; an estimate
@@ -73,7 +73,7 @@ class RemoteHost:
             return max(wait(state), (outcome and outcome.retry_after) or 0.0)
 
         def is_retryable(error: BaseException) -> bool:
-            if isinstance(error, HostUnavailable) or self._breaker.state(self._clock.monotonic()) is State.OPEN:
+            if isinstance(error, HostUnavailable) or self._breaker.state(self._clock.monotonic()) is CircuitState.OPEN:
                 return False
             outcome = classify(error)
             return outcome is not None and self._policy.is_retryable(outcome)
@@ -128,11 +128,11 @@ class RemoteHost:
             self._breaker.succeed(admission)
         self._log_change(before)
 
-    def _log_change(self, before: State) -> None:
+    def _log_change(self, before: CircuitState) -> None:
         state = self._breaker.state(self._clock.monotonic())
         if state is before or self._quiet:
             return
-        write = log.warning if state is State.OPEN else log.info
+        write = log.warning if state is CircuitState.OPEN else log.info
         write("breaker_changed", host=self.name, state=str(state), before=str(before), failures=self._breaker.failures)
 
     def state(self) -> BreakerState:
@@ -141,7 +141,7 @@ class RemoteHost:
 
     def _until(self) -> datetime | None:
         now = self._clock.monotonic()
-        if self._breaker.state(now) is not State.OPEN:
+        if self._breaker.state(now) is not CircuitState.OPEN:
             return None
         return self._clock.now() + timedelta(seconds=self._breaker.opened_at + self._breaker.open_for - now)
 

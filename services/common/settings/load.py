@@ -70,8 +70,8 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
     try:
         return Config.model_validate({**values, "source": file, "origins": origins})
     except ValidationError as error:
-        told = [_explain(problem, origins) for problem in error.errors(include_url=False)]
-        raise ConfigError("\n".join(told), file=str(file) if file else None) from error
+        messages = [_explain(problem, origins) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(messages), file=str(file) if file else None) from error
 
 
 def describe(config: Config) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""GET /api/v1/docs: the OpenAPI document of a service as one page: our own HTML and CSS, no script, nothing fetched."""
+"""GET /api/v1/docs: the OpenAPI document of a service as one HTML page, without scripts and external resources."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ _DEEPEST = 4  # levels of an example body
 
 
 def others(service: ServiceStatus, origin: URL) -> dict[str, str]:
-    """The pages of the other services, by name, as they are configured; one on any free port has no known page.
+    """Return the URLs of the other services' pages, by name, as configured; those with port 0 are omitted.
 
     A service on this machine is reached under the name by which the reader came here.
     """
@@ -55,7 +55,7 @@ def others(service: ServiceStatus, origin: URL) -> dict[str, str]:
 
 
 def page(document: Schema, origin: str, neighbours: Mapping[str, str]) -> str:
-    """The whole page. Every text of the document is escaped."""
+    """Return the page. Every text of the document is escaped."""
     info, schemas = document["info"], document["components"]["schemas"]
     title = escape(f"{info['title']} {info['version']}")
     operations = list(_operations(document))
@@ -63,9 +63,9 @@ def page(document: Schema, origin: str, neighbours: Mapping[str, str]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>',
         f"<h1>{title}</h1><p>{_text(info['description'])}</p>",
-        f'<p>For machines: <a href="{API}/openapi.json">openapi.json</a>. Other services: {_links(neighbours)}</p>',
-        f"<nav><ul>{''.join(_line(method, path, told) for method, path, told in operations)}</ul></nav><main>",
-        *(_section(method, path, told, document, origin) for method, path, told in operations),
+        f'<p>OpenAPI document: <a href="{API}/openapi.json">openapi.json</a>. Other services: {_links(neighbours)}</p>',
+        f"<nav><ul>{''.join(_line(*operation) for operation in operations)}</ul></nav><main>",
+        *(_section(method, path, operation, document, origin) for method, path, operation in operations),
         "<h2>Types</h2>",
         *(_type(name, schema) for name, schema in schemas.items()),
         "</main></body></html>\n",
@@ -75,57 +75,57 @@ def page(document: Schema, origin: str, neighbours: Mapping[str, str]) -> str:
 
 def _operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
     for path, operations in document["paths"].items():
-        for method, told in operations.items():
-            yield method.upper(), path, told
+        for method, operation in operations.items():
+            yield method.upper(), path, operation
 
 
 def _links(pages: Mapping[str, str]) -> str:
     return ", ".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in pages.items()) or "none known"
 
 
-def _line(method: str, path: str, told: Schema) -> str:
-    return f'<li><a href="#{escape(told["operationId"])}"><code>{method} {escape(path)}</code></a></li>'
+def _line(method: str, path: str, operation: Schema) -> str:
+    return f'<li><a href="#{escape(operation["operationId"])}"><code>{method} {escape(path)}</code></a></li>'
 
 
-def _section(method: str, path: str, told: Schema, document: Schema, origin: str) -> str:
+def _section(method: str, path: str, operation: Schema, document: Schema, origin: str) -> str:
     parts = [
-        f'<section id="{escape(told["operationId"])}">',
+        f'<section id="{escape(operation["operationId"])}">',
         f'<h3><code><span class="method">{method}</span> {escape(path)}</code></h3>',
-        f"<p><strong>{_text(told['summary'])}</strong></p>",
-        "<p>Deprecated: the next release removes this path.</p>" if told.get("deprecated") else "",
-        f"<p>{_text(told['description'])}</p>" if "description" in told else "",
-        _table(("parameter", "in", "type", "limits", ""), _parameters(told, document)),
-        _body(told),
-        _table(("status", "when", "content", "data"), _answers(told)),
-        f"<pre>{escape(curl(method, path, told, document, origin))}</pre></section>",
+        f"<p><strong>{_text(operation['summary'])}</strong></p>",
+        "<p>Deprecated: the next release removes this path.</p>" if operation.get("deprecated") else "",
+        f"<p>{_text(operation['description'])}</p>" if "description" in operation else "",
+        _table(("parameter", "in", "type", "limits", ""), _parameters(operation, document)),
+        _body(operation),
+        _table(("status", "when", "content", "data"), _answers(operation)),
+        f"<pre>{escape(curl(method, path, operation, document, origin))}</pre></section>",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _parameters(told: Schema, document: Schema) -> Iterator[tuple[str, ...]]:
-    for given in told["parameters"]:
+def _parameters(operation: Schema, document: Schema) -> Iterator[tuple[str, ...]]:
+    for given in operation["parameters"]:
         one = _resolved(given, document)
         needed = " (required)" if one.get("required") else ""
         remark = one.get("description") or one["schema"].get("description", "")
         yield _code(one["name"]), one["in"] + needed, _shape(one["schema"]), _text(limits(one["schema"])), _text(remark)
 
 
-def _body(told: Schema) -> str:
-    if "requestBody" not in told:
+def _body(operation: Schema) -> str:
+    if "requestBody" not in operation:
         return ""
-    schema = told["requestBody"]["content"]["application/json"]["schema"]
-    needed = "" if told["requestBody"]["required"] else ", may be left out"
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    needed = "" if operation["requestBody"]["required"] else ", optional"
     return f"<p>Body: {_shape(schema)} as application/json{needed}</p>"
 
 
-def _answers(told: Schema) -> Iterator[tuple[str, ...]]:
-    for status, answer in told["responses"].items():
+def _answers(operation: Schema) -> Iterator[tuple[str, ...]]:
+    for status, answer in operation["responses"].items():
         for kind, media in answer.get("content", {"": {}}).items():
             yield status, _text(answer["description"]), _code(kind), _shape(_data(media.get("schema", {})))
 
 
 def _data(schema: Schema) -> Schema:
-    """What stands under `data`, where the answer is a ServiceResponse."""
+    """Return the schema of `data` if the answer is a ServiceResponse."""
     for part in schema.get("allOf", ()):
         if "properties" in part:
             found: Schema = part["properties"].get("data", {})
@@ -143,23 +143,23 @@ def _type(name: str, schema: Schema) -> str:
         (
             _code(field),
             "yes" if field in needed else "",
-            _shape(told),
-            _text(limits(told)),
-            _text(told.get("description")),
+            _shape(field_schema),
+            _text(limits(field_schema)),
+            _text(field_schema.get("description")),
         )
-        for field, told in schema.get("properties", {}).items()
+        for field, field_schema in schema.get("properties", {}).items()
     ]
     return f"{head}{text}{_table(('field', 'required', 'type', 'limits', ''), rows)}</section>"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """`rows` hold HTML, escaped already."""
+    """`rows` contain escaped HTML."""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>" if body else ""
 
 
 def _shape(schema: Schema) -> str:
-    """The type in words; the names of types lead to their sections."""
+    """Return the type as text; names of types are links to their sections."""
     named = _named(schema)
 
     def linked(word: re.Match[str]) -> str:
@@ -191,7 +191,7 @@ def _resolved(schema: Schema, document: Schema) -> Schema:
 
 
 def _text(text: str | None) -> str:
-    """Paragraphs, and what stands between backticks as code."""
+    """Convert text to HTML: paragraphs, and backticks to code."""
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text or "")).replace("\n\n", "<br><br>")
 
 
@@ -202,23 +202,23 @@ def _code(text: str) -> str:
 # --- examples -----------------------------------------------------------------------------------------------------
 
 
-def curl(method: str, path: str, told: Schema, document: Schema, origin: str) -> str:
-    """A command to try it: upper-case words in the path are to be filled in."""
-    for given in told["parameters"]:
+def curl(method: str, path: str, operation: Schema, document: Schema, origin: str) -> str:
+    """Return an example command; upper-case words in the path are placeholders."""
+    for given in operation["parameters"]:
         if given.get("in") == "path":
             path = path.replace(f"{{{given['name']}}}", given["name"].upper())
-    words = ["curl", "--no-buffer"] if "text/event-stream" in str(told["responses"].get("200")) else ["curl"]
+    words = ["curl", "--no-buffer"] if "text/event-stream" in str(operation["responses"].get("200")) else ["curl"]
     if method != "GET":
         words += ["-X", method]
-    if "requestBody" in told:
-        schema = told["requestBody"]["content"]["application/json"]["schema"]
+    if "requestBody" in operation:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
         body = json.dumps(example(schema, document), ensure_ascii=False).replace("'", "'\\''")
         words += ["-H", "'Content-Type: application/json'", "-d", f"'{body}'"]
     return " ".join([*words, f"'{origin}{path}'"])
 
 
 def example(schema: Schema, document: Schema, depth: int = 0) -> Any:
-    """A value of about that form: what is required, and no more."""
+    """Return an example value with the required fields only."""
     schema = _resolved(schema, document)
     for key in ("examples", "enum", "anyOf", "oneOf"):
         if schema.get(key):

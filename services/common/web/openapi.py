@@ -163,9 +163,9 @@ def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, 
         yield str(status), {"description": text, "headers": _headers(status), **content}
     usual = {400: True, 404: "{" in route.path, 413: route.body is not None, 503: True}
     bad = {status: _WHEN[status] for status, may in usual.items() if may}
-    told = shapes.of(number, "failure")
+    found = shapes.of(number, "failure")
     for status, text in (bad | {s: t for s, t in route.also.items() if s >= 400}).items():
-        schema = _failed(told) if told is not None else {"$ref": f"{REFERENCE}Failure"}
+        schema = _failed(found) if found is not None else {"$ref": f"{REFERENCE}Failure"}
         content = {"content": {"application/json": {"schema": schema}}}
         yield str(status), {"description": text or _WHEN.get(status, ""), "headers": _headers(status), **content}
 
@@ -184,8 +184,8 @@ _NOTHING: Schema = {"type": "null"}
 
 def _failed(data: Schema | None = None) -> Schema:
     """`data`: the schema of data beside the error, if the route has any."""
-    told = _NOTHING if data is None else {"anyOf": [data, _NOTHING]}
-    return _wrapped({"success": {"const": False}, "data": told, "error": {"$ref": f"{REFERENCE}ErrorDetail"}})
+    found = _NOTHING if data is None else {"anyOf": [data, _NOTHING]}
+    return _wrapped({"success": {"const": False}, "data": found, "error": {"$ref": f"{REFERENCE}ErrorDetail"}})
 
 
 def _wrapped(properties: dict[str, Schema | None]) -> Schema:
@@ -196,10 +196,10 @@ def _wrapped(properties: dict[str, Schema | None]) -> Schema:
 
 
 def _headers(status: int) -> Schema:
-    told = {TRACE_HEADER: {"$ref": "#/components/headers/TraceId"}}
+    found = {TRACE_HEADER: {"$ref": "#/components/headers/TraceId"}}
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        told["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
-    return told
+        found["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return found
 
 
 def _components(shapes: _Shapes, head: Schema) -> Schema:

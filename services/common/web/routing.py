@@ -126,7 +126,7 @@ class RestOwner(Protocol):
     def bus_connected(self) -> bool: ...
 
 
-class Rest:
+class RestApplication:
     """The aiohttp application of one service."""
 
     def __init__(
@@ -284,8 +284,8 @@ def _success(result: Any, status: int, trace_id: str) -> web.Response:
 
 def _failure(status: int, error: ErrorDetail, trace_id: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Build an error answer (SPEC: Error Response Pattern); the details contain the trace_id."""
-    told = error.model_copy(update={"details": {**(error.details or {}), "trace_id": trace_id}})
-    return _response(status, ServiceResponse(success=False, error=told, trace_id=trace_id), headers or {})
+    detail = error.model_copy(update={"details": {**(error.details or {}), "trace_id": trace_id}})
+    return _response(status, ServiceResponse(success=False, error=detail, trace_id=trace_id), headers or {})
 
 
 def _retry_after(error: YTArchiveError) -> dict[str, str]:

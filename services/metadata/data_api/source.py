@@ -23,7 +23,7 @@ from services.metadata.data_api import resources
 from services.metadata.data_api.client import DataApi, Json
 from services.metadata.data_api.errors import ApiRefused, RefusalKind
 from services.metadata.data_api.keys import ApiKey
-from services.metadata.pages import Page, given_page
+from services.metadata.pages import ListingPage, given_page
 from services.metadata.sources import Part, SourceFailed, SourceGivesUp
 
 PAGE = 50  # entries or ids of one call: the maximum of the API
@@ -91,7 +91,7 @@ class DataApiSource:
             some = entries[start : start + PAGE]
             known = await self._described([entry.video_id for entry in some])
             filled = tuple(_given_entry(entry, known.get(entry.video_id)) for entry in some)
-            yield Page(start, start + len(some), filled, described=self._new(known))
+            yield ListingPage(start, start + len(some), filled, described=self._new(known))
 
     async def _playlist(self, target: Target) -> PlaylistMetadata:
         if target.kind is TargetKind.PLAYLIST:
@@ -107,7 +107,7 @@ class DataApiSource:
             RefusalKind.UNABLE, "channelNotFound", f"the Data API knows no channel {target.id}", HTTPStatus.NOT_FOUND
         )
 
-    async def _pages(self, playlist_id: str, offset: int, token: str) -> AsyncGenerator[Page, None]:
+    async def _pages(self, playlist_id: str, offset: int, token: str) -> AsyncGenerator[ListingPage, None]:
         if not token:
             offset = 0  # the API resumes from its tokens only
         first = True
@@ -133,11 +133,11 @@ class DataApiSource:
             "playlistItems", part="snippet,contentDetails,status", playlistId=playlist_id, maxResults=PAGE, **more
         )
 
-    async def _page(self, items: Sequence[Json], offset: int, token: str) -> Page:
+    async def _page(self, items: Sequence[Json], offset: int, token: str) -> ListingPage:
         lines = [(item, offset + n, video) for n, item in enumerate(items) if (video := resources.item_video(item))]
         known = await self._described(list(dict.fromkeys(video for _item, _position, video in lines)))
         entries = (resources.entry_of(item, video, position, known.get(video)) for item, position, video in lines)
-        return Page(offset, offset + len(items), tuple(entries), token=token, described=self._new(known))
+        return ListingPage(offset, offset + len(items), tuple(entries), token=token, described=self._new(known))
 
     async def _described(self, ids: Sequence[str]) -> dict[str, VideoMetadata]:
         """Return those of up to 50 videos that the API has. A video that the API omits is not necessarily

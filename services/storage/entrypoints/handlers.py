@@ -161,7 +161,7 @@ async def take_in(
 ) -> AsyncIterator[Event]:
     if not _changes_the_archive(event):
         return
-    with suppress(UnreadableMessage):  # then the take-in fails, and jobs is told so
+    with suppress(UnreadableMessage):  # then the take-in fails, which is reported to jobs
         await _expect_root(event.root, roots, disk_space)
     try:
         manifest = await archive.take_in(event, handling().trace_id)

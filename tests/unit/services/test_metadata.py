@@ -38,7 +38,7 @@ from services.common.youtube.facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed
 from services.metadata.claims import ServiceClosing
 from services.metadata.lister import ClaimedSource, Lister
-from services.metadata.pages import Cursor, Page, page_key
+from services.metadata.pages import Cursor, ListingPage, page_key
 from services.metadata.source_selection import data_api_egress
 from services.metadata.sources import GivenSource, Part, SourceFailed, SourceGivesUp
 from services.metadata.ytdlp_source import classify_failure
@@ -67,9 +67,9 @@ def queued(target: Target | None = None, *, listing: int = 3, cursor: str | None
     )
 
 
-def page(offset: int, count: int) -> Page:
+def page(offset: int, count: int) -> ListingPage:
     entries = tuple(Entry(video_id=f"video{n:06d}", position=n) for n in range(offset, offset + count))
-    return Page(offset, offset + count, entries)
+    return ListingPage(offset, offset + count, entries)
 
 
 PLAYLIST = PlaylistMetadata(playlist_id=LIST, title="A list")
@@ -412,7 +412,7 @@ async def test_a_failure_that_would_be_the_same_again_is_final() -> None:
 
 
 async def test_a_sources_own_name_of_a_place_goes_into_the_cursor_and_back() -> None:
-    with_token = Page(0, 50, page(0, 50).entries, token="EAAaBlBUOkNESQ")  # noqa: S106 - no password
+    with_token = ListingPage(0, 50, page(0, 50).entries, token="EAAaBlBUOkNESQ")  # noqa: S106 - no password
     script = Script([PLAYLIST, with_token], failure=failure(FailureKind.PASSING))
     failed = last_failed(await script.run(queued()))
     assert failed.cursor == f"scripted/{LIST}/50@EAAaBlBUOkNESQ"
@@ -423,7 +423,7 @@ async def test_a_sources_own_name_of_a_place_goes_into_the_cursor_and_back() -> 
 
 async def test_metadata_that_come_along_follow_their_page() -> None:
     known = tuple(VideoMetadata(video_id=f"video{n:06d}", title=f"Title {n}") for n in (0, 1))
-    first = Page(0, 2, page(0, 2).entries, described=known)
+    first = ListingPage(0, 2, page(0, 2).entries, described=known)
     facts = await Script([PLAYLIST, first, page(2, 1)]).run(queued())
     assert kinds(facts) == [
         PlaylistFetched,

@@ -1,6 +1,6 @@
 """The circuit breaker as a table of calls: what is admitted, and in which state it is afterwards."""
 
-from services.common.infra.circuit_breaker import Admission, CircuitBreaker, State
+from services.common.infra.circuit_breaker import Admission, CircuitBreaker, CircuitState
 
 
 def admitted(breaker: CircuitBreaker, now: float) -> Admission:
@@ -22,15 +22,15 @@ def test_failures_in_a_row_open_it() -> None:
         breaker.fail(admitted(breaker, 0.0), 0.0)
     breaker.succeed(admitted(breaker, 0.0))
     for number in range(3):
-        assert (breaker.state(0.0), breaker.failures) == (State.CLOSED, number)
+        assert (breaker.state(0.0), breaker.failures) == (CircuitState.CLOSED, number)
         breaker.fail(admitted(breaker, 0.0), 0.0)
-    assert breaker.state(0.0) is State.OPEN
+    assert breaker.state(0.0) is CircuitState.OPEN
     assert breaker.admit(59.9) is None
 
 
 def test_one_probe_at_a_time_passes_when_its_time_is_over() -> None:
     breaker = opened()
-    assert breaker.state(60.0) is State.HALF_OPEN
+    assert breaker.state(60.0) is CircuitState.HALF_OPEN
     admitted(breaker, 60.0)
     assert breaker.admit(60.0) is None
 
@@ -38,20 +38,20 @@ def test_one_probe_at_a_time_passes_when_its_time_is_over() -> None:
 def test_a_probe_that_succeeds_closes_it() -> None:
     breaker = opened()
     breaker.succeed(admitted(breaker, 60.0))
-    assert (breaker.state(60.0), breaker.failures) == (State.CLOSED, 0)
+    assert (breaker.state(60.0), breaker.failures) == (CircuitState.CLOSED, 0)
 
 
 def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
     breaker = opened()
     breaker.fail(admitted(breaker, 70.0), 75.0)
-    assert breaker.state(134.9) is State.OPEN
-    assert breaker.state(135.0) is State.HALF_OPEN
+    assert breaker.state(134.9) is CircuitState.OPEN
+    assert breaker.state(135.0) is CircuitState.HALF_OPEN
 
 
 def test_a_probe_without_an_outcome_makes_room_for_the_next() -> None:
     breaker = opened()
     breaker.cancel(admitted(breaker, 60.0))
-    assert breaker.state(60.0) is State.HALF_OPEN
+    assert breaker.state(60.0) is CircuitState.HALF_OPEN
     admitted(breaker, 60.0)
 
 
@@ -63,6 +63,6 @@ def test_the_outcome_of_a_call_from_before_does_not_count() -> None:
     probe = admitted(breaker, 61.0)
     breaker.succeed(early[3])  # it was sent before the failures
     breaker.fail(early[4], 62.0)
-    assert breaker.state(62.0) is State.HALF_OPEN
+    assert breaker.state(62.0) is CircuitState.HALF_OPEN
     breaker.succeed(probe)
-    assert breaker.state(62.0) is State.CLOSED
+    assert breaker.state(62.0) is CircuitState.CLOSED
