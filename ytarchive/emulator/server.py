@@ -79,7 +79,15 @@ class Emulator:
         self.faults = Faults()
         self.site = Site(self.world, self._media)
         self.data_api = data_api.DataApi(self.world)
-        self._control = control.Control(self)
+        self._control = control.Control(
+            self.world,
+            self.site,
+            self.data_api,
+            self.faults,
+            self.log,
+            addresses=self.addresses,
+            reset=self.reset,
+        )
         self.log.clear()
 
     @property
