@@ -1,30 +1,30 @@
-"""The control path: tests and the demo change the world, break things, and read the log over plain HTTP."""
+"""Control API over plain HTTP: tests and the demo change the world, inject faults and read the request log."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
 
-from ytarchive.emulator.site.data_api import DataApi
+from ytarchive.emulator.site.data_api import EmulatedDataApi
 from ytarchive.emulator.site.router import Site
 from ytarchive.emulator.site.world import Channel, Json, Playlist, Video, World, WorldError
 from ytarchive.emulator.transport.fault_injection import Fault, FaultError, Faults
-from ytarchive.emulator.transport.http import Answer, BadRequest, Request, json_answer
+from ytarchive.emulator.transport.http import BadRequest, Request, Response, json_response
 from ytarchive.emulator.transport.request_log import RequestLog
 
 PREFIX = "/_control/"
 MAX_WAIT = 60.0
 
-Route = Callable[[Request, str], Awaitable[Json]]
+ControlRoute = Callable[[Request, str], Awaitable[Json]]
 
 
 class Control:
-    """Routes below PREFIX; see `EmulatorClient` for what each of them does."""
+    """Routes below PREFIX, as documented in `EmulatorClient`. `reset` restores the emulator's initial state."""
 
     def __init__(
         self,
         world: World,
         site: Site,
-        data_api: DataApi,
+        data_api: EmulatedDataApi,
         faults: Faults,
         log: RequestLog,
         *,
@@ -38,7 +38,7 @@ class Control:
         self._log = log
         self._addresses = addresses
         self._reset_emulator = reset
-        self._routes: dict[tuple[str, str], Route] = {
+        self._routes: dict[tuple[str, str], ControlRoute] = {
             ("GET", "health"): self._get_health,
             ("GET", "state"): self._get_state,
             ("GET", "log"): self._get_log,
@@ -57,18 +57,18 @@ class Control:
             ("POST", "reset"): self._reset,
         }
 
-    async def answer(self, request: Request) -> Answer:
-        """Answer one request; errors are `{"error": text}` with 400 or 404."""
+    async def respond(self, request: Request) -> Response:
+        """Handle one request. Errors are `{"error": text}` with status 400 or 404."""
         name, _, rest = request.path.removeprefix(PREFIX).partition("/")
         route = self._routes.get((request.method, name))
         if route is None:
-            return json_answer({"error": f"no route {request.method} {request.path}"}, HTTPStatus.NOT_FOUND)
+            return json_response({"error": f"no such route: {request.method} {request.path}"}, HTTPStatus.NOT_FOUND)
         try:
-            return json_answer(await route(request, rest))
+            return json_response(await route(request, rest))
         except KeyError as error:
-            return json_answer({"error": f"unknown: {error.args[0]}"}, HTTPStatus.NOT_FOUND)
+            return json_response({"error": f"unknown: {error.args[0]}"}, HTTPStatus.NOT_FOUND)
         except (BadRequest, WorldError, FaultError, ValueError, TypeError) as error:
-            return json_answer({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            return json_response({"error": str(error)}, HTTPStatus.BAD_REQUEST)
 
     async def _get_health(self, _request: Request, _rest: str) -> Json:
         return {"status": "ok"} | self._addresses()
@@ -113,8 +113,8 @@ class Control:
     async def _put_playlist(self, request: Request, playlist_id: str) -> Json:
         data = request.json()
         if "count" in data:
-            if odd := set(data) - {"count", "channel", "title", "deleted", "private"}:
-                raise WorldError(f"a playlist made by count has no field {', '.join(sorted(odd))}")
+            if unknown := set(data) - {"count", "channel", "title", "deleted", "private"}:
+                raise WorldError(f"a playlist created by count has no field {', '.join(sorted(unknown))}")
             return asdict(self._world.add_playlist_of(playlist_id, **data))
         playlist = Playlist.from_json({**data, "id": playlist_id})
         self._world.add(playlist)
@@ -153,8 +153,8 @@ class Control:
 
     async def _change_settings(self, request: Request, _rest: str) -> Json:
         data = request.json()
-        if odd := set(data) - {"quota_left", "url_lifetime"}:
-            raise BadRequest(f"no setting {', '.join(sorted(odd))}")
+        if unknown := set(data) - {"quota_left", "url_lifetime"}:
+            raise BadRequest(f"no such setting: {', '.join(sorted(unknown))}")
         if "quota_left" in data:
             left = data["quota_left"]
             self._data_api.quota_left = None if left is None else int(left)
