@@ -1,7 +1,5 @@
 """The unmodified google-api-python-client reads the emulator's Data API."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +35,7 @@ def refusal(request: Any) -> tuple[int, str]:
     return caught.value.status_code, caught.value.error_details[0]["reason"]
 
 
-def test_videos_come_with_the_parts_asked_for_and_the_missing_are_left_out(youtube: Any) -> None:
+def test_videos_have_the_requested_parts_and_missing_ones_are_omitted(youtube: Any) -> None:
     ids = [sample.VIDEO_OK, sample.VIDEO_DELETED, sample.VIDEO_PRIVATE, "nonexistent", sample.VIDEO_HOSTILE_TITLE]
     answer = youtube.videos().list(part="snippet,contentDetails", id=",".join(ids)).execute()
 
@@ -51,7 +49,7 @@ def test_videos_come_with_the_parts_asked_for_and_the_missing_are_left_out(youtu
     assert second["snippet"]["title"] == sample.HOSTILE_TITLE
 
 
-def test_a_playlist_pages_by_50_and_names_what_is_gone(youtube: Any, emulator: EmulatorClient) -> None:
+def test_a_playlist_has_pages_of_50_and_marks_unavailable_videos(youtube: Any, emulator: EmulatorClient) -> None:
     items: list[dict[str, Any]] = []
     request = youtube.playlistItems().list(
         part="snippet,contentDetails,status", playlistId=sample.PLAYLIST_250, maxResults=50
@@ -73,7 +71,7 @@ def test_a_playlist_pages_by_50_and_names_what_is_gone(youtube: Any, emulator: E
     assert {entry["query"]["key"] for entry in requests} == {"***"}
 
 
-def test_a_channel_by_handle_leads_to_its_uploads(youtube: Any) -> None:
+def test_a_channel_by_handle_refers_to_its_uploads(youtube: Any) -> None:
     answer = youtube.channels().list(part="contentDetails", forHandle=sample.CHANNEL_HANDLE).execute()
     uploads = answer["items"][0]["contentDetails"]["relatedPlaylists"]["uploads"]
     assert uploads == sample.UPLOADS_PLAYLIST
@@ -103,10 +101,10 @@ def test_details_of_special_videos(youtube: Any) -> None:
     assert upcoming["liveStreamingDetails"]["scheduledStartTime"].endswith("Z")
 
 
-def test_errors_are_youtubes(youtube: Any, emulator: EmulatorClient) -> None:
+def test_errors_have_youtubes_status_and_reason(youtube: Any, emulator: EmulatorClient) -> None:
     videos = {"part": "id", "id": sample.VIDEO_OK}
-    with client_of(emulator, "invalid-key") as stranger:
-        assert refusal(stranger.videos().list(**videos)) == (400, "keyInvalid")
+    with client_of(emulator, "invalid-key") as unauthorized:
+        assert refusal(unauthorized.videos().list(**videos)) == (400, "keyInvalid")
     assert refusal(youtube.playlistItems().list(part="id", playlistId=sample.PLAYLIST_MISSING)) == (
         404,
         "playlistNotFound",
@@ -116,7 +114,7 @@ def test_errors_are_youtubes(youtube: Any, emulator: EmulatorClient) -> None:
     assert refusal(youtube.videos().list(part="id", id=too_many)) == (400, "invalidParameter")
 
 
-def test_the_quota_ends_where_it_is_told_to(youtube: Any, emulator: EmulatorClient) -> None:
+def test_requests_fail_when_the_quota_is_used_up(youtube: Any, emulator: EmulatorClient) -> None:
     emulator.set_quota_left(51)
     youtube.captions().list(part="id", videoId=sample.VIDEO_OK).execute()
     youtube.videos().list(part="id", id=sample.VIDEO_OK).execute()
@@ -127,7 +125,7 @@ def test_the_quota_ends_where_it_is_told_to(youtube: Any, emulator: EmulatorClie
     assert youtube.videos().list(part="id", id=sample.VIDEO_OK).execute()["items"]
 
 
-def test_faults_reach_the_data_api(youtube: Any, emulator: EmulatorClient) -> None:
+def test_faults_apply_to_the_data_api(youtube: Any, emulator: EmulatorClient) -> None:
     emulator.add_fault("data_api", "status", status=503, times=1)
     with pytest.raises(HttpError) as caught:
         youtube.videos().list(part="id", id=sample.VIDEO_OK).execute()

@@ -1,6 +1,4 @@
-"""What the emulator breaks on purpose, and what unmodified yt-dlp makes of it."""
-
-from __future__ import annotations
+"""Injected faults, and the reaction of unmodified yt-dlp to them."""
 
 import gc
 import time
@@ -21,12 +19,12 @@ LARGE = f"https://www.youtube.com/watch?v={sample.VIDEO_LARGE}"
 
 Download = Callable[..., dict[str, Any]]
 
-# yt-dlp leaves the sockets of failed requests to the garbage collector
+# yt-dlp does not close the sockets of failed requests; the garbage collector does
 pytestmark = pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 
 
-class Lines:
-    """yt-dlp's logger protocol; keeps what it warned of."""
+class WarningRecorder:
+    """Logger for yt-dlp that keeps the warnings."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -41,18 +39,18 @@ class Lines:
 
 @pytest.fixture
 def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
-    """yt-dlp in this process trusts it."""
+    """Let yt-dlp in this process trust the emulator's certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
     return emulator
 
 
 @pytest.fixture
-def lines() -> Lines:
-    return Lines()
+def recorder() -> WarningRecorder:
+    return WarningRecorder()
 
 
 @pytest.fixture
-def download(emulator: EmulatorClient, tmp_path: Path, lines: Lines) -> Iterator[Download]:
+def download(emulator: EmulatorClient, tmp_path: Path, recorder: WarningRecorder) -> Iterator[Download]:
     def run(url: str, **options: Any) -> dict[str, Any]:
         settings = {
             "proxy": emulator.proxy_url,
@@ -60,7 +58,7 @@ def download(emulator: EmulatorClient, tmp_path: Path, lines: Lines) -> Iterator
             "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),
             "format": "136",
             "outtmpl": str(tmp_path / "%(id)s.%(ext)s"),
-            "logger": lines,
+            "logger": recorder,
             "noprogress": True,
             "cachedir": False,
             "retries": 2,
@@ -71,7 +69,7 @@ def download(emulator: EmulatorClient, tmp_path: Path, lines: Lines) -> Iterator
         return info
 
     yield run
-    gc.collect()  # now, where the mark above still holds
+    gc.collect()  # while the warning filter above applies
     emulator.reset()
 
 
@@ -84,7 +82,7 @@ def is_whole(info: dict[str, Any]) -> bool:
     return Path(info["requested_downloads"][0]["filepath"]).stat().st_size == size
 
 
-def test_503_passes_and_is_counted_down(download: Download, emulator: EmulatorClient) -> None:
+def test_yt_dlp_retries_after_503(download: Download, emulator: EmulatorClient) -> None:
     emulator.add_fault("media", "status", video_id=VIDEO, status=503, times=2)
 
     info = download(URL)
@@ -119,16 +117,14 @@ def test_a_broken_connection_is_resumed_by_range(download: Download, emulator: E
     assert VIDEO.encode() in Path(info["requested_downloads"][0]["filepath"]).read_bytes()
 
 
-def test_a_connection_that_always_breaks_makes_yt_dlp_give_up(download: Download, emulator: EmulatorClient) -> None:
+def test_yt_dlp_gives_up_when_every_connection_breaks(download: Download, emulator: EmulatorClient) -> None:
     emulator.add_fault("media", "truncate", after=100)
 
     with pytest.raises(yt_dlp.utils.DownloadError, match=r"bytes read, \d+ more expected"):
         download(URL, retries=1)
 
 
-def test_a_later_run_goes_on_where_an_earlier_one_stopped(
-    download: Download, emulator: EmulatorClient, tmp_path: Path
-) -> None:
+def test_a_later_run_resumes_the_partial_file(download: Download, emulator: EmulatorClient, tmp_path: Path) -> None:
     fault = emulator.add_fault("media", "reset", video_id=sample.VIDEO_LARGE, after=3_000_000)
     with pytest.raises(yt_dlp.utils.DownloadError):
         download(LARGE, retries=0)
@@ -150,14 +146,14 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped(
     assert Path(again["requested_downloads"][0]["filepath"]).read_bytes() == whole
 
 
-def test_a_stalled_connection_times_out_and_is_tried_again(download: Download, emulator: EmulatorClient) -> None:
+def test_a_stalled_connection_times_out_and_is_retried(download: Download, emulator: EmulatorClient) -> None:
     emulator.add_fault("media", "stall", video_id=VIDEO, after=10_000, times=1)
 
     info = download(URL, socket_timeout=0.5)
 
     assert is_whole(info)
     assert [status for status, _ in media_requests(emulator)] == [206, 206]
-    # the client's leaving ends the stall, long before its hour is over
+    # the stall ends when the client disconnects, long before its hour is over
     assert all(entry["done"] for entry in emulator.wait_for(kind="media", count=2))
 
 
@@ -184,34 +180,36 @@ def test_expired_urls_are_refused_and_new_ones_work(download: Download, emulator
     assert is_whole(download(URL))
 
 
-def test_urls_that_were_handed_out_can_be_made_to_expire(download: Download, emulator: EmulatorClient) -> None:
+def test_issued_urls_can_be_expired(download: Download, emulator: EmulatorClient) -> None:
     def expire(_info: dict[str, Any], *, incomplete: bool) -> None:
         del incomplete
         emulator.expire_urls(VIDEO)
 
     with pytest.raises(yt_dlp.utils.DownloadError) as caught:
-        download(URL, match_filter=expire)  # is called after the extraction, before the download
+        download(URL, match_filter=expire)  # called after the extraction and before the download
     assert caught.value.exc_info[1].status == 403
 
     assert is_whole(download(URL))
 
 
-def test_a_refused_player_answer_is_only_warned_of(download: Download, emulator: EmulatorClient, lines: Lines) -> None:
+def test_a_failed_player_request_is_only_a_warning(
+    download: Download, emulator: EmulatorClient, recorder: WarningRecorder
+) -> None:
     emulator.add_fault("player", "status", status=429)
 
     with pytest.raises(yt_dlp.utils.DownloadError, match="No video formats found"):
         download(URL)
-    assert any("HTTP Error 429" in line for line in lines.warnings)
+    assert any("HTTP Error 429" in line for line in recorder.warnings)
 
 
-def test_refused_captions_fail_the_video(download: Download, emulator: EmulatorClient) -> None:
+def test_failed_captions_fail_the_video(download: Download, emulator: EmulatorClient) -> None:
     emulator.add_fault("caption", "status", video_id=VIDEO, status=429)
 
     with pytest.raises(yt_dlp.utils.DownloadError, match="Unable to download video subtitles"):
         download(URL, writesubtitles=True, ignoreerrors=False)
 
 
-def test_a_fault_hits_only_what_it_names(download: Download, emulator: EmulatorClient) -> None:
+def test_a_fault_applies_to_matching_requests_only(download: Download, emulator: EmulatorClient) -> None:
     emulator.add_fault("media", "status", video_id=sample.VIDEO_LARGE, status=403)
     emulator.add_fault("media", "status", itag=137, status=403)
     emulator.add_fault("watch", "delay", seconds=0.2, times=1)

@@ -1,7 +1,5 @@
 """Unmodified yt-dlp lists playlists and channels of the emulator."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,12 +15,12 @@ PLAYLIST = "https://www.youtube.com/playlist?list="
 Listing = Callable[..., dict[str, Any]]
 
 
-# yt-dlp leaves the sockets of failed requests to the garbage collector
+# yt-dlp does not close the sockets of failed requests; the garbage collector does
 pytestmark = pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 
 
-class Silence:
-    """yt-dlp's logger protocol."""
+class SilentLogger:
+    """Logger for yt-dlp that discards all messages."""
 
     def debug(self, message: str) -> None: ...
 
@@ -31,14 +29,14 @@ class Silence:
 
 @pytest.fixture
 def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
-    """yt-dlp in this process trusts it."""
+    """Let yt-dlp in this process trust the emulator's certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
     return emulator
 
 
 @pytest.fixture
 def listing(emulator: EmulatorClient) -> Iterator[Listing]:
-    """A flat listing by yt-dlp, entries included."""
+    """Return a function that lists a URL with yt-dlp and returns the info dict with its entries."""
 
     def run(url: str, *compat: str) -> dict[str, Any]:
         settings = {
@@ -46,7 +44,7 @@ def listing(emulator: EmulatorClient) -> Iterator[Listing]:
             "compat_opts": {"no-certifi", *compat},
             "extract_flat": "in_playlist",
             "extractor_retries": 0,
-            "logger": Silence(),
+            "logger": SilentLogger(),
             "cachedir": False,
         }
         with yt_dlp.YoutubeDL(settings) as client:
@@ -54,7 +52,7 @@ def listing(emulator: EmulatorClient) -> Iterator[Listing]:
         return info
 
     yield run
-    gc.collect()  # now, where the mark above still holds
+    gc.collect()  # while the warning filter above applies
     emulator.reset()
 
 
@@ -90,7 +88,7 @@ def test_a_playlist_of_250_comes_in_pages_of_100(listing: Listing, emulator: Emu
     assert [entry["kind"] for entry in emulator.log()] == ["playlist_page", "browse", "browse", "browse"]
 
 
-def test_the_plain_page_of_a_playlist_hides_what_is_gone(listing: Listing) -> None:
+def test_the_default_page_of_a_playlist_hides_unavailable_videos(listing: Listing) -> None:
     info = listing(PLAYLIST + sample.PLAYLIST_250, "no-youtube-unavailable-videos")
     assert len(info["entries"]) == 250 - len(sample.PLAYLIST_250_DELETED) - len(sample.PLAYLIST_250_PRIVATE)
     assert {entry["duration"] for entry in info["entries"]} == {2}
@@ -103,7 +101,7 @@ def test_playlists_of_every_size(listing: Listing, playlist: str, count: int) ->
     assert len(ids(listing(PLAYLIST + playlist))) == count
 
 
-def test_a_playlist_of_any_size_is_made_on_request(listing: Listing, emulator: EmulatorClient) -> None:
+def test_a_playlist_of_any_size_can_be_created(listing: Listing, emulator: EmulatorClient) -> None:
     emulator.put_playlist("PLmany000000000000", count=1201, channel=sample.CHANNEL, deleted=[0, 1200])
 
     info = listing(PLAYLIST + "PLmany000000000000")
@@ -140,7 +138,7 @@ def test_a_channel_by_any_of_its_names(listing: Listing, address: str) -> None:
     assert {entry["duration"] for entry in info["entries"]} == {2}
 
 
-def test_what_is_not_over_yet_is_marked_in_listings(listing: Listing, emulator: EmulatorClient) -> None:
+def test_upcoming_and_live_videos_are_marked_in_listings(listing: Listing, emulator: EmulatorClient) -> None:
     emulator.put_channel(sample.OTHER_CHANNEL, handle=sample.OTHER_CHANNEL_HANDLE, title="Second Source",
                          uploads=[sample.KINDS["upcoming"], sample.VIDEO_LIVE, sample.VIDEO_OK])  # fmt: skip
     for address in (f"playlist?list=UU{sample.OTHER_CHANNEL[2:]}", sample.OTHER_CHANNEL_HANDLE):
@@ -152,7 +150,7 @@ def test_what_is_not_over_yet_is_marked_in_listings(listing: Listing, emulator: 
         ]
 
 
-def test_the_uploads_playlist_hides_what_is_gone(listing: Listing, emulator: EmulatorClient) -> None:
+def test_the_uploads_playlist_hides_unavailable_videos(listing: Listing, emulator: EmulatorClient) -> None:
     emulator.set_kind("upload-0036", "private")
 
     info = listing(PLAYLIST + sample.UPLOADS_PLAYLIST)
@@ -174,13 +172,13 @@ def test_a_video_inside_a_playlist_leads_to_the_playlist(listing: Listing) -> No
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "message"),
     [
         (f"playlist?list={sample.PLAYLIST_MISSING}", "The playlist does not exist"),
         ("@nobody", "HTTP Error 404"),
         (f"{sample.CHANNEL_HANDLE}/shorts", "does not have a shorts tab"),
     ],
 )
-def test_what_is_not_there_is_said_as_youtube_says_it(listing: Listing, address: str, says: str) -> None:
-    with pytest.raises(yt_dlp.utils.DownloadError, match=says):
+def test_missing_targets_fail_with_youtubes_message(listing: Listing, address: str, message: str) -> None:
+    with pytest.raises(yt_dlp.utils.DownloadError, match=message):
         listing(f"https://www.youtube.com/{address}")

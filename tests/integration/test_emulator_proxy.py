@@ -1,6 +1,4 @@
-"""The emulator as a program and as a server: what it lets through, how it is steered, how it starts and ends."""
-
-from __future__ import annotations
+"""The emulator as program and server: allowed hosts, the control API, start and stop."""
 
 import asyncio
 import json
@@ -16,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ytarchive.emulator import Effect, Emulator, EmulatorClient, Fault, Kind, Playlist, Video, emulator_process
+from ytarchive.emulator import Effect, Emulator, EmulatorClient, Fault, Playlist, Video, VideoKind, emulator_process
 from ytarchive.emulator.client import EmulatorClientError
 from ytarchive.emulator.site import sample
 
@@ -36,7 +34,7 @@ async def emulator(cache_dir: Path) -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def browser(emulator: Emulator) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that trusts the emulator and uses it as its proxy."""
+    """HTTP client that trusts the certificate of the emulator and uses it as proxy."""
     trusting = ssl.create_default_context(cafile=str(emulator.ca_file))
     connector = aiohttp.TCPConnector(ssl=trusting)
     async with aiohttp.ClientSession(connector=connector, proxy=emulator.proxy_url) as session:
@@ -53,7 +51,7 @@ async def test_aiohttp_fetches_through_the_proxy(emulator: Emulator, browser: ai
     assert (first.host, first.status, first.done) == ("i.ytimg.com", 200, True)
 
 
-async def test_only_its_own_authority_vouches_for_it(emulator: Emulator) -> None:
+async def test_other_clients_do_not_trust_its_certificate(emulator: Emulator) -> None:
     async with aiohttp.ClientSession(proxy=emulator.proxy_url) as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.get(THUMBNAIL)
@@ -77,7 +75,7 @@ async def test_foreign_hosts_are_refused_and_logged(
 
 async def test_it_is_reachable_on_loopback_only(emulator: Emulator) -> None:
     assert emulator.base_url == f"http://127.0.0.1:{emulator.port}"
-    with pytest.raises(OSError, match=r"[Cc]onnect"):  # who listens on every address answers on this one too
+    with pytest.raises(OSError, match=r"[Cc]onnect"):  # a server bound to all addresses would accept this connection
         await asyncio.wait_for(asyncio.open_connection("127.0.0.2", emulator.port), 5)
 
 
@@ -105,10 +103,10 @@ async def test_ranges_of_media(emulator: Emulator, browser: aiohttp.ClientSessio
         assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{size}")
 
 
-async def test_a_broken_request_is_answered_not_suffered(emulator: Emulator) -> None:
-    for nonsense in (b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"GET\r\n\r\n"):
+async def test_a_malformed_request_gets_status_400(emulator: Emulator) -> None:
+    for malformed in (b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"GET\r\n\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
-        writer.write(nonsense)
+        writer.write(malformed)
         assert b" 400 " in await reader.readline()
         writer.close()
         await writer.wait_closed()
@@ -117,7 +115,7 @@ async def test_a_broken_request_is_answered_not_suffered(emulator: Emulator) -> 
 
 async def test_the_world_can_be_changed_in_process(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
     emulator.world.add(Video("new-video-1", "New", sample.CHANNEL))
-    emulator.world.set_kind("new-video-1", Kind.PRIVATE)
+    emulator.world.set_kind("new-video-1", VideoKind.PRIVATE)
     emulator.faults.add(Fault("watch", Effect.STATUS, video_id="new-video-1", status=503, times=1))
     for expected in (503, 200):
         async with browser.get("https://www.youtube.com/watch?v=new-video-1") as response:
@@ -154,9 +152,9 @@ def test_every_control_request(cache_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments", "says"),
+    ("method", "arguments", "message"),
     [
-        ("put_video", {"video_id": "v", "title": "T", "channel": "UCnone"}, "no channel"),
+        ("put_video", {"video_id": "v", "title": "T", "channel": "UCnone"}, "unknown channel"),
         ("put_video", {"video_id": "v", "title": "T", "channel": sample.CHANNEL, "colour": 1}, "no field colour"),
         ("put_video", {"video_id": "v", "title": "T", "channel": sample.CHANNEL, "heights": [7]}, "no such height"),
         ("change_video", {"video_id": "nonexistent"}, "unknown: nonexistent"),
@@ -167,11 +165,11 @@ def test_every_control_request(cache_dir: Path) -> None:
         ("remove_fault", {"fault_id": 99}, "unknown: 99"),
     ],
 )
-async def test_control_says_what_is_wrong(
-    emulator: Emulator, method: str, arguments: dict[str, Any], says: str
+async def test_control_errors_contain_the_reason(
+    emulator: Emulator, method: str, arguments: dict[str, Any], message: str
 ) -> None:
     client = EmulatorClient(emulator.base_url)
-    with pytest.raises(EmulatorClientError, match=says):
+    with pytest.raises(EmulatorClientError, match=message):
         await asyncio.to_thread(getattr(client, method), **arguments)
 
 
@@ -191,7 +189,7 @@ def start(cache_dir: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, None])
-def test_it_ends_when_told_to(cache_dir: Path, ending: signal.Signals | None) -> None:
+def test_it_stops_on_signals_and_when_stdin_closes(cache_dir: Path, ending: signal.Signals | None) -> None:
     with start(cache_dir, *(["--until-stdin-closes"] if ending is None else [])) as child:
         assert child.stdout is not None
         assert child.stdin is not None
@@ -225,7 +223,7 @@ def test_the_shell_lines_and_the_copied_certificate(cache_dir: Path, tmp_path: P
     assert "PRIVATE" not in wanted.read_text()
 
 
-def test_a_port_that_is_taken_is_said_plainly(cache_dir: Path) -> None:
+def test_a_port_in_use_is_reported(cache_dir: Path) -> None:
     with emulator_process(cache_dir) as client:
         port = client.proxy_url.rpartition(":")[2]
         with start(cache_dir, "--port", port) as second:

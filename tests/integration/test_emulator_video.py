@@ -1,7 +1,5 @@
 """Unmodified yt-dlp downloads from the emulator: files, refusals, thumbnails."""
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import subprocess
@@ -22,12 +20,12 @@ FFMPEG = str(imageio_ffmpeg.get_ffmpeg_exe())
 Download = Callable[..., dict[str, Any]]
 
 
-# yt-dlp leaves the sockets of failed requests to the garbage collector
+# yt-dlp does not close the sockets of failed requests; the garbage collector does
 pytestmark = pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 
 
-class Silence:
-    """yt-dlp's logger protocol."""
+class SilentLogger:
+    """Logger for yt-dlp that discards all messages."""
 
     def debug(self, message: str) -> None: ...
 
@@ -36,14 +34,14 @@ class Silence:
 
 @pytest.fixture
 def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> EmulatorClient:
-    """yt-dlp in this process trusts it."""
+    """Let yt-dlp in this process trust the emulator's certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
     return emulator
 
 
 @pytest.fixture
 def download(emulator: EmulatorClient, tmp_path: Path) -> Iterator[Download]:
-    """Download with yt-dlp into tmp_path (`fetch=False`: only extract); its info dict."""
+    """Return a function that downloads (`fetch=False`: only extracts) with yt-dlp and returns the info dict."""
 
     def run(url: str, *, fetch: bool = True, **options: Any) -> dict[str, Any]:
         settings = {
@@ -52,7 +50,7 @@ def download(emulator: EmulatorClient, tmp_path: Path) -> Iterator[Download]:
             "ffmpeg_location": FFMPEG,
             "format": "bv*[ext=mp4]+ba[ext=m4a]/b",
             "outtmpl": str(tmp_path / "%(id)s.%(ext)s"),
-            "logger": Silence(),
+            "logger": SilentLogger(),
             "noprogress": True,
             "cachedir": False,
             **options,
@@ -62,7 +60,7 @@ def download(emulator: EmulatorClient, tmp_path: Path) -> Iterator[Download]:
         return info
 
     yield run
-    gc.collect()  # now, where the mark above still holds
+    gc.collect()  # while the warning filter above applies
     emulator.reset()
 
 
@@ -100,7 +98,7 @@ def test_a_video_arrives_with_captions_and_thumbnail(download: Download, tmp_pat
 
 
 def test_every_archived_file_differs(download: Download, emulator: EmulatorClient) -> None:
-    """Also between videos that look the same, whatever of them is kept, and after a remux."""
+    """Including videos with the same clip, in every format, and after a remux."""
     emulator.put_playlist("PLdiffers000000000", count=6, channel=sample.CHANNEL)
     ids = emulator.state()["playlists"]["PLdiffers000000000"]["entries"]
 
@@ -114,7 +112,7 @@ def test_every_archived_file_differs(download: Download, emulator: EmulatorClien
 
 
 @pytest.mark.parametrize(
-    ("kind", "begins"),
+    ("kind", "message"),
     [
         ("private", "Private video. Sign in if you've been granted access"),
         ("deleted", "Video unavailable. This video has been removed by the uploader"),
@@ -139,17 +137,17 @@ def test_every_archived_file_differs(download: Download, emulator: EmulatorClien
         ),
     ],
 )
-def test_every_kind_of_refusal_is_worded_as_youtube_does(download: Download, kind: str, begins: str) -> None:
+def test_every_kind_of_refusal_is_worded_as_youtube_does(download: Download, kind: str, message: str) -> None:
     with pytest.raises(yt_dlp.utils.DownloadError) as caught:
         download(WATCH + sample.KINDS[kind])
 
     error = caught.value.exc_info[1]
     assert error.expected
-    assert error.orig_msg.startswith(begins)
+    assert error.orig_msg.startswith(message)
     assert getattr(error, "countries", None) == (["DE", "FR"] if kind == "geo" else None)
 
 
-def test_a_live_stream_is_seen_as_one(download: Download) -> None:
+def test_a_live_stream_is_recognized(download: Download) -> None:
     info = download(WATCH + sample.VIDEO_LIVE, fetch=False)
     assert (info["live_status"], info.get("duration")) == ("is_live", None)
     assert {f["height"] for f in info["formats"]} == {360, 720}
@@ -169,7 +167,7 @@ def test_a_video_turns_private_and_comes_back(download: Download, emulator: Emul
     assert media_file(download(WATCH + sample.VIDEO_OK)).exists()
 
 
-def test_a_blocked_address_sees_no_video(download: Download, emulator: EmulatorClient) -> None:
+def test_a_blocked_address_cannot_play_any_video(download: Download, emulator: EmulatorClient) -> None:
     emulator.set_kind("*", "bot_check")
     with pytest.raises(yt_dlp.utils.DownloadError, match="not a bot"):
         download(WATCH + sample.VIDEO_OK, fetch=False)
@@ -185,7 +183,7 @@ def test_a_blocked_address_sees_no_video(download: Download, emulator: EmulatorC
         (sample.VIDEO_2160P, {"160", "133", "134", "135", "136", "137", "264", "266", "140", "18"}),
     ],
 )
-def test_a_video_has_the_heights_it_was_given(download: Download, video: str, formats: set[str]) -> None:
+def test_a_video_has_its_configured_heights(download: Download, video: str, formats: set[str]) -> None:
     info = download(WATCH + video)
 
     assert {f["format_id"] for f in info["formats"]} == formats
@@ -203,7 +201,7 @@ def test_an_old_video_lacks_the_large_thumbnails(download: Download, emulator: E
     assert {entry["status"] for entry in tries[:-1]} == {404}
 
 
-def test_machine_made_captions_are_apart_from_written_ones(download: Download) -> None:
+def test_automatic_captions_are_listed_separately(download: Download) -> None:
     info = download(WATCH + sample.VIDEO_AUTO_CAPTIONS, fetch=False)
     assert info["subtitles"] == {}
     assert set(info["automatic_captions"]) == {"en", "en-orig"}
@@ -211,6 +209,6 @@ def test_machine_made_captions_are_apart_from_written_ones(download: Download) -
 
 @pytest.mark.parametrize("form", ["youtu.be/{}", "www.youtube.com/shorts/{}", "m.youtube.com/watch?v={}&t=1s",
                                   "www.youtube.com/live/{}", "www.youtube.com/embed/{}"])  # fmt: skip
-def test_every_form_of_address_leads_to_the_video(download: Download, form: str) -> None:
+def test_every_form_of_url_refers_to_the_video(download: Download, form: str) -> None:
     address = form.format(sample.VIDEO_LEADING_DASH)
     assert download(f"https://{address}", fetch=False)["id"] == sample.VIDEO_LEADING_DASH

@@ -1,13 +1,13 @@
-"""A small YouTube on 127.0.0.1, for the demo and the tests: unmodified clients talk to it through a proxy setting.
+"""YouTube emulator on 127.0.0.1 for the demo and the tests; unmodified clients reach it through their proxy setting.
 
-`async with Emulator() as emulator` runs one in this process, `python -m ytarchive.emulator` in another one,
-which `emulator_process` starts and an `EmulatorClient` steers. It imports nothing else of this project.
+`async with Emulator() as emulator` runs it in this process. `emulator_process` runs `python -m ytarchive.emulator` as a
+child process and yields the `EmulatorClient` that controls it. The package imports nothing else of this project.
 """
 
 from ytarchive.emulator.child import emulator_process
 from ytarchive.emulator.client import EmulatorClient
 from ytarchive.emulator.server import Emulator
-from ytarchive.emulator.site.world import Channel, Kind, Playlist, Video, World
+from ytarchive.emulator.site.world import Channel, Playlist, Video, VideoKind, World
 from ytarchive.emulator.transport.fault_injection import Effect, Fault
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "Emulator",
     "EmulatorClient",
     "Fault",
-    "Kind",
     "Playlist",
     "Video",
+    "VideoKind",
     "World",
     "emulator_process",
 ]

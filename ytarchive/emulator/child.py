@@ -1,6 +1,4 @@
-"""An emulator in a process of its own, as the demo and the tests run it."""
-
-from __future__ import annotations
+"""Run the emulator as a child process, for the demo and the tests."""
 
 import contextlib
 import json
@@ -11,18 +9,19 @@ from pathlib import Path
 
 from ytarchive.emulator.client import EmulatorClient
 
-GOODBYE = 10.0
+STOP_TIMEOUT = 10.0
 
 
-class EmulatorDied(RuntimeError):  # it says what happened
-    """The child ended before it was ready; its own message is on stderr."""
+class EmulatorDied(RuntimeError):  # named for the event, not `...Error`
+    """The emulator process ended before it was ready. Its error message is on stderr."""
 
 
 @contextlib.contextmanager
 def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterator[EmulatorClient]:
-    """Start one, yield its client, and end it with the block; it also ends when this process does.
+    """Start an emulator process, yield a client for it, and stop the process when the block is left.
 
-    `cache_dir` None is the user's cache directory. Raises EmulatorDied.
+    The process also stops when this process ends. With `cache_dir` None the user's cache directory is used.
+    Raise EmulatorDied when the process ends before it is ready.
     """
     command = [sys.executable, "-m", "ytarchive.emulator", "--until-stdin-closes", "--port", str(port)]
     if cache_dir is not None:
@@ -32,7 +31,7 @@ def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterato
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us: what runs may still need it for a moment
+        start_new_session=True,  # Ctrl-C must not stop the emulator before its clients have stopped
     ) as child:
         assert child.stdin is not None and child.stdout is not None  # noqa: S101  # for the type checker
         try:
@@ -43,6 +42,6 @@ def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterato
         finally:
             child.stdin.close()
             try:
-                child.wait(GOODBYE)
+                child.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 child.kill()

@@ -1,6 +1,4 @@
-"""The emulator: one port on 127.0.0.1 that is a proxy to its own YouTube, the Data API, and the control path."""
-
-from __future__ import annotations
+"""Server of the emulator: HTTP proxy to the emulated YouTube, Data API and control API on one port of 127.0.0.1."""
 
 import asyncio
 import contextlib
@@ -22,36 +20,36 @@ from ytarchive.emulator.site.world import World
 from ytarchive.emulator.transport import tls
 from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
 from ytarchive.emulator.transport.http import (
-    Answer,
     BadRequest,
     ConnectionBroken,
     Request,
-    Sending,
-    json_answer,
+    Response,
+    SendProgress,
+    json_response,
     quick_ack,
     read_request,
     send,
-    text_answer,
+    text_response,
 )
 from ytarchive.emulator.transport.request_log import RequestLog
 
 LOOPBACK = "127.0.0.1"
-HEAD_LIMIT = 1024 * 1024  # also keeps StreamReader from pausing a transport that start_tls has replaced
+HEAD_LIMIT = 1024 * 1024  # large enough that StreamReader never pauses a transport that start_tls has replaced
 _CONTROL_HOSTS = frozenset({LOOPBACK, "localhost"})
 
 logger = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """Where the clips and the certificate authority are kept between runs."""
+    """Return the directory that keeps the clips and the certificate authority between runs."""
     return platformdirs.user_cache_path("ytarchive") / "emulator"
 
 
 class Emulator:
-    """`async with Emulator() as emulator:` serves until the block ends.
+    """Server of the emulated YouTube; `async with Emulator() as emulator:` serves until the block is left.
 
-    `world` (the sample world unless given) is copied: change `emulator.world` afterwards. Entering raises MediaError
-    when the clips cannot be made, and OSError when the port is taken.
+    `world` (default: the sample world) is copied; to change it later, use `emulator.world`. Entering the block raises
+    MediaError when the clips cannot be encoded and OSError when the port is in use.
     """
 
     def __init__(
@@ -61,9 +59,9 @@ class Emulator:
         cache_dir: Path | None = None,
         port: int = 0,
     ) -> None:
-        self._first_world = sample_world() if world is None else world.copy()
+        self._initial_world = sample_world() if world is None else world.copy()
         self._cache_dir = cache_dir or default_cache_dir()
-        self._wanted_port = port
+        self._requested_port = port
         self.port = 0
         self.ca_file = Path()
         self._media = Media(self._cache_dir)
@@ -74,12 +72,20 @@ class Emulator:
         self.reset()
 
     def reset(self) -> None:
-        """A fresh world, no faults, an empty log, plenty of quota."""
-        self.world = self._first_world.copy()
+        """Restore the initial world, remove all faults, clear the log and lift the quota limit."""
+        self.world = self._initial_world.copy()
         self.faults = Faults()
         self.site = Site(self.world, self._media)
-        self.data_api = data_api.DataApi(self.world)
-        self._control = control.Control(self)
+        self.data_api = data_api.EmulatedDataApi(self.world)
+        self._control = control.Control(
+            self.world,
+            self.site,
+            self.data_api,
+            self.faults,
+            self.log,
+            addresses=self.addresses,
+            reset=self.reset,
+        )
         self.log.clear()
 
     @property
@@ -88,12 +94,12 @@ class Emulator:
 
     @property
     def proxy_url(self) -> str:
-        """For yt-dlp's and other clients' `proxy`."""
+        """Value of the `proxy` setting of yt-dlp and other clients."""
         return self.base_url
 
     @property
     def api_endpoint(self) -> str:
-        """For google-api-python-client's `api_endpoint`."""
+        """Value of the `api_endpoint` option of google-api-python-client."""
         return self.base_url
 
     def addresses(self) -> dict[str, str]:
@@ -104,12 +110,12 @@ class Emulator:
         authority, self.ca_file = await asyncio.to_thread(tls.certificate_authority, self._cache_dir)
         self._tls = tls.server_context(authority)
         self._server = await asyncio.start_server(
-            self._accept, LOOPBACK, self._wanted_port, limit=HEAD_LIMIT, backlog=512
+            self._accept, LOOPBACK, self._requested_port, limit=HEAD_LIMIT, backlog=512
         )
         for sock in self._server.sockets:
             address, self.port = sock.getsockname()[:2]
             if not ipaddress.ip_address(address).is_loopback:
-                raise AssertionError(f"the emulator must not be reachable from outside, but binds {address}")
+                raise AssertionError(f"the emulator must listen on loopback only, but is bound to {address}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -126,35 +132,35 @@ class Emulator:
         if task is not None:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
-        # OSError covers resets and TLS failures: a client that leaves is no event here
+        # OSError includes connection resets and TLS failures; a client that disconnects is not an error
         with contextlib.suppress(OSError, ConnectionBroken, asyncio.CancelledError):
-            await self._converse(reader, writer)
+            await self._serve_connection(reader, writer)
         writer.close()
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tunnel: str | None = None
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tunnel_host: str | None = None
         while True:
             try:
                 request = await read_request(reader, writer)
             except BadRequest as error:
                 bad = Request("GET", "", {})
-                await send(writer, bad, text_answer(str(error), HTTPStatus.BAD_REQUEST), None, Sending())
+                await send(writer, bad, text_response(str(error), HTTPStatus.BAD_REQUEST), None, SendProgress())
                 return
             if request is None:
                 return
-            if request.method == "CONNECT" and tunnel is None:
-                tunnel = await self._connect(request, writer)
-                if tunnel is None:
+            if request.method == "CONNECT" and tunnel_host is None:
+                tunnel_host = await self._open_tunnel(request, writer)
+                if tunnel_host is None:
                     return
                 continue
-            await self._serve(request, writer, tunnel)
+            await self._serve(request, writer, tunnel_host)
             if request.headers.get("connection", "").lower() == "close":
                 return
 
-    async def _connect(self, request: Request, writer: asyncio.StreamWriter) -> str | None:
-        """Open the tunnel and begin TLS inside it; None when the host is not ours to play."""
+    async def _open_tunnel(self, request: Request, writer: asyncio.StreamWriter) -> str | None:
+        """Accept a CONNECT request and start TLS; return the host, or None when the host is not emulated."""
         host = request.target.rpartition(":")[0]
         if not tls.is_allowed(host):
             await self._refuse(request, writer, host)
@@ -167,17 +173,17 @@ class Emulator:
 
     async def _refuse(self, request: Request, writer: asyncio.StreamWriter, host: str) -> None:
         entry = self.log.begin("refused_connect", request.method, host, request.path, {})
-        answer = text_answer(f"{host} is not part of the loopback YouTube\n", HTTPStatus.FORBIDDEN)
-        answer.headers["Connection"] = "close"
+        response = text_response(f"{host} is not a host of the emulated YouTube\n", HTTPStatus.FORBIDDEN)
+        response.headers["Connection"] = "close"
         entry.status, entry.done = HTTPStatus.FORBIDDEN, True
         logger.warning("refused a connection to %s", host)
-        await self.log.announce()
-        await send(writer, request, answer, None, Sending())
+        await self.log.notify()
+        await send(writer, request, response, None, SendProgress())
 
-    async def _serve(self, request: Request, writer: asyncio.StreamWriter, tunnel: str | None) -> None:
-        host = tunnel or request.host.rpartition(":")[0] or request.host
-        if tunnel is None and host in _CONTROL_HOSTS and request.path.startswith(control.PREFIX):
-            await send(writer, request, await self._control.answer(request), None, Sending())
+    async def _serve(self, request: Request, writer: asyncio.StreamWriter, tunnel_host: str | None) -> None:
+        host = tunnel_host or request.host.rpartition(":")[0] or request.host
+        if tunnel_host is None and host in _CONTROL_HOSTS and request.path.startswith(control.PREFIX):
+            await send(writer, request, await self._control.respond(request), None, SendProgress())
         elif not tls.is_allowed(host) and host not in _CONTROL_HOSTS:
             await self._refuse(request, writer, host)
             raise ConnectionBroken
@@ -185,36 +191,36 @@ class Emulator:
             await self._serve_youtube(request, writer, host)
 
     async def _serve_youtube(self, request: Request, writer: asyncio.StreamWriter, host: str) -> None:
-        api = request.path.startswith(data_api.PREFIX)
-        kind, video_id = ("data_api", None) if api else self.site.classify(request)
+        is_api = request.path.startswith(data_api.PREFIX)
+        kind, video_id = ("data_api", None) if is_api else self.site.classify(request)
         entry = self.log.begin(
             kind, request.method, host, request.path, request.query, request.headers.get("range"), video_id
         )
-        await self.log.announce()
+        await self.log.notify()
         itag = request.query.get("itag", "")
         fault = self.faults.take(kind, video_id, int(itag) if itag.isdecimal() else None)
-        sending = Sending()
+        progress = SendProgress()
         try:
-            answer = await self._answer(request, kind, fault)
-            await send(writer, request, answer, fault, sending)
+            response = await self._build_response(request, kind, fault)
+            await send(writer, request, response, fault, progress)
         finally:
-            entry.status, entry.bytes_sent, entry.done = sending.status or None, sending.sent, True
-            await self.log.announce()
+            entry.status, entry.bytes_sent, entry.done = progress.status or None, progress.sent, True
+            await self.log.notify()
 
-    async def _answer(self, request: Request, kind: str, fault: Fault | None) -> Answer:
+    async def _build_response(self, request: Request, kind: str, fault: Fault | None) -> Response:
         if fault is not None and fault.effect is Effect.DELAY:
             await asyncio.sleep(fault.seconds)
         if fault is not None and fault.effect is Effect.STATUS:
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             if kind == "data_api":
-                answer = json_answer({"error": {"code": fault.status, "message": "Backend Error"}}, fault.status)
+                response = json_response({"error": {"code": fault.status, "message": "Backend Error"}}, fault.status)
             else:
-                answer = text_answer("", fault.status)
-            answer.headers |= headers
-            return answer
+                response = text_response("", fault.status)
+            response.headers |= headers
+            return response
         if kind == "data_api":
-            return self.data_api.answer(request)
+            return self.data_api.respond(request)
         try:
-            return await self.site.answer(kind, request)
+            return await self.site.respond(kind, request)
         except BadRequest as error:
-            return text_answer(str(error), HTTPStatus.BAD_REQUEST)
+            return text_response(str(error), HTTPStatus.BAD_REQUEST)

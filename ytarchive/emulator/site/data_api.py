@@ -1,6 +1,4 @@
-"""YouTube's Data API v3, as far as archives read it: videos, playlists, playlistItems, channels, captions."""
-
-from __future__ import annotations
+"""The lists of YouTube's Data API v3 that clients read: videos, playlists, playlistItems, channels, captions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +6,8 @@ from http import HTTPStatus
 
 from ytarchive.emulator.site.media import THUMBNAIL_SIZES
 from ytarchive.emulator.site.refusals import starts_at
-from ytarchive.emulator.site.world import GONE_FROM_LISTINGS, Channel, Json, Kind, Playlist, Video, World
-from ytarchive.emulator.transport.http import Answer, Request, json_answer
+from ytarchive.emulator.site.world import UNAVAILABLE_IN_LISTINGS, Channel, Json, Playlist, Video, VideoKind, World
+from ytarchive.emulator.transport.http import Request, Response, json_response
 
 PREFIX = "/youtube/v3/"
 MAX_IDS = 50
@@ -17,11 +15,11 @@ COSTS = {"captions": 50}
 _API_SIZES = dict(zip(("maxres", "standard", "high", "medium", "default"), THUMBNAIL_SIZES, strict=True))
 
 
-_BROADCAST = {Kind.UPCOMING: "upcoming", Kind.PREMIERE: "upcoming", Kind.LIVE: "live"}
+_BROADCAST = {VideoKind.UPCOMING: "upcoming", VideoKind.PREMIERE: "upcoming", VideoKind.LIVE: "live"}
 
 
 class ApiError(Exception):
-    """An error as the API reports it: HTTP status, reason, domain."""
+    """Error response of the API: HTTP status, reason, message and domain."""
 
     def __init__(self, status: int, reason: str, message: str, domain: str = "global") -> None:
         super().__init__(message)
@@ -36,18 +34,18 @@ class ApiError(Exception):
 
 
 @dataclass(slots=True)
-class DataApi:
-    """The API. `quota_left` counts units down (None: plenty); keys that contain `invalid` are not valid."""
+class EmulatedDataApi:
+    """The emulated Data API. `quota_left` is in units, None: unlimited; keys that contain `invalid` are rejected."""
 
     world: World
     quota_left: int | None = None
 
-    def answer(self, request: Request) -> Answer:
-        """The answer to a GET below PREFIX."""
+    def respond(self, request: Request) -> Response:
+        """Handle a GET request below PREFIX."""
         try:
-            return json_answer(self._list(request.path.removeprefix(PREFIX), request.query))
+            return json_response(self._list(request.path.removeprefix(PREFIX), request.query))
         except ApiError as error:
-            return json_answer(error.body, error.status)
+            return json_response(error.body, error.status)
 
     def _list(self, resource: str, query: dict[str, str]) -> Json:
         lists: dict[str, Callable[[dict[str, str]], Json]] = {
@@ -59,12 +57,12 @@ class DataApi:
         }
         if resource not in lists:
             raise ApiError(HTTPStatus.NOT_FOUND, "notFound", "The requested URL was not found.")
-        self._admit(query, COSTS.get(resource, 1))
+        self._check_access(query, COSTS.get(resource, 1))
         if not query.get("part"):
             raise ApiError(HTTPStatus.BAD_REQUEST, "missingRequiredParameter", "No part selected.")
         return {"kind": f"youtube#{resource}ListResponse", "etag": "loopback"} | lists[resource](query)
 
-    def _admit(self, query: dict[str, str], cost: int) -> None:
+    def _check_access(self, query: dict[str, str], cost: int) -> None:
         key = query.get("key")
         if not key:
             raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", "Method doesn't allow unregistered callers.")
@@ -80,7 +78,7 @@ class DataApi:
 
     def _videos(self, query: dict[str, str]) -> Json:
         ids = _ids(query)
-        known = [self.world.videos[i] for i in ids if self.world.listed_kind(i) not in GONE_FROM_LISTINGS]
+        known = [self.world.videos[i] for i in ids if self.world.listed_kind(i) not in UNAVAILABLE_IN_LISTINGS]
         return _page([_only(query, self._video(video)) for video in known], len(known))
 
     def _video(self, video: Video) -> Json:
@@ -92,10 +90,10 @@ class DataApi:
             "definition": "hd" if max(video.heights, default=0) >= 720 else "sd",
             "caption": "true" if video.captions else "false",
             "licensedContent": False,
-            "contentRating": {"ytRating": "ytAgeRestricted"} if video.kind is Kind.AGE else {},
+            "contentRating": {"ytRating": "ytAgeRestricted"} if video.kind is VideoKind.AGE else {},
             "projection": "rectangular",
         }
-        if video.kind is Kind.GEO:
+        if video.kind is VideoKind.GEO:
             details["regionRestriction"] = {"allowed": list(video.countries)}
         data: Json = {
             "kind": "youtube#video",
@@ -170,11 +168,11 @@ class DataApi:
             "resourceId": {"kind": "youtube#video", "videoId": video_id},
         }
         details: Json = {"videoId": video_id}
-        if kind in GONE_FROM_LISTINGS:
-            word = "private" if kind is Kind.PRIVATE else "unavailable"
-            title = "Private video" if kind is Kind.PRIVATE else "Deleted video"
-            snippet |= {"title": title, "description": f"This video is {word}.", "thumbnails": {}}
-            privacy = "private" if kind is Kind.PRIVATE else "privacyStatusUnspecified"
+        if kind in UNAVAILABLE_IN_LISTINGS:
+            adjective = "private" if kind is VideoKind.PRIVATE else "unavailable"
+            title = "Private video" if kind is VideoKind.PRIVATE else "Deleted video"
+            snippet |= {"title": title, "description": f"This video is {adjective}.", "thumbnails": {}}
+            privacy = "private" if kind is VideoKind.PRIVATE else "privacyStatusUnspecified"
         else:
             video = self.world.videos[video_id]
             channel = self.world.channel_of(video)
@@ -222,7 +220,7 @@ class DataApi:
 
     def _captions(self, query: dict[str, str]) -> Json:
         video = self.world.videos.get(query.get("videoId", ""))
-        if video is None or video.kind in GONE_FROM_LISTINGS:
+        if video is None or video.kind in UNAVAILABLE_IN_LISTINGS:
             message = "The video identified by the videoId parameter could not be found."
             raise ApiError(HTTPStatus.NOT_FOUND, "videoNotFound", message, "youtube.caption")
         tracks = [(c, "standard") for c in video.captions] + [(c, "asr") for c in video.auto_captions]
@@ -253,7 +251,7 @@ def _ids(query: dict[str, str]) -> list[str]:
 
 
 def _only(query: dict[str, str], item: Json) -> Json:
-    """The parts asked for, and what is always there."""
+    """Return the requested parts of an item, and `kind` and `id`, which are always present."""
     parts = {"kind", "id", *query["part"].split(",")}
     return {key: value for key, value in item.items() if key in parts}
 

@@ -1,10 +1,8 @@
-"""Films and thumbnails: a few clips are encoded once by ffmpeg and kept; each video signs its own copy.
+"""Media files and thumbnails: ffmpeg encodes a few clips once, and each video gets a copy with its id written into it.
 
-The signature lies inside the streams (in the text that x264 leaves in its first picture, and in the filler of the first
-AAC frame), so it outlives a remux: every archived file differs, and says in clear which video it should be.
+The id is inside the streams (in the encoder text of x264 in the first frame, and in the filler of the first AAC frame)
+and so survives a remux: every archived file differs, and the id of its video can be read from it.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hashlib
@@ -41,50 +39,50 @@ _AAC_TEXT = re.compile(rb"Lavc\d+\.\d+\.\d+")
 
 
 class MediaError(RuntimeError):
-    """ffmpeg could not make the clips, or made something that cannot be signed."""
+    """ffmpeg failed to encode the clips, or its output has no place for the video id."""
 
 
 def ffmpegs() -> list[str]:
-    """The system's ffmpeg if there is one, then the one that the package imageio-ffmpeg carries."""
+    """Return the ffmpeg programs to try: the system's, if installed, then that of the package imageio-ffmpeg."""
     system = shutil.which("ffmpeg")
     return [*([system] if system else []), str(imageio_ffmpeg.get_ffmpeg_exe())]
 
 
 class Media:
-    """The clips of one cache directory. `prepare` before anything else; UHD clips are made when first needed."""
+    """The clips in one cache directory. Call `prepare` first; UHD clips are encoded when first requested."""
 
     def __init__(self, cache_dir: Path) -> None:
-        self._home = cache_dir / _RECIPE
+        self._clips = cache_dir / _RECIPE
         self._uhd = cache_dir / f"{_RECIPE}-uhd"
         self._lock = asyncio.Lock()
         self._ready: set[Path] = set()
 
     async def prepare(self) -> None:
-        """Encode what the cache lacks (about a second, once). Raises MediaError."""
-        await self._have(self._home)
+        """Encode the clips unless they are cached; this takes about a second. Raise MediaError."""
+        await self._ensure_encoded(self._clips)
 
     async def itags(self, video: Video) -> dict[int, Blob]:
-        """Every format of a video: itag to bytes."""
+        """Return all formats of a video, by itag. Raise MediaError."""
         if set(video.heights) & set(UHD_HEIGHTS):
-            await self._have(self._uhd)
+            await self._ensure_encoded(self._uhd)
         wanted = [VIDEO_ITAGS[height] for height in video.heights] + [AUDIO_ITAG]
         if 360 in video.heights:
             wanted.append(MUXED_ITAG)
         return {itag: self._signed(video, itag) for itag in wanted}
 
     def thumbnail(self, video_id: str, name: str, ext: str) -> bytes:
-        """A picture of one of the THUMBNAILS sizes, `jpg` or `webp`, signed with the id."""
-        data = _load(self._home / f"{_variant(video_id)}-{name}.{ext}")
+        """Return the image for a name in THUMBNAILS as `jpg` or `webp`, with the video id in it."""
+        data = _load(self._clips / f"{_variant(video_id)}-{name}.{ext}")
         signature = f"ytarchive-emulator {video_id}".encode()
-        if ext == "jpg":  # a comment segment right after the start of the image
+        if ext == "jpg":  # insert a comment segment after the start-of-image marker
             return data[:2] + b"\xff\xfe" + struct.pack(">H", len(signature) + 2) + signature + data[2:]
-        signature += b" " * (len(signature) % 2)  # an unknown RIFF chunk at the end, which readers skip
+        signature += b" " * (len(signature) % 2)  # append a RIFF chunk of unknown type, which decoders skip
         body = data[8:] + b"YTAE" + struct.pack("<I", len(signature)) + signature
         return b"RIFF" + struct.pack("<I", len(body)) + body
 
     def _signed(self, video: Video, itag: int) -> Blob:
         uhd = {VIDEO_ITAGS[height] for height in UHD_HEIGHTS}
-        path = self._uhd / f"{itag}.mp4" if itag in uhd else self._home / f"{_variant(video.id)}-{itag}.mp4"
+        path = self._uhd / f"{itag}.mp4" if itag in uhd else self._clips / f"{_variant(video.id)}-{itag}.mp4"
         head = _sign(path, video.id, itag)
         pad = video.size - len(head) - 8
         if itag == AUDIO_ITAG or pad < 0:
@@ -92,11 +90,11 @@ class Media:
         pattern = hashlib.shake_256(f"{video.id} {itag}".encode()).digest(PAD_BLOCK)
         return Blob(head + struct.pack(">I4s", pad + 8, b"free"), pad, pattern)
 
-    async def _have(self, home: Path) -> None:
+    async def _ensure_encoded(self, directory: Path) -> None:
         async with self._lock:
-            if home not in self._ready:
-                await asyncio.to_thread(_encode, home, uhd=home == self._uhd)
-                self._ready.add(home)
+            if directory not in self._ready:
+                await asyncio.to_thread(_encode, directory, uhd=directory == self._uhd)
+                self._ready.add(directory)
 
 
 def _variant(video_id: str) -> int:
@@ -110,46 +108,46 @@ def _load(path: Path) -> bytes:
 
 @lru_cache(maxsize=64)
 def _sign(path: Path, video_id: str, itag: int) -> bytes:
-    """The clip with the id written over encoder remarks of the same length, so that no offset moves."""
+    """Return the clip with the id written over the encoder text, without a change of any offset."""
     data = bytearray(_load(path))
     start = data.index(b"mdat")
     marks = 0
     if found := _X264_TEXT.search(data, start):
-        text = f"ytarchive-emulator video={video_id} itag={itag} ".encode()
-        data[found.end() : found.end() + len(text)] = text
+        signature = f"ytarchive-emulator video={video_id} itag={itag} ".encode()
+        data[found.end() : found.end() + len(signature)] = signature
         marks += 1
     if itag in (AUDIO_ITAG, MUXED_ITAG) and (found := _AAC_TEXT.search(data, start)):
-        room = found.end() - found.start()
-        data[found.start() : found.end()] = video_id.encode()[:room].ljust(room)
+        length = found.end() - found.start()
+        data[found.start() : found.end()] = video_id.encode()[:length].ljust(length)
         marks += 1
     if marks != 1 + (itag == MUXED_ITAG):
-        raise MediaError(f"found no place to sign in {path.name}; this ffmpeg writes no encoder remarks")
+        raise MediaError(f"no place for the video id in {path.name}: this ffmpeg writes no encoder text")
     return bytes(data)
 
 
-def _encode(home: Path, *, uhd: bool) -> None:
-    if home.exists():
+def _encode(directory: Path, *, uhd: bool) -> None:
+    if directory.exists():
         return
-    home.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".media-", dir=home.parent))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".media-", dir=directory.parent))
     try:
         if uhd:
-            _run(made, _uhd_command(made))
+            _run(staging, _uhd_command(staging))
         else:
             for number in range(len(_SOURCES)):
-                _run(made, _film_command(made, number))
-                _run(made, _thumbnail_command(made, number))
+                _run(staging, _clip_command(staging, number))
+                _run(staging, _thumbnail_command(staging, number))
         try:
-            made.rename(home)
+            staging.rename(directory)
         except OSError:
-            if not home.exists():  # else another process was quicker, and its clips are as good
+            if not directory.exists():  # otherwise another process encoded the clips first; they are used
                 raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _film_command(made: Path, number: int) -> list[str]:
-    """One run makes every height, the audio, and the muxed 360p."""
+def _clip_command(staging: Path, number: int) -> list[str]:
+    """Return the ffmpeg arguments that encode all heights, the audio and the muxed 360p in one run."""
     heights = (*HEIGHTS, 360)
     splits = "".join(f"[s{n}]" for n in range(len(heights)))
     scales = ";".join(
@@ -161,22 +159,23 @@ def _film_command(made: Path, number: int) -> list[str]:
     )
     command = ["-filter_complex", graph]
     for n, height in enumerate(HEIGHTS):
-        command += ["-map", f"[v{n}]", *_X264, str(made / f"{number}-{VIDEO_ITAGS[height]}.mp4")]
-    command += ["-map", f"[v{len(HEIGHTS)}]", "-map", "[a0]", *_X264, *_AAC, str(made / f"{number}-{MUXED_ITAG}.mp4")]
-    command += ["-map", "[a1]", *_AAC, str(made / f"{number}-{AUDIO_ITAG}.mp4")]
+        command += ["-map", f"[v{n}]", *_X264, str(staging / f"{number}-{VIDEO_ITAGS[height]}.mp4")]
+    command += ["-map", f"[v{len(HEIGHTS)}]", "-map", "[a0]", *_X264, *_AAC]
+    command.append(str(staging / f"{number}-{MUXED_ITAG}.mp4"))
+    command += ["-map", "[a1]", *_AAC, str(staging / f"{number}-{AUDIO_ITAG}.mp4")]
     return command
 
 
-def _uhd_command(made: Path) -> list[str]:
+def _uhd_command(staging: Path) -> list[str]:
     command = []
     for height in UHD_HEIGHTS:
         source = f"color=c=steelblue:s={height * 16 // 9}x{height}:r=1:d={SECONDS},format=yuv420p"
         command += ["-filter_complex", f"{source}[v{height}]", "-map", f"[v{height}]", *_X264]
-        command.append(str(made / f"{VIDEO_ITAGS[height]}.mp4"))
+        command.append(str(staging / f"{VIDEO_ITAGS[height]}.mp4"))
     return command
 
 
-def _thumbnail_command(made: Path, number: int) -> list[str]:
+def _thumbnail_command(staging: Path, number: int) -> list[str]:
     targets = [(name, ext) for name in THUMBNAILS for ext in ("jpg", "webp")]
     splits = "".join(f"[s{n}]" for n in range(len(targets)))
     scales = ";".join(
@@ -186,16 +185,16 @@ def _thumbnail_command(made: Path, number: int) -> list[str]:
     command = ["-filter_complex", f"{_SOURCES[number]},trim=end_frame=1,split={len(targets)}{splits};{scales}"]
     for n, (name, ext) in enumerate(targets):
         quality = ("-q:v", "6") if ext == "jpg" else ("-c:v", "libwebp", "-q:v", "50")
-        command += ["-map", f"[t{n}]", "-frames:v", "1", *quality, str(made / f"{number}-{name}.{ext}")]
+        command += ["-map", f"[t{n}]", "-frames:v", "1", *quality, str(staging / f"{number}-{name}.{ext}")]
     return command
 
 
-def _run(made: Path, arguments: list[str]) -> None:
-    said = ""
-    for ffmpeg in ffmpegs():  # a system's ffmpeg may have been built without x264 or WebP
+def _run(staging: Path, arguments: list[str]) -> None:
+    message = ""
+    for ffmpeg in ffmpegs():  # the system's ffmpeg may lack x264 or WebP
         command = [ffmpeg, "-v", "error", "-nostdin", "-y", *arguments]
-        done = subprocess.run(command, cwd=made, capture_output=True, text=True, check=False)  # noqa: S603  # arguments are ours
+        done = subprocess.run(command, cwd=staging, capture_output=True, text=True, check=False)  # noqa: S603  # the arguments are constants and our own paths
         if done.returncode == 0:
             return
-        said = done.stderr.strip()[-500:]
-    raise MediaError(f"ffmpeg failed: {said}")
+        message = done.stderr.strip()[-500:]
+    raise MediaError(f"ffmpeg failed: {message}")

@@ -1,28 +1,26 @@
-"""Listings as yt-dlp sees them: playlists and channels, a page at a time."""
-
-from __future__ import annotations
+"""Pages of playlists and channels, in the format that yt-dlp reads."""
 
 import base64
 import binascii
 
 from ytarchive.emulator.site.refusals import starts_at
-from ytarchive.emulator.site.world import GONE_FROM_LISTINGS, Channel, Json, Kind, Playlist, World
+from ytarchive.emulator.site.world import UNAVAILABLE_IN_LISTINGS, Channel, Json, Playlist, VideoKind, World
 
 PLAYLIST_PAGE = 100
 CHANNEL_PAGE = 30
 
 
 def missing_playlist() -> Json:
-    """What a playlist that does not exist (or is private) answers."""
+    """Return the response for a playlist that does not exist or is private."""
     alert = {"type": "ERROR", "text": {"simpleText": "The playlist does not exist."}}
     return {"alerts": [{"alertRenderer": alert}]}
 
 
 def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Json:
-    """The first page of a playlist; `unavailable` includes the entries that are gone."""
+    """Return the first page of a playlist; with `unavailable`, deleted and private videos are included."""
     channel = world.channel_of(playlist)
-    shown = _visible(world, playlist, unavailable)
-    note = {"type": "INFO", "text": {"simpleText": "Unavailable videos are hidden"}}
+    visible = _visible(world, playlist, unavailable)
+    hidden_alert = {"type": "INFO", "text": {"simpleText": "Unavailable videos are hidden"}}
     contents = {"playlistVideoListRenderer": {"contents": _playlist_items(world, playlist, 0, unavailable)}}
     section = {"itemSectionRenderer": {"contents": [contents]}}
     tab = {"selected": True, "content": {"sectionListRenderer": {"contents": [section]}}}
@@ -58,13 +56,13 @@ def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Jso
             }
         },
     }
-    if len(shown) < len(playlist.entries):
-        data["alerts"] = [{"alertWithButtonRenderer": note}]
+    if len(visible) < len(playlist.entries):
+        data["alerts"] = [{"alertWithButtonRenderer": hidden_alert}]
     return data
 
 
 def channel_data(world: World, channel: Channel) -> Json:
-    """A channel's page; it has one tab, Videos, which is what every other tab asked for shows."""
+    """Return the page of a channel. It has only the tab Videos, which is returned for every requested tab."""
     content = {"richGridRenderer": {"contents": _channel_items(world, channel, 0)}}
     url = f"/{channel.handle}/videos"
     renderer = {
@@ -90,7 +88,7 @@ def channel_data(world: World, channel: Channel) -> Json:
 
 
 def continuation(world: World, token: str) -> Json | None:
-    """The next page for a token of ours; None for any other."""
+    """Return the next page for a continuation token; None for an invalid token."""
     try:
         listing, offset, unavailable = base64.urlsafe_b64decode(token.encode()).decode().rsplit(":", 2)
         start = int(offset)
@@ -111,14 +109,14 @@ def _token(listing: str, offset: int, unavailable: bool) -> Json:
 
 
 def _visible(world: World, playlist: Playlist, unavailable: bool) -> list[str]:
-    return [v for v in playlist.entries if unavailable or world.listed_kind(v) not in GONE_FROM_LISTINGS]
+    return [v for v in playlist.entries if unavailable or world.listed_kind(v) not in UNAVAILABLE_IN_LISTINGS]
 
 
 def _playlist_items(world: World, playlist: Playlist, start: int, unavailable: bool) -> list[Json]:
-    shown = _visible(world, playlist, unavailable)
-    page = shown[start : start + PLAYLIST_PAGE]
+    visible = _visible(world, playlist, unavailable)
+    page = visible[start : start + PLAYLIST_PAGE]
     items = [_playlist_item(world, video_id, start + n) for n, video_id in enumerate(page, start=1)]
-    if start + PLAYLIST_PAGE < len(shown):
+    if start + PLAYLIST_PAGE < len(visible):
         items.append(_token(playlist.id, start + PLAYLIST_PAGE, unavailable))
     return items
 
@@ -126,8 +124,8 @@ def _playlist_items(world: World, playlist: Playlist, start: int, unavailable: b
 def _playlist_item(world: World, video_id: str, index: int) -> Json:
     item: Json = {"videoId": video_id, "index": {"simpleText": str(index)}}
     kind = world.listed_kind(video_id)
-    if kind in GONE_FROM_LISTINGS:
-        title = "[Private video]" if kind is Kind.PRIVATE else "[Deleted video]"
+    if kind in UNAVAILABLE_IN_LISTINGS:
+        title = "[Private video]" if kind is VideoKind.PRIVATE else "[Deleted video]"
         return {"playlistVideoRenderer": item | {"title": {"runs": [{"text": title}]}, "isPlayable": False}}
     video = world.videos[video_id]
     item |= {
@@ -135,11 +133,11 @@ def _playlist_item(world: World, video_id: str, index: int) -> Json:
         "shortBylineText": {"runs": [_channel_run(world.channel_of(video))]},
         "thumbnail": {"thumbnails": [{"url": f"https://i.ytimg.com/vi/{video_id}/hqdefault.jpg"}]},
         "videoInfo": {"runs": [{"text": f"{video.views:,} views"}, {"text": " • "}, {"text": "2 years ago"}]},
-        "isPlayable": kind in (Kind.OK, Kind.LIVE),
+        "isPlayable": kind in (VideoKind.OK, VideoKind.LIVE),
     }
-    if kind in (Kind.UPCOMING, Kind.PREMIERE):
+    if kind in (VideoKind.UPCOMING, VideoKind.PREMIERE):
         item["upcomingEventData"] = {"startTime": str(int(starts_at(video).timestamp()))}
-    elif kind is Kind.LIVE:
+    elif kind is VideoKind.LIVE:
         item["thumbnailOverlays"] = [{"thumbnailOverlayTimeStatusRenderer": {"style": "LIVE"}}]
     else:
         item["lengthSeconds"] = str(video.duration)
@@ -169,9 +167,9 @@ def _lockup(world: World, video_id: str) -> Json:
     video = world.videos[video_id]
     minutes, seconds = divmod(video.duration, 60)
     text, style = f"{minutes}:{seconds:02d}", "THUMBNAIL_OVERLAY_BADGE_STYLE_DEFAULT"
-    if video.kind is Kind.LIVE:
+    if video.kind is VideoKind.LIVE:
         text, style = "LIVE", "THUMBNAIL_OVERLAY_BADGE_STYLE_LIVE"
-    elif video.kind in (Kind.UPCOMING, Kind.PREMIERE):
+    elif video.kind in (VideoKind.UPCOMING, VideoKind.PREMIERE):
         text = "Upcoming"
     badge = {"thumbnailBadgeViewModel": {"text": text, "badgeStyle": style}}
     parts = [

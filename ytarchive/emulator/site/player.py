@@ -1,6 +1,4 @@
-"""One video as yt-dlp sees it: the watch page, the player answer, the captions."""
-
-from __future__ import annotations
+"""Watch page, player response and captions of one video, in the format that yt-dlp reads."""
 
 import json
 from datetime import UTC, datetime
@@ -8,13 +6,13 @@ from urllib.parse import urlencode
 
 from ytarchive.emulator.site.media import AUDIO_ITAG, MUXED_ITAG, SECONDS, THUMBNAIL_SIZES, VIDEO_ITAGS
 from ytarchive.emulator.site.refusals import playability, starts_at
-from ytarchive.emulator.site.world import Channel, Json, Kind, Playlist, Video, World
+from ytarchive.emulator.site.world import Channel, Json, Playlist, Video, VideoKind, World
 from ytarchive.emulator.transport.blob import Blob
 
 WEB = "WEB"
 MEDIA_HOST = "rr1---sn-loopback.googlevideo.com"
-_STRANGERS = frozenset({Kind.PRIVATE, Kind.DELETED, Kind.MISSING, Kind.TERMINATED})
-"""Kinds of which YouTube tells nothing but the refusal."""
+_NO_DETAILS = frozenset({VideoKind.PRIVATE, VideoKind.DELETED, VideoKind.MISSING, VideoKind.TERMINATED})
+"""Kinds for which YouTube returns the refusal only, without details of the video."""
 
 _LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "pt-BR": "Portuguese (Brazil)"}
 _HEIGHT_OF = {itag: height for height, itag in VIDEO_ITAGS.items()}
@@ -31,9 +29,9 @@ _QUALITY = {
 
 
 def player_response(world: World, video_id: str, formats: dict[int, Blob], *, expires: int, epoch: int) -> Json:
-    """The answer of `youtubei/v1/player`. `formats` may be empty: WEB gets no URLs without a PO token.
+    """Return the response of `youtubei/v1/player`. `formats` is empty for WEB, which gets no URLs without a PO token.
 
-    `expires` (seconds since the epoch) and `epoch` (raised when all handed-out URLs are to fail) go into the URLs.
+    The media URLs contain `expires` (seconds since the epoch) and `epoch` (incremented to invalidate issued URLs).
     """
     kind = world.kind(video_id)
     video = world.videos.get(video_id)
@@ -42,15 +40,15 @@ def player_response(world: World, video_id: str, formats: dict[int, Blob], *, ex
         "playabilityStatus": playability(kind, video),
         "videoDetails": {"videoId": video_id},
     }
-    if video is None or kind in _STRANGERS:
+    if video is None or kind in _NO_DETAILS:
         return response
     channel = world.channel_of(video)
     response["videoDetails"] = _details(video, channel, kind)
     response["microformat"] = {"playerMicroformatRenderer": _microformat(video, channel, kind)}
-    if kind is Kind.LIVE:
+    if kind is VideoKind.LIVE:
         path = f"api/manifest/hls_variant/id/{video_id}/file/index.m3u8"
         response["streamingData"] = {"hlsManifestUrl": f"https://manifest.googlevideo.com/{path}"}
-    if kind is not Kind.OK:
+    if kind is not VideoKind.OK:
         return response
     if video.captions or video.auto_captions:
         response["captions"] = {"playerCaptionsTracklistRenderer": {"captionTracks": _caption_tracks(video)}}
@@ -73,12 +71,12 @@ def _thumbnails(video: Video) -> Json:
     }
 
 
-def _length(video: Video, kind: Kind) -> str:
-    return "0" if kind in (Kind.LIVE, Kind.UPCOMING, Kind.PREMIERE) else str(video.duration)
+def _length(video: Video, kind: VideoKind) -> str:
+    return "0" if kind in (VideoKind.LIVE, VideoKind.UPCOMING, VideoKind.PREMIERE) else str(video.duration)
 
 
-def _details(video: Video, channel: Channel, kind: Kind) -> Json:
-    upcoming = kind in (Kind.UPCOMING, Kind.PREMIERE)
+def _details(video: Video, channel: Channel, kind: VideoKind) -> Json:
+    upcoming = kind in (VideoKind.UPCOMING, VideoKind.PREMIERE)
     return {
         "videoId": video.id,
         "title": video.title,
@@ -91,14 +89,14 @@ def _details(video: Video, channel: Channel, kind: Kind) -> Json:
         "author": channel.title,
         "isPrivate": False,
         "isUpcoming": upcoming,
-        "isLive": kind is Kind.LIVE,
-        "isLiveContent": kind in (Kind.LIVE, Kind.UPCOMING, Kind.ENDED_LIVE),
+        "isLive": kind is VideoKind.LIVE,
+        "isLiveContent": kind in (VideoKind.LIVE, VideoKind.UPCOMING, VideoKind.ENDED_LIVE),
         "allowRatings": True,
     }
 
 
-def _microformat(video: Video, channel: Channel, kind: Kind) -> Json:
-    moment = f"{video.upload_date}T05:00:00-08:00"
+def _microformat(video: Video, channel: Channel, kind: VideoKind) -> Json:
+    published = f"{video.upload_date}T05:00:00-08:00"
     data: Json = {
         "title": {"simpleText": video.title},
         "description": {"simpleText": video.description},
@@ -106,19 +104,19 @@ def _microformat(video: Video, channel: Channel, kind: Kind) -> Json:
         "ownerProfileUrl": f"http://www.youtube.com/{channel.handle}",
         "externalChannelId": channel.id,
         "ownerChannelName": channel.title,
-        "isFamilySafe": kind is not Kind.AGE,
+        "isFamilySafe": kind is not VideoKind.AGE,
         "availableCountries": list(video.countries),
         "isUnlisted": False,
         "viewCount": str(video.views),
         "category": video.category,
-        "publishDate": moment,
-        "uploadDate": moment,
+        "publishDate": published,
+        "uploadDate": published,
     }
-    if kind in (Kind.UPCOMING, Kind.PREMIERE):
+    if kind in (VideoKind.UPCOMING, VideoKind.PREMIERE):
         begin = starts_at(video).astimezone(UTC).isoformat(timespec="seconds")
         data["liveBroadcastDetails"] = {"isLiveNow": False, "startTimestamp": begin}
-    elif kind is Kind.LIVE:
-        data["liveBroadcastDetails"] = {"isLiveNow": True, "startTimestamp": moment}
+    elif kind is VideoKind.LIVE:
+        data["liveBroadcastDetails"] = {"isLiveNow": True, "startTimestamp": published}
     return data
 
 
@@ -180,7 +178,7 @@ def _caption_tracks(video: Video) -> list[Json]:
 
 
 def live_manifest(video_id: str) -> str:
-    """The HLS manifest of a live stream; what it points to does not exist."""
+    """Return the HLS manifest of a live stream. The streams in it do not exist."""
     lines = ["#EXTM3U", "#EXT-X-INDEPENDENT-SEGMENTS"]
     for itag, height in ((93, 360), (95, 720)):
         size = f"{height * 16 // 9}x{height}"
@@ -190,7 +188,7 @@ def live_manifest(video_id: str) -> str:
 
 
 def caption_text(video: Video, language: str, *, auto: bool, fmt: str) -> tuple[str, str] | None:
-    """The captions in `vtt` or `json3` with their content type; None when the video has none such."""
+    """Return the captions as `vtt` or `json3` with their content type; None when they do not exist."""
     if language not in (video.auto_captions if auto else video.captions):
         return None
     lines = [f"{video.id} says hello ({language})", "and goodbye"]
@@ -204,7 +202,7 @@ def caption_text(video: Video, language: str, *, auto: bool, fmt: str) -> tuple[
 
 
 def page(initial_data: Json, player: Json | None = None) -> str:
-    """An HTML page as YouTube's: settings and data in scripts, so that yt-dlp need not ask for anything more."""
+    """Return an HTML page with settings and data in scripts, as on YouTube, so that yt-dlp needs no more requests."""
     settings = {
         "STS": 20000,
         "PLAYER_JS_URL": "/s/player/00000000/player_ias.vflset/en_US/base.js",
@@ -225,10 +223,10 @@ def _script(data: Json) -> str:
 
 
 def watch_data(world: World, video_id: str, playlist: Playlist | None) -> Json:
-    """`ytInitialData` of a watch page, with the playlist beside it when the URL named one."""
+    """Return the `ytInitialData` of a watch page, including the playlist when the URL contains one."""
     results: Json = {"results": {"results": {"contents": []}}}
     video = world.videos.get(video_id)
-    if video is not None and world.kind(video_id) not in _STRANGERS:
+    if video is not None and world.kind(video_id) not in _NO_DETAILS:
         results["results"]["results"]["contents"] = _watch_contents(video, world.channel_of(video))
     if playlist is not None:
         url = f"/playlist?list={playlist.id}"
@@ -248,7 +246,7 @@ def watch_data(world: World, video_id: str, playlist: Playlist | None) -> Json:
 
 def _watch_contents(video: Video, channel: Channel) -> list[Json]:
     endpoint = {"browseEndpoint": {"browseId": channel.id, "canonicalBaseUrl": f"/{channel.handle}"}}
-    day = datetime.fromisoformat(video.upload_date).strftime("%b %d, %Y")
+    date_text = datetime.fromisoformat(video.upload_date).strftime("%b %d, %Y")
     like = {"accessibilityText": f"like this video along with {video.likes} other people"}
     for layer in (
         "buttonViewModel",
@@ -256,11 +254,11 @@ def _watch_contents(video: Video, channel: Channel) -> list[Json]:
         *["toggleButtonViewModel"] * 2,
         *["likeButtonViewModel"] * 2,
     ):
-        like = {layer: like}  # type: ignore[dict-item]  # nested as deep as YouTube nests it
+        like = {layer: like}  # type: ignore[dict-item]  # the nesting depth is YouTube's
     buttons = [{"segmentedLikeDislikeButtonViewModel": like}]
     primary = {
         "title": {"runs": [{"text": video.title}]},
-        "dateText": {"simpleText": day},
+        "dateText": {"simpleText": date_text},
         "viewCount": {"videoViewCountRenderer": {"viewCount": {"simpleText": f"{video.views:,} views"}}},
         "videoActions": {"menuRenderer": {"topLevelButtons": buttons}},
     }

@@ -1,24 +1,22 @@
-"""How YouTube words each refusal to play a video."""
-
-from __future__ import annotations
+"""YouTube's wording of each refusal to play a video."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from ytarchive.emulator.site.world import Json, Kind, Video
+from ytarchive.emulator.site.world import Json, Video, VideoKind
 
 DEFAULT_WAIT = timedelta(hours=3)
 
 
 def starts_at(video: Video) -> datetime:
-    """When an upcoming stream begins; three hours from now unless the video says."""
+    """Return the start time of an upcoming stream; DEFAULT_WAIT from now when the video has none."""
     if video.starts_at is None:
         return datetime.now(UTC) + DEFAULT_WAIT
     return datetime.fromisoformat(video.starts_at)
 
 
 def wait_text(video: Video) -> str:
-    """`3 hours`, `5 days`, `12 minutes`: rounded as YouTube does, and never nothing."""
+    """Return the time until the start, at least one minute and rounded as on YouTube: `3 hours`, `5 days`."""
     seconds = max(60.0, (starts_at(video) - datetime.now(UTC)).total_seconds())
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         count = round(seconds / length)
@@ -39,24 +37,26 @@ def _refusal(status: str, reason: str, subreason: str | None = None) -> Json:
     }
 
 
-def _unavailable(status: str, why: str) -> Json:
-    return _refusal(status, "Video unavailable", why)
+def _unavailable(status: str, subreason: str) -> Json:
+    return _refusal(status, "Video unavailable", subreason)
 
 
-_WORDS: dict[Kind, Json] = {
-    Kind.PRIVATE: _refusal("LOGIN_REQUIRED", "Private video", "Sign in if you've been granted access to this video"),
-    Kind.DELETED: _unavailable("ERROR", "This video has been removed by the uploader"),
-    Kind.MISSING: _unavailable("ERROR", "This video isn't available anymore"),
-    Kind.TERMINATED: _unavailable(
+_REFUSALS: dict[VideoKind, Json] = {
+    VideoKind.PRIVATE: _refusal(
+        "LOGIN_REQUIRED", "Private video", "Sign in if you've been granted access to this video"
+    ),
+    VideoKind.DELETED: _unavailable("ERROR", "This video has been removed by the uploader"),
+    VideoKind.MISSING: _unavailable("ERROR", "This video isn't available anymore"),
+    VideoKind.TERMINATED: _unavailable(
         "ERROR",
         "This video is no longer available because the YouTube account associated with this video has been terminated.",
     ),
-    Kind.COPYRIGHT: _unavailable(
+    VideoKind.COPYRIGHT: _unavailable(
         "UNPLAYABLE",
         "This video contains content from Example Records, who has blocked it on copyright grounds",
     ),
-    Kind.GEO: _unavailable("UNPLAYABLE", "The uploader has not made this video available in your country"),
-    Kind.AGE: {
+    VideoKind.GEO: _unavailable("UNPLAYABLE", "The uploader has not made this video available in your country"),
+    VideoKind.AGE: {
         **_refusal(
             "LOGIN_REQUIRED",
             "Sign in to confirm your age",
@@ -64,23 +64,23 @@ _WORDS: dict[Kind, Json] = {
         ),
         "desktopLegacyAgeGateReason": 1,
     },
-    Kind.MEMBERS: _refusal(
+    VideoKind.MEMBERS: _refusal(
         "UNPLAYABLE",
         "This video is available to this channel's members on level: Supporter (or any higher level)."
         " Join this channel to get access to members-only content and other exclusive perks.",
     ),
-    Kind.ENDED_LIVE: _refusal("LIVE_STREAM_OFFLINE", "This live stream recording is not available."),
-    Kind.BOT_CHECK: _refusal(
+    VideoKind.ENDED_LIVE: _refusal("LIVE_STREAM_OFFLINE", "This live stream recording is not available."),
+    VideoKind.BOT_CHECK: _refusal(
         "LOGIN_REQUIRED",
         "Sign in to confirm you\N{RIGHT SINGLE QUOTATION MARK}re not a bot",
         "This helps protect our community. Learn more",
     ),
-    Kind.RATE_LIMIT: _unavailable("UNPLAYABLE", "This content isn't available, try again later."),
+    VideoKind.RATE_LIMIT: _unavailable("UNPLAYABLE", "This content isn't available, try again later."),
 }
 
 
-def _waiting(reason: Callable[[Video], str]) -> Callable[[Video], Json]:
-    def words(video: Video) -> Json:
+def _scheduled_refusal(reason: Callable[[Video], str]) -> Callable[[Video], Json]:
+    def refusal(video: Video) -> Json:
         begin = {"scheduledStartTime": str(int(starts_at(video).timestamp()))}
         slate = {"liveStreamOfflineSlateRenderer": begin}
         return {
@@ -90,19 +90,19 @@ def _waiting(reason: Callable[[Video], str]) -> Callable[[Video], Json]:
             },
         }
 
-    return words
+    return refusal
 
 
-_TIMED: dict[Kind, Callable[[Video], Json]] = {
-    Kind.UPCOMING: _waiting(lambda video: f"This live event will begin in {wait_text(video)}."),
-    Kind.PREMIERE: _waiting(lambda video: f"Premieres in {wait_text(video)}"),
+_SCHEDULED_REFUSALS: dict[VideoKind, Callable[[Video], Json]] = {
+    VideoKind.UPCOMING: _scheduled_refusal(lambda video: f"This live event will begin in {wait_text(video)}."),
+    VideoKind.PREMIERE: _scheduled_refusal(lambda video: f"Premieres in {wait_text(video)}"),
 }
 
 
-def playability(kind: Kind, video: Video | None) -> Json:
-    """The `playabilityStatus` of a video that is of this kind now (`video` None: it never existed)."""
-    if kind in (Kind.OK, Kind.LIVE):
+def playability(kind: VideoKind, video: Video | None) -> Json:
+    """Return the `playabilityStatus` for a kind. `video` is None when the video does not exist."""
+    if kind in (VideoKind.OK, VideoKind.LIVE):
         return {"status": "OK", "playableInEmbed": True}
-    if video is not None and kind in _TIMED:
-        return _TIMED[kind](video)
-    return _WORDS.get(kind, _WORDS[Kind.MISSING])
+    if video is not None and kind in _SCHEDULED_REFUSALS:
+        return _SCHEDULED_REFUSALS[kind](video)
+    return _REFUSALS.get(kind, _REFUSALS[VideoKind.MISSING])

@@ -1,6 +1,4 @@
-"""Which request gets which answer on the hosts of YouTube."""
-
-from __future__ import annotations
+"""Routing of requests to the emulated hosts of YouTube."""
 
 import re
 import time
@@ -9,9 +7,9 @@ from http import HTTPStatus
 
 from ytarchive.emulator.site import pages, player
 from ytarchive.emulator.site.media import Media
-from ytarchive.emulator.site.world import THUMBNAILS, Channel, Json, Kind, World
+from ytarchive.emulator.site.world import THUMBNAILS, Channel, Json, VideoKind, World
 from ytarchive.emulator.transport.blob import Blob
-from ytarchive.emulator.transport.http import Answer, BadRequest, Request, json_answer, text_answer
+from ytarchive.emulator.transport.http import BadRequest, Request, Response, json_response, text_response
 
 URL_LIFETIME = 6 * 3600
 _THUMBNAIL = re.compile(r"/vi(_webp)?/([\w-]{11})/(\w+)\.(jpg|webp)")
@@ -19,11 +17,11 @@ _CHANNEL = re.compile(r"/(?:channel/(UC[\w-]{22})|(@[\w.·-]+)|(?:c|user)/([^/]+
 _VANITY = re.compile(r"/([^/]+)(?:/videos)?/?")
 _MANIFEST = re.compile(r"/api/manifest/hls_variant/id/([\w-]{11})/")
 _EMBED = re.compile(r"/embed/([\w-]{11})")
-_TITLE_HTML = "<!DOCTYPE html><html><head><title>404 Not Found</title></head><body></body></html>"
+_NOT_FOUND_HTML = "<!DOCTYPE html><html><head><title>404 Not Found</title></head><body></body></html>"
 
 
 class Site:
-    """YouTube itself. `expire_urls` and `url_lifetime` (seconds) say how long media URLs work."""
+    """The emulated YouTube. Media URLs are valid for `url_lifetime` seconds or until `expire_urls` is called."""
 
     def __init__(self, world: World, media: Media) -> None:
         self.world = world
@@ -31,7 +29,7 @@ class Site:
         self.url_lifetime = URL_LIFETIME
         self._epoch = 0
         self._expired: dict[str, int] = {}
-        self._pages: dict[str, Callable[[Request], Awaitable[Answer]]] = {
+        self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "watch": self._watch,
             "player": self._player,
             "browse": self._browse,
@@ -47,12 +45,12 @@ class Site:
         }
 
     def expire_urls(self, video_id: str | None = None) -> None:
-        """Make every media URL handed out so far (of one video, or of all) answer 403."""
+        """Expire the media URLs issued so far, of one video or of all; they then return status 403."""
         self._epoch += 1
         self._expired[video_id or "*"] = self._epoch
 
     def classify(self, request: Request) -> tuple[str, str | None]:
-        """The kind of the request, as in the log, and the video that it is about."""
+        """Return the kind of the request (one of REQUEST_KINDS) and the id of its video, if any."""
         path, query = request.path, request.query
         if path == "/videoplayback":
             return "media", query.get("id")
@@ -82,53 +80,53 @@ class Site:
             return "other", None
         return kind, video_id if isinstance(video_id, str) else None
 
-    async def answer(self, kind: str, request: Request) -> Answer:
-        """The answer for a request of this kind."""
+    async def respond(self, kind: str, request: Request) -> Response:
+        """Handle a request of this kind. Raise BadRequest when its body is invalid."""
         page = self._pages.get(kind)
         if page is None:
-            return text_answer(_TITLE_HTML, HTTPStatus.NOT_FOUND)
+            return text_response(_NOT_FOUND_HTML, HTTPStatus.NOT_FOUND)
         return await page(request)
 
     async def _player_response(self, video_id: str, client: str) -> Json:
         formats: dict[int, Blob] = {}
-        if client != player.WEB and self.world.kind(video_id) is Kind.OK:
+        if client != player.WEB and self.world.kind(video_id) is VideoKind.OK:
             formats = await self._media.itags(self.world.videos[video_id])
         expires = int(time.time() + self.url_lifetime)
         return player.player_response(self.world, video_id, formats, expires=expires, epoch=self._epoch)
 
-    async def _watch(self, request: Request) -> Answer:
+    async def _watch(self, request: Request) -> Response:
         video_id = request.query.get("v", "")
         playlist = self.world.find_playlist(request.query.get("list", ""))
         data = player.watch_data(self.world, video_id, playlist)
-        return text_answer(player.page(data, await self._player_response(video_id, player.WEB)))
+        return text_response(player.page(data, await self._player_response(video_id, player.WEB)))
 
-    async def _embed(self, _request: Request) -> Answer:
-        return text_answer(player.page({}))
+    async def _embed(self, _request: Request) -> Response:
+        return text_response(player.page({}))
 
-    async def _manifest(self, request: Request) -> Answer:
+    async def _manifest(self, request: Request) -> Response:
         found = _MANIFEST.match(request.path)
-        if found is None or self.world.kind(found[1]) is not Kind.LIVE:
-            return text_answer("", HTTPStatus.NOT_FOUND)
-        return text_answer(player.live_manifest(found[1]), content_type="application/vnd.apple.mpegurl")
+        if found is None or self.world.kind(found[1]) is not VideoKind.LIVE:
+            return text_response("", HTTPStatus.NOT_FOUND)
+        return text_response(player.live_manifest(found[1]), content_type="application/vnd.apple.mpegurl")
 
-    async def _player(self, request: Request) -> Answer:
+    async def _player(self, request: Request) -> Response:
         data = request.json()
         client = data.get("context", {}).get("client", {}).get("clientName", "")
-        return json_answer(await self._player_response(str(data.get("videoId")), str(client)))
+        return json_response(await self._player_response(str(data.get("videoId")), str(client)))
 
-    async def _next(self, request: Request) -> Answer:
+    async def _next(self, request: Request) -> Response:
         data = request.json()
         playlist = self.world.find_playlist(str(data.get("playlistId", "")))
-        return json_answer(player.watch_data(self.world, str(data.get("videoId")), playlist))
+        return json_response(player.watch_data(self.world, str(data.get("videoId")), playlist))
 
-    async def _browse(self, request: Request) -> Answer:
+    async def _browse(self, request: Request) -> Response:
         data = request.json()
         found: Json | None
         if token := data.get("continuation"):
             found = pages.continuation(self.world, str(token))
         else:
             found = self._listing(str(data.get("browseId", "")), unavailable=bool(data.get("params")))
-        return _not_found() if found is None else json_answer(found)
+        return _not_found() if found is None else json_response(found)
 
     def _listing(self, browse_id: str, *, unavailable: bool) -> Json | None:
         if browse_id.startswith("VL"):
@@ -139,74 +137,79 @@ class Site:
         channel = self.world.find_channel(browse_id)
         return pages.channel_data(self.world, channel) if channel else None
 
-    async def _resolve(self, request: Request) -> Answer:
+    async def _resolve(self, request: Request) -> Response:
         url = str(request.json().get("url", ""))
         path = "/" + url.partition("://")[2].partition("/")[2].partition("?")[0]
         channel = self._channel_of(path)
         if channel is None:
             return _not_found()
-        return json_answer({"endpoint": {"browseEndpoint": {"browseId": channel.id}}})
+        return json_response({"endpoint": {"browseEndpoint": {"browseId": channel.id}}})
 
-    async def _playlist(self, request: Request) -> Answer:
+    async def _playlist(self, request: Request) -> Response:
         playlist = self.world.find_playlist(request.query.get("list", ""))
         if playlist is None:
-            return text_answer(player.page(pages.missing_playlist()))
-        return text_answer(player.page(pages.playlist_data(self.world, playlist, unavailable=False)))
+            return text_response(player.page(pages.missing_playlist()))
+        return text_response(player.page(pages.playlist_data(self.world, playlist, unavailable=False)))
 
     def _channel_of(self, path: str) -> Channel | None:
         found = _CHANNEL.fullmatch(path) or _VANITY.fullmatch(path)
         return self.world.find_channel(next(filter(None, found.groups()))) if found else None
 
-    async def _channel(self, request: Request) -> Answer:
+    async def _channel(self, request: Request) -> Response:
         channel = self._channel_of(request.path)
         if channel is None:
-            return text_answer(_TITLE_HTML, HTTPStatus.NOT_FOUND)
-        return text_answer(player.page(pages.channel_data(self.world, channel)))
+            return text_response(_NOT_FOUND_HTML, HTTPStatus.NOT_FOUND)
+        return text_response(player.page(pages.channel_data(self.world, channel)))
 
-    async def _caption(self, request: Request) -> Answer:
+    async def _caption(self, request: Request) -> Response:
         query = request.query
         video = self.world.videos.get(query.get("v", ""))
         text = None
-        if video is not None and self.world.kind(video.id) is Kind.OK:
+        if video is not None and self.world.kind(video.id) is VideoKind.OK:
             auto = query.get("kind") == "asr"
             text = player.caption_text(video, query.get("lang", ""), auto=auto, fmt=query.get("fmt", "vtt"))
         if text is None:
-            return text_answer("", HTTPStatus.NOT_FOUND)
-        return text_answer(text[0], content_type=text[1])
+            return text_response("", HTTPStatus.NOT_FOUND)
+        return text_response(text[0], content_type=text[1])
 
-    async def _thumbnail(self, request: Request) -> Answer:
+    async def _thumbnail(self, request: Request) -> Response:
         found = _THUMBNAIL.fullmatch(request.path)
         if found is None:
-            return text_answer(_TITLE_HTML, HTTPStatus.NOT_FOUND)
+            return text_response(_NOT_FOUND_HTML, HTTPStatus.NOT_FOUND)
         webp, video_id, name, ext = found[1] is not None, found[2], found[3], found[4]
         video = self.world.videos.get(video_id)
         name = {"0": "hqdefault", "hq720": "maxresdefault"}.get(name, name)
-        gone = video is None or self.world.kind(video_id) in (Kind.DELETED, Kind.MISSING, Kind.TERMINATED)
+        no_thumbnails = video is None or self.world.kind(video_id) in (
+            VideoKind.DELETED,
+            VideoKind.MISSING,
+            VideoKind.TERMINATED,
+        )
         if (
-            gone
+            no_thumbnails
             or video is None
             or name not in video.thumbnails
             or (webp and not video.webp)
             or webp != (ext == "webp")
         ):
-            grey = self._media.thumbnail(video_id, THUMBNAILS[-1], "jpg")  # YouTube's 404 is a picture too
-            return Answer(Blob(grey), "image/jpeg", HTTPStatus.NOT_FOUND)
-        return Answer(
+            # as on YouTube, the response with status 404 contains an image
+            placeholder = self._media.thumbnail(video_id, THUMBNAILS[-1], "jpg")
+            return Response(Blob(placeholder), "image/jpeg", HTTPStatus.NOT_FOUND)
+        return Response(
             Blob(self._media.thumbnail(video_id, name, ext)), "image/webp" if webp else "image/jpeg", ranges=True
         )
 
-    async def _serve_media(self, request: Request) -> Answer:
+    async def _serve_media(self, request: Request) -> Response:
         query = request.query
         video_id = query.get("id", "")
         video = self.world.videos.get(video_id)
-        # a video that turns private goes on being served to those who hold its URLs
+        # as on YouTube, URLs issued before a video became private remain valid
         if video is None or self._is_expired(video_id, query):
-            return text_answer("", HTTPStatus.FORBIDDEN)
+            return text_response("", HTTPStatus.FORBIDDEN)
         formats = await self._media.itags(video)
         itag = query.get("itag", "")
         if not itag.isdecimal() or int(itag) not in formats:
-            return text_answer("", HTTPStatus.NOT_FOUND)
-        return Answer(formats[int(itag)], query.get("mime", "video/mp4"), ranges=True)
+            return text_response("", HTTPStatus.NOT_FOUND)
+        return Response(formats[int(itag)], query.get("mime", "video/mp4"), ranges=True)
 
     def _is_expired(self, video_id: str, query: dict[str, str]) -> bool:
         expire, epoch = query.get("expire", ""), query.get("ei", "").removeprefix("epoch")
@@ -215,6 +218,6 @@ class Site:
         return int(epoch) < max(self._expired.get(video_id, 0), self._expired.get("*", 0))
 
 
-def _not_found() -> Answer:
+def _not_found() -> Response:
     message = "Requested entity was not found."
-    return json_answer({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, HTTPStatus.NOT_FOUND)
+    return json_response({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, HTTPStatus.NOT_FOUND)

@@ -1,8 +1,6 @@
-"""The world that the demo and most tests run against; the constants name what is in it."""
+"""Sample world of the demo and of most tests. The constants are the ids and names in it."""
 
-from __future__ import annotations
-
-from ytarchive.emulator.site.world import HEIGHTS, UHD_HEIGHTS, Channel, Kind, Playlist, Video, World
+from ytarchive.emulator.site.world import HEIGHTS, UHD_HEIGHTS, Channel, Playlist, Video, VideoKind, World
 
 CHANNEL = "UCemulator0000000000demo"
 CHANNEL_HANDLE = "@LoopbackLectures"
@@ -43,17 +41,17 @@ HOSTILE_TITLE = (
 )
 
 
-def kind_id(kind: Kind) -> str:
-    """The id of the sample video of a kind."""
+def kind_id(kind: VideoKind) -> str:
+    """Return the id of the sample video of a kind."""
     return f"kind{kind.replace('_', '')}"[:11].ljust(11, "-")
 
 
-KINDS: dict[str, str] = {kind.value: kind_id(kind) for kind in Kind if kind not in (Kind.OK, Kind.LIVE)}
-"""One video for every way of being refused."""
+KINDS: dict[str, str] = {kind.value: kind_id(kind) for kind in VideoKind if kind not in (VideoKind.OK, VideoKind.LIVE)}
+"""Kind to video id: one sample video per reason for a refusal."""
 
 
 def sample_world() -> World:
-    """A fresh copy, so that what one test does to it does not reach another."""
+    """Create a new sample world, so that tests do not affect each other."""
     world = World()
     uploads = tuple(f"upload-{n:04d}" for n in range(CHANNEL_UPLOADS, 0, -1))
     world.add(
@@ -85,7 +83,7 @@ def sample_world() -> World:
     world.add_playlist_of(
         PLAYLIST_250, 250, channel=CHANNEL, deleted=PLAYLIST_250_DELETED, private=PLAYLIST_250_PRIVATE
     )
-    world.add(Video(VIDEO_LIVE, "On air now", CHANNEL, captions=(), kind=Kind.LIVE))
+    world.add(Video(VIDEO_LIVE, "On air now", CHANNEL, captions=(), kind=VideoKind.LIVE))
     world.add(Video(VIDEO_LARGE, "A large file", CHANNEL, size=LARGE_SIZE))
     return world
 
@@ -111,8 +109,8 @@ def _add_demo(world: World) -> None:
             webp=False,
         ),
         Video(VIDEO_HOSTILE_TITLE, HOSTILE_TITLE, OTHER_CHANNEL, description="\x1b[2J\u202eevil\r\nmore\x00end"),
-        Video(VIDEO_DELETED, "Part 6: gone", CHANNEL, kind=Kind.DELETED),
-        Video(VIDEO_PRIVATE, "Part 7: hidden", CHANNEL, kind=Kind.PRIVATE),
+        Video(VIDEO_DELETED, "Part 6: gone", CHANNEL, kind=VideoKind.DELETED),
+        Video(VIDEO_PRIVATE, "Part 7: hidden", CHANNEL, kind=VideoKind.PRIVATE),
         Video(VIDEO_480P, "Part 8: nothing above 480p", CHANNEL, heights=(144, 240, 360, 480)),
         Video(VIDEO_AUTO_CAPTIONS, "Part 9: captions by machine", CHANNEL, captions=(), auto_captions=("en",)),
         Video(VIDEO_2160P, "Part 10: up to 2160p", CHANNEL, heights=(*HEIGHTS, *UHD_HEIGHTS)),
@@ -138,4 +136,4 @@ def _add_demo(world: World) -> None:
 
 def _add_kinds(world: World) -> None:
     for kind, video_id in KINDS.items():
-        world.add(Video(video_id, f"A video that is {kind.replace('_', ' ')}", CHANNEL, kind=Kind(kind)))
+        world.add(Video(video_id, f"A video that is {kind.replace('_', ' ')}", CHANNEL, kind=VideoKind(kind)))

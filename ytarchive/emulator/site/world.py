@@ -1,6 +1,4 @@
-"""What exists on the loopback YouTube: channels, videos and playlists, changeable at any time."""
-
-from __future__ import annotations
+"""Content of the emulated YouTube: channels, videos and playlists. It can be changed at any time."""
 
 import hashlib
 import re
@@ -16,11 +14,11 @@ UHD_HEIGHTS = (1440, 2160)
 THUMBNAILS = ("maxresdefault", "sddefault", "hqdefault", "mqdefault", "default")
 
 
-class Kind(StrEnum):
-    """How a video answers; every kind but OK and LIVE is one way for YouTube to refuse it."""
+class VideoKind(StrEnum):
+    """Availability of a video. Every kind except OK and LIVE is a reason for YouTube to refuse playback."""
 
     OK = "ok"
-    LIVE = "live"  # on air: it plays, but only as a manifest whose streams are not there
+    LIVE = "live"  # on air: there is a manifest, but the streams in it do not exist
     PRIVATE = "private"
     DELETED = "deleted"
     MISSING = "missing"
@@ -36,22 +34,22 @@ class Kind(StrEnum):
     RATE_LIMIT = "rate_limit"
 
 
-GONE_FROM_LISTINGS = frozenset(
-    {Kind.PRIVATE, Kind.DELETED, Kind.MISSING, Kind.TERMINATED, Kind.COPYRIGHT},
+UNAVAILABLE_IN_LISTINGS = frozenset(
+    {VideoKind.PRIVATE, VideoKind.DELETED, VideoKind.MISSING, VideoKind.TERMINATED, VideoKind.COPYRIGHT},
 )
-"""Kinds that a playlist shows only as `[Private video]` or `[Deleted video]`."""
+"""Kinds that a playlist shows as `[Private video]` or `[Deleted video]` only."""
 
 
 class WorldError(ValueError):
-    """A description of a video, playlist or channel that cannot be used; the text says why."""
+    """The description of a video, playlist or channel is invalid. The message contains the reason."""
 
 
-class _Described:
-    """Dataclasses that are made from, and shown as, plain JSON."""
+class _FromJson:
+    """Base of dataclasses that are created from JSON."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Make one from JSON; lists become tuples. Raises WorldError for unknown or missing fields."""
+        """Create an object from JSON; lists become tuples. Raise WorldError for unknown, missing or invalid fields."""
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
         if unknown := set(data) - known:
             raise WorldError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
@@ -63,8 +61,8 @@ class _Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel(_Described):
-    """A channel. `id` is `UC` plus 22 characters, `handle` has its `@`; `names` are old /c/ and /user/ names."""
+class Channel(_FromJson):
+    """A channel. `id` is `UC` plus 22 characters, `handle` includes the `@`, `names` are /c/ and /user/ names."""
 
     id: str
     handle: str
@@ -80,11 +78,11 @@ class Channel(_Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Video(_Described):
-    """A video. `duration` is in seconds, `upload_date` is YYYY-MM-DD, `starts_at` (upcoming) is ISO 8601.
+class Video(_FromJson):
+    """A video. `duration` is in seconds, `upload_date` is YYYY-MM-DD, `starts_at` (for upcoming ones) is ISO 8601.
 
-    `size` pads every video format to that many bytes, for tests of resume, cancel and throttling.
-    `thumbnails` names the JPEG sizes that exist; `webp` says whether the same exist as WebP.
+    `size` is the size in bytes to which every video format is padded, for tests of resume, cancel and throttling.
+    `thumbnails` lists the sizes available as JPEG; if `webp` is set, the same sizes are available as WebP.
     """
 
     id: str
@@ -98,7 +96,7 @@ class Video(_Described):
     auto_captions: tuple[str, ...] = ()
     thumbnails: tuple[str, ...] = THUMBNAILS
     webp: bool = True
-    kind: Kind = Kind.OK
+    kind: VideoKind = VideoKind.OK
     size: int = 0
     views: int = 1000
     likes: int = 10
@@ -108,16 +106,16 @@ class Video(_Described):
     starts_at: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", Kind(self.kind))
-        if odd := set(self.heights) - {*HEIGHTS, *UHD_HEIGHTS}:
-            raise WorldError(f"no such height: {sorted(odd)}")
-        if odd_names := set(self.thumbnails) - set(THUMBNAILS):
-            raise WorldError(f"no such thumbnail: {sorted(odd_names)}")
+        object.__setattr__(self, "kind", VideoKind(self.kind))
+        if unknown := set(self.heights) - {*HEIGHTS, *UHD_HEIGHTS}:
+            raise WorldError(f"no such height: {sorted(unknown)}")
+        if unknown_names := set(self.thumbnails) - set(THUMBNAILS):
+            raise WorldError(f"no such thumbnail: {sorted(unknown_names)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Playlist(_Described):
-    """A playlist; `entries` are video ids in order, unknown ids show as deleted videos."""
+class Playlist(_FromJson):
+    """A playlist. `entries` are video ids in order; unknown ids are listed as deleted videos."""
 
     id: str
     title: str
@@ -136,55 +134,55 @@ _IDS: dict[type, re.Pattern[str]] = {
 
 @dataclass(slots=True)
 class World:
-    """Everything that exists. `kind_of_all`, when set, makes every video answer so (a blocked address)."""
+    """All channels, videos and playlists. `kind_of_all` overrides the kind of all videos (as for a blocked address)."""
 
     channels: dict[str, Channel] = field(default_factory=dict)
     videos: dict[str, Video] = field(default_factory=dict)
     playlists: dict[str, Playlist] = field(default_factory=dict)
-    kind_of_all: Kind | None = None
+    kind_of_all: VideoKind | None = None
 
-    def copy(self) -> World:
-        """One that can change without changing this one; what it holds is frozen, so that is shared."""
-        return World(dict(self.channels), dict(self.videos), dict(self.playlists), self.kind_of_all)
+    def copy(self) -> Self:
+        """Return an independent copy. The channels, videos and playlists are immutable and shared."""
+        return type(self)(dict(self.channels), dict(self.videos), dict(self.playlists), self.kind_of_all)
 
-    def add(self, *things: Channel | Video | Playlist) -> None:
-        """Add or replace. Raises WorldError for an id that clients would not take, and for an unknown channel."""
-        for thing in things:
-            if not isinstance(thing, Channel) and thing.channel not in self.channels:
-                raise WorldError(f"no channel {thing.channel!r}: add it first")
-            if not _IDS[type(thing)].fullmatch(thing.id):
-                raise WorldError(f"{thing.id!r} is no id of a {type(thing).__name__.lower()}")
-            if isinstance(thing, Video):
-                self.videos[thing.id] = thing
-            elif isinstance(thing, Playlist):
-                self.playlists[thing.id] = thing
+    def add(self, *items: Channel | Video | Playlist) -> None:
+        """Add or replace items. Raise WorldError for an id that clients would reject and for an unknown channel."""
+        for item in items:
+            if not isinstance(item, Channel) and item.channel not in self.channels:
+                raise WorldError(f"unknown channel {item.channel!r}: add it first")
+            if not _IDS[type(item)].fullmatch(item.id):
+                raise WorldError(f"{item.id!r} is not a valid id of a {type(item).__name__.lower()}")
+            if isinstance(item, Video):
+                self.videos[item.id] = item
+            elif isinstance(item, Playlist):
+                self.playlists[item.id] = item
             else:
-                self.channels[thing.id] = thing
+                self.channels[item.id] = item
 
-    def set_kind(self, video_id: str, kind: Kind | str) -> None:
-        """Make one video (or all, with `*`; back again with `ok`) answer as `kind`. KeyError if unknown."""
+    def set_kind(self, video_id: str, kind: VideoKind | str) -> None:
+        """Set the kind of a video; `*` overrides the kind of all, until `ok`. Raise KeyError for an unknown id."""
         if video_id == "*":
-            self.kind_of_all = None if Kind(kind) is Kind.OK else Kind(kind)
+            self.kind_of_all = None if VideoKind(kind) is VideoKind.OK else VideoKind(kind)
             return
-        self.videos[video_id] = replace(self.videos[video_id], kind=Kind(kind))
+        self.videos[video_id] = replace(self.videos[video_id], kind=VideoKind(kind))
 
-    def kind(self, video_id: str) -> Kind:
-        """How this video answers now; an unknown id is a missing video."""
+    def kind(self, video_id: str) -> VideoKind:
+        """Return the current kind of a video; MISSING for an unknown id."""
         video = self.videos.get(video_id)
         if video is None:
-            return Kind.MISSING
+            return VideoKind.MISSING
         return self.kind_of_all or video.kind
 
-    def listed_kind(self, video_id: str) -> Kind:
-        """As `kind`, for listings: an address that is blocked from watching still sees them."""
+    def listed_kind(self, video_id: str) -> VideoKind:
+        """Return the kind shown in listings, where `kind_of_all` does not apply: a blocked address can still list."""
         video = self.videos.get(video_id)
-        return video.kind if video else Kind.MISSING
+        return video.kind if video else VideoKind.MISSING
 
-    def channel_of(self, thing: Video | Playlist) -> Channel:
-        return self.channels[thing.channel]
+    def channel_of(self, item: Video | Playlist) -> Channel:
+        return self.channels[item.channel]
 
     def find_channel(self, name: str) -> Channel | None:
-        """By `@handle`, `UC…` id, or an old /c/ or /user/ name; as on YouTube, case does not count in names."""
+        """Find a channel by id, `@handle` or legacy name. As on YouTube, handles and names are case-insensitive."""
         if name in self.channels:
             return self.channels[name]
         wanted = name.casefold()
@@ -194,7 +192,7 @@ class World:
         return None
 
     def find_playlist(self, playlist_id: str) -> Playlist | None:
-        """A playlist, or for `UU…` the uploads of that channel without those that are gone."""
+        """Find a playlist. An id that starts with `UU` is the channel's uploads without the unavailable ones."""
         if playlist_id in self.playlists:
             return self.playlists[playlist_id]
         channel = self.channels.get("UC" + playlist_id[2:]) if playlist_id.startswith("UU") else None
@@ -203,8 +201,8 @@ class World:
         return Playlist(playlist_id, f"Uploads from {channel.title}", channel.id, entries=tuple(self.uploads(channel)))
 
     def uploads(self, channel: Channel) -> list[str]:
-        """The channel's uploads that anyone can see, newest first."""
-        return [v for v in channel.uploads if self.listed_kind(v) not in GONE_FROM_LISTINGS]
+        """Return the ids of the channel's uploads that are publicly listed, newest first."""
+        return [v for v in channel.uploads if self.listed_kind(v) not in UNAVAILABLE_IN_LISTINGS]
 
     def add_playlist_of(
         self,
@@ -216,27 +214,27 @@ class World:
         deleted: Iterable[int] = (),
         private: Iterable[int] = (),
     ) -> Playlist:
-        """Make a playlist of `count` new videos; `deleted` and `private` are positions, counted from 0."""
-        kinds = dict.fromkeys(deleted, Kind.DELETED) | dict.fromkeys(private, Kind.PRIVATE)
-        tag = hashlib.sha256(playlist_id.encode()).hexdigest()[:5]
-        made = [
+        """Create a playlist of `count` new videos; `deleted` and `private` are positions, counted from 0."""
+        kinds = dict.fromkeys(deleted, VideoKind.DELETED) | dict.fromkeys(private, VideoKind.PRIVATE)
+        prefix = hashlib.sha256(playlist_id.encode()).hexdigest()[:5]
+        videos = [
             Video(
-                f"p{tag}{n:05d}",
+                f"p{prefix}{n:05d}",
                 f"Part {n + 1} of {count}",
                 channel,
                 description=f"Number {n + 1} in {playlist_id}.",
                 upload_date=f"{2010 + n % 15}-{n % 12 + 1:02d}-{n % 28 + 1:02d}",
-                kind=kinds.get(n, Kind.OK),
+                kind=kinds.get(n, VideoKind.OK),
             )
             for n in range(count)
         ]
-        self.add(*made)
+        self.add(*videos)
         playlist = Playlist(
             playlist_id,
             title or f"A playlist of {count}",
             channel,
             description=f"{count} short videos.",
-            entries=tuple(video.id for video in made),
+            entries=tuple(video.id for video in videos),
         )
         self.add(playlist)
         return playlist

@@ -1,6 +1,4 @@
-"""The body of an answer, made piece by piece so that a large file needs no memory."""
-
-from __future__ import annotations
+"""Body of a response; padding is generated while it is read, so a large file needs little memory."""
 
 from dataclasses import dataclass
 
@@ -9,7 +7,7 @@ PAD_BLOCK = 4093
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes to serve: `head`, then `pad` bytes of a pattern that repeats every 4093."""
+    """Bytes to serve: `head`, then `pad` bytes of `pattern`, which repeats every PAD_BLOCK bytes."""
 
     head: bytes
     pad: int = 0
@@ -20,7 +18,7 @@ class Blob:
         return len(self.head) + self.pad
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` up to `stop`."""
+        """Return the bytes from `start` up to, but not including, `stop`."""
         stop = min(stop, self.size)
         data = self.head[start:stop]
         offset = max(start, len(self.head)) - len(self.head)

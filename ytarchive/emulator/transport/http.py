@@ -1,6 +1,4 @@
-"""Just enough HTTP/1.1 for a proxy that also ends TLS: read a request, send an answer, break it on purpose."""
-
-from __future__ import annotations
+"""The part of HTTP/1.1 that the emulator needs: read a request, send a response, apply faults to the response."""
 
 import asyncio
 import contextlib
@@ -22,16 +20,16 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
 class BadRequest(ValueError):
-    """The client sent what this server does not understand."""
+    """The request is malformed or not supported."""
 
 
-class ConnectionBroken(Exception):  # not an error: the emulator was told to break the connection
-    """The connection was broken on purpose, and must not be used again."""
+class ConnectionBroken(Exception):  # not an error: a fault was injected
+    """The connection was closed by a fault or a refusal and must not be used again."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One request; header names are lower case, `target` is as it was sent."""
+    """One request. Header names are in lower case; `target` is the unmodified request target."""
 
     method: str
     target: str
@@ -42,21 +40,21 @@ class Request:
     host: str = ""
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object (empty: {}). Raises BadRequest."""
+        """Return the body as a JSON object, {} when it is empty. Raise BadRequest for anything else."""
         if not self.body:
             return {}
         try:
             data = json.loads(self.body)
         except ValueError as error:
-            raise BadRequest(f"the body is no JSON: {error}") from error
+            raise BadRequest(f"the body is not JSON: {error}") from error
         if not isinstance(data, dict):
-            raise BadRequest("the body is no JSON object")
+            raise BadRequest("the body is not a JSON object")
         return data
 
 
 @dataclass(slots=True)
-class Answer:
-    """What to send. With `ranges`, a Range header of the request is honoured."""
+class Response:
+    """One response. If `ranges` is set, Range requests are supported."""
 
     body: Blob
     content_type: str
@@ -65,23 +63,23 @@ class Answer:
     ranges: bool = False
 
 
-def text_answer(text: str, status: int = 200, content_type: str = "text/html; charset=utf-8") -> Answer:
-    return Answer(Blob(text.encode()), content_type, status)
+def text_response(text: str, status: int = 200, content_type: str = "text/html; charset=utf-8") -> Response:
+    return Response(Blob(text.encode()), content_type, status)
 
 
-def json_answer(data: Any, status: int = 200) -> Answer:
-    return Answer(Blob(json.dumps(data).encode()), "application/json; charset=UTF-8", status)
+def json_response(data: Any, status: int = 200) -> Response:
+    return Response(Blob(json.dumps(data).encode()), "application/json; charset=UTF-8", status)
 
 
 def quick_ack(writer: asyncio.StreamWriter) -> None:
-    """Acknowledge at once: urllib3 leaves Nagle on for proxied sockets, which else costs 40 ms per POST."""
+    """Disable delayed TCP acks: urllib3 keeps Nagle's algorithm on for proxied sockets, which costs 40 ms per POST."""
     sock = writer.get_extra_info("socket")
     if sock is not None and hasattr(socket, "TCP_QUICKACK"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-    """The next request, or None when the client is done. Raises BadRequest."""
+    """Return the next request, or None when the client closed the connection. Raise BadRequest."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -92,7 +90,7 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     request = _parse_head(head)
     length = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > MAX_BODY:
-        raise BadRequest("only bodies with a moderate Content-Length are understood")
+        raise BadRequest(f"unsupported body: it needs a Content-Length of at most {MAX_BODY} bytes")
     if int(length):
         if request.headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -109,7 +107,7 @@ def _parse_head(head: bytes) -> Request:
     try:
         method, target, _ = first.split(" ")
     except ValueError as error:
-        raise BadRequest("no request line") from error
+        raise BadRequest("the request line is invalid") from error
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
@@ -119,22 +117,22 @@ def _parse_head(head: bytes) -> Request:
         try:
             parts = urlsplit(target)
         except ValueError as error:
-            raise BadRequest("no URL") from error
+            raise BadRequest("the URL is invalid") from error
         request.path = unquote(parts.path)
         request.query = dict(parse_qsl(parts.query, keep_blank_values=True))
         request.host = parts.netloc or request.host
     return request
 
 
-def _span(request: Request, answer: Answer) -> tuple[int, int, int]:
-    """The status and the range of bytes to send."""
-    size = answer.body.size
+def _byte_range(request: Request, response: Response) -> tuple[int, int, int]:
+    """Return the status, and the start and stop of the bytes to send."""
+    size = response.body.size
     header = request.headers.get("range", "")
-    if not answer.ranges or not header or answer.status != HTTPStatus.OK:
-        return answer.status, 0, size
+    if not response.ranges or not header or response.status != HTTPStatus.OK:
+        return response.status, 0, size
     found = _RANGE.match(header)
     if not found or found.groups() == ("", ""):
-        return answer.status, 0, size
+        return response.status, 0, size
     first, last = found.groups()
     start = int(first) if first else max(0, size - int(last))
     stop = min(int(last) + 1, size) if first and last else size
@@ -144,22 +142,22 @@ def _span(request: Request, answer: Answer) -> tuple[int, int, int]:
 
 
 @dataclass(slots=True)
-class Sending:
-    """How far an answer got; kept up to date while it is sent."""
+class SendProgress:
+    """Status and number of body bytes sent so far; updated while the response is sent."""
 
     status: int = 0
     sent: int = 0
 
 
 async def send(
-    writer: asyncio.StreamWriter, request: Request, answer: Answer, fault: Fault | None, sending: Sending
+    writer: asyncio.StreamWriter, request: Request, response: Response, fault: Fault | None, progress: SendProgress
 ) -> None:
-    """Send an answer, broken as the fault says. Raises ConnectionBroken when the connection is of no more use."""
-    status, start, stop = _span(request, answer)
-    sending.status = status
-    size = answer.body.size
-    headers = {"Content-Type": answer.content_type, "Content-Length": str(stop - start), **answer.headers}
-    if answer.ranges:
+    """Send a response and apply the fault to it. Raise ConnectionBroken when the connection cannot be used again."""
+    status, start, stop = _byte_range(request, response)
+    progress.status = status
+    size = response.body.size
+    headers = {"Content-Type": response.content_type, "Content-Length": str(stop - start), **response.headers}
+    if response.ranges:
         headers["Accept-Ranges"] = "bytes"
     if status == HTTPStatus.PARTIAL_CONTENT:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
@@ -168,12 +166,12 @@ async def send(
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{k}: {v}" for k, v in headers.items())]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
     if request.method != "HEAD":
-        await _send_body(writer, answer.body, start, stop, fault, sending)
+        await _send_body(writer, response.body, start, stop, fault, progress)
     await writer.drain()
 
 
 async def _send_body(
-    writer: asyncio.StreamWriter, body: Blob, start: int, stop: int, fault: Fault | None, sending: Sending
+    writer: asyncio.StreamWriter, body: Blob, start: int, stop: int, fault: Fault | None, progress: SendProgress
 ) -> None:
     breaks = fault is not None and fault.effect in (Effect.RESET, Effect.TRUNCATE, Effect.STALL)
     end = stop
@@ -182,24 +180,24 @@ async def _send_body(
     rate = fault.rate if fault is not None and fault.effect is Effect.THROTTLE else None
     chunk = min(CHUNK, max(1, rate // 10)) if rate else CHUNK
     for offset in range(start, end, chunk):
-        piece = body.read(offset, min(offset + chunk, end))
-        writer.write(piece)
+        data = body.read(offset, min(offset + chunk, end))
+        writer.write(data)
         await writer.drain()
-        sending.sent += len(piece)
+        progress.sent += len(data)
         if rate:
-            await asyncio.sleep(len(piece) / rate)
+            await asyncio.sleep(len(data) / rate)
     if fault is not None and breaks:
-        await _break(writer, fault)
+        await _break_connection(writer, fault)
 
 
-async def _break(writer: asyncio.StreamWriter, fault: Fault) -> None:
+async def _break_connection(writer: asyncio.StreamWriter, fault: Fault) -> None:
     if fault.effect is Effect.STALL:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(fault.seconds):
-                await asyncio.shield(writer.wait_closed())  # the client may well give up first
+                await asyncio.shield(writer.wait_closed())  # the client may disconnect first
     elif fault.effect is Effect.RESET:
         sock = writer.get_extra_info("socket")
-        if sock is not None:  # closing then sends RST instead of FIN
+        if sock is not None:  # SO_LINGER with 0 seconds: close with RST instead of FIN
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
     raise ConnectionBroken

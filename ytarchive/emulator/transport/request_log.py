@@ -1,6 +1,4 @@
-"""What was asked of the emulator, in order."""
-
-from __future__ import annotations
+"""Log of the requests to the emulator, in the order of arrival."""
 
 import asyncio
 import time
@@ -8,7 +6,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KEPT = 200_000
+MAX_ENTRIES = 200_000
 REQUEST_KINDS = frozenset(
     {
         "watch",
@@ -31,11 +29,11 @@ REQUEST_KINDS = frozenset(
 
 
 @dataclass(slots=True)
-class Entry:
-    """One request. `n` only ever grows; `status` is None and `done` False while it is being answered.
+class LoggedRequest:
+    """One request. `n` is its number, in ascending order; `t` is the time of arrival in seconds since the epoch.
 
-    `t` is seconds since the epoch; `bytes_sent` counts the body.
-    `kind` is one of REQUEST_KINDS.
+    `kind` is one of REQUEST_KINDS and `bytes_sent` the size of the body sent. While the response is being sent, `done`
+    is False and `status` None; `status` stays None when the connection was broken before it was sent.
     """
 
     n: int
@@ -56,10 +54,10 @@ class Entry:
 
 
 class RequestLog:
-    """The entries, and a way to wait for more. Control requests are not logged."""
+    """The latest requests; callers can wait for further ones. Control requests are not logged."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[LoggedRequest] = deque(maxlen=MAX_ENTRIES)
         self._changed = asyncio.Condition()
         self.last = 0
 
@@ -72,20 +70,21 @@ class RequestLog:
         query: dict[str, str],
         range_header: str | None = None,
         video_id: str | None = None,
-    ) -> Entry:
+    ) -> LoggedRequest:
+        """Add a request and return it, for the caller to complete. The API key in `query` is masked."""
         self.last += 1
-        shown = {key: "***" if key == "key" else value for key, value in query.items()}
-        entry = Entry(self.last, time.time(), kind, method, host, path, shown, range_header, video_id)
+        masked = {key: "***" if key == "key" else value for key, value in query.items()}
+        entry = LoggedRequest(self.last, time.time(), kind, method, host, path, masked, range_header, video_id)
         self._entries.append(entry)
         return entry
 
-    async def announce(self) -> None:
-        """Wake those who wait: an entry began or ended."""
+    async def notify(self) -> None:
+        """Wake the waiting callers after a request was added or completed."""
         async with self._changed:
             self._changed.notify_all()
 
-    def entries(self, *, since: int = 0, kind: str | None = None, video_id: str | None = None) -> list[Entry]:
-        """Those with `n` above `since`, oldest first."""
+    def entries(self, *, since: int = 0, kind: str | None = None, video_id: str | None = None) -> list[LoggedRequest]:
+        """Return the matching requests with `n` above `since`, oldest first."""
         return [
             entry
             for entry in self._entries
@@ -99,20 +98,20 @@ class RequestLog:
         kind: str | None = None,
         video_id: str | None = None,
         count: int = 1,
-        timeout: float = 10.0,  # noqa: ASYNC109  # it is a parameter of the control request
-    ) -> list[Entry]:
-        """As `entries`, once there are `count` of them or `timeout` seconds have passed."""
+        timeout: float = 10.0,  # noqa: ASYNC109  # the control API passes it on
+    ) -> list[LoggedRequest]:
+        """Return the same as `entries`, after `count` requests match or `timeout` seconds have passed."""
 
-        def found() -> list[Entry]:
+        def found() -> list[LoggedRequest]:
             return self.entries(since=since, kind=kind, video_id=video_id)
 
         try:
             async with asyncio.timeout(timeout), self._changed:
                 await self._changed.wait_for(lambda: len(found()) >= count)
         except TimeoutError:
-            pass  # the caller sees from the number of entries that it waited in vain
+            pass  # the caller checks the number of entries
         return found()
 
     def clear(self) -> None:
-        """Forget the entries; numbers go on."""
+        """Remove all entries. The numbers are not reset."""
         self._entries.clear()

@@ -1,6 +1,4 @@
-"""The emulator's own certificate authority, made once per cache directory."""
-
-from __future__ import annotations
+"""Certificate authority of the emulator, created once per cache directory."""
 
 import contextlib
 import shutil
@@ -15,40 +13,40 @@ _VERSION = "ca-v1"
 
 
 def is_allowed(host: str) -> bool:
-    """Whether the proxy plays this host: one of ALLOWED_DOMAINS or a subdomain."""
+    """Return whether the host is emulated: one of ALLOWED_DOMAINS or a subdomain."""
     name = host.lower().rstrip(".")
     return any(name == domain or name.endswith("." + domain) for domain in ALLOWED_DOMAINS)
 
 
 def certificate_authority(cache_dir: Path) -> tuple[trustme.CA, Path]:
-    """The CA of this cache directory and the path of its public certificate (PEM).
+    """Return the CA of this cache directory and the path of its certificate (PEM); create them if necessary.
 
-    It is kept, so that emulators which share the directory share the file that clients trust.
-    The key is readable by its owner only, and nothing but clients told to use the file trusts it.
+    Emulators with the same cache directory share the CA, so clients need to trust only one file. The private key is
+    readable by its owner only, and only clients that are configured with the certificate trust it.
     """
-    home = cache_dir / _VERSION
-    if not (home / "ca.pem").exists():
-        _make(home)
-    authority = trustme.CA.from_pem((home / "ca.pem").read_bytes(), (home / "ca.key").read_bytes())
-    return authority, home / "ca.pem"
+    directory = cache_dir / _VERSION
+    if not (directory / "ca.pem").exists():
+        _create(directory)
+    authority = trustme.CA.from_pem((directory / "ca.pem").read_bytes(), (directory / "ca.key").read_bytes())
+    return authority, directory / "ca.pem"
 
 
-def _make(home: Path) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".ca-", dir=home.parent))
+def _create(directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".ca-", dir=directory.parent))
     try:
         authority = trustme.CA(organization_name="YTArchive emulator", organization_unit_name="loopback only")
-        authority.cert_pem.write_to_path(str(made / "ca.pem"))
-        (made / "ca.key").touch(mode=0o600)
-        authority.private_key_pem.write_to_path(str(made / "ca.key"))
-        with contextlib.suppress(OSError):  # another process was quicker: its authority is as good
-            made.rename(home)
+        authority.cert_pem.write_to_path(str(staging / "ca.pem"))
+        (staging / "ca.key").touch(mode=0o600)
+        authority.private_key_pem.write_to_path(str(staging / "ca.key"))
+        with contextlib.suppress(OSError):  # another process created it first; its CA is used
+            staging.rename(directory)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """A server context with one certificate for all of ALLOWED_DOMAINS."""
+    """Return a TLS server context with one certificate for all of ALLOWED_DOMAINS."""
     names = [name for domain in ALLOWED_DOMAINS for name in (domain, f"*.{domain}")]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
