@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.common.coverage import missing, quality_covers, union
 from services.common.models import ClaimVerdict, Held, ServiceInfo, Wanted
-from services.jobs.domain.coverage import missing, quality_covers, union
 from services.jobs.domain.scheduler import Block, Candidate, backoff, blocked_until, claim_verdict, next_job, window
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
