@@ -4,7 +4,7 @@ from bus.embedded.server import EmbeddedServer
 from bus.errors import BrokerUnavailable, BusError, MessageTooLarge, NoAnswer, NotNow
 from bus.handlers import Handlers, handling
 from bus.jetstream import Bus
-from bus.message import DeadLetter, Delivery, Envelope, Event, UnreadableMessage, event_types
+from bus.message import DeadLetter, Delivery, Envelope, Event, UnreadableMessage
 from bus.schema import BusSchema
 from bus.settings import BusSettings
 
@@ -24,6 +24,5 @@ __all__ = [
     "NoAnswer",
     "NotNow",
     "UnreadableMessage",
-    "event_types",
     "handling",
 ]

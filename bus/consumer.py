@@ -22,7 +22,7 @@ from bus.handlers import Consumption, Handlers, handling_of
 from bus.in_flight import InFlight, InFlightMessage
 from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.publisher import Publisher
-from bus.streams import stream_of
+from bus.streams.configuration import stream_of
 from bus.tasks import cancel_and_wait
 
 Act = Callable[[InFlightMessage, Envelope], Coroutine[Any, Any, None]]

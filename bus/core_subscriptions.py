@@ -1,11 +1,11 @@
 """Subscriptions without a stream: core handlers, request handlers and tails, as callbacks and iterators."""
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import nats.errors
 import structlog
+from cachetools import LRUCache
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.contextvars import bound_contextvars
@@ -78,7 +78,7 @@ def cover(kinds: tuple[type[Event], ...]) -> str:
 
 async def envelopes(subscription: Subscription, subjects: set[str]) -> AsyncIterator[Envelope]:
     """Yield the readable messages on `subjects`, each id once: a publish whose ack was late is sent again."""
-    seen: OrderedDict[str, None] = OrderedDict()
+    seen: LRUCache[str, None] = LRUCache(_REMEMBERED)
     async for message in subscription.messages:
         if message.subject not in subjects:
             continue
@@ -90,6 +90,4 @@ async def envelopes(subscription: Subscription, subjects: set[str]) -> AsyncIter
         if envelope.id in seen:
             continue
         seen[envelope.id] = None
-        if len(seen) > _REMEMBERED:
-            seen.popitem(last=False)
         yield envelope

@@ -17,7 +17,7 @@ from bus.dead_letter import masked_payload
 from bus.errors import BusError
 from bus.jetstream import Bus
 from bus.message import DeadLetter, Envelope, UnreadableMessage
-from bus.streams import EVENTS, stream_of
+from bus.streams.configuration import EVENTS, stream_of
 
 D = TypeVar("D", bound=DeadLetter)
 

@@ -10,24 +10,17 @@ from typing import Any, get_origin
 def inject(
     function: Callable[..., Any], parts: Sequence[object], given: int, named: Collection[str] = ()
 ) -> Callable[..., Any]:
-    """`function` with all parameters filled in from `parts`, each by its annotation, except the first `given` and those
-    that are `named`: the caller passes these.
+    """Return `function` with its parameters filled in from `parts`, each by its annotation, except the first `given`
+    and those that are `named`, which the caller passes.
 
-    Raises TypeError when no part, or more than one, is an instance of an annotation: a mistake in our code, found when
-    the service starts.
+    Raise TypeError when not exactly one part is an instance of an annotation: a mistake in our code, found when the
+    service starts.
     """
-    if not [name for name in list(inspect.signature(function).parameters)[given:] if name not in named]:
+    names = [name for name in list(inspect.signature(function).parameters)[given:] if name not in named]
+    if not names:
         return function
-    if len(parts) == 1:  # interim
-        left = [name for name in list(inspect.signature(function).parameters)[given:] if name not in named]
-        return partial(function, **dict.fromkeys(left, parts[0]))
-    parameters = [
-        parameter
-        for parameter in list(inspect.signature(function, eval_str=True).parameters.values())[given:]
-        if parameter.name not in named
-    ]
-    chosen = {parameter.name: _part(function, parameter, parts) for parameter in parameters}
-    return partial(function, **chosen) if chosen else function
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return partial(function, **{name: _part(function, parameters[name], parts) for name in names})
 
 
 def _part(function: Callable[..., Any], parameter: inspect.Parameter, parts: Sequence[object]) -> object:

@@ -16,7 +16,6 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ValidationError
 
-from bus import stream_gc
 from bus.connection.connection_manager import ConnectionManager, Hook, reason
 from bus.consumer import Consumer
 from bus.core_subscriptions import ERROR_HEADER, Callback, core_callback, cover, envelopes, request_callback
@@ -27,7 +26,8 @@ from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.publisher import PATIENCE, Publisher
 from bus.schema import BusSchema
 from bus.settings import BusSettings
-from bus.streams import EVENTS, caught_up, ensure_consumer
+from bus.streams import stream_gc
+from bus.streams.configuration import EVENTS, caught_up, ensure_consumer
 from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")

@@ -1,7 +1,6 @@
 """Messages: an `Event` is a typed domain event or command, an `Envelope` is its wire format (id, trace id, causation
 id, payload)."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -80,14 +79,6 @@ class Event(BaseModel):
         """Return the id of this event when message `cause` caused it: the same on every retry (RFC 9562 UUIDv5)."""
         matter = "|".join(str(getattr(self, name)) for name in self.key)
         return str(uuid5(self.namespace, f"{cause}|{self.subject}|{matter}"))
-
-
-def event_types(root: type[Event] = Event) -> Iterator[type[Event]]:
-    """Interim."""
-    for cls in root.__subclasses__():
-        if cls.subject:
-            yield cls
-        yield from event_types(cls)
 
 
 class DeadLetter(Event):

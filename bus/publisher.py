@@ -9,12 +9,12 @@ import structlog
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError
 
-from bus import stream_gc
 from bus.connection.connection_manager import API_TIMEOUT, FULL, ConnectionManager, reason
 from bus.errors import BrokerUnavailable, MessageTooLarge
 from bus.fault_injection import fault_point
 from bus.message import Delivery, Envelope, Event
-from bus.streams import stream_of
+from bus.streams import stream_gc
+from bus.streams.configuration import stream_of
 
 log = structlog.get_logger("bus", logger_name="bus")
 

@@ -1,7 +1,7 @@
 """Cancel tasks reliably, and run a coroutine until it is done or something else happens first."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Future[Any]"], again: float =
     await asyncio.gather(*ended, return_exceptions=True)  # retrieve their results: nobody else does
 
 
-async def unless(work: Coroutine[Any, Any, T], *events: asyncio.Event, patience: float | None = None) -> T | None:
+async def unless(work: Awaitable[T], *events: asyncio.Event, patience: float | None = None) -> T | None:
     """Run `work`. Return its result, or None when one of the events is set or `patience` seconds pass first; `work` is
     then cancelled and has ended on return."""
     task = asyncio.ensure_future(work)

@@ -18,7 +18,7 @@ from bus.errors import BrokerUnavailable
 from bus.handlers import Consumption
 from bus.schema import BusSchema
 from bus.settings import BusSettings
-from bus.streams import EVENTS, ensure_consumer, ensure_streams
+from bus.streams.configuration import EVENTS, ensure_consumer, ensure_streams
 from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")

@@ -1,7 +1,8 @@
-"""Probe ports of this machine: free, accepting connections, healthy."""
+"""Probe ports and processes of this machine."""
 
 import asyncio
 import contextlib
+import os
 import socket
 
 HOST = "127.0.0.1"
@@ -53,3 +54,14 @@ async def is_healthy(port: int, patience: float) -> bool:
     except (OSError, TimeoutError):
         return False
     return b" 200 " in status
+
+
+def process_exists(pid: int) -> bool:
+    """Return whether a process with this id runs, of any user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

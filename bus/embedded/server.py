@@ -22,7 +22,7 @@ from bus.embedded.probe import HOST, accepts_connections, is_free, is_healthy, p
 from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
-from bus.streams import reset_consumers
+from bus.streams.configuration import reset_consumers
 
 log = structlog.get_logger("bus", logger_name="bus")
 

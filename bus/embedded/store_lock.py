@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from bus.embedded.probe import process_exists
 from bus.errors import BrokerUnavailable
 
 _ORPHAN_TIMEOUT = 10.0  # seconds for a server whose parent has died to end
@@ -40,12 +41,12 @@ class StoreLock:
         deadline = time.monotonic() + _ORPHAN_TIMEOUT
         while not _locked(file):
             parent, child = _holders(file)
-            if parent is None or _alive(parent) or time.monotonic() > deadline:
+            if parent is None or process_exists(parent) or time.monotonic() > deadline:
                 raise BrokerUnavailable(
                     f"another broker runs on {self._path.parent} (started by process {parent}, nats-server is"
                     f" {child}): use that one, or end it first"
                 )
-            if child is not None and _alive(child):  # an orphan: only it can hold the lock of a dead parent
+            if child is not None and process_exists(child):  # an orphan: only it can hold the lock of a dead parent
                 os.kill(child, signal.SIGTERM)
             await asyncio.sleep(0.05)
 
@@ -85,13 +86,3 @@ def _holders(file: IO[str]) -> tuple[int | None, int | None]:
     file.seek(0)
     pids = [int(word) for word in file.read().split() if word.isdigit()]
     return pids[0] if pids else None, pids[1] if len(pids) > 1 else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

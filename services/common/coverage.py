@@ -43,13 +43,14 @@ def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: time
 
 
 def missing(wanted: Wanted, held: Held) -> Wanted | None:
-    """Return the part of `wanted` that is neither held nor known to be absent upstream, or None."""
+    """Return the part of `wanted` that is not archived and not known to be absent upstream; None when nothing is
+    missing."""
     media = wanted.media and not any(quality_covers(have, wanted.quality) for have in held.qualities)
     thumbnail = wanted.thumbnail and not held.thumbnail and "thumbnail" not in held.absent
     captions = tuple(
         lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
     )
-    metadata = wanted.metadata and (media or not held.metadata)  # media come with yt-dlp's metadata
+    metadata = wanted.metadata and (media or not held.metadata)  # comes with the media at no cost
     info = wanted.metadata and not held.info
     if not (media or thumbnail or captions or metadata or info):
         return None
@@ -59,13 +60,13 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
 
 
 def only_metadata(wanted: Wanted | None) -> bool:
-    """Return whether only metadata is wanted: such a fetch has no files, and ends with `metadata.archived`."""
+    """Return whether only metadata is requested. Such a fetch has no files, and ends with `metadata.archived`."""
     files = wanted is not None and (wanted.media or wanted.thumbnail or wanted.captions or wanted.info)
     return wanted is not None and wanted.metadata and not files
 
 
 def union(first: Wanted, second: Wanted) -> Wanted | None:
-    """Return one request that serves both, or None when no file can (audio and video, two raw selectors)."""
+    """Return one request that serves both, or None where no single file can (audio and video, two raw selectors)."""
     if not first.media or not second.media:
         quality = first.quality if first.media else second.quality
     elif quality_covers(first.quality, second.quality):

@@ -53,14 +53,14 @@ class _Failing:
 
 
 class ServiceBase:
-    """Subclasses set `name`, `handlers` and `route_table` and implement the hooks.
+    """Subclasses set `name`, `handlers` and `routes` and implement the hooks.
 
     `bus` and `url` are available from start-up on.
     """
 
     name: ClassVar[str]
     handlers: ClassVar[Handlers]
-    route_table: ClassVar[Sequence[Route]] = ()
+    routes: Sequence[Route] = ()  # beside those of every service
     version: ClassVar[str] = VERSION
 
     url: str
@@ -87,10 +87,10 @@ class ServiceBase:
 
     # --- hooks ----------------------------------------------------------------------------------------------------
 
-    async def initialize_resources(self) -> Sequence[object] | None:
+    async def initialize_resources(self) -> Sequence[object]:
         """Build the parts of the service and return those that its handlers and routes take, each by its type. The bus
         is connected, nothing is served yet."""
-        return None
+        return ()
 
     async def after_start(self) -> None:
         """Spawn background tasks. Handlers and routes are served."""
@@ -98,13 +98,9 @@ class ServiceBase:
     async def cleanup_resources(self) -> None:
         """Close what initialize_resources has opened, also when it failed half-way. Nothing is served any more."""
 
-    def routes(self) -> Sequence[Route]:
-        """Interim: becomes `route_table`."""
-        return self.route_table
-
     def surface(self) -> Surface:
         """All routes of this service, the standard ones included. The service need not be started."""
-        return Surface(self, self.routes())
+        return Surface(self, self.routes)
 
     def disk_paths(self) -> Sequence[Path]:
         """Return the folders that this service writes to. They are created and checked at start-up and monitored by
@@ -152,7 +148,7 @@ class ServiceBase:
             self.validate_environment()
             self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
             self._initialized = True
-            self._parts = await self.initialize_resources() or (self,)
+            self._parts = await self.initialize_resources()
             if self.name != "jobs":
                 registration = ServiceRegistered(instance=self.instance, service=self.info())
                 await self.bus.publish(registration, trace_id=str(uuid4()))

@@ -1,91 +1,126 @@
-"""REST of download: order a video, see and stop what is in hand, ask what there is of a video."""
+"""REST routes of download: order a video, list and stop tasks, look up the formats of a video."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from typing import Annotated
+from uuid import uuid4
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.models import VideoId
+from services.common import credentials
+from services.common.errors import InvalidRequest
+from services.common.events import JobCreated, RawTarget
+from services.common.job_validation import accept
+from services.common.models import JobOptions, JobType, TargetKind, VideoId
+from services.common.targets import ParsedTargets
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route
-from services.download.offers import Formats
-from services.download.orders import Ordered, VideoOrder, place
-from services.download.tasks import Record, Task, TaskProgress
+from services.download.context import WorkerContext
+from services.download.offers import Formats, Offers
+from services.download.tasks import Task, TaskProgress, Tasks
+from services.download.worker import Worker
 
-if TYPE_CHECKING:
-    from services.download.service import DownloadService
+
+class VideoOrder(BaseModel):
+    """`video` is the id or a URL of one video. A playlist or channel is ordered as a job: POST /api/v1/jobs of jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video: RawTarget
+    options: JobOptions = Field(default_factory=JobOptions)
+    priority: int = Field(default=0, ge=-100, le=100)
+
+
+class Ordered(BaseModel):
+    """The job of an ordered video: jobs shows it under /api/v1/jobs/{job_id}, and /api/v1/download/tasks once a worker
+    has started it."""
+
+    job_id: str
+    video_id: str
+    trace_id: str
 
 
 class TaskPath(BaseModel):
-    """A dispatch id, as events and the list of tasks name it."""
+    """A dispatch id, from events or the list of tasks."""
 
     task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 
 
-class VideoPath(BaseModel):
+class FormatsPath(BaseModel):
     video_id: VideoId
 
 
 class TaskList(Page):
-    """What is in hand in the order it began, then what ended, the last first."""
+    """Running tasks in the order of their start, then ended ones, the last first."""
 
     tasks: list[Task]
 
 
-class DownloadApi:
-    """The handlers of the routes below."""
-
-    def __init__(self, download: "DownloadService") -> None:
-        self._download = download
-
-    async def order(self, call: Call, body: VideoOrder) -> Ordered:
-        return await place(self._download, body, call.trace_id)
-
-    async def show_many(self, _call: Call, query: PageQuery) -> TaskList:
-        known = self._download.tasks.all()
-        page = known[query.offset : query.offset + query.limit]
-        return TaskList(
-            tasks=[record.view() for record in page], total=len(known), limit=query.limit, offset=query.offset
+async def order(call: Call, body: VideoOrder, context: WorkerContext) -> Ordered:
+    """Create a job of one video. Returns when the stream has stored it. Raises InvalidRequest."""
+    parsed = ParsedTargets.parse([body.video])
+    targets, _root = await asyncio.to_thread(accept, parsed, body.options, context.config)
+    target = targets[0]
+    if target.kind is not TargetKind.VIDEOS:
+        raise InvalidRequest(
+            f"{target} is a {target.kind}, not a single video: POST /api/v1/jobs of the jobs service accepts it.",
+            kind=target.kind,
+            id=target.id,
         )
-
-    async def progress(self, _call: Call, path: TaskPath) -> TaskProgress:
-        return self._record(path.task_id).told()
-
-    async def cancel(self, _call: Call, path: TaskPath) -> Task:
-        return (await self._download.stop(path.task_id)).view()
-
-    async def formats(self, call: Call, path: VideoPath) -> Formats:
-        return await self._download.offers.of(path.video_id, call.trace_id)
-
-    def _record(self, task_id: str) -> Record:
-        record = self._download.tasks.get(task_id)
-        if record is None:
-            raise self._download.unknown(task_id)
-        return record
+    job_id = str(uuid4())
+    if body.options.api_key:
+        await credentials.offer(context.bus, job_id, body.options.api_key, call.trace_id)
+    event = JobCreated(
+        job_id=job_id,
+        type=JobType.VIDEO_DOWNLOAD,
+        targets=(body.video,),
+        options=body.options.model_copy(update={"api_key": None}),
+        priority=body.priority,
+    )
+    await context.bus.publish(event, trace_id=call.trace_id)
+    return Ordered(job_id=job_id, video_id=target.video_ids[0], trace_id=call.trace_id)
 
 
-def routes(download: "DownloadService") -> Sequence[Route]:
-    api, at = DownloadApi(download), "/api/v1/download"
-    return (
-        Route(
-            "POST", f"{at}/video", api.order,
-            summary="Order one video", body=VideoOrder, response=Ordered, status=201, needs_bus=True,
-        ),
-        Route(
-            "GET", f"{at}/tasks", api.show_many,
-            summary="What is in hand, and what ended last", query=PageQuery, response=TaskList,
-        ),
-        Route(
-            "GET", f"{at}/progress/{{task_id}}", api.progress,
-            summary="How far a task is, or how it ended", path_model=TaskPath, response=TaskProgress,
-        ),
-        Route(
-            "POST", f"{at}/cancel/{{task_id}}", api.cancel,
-            summary="Stop a task: no job that waits gets the video", path_model=TaskPath, response=Task, needs_bus=True,
-        ),
-        Route(
-            "GET", f"{at}/formats/{{video_id}}", api.formats,
-            summary="The streams that YouTube offers, and what each quality takes", path_model=VideoPath,
-            response=Formats, needs_bus=True,
-        ),
-    )  # fmt: skip
+async def show_tasks(_call: Call, query: PageQuery, tasks: Tasks) -> TaskList:
+    known = tasks.all()
+    page = [record.view() for record in known[query.offset : query.offset + query.limit]]
+    return TaskList(tasks=page, total=len(known), limit=query.limit, offset=query.offset)
+
+
+async def show_progress(_call: Call, path: TaskPath, tasks: Tasks) -> TaskProgress:
+    return tasks.get(path.task_id).progress_view()
+
+
+async def cancel(_call: Call, path: TaskPath, worker: Worker) -> Task:
+    return (await worker.stop(path.task_id)).view()
+
+
+async def show_formats(call: Call, path: FormatsPath, offers: Offers) -> Formats:
+    return await offers.of(path.video_id, call.trace_id)
+
+
+_AT = "/api/v1/download"
+
+ROUTES = (
+    Route(
+        "POST", f"{_AT}/video", order,
+        summary="Order one video", body=VideoOrder, response=Ordered, status=201, needs_bus=True,
+    ),
+    Route(
+        "GET", f"{_AT}/tasks", show_tasks,
+        summary="List running tasks and those that ended last", query=PageQuery, response=TaskList,
+    ),
+    Route(
+        "GET", f"{_AT}/progress/{{task_id}}", show_progress,
+        summary="Show the progress or the outcome of a task", path_model=TaskPath, response=TaskProgress,
+    ),
+    Route(
+        "POST", f"{_AT}/cancel/{{task_id}}", cancel,
+        summary="Cancel a task, and its video in all jobs that wait for it", path_model=TaskPath, response=Task,
+        needs_bus=True,
+    ),
+    Route(
+        "GET", f"{_AT}/formats/{{video_id}}", show_formats,
+        summary="List the formats of a video, and what each quality selects", path_model=FormatsPath,
+        response=Formats, needs_bus=True,
+    ),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""One attempt at one video: the child at work, and what came of it as a value."""
+"""One attempt at one video: runs the yt-dlp child and returns the outcome as a value."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ Outcome = FetchResult | Failure
 
 
 class Attempt:
-    """Runs `fetch` in a child. `idle` is how many seconds may pass without a byte gained."""
+    """Runs `fetch` in a child. `idle` is the maximum number of seconds without a byte gained."""
 
     def __init__(self, child: YtDlpChild, request: FetchRequest, idle: float) -> None:
         self._child = child
@@ -28,19 +28,20 @@ class Attempt:
         self._start: int | None = None
         self._reached = 0
 
-    async def run(self, tell: Callable[[FetchMessage], Awaitable[None]]) -> Outcome:
-        """The result or the classified failure; `tell` gets the messages before it. Cancelling kills the child."""
+    async def run(self, on_message: Callable[[FetchMessage], Awaitable[None]]) -> Outcome:
+        """Return the result or the classified failure; `on_message` gets the messages before it. Cancelling kills the
+        child."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._idle) as limit:
 
-                async def hear(raw: dict[str, Any]) -> None:
+                async def receive(raw: dict[str, Any]) -> None:
                     message = _MESSAGES.validate_python(raw)
                     if self._note(message):
                         limit.reschedule(loop.time() + self._idle)
-                    await tell(message)
+                    await on_message(message)
 
-                await self._child.run("fetch", self._request.model_dump(mode="json"), on_message=hear)
+                await self._child.run("fetch", self._request.model_dump(mode="json"), on_message=receive)
         except TimeoutError:
             return self._failed(FailureKind.PASSING, ErrorCode.NETWORK_TIMEOUT, "timeout", self._timed_out())
         except ChildFailed as error:
@@ -55,7 +56,7 @@ class Attempt:
         return self._result
 
     def _note(self, message: FetchMessage) -> bool:
-        """Whether this is a step forward."""
+        """Return whether the message shows progress."""
         if isinstance(message, FetchResult):
             self._result = message
         if not isinstance(message, Downloading):
@@ -68,10 +69,10 @@ class Attempt:
         return ahead
 
     def _timed_out(self) -> str:
-        return f"not a byte in {self._idle:g} s, given up at {self._reached} bytes"
+        return f"no data for {self._idle:g} s, stopped at {self._reached} bytes"
 
     def _free(self, code: ErrorCode) -> bool:
-        """A timeout that got further than the attempt before it costs nothing."""
+        """Return whether a timeout got further than the attempt before it, and so spends no attempt."""
         return code is ErrorCode.NETWORK_TIMEOUT and self._start is not None and self._reached > self._start
 
     def _failed(self, kind: FailureKind, code: ErrorCode, reason: str, message: str) -> Failure:

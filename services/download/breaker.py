@@ -1,9 +1,9 @@
-"""When the site refuses this machine, or cannot be reached: how long to keep still, and when to speak of it. Pure
-(SPEC: Circuit Breaker).
+"""The circuit breaker of an egress: how long it is blocked when the site refuses this machine, or cannot be reached.
+Pure (SPEC: Circuit Breaker).
 
-SPEC's numbers are for what is down: five failures in a row to reach the site block for a minute, and so does the next
-one after that. A site that has taken offence is asked again after 5 minutes, then 10, 20, 40, and at most every hour.
-Jobs keeps `until` per egress and lets one probe through.
+SPEC's numbers apply to a site that is down: five failures in a row to reach it block for a minute, and so does the next
+failure after that. A site that refuses this machine is tried again after 5 minutes, then 10, 20, 40, and at most every
+hour. Jobs stores `until` per egress and lets one probe through.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ OUTAGE_WAIT = timedelta(seconds=SPEC.open_for)
 
 @dataclass
 class Breaker:
-    """The mood of the site towards one egress, as this worker has seen it."""
+    """The state of one egress, from the results of this worker."""
 
     until: datetime | None = None
     blocks: int = 0  # in a row, since the last success
@@ -33,7 +33,7 @@ class Breaker:
         return self.until is not None and now < self.until
 
     def state(self, now: datetime) -> BreakerState:
-        """As health tells of every breaker; half-open when the next one may look again."""
+        """Return the state for health; half-open when the next request is a probe."""
         if self.blocked(now):
             return BreakerState("open", self._failures, self.until)
         return BreakerState("half_open" if self.blocks or self.down else "closed", self._failures)
@@ -43,7 +43,7 @@ class Breaker:
         return max(self.refusals, self.unreached)
 
     def judge(self, failure: Failure) -> bool:
-        """Whether this failure is about this machine, or its network, rather than about one video."""
+        """Count a failure. Return whether it concerns this machine, or its network, rather than one video."""
         if failure.kind is FailureKind.SITE_WIDE:
             return True
         if failure.reason in UNREACHED and not failure.gained_bytes:
@@ -57,7 +57,8 @@ class Breaker:
         return self.refusals >= THRESHOLD
 
     def trip(self, now: datetime, failure: Failure) -> datetime:
-        """Block: for a refusal longer each time. Failures that arrive while it is blocked do not make it longer."""
+        """Block the egress and return the end of the block. Each refusal blocks longer than the one before; failures
+        during a block do not extend it."""
         if self.until is None or now >= self.until:
             self.down = failure.reason in UNREACHED
             if self.down:
@@ -69,7 +70,7 @@ class Breaker:
         return self.until
 
     def succeed(self) -> bool:
-        """A download went well; True if that ends a block, which is worth telling."""
+        """Count a successful download. Return whether it ended a block, which jobs has to know."""
         was_blocked = self.blocks > 0 or self.down
         self.until, self.blocks, self.refusals, self.unreached, self.down = None, 0, 0, 0, False
         return was_blocked

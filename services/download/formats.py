@@ -1,21 +1,21 @@
-"""From a wanted quality to what yt-dlp is told. Pure.
+"""Translates a requested quality to a yt-dlp format selection. Pure.
 
-Resolution comes first, always. Among streams of one resolution and frame rate those win that play everywhere in an
-mp4 (H.264, AAC); above 1080p there are none, and an mp4 with VP9 or AV1 is made.
+Resolution always comes first. Among streams of one resolution and frame rate, those that play everywhere in an mp4 are
+preferred (H.264, AAC); above 1080p there are none, and the mp4 contains VP9 or AV1.
 """
 
 from services.common.youtube.messages import FormatChoice
 from services.common.youtube.quality import AUDIO, BEST, NAMED
 
-# +hasaud: of equals, the one whose sound comes as a stream of its own, which is the better sound
+# +hasaud: of equal streams, prefer those with a separate audio stream, which has the better quality
 _PLAYS_EVERYWHERE = ("fps", "+hasaud", "lang", "quality", "vcodec:h264", "hdr:12", "acodec:aac")
 
 
 def choose(quality: str) -> FormatChoice:
-    """The selector and order for `best`, `2160p` … `144p`, `audio`, or a raw selector.
+    """Return the selector and sort order for `best`, `2160p` … `144p`, `audio`, or a raw selector.
 
-    A height is the most that is taken; a video that has only greater ones comes in the smallest of them. yt-dlp's
-    `res` is the shorter side, so an upright video counts as what its makers call it.
+    A height is a maximum; of a video that has only larger ones, the smallest is selected. yt-dlp's `res` is the shorter
+    side, so that a vertical video has the same resolution name as a horizontal one.
     """
     if quality not in NAMED:
         return FormatChoice(selector=quality)

@@ -1,38 +1,33 @@
-"""What the download service does on which event."""
+"""The events that download handles."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from bus import Event, Handlers
 from services.common.events import DownloadCancelRequested, DownloadRequested, VideoArchived
+from services.download.slots import Slots
+from services.download.worker import Worker
 
-if TYPE_CHECKING:
-    from services.download.service import DownloadService
-
-handlers = Handlers("download")
-
-
-def _slots(service: "DownloadService") -> int:
-    return service.slots.count
+HANDLERS = Handlers("download")
 
 
-async def _ready(service: "DownloadService") -> None:
-    await service.ready()
+def _slots(slots: Slots) -> int:
+    return slots.count
 
 
-@handlers.on(DownloadRequested, slots=_slots, ready=_ready)
-async def fetch(event: DownloadRequested, service: "DownloadService") -> AsyncGenerator[Event, None]:
-    async with aclosing(service.fetch(event)) as facts:
-        async for fact in facts:
-            yield fact
+async def _ready(worker: Worker) -> None:
+    await worker.ready()
 
 
-@handlers.on(VideoArchived, slots=4)
-async def clear_away(event: VideoArchived, service: "DownloadService") -> None:
-    await service.clear_away(event)
+@HANDLERS.on(DownloadRequested, slots=_slots, ready=_ready)
+def fetch(event: DownloadRequested, worker: Worker) -> AsyncGenerator[Event, None]:
+    return worker.fetch(event)
 
 
-@handlers.subscribe(DownloadCancelRequested)
-async def cancel(event: DownloadCancelRequested, service: "DownloadService") -> None:
-    await service.cancel(event)
+@HANDLERS.on(VideoArchived, slots=4)
+async def remove_archived(event: VideoArchived, worker: Worker) -> None:
+    await worker.remove_archived(event)
+
+
+@HANDLERS.subscribe(DownloadCancelRequested)
+async def cancel(event: DownloadCancelRequested, worker: Worker) -> None:
+    await worker.cancel(event)

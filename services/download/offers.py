@@ -1,17 +1,17 @@
-"""What YouTube offers of a video, for people who ask before they download (DESIGN §5: politely).
+"""Look-ups of the formats that YouTube offers for a video.
 
-One question at a time, in a child beside the slots that is started when somebody asks and ended when nobody has for a
-while. What was asked a moment ago is remembered.
+One request at a time, in a yt-dlp child beside the slots, which is started when it is needed and ended when it was idle
+for a while. Answers are cached.
 """
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cachetools import TTLCache
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.infra.ttl_cache import Recent
 from services.common.lookup_permission import may_look_up, refusal, too_slow
 from services.common.models import ErrorCode, Failure, FailureKind
 from services.common.youtube.classify import classify
@@ -19,27 +19,26 @@ from services.common.youtube.messages import Choice, Format, Offered, OfferReque
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.quality import AUDIO, BEST, HEIGHTS
 from services.common.youtube.settings import ChildSettings
+from services.download.breaker import Breaker
+from services.download.context import WorkerContext
 from services.download.formats import choose
 
-if TYPE_CHECKING:
-    from services.download.service import DownloadService
-
 READ = 30.0  # seconds; SPEC: TIMEOUTS read
-IDLE = 60.0  # seconds until the child is ended
-REMEMBERED = 100  # videos
-KEPT = 300.0  # seconds
+IDLE = 60.0  # seconds until an idle child is ended
+CACHED = 100  # videos
+CACHED_FOR = 300.0  # seconds
 QUALITIES = (BEST, *(f"{height}p" for height in HEIGHTS), AUDIO)
 
 
 class QualityChoice(Choice):
-    """What a download of this `quality` would take. Without `format_ids`: nothing fits."""
+    """What a download of this `quality` would select. Without `format_ids`: nothing matches."""
 
     quality: str
 
 
 class Formats(BaseModel):
-    """The streams that there are, the best first, and what would be taken of them. Sizes in bytes, bitrates in kbit/s;
-    YouTube said so at `asked_at`, and is asked anew when that is five minutes ago."""
+    """The formats of a video, best first, and the selection of each quality. Sizes in bytes, bitrates in kbit/s.
+    `asked_at`: when YouTube answered; answers are cached for five minutes."""
 
     video_id: str
     title: str
@@ -50,38 +49,39 @@ class Formats(BaseModel):
 
 
 class Offers:
-    """`asked` counts the questions that went to YouTube; `idle` is in seconds."""
+    """`asked` is the number of requests to YouTube; `idle` is in seconds."""
 
-    def __init__(self, service: "DownloadService", idle: float = IDLE) -> None:
-        self._service = service
+    def __init__(self, context: WorkerContext, breaker: Breaker, idle: float = IDLE) -> None:
+        self._context = context
+        self._breaker = breaker
         self.idle = idle
         self.asked = 0
-        self.child = YtDlpChild(ChildSettings.of(service.config))
-        self._one = asyncio.Lock()
-        self._recent: Recent[Formats] = Recent(REMEMBERED, KEPT)
+        self.child = YtDlpChild(ChildSettings.of(context.config))
+        self._lock = asyncio.Lock()
+        self._recent: TTLCache[str, Formats] = TTLCache(CACHED, CACHED_FOR)
         self._ending: asyncio.Task[None] | None = None
 
     async def of(self, video_id: str, trace_id: str) -> Formats:
-        """Raises VideoUnavailable with the reason, ServiceUnavailable (with a time, when YouTube refuses this machine),
-        NetworkTimeout."""
+        """Return the formats of a video. Raises VideoUnavailable with the reason, ServiceUnavailable (with a time, when
+        YouTube refuses this machine), NetworkTimeout."""
         try:
-            async with asyncio.timeout(READ), self._one:
+            async with asyncio.timeout(READ), self._lock:
                 if (known := self._recent.get(video_id)) is not None:
                     return known
                 found = await self._ask(video_id, trace_id)
-                self._recent.put(video_id, found)
+                self._recent[video_id] = found
                 return found
         except TimeoutError as error:
             raise too_slow(video_id) from error
 
     async def close(self) -> None:
-        self._stay()
+        self._keep_child()
         await self.child.kill()
 
     async def _ask(self, video_id: str, trace_id: str) -> Formats:
-        probing = await may_look_up(self._service.bus, self._service.instance, self._service.egress, trace_id)
+        probing = await may_look_up(self._context.bus, self._context.instance, self._context.egress, trace_id)
         self.asked += 1
-        self._stay()
+        self._keep_child()
         try:
             answer = await self._extract(video_id)
         finally:
@@ -90,30 +90,30 @@ class Offers:
         if failure is not None and failure.kind is FailureKind.SITE_WIDE:
             failure = await self._blocked(failure, trace_id)
         elif probing and (failure is None or failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}):
-            self._service.breaker.succeed()
-            await self._service.bus.publish(SourceCleared(egress=self._service.egress), trace_id=trace_id)
+            self._breaker.succeed()
+            await self._context.bus.publish(SourceCleared(egress=self._context.egress), trace_id=trace_id)
         if failure is not None:
             raise refusal(failure, video_id, datetime.now(UTC))
         assert isinstance(answer, Offered)  # noqa: S101 - no failure
         return _formats(answer)
 
     async def _blocked(self, failure: Failure, trace_id: str) -> Failure:
-        """The slots keep still too, and jobs hears of it."""
-        until = self._service.breaker.trip(datetime.now(UTC), failure)
-        blocked = SourceBlocked(egress=self._service.egress, reason=failure.reason, until=until)
-        await self._service.bus.publish(blocked, trace_id=trace_id)
-        await self._service.announce()
+        """Block the slots too, and inform jobs."""
+        until = self._breaker.trip(datetime.now(UTC), failure)
+        blocked = SourceBlocked(egress=self._context.egress, reason=failure.reason, until=until)
+        await self._context.bus.publish(blocked, trace_id=trace_id)
+        await self._context.announce()
         return failure.model_copy(update={"retry_after": until})
 
     async def _extract(self, video_id: str) -> Offered | Failure:
         found: list[Offered] = []
 
-        async def hear(message: dict[str, Any]) -> None:
+        async def add(message: dict[str, Any]) -> None:
             found.append(Offered.model_validate(message))
 
         request = OfferRequest(video_id=video_id, choices={quality: choose(quality) for quality in QUALITIES})
         try:
-            await self.child.run("offer", request.model_dump(mode="json"), on_message=hear)
+            await self.child.run("offer", request.model_dump(mode="json"), on_message=add)
         except ChildFailed as error:
             return classify(error.facts, datetime.now(UTC))
         except (ChildCrashed, ValidationError) as error:
@@ -122,14 +122,14 @@ class Offers:
             )
         return found[0]
 
-    def _stay(self) -> None:
+    def _keep_child(self) -> None:
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
 
     async def _end_when_idle(self) -> None:
         await asyncio.sleep(self.idle)
-        async with self._one:
+        async with self._lock:
             await self.child.kill()
 
 

@@ -1,4 +1,4 @@
-"""When progress is worth a message, and what it says (SPEC: Progress Reporting). Pure."""
+"""When progress is published, and its content (SPEC: Progress Reporting). Pure."""
 
 from services.common.models import Progress
 from services.common.youtube.messages import Downloading
@@ -8,14 +8,15 @@ EVERY_SHARE = 0.05
 
 
 class ProgressRule:
-    """Every 5 s or 5 %, whichever comes first. The first is always told, and so is the last, which the caller names."""
+    """Every 5 s or 5 %, whichever comes first. The first progress is always published, and so is the last."""
 
     def __init__(self) -> None:
         self._at: float | None = None
         self._share = 0.0
 
     def due(self, now: float, share: float, *, last: bool = False) -> bool:
-        """Whether to tell; `now` in seconds of a monotonic clock, `share` from 0 to 1 (0 while it is not known)."""
+        """Return whether to publish now; `now` in seconds of a monotonic clock, `share` from 0 to 1 (0 while unknown),
+        `last`: the download is complete."""
         first = self._at is None
         late = self._at is not None and now - self._at >= EVERY_SECONDS
         if not (first or late or last or share - self._share >= EVERY_SHARE):
@@ -29,7 +30,7 @@ def share_of(state: Downloading) -> float:
 
 
 def progress_of(state: Downloading, *, finished: bool = False) -> Progress:
-    """SPEC's Progress; `current` and `total` are bytes. An unknown total is shown as 0."""
+    """Return SPEC's Progress; `current` and `total` are bytes, an unknown total is 0."""
     total = state.downloaded if finished else state.total or 0
     return Progress(
         current=state.downloaded,

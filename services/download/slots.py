@@ -1,4 +1,4 @@
-"""The download slots: one persistent yt-dlp child each, started when first needed, replaced when it dies."""
+"""The download slots: each has a persistent yt-dlp child, started when first needed and replaced when it dies."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from services.common.youtube.settings import ChildSettings
 
 
 class Slot:
-    """A child, and when it last finished (monotonic seconds; None: never)."""
+    """A child, and when its last download ended (monotonic seconds; None: never)."""
 
     def __init__(self, settings: ChildSettings) -> None:
         self.child = YtDlpChild(settings)
@@ -34,7 +34,7 @@ class Slots:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Slot]:
-        """A slot of one's own; waits for one if need be. The one used last comes first: its child is warm."""
+        """Wait for a free slot and hold it. The slot used last comes first: its child is running."""
         async with self._freed:
             await self._freed.wait_for(lambda: self._idle)
             slot = self._idle.pop()
@@ -47,5 +47,5 @@ class Slots:
                 self._freed.notify()
 
     async def close(self) -> None:
-        """Kill every child; downloads in hand end with ChildCrashed."""
+        """Kill every child; running downloads end with ChildCrashed."""
         await asyncio.gather(*(slot.child.kill() for slot in self._all))

@@ -1,4 +1,4 @@
-"""What this worker has in hand, and what it had a moment ago, as people see it. A task is a dispatch; its id too."""
+"""The tasks of this worker, running and recently ended, for REST and metrics. A task is a dispatch and has its id."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel
 
 from bus import Event
+from services.common.errors import NotFound
 from services.common.events import (
     DownloadCancelled,
     DownloadCompleted,
@@ -24,8 +25,8 @@ KEPT = 200  # ended tasks
 
 
 class TaskState(StrEnum):
-    WAITING = "waiting"  # for a slot, and for the pause between two downloads
-    CLAIMING = "claiming"  # jobs is asked whether it still stands
+    WAITING = "waiting"  # for a slot, or for the pause between two downloads
+    CLAIMING = "claiming"  # jobs is asked whether the dispatch is still current
     EXTRACTING = "extracting"
     DOWNLOADING = "downloading"
     FINISHING = "finishing"  # streams are merged, files are hashed
@@ -33,9 +34,9 @@ class TaskState(StrEnum):
 
 
 class TaskOutcome(StrEnum):
-    COMPLETED = "completed"  # all bytes are here; storage takes them in
+    COMPLETED = "completed"  # all bytes are downloaded; storage archives them
     FAILED = "failed"
-    DEFERRED = "deferred"  # given back at no cost, to be tried again
+    DEFERRED = "deferred"  # given back to jobs with no attempt spent
     CANCELLED = "cancelled"
 
 
@@ -55,7 +56,7 @@ _MESSAGES = {
 
 
 class TaskProgress(Progress):
-    """SPEC's Progress, `current` and `total` in bytes (0 while it is not known), and whose it is."""
+    """SPEC's Progress of one task; `current` and `total` in bytes, 0 while unknown."""
 
     task_id: str
     video_id: str
@@ -66,7 +67,7 @@ class TaskProgress(Progress):
 
 class Task(BaseModel):
     """A dispatch of one video. `job_id` is the first job that waits for it; `reason` is why it was deferred, and
-    `retry_after` when it is worth another try."""
+    `retry_after` when it can be retried."""
 
     task_id: str
     video_id: str
@@ -83,8 +84,8 @@ class Task(BaseModel):
     retry_after: AwareDatetime | None
 
 
-class Record:
-    """A task while it goes on; `over` is set when all that was to be told of it is told."""
+class TaskRecord:
+    """The state of a task. `over` is set when all its events are published."""
 
     def __init__(self, request: DownloadRequested, trace_id: str) -> None:
         self.request = request
@@ -107,12 +108,12 @@ class Record:
 
     @property
     def decided(self) -> bool:
-        """How it ends is settled, if not told yet."""
+        """Whether the outcome is known, even if it is not published yet."""
         return self.outcome is not None
 
     @property
     def gained(self) -> int:
-        """Bytes that this attempt brought."""
+        """Bytes downloaded in this attempt."""
         return self.bytes.downloaded - self._held if self.bytes else 0
 
     def arrived(self, bytes_: Downloading) -> None:
@@ -121,13 +122,13 @@ class Record:
         self.bytes = bytes_
         self.state = TaskState.DOWNLOADING
 
-    def note(self, fact: Event) -> None:
-        """A fact of this task, before it is told: the one that ends it decides the outcome."""
-        self.outcome = _OUTCOMES.get(type(fact), self.outcome)
-        if isinstance(fact, DownloadFailed):
-            self._failure = fact.failure
-        if isinstance(fact, DownloadDeferred):
-            self._reason, self._retry_after = fact.reason, fact.retry_after
+    def note(self, event: Event) -> None:
+        """Record an event of this task before it is published: the last one decides the outcome."""
+        self.outcome = _OUTCOMES.get(type(event), self.outcome)
+        if isinstance(event, DownloadFailed):
+            self._failure = event.failure
+        if isinstance(event, DownloadDeferred):
+            self._reason, self._retry_after = event.reason, event.retry_after
 
     def end(self) -> None:
         self.state = TaskState.ENDED
@@ -144,7 +145,7 @@ class Record:
 
     def _message(self) -> str:
         if self.outcome is None:
-            return _MESSAGES.get(self.state, "not begun: nobody waits for it any more")
+            return _MESSAGES.get(self.state, "not started: no job waits for it any more")
         if self._failure is not None:
             return f"failed: {self._failure.message}"
         return f"{self.outcome}: {self._reason}" if self._reason else self.outcome.value
@@ -166,7 +167,7 @@ class Record:
             retry_after=self._retry_after,
         )
 
-    def told(self) -> TaskProgress:
+    def progress_view(self) -> TaskProgress:
         return TaskProgress(
             **self.progress.model_dump(),
             task_id=self.task_id,
@@ -178,22 +179,22 @@ class Record:
 
 
 class Tasks:
-    """The tasks in hand, and the last ones that ended. One that jobs no longer wanted leaves no trace."""
+    """The running tasks and the last ones that ended. A task that jobs did not want any more leaves no trace."""
 
     def __init__(self) -> None:
-        self._in_hand: dict[str, Record] = {}
-        self._ended: OrderedDict[str, Record] = OrderedDict()
+        self._running: dict[str, TaskRecord] = {}
+        self._ended: OrderedDict[str, TaskRecord] = OrderedDict()
         self._outcomes: Counter[TaskOutcome] = Counter()
         self._bytes = 0
 
-    def begin(self, request: DownloadRequested, trace_id: str) -> Record:
-        record = self._in_hand[request.dispatch_id] = Record(request, trace_id)
+    def begin(self, request: DownloadRequested, trace_id: str) -> TaskRecord:
+        record = self._running[request.dispatch_id] = TaskRecord(request, trace_id)
         self._ended.pop(request.dispatch_id, None)
         return record
 
-    def end(self, record: Record) -> None:
+    def end(self, record: TaskRecord) -> None:
         record.end()
-        self._in_hand.pop(record.task_id, None)
+        self._running.pop(record.task_id, None)
         self._bytes += record.gained
         if record.outcome is None:
             return
@@ -202,17 +203,25 @@ class Tasks:
         while len(self._ended) > KEPT:
             self._ended.popitem(last=False)
 
-    def get(self, task_id: str) -> Record | None:
-        return self._in_hand.get(task_id) or self._ended.get(task_id)
+    def find(self, task_id: str) -> TaskRecord | None:
+        return self._running.get(task_id) or self._ended.get(task_id)
 
-    def all(self) -> Sequence[Record]:
-        """What is in hand in the order it began, then what ended, the last first."""
-        return [*self._in_hand.values(), *reversed(self._ended.values())]
+    def get(self, task_id: str) -> TaskRecord:
+        """Raises NotFound."""
+        record = self.find(task_id)
+        if record is None:
+            message = f"This worker has no task {task_id}: GET /api/v1/download/tasks lists its tasks."
+            raise NotFound(message, task_id=task_id)
+        return record
+
+    def all(self) -> Sequence[TaskRecord]:
+        """Return the running tasks in the order of their start, then the ended ones, the last first."""
+        return [*self._running.values(), *reversed(self._ended.values())]
 
     def numbers(self) -> dict[str, object]:
-        """For health and metrics; `tasks_ended` and `bytes_downloaded` count from the start of the service."""
-        states = Counter(record.state for record in self._in_hand.values())
-        gained = sum(record.gained for record in self._in_hand.values())
+        """Return the metrics. `tasks_ended` and `bytes_downloaded` count from the start of the service."""
+        states = Counter(record.state for record in self._running.values())
+        gained = sum(record.gained for record in self._running.values())
         return {
             "tasks": {state.value: states[state] for state in TaskState if state is not TaskState.ENDED},
             "tasks_ended": {outcome.value: self._outcomes[outcome] for outcome in TaskOutcome},

@@ -1,13 +1,16 @@
-"""From `download.requested` to its answer: claim, fetch, tell. One call per dispatch; yields the facts in order."""
+"""One dispatch, from `download.requested` to its last event: claim, fetch, outcome."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import structlog
 
 from bus import Event, NoAnswer, handling
+from bus.tasks import unless
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -33,27 +36,28 @@ from services.common.youtube.messages import (
 )
 from services.common.youtube.partial import remove_partial
 from services.download.attempt import Attempt, Outcome
+from services.download.breaker import Breaker
+from services.download.context import WorkerContext
 from services.download.formats import choose
 from services.download.progress import ProgressRule, progress_of, share_of
 from services.download.slots import Slot
-from services.download.tasks import Record, TaskState
+from services.download.tasks import TaskRecord, TaskState
 
-if TYPE_CHECKING:
-    from services.download.service import DownloadService
-
-CLAIM_TIMEOUT = 5.0  # seconds for one question
-CLAIM_PAUSE, CLAIM_LONGEST_PAUSE = 0.25, 5.0  # seconds between two questions while jobs is away
+CLAIM_TIMEOUT = 5.0  # seconds for one request
+CLAIM_PAUSE, CLAIM_LONGEST_PAUSE = 0.25, 5.0  # seconds between two requests while jobs is unavailable
 
 SHUTDOWN = "shutdown"
 DISK_FULL = "disk_full"
-# What costs no attempt: a disk to wait for, and a worker that was given up on and still holds the partial.
+# Failures that spend no attempt: a full disk, and a partial locked by a worker that jobs considers gone.
 WAITS = {DISK_FULL: timedelta(seconds=60), "partial_busy": timedelta(seconds=30)}
 
 T = TypeVar("T")
 
+_log = structlog.get_logger("services.download", service="download")
+
 
 def no_space(storage: Storage) -> Failure | None:
-    """Is there less free on the disk of the partials than the configuration wants kept?"""
+    """Return a failure if the disk of the partials has less free space than [storage] min_free."""
     free = free_space(storage.tmp_dir)
     if free >= storage.min_free:
         return None
@@ -69,8 +73,9 @@ def no_space(storage: Storage) -> Failure | None:
 class Work:
     """One dispatch in one slot."""
 
-    def __init__(self, service: "DownloadService", record: Record) -> None:
-        self._service = service
+    def __init__(self, context: WorkerContext, breaker: Breaker, record: TaskRecord) -> None:
+        self._context = context
+        self._breaker = breaker
         self._event = record.request
         self.record = record
         self._trace_id = record.trace_id
@@ -79,95 +84,100 @@ class Work:
         self._metadata: VideoMetadata | None = None
         self._cancelled = asyncio.Event()
         self._by_hand = False
-        self._probing = False  # the first through a block that has run out, whoever was blocked
+        self._probing = False  # the first through a block that has run out, whichever worker was blocked
 
     @property
     def video_id(self) -> str:
         return self._event.video_id
 
     def cancel(self, *, by_hand: bool = False) -> None:
-        """Nobody waits for it any more, or a person wants it stopped (`by_hand`): the child is killed, the partial
-        goes, `download.cancelled` is said."""
+        """Kill the child, remove the partial and publish `download.cancelled`: no job waits for the video any more, or
+        a user stopped the task (`by_hand`)."""
         self._by_hand = self._by_hand or by_hand
         self._cancelled.set()
 
     async def run(self, slot: Slot) -> AsyncGenerator[Event, None]:
-        """The facts of this dispatch. Nothing at all when the claim says that it is stale."""
-        await self._until_stopped(slot.rest(self._service.config.youtube.sleep_interval))
-        self.record.state = TaskState.CLAIMING
-        answer = await self._claim()
-        if answer is None:
-            yield await self._stopped()
-        elif answer.verdict is ClaimVerdict.WAIT:
-            yield self._deferred("source_blocked", answer.until)
-        elif answer.verdict is not ClaimVerdict.STALE:
-            self._probing = answer.verdict is ClaimVerdict.PROBE
-            async with aclosing(self._fetch(slot)) as facts:
-                async for fact in facts:
-                    yield fact
-
-    async def _fetch(self, slot: Slot) -> AsyncGenerator[Event, None]:
-        config = self._service.config
-        if (full := await asyncio.to_thread(no_space, config.storage)) is not None:
-            for fact in self._failed(full):
-                yield fact
+        """Yield the events of this dispatch: none at all if the claim is answered `stale`."""
+        ends = await self._claimed(slot)
+        if ends is not None:
+            for event in ends:
+                yield event
             return
         self.record.state = TaskState.EXTRACTING
-        yield DownloadStarted(**self._names(), instance=self._service.instance)
-        told: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
-        attempt = asyncio.create_task(self._attempt(slot, told), name=f"fetch {self._event.video_id}")
-        try:
-            while (found := await told.get()) is not None:
+        yield DownloadStarted(**self._names(), instance=self._context.instance)
+        metadata: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
+        async with self._attempting(slot, metadata) as attempt:
+            while (found := await metadata.get()) is not None:
                 self._metadata, self.record.title = found.metadata, found.metadata.title
                 if self._event.wanted.metadata:
                     yield self._metadata_fetched(found.metadata)
             outcome = await attempt
+        for event in await self._outcome_events(outcome):
+            yield event
+
+    async def _claimed(self, slot: Slot) -> list[Event] | None:
+        """Wait for the turn of this slot and claim the dispatch. Return None if it may start, else the events that end
+        it."""
+        await self._until_stopped(slot.rest(self._context.config.youtube.sleep_interval))
+        self.record.state = TaskState.CLAIMING
+        answer = await self._claim()
+        if answer is None:
+            return [await self._stopped()]
+        if answer.verdict is ClaimVerdict.WAIT:
+            return [self._deferred("source_blocked", answer.until)]
+        if answer.verdict is ClaimVerdict.STALE:
+            return []
+        self._probing = answer.verdict is ClaimVerdict.PROBE
+        full = await asyncio.to_thread(no_space, self._context.config.storage)
+        return self._failed(full) if full is not None else None
+
+    @asynccontextmanager
+    async def _attempting(
+        self, slot: Slot, metadata: "asyncio.Queue[MetadataFound | None]"
+    ) -> "AsyncIterator[asyncio.Task[Outcome | None]]":
+        """Run an attempt beside the block. It is cancelled, and awaited, at the end of the block."""
+        attempt = asyncio.create_task(self._attempt(slot, metadata), name=f"fetch {self._event.video_id}")
+        try:
+            yield attempt
         finally:
-            attempt.cancel()  # does nothing to one that is done
+            attempt.cancel()  # has no effect on a task that is done
             await asyncio.gather(attempt, return_exceptions=True)
-        async with aclosing(self._tell_outcome(outcome)) as facts:
-            async for fact in facts:
-                yield fact
 
-    async def _attempt(self, slot: Slot, told: "asyncio.Queue[MetadataFound | None]") -> Outcome | None:
-        """None: it was stopped, and the child was killed."""
+    async def _attempt(self, slot: Slot, metadata: "asyncio.Queue[MetadataFound | None]") -> Outcome | None:
+        """Return the outcome; None if the attempt was stopped and the child killed. None ends the queue."""
 
-        async def tell(message: FetchMessage) -> None:
+        async def receive(message: FetchMessage) -> None:
             if isinstance(message, MetadataFound):
-                told.put_nowait(message)
+                metadata.put_nowait(message)
             elif isinstance(message, Downloading):
                 self.record.arrived(message)
                 await self._progress(message)
             elif isinstance(message, Finishing):
                 self.record.state = TaskState.FINISHING
 
-        attempt = Attempt(slot.child, self._request(), self._service.config.download.timeout)
+        attempt = Attempt(slot.child, self._request(), self._context.config.download.timeout)
         try:
-            return await self._until_stopped(attempt.run(tell))
+            return await self._until_stopped(attempt.run(receive))
         finally:
-            told.put_nowait(None)
+            metadata.put_nowait(None)
 
-    async def _tell_outcome(self, outcome: Outcome | None) -> AsyncGenerator[Event, None]:
+    async def _outcome_events(self, outcome: Outcome | None) -> list[Event]:
         if outcome is None:
-            yield await self._stopped()
-        elif isinstance(outcome, Failure):
-            for fact in self._failed(outcome):
-                yield fact
-        elif self._metadata is None:
+            return [await self._stopped()]
+        if isinstance(outcome, Failure):
+            return self._failed(outcome)
+        if self._metadata is None:
             raise RuntimeError(f"{self._event.video_id}: a result without metadata")
-        else:
-            for fact in self._cleared():
-                yield fact
-            if self._event.wanted.media:
-                await self._progress(self.record.bytes or Downloading(downloaded=0), finished=True)
-            yield self._completed(outcome, self._metadata)
+        if self._event.wanted.media:
+            await self._progress(self.record.bytes or Downloading(downloaded=0), finished=True)
+        return [*self._cleared(), self._completed(outcome, self._metadata)]
 
     def _failed(self, failure: Failure) -> list[Event]:
         now = datetime.now(UTC)
-        self._service.log_failure(self._event, failure)
-        if self._service.breaker.judge(failure):
-            until = self._service.breaker.trip(now, failure)
-            blocked = SourceBlocked(egress=self._service.egress, reason=failure.reason, until=until)
+        self._log_failure(failure)
+        if self._breaker.judge(failure):
+            until = self._breaker.trip(now, failure)
+            blocked = SourceBlocked(egress=self._context.egress, reason=failure.reason, until=until)
             return [blocked, self._deferred(failure.reason, until, failure)]
         if failure.reason in WAITS:
             return [self._deferred(failure.reason, now + WAITS[failure.reason], failure)]
@@ -178,46 +188,49 @@ class Work:
             DownloadFailed(**self._names(), failure=failure, title=title),
         ]
 
+    def _log_failure(self, failure: Failure) -> None:
+        _log.warning(
+            "download_failed",
+            video_id=self._event.video_id,
+            job_id=self._event.job_id,
+            error_code=failure.code,
+            error_message=failure.message,
+            kind=failure.kind,
+            reason=failure.reason,
+        )
+
     def _cleared(self) -> list[Event]:
-        """The site speaks to this machine. If there was a block, jobs shall hear that it is over."""
-        was_blocked = self._service.breaker.succeed()
-        return [SourceCleared(egress=self._service.egress)] if was_blocked or self._probing else []
+        """Return the event that ends a block, because the site has answered this machine; [] without a block."""
+        was_blocked = self._breaker.succeed()
+        return [SourceCleared(egress=self._context.egress)] if was_blocked or self._probing else []
 
     async def _claim(self) -> ClaimAnswer | None:
-        """Jobs' answer, however long jobs is away; None when it is stopped meanwhile."""
+        """Return the answer of jobs, however long jobs is unavailable; None when the dispatch is stopped meanwhile."""
         claim = DownloadClaim(
-            instance=self._service.instance, egress=self._service.egress, dispatch_id=self._event.dispatch_id
+            instance=self._context.instance, egress=self._context.egress, dispatch_id=self._event.dispatch_id
         )
 
         async def ask() -> ClaimAnswer:
             pause = CLAIM_PAUSE
             while True:
                 try:
-                    return await self._service.bus.request(
+                    return await self._context.bus.request(
                         claim, ClaimAnswer, trace_id=self._trace_id, timeout=CLAIM_TIMEOUT
                     )
                 except NoAnswer as error:
-                    self._service.logger.warning("claim_unanswered", error_message=str(error))
+                    _log.warning("claim_unanswered", error_message=str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, CLAIM_LONGEST_PAUSE)
 
         return await self._until_stopped(ask())
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`; None if the service closes or the dispatch is cancelled before it is there, and then
-        `work` is cancelled."""
-        task = asyncio.ensure_future(work)
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._service.closing, self._cancelled)]
-        try:
-            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            for part in (task, *ends):
-                part.cancel()
-            await asyncio.gather(task, *ends, return_exceptions=True)
+        """Return the result of `work`; None if the service closes or the dispatch is cancelled first."""
+        return await unless(work, self._context.closing, self._cancelled)
 
     async def _stopped(self) -> Event:
-        """Cancelled: the partial goes. Shut down: it stays, for the next start."""
+        """Return the event of a stopped dispatch. The partial is removed if it was cancelled, and kept for the next
+        start if the service shuts down."""
         if not self._cancelled.is_set():
             return self._deferred(SHUTDOWN)
         await asyncio.to_thread(remove_partial, self.directory, self._event.dispatch_id)
@@ -232,7 +245,7 @@ class Work:
             title=self._metadata.title if self._metadata else None,
             progress=progress_of(state, finished=finished),
         )
-        await self._service.bus.publish(progress, trace_id=self._trace_id, caused_by=self._cause)
+        await self._context.bus.publish(progress, trace_id=self._trace_id, caused_by=self._cause)
 
     def _request(self) -> FetchRequest:
         wanted = self._event.wanted
@@ -246,7 +259,7 @@ class Work:
 
     @property
     def directory(self) -> Path:
-        return self._service.partial_of(self._event.video_id)
+        return self._context.partial_of(self._event.video_id)
 
     def _metadata_fetched(self, metadata: VideoMetadata) -> MetadataFetched:
         return MetadataFetched(
@@ -276,6 +289,6 @@ class Work:
         return DownloadDeferred(**self._names(), reason=reason, retry_after=retry_after, failure=failure)
 
     def _names(self) -> dict[str, Any]:
-        """What names the dispatch, for every event about it."""
+        """Return the fields that identify the dispatch in every event about it."""
         event = self._event
         return event.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})

@@ -14,7 +14,7 @@ from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain import commands, dispatches, failures, listings, scheduler
-from services.jobs.domain.accounting import Out, note_timers
+from services.jobs.domain.accounting import Out, set_retrying
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
 _TICK = 5.0  # seconds between two rounds, unless a timer is nearer
@@ -81,7 +81,7 @@ class Dispatcher:
         rows.save()  # the queries below read the tables
         out += self._release(rows, sql, now)
         rows.save()
-        self._note_timers(rows, sql, now)
+        self._update_timers(rows, sql, now)
         return out
 
     # --- videos
@@ -190,7 +190,7 @@ class Dispatcher:
 
     # --- timers
 
-    def _note_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
+    def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
         blocks = queries.load_blocks(sql)
         blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
         soonest = [block.until for block in blocks.values() if block.until > now]
@@ -206,7 +206,7 @@ class Dispatcher:
                     waiting += 1
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
-            note_timers(job, waiting, earliest, now)
+            set_retrying(job, waiting, earliest, now)
             if not job.paused:  # its timers may be long over: they take effect when it is resumed
                 soonest += times
         self._next_timer = min(soonest, default=None)

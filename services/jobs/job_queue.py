@@ -7,7 +7,7 @@ from functools import partial
 
 from bus import Bus, NotNow, UnreadableMessage
 from bus.fault_injection import fault_point
-from bus.message import Envelope, Event, event_types
+from bus.message import Envelope, Event
 from services.common import credentials
 from services.common import events as e
 from services.common.errors import InvalidRequest, ServiceUnavailable
@@ -30,7 +30,7 @@ from services.jobs.subscribers import Subscribers
 _VALIDATION_TIMEOUT = 2.0  # seconds that the inbox waits for the validation of a job
 _REQUEST_TIMEOUT = 20.0  # seconds that a REST request waits for it
 _RETRY_AFTER = 5.0  # seconds until the message comes again
-_TYPES = {kind.subject: kind for kind in event_types()}
+_TYPES = {kind.subject: kind for kind in e.catalogue()}
 _COMMANDS = (
     e.JobCancelRequested, e.JobPauseRequested, e.JobResumeRequested, e.JobRetryRequested, e.JobPriorityRequested,
 )  # fmt: skip

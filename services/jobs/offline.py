@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from services.common.errors import NotFound
 from services.common.models import Job
@@ -30,8 +31,7 @@ class OfflineJobs:
     @asynccontextmanager
     async def open(cls, config: Config) -> AsyncIterator["OfflineJobs"]:
         """Raises ServiceUnavailable when a newer version wrote jobs.db."""
-        path = config.storage.jobs_dir / "jobs.db"
-        store = await asyncio.to_thread(_open, config) if path.exists() else None
+        store = await asyncio.to_thread(_open, config.storage.jobs_dir / "jobs.db")
         try:
             yield cls(store, config.retention)
         finally:
@@ -73,5 +73,5 @@ class OfflineJobs:
         return retention.report(due, dry_run=True)
 
 
-def _open(config: Config) -> Store:
-    return Store(config.storage.jobs_dir / "jobs.db", "offline", read_only=True)
+def _open(path: Path) -> Store | None:
+    return Store(path, "offline", read_only=True) if path.exists() else None

@@ -19,7 +19,7 @@ class JobsService(ServiceBase):
 
     name: ClassVar[str] = "jobs"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     parts: Parts
 

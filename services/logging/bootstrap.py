@@ -12,13 +12,13 @@ from services.logging.recorder import Recorder
 from services.logging.retention import LogRetention
 from services.logging.subscribers import LogSubscribers
 
-__all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
+__all__ = ["HANDLERS", "ROUTES", "LoggingParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = _ROUTES
 
 
 @dataclass(frozen=True)
-class Parts:
+class LoggingParts:
     """All objects of the logging service. Handlers and routes get theirs by type."""
 
     recorder: Recorder
@@ -30,11 +30,11 @@ class Parts:
         return [self.recorder, self.queries, self.subscribers, self.retention]
 
 
-def bootstrap(config: Config, disk_patience: float) -> Parts:
+def bootstrap(config: Config, disk_patience: float) -> LoggingParts:
     """Build the service. Nothing is opened before it is used."""
     directory = config.storage.logs_dir
     subscribers = LogSubscribers()
-    return Parts(
+    return LoggingParts(
         recorder=Recorder(directory, subscribers, disk_patience),
         queries=JournalQueries(directory),
         subscribers=subscribers,

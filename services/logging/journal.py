@@ -1,7 +1,7 @@
-"""Daily JSONL files: one line per record, appended whole, synced per batch, each message once.
+"""Daily JSONL files: one line per record, written whole, synced per batch, each message once.
 
-A message may make several lines and may come again (delivery is at least once). Each line carries its message's id,
-so how many of its lines are written is known, from memory or, after a restart, from the end of the day's file.
+A message may have several lines and may be delivered again. Each line contains its message's id, so the number of its
+written lines is known: from memory, or after a restart from the end of the day's file.
 """
 
 import json
@@ -13,14 +13,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MAX_REMEMBERED = 50_000  # messages per day; many more than the broker sends again after a crash (DESIGN §3)
-TAIL_BYTES = 32 * 1024**2  # bytes read back of a file when it is opened
+MAX_REMEMBERED = 50_000  # messages per day; many more than the broker redelivers after a crash
+TAIL_BYTES = 32 * 1024**2  # read back when a file is opened
 OPEN_DAYS = 3
 
 
 @dataclass(frozen=True)
 class JournalMessage:
-    """What one message of the bus adds to the file of its day."""
+    """The lines that one message of the bus adds to the file of its day."""
 
     id: str
     at: datetime
@@ -39,7 +39,7 @@ class Journal:
         return self._directory / f"{self._prefix}{day.isoformat()}.jsonl"
 
     def append(self, messages: Iterable[JournalMessage]) -> list[Mapping[str, Any]]:
-        """Write what is not written yet and sync it. Returns that, a record per line. OSError: call again, later."""
+        """Write and sync the records that are not written yet. Return them. After an OSError, call again."""
         touched: dict[date, _DayFile] = {}
         written: list[Mapping[str, Any]] = []
         for message in messages:
@@ -69,7 +69,7 @@ class Journal:
 
 
 class _DayFile:
-    """One open file and what is known of its messages: id -> lines written."""
+    """One open file and the number of written lines per message id."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,14 @@ class _DayFile:
         self._written = _read_back(path, self._file)
 
     def is_replaced(self) -> bool:
-        """Somebody removed or moved the file: what is written to it now is not found under its name."""
+        """Return whether the file was removed or moved: then new lines would not be found under its name."""
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
         except FileNotFoundError:
             return True
 
     def add(self, message: JournalMessage) -> Sequence[Mapping[str, Any]]:
-        """Append the lines of a message that are missing; as one write, so that a crash tears one line at most."""
+        """Append the missing lines of a message as one write, so that a crash cuts off one line at most."""
         done = self._written.get(message.id, 0)
         missing = message.records[done:]
         if missing:
@@ -104,7 +104,7 @@ class _DayFile:
             while written < len(data):
                 written += self._file.write(data[written:])
         except OSError:
-            os.ftruncate(self._file.fileno(), before)  # a full disk took a part: the next try starts clean
+            os.ftruncate(self._file.fileno(), before)  # remove what a full disk has accepted, for the next attempt
             raise
 
     def sync(self) -> None:
@@ -119,7 +119,7 @@ def _line(message_id: str, record: Mapping[str, Any]) -> bytes:
 
 
 def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:
-    """End a torn last line, and count the lines of each message in the file's tail."""
+    """End a line that was cut off, and count the lines of each message in the file's tail."""
     written: OrderedDict[str, int] = OrderedDict()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -141,6 +141,6 @@ def _message_id(line: bytes) -> str | None:
     try:
         record = json.loads(line)
     except ValueError:
-        return None  # the torn line of an earlier crash
+        return None  # a line that a crash has cut off
     found = record.get("message_id") if isinstance(record, dict) else None
     return found if isinstance(found, str) else None

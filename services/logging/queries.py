@@ -1,7 +1,7 @@
-"""Questions to the journals: the newest records that fit, and the story of a trace. They need no running service.
+"""Queries for the journals: the newest records that match, and the story of a trace. They need no running service.
 
-Only what could fit is parsed: a block of a file that does not hold the wanted texts is passed over as bytes. What one
-question may read is limited; an answer that did not see everything says so (`complete` false).
+Blocks of a file without the required texts are skipped unparsed. The bytes that a query may read are limited; an answer
+that did not cover everything has `complete` false.
 """
 
 import heapq
@@ -26,11 +26,11 @@ from services.logging.reading import (
     read_forwards,
 )
 
-MAX_BYTES = 2 * 1024**3  # read for one question
-PATIENCE = 10.0  # seconds to search for one question: to count all that fit means to parse all that fit
+MAX_BYTES = 2 * 1024**3  # read per query
+PATIENCE = 10.0  # seconds per query: counting all matches means parsing them
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _LEVEL_BYTES = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
-_REORDER_WINDOW = 2_000  # records by which a line may stand too early or too late: services ship theirs in batches
+_REORDER_WINDOW = 2_000  # records by which a line may be out of order: services ship theirs in batches
 
 SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli")
 
@@ -46,13 +46,13 @@ def _lower(level: Any) -> Any:
     return level.lower() if isinstance(level, str) else level
 
 
-When = Annotated[datetime, AfterValidator(_aware)]  # without a zone: UTC
+When = Annotated[datetime, AfterValidator(_aware)]  # UTC if without a time zone
 Service = Literal["jobs", "metadata", "download", "storage", "logging", "stack", "cli"]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 
 
 class LogFilter(BaseModel):
-    """Which records fit. `level`: that one or graver; `search`: anywhere in the record, in any case of its letters."""
+    """Which records match. `level`: minimum level; `search`: a text anywhere in the record, ignoring case."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -81,12 +81,12 @@ class LogFilter(BaseModel):
         return at is not None and (self.since is None or self.since <= at) and (self.until is None or at <= self.until)
 
     def needles(self) -> list[bytes]:
-        """Bytes that every line that fits must hold."""
+        """Return the bytes that every matching line contains."""
         named = [json.dumps(text, ensure_ascii=False).encode() for text in (self.service, self.trace_id) if text]
         return [needle.strip(b'"') for needle in named]
 
     def may_match(self, line: bytes) -> bool:
-        """A quick look before a line is parsed; the journals are written by json.dumps."""
+        """Return False for lines that cannot match, before they are parsed. The journals are written by json.dumps."""
         if self.level is not None and not any(level in line for level in _LEVEL_BYTES[_LEVELS.index(self.level) :]):
             return False
         plain = self.search is not None and self.search.isascii() and self.search.isprintable()
@@ -96,35 +96,36 @@ class LogFilter(BaseModel):
 
     @property
     def anything(self) -> bool:
-        """Nothing is asked of a record."""
+        """Whether every record matches."""
         return self.model_dump(include=set(LogFilter.model_fields), exclude_none=True) == {}
 
     def covers(self, day: date) -> bool:
-        """A record stands in the file of the day it was shipped: a moment later, perhaps the next day."""
+        """Return whether the file of `day` can contain matching records. A record is in the file of the day it was
+        shipped: possibly the day after it was made."""
         return (self.since is None or day >= self.since.date()) and (
             self.until is None or (day - self.until.date()).days <= 1
         )
 
 
 class LogQuery(PageQuery, LogFilter):
-    """What GET /logs takes."""
+    """The query of GET /logs."""
 
     @property
     def filter(self) -> LogFilter:
-        """Without the page."""
+        """The query without the page."""
         return LogFilter.model_validate(self.model_dump(include=set(LogFilter.model_fields)))
 
 
 class LogPage(Page):
-    """Records as they were written, the newest first. `complete` false: older files were not read any more, and
-    `total` counts what was."""
+    """Records as they were written, newest first. `complete` false: older files were not read, and `total` counts the
+    others."""
 
     logs: list[dict[str, Any]]
     complete: bool = True
 
 
 class TracePage(Page):
-    """The events and records of one story in the order of their time. An event has `event: event_seen`, `subject`,
+    """The events and records of one trace in the order of time. An event has `event: event_seen`, `subject`,
     `caused_by` (the id of the message that caused it) and `message_id` (its own)."""
 
     trace_id: str
@@ -133,7 +134,7 @@ class TracePage(Page):
 
 
 class JournalQueries:
-    """Over the directory of the journals."""
+    """Queries for the journals of one directory."""
 
     def __init__(self, directory: Path, most_bytes: int = MAX_BYTES, patience: float = PATIENCE) -> None:
         self._directory = directory
@@ -142,7 +143,7 @@ class JournalQueries:
         self._counts = LineCounts()
 
     def logs(self, wanted: LogFilter, limit: int, offset: int) -> LogPage:
-        """The newest first."""
+        """Return matching records, newest first."""
         files = [file for file in journal_files(self._directory, LOGS) if wanted.covers(file.day)]
         files, complete = self._affordable(list(reversed(files)))
         needles = wanted.needles()
@@ -155,7 +156,7 @@ class JournalQueries:
                 if offset <= total < offset + limit:
                     found.append(record)
                 total += 1
-                if wanted.anything and len(found) == limit:  # the rest needs no look
+                if wanted.anything and len(found) == limit:  # the rest is only counted
                     total = before + self._counts.count(file.path)
                     break
                 if time.monotonic() > deadline:
@@ -170,7 +171,7 @@ class JournalQueries:
                 yield record
 
     def trace(self, trace_id: str, limit: int, offset: int) -> TracePage:
-        """From the beginning. A story of days is in the files of those days only."""
+        """Return the events and records of a trace, oldest first."""
         newest, complete = self._affordable(journal_files(self._directory)[::-1])
         files = newest[::-1]
         needle = json.dumps(trace_id, ensure_ascii=False).strip('"').encode()
@@ -187,11 +188,11 @@ class JournalQueries:
         return TracePage(trace_id=trace_id, entries=found, total=total, limit=limit, offset=offset, complete=complete)
 
     def size(self) -> int:
-        """Bytes of all journals."""
+        """Return the bytes of all journals."""
         return sum(file.size for file in journal_files(self._directory))
 
     def _affordable(self, files: Sequence[JournalFile]) -> tuple[list[JournalFile], bool]:
-        """The files from the first on that may be read, at least one; and whether that is all."""
+        """Return the first files within the limit of bytes, at least one, and whether these are all."""
         left = self._most_bytes
         for number, file in enumerate(files):
             left -= file.size
@@ -228,7 +229,7 @@ def _sort_key(record: Mapping[str, Any]) -> _Sorting:
 
 
 def _sorted_records(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Sort what is nearly sorted, holding only a few."""
+    """Sort a nearly sorted sequence with bounded memory."""
     held: list[tuple[_Sorting, int, dict[str, Any]]] = []
     for number, record in enumerate(records):
         heapq.heappush(held, (_sort_key(record), number, record))

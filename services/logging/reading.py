@@ -1,4 +1,4 @@
-"""Reading the journals: line by line, forwards or backwards, with bounded memory, however large a day is. Blocks."""
+"""Reading journals line by line, forwards or backwards, with bounded memory for files of any size. Blocks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class JournalFile:
 
     @property
     def size(self) -> int:
-        """Bytes; 0 when it has gone meanwhile."""
+        """Bytes; 0 when the file was removed since."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
@@ -32,7 +32,7 @@ class JournalFile:
 
 
 def journal_files(directory: Path, prefix: str | None = None) -> list[JournalFile]:
-    """The files of a journal (None: of both), oldest first. What has another name is none of ours."""
+    """Return the files of a journal (None: of both), oldest first. Files with other names are ignored."""
     found = []
     for path in directory.iterdir() if directory.is_dir() else ():
         match = _NAME.fullmatch(path.name)
@@ -46,7 +46,8 @@ def journal_files(directory: Path, prefix: str | None = None) -> list[JournalFil
 
 
 def read_forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
-    """The lines that hold every needle, oldest first. A last line without an end is still being written: not yet."""
+    """Yield the lines that contain every needle, oldest first. A last line without a line break is incomplete and left
+    out."""
     rest = b""
     for part in _blocks(path, block):
         text = rest + part
@@ -57,7 +58,7 @@ def read_forwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK)
 
 
 def read_backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK) -> Iterator[bytes]:
-    """The same lines, newest first."""
+    """Yield the same lines, newest first."""
     rest = b""
     ended = False
     for part in _blocks_from_the_end(path, block):
@@ -66,14 +67,14 @@ def read_backwards(path: Path, needles: Sequence[bytes] = (), block: int = BLOCK
             text = text[: text.rfind(b"\n") + 1]
             ended = bool(text)
         cut = text.find(b"\n") + 1
-        rest = text[:cut]  # its beginning is in the block before
+        rest = text[:cut]  # its beginning is in the previous block
         if all(needle in text for needle in needles):
             yield from _containing(reversed(text[cut:].splitlines()), needles)
     yield from _containing([rest.rstrip(b"\n")] if rest else [], needles)
 
 
 class LineCounts:
-    """How many lines of a file are ended. Journals only grow: what was counted once is not read again."""
+    """Counts the complete lines of files. Journals only grow: counted parts are not read again."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[int, int, int]] = {}  # inode, bytes, lines
@@ -97,7 +98,7 @@ class LineCounts:
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:
-    """None for a line that a crash has torn."""
+    """Return the record; None for a line that a crash has cut off."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -115,7 +116,7 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
             while block := file.read(size):
                 yield block
     except FileNotFoundError:
-        return  # its time had come
+        return  # removed by retention
 
 
 def _blocks_from_the_end(path: Path, size: int) -> Iterator[bytes]:

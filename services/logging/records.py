@@ -7,13 +7,13 @@ from services.logging.journal import JournalMessage
 
 
 def log_message(envelope: Envelope) -> JournalMessage:
-    """The records of a `log.recorded`, masked again: whoever sent them may be older than the rule."""
+    """Return the records of a `log.recorded`, masked again: the sender may be an older version."""
     records = LogRecorded.read(envelope).records
     return JournalMessage(envelope.id, envelope.timestamp, tuple(mask(dict(record)) for record in records))
 
 
 def event_message(envelope: Envelope) -> JournalMessage:
-    """One line that tells what was said, by whom and why, so that a trace_id tells a whole story."""
+    """Return one record of the event's subject, source, cause and data."""
     record = {
         "timestamp": envelope.timestamp.isoformat(),
         "event": "event_seen",

@@ -18,7 +18,7 @@ class LoggingService(ServiceBase):
 
     name: ClassVar[str] = "logging"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     def __init__(self, config: Config, bus: BusSettings, *, disk_patience: float = DISK_PATIENCE) -> None:
         """`disk_patience`: seconds between two attempts to write to a full disk."""

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from bus import Event
+from bus.tasks import unless
 from services.common.events import (
     JobQueued,
     ListingCompleted,
@@ -221,24 +222,16 @@ def _log_failure(queued: JobQueued, claimed: ClaimedSource, failure: Failure) ->
 async def _until(closing: asyncio.Event, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
     """Yield the parts. Raise ServiceClosing as soon as the service closes, without waiting for YouTube's next
     answer."""
-    closed = asyncio.ensure_future(closing.wait())
-    following: asyncio.Future[Part] | None = None
     try:
         while True:
-            following = asyncio.ensure_future(anext(parts))
-            await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                raise ServiceClosing
             try:
-                part = following.result()
+                part = await unless(anext(parts), closing)
             except StopAsyncIteration:
                 return
+            if part is None:
+                raise ServiceClosing
             yield part
     finally:
-        ends = [end for end in (closed, following) if end is not None]
-        for end in ends:
-            end.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
         await parts.aclose()
 
 

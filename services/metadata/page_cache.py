@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from bus.tasks import unless
 from services.common.errors import ServiceUnavailable
 from services.common.events import PAGE_SIZE
 from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
@@ -53,11 +54,8 @@ class CachedListing:
                 self._task.add_done_callback(_retrieve_error)
             if self._news.is_set():
                 self._news = asyncio.Event()
-            task, news = self._task, asyncio.ensure_future(self._news.wait())
-            try:
-                await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                news.cancel()
+            task = self._task
+            await unless(asyncio.wait({task}), self._news)
             if task.done():
                 if self._task is task:
                     self._task = None

@@ -24,7 +24,7 @@ class MetadataService(ServiceBase):
 
     name: ClassVar[str] = "metadata"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
     parts: Parts
 

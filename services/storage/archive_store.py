@@ -115,7 +115,7 @@ class ArchiveStore:
             await self._catalogue.end_take_in(tree.key, video_id)
         return len(unfinished)
 
-    # --- metadata -------------------------------------------------------------------------------------------------
+    # --- metadata -----------------------------------------------------------------------------------------------------
 
     async def save_metadata(self, event: MetadataFetched, trace_id: str) -> Path:
         """Merge a source's metadata into metadata/videos/{video_id}.json. Return the file's path."""
@@ -144,7 +144,7 @@ class ArchiveStore:
         if event.wanted.metadata and not await asyncio.to_thread(is_up_to_date, path, fetched):
             await self.save_metadata(fetched, trace_id)
 
-    # --- what is held ---------------------------------------------------------------------------------------------
+    # --- what is held -------------------------------------------------------------------------------------------------
 
     async def held(self, root: str, video_ids: Sequence[str]) -> list[Held]:
         """Return what is held of each video, in the order of `video_ids`: the catalogue's rows, checked against the

@@ -16,8 +16,8 @@ from services.storage.archive_store import ArchiveStore
 from services.storage.entrypoints import archive_api, estimate_api, verification_api, work_plan_api
 from services.storage.entrypoints.handlers import HANDLERS
 from services.storage.fixity.repairs import Repairer
-from services.storage.fixity.report import VerificationReports
 from services.storage.fixity.repository import VerificationRepository
+from services.storage.fixity.requests import VerificationRequests
 from services.storage.fixity.verifier import Verifier
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.fts import TextIndex
@@ -36,7 +36,7 @@ from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
 
-__all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
+__all__ = ["HANDLERS", "ROUTES", "StorageParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = (
     *archive_api.ROUTES,
@@ -47,7 +47,7 @@ ROUTES: Sequence[Route] = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class StorageParts:
     """All objects of a running storage service. Handlers and routes get theirs by type."""
 
     disk_space: DiskSpace
@@ -64,7 +64,7 @@ class Parts:
     rescans: RescanRunner
     verifications: VerificationRepository
     verifier: Verifier
-    verification_reports: VerificationReports
+    verification_requests: VerificationRequests
     queries: CatalogueQueries
     search: ArchiveSearch
     videos: VideoReader
@@ -85,7 +85,7 @@ def bootstrap(
     resources: AsyncExitStack,
     *,
     quiet: float,
-) -> Parts:
+) -> StorageParts:
     """Build the service. What has to be closed is registered with `resources`. Raises ServiceUnavailable when a newer
     version wrote the catalogue."""
     settings = config.storage
@@ -102,7 +102,7 @@ def bootstrap(
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
     resources.callback(verifier.close)
     queries = CatalogueQueries(database, settings)
-    return Parts(
+    return StorageParts(
         disk_space=disk_space,
         database=database,
         catalogue=catalogue,
@@ -117,7 +117,7 @@ def bootstrap(
         rescans=RescanRunner(roots, indexer, work_plans, spawn),
         verifications=verifications,
         verifier=verifier,
-        verification_reports=VerificationReports(verifier, verifications),
+        verification_requests=VerificationRequests(verifier, verifications),
         queries=queries,
         search=ArchiveSearch(database, settings),
         videos=VideoReader(roots, queries),

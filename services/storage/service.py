@@ -13,7 +13,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
-from services.storage.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
+from services.storage.bootstrap import HANDLERS, ROUTES, StorageParts, bootstrap
 from services.storage.index.catalogue import CatalogueTotals
 
 _PLANS = "work_plans"  # stands beside the roots in the catalogue's list of scanned folders
@@ -26,9 +26,9 @@ class StorageService(ServiceBase):
 
     name: ClassVar[str] = "storage"
     handlers: ClassVar[Handlers] = HANDLERS
-    route_table: ClassVar[Sequence[Route]] = ROUTES
+    routes: Sequence[Route] = ROUTES
 
-    parts: Parts
+    parts: StorageParts
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class StorageService(ServiceBase):
         storage = self.config.storage
         return (*storage.all_roots, storage.base_data_dir, storage.work_plans_dir)
 
-    # --- start and stop -------------------------------------------------------------------------------------------
+    # --- start and stop -----------------------------------------------------------------------------------------------
 
     async def initialize_resources(self) -> Sequence[object]:
         """Open the catalogue and recover what a killed process left. A new catalogue indexes the work plans at once."""
@@ -90,7 +90,7 @@ class StorageService(ServiceBase):
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()
 
-    # --- health ---------------------------------------------------------------------------------------------------
+    # --- health -------------------------------------------------------------------------------------------------------
 
     async def settled(self) -> bool:
         return await self.bus.caught_up(self.handlers)

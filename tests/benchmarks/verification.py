@@ -58,7 +58,7 @@ def make(config: Config, count: int, size: int) -> None:
 
 
 async def verify(config: Config) -> tuple[float, float]:
-    """Seconds (and of them busy) for all, through ledger and catalogue. Nothing is damaged, so the bus is not used."""
+    """Seconds (total, busy) for all, through repository and catalogue. Nothing is damaged, so the bus is not used."""
     with archive_parts(config.storage) as parts:
         await parts.indexer.rescan(config.storage.base_path)
         return await _run(config, parts)

@@ -10,7 +10,7 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from bus import BrokerUnavailable, Bus, EmbeddedServer, Envelope, Event, Handlers, MessageTooLarge, NoAnswer, handling
-from bus.streams import EVENTS, LOGS
+from bus.streams.configuration import EVENTS, LOGS
 from services.common.events import (
     DownloadClaim,
     LogRecorded,

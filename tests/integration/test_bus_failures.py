@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bus import Bus, EmbeddedServer, Envelope, Event, Handlers, handling
 from bus.message import UnreadableMessage
-from bus.streams import EVENTS
+from bus.streams.configuration import EVENTS
 from services.common.events import DeadLettered, DownloadRequested, SourceBlocked, SourceCleared
 from services.common.models import Wanted
 

@@ -13,8 +13,8 @@ import pytest
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from bus.connection.connection_manager import API_TIMEOUT
-from bus.stream_gc import collect
-from bus.streams import EVENTS
+from bus.streams.configuration import EVENTS
+from bus.streams.stream_gc import collect
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
 from services.common.messaging import SCHEMA
 from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo

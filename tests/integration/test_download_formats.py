@@ -1,4 +1,4 @@
-"""What YouTube offers of a video: download's REST on a real broker, with a real child; the test answers for jobs."""
+"""Look-ups of formats: REST of download on a real broker, with a real yt-dlp child; the test plays jobs."""
 
 import asyncio
 import os
@@ -142,7 +142,7 @@ async def test_a_refusal_stops_the_slots_too_and_a_probe_clears_it(
     status, answer, retry_after = await person.ask(sample.VIDEO_OK)
     assert (status, answer["error"]["code"]) == (503, "E006")
     assert 290 <= int(retry_after) <= 300
-    assert person.service.free_slots == 0
+    assert person.service.parts.worker.free_slots == 0
 
     async def told() -> object:
         return jobs.heard
@@ -150,12 +150,12 @@ async def test_a_refusal_stops_the_slots_too_and_a_probe_clears_it(
     await eventually(told)
     (blocked,) = jobs.heard
     assert isinstance(blocked, SourceBlocked)
-    assert (blocked.egress, blocked.reason) == (person.service.egress, "bot_check")
+    assert (blocked.egress, blocked.reason) == (person.service.parts.context.egress, "bot_check")
 
     emulator.set_kind("*", "ok")
     jobs.answer = ClaimAnswer(verdict=ClaimVerdict.PROBE)
     await person.formats(sample.VIDEO_OK)
-    assert person.service.free_slots == 2
+    assert person.service.parts.worker.free_slots == 2
 
     async def cleared() -> bool:
         return [type(event) for event in jobs.heard] == [SourceBlocked, SourceCleared]
@@ -164,7 +164,7 @@ async def test_a_refusal_stops_the_slots_too_and_a_probe_clears_it(
 
 
 async def test_the_child_is_started_when_needed_and_ended_when_idle(person: Asking, eventually: Eventually) -> None:
-    offers = person.service.offers
+    offers = person.service.parts.offers
 
     def pid() -> int | None:
         return offers.child.pid

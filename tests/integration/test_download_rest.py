@@ -14,7 +14,7 @@ import pytest_asyncio
 from services.common.events import CredentialsOffered, JobCreated
 from services.common.names import SERVICES
 from services.common.settings.load import load_config
-from services.download.orders import Ordered
+from services.download.api import Ordered
 from services.download.service import DownloadService
 from services.download.tasks import Task, TaskOutcome, TaskProgress, TaskState
 from ytarchive.emulator import EmulatorClient
@@ -215,8 +215,8 @@ async def test_a_download_is_seen_and_stopped_for_everybody(
     # formats are asked for beside the slots
     assert (await client.ask("GET", f"download/formats/{sample.VIDEO_LARGE}"))["choices"]
 
-    pids = [slot.child.pid for slot in client.service.slots._all if slot.child.pid is not None]
-    partial = client.service.partial_of(sample.VIDEO_LARGE)
+    pids = [slot.child.pid for slot in client.service.parts.slots._all if slot.child.pid is not None]
+    partial = client.service.parts.context.partial_of(sample.VIDEO_LARGE)
     assert partial.exists()
     begun = asyncio.get_running_loop().time()
     stopped = Task.model_validate(await client.ask("POST", f"download/cancel/{task.task_id}"))

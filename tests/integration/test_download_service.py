@@ -112,7 +112,7 @@ async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
 
 
 @jobs_handlers.answer(PartialsLeft)
-async def whose(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwned:
+async def owned_partials(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwned:
     return PartialsOwned(video_ids=tuple(video for video in question.video_ids if video in jobs.owned))
 
 
@@ -205,7 +205,7 @@ async def test_a_download_tells_its_story_in_order(service: DownloadService, job
     assert len({envelope.caused_by for envelope in heard}) == 1
 
     assert [claim.dispatch_id for claim in jobs.claims] == [asked.dispatch_id]
-    assert jobs.claims[0].egress == service.egress
+    assert jobs.claims[0].egress == service.parts.context.egress
     metadata = jobs.all(MetadataFetched)[0]
     assert (metadata.source_name, metadata.dispatch_id) == ("yt_dlp", asked.dispatch_id)
     assert metadata.metadata == done.metadata
@@ -231,7 +231,7 @@ async def test_two_slots_announce_what_is_free(service: DownloadService, jobs: F
     await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 1)
     await jobs.wait(DownloadCompleted)
     beat = await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 2)
-    assert (beat.service.slots, beat.service.egress) == (2, service.egress)
+    assert (beat.service.slots, beat.service.egress) == (2, service.parts.context.egress)
 
 
 async def test_a_stale_claim_costs_nothing(service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient) -> None:
@@ -292,19 +292,19 @@ async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
     first = await jobs.request(sample.VIDEO_OK)
     blocked = await jobs.wait(SourceBlocked)
     deferred = await jobs.wait(DownloadDeferred)
-    assert (blocked.egress, blocked.reason) == (service.egress, "bot_check")
+    assert (blocked.egress, blocked.reason) == (service.parts.context.egress, "bot_check")
     assert (deferred.dispatch_id, deferred.retry_after) == (first.dispatch_id, blocked.until)
     assert not jobs.all(DownloadFailed)
     await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 0)
     assert service.metrics()["blocked_until"] == blocked.until.isoformat()
-    assert service.breakers() == {service.egress: BreakerState("open", until=blocked.until)}
+    assert service.breakers() == {service.parts.context.egress: BreakerState("open", until=blocked.until)}
 
     emulator.set_kind("*", "ok")
-    service.breaker.until = datetime.now(UTC)  # the five minutes are over
+    service.parts.breaker.until = datetime.now(UTC)  # the five minutes are over
     await jobs.request(sample.VIDEO_OK)
-    assert (await jobs.wait(SourceCleared)).egress == service.egress
+    assert (await jobs.wait(SourceCleared)).egress == service.parts.context.egress
     await jobs.wait(DownloadCompleted)
-    assert service.breakers() == {service.egress: BreakerState("closed")}
+    assert service.breakers() == {service.parts.context.egress: BreakerState("closed")}
 
 
 @pytest.mark.parametrize("video_id", [sample.VIDEO_OK, sample.VIDEO_PRIVATE, sample.KINDS["upcoming"]])
@@ -314,7 +314,7 @@ async def test_who_looks_after_a_block_says_that_it_is_over(
     """Whoever was blocked: it may have been a worker that has ended since. That a video is gone is an answer too."""
     jobs.verdict = ClaimVerdict.PROBE
     await jobs.request(video_id)
-    assert (await jobs.wait(SourceCleared)).egress == service.egress
+    assert (await jobs.wait(SourceCleared)).egress == service.parts.context.egress
     jobs.verdict = ClaimVerdict.GO
     last = await jobs.request(video_id)
     ends = (DownloadCompleted, DownloadFailed)
@@ -343,7 +343,7 @@ async def test_a_network_that_is_down_costs_no_more_attempts(start: Start, jobs:
     with socket.socket() as nobody:  # bound and not listening: its port is nobody else's
         nobody.bind(("127.0.0.1", 0))
         service = await start(youtube__proxy=f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        service.breaker.unreached = THRESHOLD - 2  # each takes yt-dlp seven seconds of its own retries
+        service.parts.breaker.unreached = THRESHOLD - 2  # each takes yt-dlp seven seconds of its own retries
         await jobs.request(sample.VIDEO_OK)
         await jobs.wait(DownloadFailed)
         assert not jobs.all(SourceBlocked)
@@ -353,7 +353,7 @@ async def test_a_network_that_is_down_costs_no_more_attempts(start: Start, jobs:
     assert blocked.reason in UNREACHED
     assert timedelta(seconds=50) < blocked.until - datetime.now(UTC) < timedelta(seconds=61)
     assert (deferred.dispatch_id, deferred.retry_after) == (last.dispatch_id, blocked.until)
-    assert service.breakers() == {service.egress: BreakerState("open", until=blocked.until)}
+    assert service.breakers() == {service.parts.context.egress: BreakerState("open", until=blocked.until)}
 
 
 async def test_a_child_that_dies_costs_one_attempt(
@@ -362,7 +362,7 @@ async def test_a_child_that_dies_costs_one_attempt(
     fault = emulator.add_fault("media", "throttle", rate=500_000)
     await jobs.request(sample.VIDEO_LARGE)
     await jobs.wait(DownloadProgress, lambda event: event.progress.current > 0)
-    await service.slots.close()  # kills the children
+    await service.parts.slots.close()  # kills the children
     failed = await jobs.wait(DownloadFailed)
     assert (failed.failure.kind, failed.failure.code) == (FailureKind.LOCAL, ErrorCode.INTERNAL_ERROR)
     emulator.remove_fault(fault)
@@ -415,7 +415,7 @@ async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator:
     assert deferred.retry_after is not None
     assert 30 < (deferred.retry_after - datetime.now(UTC)).total_seconds() <= 60
     assert emulator.log() == []
-    assert service.breaker.until is None
+    assert service.parts.breaker.until is None
 
 
 async def test_shutdown_gives_back_what_is_in_hand_and_the_next_goes_on(
@@ -430,7 +430,7 @@ async def test_shutdown_gives_back_what_is_in_hand_and_the_next_goes_on(
     assert asyncio.get_running_loop().time() - begun < 10
     deferred = await jobs.wait(DownloadDeferred)
     assert (deferred.dispatch_id, deferred.reason) == (asked.dispatch_id, "shutdown")
-    partial = service.partial_of(sample.VIDEO_LARGE)
+    partial = service.parts.context.partial_of(sample.VIDEO_LARGE)
     assert any(name.endswith(".part") for name in files_in(partial))
 
     emulator.remove_fault(fault)
@@ -493,16 +493,16 @@ async def test_what_still_waits_for_its_turn_is_stopped_by_hand_without_a_claim(
     second = await jobs.request(sample.VIDEO_480P, quality="144p")
 
     async def waits() -> bool:
-        record = service.tasks.get(second.dispatch_id)
-        return record is not None and record.state is TaskState.WAITING and service.slots.free == 0
+        record = service.parts.tasks.find(second.dispatch_id)
+        return record is not None and record.state is TaskState.WAITING and service.parts.slots.free == 0
 
     await eventually(waits)
-    record = await service.stop(second.dispatch_id)
+    record = await service.parts.worker.stop(second.dispatch_id)
     assert record.outcome is TaskOutcome.CANCELLED
     told = await jobs.wait(DownloadCancelled)
     assert (told.dispatch_id, told.by_hand) == (second.dispatch_id, True)
     assert second.video_id not in {event.video_id for event in jobs.all(DownloadStarted)}
-    assert service.slots.free == 1
+    assert service.parts.slots.free == 1
 
 
 async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(

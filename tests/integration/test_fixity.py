@@ -476,8 +476,8 @@ async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
     async with running(limited(config, days=2), broker, quiet=0.0) as storage:
         page = await storage.ended()
         assert (page["verification"]["asked"], page["verification"]["videos"]) == (True, 1)
-        ledger = storage.service.parts.verifications
-        assert await ledger.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round
+        repository = storage.service.parts.verifications
+        assert await repository.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round
 
 
 async def test_a_verification_leaves_the_shared_threads_to_others(

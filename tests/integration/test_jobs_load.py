@@ -294,7 +294,7 @@ class Watched:
                 await asyncio.sleep(0.1)
 
     async def cancel(self) -> None:
-        async with self.http.put(f"{self.stack.jobs_url}/{self.job_id}/cancel") as response:
+        async with self.http.post(f"{self.stack.jobs_url}/{self.job_id}/cancel") as response:
             assert response.status == 200, await response.text()
 
 

@@ -1,4 +1,4 @@
-"""REST of jobs beyond their making: lists by type, priority, removal, the story of all jobs, the registry."""
+"""REST of jobs: lists by type, priority, commands, removal, the stream of all jobs, the registry."""
 
 import asyncio
 import json
@@ -119,7 +119,7 @@ async def test_a_list_by_type_and_status(rest: Rest) -> None:
 
 
 async def test_priority_counts_for_the_next_video(rest: Rest) -> None:
-    """The younger job goes first once it is more urgent; on the bus it is told as every wish is."""
+    """The younger job goes first once its priority is higher; the change is published like every command."""
     for job_id in ("first", "second"):
         await rest.create(job_id)
         await rest.listed(job_id)
@@ -162,14 +162,14 @@ async def test_a_paused_job_is_not_listed_before_it_goes_on(rest: Rest, eventual
     assert await rest.claim(job_id="a", listing=2) is ClaimVerdict.GO
 
 
-async def test_a_wish_that_comes_again_is_not_fulfilled_again(rest: Rest) -> None:
-    """A redelivery, after the user has wished for the opposite."""
+async def test_a_redelivered_command_is_not_applied_again(rest: Rest) -> None:
+    """It is redelivered after the user has requested the opposite."""
     await rest.create("a")
-    wish = Envelope.around(e.JobPauseRequested(job_id="a"), source="cli/1", trace_id="t")
-    await rest.jobs.parts.queue.take([wish])
+    command = Envelope.around(e.JobPauseRequested(job_id="a"), source="cli/1", trace_id="t")
+    await rest.jobs.parts.queue.take([command])
     assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is True
     assert (await rest.ask("POST", "/jobs/a/resume"))["paused"] is False
-    await rest.jobs.parts.queue.take([wish])
+    await rest.jobs.parts.queue.take([command])
     assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is False
 
 
@@ -191,7 +191,7 @@ async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> Non
     assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "cancelled"
 
 
-async def test_a_wish_that_would_do_nothing_is_refused(rest: Rest) -> None:
+async def test_a_command_without_effect_is_rejected(rest: Rest) -> None:
     await rest.create("a")
     await rest.listed("a")
     first, second = (f"{'a':x<9}0{n}" for n in (1, 2))

@@ -1,4 +1,4 @@
-"""Ended jobs go when their time is up, with all of theirs; jobs.db does not grow for ever, and is moved up in steps."""
+"""Retention of ended jobs, upkeep of jobs.db, and its migrations."""
 
 import sqlite3
 import subprocess

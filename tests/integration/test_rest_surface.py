@@ -44,7 +44,11 @@ class Probe(ServiceBase):
     name: ClassVar[str] = "logging"
     handlers: ClassVar[Handlers] = Handlers("logging")
 
-    def routes(self) -> Sequence[Route]:
+    def __init__(self, config: Config, bus: BusSettings) -> None:
+        super().__init__(config, bus)
+        self.routes = self._routes()
+
+    def _routes(self) -> Sequence[Route]:
         one = f"{API}/things/{{thing_id}}/{{number}}"
         return (
             Route("GET", one, self.thing, "One", path_model=ThingPath, response=ThingPath),

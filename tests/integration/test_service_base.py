@@ -73,9 +73,11 @@ class Probe(ServiceBase):
         self.began = asyncio.Event()
         self.go_on = asyncio.Event()
         self.fail_in = ""
+        self.routes = self._routes()
 
-    async def initialize_resources(self) -> None:
+    async def initialize_resources(self) -> Sequence[object]:
         self._step("initialize_resources")
+        return (self,)
 
     async def after_start(self) -> None:
         self._step("after_start")
@@ -92,7 +94,7 @@ class Probe(ServiceBase):
     def disk_paths(self) -> Sequence[Path]:
         return (self.config.storage.tmp_dir,)
 
-    def routes(self) -> Sequence[Route]:
+    def _routes(self) -> Sequence[Route]:
         base = "/api/v1/things"
         return (
             Route("POST", f"{base}/sum", self.add, body=Sum, response=Total, status=201),
@@ -237,8 +239,9 @@ class Witness(Probe):
         super().validate_environment()
         self.steps.append(("environment", False))  # the port is bound, nothing listens: see below
 
-    async def initialize_resources(self) -> None:
+    async def initialize_resources(self) -> Sequence[object]:
         self.steps.append(("resources", await self._answers()))
+        return (self,)
 
     def info(self) -> ServiceInfo:
         if "registration" not in dict(self.steps):

@@ -1,4 +1,4 @@
-"""Followers of a job (SSE): late, interrupted, many, slow. All end with what REST says."""
+"""Subscribers to a job (SSE): late, interrupted, many, slow. All end with the state that REST shows."""
 
 import asyncio
 import json

@@ -108,7 +108,7 @@ async def test_a_delivery_that_overtakes_its_metadata_brings_them_along(
 async def test_what_another_source_said_before_is_not_enough(
     config: Config, broker: BusSettings, others: Others
 ) -> None:
-    """A job that is told to be done would otherwise leave a video without what yt-dlp says of it."""
+    """Otherwise a completed job could leave a video without yt-dlp's metadata."""
     told = MetadataFetched(
         job_id="job-1",
         root=str(config.storage.base_path),

@@ -22,13 +22,13 @@ def busy_fetches(sql: sqlite3.Connection) -> list[str]:
     return [row["video_id"] for row in sql.execute("SELECT video_id FROM fetches WHERE state <> 'idle'")]
 
 
-class Ready(NamedTuple):
+class ReadyVideo(NamedTuple):
     refused: bool  # the site has refused this video before
     position: int
     video_id: str
 
 
-def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | None:
+def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> ReadyVideo | None:
     """Return the first video of a job that can be dispatched now. Of videos that waited for a time, the earliest comes
     first; one that the site has refused comes after all that were not tried yet.
 
@@ -39,7 +39,7 @@ def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> Ready | 
         WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
     untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
     timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, as_time(now))).fetchone()
-    found = (Ready(bool(row["refused"]), row["position"], row["video_id"]) for row in (untimed, timed) if row)
+    found = (ReadyVideo(bool(row["refused"]), row["position"], row["video_id"]) for row in (untimed, timed) if row)
     return min(found, default=None)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import platform
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from bus.embedded.probe import process_exists
 from services.common.infra.files import write_atomically
 from services.common.models import ServiceInfo
 
@@ -144,14 +144,4 @@ def _read(path: Path) -> list[ServiceInfo]:
 
 def _dead(info: ServiceInfo) -> bool:
     """Return whether its process ran on this machine and has ended."""
-    return info.host == platform.node() and not _runs(info.pid)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return info.host == platform.node() and not process_exists(info.pid)

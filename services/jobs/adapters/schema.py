@@ -1,5 +1,4 @@
-"""The tables of jobs.db. STEPS[n] makes a database of version n one of version n + 1; a step that is out is never
-changed: another follows it."""
+"""The tables of jobs.db. STEPS[n] migrates version n to version n + 1; a released step is never changed."""
 
 _V1 = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -28,7 +27,7 @@ CREATE TABLE IF NOT EXISTS broker (one INTEGER PRIMARY KEY CHECK (one = 1), crea
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, envelope BLOB NOT NULL);
 """
 
-# `changed` numbers the changes of all jobs; `removals` are the jobs that were removed, `clearing` while rows are left
+# `changed` numbers the changes of all jobs; `removals` are the removed jobs, `clearing` while rows are left
 _V2 = """
 ALTER TABLE jobs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX jobs_by_change ON jobs (changed);
@@ -39,5 +38,5 @@ CREATE TABLE removals (
 CREATE INDEX removals_by_change ON removals (changed);
 """
 
-STEPS = (_V1, _V1 + _V2)  # a file of version 1 may be older than the youngest of its indexes
+STEPS = (_V1, _V1 + _V2)  # a file of version 1 may lack the newest indexes of that version
 SCHEMA = "".join((_V1, _V2))

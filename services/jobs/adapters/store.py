@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import structlog
 
-from bus.message import Envelope, Event, event_types
+from bus.message import Envelope, Event
 from services.common.errors import code_of
+from services.common.events import catalogue
 from services.common.infra.sqlite import Database
 from services.jobs.adapters.commits import Commit
 from services.jobs.adapters.schema import STEPS
@@ -104,7 +105,7 @@ class Store:
 
     async def pending(self, limit: int = 500) -> list[OutboxRow]:
         """Return the oldest events that are not published yet."""
-        kinds = {kind.subject: kind for kind in event_types()}
+        kinds = {kind.subject: kind for kind in catalogue()}
 
         def work(sql: sqlite3.Connection) -> list[OutboxRow]:
             found = sql.execute("SELECT * FROM outbox ORDER BY seq LIMIT ?", (limit,)).fetchall()

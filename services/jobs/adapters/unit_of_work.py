@@ -30,7 +30,7 @@ class SqlRows:
         self._listings: dict[tuple[str, int], ListingRow | None] = {}
         self._items: dict[tuple[str, str], ItemRow | None] = {}
         self._fetches: dict[str, FetchRow | None] = {}
-        self._met: dict[str, set[str]] = {}  # video -> jobs whose item is loaded or new
+        self._job_ids: dict[str, set[str]] = {}  # video -> jobs whose item is loaded or new
         self._loaded: dict[int, Any] = {}  # id of a row object -> the row as it was
         self.touched: set[str] = set()  # jobs with changes, after save()
 
@@ -49,7 +49,7 @@ class SqlRows:
     def item(self, job_id: str, video_id: str) -> ItemRow | None:
         key = (job_id, video_id)
         if key not in self._items:
-            self._met.setdefault(video_id, set()).add(job_id)
+            self._job_ids.setdefault(video_id, set()).add(job_id)
             self._items[key] = self._load(ITEM, "SELECT body FROM items WHERE job_id=? AND video_id=?", *key)
         return self._items[key]
 
@@ -60,7 +60,7 @@ class SqlRows:
 
     def waiters(self, video_id: str) -> Sequence[ItemRow]:
         query = "SELECT job_id FROM items WHERE video_id=? AND status IN ('waiting', 'running')"
-        jobs = {row["job_id"] for row in self.sql.execute(query, (video_id,))} | self._met.get(video_id, set())
+        jobs = {row["job_id"] for row in self.sql.execute(query, (video_id,))} | self._job_ids.get(video_id, set())
         items = (self.item(job_id, video_id) for job_id in jobs)
         found = [item for item in items if item and item.status in {ItemStatus.WAITING, ItemStatus.RUNNING}]
         return sorted(found, key=lambda item: (self._age(item.job_id), item.job_id))
@@ -103,7 +103,7 @@ class SqlRows:
                 self._listings[row.job_id, row.target_index] = row
             case ItemRow():
                 self._items[row.job_id, row.video_id] = row
-                self._met.setdefault(row.video_id, set()).add(row.job_id)
+                self._job_ids.setdefault(row.video_id, set()).add(row.job_id)
             case FetchRow():
                 self._fetches[row.video_id] = row
 

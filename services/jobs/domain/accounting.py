@@ -1,4 +1,4 @@
-"""Bookkeeping of a job: its items, its counters, its status and its end. Pure."""
+"""The accounting of a job: its items, counters, status and end. Pure."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from services.jobs.domain.views import job_view
 
 _LISTING_STRIDE = 1_000_000  # positions of the second target come after those of the first
 
-Out = tuple[Event, str]  # an event and the trace_id that it carries
+Out = tuple[Event, str]  # an event and its trace_id
 
 _ENDS: dict[JobStatus, type[e.JobCompleted] | type[e.JobFailed] | type[e.JobCancelled]] = {
     JobStatus.COMPLETED: e.JobCompleted,
@@ -24,14 +24,16 @@ def open_job(rows: Rows, job_id: str) -> JobRow | None:
     return None if job is None or job.status.ended else job
 
 
-def growing_job(rows: Rows, job_id: str) -> JobRow | None:
-    """An open job that takes new items: not one that is being cancelled."""
+def job_accepting_items(rows: Rows, job_id: str) -> JobRow | None:
+    """Return an open job that accepts new items, i.e. is not being cancelled."""
     job = open_job(rows, job_id)
     return None if job is None or job.cancelling else job
 
 
-def enter(rows: Rows, job: JobRow, target_index: int, entry: Entry, playlist_id: str | None, now: datetime) -> ItemRow:
-    """The item of an entry, made when it is met first: unique per job and video."""
+def add_item(
+    rows: Rows, job: JobRow, target_index: int, entry: Entry, playlist_id: str | None, now: datetime
+) -> ItemRow:
+    """Return the item of an entry. It is created on the first occurrence: items are unique per job and video."""
     item = rows.item(job.job_id, entry.video_id)
     if item is None:
         position = target_index * _LISTING_STRIDE + entry.position
@@ -50,7 +52,7 @@ def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, res
     if status in {ItemStatus.ARCHIVED, ItemStatus.SKIPPED}:
         item.reason = item.error_code = None
         item.message = result.message
-        item.need = None  # of a gap it is kept: a retry wants just that
+        item.need = None  # kept for a failed item: a retry fetches just that
     job.open -= 1
     match status:
         case ItemStatus.ARCHIVED:
@@ -74,7 +76,7 @@ def touch(job: JobRow, now: datetime, item: ItemRow | None = None) -> None:
 
 
 def settle(job: JobRow, now: datetime) -> list[Out]:
-    """The job's status after a change; its end when every target is listed or failed and no item is open."""
+    """Update the status of a job after a change. It ends when every target is listed or failed and no item is open."""
     if job.status.ended:
         return []
     if job.listings_open == 0 and job.open == 0:
@@ -85,14 +87,15 @@ def settle(job: JobRow, now: datetime) -> list[Out]:
 
 
 def _last_status(job: JobRow) -> JobStatus:
-    """A job that was complete before the cancel reached anything of it is completed."""
+    """Return the final status. A job that was complete before anything of it was cancelled is completed."""
     if job.cancelling and (job.cancelled or job.listings_cancelled):
         return JobStatus.CANCELLED
     return JobStatus.FAILED if job.listings_failed == job.listings else JobStatus.COMPLETED
 
 
-def note_timers(job: JobRow, waiting: int, earliest: datetime | None, now: datetime) -> None:
-    """`retrying` is: all that is open waits for a later time; `waiting` counts items and listings that do."""
+def set_retrying(job: JobRow, waiting: int, earliest: datetime | None, now: datetime) -> None:
+    """Set the status `retrying` if everything that is open waits for a later time. `waiting` is the number of such
+    items and listings, `earliest` the first of the times."""
     only_timers = waiting > 0 and waiting == job.open + job.listings_open
     status = JobStatus.RETRYING if only_timers else JobStatus.RUNNING if job.total else JobStatus.QUEUED
     retry_at = earliest if only_timers else None

@@ -1,15 +1,16 @@
-"""Messages that nobody could handle end what they stood for with E999, so that no job waits for ever. Pure.
+"""Dead letters: a message that a consumer could not handle ends what it was about with E999, so that no job waits for
+ever. Pure.
 
-whose consumer            of                                       ends
+consumer of               event                                    ends
 metadata                  job.queued                               the listing
 download                  download.requested                       the items of the dispatch
 storage                   download.completed, metadata.fetched     the items of the dispatch
-storage                   listing.page_fetched                     the items of the page that wait for its answer
+storage                   listing.page_fetched                     the items of the page that wait for the check
 storage                   video.failed                             the item, without a work plan
-storage                   the rest of a listing                    nothing: the job says that a file is missing
-jobs                      a fact of theirs                         as above, and the listing with its pages
-jobs                      job.created                              the job: refused
-logging, and download's clearing away                              nothing: nobody waits for it
+storage                   other events of a listing                nothing: the job has an error, a file is missing
+jobs                      an event of these services               as above, and the listing with its pages
+jobs                      job.created                              the job: rejected
+logging; download, of video.archived                               nothing: no job waits for them
 """
 
 import re
@@ -26,7 +27,7 @@ from services.jobs.domain.rows import ItemRow, JobRow, Rows
 INBOX = "jobs-inbox"
 REASON = "dead_letter"
 
-_UNMISSED = re.compile(r"logging-.*|download-video_archived")
+_IGNORED = re.compile(r"logging-.*|download-video_archived")
 _PLANS = {e.VideoFailed.subject, e.WorkPlanUpdated.subject}
 _PAGES = {e.ListingPageFetched.subject, e.ArchiveChecked.subject}
 _METADATA = {e.MetadataFetched.subject, e.MetadataArchived.subject}
@@ -34,7 +35,7 @@ _PLAYLIST_FILE = {e.PlaylistFetched.subject, e.ListingCompleted.subject, e.Listi
 
 
 def dead_lettered(rows: Rows, event: e.DeadLettered, now: datetime) -> list[Out]:
-    if _UNMISSED.fullmatch(event.consumer):
+    if _IGNORED.fullmatch(event.consumer):
         return []
     error = ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=f"{event.type} could not be handled: {event.error}")
     out: list[Out] = []
@@ -45,8 +46,8 @@ def dead_lettered(rows: Rows, event: e.DeadLettered, now: datetime) -> list[Out]
 
 
 def refused(letter: e.DeadLettered) -> tuple[e.JobCreated, ErrorDetail] | None:
-    """A job.created that could not be taken in: the job as far as it is known, and why it fails. None if the letter
-    is about something else, or names no job that there could be."""
+    """Return a job.created that could not be handled, as far as it is known, and the error. None if the dead letter is
+    about something else, or has no valid job id."""
     if (letter.type, letter.consumer) != (e.JobCreated.subject, INBOX):
         return None
     if letter.job_id is None or not re.fullmatch(e.JOB_ID_PATTERN.strip("^$"), letter.job_id):
@@ -56,7 +57,7 @@ def refused(letter: e.DeadLettered) -> tuple[e.JobCreated, ErrorDetail] | None:
 
 
 def unsendable(envelope: Envelope, why: str) -> e.DeadLettered:
-    """The letter of an event that is too large for the broker, which nobody will ever read."""
+    """Return the dead letter of an event that is too large for the broker. It is applied here and not published."""
     job_id, video_id = envelope.data.get("job_id"), envelope.data.get("video_id")
     return e.DeadLettered(
         type=envelope.type,
@@ -94,7 +95,7 @@ def _of_job(rows: Rows, job: JobRow, event: e.DeadLettered, error: ErrorDetail, 
 
 
 def _page_lost(rows: Rows, job: JobRow, video_ids: tuple[str, ...], error: ErrorDetail, now: datetime) -> list[Out]:
-    """Nobody says what is held of these."""
+    """Fail the items whose archive check was lost."""
     out: list[Out] = []
     for video_id in video_ids:
         item = rows.item(job.job_id, video_id)
@@ -104,8 +105,8 @@ def _page_lost(rows: Rows, job: JobRow, video_ids: tuple[str, ...], error: Error
 
 
 def _metadata_lost(rows: Rows, job: JobRow, event: e.DeadLettered, error: ErrorDetail, now: datetime) -> list[Out]:
-    """The Data API's are asked for once more, of the download's own extraction. When that's are lost too, an item
-    that waits for nothing else is given up: another try would end the same way."""
+    """Fetch metadata of the Data API that were lost once more, by a download. If those are lost too, an item that waits
+    for nothing else fails: another attempt would end the same way."""
     item = rows.item(job.job_id, event.video_id or "")
     if item is None:
         return []

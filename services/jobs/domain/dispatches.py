@@ -1,4 +1,4 @@
-"""From a waiting item to its end: one fetch for all jobs that want a video, its dispatches and their outcomes. Pure."""
+"""Fetches of videos: one for all jobs that wait for a video, its dispatches and their outcomes. Pure."""
 
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,11 @@ from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
 
-_KEPT = "a better video is held and was kept: --force would replace it"
+_KEPT = "a better copy is archived and was kept: --force would replace it"
 
 
 def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]:
-    """Release one video to the workers in the turn of a job, for every job that waits for it and can be served too."""
+    """Dispatch a video in the turn of a job, for every job that waits for it and can be served by the same fetch."""
     fetch = rows.fetch(video_id)
     waiting = [(item, job) for item, job in _waiting(rows, video_id) if not job.paused]
     first = next((pair for pair in waiting if pair[1].job_id == job_id), None)
@@ -40,7 +40,7 @@ def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]
 
 
 def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
-    """A worker took the dispatch: its items run."""
+    """Apply that a worker claimed the dispatch: its items are running."""
     fetch.state, fetch.since, fetch.instance = FetchState.CLAIMED, now, instance
     for item, job in _served(rows, fetch):
         item.status, item.since, item.begun = ItemStatus.RUNNING, now, now
@@ -49,11 +49,12 @@ def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
 
 
 def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | None = None) -> list[Out]:
-    """Take a dispatch back without an attempt: deferred, unanswered, or its worker is gone. The next gets a new id."""
+    """Release a dispatch that was deferred, is unanswered, or whose worker is gone, with no attempt spent. The next
+    dispatch gets a new id."""
     fetch.state, fetch.since, fetch.instance = FetchState.IDLE, now, None
     out: list[Out] = []
     for item, job in _waiting(rows, fetch.video_id):
-        if item.cancelling:  # also one that joined while it ran
+        if item.cancelling:  # also one that joined during the download
             out += cancel_item(job, item, now)
         elif item.dispatch_id == fetch.dispatch_id:
             item.status, item.since, item.dispatch_id, item.retry_at = ItemStatus.WAITING, now, None, retry_at
@@ -71,7 +72,7 @@ def cancel_item(job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
 
 
 def cancel_requests(rows: Rows, fetch: FetchRow) -> list[Out]:
-    """Tell the worker that nobody waits any more; [] while somebody does."""
+    """Return the request to stop the worker, when no job waits for the video any more; else []."""
     pairs = _waiting(rows, fetch.video_id)
     if fetch.state is not FetchState.CLAIMED or not pairs or not all(item.cancelling for item, _job in pairs):
         return []
@@ -90,7 +91,7 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
     if fetch is None:
         return []
     if only_metadata(fetch.wanted) and not _served(rows, fetch):
-        return release(rows, fetch, now)  # metadata.archived came first, and storage has no more to say
+        return release(rows, fetch, now)  # metadata.archived came first: storage sends nothing else
     fetch.state, fetch.since = FetchState.STORING, now
     for item, job in _served(rows, fetch):
         item.title = event.metadata.title
@@ -99,38 +100,39 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
 
 
 def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
-    """Back into the queue with no attempt spent, unless it is this video that the site refuses: it would be the first
-    to be tried after every block, and cause the next one, for ever."""
+    """Put the items back into the queue with no attempt spent, unless the site refuses this very video: it would be the
+    first to be tried after every block, and cause the next block, for ever."""
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
     if fetch is None:
         return []
     out: list[Out] = []
     if (failure := event.failure) is not None:
         for item, job in _served(rows, fetch):
-            out += _held_up(rows, job, item, failure, now)
+            out += _defer(rows, job, item, failure, now)
     return out + release(rows, fetch, now, event.retry_after)
 
 
-def _held_up(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
+def _defer(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
     item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
     touch(job, now, item)
-    if item.cancelling or failure.kind is not FailureKind.SITE_WIDE or not _it_alone(rows, item, now):
+    if item.cancelling or failure.kind is not FailureKind.SITE_WIDE or not _refused_alone(rows, item, now):
         return []
     item.attempts = item.refused
     note_failure(item, failure, now)
     return give_up(job, item, ItemStatus.FAILED, failure.reason, now) + settle(job, now)
 
 
-def _it_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
-    """Was it refused for the third time, after others had been let through between the first and the second?"""
+def _refused_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
+    """Return whether the site refused this video for the third time, although it served others between the first and
+    the second time."""
     if item.refused == 1 and item.refused_at is not None and not rows.served_since(item.refused_at):
-        return False  # the site has let nobody through since then
+        return False  # the site has served no video since then
     item.refused, item.refused_at = item.refused + 1, now
     return item.refused >= MAX_ATTEMPTS
 
 
 def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) -> list[Out]:
-    """The worker stopped. Who joined after it had been asked to waits again."""
+    """Apply that a worker stopped. Items that joined after the request to stop wait again."""
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
     return release(rows, fetch, now) if fetch else []
 
@@ -144,7 +146,7 @@ def storage_failed(rows: Rows, event: e.StorageFailed, now: datetime) -> list[Ou
 
 
 def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Out]:
-    """Credit every job that waits for it in this root, whichever dispatch brought it."""
+    """Credit every job that waits for the video in this root, whichever dispatch fetched it."""
     fetch = rows.fetch(event.video_id)
     current = current_fetch(rows, event.video_id, event.dispatch_id)
     out: list[Out] = []
@@ -153,7 +155,7 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
             continue
         served = item.dispatch_id == event.dispatch_id
         if not job.options.skip_existing and not served:
-            continue  # --force wants a copy of its own time
+            continue  # --force requires a copy fetched by this job
         still = missing(Wanted.of(job.type, job.options), event.held)
         if still is None:
             _credit(job, item, event, now)
@@ -180,7 +182,7 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -
 
 
 def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
-    """Ends the items that want metadata only: who waits for a fetch, and of its own job who does not need one."""
+    """End the items that need only metadata: those that wait for a fetch, and the item of the event's job."""
     out: list[Out] = []
     pairs = _waiting(rows, event.video_id)
     own, described = open_job(rows, event.job_id), rows.item(event.job_id, event.video_id)
@@ -200,7 +202,7 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
 def _ends_with(event: e.MetadataArchived, item: ItemRow, job: JobRow) -> bool:
     served = event.dispatch_id is not None and item.dispatch_id == event.dispatch_id
     if job.root != event.root or not (served or event.job_id == job.job_id or job.options.skip_existing):
-        return False  # --force wants a description of its own time
+        return False  # --force requires metadata fetched by this job
     return job.type is JobType.METADATA_ONLY if item.need is None else only_metadata(item.need)
 
 
@@ -234,9 +236,9 @@ def attempt_failed(
 
 
 def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:
-    """Back into the queue, or given up after the third attempt (SPEC: RETRY_CONFIG).
+    """Put an item back into the queue, or fail it after the third attempt (SPEC: RETRY_CONFIG).
 
-    Waiting for a time that the failure names, and a timeout that got further than before, cost nothing.
+    A failure that names a time to retry, and a timeout that got further than before, spend no attempt.
     """
     if item.cancelling:
         return cancel_item(job, item, now)
@@ -259,7 +261,7 @@ def _incomplete(still: Wanted) -> Failure:
         kind=FailureKind.PASSING,
         code=ErrorCode.NETWORK_TIMEOUT,
         reason="incomplete",
-        message=f"could not be fetched: {', '.join(parts)}",
+        message=f"not fetched: {', '.join(parts)}",
     )
 
 
@@ -273,7 +275,7 @@ def note_failure(item: ItemRow, failure: Failure, now: datetime) -> None:
 
 
 def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: bool) -> list[Out]:
-    """After a dispatch: forget the fetch when nobody waits, else it is free for the next dispatch."""
+    """End a dispatch: delete the fetch if no job waits, else make it ready for the next dispatch."""
     if fetch is None:
         return []
     if ended:
@@ -284,7 +286,7 @@ def _fetch_over(rows: Rows, fetch: FetchRow | None, now: datetime, *, ended: boo
 
 
 def current_fetch(rows: Rows, video_id: str, dispatch_id: str) -> FetchRow | None:
-    """The fetch, if this dispatch is its current one."""
+    """Return the fetch if this dispatch is its current one."""
     fetch = rows.fetch(video_id)
     return fetch if fetch and fetch.dispatch_id == dispatch_id and fetch.state is not FetchState.IDLE else None
 

@@ -1,4 +1,4 @@
-"""The end of an item that cannot be had: video.failed goes out, and the work plan's answer closes it. Pure."""
+"""The end of a failed item: video.failed is published, and the answer of the work plan ends it. Pure."""
 
 from datetime import datetime
 
@@ -11,9 +11,9 @@ from services.jobs.domain.rows import ItemRow, JobRow, Rows
 def give_up(
     job: JobRow, item: ItemRow, outcome: ItemStatus, reason: str, now: datetime, *, found_at: datetime | None = None
 ) -> list[Out]:
-    """The item closes: it ends when storage says that the work plan holds it.
+    """Close a failed item: it ends when storage has written it to the work plan.
 
-    `found_at` is when it was found to be gone, if that was not now: only a fresh finding begins the re-check interval.
+    `found_at` is when the video was found to be gone, if not now: the re-check interval starts at that time.
     """
     item.status, item.since, item.outcome = ItemStatus.CLOSING, now, outcome
     item.reason, item.dispatch_id, item.retry_at = reason, None, None
@@ -25,7 +25,7 @@ def give_up(
 
 
 def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:
-    """video.failed for a closing item; again, with a new number, when storage never answered."""
+    """Return video.failed for a closing item. It is repeated, with a new number, when storage does not answer."""
     item.number += 1
     item.since = now
     unavailable = failed = None
@@ -75,7 +75,7 @@ def work_plan_updated(rows: Rows, event: e.WorkPlanUpdated, now: datetime) -> li
 
 
 def close_without_plan(rows: Rows, job: JobRow, video_id: str, error: ErrorDetail, now: datetime) -> list[Out]:
-    """No work plan could be written: the item ends all the same, and says so."""
+    """End an item whose work plan could not be written, with that error."""
     item = rows.item(job.job_id, video_id)
     if item is None or item.status is not ItemStatus.CLOSING:
         return []

@@ -1,4 +1,4 @@
-"""From a target to its items: pages, what the archive says of them, the listing's end. Pure."""
+"""Listings: the pages of a target, the archive checks of their entries, and the end of the listing. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,16 +8,16 @@ from services.common import events as e
 from services.common.coverage import decide
 from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
 from services.common.rechecks import is_recheck
-from services.jobs.domain.accounting import Out, enter, finish, growing_job, open_job, settle, touch
+from services.jobs.domain.accounting import Out, add_item, finish, job_accepting_items, open_job, settle, touch
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
 
-RECHECK_GONE_AFTER = timedelta(days=7)  # [recheck] interval_days, unless configured; 0: never without being asked
+RECHECK_GONE_AFTER = timedelta(days=7)  # the default of [recheck] interval_days; 0: only on request
 
 
 def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
-    """Ask metadata to list a target: the first time, at its timer, or because nobody answered."""
+    """Request a listing of a target: the first one, one at a retry time, or one that was not answered."""
     listing.number, job.next_listing = job.next_listing, job.next_listing + 1
     listing.state, listing.since, listing.retry_at, listing.instance = ListingState.QUEUED, now, None, None
     touch(job, now)
@@ -35,23 +35,23 @@ def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
 
 
 def page_fetched(rows: Rows, event: e.ListingPageFetched, now: datetime) -> list[Out]:
-    job = growing_job(rows, event.job_id)
+    job = job_accepting_items(rows, event.job_id)
     if job is None:
         return []
     for entry in event.entries:
-        enter(rows, job, event.target_index, entry, event.playlist_id, now)
+        add_item(rows, job, event.target_index, entry, event.playlist_id, now)
     return _page_seen(rows, job, event.target_index, event.page_key, now) + settle(job, now)
 
 
 def archive_checked(
     rows: Rows, event: e.ArchiveChecked, now: datetime, recheck_after: timedelta = RECHECK_GONE_AFTER
 ) -> list[Out]:
-    job = growing_job(rows, event.job_id)
+    job = job_accepting_items(rows, event.job_id)
     if job is None:
         return []
     out: list[Out] = []
     for entry, held in zip(event.entries, event.held, strict=True):
-        item = enter(rows, job, event.target_index, entry, event.playlist_id, now)
+        item = add_item(rows, job, event.target_index, entry, event.playlist_id, now)
         if item.status is ItemStatus.LISTED:
             out += _decide(rows, job, item, entry, held, now, recheck_after)
     out += _page_seen(rows, job, event.target_index, event.page_key, now)
@@ -61,10 +61,10 @@ def archive_checked(
 def _decide(
     rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime, recheck_after: timedelta
 ) -> list[Out]:
-    """Skip what is held, put what is known to be gone onto the plan, queue the rest (DESIGN §3: skip_existing)."""
+    """Skip an archived video, fail one that is known to be gone, queue any other (option skip_existing)."""
     wanted = Wanted.of(job.type, job.options)
     if entry.described and not wanted.media:
-        return []  # all that it wants is on its way already: its metadata.archived ends it, whichever comes first
+        return []  # its metadata were fetched with the listing: metadata.archived ends it
     need = decide(
         entry,
         held,
@@ -91,7 +91,7 @@ def _decide(
 
 
 def ask_archive(job: JobRow, listing: ListingRow, items: Sequence[ItemRow], now: datetime) -> list[Out]:
-    """Items of one target that are tried again: what is held of them by now, another job may have brought them."""
+    """Request archive checks of items that are retried: another job may have archived them meanwhile."""
     pages: list[Out] = []
     for item in items:
         item.status, item.since = ItemStatus.LISTED, now
@@ -113,7 +113,7 @@ def ask_archive(job: JobRow, listing: ListingRow, items: Sequence[ItemRow], now:
 
 
 def description_lost(rows: Rows, job: JobRow, video_id: str, now: datetime) -> list[Out]:
-    """The Data API's metadata of a video could not be archived: let the download's extraction bring them."""
+    """Queue a download of the metadata of a video, because those of the Data API could not be archived."""
     item = rows.item(job.job_id, video_id)
     if item and item.status is ItemStatus.LISTED:
         wait(rows, job, item, Wanted.of(job.type, job.options), now)
@@ -121,7 +121,7 @@ def description_lost(rows: Rows, job: JobRow, video_id: str, now: datetime) -> l
 
 
 def wait(rows: Rows, job: JobRow, item: ItemRow, need: Wanted, now: datetime) -> None:
-    """Into the queue: one fetch serves all jobs that wait for a video."""
+    """Put an item into the queue. One fetch serves all jobs that wait for a video."""
     item.need = need
     item.status, item.since = ItemStatus.WAITING, now
     if rows.fetch(item.video_id) is None:
@@ -161,7 +161,7 @@ def listing_failed(rows: Rows, event: e.ListingFailed, now: datetime) -> list[Ou
     if job is None or listing is None or listing.number != event.listing or not listing.state.open:
         return []
     if listing.state is ListingState.TIMER:
-        return []  # it came twice: a new try has a new number
+        return []  # a repeated message: a new attempt has a new number
     listing.cursor = event.cursor or listing.cursor
     listing.attempts += event.spent
     if event.final or listing.attempts >= MAX_ATTEMPTS:
@@ -174,7 +174,7 @@ def listing_failed(rows: Rows, event: e.ListingFailed, now: datetime) -> list[Ou
 
 
 def fail(job: JobRow, listing: ListingRow, error: ErrorDetail, now: datetime) -> list[Out]:
-    """The target cannot be listed: what was listed of it goes on, the job says why."""
+    """Fail a target that cannot be listed: the items listed so far stay, the job gets the error."""
     if not listing.state.open:
         return []
     listing.state, listing.since, listing.error = ListingState.FAILED, now, error

@@ -1,4 +1,4 @@
-"""Who is next, how many at once, and when again. Pure."""
+"""Scheduling: which job is next, how many dispatches at once, when to retry. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
 from services.common.settings.retry_policy import SPEC
 
 MAX_ATTEMPTS = SPEC.max_attempts
-PROBE_FOR = timedelta(minutes=2)  # so long the others wait for the one that looks whether the source answers again
+PROBE_FOR = timedelta(minutes=2)  # the others wait that long for the result of the probe
 
 
 def backoff(attempts: int) -> timedelta:
-    """2, 4, 8 … at most 30 seconds after the first, second, third attempt (SPEC: RETRY_CONFIG)."""
+    """Return the pause after an attempt: 2, 4, 8 … at most 30 s (SPEC: RETRY_CONFIG)."""
     return timedelta(seconds=SPEC.backoff(attempts))
 
 
@@ -22,22 +22,22 @@ class Candidate:
 
     job_id: str
     priority: int
-    running: int  # dispatches under way for it
-    served: int  # when it was served last: a counter, 0 never
+    running: int  # its dispatches that are running
+    served: int  # the number of its last turn, 0 never
     created_at: datetime
-    refused: bool = False  # all that it could begin with now is what the site has refused before
+    refused: bool = False  # the site has refused every video that it could start with
 
 
 def next_job(candidates: Iterable[Candidate]) -> str | None:
-    """By priority; among equals the one with the fewest under way, then the one that waited longest for its turn. What
-    the site has refused comes last, whatever its priority: it would be the one to look after every block."""
+    """Choose by priority, then the fewest running dispatches, then the longest wait for a turn. Videos that the site
+    has refused come last, whatever their priority: one of them would be the probe after every block."""
     best = min(candidates, key=lambda c: (c.refused, -c.priority, c.running, c.served, c.created_at), default=None)
     return best.job_id if best else None
 
 
 @dataclass
 class Block:
-    """The source refuses an egress until `until`; then one worker probes."""
+    """The source refuses an egress until `until`; after that one worker probes it."""
 
     until: datetime
     reason: str
@@ -46,7 +46,7 @@ class Block:
 
 
 def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> int:
-    """How many dispatches may be out: the slots of the live workers; one for an egress whose block has run out."""
+    """Return how many dispatches may run: the slots of the live workers, and one for an egress whose block is over."""
     open_slots = 0
     probes: set[str] = set()
     for worker in workers:
@@ -60,13 +60,13 @@ def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: dat
 
 
 def blocked_until(workers: Collection[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> datetime | None:
-    """When the first of the blocks runs out, if every live worker is behind one; None if anybody can work."""
+    """Return when the first block ends if every live worker is blocked; None if one can work."""
     ends = [block.until for worker in workers if (block := blocks.get(worker.egress or "")) and block.until > now]
     return min(ends) if ends and len(ends) == len(workers) else None
 
 
 def claim_verdict(block: Block | None, claim: str, now: datetime) -> ClaimAnswer:
-    """May this claim go out through an egress with this block? Marks the block when the claim is its probe."""
+    """Decide whether a claim may use an egress with this block. Marks the block if the claim is its probe."""
     if block is None:
         return ClaimAnswer(verdict=ClaimVerdict.GO)
     if block.until > now:

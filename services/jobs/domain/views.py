@@ -1,4 +1,4 @@
-"""Rows as the world sees them. Pure."""
+"""Rows as REST and events show them. Pure."""
 
 from services.common.models import Item, Job, JobCounts, Progress
 from services.jobs.domain.rows import ItemRow, JobRow

@@ -4,8 +4,9 @@ A job's key arrives by `credentials.offered`. Every metadata instance keeps it i
 of the job may come days later) or newer keys displace it; then the configured key is used (docs/decisions/0007).
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from services.common.settings.load import API_KEY_VARIABLE, Config
 
@@ -25,7 +26,7 @@ class ApiKey:
 class ApiKeys:
     def __init__(self, config: Config) -> None:
         self._configured = _configured(config)
-        self._of_jobs: OrderedDict[str, ApiKey] = OrderedDict()
+        self._of_jobs: LRUCache[str, ApiKey] = LRUCache(_REMEMBERED)
 
     def offer(self, job_id: str, secret: str) -> bool:
         """Keep a job's key. Return False for a blank one."""
@@ -33,9 +34,6 @@ class ApiKeys:
         if not secret:
             return False
         self._of_jobs[job_id] = ApiKey(secret, OF_JOB)
-        self._of_jobs.move_to_end(job_id)
-        while len(self._of_jobs) > _REMEMBERED:
-            self._of_jobs.popitem(last=False)
         return True
 
     def of(self, job_id: str) -> ApiKey | None:

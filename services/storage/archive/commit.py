@@ -1,8 +1,9 @@
-"""Taking files into the archive, so that a kill at any moment leaves the old state or the new one (DESIGN §6).
+"""Crash-safe commit of one video's files: after a kill at any moment, the archive has the old state or the new one
+(ARCHITECTURE.md: Take-in).
 
-Every file is brought to a hidden sibling of its place; a hidden intent, which *is* the new `_metadata.json`, says that
-all of them are there; they are renamed; the intent is renamed last, and that is the commit. `recover` rolls an intent
-forward or removes hidden files of ours. No visible file is ever deleted, only replaced as a whole by its successor.
+Every file is staged as a hidden sibling of its destination. A hidden intent file, which is the new `_metadata.json`,
+then states that all of them are staged; they are renamed; the intent is renamed last, and that is the commit. `recover`
+rolls an intent forward, or removes our hidden files. No visible file is ever deleted, only replaced by its successor.
 
 All functions block (use a thread), and their callers hold the lock of (root, video).
 """
@@ -42,7 +43,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class RecoveryResult:
-    """What a recovery did to one video: an intent rolled forward, hidden files removed."""
+    """What a recovery did to one video: whether an intent was rolled forward, how many hidden files were removed."""
 
     rolled_forward: bool = False
     removed: int = 0
@@ -52,16 +53,16 @@ class RecoveryResult:
 class _Move:
     source: Path
     place: Path
-    fact: FileFact  # under its archive name
+    fact: FileFact  # with its name in the archive
 
 
 def take_in(
     tree: ArchiveTree, event: DownloadCompleted, *, now: datetime, trace_id: str, stop: StopCheck = _never
 ) -> Manifest:
-    """Take a delivery in and return the record that holds it. Again, or source gone and target there: no change.
+    """Take a delivery in and return the new manifest. A delivery that is taken in already changes nothing.
 
-    Raises TakeInFailed, StorageFull, InvalidRequest (names that lead elsewhere) or OSError; then nothing visible
-    changed. `stop` ends a long copy early, as TakeInFailed.
+    Raises TakeInFailed, StorageFull, InvalidRequest (a name that leads out of the folder) or OSError; then no visible
+    file has changed. `stop` ends a long copy early, with TakeInFailed.
     """
     if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
         raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
@@ -91,7 +92,7 @@ def take_in(
 
 
 def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
-    """Finish or clear what a take-in that was killed left behind."""
+    """Finish or clear an interrupted take-in."""
     path = tree.manifest(video_id)
     found = list(_hidden_files(path.parent, video_id))
     rolled = False
@@ -110,12 +111,12 @@ def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
 
 
 def unfinished_videos(tree: ArchiveTree, video_ids: Iterable[str]) -> list[str]:
-    """Those of the videos that have hidden files of ours."""
+    """Return the videos that have hidden files of ours."""
     return [video_id for video_id in video_ids if any(_hidden_files(tree.video_dir(video_id), video_id))]
 
 
 def present_files(folder: Path, holding: Holding) -> tuple[str, ...]:
-    """The names whose files are there with the right size: a cheap look, not a proof."""
+    """Return the names of the files that exist with the right size. Checksums are not computed."""
     return tuple(name for name, entry in holding.fixity.items() if _size(folder / name) == entry.size)
 
 
@@ -180,7 +181,7 @@ def _roll_forward(path: Path, manifest: Manifest, tag: str) -> None:
 
 
 def _finish(path: Path, intent: Path, tag: str) -> bool:
-    """Roll `intent` forward if all that it promises is here. An intent that lost its files gives way to what is."""
+    """Roll `intent` forward if all its files are there. Return False otherwise: then the current state stays."""
     manifest = read_manifest(intent)
     if manifest is None or not manifest.take_ins:
         return False

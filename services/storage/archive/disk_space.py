@@ -1,4 +1,4 @@
-"""A full disk is waited for: somebody may free some, and what was downloaded must not be lost meanwhile."""
+"""Waiting for a full disk: space may be freed, and downloaded files must not be lost meanwhile."""
 
 import asyncio
 import time
@@ -20,9 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """`min_free` bytes stay free on every disk. Times in seconds: how long to wait in all, and between two looks.
+    """`min_free` bytes are kept free on every disk. `patience` and `recheck` in seconds: the total time to wait, and
+    the time between two checks.
 
-    Whoever waits gives up as if cancelled once `closing` is set: the bus gives the message back.
+    Waiting ends with CancelledError once `closing` is set; the bus then delivers the message again later.
     """
 
     min_free: int = 0
@@ -31,9 +32,10 @@ class DiskSpace:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_for(self, path: Path, needed: int) -> None:
-        """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull at last."""
+        """Wait until `needed` bytes more than min_free are free on the disk of `path`. Raises StorageFull after
+        `patience`."""
         end = time.monotonic() + self.patience
-        told = False
+        logged = False
         while (free := await asyncio.to_thread(free_space, path)) < self.min_free + needed:
             if time.monotonic() >= end:
                 raise StorageFull(
@@ -42,17 +44,17 @@ class DiskSpace:
                     path=str(path),
                     free=free,
                 )
-            if not told:
+            if not logged:
                 _log.warning("waiting_for_space", path=str(path), free=free, needed=needed, min_free=self.min_free)
-                told = True
+                logged = True
             await self.pause()
 
     async def write(self, work: Callable[[], T]) -> T:
-        """Run a small write in a thread; while the disk is full, again and again, with no end."""
+        """Run a small write in a thread. Repeat it for as long as the disk is full."""
         return await retry_while_full(lambda: asyncio.to_thread(work), self.pause, report=_report)
 
     async def pause(self) -> None:
-        """Until the next look. Raises CancelledError when the service closes."""
+        """Wait until the next check. Raises CancelledError when the service closes."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.closing.wait(), self.recheck)
             raise asyncio.CancelledError("the service closes, and the disk is still full")

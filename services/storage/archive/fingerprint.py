@@ -1,14 +1,14 @@
-"""Which state of its files a row of the catalogue was made of: a row whose stamp is not the file's is stale."""
+"""Fingerprints of file states: a catalogue row whose fingerprint is not that of the file is stale."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-TEXTS_FORMAT = 1  # of what the index of texts holds: a higher one has everything indexed anew, in the background
+TEXTS_FORMAT = 1  # of the indexed texts; a higher number re-indexes everything in the background
 
 
 @dataclass(frozen=True)
 class TextFingerprints:
-    """The files that a video's texts were read from. `captions`: all its caption files."""
+    """Fingerprints of the files from which a video's texts were read. `captions`: of all its caption files."""
 
     manifest: str
     metadata: str
@@ -17,7 +17,7 @@ class TextFingerprints:
 
 
 def fingerprint_of(path: Path) -> str | None:
-    """Tells one state of a file from the next; None if it is not there."""
+    """Return a text that differs between two states of a file; None if there is no file."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""One writer at a time per video, playlist or plan: between the tasks of this process, and between processes."""
+"""Locks for one writer at a time per video, playlist or plan: between tasks and between processes."""
 
 import asyncio
 import hashlib
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from services.common.infra.files import LockHeld, locked
 
-_STRIPES = 256  # lock files in all; two names on one stripe only wait for each other
-_RETRY_AFTER = 0.05  # seconds between two tries for a lock that another process holds
+_STRIPES = 256  # lock files; two names on one stripe merely wait for each other
+_RETRY_AFTER = 0.05  # seconds between two attempts at a lock of another process
 
 
 class NamedLocks:
-    """`async with locks.hold(root, video_id)`. Nobody holds two at once, so nobody waits in a circle."""
+    """`async with locks.hold(root, video_id)`. No task holds two locks at once, so there is no deadlock."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

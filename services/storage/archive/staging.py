@@ -1,4 +1,4 @@
-"""Bringing one file beside its place, checked: linked where the disk allows it, copied where it does not."""
+"""Staging one file beside its destination, verified: linked where the disk allows it, copied where it does not."""
 
 import errno
 import hashlib
@@ -12,7 +12,7 @@ from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import sha256
 from services.common.models import FailureKind, FileFact
 
-StopCheck = Callable[[], bool]  # asked between two chunks of a copy
+StopCheck = Callable[[], bool]  # called between two chunks of a copy
 
 _CHUNK = 1024 * 1024
 _NO_LINKS = frozenset(
@@ -21,7 +21,7 @@ _NO_LINKS = frozenset(
 
 
 class TakeInFailed(YTArchiveError):
-    """What was delivered cannot be taken in. `reason` is a short word, `kind` says what it means for the queue."""
+    """A delivery cannot be taken in. `reason` is an identifier, `kind` decides about a retry."""
 
     def __init__(self, message: str, *, reason: str, kind: FailureKind = FailureKind.PASSING) -> None:
         super().__init__(message, reason=reason)
@@ -30,9 +30,9 @@ class TakeInFailed(YTArchiveError):
 
 
 def stage(source: Path, place: Path, fact: FileFact, stop: StopCheck) -> None:
-    """Put the bytes of `source` at `place`, durable, and be sure that they are those of `fact`.
+    """Store the bytes of `source` at `place` durably, and verify that they match `fact`.
 
-    A link keeps the source, so a crash costs nothing; whoever commits removes it. Raises TakeInFailed when the source
+    A link keeps the source, so that a crash loses nothing; the commit removes it. Raises TakeInFailed when the source
     is missing or differs, StorageFull when the disk is full.
     """
     place.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def _expect_file(source: Path, fact: FileFact) -> None:
 
 
 def _link(source: Path, place: Path) -> str | None:
-    """The digest of the linked file, or None where this disk (or pair of disks) has no links."""
+    """Return the checksum of the linked file, or None where this disk (or pair of disks) has no links."""
     try:
         place.hardlink_to(source)
     except OSError as error:
@@ -85,7 +85,7 @@ def _copy(source: Path, place: Path, stop: StopCheck) -> str:
 
 
 def remove_source(source: Path, place: Path) -> None:
-    """Remove a source that is one file with its place in the archive: nobody may write to it from the other side."""
+    """Remove the source if it is the same file as `place`: nothing may write to the archive through it."""
     try:
         if source.samefile(place):
             source.unlink()

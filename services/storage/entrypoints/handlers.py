@@ -41,7 +41,7 @@ _log = structlog.get_logger()
 _FOREIGN_ROOT_DELAY = 10.0  # seconds until a message for a root that is not configured here is delivered again
 _AFTER_FULL = timedelta(minutes=10)  # until a take-in that found no space is tried again
 
-# --- roots --------------------------------------------------------------------------------------------------------
+# --- roots ------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -67,7 +67,7 @@ async def _expect_root(root: str, roots: ArchiveRoots, disk_space: DiskSpace) ->
         raise UnreadableMessage(error.message) from error
 
 
-# --- listings -----------------------------------------------------------------------------------------------------
+# --- listings ---------------------------------------------------------------------------------------------------------
 
 
 @HANDLERS.on(ListingPageFetched, slots=4)
@@ -123,7 +123,7 @@ async def drop_listing(event: ListingFailed, pages: PageBuffer) -> None:
         await pages.drop(event.job_id, event.target_index)
 
 
-# --- metadata -----------------------------------------------------------------------------------------------------
+# --- metadata ---------------------------------------------------------------------------------------------------------
 
 
 @HANDLERS.on(MetadataFetched, slots=4)
@@ -148,7 +148,7 @@ async def save_metadata(
     )
 
 
-# --- files --------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 @HANDLERS.on(DownloadCompleted, slots=2)
@@ -217,7 +217,7 @@ def _failure(error: YTArchiveError | OSError) -> Failure:
     return Failure(kind=FailureKind.LOCAL, code=ErrorCode.INTERNAL_ERROR, reason="storage_error", message=str(error))
 
 
-# --- work plans ---------------------------------------------------------------------------------------------------
+# --- work plans -------------------------------------------------------------------------------------------------------
 
 
 @HANDLERS.on(VideoFailed)

@@ -2,25 +2,20 @@
 
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
-from services.storage.fixity.report import (
-    VerificationPage,
-    VerificationReports,
-    VerificationState,
-    VerifyBegun,
-    VerifyBody,
-)
+from services.storage.fixity.report import VerificationPage, VerificationState, VerifyBegun, VerifyBody
+from services.storage.fixity.requests import VerificationRequests
 
 
-async def begin(call: Call, body: VerifyBody, verifications: VerificationReports) -> VerifyBegun:
-    return await verifications.begin(body, call.trace_id)
+async def begin(call: Call, body: VerifyBody, requests: VerificationRequests) -> VerifyBegun:
+    return await requests.begin(body, call.trace_id)
 
 
-async def state(_call: Call, query: PageQuery, verifications: VerificationReports) -> VerificationPage:
-    return await verifications.page(query)
+async def state(_call: Call, query: PageQuery, requests: VerificationRequests) -> VerificationPage:
+    return await requests.page(query)
 
 
-async def stop(_call: Call, verifications: VerificationReports) -> VerificationState:
-    return await verifications.stop()
+async def stop(_call: Call, requests: VerificationRequests) -> VerificationState:
+    return await requests.stop()
 
 
 _PATH = "/api/v1/storage/verify"

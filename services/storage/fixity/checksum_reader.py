@@ -1,7 +1,7 @@
-"""Reading a video's files again: one after the other, no faster than allowed, and never longer than wanted.
+"""Reading a video's files again and computing their checksums, at a limited rate.
 
-All functions block (use a thread) and take no lock: a take-in replaces files by rename, so what is open stays whole.
-Whether what was seen is still so is asked afterwards, under the lock of the video (`still`).
+All functions block (use a thread) and take no lock: a take-in replaces files by rename, so an open file stays complete.
+Callers confirm the result under the lock of the video (`is_unchanged`).
 """
 
 import errno
@@ -23,16 +23,16 @@ from services.storage.formats.manifest import Manifest
 from services.storage.formats.video_metadata import VideoFile
 
 _CHUNK = 1024**2
-_SLICE = 0.05  # seconds of one wait: so soon a stop is noticed
-_BROKEN = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA})  # the disk's own words for damage
+_SLICE = 0.05  # seconds until a stop is noticed
+_BROKEN = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA})  # errors that mean a damaged disk
 
 
 class ReadingStopped(Exception):
-    """The reading was ended before its end."""
+    """The reading was stopped before its end."""
 
 
 class RateLimiter:
-    """Bytes per second over all that is read with it. `read` counts them."""
+    """Limits the bytes per second of everything that is read with it. `read` counts the bytes."""
 
     def __init__(self, rate: int, stop: Callable[[], bool] = lambda: False) -> None:
         self.read = 0
@@ -42,7 +42,7 @@ class RateLimiter:
         self._free_at = 0.0
 
     def take(self, amount: int) -> None:
-        """Count `amount` bytes, and wait until they may have been read. Raises Stopped."""
+        """Count `amount` bytes and wait until the rate allows them. Raises ReadingStopped."""
         self.read += amount
         self._free_at = max(self._free_at, time.monotonic()) + amount / self._rate
         self.check()
@@ -56,11 +56,11 @@ class RateLimiter:
 
 
 def read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> VideoState:
-    """Look at all files of a video. Raises Stopped."""
+    """Read all files of a video and return their state. Raises ReadingStopped."""
     rate_limiter.check()
     try:
         return _read_video(tree, video_id, rate_limiter)
-    except OSError as error:  # not of a file: the folder itself
+    except OSError as error:  # of the folder itself
         return VideoState(None, None, manifest_error=f"cannot be read: {error.strerror or error}")
 
 
@@ -76,7 +76,8 @@ def _read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> 
 
 
 def is_unchanged(tree: ArchiveTree, video_id: str, seen: VideoState, findings: tuple[FixityFinding, ...]) -> bool:
-    """Whether the findings are true now: the same record, the same files. The caller holds the video's lock."""
+    """Return whether the findings still hold: the manifest and the files are the same. The caller holds the video's
+    lock."""
     named = {*(seen.manifest.fixity if seen.manifest else ()), manifest_name(video_id)}
     try:
         if fingerprint_of(tree.manifest(video_id)) != seen.fingerprint:
@@ -90,14 +91,14 @@ def is_unchanged(tree: ArchiveTree, video_id: str, seen: VideoState, findings: t
 
 
 def finding_path(tree: ArchiveTree, finding: FixityFinding) -> Path:
-    """Where the file of a finding lies, or should lie."""
+    """Return the path of the file that a finding is about, whether the file exists or not."""
     if finding.name == metadata_name(finding.video_id):
         return tree.video_metadata(finding.video_id)
     return tree.video_dir(finding.video_id) / finding.name
 
 
 def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
-    """A file and its digest; of one that has not `size` bytes the size alone. Raises Stopped."""
+    """Return the state of a file, with its checksum if it has `size` bytes. Raises ReadingStopped."""
     try:
         there = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -118,6 +119,7 @@ def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
 
 
 def read_metadata_file(path: Path, video_id: str) -> FileState:
+    """Return the state of a metadata file; `error` is set when it is not valid."""
     try:
         there = path.stat()
         content = path.read_bytes()
@@ -135,7 +137,7 @@ def read_metadata_file(path: Path, video_id: str) -> FileState:
 
 
 def file_identity(path: Path) -> tuple[int, ...] | None:
-    """Tells a file from the one that replaces it; None where there is none."""
+    """Return a value that differs between a file and its replacement; None when there is no file."""
     try:
         return _identity_of(path.stat())
     except OSError:
@@ -161,7 +163,7 @@ def _hash_file(path: Path, rate_limiter: RateLimiter) -> FileState:
 
 
 def _drop_page_cache(descriptor: int) -> None:
-    """What the memory still holds proves nothing of the disk; and what is read once need not push others out."""
+    """Drop the file from the page cache: cached pages say nothing about the disk, and the file is read only once."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -171,7 +173,7 @@ def _unreadable(who: tuple[int, ...] | None, error: OSError) -> FileState:
 
 
 def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | None]:
-    """The record, or why there is none that could be trusted; neither where there is no file."""
+    """Return the manifest, or the reason why it is not valid. Both are None when there is no file."""
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -179,14 +181,14 @@ def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | No
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"
     except ValidationError as error:
-        return None, f"is not a record: {_first(error)}"
+        return None, f"is not a manifest: {_first(error)}"
     if manifest.video_id != video_id:
         return None, f"is the manifest of {manifest.video_id}"
     try:
         for name in manifest.fixity:
             source_path(path.parent, name)
     except InvalidRequest as error:
-        return None, f"is not a record: {error.message}"
+        return None, f"is not a manifest: {error.message}"
     return manifest, None
 
 
@@ -197,7 +199,7 @@ def _first(error: ValidationError) -> str:
 
 
 def _unlisted(folder: Path, named: set[str]) -> Iterator[str]:
-    """Visible names that are not among those; of folders only `captions` is looked into."""
+    """Yield the visible names that are not in `named`. Of the subfolders, only `captions` is searched."""
     for entry in _visible(folder):
         if entry.name == CAPTIONS and entry.is_dir():
             inside = (f"{CAPTIONS}/{one.name}{'/' if one.is_dir() else ''}" for one in _visible(Path(entry.path)))

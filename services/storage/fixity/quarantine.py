@@ -1,4 +1,4 @@
-"""Damaged files out of the way, and never lost: they are renamed to a hidden folder on the same disk.
+"""Moves damaged files to a hidden folder on the same disk. Nothing is deleted.
 
 All functions block (use a thread), and their callers hold the lock of (root, video).
 """
@@ -13,7 +13,7 @@ from services.storage.formats.layout import ArchiveTree
 
 
 def plan_move(tree: ArchiveTree, finding: FixityFinding, time: str) -> FixityFinding:
-    """The finding with the place that its file will be set aside to; as it is where nothing is there to move."""
+    """Return the finding with the destination of its file; unchanged when there is no file to move."""
     if not os.path.lexists(finding_path(tree, finding)):
         return finding
     if finding.name == metadata_name(finding.video_id):
@@ -29,7 +29,7 @@ def plan_move(tree: ArchiveTree, finding: FixityFinding, time: str) -> FixityFin
 
 
 def move(tree: ArchiveTree, finding: FixityFinding) -> None:
-    """Move the file of a planned finding. Raises OSError; then it lies where it was."""
+    """Move the file of a planned finding. Raises OSError; then the file is where it was."""
     if finding.set_aside is None:
         return
     source, place = finding_path(tree, finding), Path(finding.set_aside)
@@ -40,4 +40,5 @@ def move(tree: ArchiveTree, finding: FixityFinding) -> None:
 
 
 def is_moved(finding: FixityFinding) -> bool:
+    """Return whether the file of a planned finding is in quarantine."""
     return finding.set_aside is not None and os.path.lexists(finding.set_aside)

@@ -1,5 +1,5 @@
-"""Which damage a fetch mends, and with which wish: as it was asked before, so that what is whole is held and not
-fetched again. Pure."""
+"""Which damage a download can repair, and with which job options. The options are those of the original requests, so
+that intact files count as held and are not downloaded again. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,11 @@ from services.storage.fixity.rules import FileState, FindingKind, FixityFinding,
 from services.storage.formats.layout import manifest_name
 from services.storage.formats.manifest import MEDIA, Holding
 
-_MAX_LANGUAGES = 100  # that a job may name
+_MAX_LANGUAGES = 100  # per job
 
 
 class Repair(BaseModel):
-    """The wish of a job that fetches what is missing of one video."""
+    """Type and options of the job that downloads the missing files of one video."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,27 +23,27 @@ class Repair(BaseModel):
     options: JobOptions
 
 
-def repairable(findings: Sequence[FixityFinding], seen: VideoState) -> tuple[FixityFinding, ...]:
-    """The damage that another fetch can put right. Not where the record itself cannot be trusted, and not what only
-    a permission hides."""
+def repairable(findings: Sequence[FixityFinding], video: VideoState) -> tuple[FixityFinding, ...]:
+    """Return the damage that a download can repair. None when the manifest itself is not valid; nor files that are
+    unreadable for another reason than a disk error, such as permissions."""
     own = {manifest_name(one.video_id) for one in findings}
-    untold = any(one.name in own and (one.kind is not FindingKind.MISSING or seen.others) for one in findings)
-    return () if untold else tuple(one for one in findings if one.kind.damage and _is_broken(one, seen))
+    untrusted = any(one.name in own and (one.kind is not FindingKind.MISSING or video.others) for one in findings)
+    return () if untrusted else tuple(one for one in findings if one.kind.damage and _is_broken(one, video))
 
 
-def _is_broken(finding: FixityFinding, seen: VideoState) -> bool:
-    return finding.kind is not FindingKind.UNREADABLE or file_state(finding, seen).broken
+def _is_broken(finding: FixityFinding, video: VideoState) -> bool:
+    return finding.kind is not FindingKind.UNREADABLE or file_state(finding, video).broken
 
 
-def file_state(finding: FixityFinding, seen: VideoState) -> FileState:
-    """What was seen of the file that a finding is about."""
+def file_state(finding: FixityFinding, video: VideoState) -> FileState:
+    """Return the state of the file that a finding is about."""
     if finding.name == metadata_name(finding.video_id):
-        return seen.metadata
-    return seen.files.get(finding.name, FileState(None))
+        return video.metadata
+    return video.files.get(finding.name, FileState(None))
 
 
 def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding]) -> tuple[Repair, ...]:
-    """The jobs for these findings: one for each damaged media file, one for what else is damaged."""
+    """Return the jobs for these findings: one for each damaged media file, one for everything else."""
     damaged = {one.name for one in findings}
     names = damaged & set(holding.fixity)
     if not names and manifest_name(holding.video_id) not in damaged:
@@ -52,7 +52,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
     media = media or [entry for entry in holding.fixity.values() if entry.role in MEDIA][:1]
     qualities = [highest_quality(entry.asked or holding.asked.qualities) for entry in media]
     captions = list(holding.asked.captions[:_MAX_LANGUAGES])
-    spoken = {"caption_languages": captions} if captions else {}
+    caption_options = {"caption_languages": captions} if captions else {}
     return tuple(
         Repair(
             type=JobType.VIDEO_DOWNLOAD,
@@ -61,7 +61,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
                 quality=quality,
                 include_metadata=holding.asked.metadata,
                 include_captions=bool(captions),
-                **spoken,
+                **caption_options,
             ),
         )
         for quality in dict.fromkeys(qualities or [highest_quality(holding.asked.qualities)])
@@ -69,7 +69,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
 
 
 def highest_quality(qualities: Sequence[str]) -> str:
-    """The one that covers most of them: `best`, else the greatest height, else what was asked last."""
+    """Return the quality that covers most of `qualities`: `best`, else the greatest height, else the last one."""
     ranked = [(rank, quality) for quality in qualities if (rank := _rank(quality)) is not None]
     if ranked:
         return max(ranked)[1]

@@ -1,6 +1,7 @@
-"""From damage to the job that mends it: set aside under the video's lock, told, and wished for once.
+"""From damage to repair jobs: damaged files are moved to quarantine under the video's lock, reported, and requested
+once.
 
-Nothing is deleted, and nothing is fetched again that could not be set aside.
+Nothing is deleted. What could not be moved is not downloaded again, because the download would overwrite it.
 """
 
 import asyncio
@@ -33,7 +34,8 @@ _LARGEST_JOB = 5_000  # videos
 
 
 class Repairer:
-    """`settle` belongs under the lock of the video; `publish` makes jobs of what was settled, whoever settled it."""
+    """`handle_findings` is called under the lock of the video; `publish` creates the jobs for what was found, also by a
+    process that has died since."""
 
     def __init__(self, repository: VerificationRepository, bus: Bus) -> None:
         self._repository = repository
@@ -47,32 +49,33 @@ class Repairer:
         seen: VideoState,
         findings: tuple[FixityFinding, ...],
     ) -> VideoResult:
-        """Set aside what is damaged, under the video's lock. What was noted before a crash is told as it was then."""
+        """Move damaged files to quarantine and report all findings. Findings that were saved before a crash are
+        reported as they were saved."""
         holding = seen.manifest or video.known
-        wanted = repairable(findings, seen) if verification.repair else ()
-        noted = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
-        told: list[FixityFinding] = []
-        mended: list[FixityFinding] = []
+        selected = repairable(findings, seen) if verification.repair else ()
+        saved = {one.name: one for one in await self._repository.saved_findings(verification.verification_id, video)}
+        reported: list[FixityFinding] = []
+        to_repair: list[FixityFinding] = []
         for finding in findings:
-            before = noted.get(finding.name)
-            if before is not None and await asyncio.to_thread(quarantine.is_moved, before):
-                told.append(before)
-                mended.append(before)
-            elif finding in wanted:
+            earlier = saved.get(finding.name)
+            if earlier is not None and await asyncio.to_thread(quarantine.is_moved, earlier):
+                reported.append(earlier)
+                to_repair.append(earlier)
+            elif finding in selected:
                 moved = await self._set_aside(verification, tree, finding)
-                told.append(moved or finding)
-                mended += [moved] if moved else []
+                reported.append(moved or finding)
+                to_repair += [moved] if moved else []
             else:
-                told.append(finding)
-        self._log_findings(verification, told)
-        await self._announce(verification, video, [one for one in told if one.kind.damage])
-        repairs = plan_repairs(tree.key, holding, mended) if holding is not None and mended else ()
-        return VideoResult(tuple(told), repairs, len(seen.files), seen.bytes)
+                reported.append(finding)
+        self._log_findings(verification, reported)
+        await self._announce(verification, video, [one for one in reported if one.kind.damage])
+        repairs = plan_repairs(tree.key, holding, to_repair) if holding is not None and to_repair else ()
+        return VideoResult(tuple(reported), repairs, len(seen.files), seen.bytes)
 
     async def _set_aside(
         self, verification: Verification, tree: ArchiveTree, finding: FixityFinding
     ) -> FixityFinding | None:
-        """None when it could not be moved: then it is not fetched again either, for that would overwrite it."""
+        """Return the finding with its destination, or None when the file could not be moved."""
         planned = await asyncio.to_thread(
             quarantine.plan_move, tree, finding, f"{verification.begun_at:%Y%m%dT%H%M%SZ}"
         )
@@ -97,17 +100,17 @@ class Repairer:
     def _log_findings(self, verification: Verification, findings: Sequence[FixityFinding]) -> None:
         for one in findings:
             facts = one.model_dump(mode="json", exclude_none=True, exclude={"message", "name"})
-            said = {
+            context = {
                 "trace_id": verification.trace_id,
                 "verification_id": verification.verification_id,
                 "file": one.name,
             }
             if one.kind.damage:
                 _log.error(
-                    "file_damaged", error_code=ErrorCode.INTERNAL_ERROR, error_message=one.message, **said, **facts
+                    "file_damaged", error_code=ErrorCode.INTERNAL_ERROR, error_message=one.message, **context, **facts
                 )
             else:
-                _log.warning("file_unknown", error_message=one.message, **said, **facts)
+                _log.warning("file_unknown", error_message=one.message, **context, **facts)
 
     async def _announce(self, verification: Verification, video: QueuedVideo, damaged: Sequence[FixityFinding]) -> None:
         if not damaged:
@@ -120,24 +123,24 @@ class Repairer:
             reasons=tuple(one.message for one in damaged),
             set_aside={one.name: one.set_aside for one in damaged if one.set_aside},
         )
-        with suppress(BusError):  # the log tells it too
-            told = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
-            await self._bus.publish(event, trace_id=verification.trace_id, id=str(told), patience=1.0)
+        with suppress(BusError):  # the log has it too
+            event_id = uuid5(NAMESPACE_URL, f"{verification.verification_id}|{video.root}|{video.video_id}")
+            await self._bus.publish(event, trace_id=verification.trace_id, id=str(event_id), patience=1.0)
 
     async def publish(self) -> bool:
-        """Make jobs of what waits for one: the same job each time it is tried, so that a crash makes no second one.
-        False while the broker is away."""
+        """Create the jobs of pending repairs. Job ids are derived from the content, so a repetition after a crash
+        creates no second job. Return False while the broker is unavailable."""
         for pending in await self._repository.pending(_LARGEST_JOB):
             event = _repair_job(pending)
-            said = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
+            context = {"trace_id": pending.trace_id, "verification_id": pending.verification_id, "job_id": event.job_id}
             try:
                 await self._bus.publish(event, trace_id=pending.trace_id, id=event.job_id)
             except BusError as error:
-                _log.warning("repair_waits", error_message=str(error), **said)
+                _log.warning("repair_waits", error_message=str(error), **context)
                 return False
             fault_point("storage.repair_published")
             await self._repository.mark_published(pending, event.job_id)
-            _log.info("repair_begun", videos=len(pending.video_ids), **said)
+            _log.info("repair_begun", videos=len(pending.video_ids), **context)
         return True
 
 

@@ -1,7 +1,7 @@
-"""Verifications in catalogue.db: which videos are still to be read, what was found, when each was read last.
+"""Verifications in catalogue.db: the queue of videos, the findings, the time of each video's last check.
 
-One transaction ends a video: it leaves the queue, its findings and the counts are kept. So whoever goes on after a
-crash reads nothing twice. After the loss of the catalogue nothing was ever verified.
+A video ends with one transaction that removes it from the queue and stores its findings and counts. So no video is read
+twice after a crash. When the catalogue is lost, every video counts as never verified.
 """
 
 import json
@@ -19,7 +19,7 @@ from services.storage.fixity.rules import FixityFinding
 from services.storage.fixity.schedule import DueVideo
 from services.storage.formats.manifest import Holding
 
-_KEEP = 10  # verifications; of older ones nobody asks any more
+_KEEP = 10  # verifications
 
 _TABLES = ("verifications", "verification_queue", "verification_findings", "verification_mends")
 
@@ -32,9 +32,9 @@ class VerificationStatus(StrEnum):
 
 
 class Verification(BaseModel):
-    """One pass over some or all videos. `asked`: by a person, not by the schedule. `bytes` were hashed.
+    """One pass over some or all videos. `asked`: requested by a user, not by the schedule. `bytes` counts hashed bytes.
 
-    `status` is `running`, `completed`, `stopped` (by a wish) or `failed` (then `error` says why).
+    `status` is `running`, `completed`, `stopped` (by a user) or `failed` (`error` says why).
     """
 
     verification_id: str
@@ -57,7 +57,7 @@ class Verification(BaseModel):
 
 @dataclass(frozen=True)
 class QueuedVideo:
-    """A video of a verification's queue. `known`: what the catalogue remembers of it."""
+    """A video in the queue of a verification. `known`: its holding according to the catalogue."""
 
     position: int
     root: str
@@ -67,7 +67,7 @@ class QueuedVideo:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What the reading of one video brought."""
+    """The result of reading one video."""
 
     findings: tuple[FixityFinding, ...] = ()
     repairs: tuple[Repair, ...] = ()
@@ -77,7 +77,7 @@ class VideoResult:
 
 @dataclass(frozen=True)
 class PendingRepair:
-    """Videos of one root that wait for a job with one wish."""
+    """Videos of one root that wait for one repair job."""
 
     verification_id: str
     trace_id: str
@@ -88,7 +88,7 @@ class PendingRepair:
 
 @dataclass(frozen=True)
 class ReadSpeed:
-    """How fast a running verification reads. `eta_seconds` None: not known yet."""
+    """Progress of a running verification. `eta_seconds` is None while it cannot be computed."""
 
     bytes_read: int
     speed_bps: float
@@ -96,9 +96,10 @@ class ReadSpeed:
     video_id: str | None
 
 
-def read_speed(lately: int, seconds: float, read: int, total: int, video_id: str | None) -> ReadSpeed:
-    """`lately`: what was read in the last `seconds`; `read`: in all, of `total` bytes."""
-    speed = lately / max(seconds, 0.001)
+def read_speed(recent: int, seconds: float, read: int, total: int, video_id: str | None) -> ReadSpeed:
+    """Compute the speed from the `recent` bytes that were read in the last `seconds`. `read`: all bytes so far, of
+    `total`."""
+    speed = recent / max(seconds, 0.001)
     return ReadSpeed(read, speed, round(max(total - read, 0) / speed) if speed else None, video_id)
 
 
@@ -108,10 +109,10 @@ class VerificationRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- what could be verified -----------------------------------------------------------------------------------
+    # --- what could be verified ---------------------------------------------------------------------------------------
 
     async def due(self, roots: Sequence[str]) -> list[DueVideo]:
-        """All videos that the catalogue knows in these roots, the one whose check is longest ago first."""
+        """Return all videos of these roots that the catalogue lists, least recently checked first."""
         query = (
             "SELECT videos.root, videos.video_id, bytes, max(coalesce(at, ''), archived_at) AS checked_at FROM videos"
             " LEFT JOIN verified USING (root, video_id)"
@@ -127,7 +128,7 @@ class VerificationRepository:
         return await self._database.read(work)
 
     async def roots(self) -> list[str]:
-        """All roots that the catalogue knows videos of."""
+        """Return all roots of which the catalogue lists videos."""
         return await self._database.read(lambda db: [row[0] for row in db.execute("SELECT DISTINCT root FROM videos")])
 
     async def verified_at(self, root: str, video_id: str) -> datetime | None:
@@ -138,7 +139,7 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    # --- one verification -----------------------------------------------------------------------------------------
+    # --- one verification ---------------------------------------------------------------------------------------------
 
     async def begin(self, new: Verification, videos: Iterable[DueVideo]) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -154,7 +155,7 @@ class VerificationRepository:
         await self._database.run(work)
 
     async def last(self, *, open_only: bool = False, asked: bool | None = None) -> Verification | None:
-        """The newest verification."""
+        """Return the newest verification. `open_only`: that has not ended; `asked`: by who requested it."""
         where = ["1"] + ["ended_at IS NULL"] * open_only
         where += [f"asked = {asked:d}"] if asked is not None else []
         query = f"SELECT * FROM verifications WHERE {' AND '.join(where)} ORDER BY begun_at DESC LIMIT 1"  # noqa: S608 - ours
@@ -166,6 +167,7 @@ class VerificationRepository:
         return await self._database.read(work)
 
     async def next(self, verification_id: str) -> QueuedVideo | None:
+        """Return the next video of the queue; None at its end."""
         query = (
             "SELECT position, root, video_id, holding FROM verification_queue LEFT JOIN videos USING (root, video_id)"
             " WHERE verification_id = ? ORDER BY position LIMIT 1"
@@ -181,7 +183,7 @@ class VerificationRepository:
         return await self._database.read(work)
 
     async def save_findings(self, verification_id: str, findings: Iterable[FixityFinding]) -> None:
-        """Keep findings before anything is done about them. One that is known stays as it was noted first."""
+        """Save findings before files are moved. A finding that is saved already is not changed."""
         rows = [(verification_id, one.root, one.video_id, one.name, one.model_dump_json()) for one in findings]
 
         def work(db: sqlite3.Connection) -> None:
@@ -199,7 +201,7 @@ class VerificationRepository:
         return await self._database.read(work)
 
     async def finish_video(self, verification_id: str, video: QueuedVideo, read: VideoResult, at: datetime) -> None:
-        """The video is read: it leaves the queue, and its findings are what `read` says."""
+        """Remove the video from the queue and save its result."""
         rows = [(verification_id, video.root, video.video_id, one.name, one.model_dump_json()) for one in read.findings]
         repairs = [(verification_id, video.root, video.video_id, repair.model_dump_json()) for repair in read.repairs]
         damaged = sum(one.kind.damage for one in read.findings)
@@ -235,7 +237,7 @@ class VerificationRepository:
         await self._database.run(work)
 
     async def findings(self, verification_id: str, limit: int, offset: int) -> tuple[list[FixityFinding], int]:
-        """A page of what was found, each with the job that fetches it again, and how many there are in all."""
+        """Return a page of findings, each with its repair job, and the total number."""
 
         def work(db: sqlite3.Connection) -> tuple[list[FixityFinding], int]:
             (total,) = db.execute(
@@ -252,10 +254,11 @@ class VerificationRepository:
 
         return await self._database.read(work)
 
-    # --- what waits for a job -------------------------------------------------------------------------------------
+    # --- what waits for a job -----------------------------------------------------------------------------------------
 
     async def pending(self, most: int) -> list[PendingRepair]:
-        """What no job was made for yet, up to `most` videos to a job; the same each time until it is published."""
+        """Return repairs without a job, with at most `most` videos each. The grouping is the same until they are
+        published."""
         query = (
             "SELECT verification_id, trace_id, mend, root, video_id FROM verification_mends"
             " JOIN verifications USING (verification_id) WHERE job_id IS NULL"

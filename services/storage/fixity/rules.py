@@ -1,8 +1,7 @@
-"""What a video's folder should hold against what was seen in it. Pure.
+"""Compares a video's folder with its manifest. Pure.
 
-`Seen` is what one look brought (services.storage.fixity.checksum_reader); `compare` turns it into findings. The
-record is the
-measure; of metadata/videos/{video_id}.json, which has no digest, only whether it is there and can be read.
+`VideoState` is the result of one reading (services.storage.fixity.checksum_reader); `compare` turns it into findings.
+metadata/videos/{video_id}.json has no checksum: only its existence and its format are checked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,14 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from services.storage.formats.layout import manifest_name
 from services.storage.formats.manifest import Holding
 
-FOLDER = "."  # the name in a finding about the whole folder
+FOLDER = "."  # the name in findings about the whole folder
 
 
 class FindingKind(StrEnum):
     MISSING = "missing"
-    CHANGED = "changed"  # another size or digest, or no regular file
+    CHANGED = "changed"  # another size or checksum, or not a regular file
     UNREADABLE = "unreadable"
-    EXTRA = "extra"  # no record names it: reported, never touched
+    EXTRA = "extra"  # not in a manifest: reported, never changed
 
     @property
     def damage(self) -> bool:
@@ -30,10 +29,10 @@ class FindingKind(StrEnum):
 
 
 class FixityFinding(BaseModel):
-    """One thing that is not as it should be. `name` is relative to the video's folder (`.`: the folder itself), or
+    """One deviation. `name` is relative to the video's folder (`.`: the folder itself), or
     `metadata/videos/{video_id}.json`.
 
-    `set_aside`: where the damaged file lies now. `job_id`: the job that fetches it again.
+    `set_aside`: the path of the damaged file in quarantine. `job_id`: the job that downloads it again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,10 +52,11 @@ class FixityFinding(BaseModel):
 
 @dataclass(frozen=True)
 class FileState:
-    """One look at a file. `identity` tells whether it is still the same file; None: nothing is there.
+    """The state of a file when it was read. `identity` differs between a file and its replacement; None: there is no
+    file.
 
-    `sha256` is None where the size alone said enough. `error`: why it could not be read; `broken`: the disk is to
-    blame, and not, say, a permission.
+    `sha256` is None when the size differs already. `error`: why the file could not be read; `broken`: because of the
+    disk, and not, for example, of permissions.
     """
 
     identity: tuple[int, ...] | None
@@ -72,9 +72,11 @@ ABSENT = FileState(None)
 
 @dataclass(frozen=True)
 class VideoState:
-    """What was seen of one video. `record` None: there is none, or (`record_error`) none that can be read.
+    """The state of one video when it was read. `manifest` is None when there is none, or (`manifest_error`) no valid
+    one.
 
-    `stamp` is that of the record. `others` are visible names that the record does not have, folders with a `/`.
+    `fingerprint` is that of the manifest. `others` are visible names that the manifest does not list, folders with a
+    `/`.
     """
 
     fingerprint: str | None
@@ -86,57 +88,58 @@ class VideoState:
 
     @property
     def bytes(self) -> int:
-        """How many bytes were hashed."""
-        return sum(look.size or 0 for look in self.files.values() if look.sha256 is not None)
+        """The number of hashed bytes."""
+        return sum(state.size or 0 for state in self.files.values() if state.sha256 is not None)
 
 
 def metadata_name(video_id: str) -> str:
     return f"metadata/videos/{video_id}.json"
 
 
-def compare(root: str, video_id: str, seen: VideoState, known: Holding | None) -> tuple[FixityFinding, ...]:
-    """What is wrong with a video. `known`: what the catalogue remembers of it, the measure where the folder is gone."""
+def compare(root: str, video_id: str, video: VideoState, known: Holding | None) -> tuple[FixityFinding, ...]:
+    """Return the deviations of a video. `known`: its holding according to the catalogue, the reference when the folder
+    is gone."""
 
     def finding(name: str, kind: FindingKind, message: str, **facts: Any) -> FixityFinding:
         return FixityFinding(root=root, video_id=video_id, name=name, kind=kind, message=message, **facts)
 
     name = manifest_name(video_id)
-    if seen.manifest_error is not None:
-        return (finding(name, FindingKind.UNREADABLE, seen.manifest_error),)
-    if seen.manifest is not None:
-        return tuple(_against(seen.manifest, seen, finding))
-    if seen.others and known is not None:
-        text = f"the record is gone, and {len(seen.others)} files lie here without one"
+    if video.manifest_error is not None:
+        return (finding(name, FindingKind.UNREADABLE, video.manifest_error),)
+    if video.manifest is not None:
+        return tuple(_against(video.manifest, video, finding))
+    if video.others and known is not None:
+        text = f"the manifest is missing, and {len(video.others)} files are here without one"
         return (finding(name, FindingKind.MISSING, text),)
-    if seen.others:
-        return (finding(FOLDER, FindingKind.EXTRA, "a folder without a record"),)
+    if video.others:
+        return (finding(FOLDER, FindingKind.EXTRA, "a folder without a manifest"),)
     if known is not None:
-        gone = [finding(name, FindingKind.MISSING, "the record is gone")]
-        return (*gone, *_against(known, seen, finding))
+        gone = [finding(name, FindingKind.MISSING, "the manifest is missing")]
+        return (*gone, *_against(known, video, finding))
     return ()
 
 
-def _against(holding: Holding, seen: VideoState, finding: Any) -> Iterator[FixityFinding]:
+def _against(holding: Holding, video: VideoState, finding: Any) -> Iterator[FixityFinding]:
     for name, entry in holding.fixity.items():
         expected = {"expected_size": entry.size, "expected_sha256": entry.sha256}
-        look = seen.files.get(name, ABSENT)
-        if look.error is not None:
-            yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {look.error}", **expected)
-        elif not look.regular:
+        state = video.files.get(name, ABSENT)
+        if state.error is not None:
+            yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {state.error}", **expected)
+        elif not state.regular:
             yield finding(name, FindingKind.CHANGED, "is not a regular file", **expected)
-        elif look.size is None:
-            yield finding(name, FindingKind.MISSING, "is not there", **expected)
-        elif look.size != entry.size:
-            text = f"has {look.size} bytes, the record says {entry.size}"
-            yield finding(name, FindingKind.CHANGED, text, **expected, found_size=look.size)
-        elif look.sha256 != entry.sha256:
-            text = f"its sha256 is {look.sha256}, the record says {entry.sha256}"
-            found = {"found_size": look.size, "found_sha256": look.sha256}
+        elif state.size is None:
+            yield finding(name, FindingKind.MISSING, "is missing", **expected)
+        elif state.size != entry.size:
+            text = f"has {state.size} bytes, the manifest says {entry.size}"
+            yield finding(name, FindingKind.CHANGED, text, **expected, found_size=state.size)
+        elif state.sha256 != entry.sha256:
+            text = f"its sha256 is {state.sha256}, the manifest says {entry.sha256}"
+            found = {"found_size": state.size, "found_sha256": state.sha256}
             yield finding(name, FindingKind.CHANGED, text, **expected, **found)
     name = metadata_name(holding.video_id)
-    if seen.metadata.error is not None:
-        yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {seen.metadata.error}")
-    elif seen.metadata.identity is None and holding.asked.metadata:
-        yield finding(name, FindingKind.MISSING, "is not there, and metadata were asked for")
-    for name in seen.others:
-        yield finding(name, FindingKind.EXTRA, "no record names it")
+    if video.metadata.error is not None:
+        yield finding(name, FindingKind.UNREADABLE, f"cannot be read: {video.metadata.error}")
+    elif video.metadata.identity is None and holding.asked.metadata:
+        yield finding(name, FindingKind.MISSING, "is missing, and metadata were requested")
+    for name in video.others:
+        yield finding(name, FindingKind.EXTRA, "not listed in the manifest")

@@ -1,7 +1,7 @@
 """Which videos the schedule verifies today. Pure.
 
-A check is due again after `interval_days`. So that not all are due on one day, each day's round takes the oldest of
-those that are past half of that, and so many that in the other half every video has its turn.
+A check is due again after `interval_days`. To spread the load, each daily round takes the least recently checked of the
+videos that are past half of the interval: as many as it takes to check all of them in the other half.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 from math import ceil
 
-ROUND_INTERVAL = timedelta(days=1)  # between the beginnings of two rounds
+ROUND_INTERVAL = timedelta(days=1)  # from start to start
 
 
 @dataclass(frozen=True)
 class DueVideo:
-    """A video that could be verified. `checked_at`: when its files were read last, at the latest when they came."""
+    """A video that could be verified. `checked_at`: the last check, or when the files arrived."""
 
     root: str
     video_id: str
@@ -26,17 +26,18 @@ class DueVideo:
 def select_round(
     due: Sequence[DueVideo], interval_days: int, now: datetime, last_round: datetime | None
 ) -> list[DueVideo]:
-    """The videos of a round that begins now, of all that there are, the one whose check is longest ago first.
+    """Return the videos of a round that begins now. `due`: all videos, least recently checked first.
 
-    A machine that was off for days does more at once; one that has much to catch up with does it in turns.
+    After days without a round, the next one is larger. A backlog is spread over several rounds.
     """
     interval = timedelta(days=interval_days)
     passed = min(max(now - last_round, ROUND_INTERVAL), interval) if last_round else ROUND_INTERVAL
     share = ceil(2 * len(due) * (passed / interval))
-    ripe = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
-    return list(islice(ripe, share))
+    eligible = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
+    return list(islice(eligible, share))
 
 
 def is_round_due(last_round: datetime | None, now: datetime) -> bool:
-    """Also after a clock that was ahead has been put right."""
+    """Return whether a day has passed since the last round. A clock that was ahead and has been corrected does not
+    block rounds."""
     return last_round is None or now - last_round >= ROUND_INTERVAL or now < last_round

@@ -1,6 +1,6 @@
-"""Verifies the archive: one pass at a time, wished for or by the schedule, that goes on after a restart where it was.
+"""Verifies the archive, one pass at a time: requested by a user, or by the schedule. A pass continues after a restart.
 
-Reading holds no lock; only what differs is looked at again under the lock of its video, where it is also set aside
+Reading takes no lock. What differs is confirmed under the lock of its video, and moved to quarantine there
 (services.storage.fixity.repairs).
 """
 
@@ -18,6 +18,7 @@ from uuid import uuid4
 import structlog
 
 from bus.fault_injection import fault_point
+from bus.tasks import first_of
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError, code_of
 from services.common.settings.sections import Fixity
 from services.storage.archive import commit
@@ -43,21 +44,21 @@ from services.storage.formats.layout import ArchiveTree
 from services.storage.index.roots import ArchiveRoots
 
 _log = structlog.get_logger()
-_SCHEDULE_INTERVAL = 60.0  # seconds between two looks at the schedule
-_COLLECT_FOR = 30.0  # seconds that damage waits for more of its kind, so that one job fetches many videos
-_UNLOCKED_ATTEMPTS = 2  # readings of a video that changes meanwhile, before its lock is held while it is read
+_SCHEDULE_INTERVAL = 60.0  # seconds between two checks of the schedule
+_COLLECT_FOR = 30.0  # seconds to collect damage, so that one job repairs many videos
+_UNLOCKED_ATTEMPTS = 2  # readings of a changing video before it is read under its lock
 
 
 @dataclass
 class _Run:
-    """A verification in hand. `verification` counts as the ledger does."""
+    """A verification that is running. `verification` has the same counts as the repository."""
 
     verification: Verification
     rate_limiter: RateLimiter
     stop: threading.Event
     began: float = field(default_factory=time.monotonic)
     video_id: str | None = None
-    read_before: int = 0  # by the pace, when the current video began
+    read_before: int = 0  # bytes, when the current video began
     gathered_at: float | None = None
 
     @property
@@ -90,25 +91,25 @@ class Verifier:
         self._closing = closing
         self._quiet_until = time.monotonic() + quiet
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verification")
-        self._news = asyncio.Event()
-        self._beginning = asyncio.Lock()
+        self._wake_up = asyncio.Event()
+        self._queue_lock = asyncio.Lock()
         self._run: _Run | None = None
         self._damaged = 0
-        self.bytes_read = 0  # since the start of the service, by verifications that ended
+        self.bytes_read = 0  # since the start of the service, by ended verifications
 
     def close(self) -> None:
         self._reader.shutdown()
 
-    # --- what people ask ------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     async def begin(
         self, root: str | None, video_ids: Sequence[str] | None, *, repair: bool, trace_id: str
     ) -> Verification:
-        """Begin a verification that somebody wished for; one by the schedule gives way to it.
+        """Start a verification on request. One that the schedule has started is interrupted.
 
-        Raises InvalidRequest: one runs already, a foreign root, or a video of which nothing is held.
+        Raises InvalidRequest while another one runs, for a foreign root, and for a video of which nothing is held.
         """
-        async with self._beginning:
+        async with self._queue_lock:
             running = await self._repository.last(open_only=True, asked=True)
             if running is not None:
                 raise InvalidRequest(
@@ -121,12 +122,12 @@ class Verifier:
             new = await self._new([tree.key for tree in trees], videos, asked=True, repair=repair, trace_id=trace_id)
         if self._run is not None and not self._run.verification.asked:
             self._run.stop.set()
-        self._news.set()
+        self._wake_up.set()
         return new
 
     async def stop(self) -> Verification | None:
-        """End what runs; what was found stays known. Returns what it was, None if nothing ran."""
-        async with self._beginning:
+        """Stop the running verification; its findings are kept. Return it, or None when none runs."""
+        async with self._queue_lock:
             running = await self._repository.last(open_only=True)
             if running is not None:
                 await self._repository.end(running.verification_id, VerificationStatus.STOPPED, datetime.now(UTC))
@@ -135,7 +136,7 @@ class Verifier:
         return await self._repository.last() if running else None
 
     def speed(self, verification_id: str) -> ReadSpeed | None:
-        """Of a verification that is being worked on here."""
+        """Return the progress of a verification that this process is working on."""
         run = self._run
         if run is None or run.verification_id != verification_id:
             return None
@@ -154,16 +155,16 @@ class Verifier:
             "files_damaged": known.damaged if known else self._damaged,
         }
 
-    # --- the background task --------------------------------------------------------------------------------------
+    # --- the background task ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until the service closes."""
-        await self._repairs.publish()  # what a crash left
+        """Background task: verify until the service closes."""
+        await self._repairs.publish()  # left by a crash
         while not self._closing.is_set():
-            self._news.clear()
+            self._wake_up.clear()
             try:
                 current = await self._current()
-            except (YTArchiveError, OSError) as error:  # a share in trouble; the next look may find it well again
+            except (YTArchiveError, OSError) as error:  # a network share in trouble: try again later
                 current = None
                 _log.error("verification_failed", error_code=code_of(error), error_message=str(error))
             if current is not None:
@@ -173,8 +174,8 @@ class Verifier:
                 await self._pause(min(quiet, _SCHEDULE_INTERVAL) if quiet > 0 else _SCHEDULE_INTERVAL)
 
     async def _current(self) -> Verification | None:
-        """What is to be done now: a wish at once, the schedule's round once it is quiet."""
-        async with self._beginning:
+        """Return the verification to work on: a requested one at once, one of the schedule after the quiet period."""
+        async with self._queue_lock:
             asked = await self._repository.last(open_only=True, asked=True)
             newest = await self._repository.last()
             self._damaged = newest.damaged if newest else 0
@@ -213,15 +214,10 @@ class Verifier:
         return new
 
     async def _pause(self, seconds: float) -> None:
-        """Ended early by a wish, or by the end of the service."""
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._news, self._closing)]
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
+        """Wait; ended early by a request, or by the end of the service."""
+        await first_of(self._wake_up, self._closing, patience=seconds)
 
-    # --- one verification -----------------------------------------------------------------------------------------
+    # --- one verification ---------------------------------------------------------------------------------------------
 
     async def _work(self, verification: Verification) -> None:
         stop = threading.Event()
@@ -233,7 +229,7 @@ class Verifier:
             await self._read_all(run)
             await self._end(run, VerificationStatus.COMPLETED)
         except ReadingStopped:
-            if not self._closing.is_set():  # else it goes on at the next start
+            if not self._closing.is_set():  # else it continues after the next start
                 await self._repairs.publish()
                 await self._end(run, VerificationStatus.STOPPED)
         except (YTArchiveError, OSError) as error:
@@ -275,12 +271,13 @@ class Verifier:
             if run.gathered_at is not None and time.monotonic() - run.gathered_at > _COLLECT_FOR:
                 await self._repairs.publish()
                 run.gathered_at = None
-        while not await self._repairs.publish():  # however long the broker is away
+        while not await self._repairs.publish():  # for as long as the broker is unavailable
             await self._pause(1.0)
             run.rate_limiter.check()
 
     async def _one(self, run: _Run, video: QueuedVideo) -> VideoResult:
-        """Read a video until what was seen of it is true. Raises Stopped, ServiceUnavailable (the disk is gone)."""
+        """Read a video until its findings are confirmed. Raises ReadingStopped, ServiceUnavailable (the disk is not
+        mounted)."""
         tree = self._roots.tree(video.root)
         for _patient in range(_UNLOCKED_ATTEMPTS):
             seen = await self._read(tree, video, run)
@@ -305,10 +302,11 @@ class Verifier:
             await self._roots.expect_mounted(tree)
         return findings
 
-    # --- what there is --------------------------------------------------------------------------------------------
+    # --- candidates ---------------------------------------------------------------------------------------------------
 
     async def _trees(self, root: str | None) -> list[ArchiveTree]:
-        """The root, or all, and the archives below. Raises ServiceUnavailable for one that cannot be looked into."""
+        """Return the trees of the root, or of all, and of the archives below. Raises ServiceUnavailable for a root that
+        cannot be read."""
         roots = self._roots.all if root is None else (self._roots.tree(root).root,)
         below = await asyncio.to_thread(lambda: [path for one in roots for path in (one, *_trees_below(one))])
         return [self._roots.tree(path) for path in dict.fromkeys(below)]
@@ -345,7 +343,7 @@ def _trees_below(root: Path) -> list[Path]:
     try:
         return list(trees_below(root))
     except OSError as error:
-        message = f"{error.filename or root} cannot be looked into ({error.strerror}). Is its disk well?"
+        message = f"{error.filename or root} cannot be read ({error.strerror}). Check its disk."
         raise ServiceUnavailable(message, root=str(root)) from error
 
 

@@ -1,7 +1,7 @@
-"""What is said in a caption file, line by line with its time. Pure.
+"""The lines of a WebVTT file with their times. Pure.
 
-YouTube's automatic captions roll: each line is shown two or three times, first word by word
-(`<00:00:01.200><c> a</c>`), then as the upper line of the next cue. A line counts once, from when it is first seen.
+YouTube's automatic captions roll: each line is shown two or three times, first word by word (`<00:00:01.200><c>
+a</c>`), then as the upper line of the next cue. A line counts once, at its first appearance.
 """
 
 import html
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import webvtt
 from webvtt.errors import MalformedCaptionError, MalformedFileError
 
-_TOGETHER = 100  # milliseconds between two cues that one viewer sees as one rolling text
+_TOGETHER = 100  # milliseconds between two cues of one rolling text
 
 
 class CaptionsUnreadable(ValueError):
-    """The file is no WebVTT."""
+    """The file is not valid WebVTT."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CaptionLine:
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown from `start` to `end`, in milliseconds; `lines` without markup, none of them empty."""
+    """The lines that are shown from `start` to `end` (milliseconds), without markup; none is empty."""
 
     start: int
     end: int
@@ -36,12 +36,12 @@ class Cue:
 
 
 def parse_vtt(text: str) -> list[CaptionLine]:
-    """Every line once, in the order of time. Raises CaptionsUnreadable."""
+    """Return every line once, in the order of time. Raises CaptionsUnreadable."""
     return list(unroll(sorted(parse_cues(text), key=lambda cue: cue.start)))
 
 
 def parse_cues(text: str) -> Iterator[Cue]:
-    """Raises CaptionsUnreadable. Cues without text are left out."""
+    """Yield the cues that have text. Raises CaptionsUnreadable."""
     try:
         found = webvtt.from_string(text.removeprefix("\ufeff"))
     except (MalformedFileError, MalformedCaptionError) as error:
@@ -54,7 +54,7 @@ def parse_cues(text: str) -> Iterator[Cue]:
 
 
 def unroll(shown: Iterable[Cue]) -> Iterator[CaptionLine]:
-    """The lines that each cue adds to what the one before it showed already."""
+    """Yield the lines that each cue adds to the previous one."""
     before: tuple[str, ...] = ()
     end = 0
     for cue in shown:
@@ -64,7 +64,7 @@ def unroll(shown: Iterable[Cue]) -> Iterator[CaptionLine]:
 
 
 def _overlap(before: tuple[str, ...], now: tuple[str, ...]) -> int:
-    """How many lines at the head of `now` are the tail of `before`."""
+    """Return how many lines at the head of `now` are the tail of `before`."""
     for size in range(min(len(before), len(now)), 0, -1):
         if before[-size:] == now[:size]:
             return size

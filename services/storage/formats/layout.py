@@ -1,12 +1,13 @@
-"""Where everything lies (SPEC: Output Organization, Video File Naming). Pure: names in, paths out.
+"""The file names of an archive (SPEC: Output Organization, Video File Naming). Pure: names in, paths out.
 
     {root}/metadata/videos/{video_id}.json
     {root}/metadata/playlists/{playlist_id}.json
     {root}/videos/{video_id}/{video_id}.mp4 | .m4a | _thumb.jpg | _metadata.json | .info.json
     {root}/videos/{video_id}/captions/{video_id}_{lang}.vtt
-    {root}/videos/.damaged/{video_id}/{time}/…   what a verification found damaged; metadata/.damaged/ likewise
+    {root}/videos/.damaged/{video_id}/{time}/…   quarantine of damaged files; metadata/.damaged/ likewise
 
-A file on its way in lies hidden beside its place until it is renamed: `.{name}.{tag}.new`. The tag names the dispatch.
+During a take-in, a file is hidden beside its destination until it is renamed: `.{name}.{tag}.new`. The tag is derived
+from the dispatch id.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from services.common.validation import validate_video_id
 
 CAPTIONS = "captions"
 DAMAGED = ".damaged"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # languages, playlist ids, tags: nothing that could leave its folder
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # languages, playlist ids, tags: no path separators
 _ENDINGS = {
     FileRole.VIDEO: ".mp4",
     FileRole.AUDIO: ".m4a",
@@ -34,16 +35,16 @@ _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<tag>[A-Za-z0-9_-]{1,64})\.(?P<stage>n
 
 @dataclass(frozen=True)
 class HiddenFile:
-    """One of our own hidden files, taken apart. `stage`: `new` a file, `intent` the record, `tmp` half written."""
+    """The parts of a hidden file's name. `stage`: `new` a file, `intent` the manifest, `tmp` half written."""
 
-    name: str  # of the visible file, without folder
+    name: str  # of the visible file, without the folder
     tag: str
     stage: str
 
 
 @dataclass(frozen=True)
 class ArchiveTree:
-    """One archive root and its two halves. `root` is the key of the catalogue; all paths are absolute."""
+    """The two folders of one archive root. `key` identifies the root in the catalogue; all paths are absolute."""
 
     root: Path
     metadata: Path
@@ -69,11 +70,11 @@ class ArchiveTree:
         return self.metadata / "playlists" / f"{playlist_id}.json"
 
     def manifest(self, video_id: str) -> Path:
-        """The video's `_metadata.json`, whose rename is the commit of a take-in."""
+        """Return the path of the video's `_metadata.json`. Its rename is the commit of a take-in."""
         return self.video_dir(video_id) / manifest_name(video_id)
 
     def quarantine(self, video_id: str, time: str) -> Path:
-        """Where damaged files of a video's folder are set aside: on the same disk, and no video's folder."""
+        """Return the folder for damaged files of a video: on the same disk, outside of all video folders."""
         return self.videos / DAMAGED / self.video_dir(video_id).name / time
 
     def metadata_quarantine(self, video_id: str, time: str) -> Path:
@@ -81,10 +82,10 @@ class ArchiveTree:
 
 
 def tree_of(root: str | Path, storage: Storage) -> ArchiveTree:
-    """The tree of a root of the configuration, or of a folder below one. InvalidRequest for any other place."""
+    """Return the tree of a configured root, or of a folder below one. Raises InvalidRequest for any other path."""
     try:
         path = Path(root).expanduser()
-    except RuntimeError as error:  # ~name, and there is no such user
+    except RuntimeError as error:  # ~name of an unknown user
         raise InvalidRequest(f"{str(root)!r} is not a path of this machine", root=str(root)) from error
     if not path.is_absolute() or ".." in path.parts or "\0" in str(path):
         raise InvalidRequest(f"{str(root)!r} is not an absolute path", root=str(root))
@@ -101,7 +102,8 @@ def manifest_name(video_id: str) -> str:
 
 
 def file_name(video_id: str, role: FileRole, language: str | None = None) -> str:
-    """The name within the video's folder, captions with theirs: `captions/{video_id}_en.vtt`."""
+    """Return the name relative to the video's folder, such as `captions/{video_id}_en.vtt`. Raises InvalidRequest for
+    an invalid language."""
     if role is not FileRole.CAPTION:
         return f"{video_id}{_ENDINGS[role]}"
     if language is None or not _NAME.fullmatch(language):
@@ -110,12 +112,12 @@ def file_name(video_id: str, role: FileRole, language: str | None = None) -> str
 
 
 def archive_fact(video_id: str, fact: FileFact) -> FileFact:
-    """The same file under the name that it has in the archive."""
+    """Return the fact with the file's name in the archive."""
     return fact.model_copy(update={"name": file_name(video_id, fact.role, fact.language)})
 
 
 def dispatch_tag(dispatch_id: str) -> str:
-    """A dispatch id as a piece of a file name."""
+    """Return a dispatch id in a form that is valid in a file name."""
     return dispatch_id if _NAME.fullmatch(dispatch_id) else hashlib.sha256(dispatch_id.encode()).hexdigest()[:32]
 
 
@@ -124,7 +126,7 @@ def hidden_path(path: Path, tag: str, stage: str = "new") -> Path:
 
 
 def parse_hidden(name: str, video_id: str) -> HiddenFile | None:
-    """A hidden file of ours, or None: only names that this page could have made for that video count as ours."""
+    """Return the parts of a hidden file's name; None unless `hidden_path` could have made it for that video."""
     match = _HIDDEN.fullmatch(name)
     if match is None or not _is_ours(match["name"], video_id):
         return None
@@ -139,7 +141,7 @@ def _is_ours(name: str, video_id: str) -> bool:
 
 
 def source_path(directory: Path, name: str) -> Path:
-    """A file that an event names, below `directory`. InvalidRequest for a name that would lead out of it."""
+    """Return the path of a file below `directory`. Raises InvalidRequest for a name that leads out of it."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
         raise InvalidRequest(f"{name!r} is not a file name below its directory")

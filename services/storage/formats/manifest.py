@@ -1,4 +1,4 @@
-"""What `{video_id}_metadata.json` says, and how a take-in merges with what is held. Pure."""
+"""The manifest `{video_id}_metadata.json`, and how a take-in merges into it. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,13 +14,13 @@ MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
 
 
 class _Persistent(BaseModel):
-    """Read in ten years, perhaps by an older program than the one that wrote it: what it does not know it keeps."""
+    """A part of a file that is kept for decades. Fields that a newer version has written are preserved."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class ManifestEntry(_Persistent):
-    """One file of the archive. `asked`: the qualities that were asked for and got exactly these media."""
+    """One file of the archive. `asked`: the qualities whose requests resulted in exactly this file."""
 
     role: FileRole
     size: int
@@ -32,7 +32,7 @@ class ManifestEntry(_Persistent):
 
 
 class Requested(_Persistent):
-    """All that was ever asked of this video."""
+    """Everything that was ever requested of this video."""
 
     qualities: tuple[str, ...] = ()
     thumbnail: bool = False
@@ -40,6 +40,7 @@ class Requested(_Persistent):
     metadata: bool = False
 
     def also(self, wanted: Wanted) -> Self:
+        """Return the union with `wanted`."""
         return self.model_copy(
             update={
                 "qualities": _union(self.qualities, (wanted.quality,) if wanted.media else ()),
@@ -51,7 +52,7 @@ class Requested(_Persistent):
 
 
 class TakeIn(_Persistent):
-    """One delivery that was taken in: `files` are the names that it brought."""
+    """One delivery. `files`: the names that it brought."""
 
     dispatch_id: str
     archived_at: AwareDatetime
@@ -60,7 +61,7 @@ class TakeIn(_Persistent):
 
 
 class Holding(_Persistent):
-    """The part of a record that says what is held; the catalogue keeps it."""
+    """The part of a manifest that lists what is held. The catalogue stores it."""
 
     video_id: str
     fixity: dict[str, ManifestEntry]
@@ -73,10 +74,10 @@ class Holding(_Persistent):
 
 
 class Manifest(Holding):
-    """`{video_id}_metadata.json`: what the archive holds of a video, where it came from, how to check it.
+    """`{video_id}_metadata.json`: the files that the archive holds of a video, their origin and their checksums.
 
-    `fixity` maps names relative to the video's folder to sizes and digests; `provenance` is that of the media;
-    `absent` is what upstream did not have when it was last asked; `take_ins` tells the whole story, oldest first.
+    `fixity` maps names relative to the video's folder to sizes and checksums; `provenance` is that of the media;
+    `absent` lists what upstream did not have at the last request; `take_ins` lists all deliveries, oldest first.
     """
 
     version: int = 1
@@ -96,9 +97,12 @@ def fact_of(name: str, entry: ManifestEntry) -> FileFact:
 
 
 def keep_better(held: Manifest, event: DownloadCompleted, present: Iterable[str]) -> tuple[Manifest, DownloadCompleted]:
-    """A video of less height does not replace what is held, unless that was asked for: an old job that is tried again
-    may want less, and what YouTube offers changes. What is held (`present` names it) then counts as what was asked for;
-    the delivery goes on without its video, and without yt-dlp's record of that."""
+    """Prevent a delivery from replacing a video of greater height, unless `force` is set: an old job that is retried
+    may request less, and what YouTube offers changes.
+
+    Return the manifest, in which the held video counts as the requested quality, and the delivery without its video and
+    without yt-dlp's info file of that. `present`: the names of the files that exist.
+    """
     present = tuple(present)
     heights = {name: height for name in present if (height := _height(held, name)) is not None}
     name = max(heights, key=heights.__getitem__, default="")
@@ -117,21 +121,21 @@ def keep_better(held: Manifest, event: DownloadCompleted, present: Iterable[str]
 
 
 def kept_better(manifest: Manifest, event: DownloadCompleted) -> bool:
-    """Did the take-in of this delivery leave its video out?"""
+    """Return whether the take-in of this delivery left its video out."""
     brought = next((one.files for one in reversed(manifest.take_ins) if one.dispatch_id == event.dispatch_id), ())
     names = {archive_fact(event.video_id, fact).name for fact in event.files if fact.role is FileRole.VIDEO}
     return bool(names) and names.isdisjoint(brought)
 
 
 def _height(manifest: Manifest, name: str) -> int | None:
-    """Of a video of the record, by the take-in that brought it."""
+    """Return the height of a video file, from the take-in that brought it."""
     entry = manifest.fixity[name]
     brought = (one for one in manifest.take_ins if one.dispatch_id == entry.dispatch_id)
     return next((one.provenance.height for one in brought), None) if entry.role is FileRole.VIDEO else None
 
 
 def merge(held: Manifest | None, event: DownloadCompleted, *, now: datetime, trace_id: str) -> Manifest:
-    """The record after `event` was taken in: its files replace those of the same name, all others stay."""
+    """Return the manifest after the take-in of `event`: its files replace those of the same name, all others stay."""
     facts = [archive_fact(event.video_id, fact) for fact in event.files]
     earlier = held.fixity if held else {}
     fixity = {**earlier, **{fact.name: _entry(fact, earlier.get(fact.name), event, now) for fact in facts}}
@@ -174,7 +178,8 @@ def _entry(fact: FileFact, earlier: ManifestEntry | None, event: DownloadComplet
 
 
 def _absent(earlier: Sequence[str], event: DownloadCompleted, entries: Iterable[ManifestEntry]) -> tuple[str, ...]:
-    """What upstream lacks: this answer for all that was asked now, the older one for the rest, less what is held."""
+    """Return what upstream lacks: by this delivery for what it requested, by the previous ones for the rest, without
+    what is held."""
     asked = {f"captions/{language}" for language in event.wanted.captions}
     if event.wanted.thumbnail:
         asked.add("thumbnail")
@@ -188,7 +193,8 @@ def _item_name(entry: ManifestEntry) -> str:
 
 
 def held_of(holding: Holding, *, present: Iterable[str], metadata: bool) -> Held:
-    """What jobs needs to know. `present`: the names that are on the disk; `metadata`: metadata/videos has a file."""
+    """Return what jobs decide by. `present`: the names of the files that exist; `metadata`: whether metadata/videos has
+    a file."""
     entries = [holding.fixity[name] for name in present if name in holding.fixity]
     return Held(
         video_id=holding.video_id,

@@ -1,6 +1,6 @@
-"""metadata/playlists/{playlist_id}.json: a playlist as it was when it was last listed to its end.
+"""metadata/playlists/{playlist_id}.json: a playlist as of its last complete listing.
 
-`listings` has one line for every look, `history` one for every change that a look showed (see `availability`).
+`listings` has one entry per complete listing, `history` one per change between them (`playlist_diff`). Pure.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from services.storage.formats.playlist_diff import (
 
 
 class ListingSummary(BaseModel):
-    """One complete listing: when it ended, for which job, and how many entries it had."""
+    """One complete listing: its end, its job and the number of its entries."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -38,9 +38,11 @@ HistoryLine = Annotated[PlaylistChange | dict[str, Any], Field(union_mode="left_
 
 
 class PlaylistFile(PlaylistMetadata):
-    """The file: the playlist's own metadata, its entries in order, every look at it and what the looks showed, oldest
-    first. `source` listed the entries; `views` is what others showed when they were asked last (id -> title), the
-    newest last. A line of `history` that a newer program wrote is kept as it is."""
+    """The playlist's own metadata, its entries in order, all listings and all changes, oldest first.
+
+    `source` listed the entries; `views` has the last listing of each other source (id -> title), newest last. Entries
+    of `history` that a newer version has written are preserved.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -69,8 +71,8 @@ class FinishedListing:
 
 
 def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], total: int) -> list[Entry]:
-    """All entries by position. Pages of an earlier try count up to where the last try went on from its cursor; when it
-    found nothing more there, they are all of the `total` lines."""
+    """Return all entries by position. Pages of an earlier attempt count up to the position where the last attempt
+    resumed; when that found nothing more, they are all of the `total` entries."""
     named = set(page_keys)
     pages = sorted(pages, key=lambda page: page.listing)
     last = [page for page in pages if page.page_key in named]
@@ -87,13 +89,18 @@ def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], to
 
 
 def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: FinishedListing) -> PlaylistFile:
-    """The file after a complete listing. A look that is older than the one held only joins the list of looks."""
+    """Return the file after a complete listing. A listing that is older than the last one is only added to
+    `listings`."""
     done = listing.completed
     source = done.source_name
-    look = ListingSummary(at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source)
-    looks = sorted({(one.at, one.job_id): one for one in (*(held.listings if held else ()), look)}.values(), key=_when)
+    summary = ListingSummary(
+        at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source
+    )
+    summaries = sorted(
+        {(one.at, one.job_id): one for one in (*(held.listings if held else ()), summary)}.values(), key=_when
+    )
     if held is not None and held.fetched_at > listing.at:
-        return held.model_copy(update={"listings": looks})
+        return held.model_copy(update={"listings": summaries})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
     sight = PlaylistSnapshot(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
     history, views = _remembered(held, source)
@@ -107,7 +114,7 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
         trace_id=listing.trace_id,
         source=source,
         entries=list(sight.entries),
-        listings=looks,
+        listings=summaries,
         history=history,
         views={name: view for name, view in views.items() if name != source},
     )
@@ -116,17 +123,17 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
 def _remembered(
     held: PlaylistFile | None, source: str
 ) -> tuple[list[PlaylistChange | dict[str, Any]], dict[str, dict[str, str | None]]]:
-    """History and views before a new look. A file of before there were histories begins with the look that it holds."""
+    """Return history and views before a new listing. A file without a history begins with the listing that it has."""
     if held is None:
         return [], {}
     last = held.source or source
     others = {name: view for name, view in held.views.items() if name != last}
     history = held.history
     if not history:
-        job_id = next((look.job_id for look in held.listings if look.at == held.fetched_at), "")
+        job_id = next((summary.job_id for summary in held.listings if summary.at == held.fetched_at), "")
         history = [*initial_changes(PlaylistSnapshot(held.fetched_at, job_id, last, held.entries))]
     return list(history), {**others, last: view_of(held.entries, last)}
 
 
-def _when(look: ListingSummary) -> datetime:
-    return look.at
+def _when(summary: ListingSummary) -> datetime:
+    return summary.at

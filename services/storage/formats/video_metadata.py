@@ -1,7 +1,4 @@
-"""metadata/videos/{video_id}.json: one video as its sources describe it, and the view that merges them.
-
-Blocks (use a thread); callers hold the lock of (root, video).
-"""
+"""metadata/videos/{video_id}.json: the metadata of one video from each source, and their merged view. Pure."""
 
 from typing import Any
 
@@ -12,7 +9,7 @@ from services.common.models import VideoMetadata
 
 
 class SourceAnswer(BaseModel):
-    """What one source said when it was last asked."""
+    """The last answer of one source."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -22,7 +19,7 @@ class SourceAnswer(BaseModel):
 
 
 class TitleChange(BaseModel):
-    """A source told another title than before. Two sources may well have their own: that is no change."""
+    """A source returned another title than before. A difference between two sources is not a change."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -33,7 +30,7 @@ class TitleChange(BaseModel):
 
 
 class VideoFile(VideoMetadata):
-    """The file: the fields of VideoMetadata (merged), when they were fetched last, and each source's own answer."""
+    """The merged fields of VideoMetadata, the time of the newest answer, and the answer of each source."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +40,7 @@ class VideoFile(VideoMetadata):
 
 
 def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str) -> VideoFile:
-    """The file after `event`: its source's answer replaces an older one of the same source. Pure."""
+    """Return the file after `event`, whose answer replaces an older one of the same source."""
     sources = dict(held.sources) if held else {}
     retitled = list(held.retitled) if held else []
     known = sources.get(event.source_name)
@@ -64,7 +61,7 @@ def merge_sources(held: VideoFile | None, event: MetadataFetched, trace_id: str)
 
 
 def _merged(newest_first: list[SourceAnswer]) -> dict[str, Any]:
-    """Field by field the newest answer that says something."""
+    """Merge field by field: the newest answer that has a value wins."""
     view: dict[str, Any] = {}
     for source in newest_first:
         for name, value in source.metadata.model_dump().items():

@@ -1,8 +1,6 @@
-"""work_plans/{job_id}.json: the videos that a job could not save, and whether they came later.
+"""work_plans/{job_id}.json: the videos that a job could not save, and whether they arrived later. Pure.
 
-Kept until removed by hand (SPEC: Data Retention).
-
-Blocks (use a thread); callers hold the lock of the plan.
+Plans are kept until a user removes them (SPEC: Data Retention).
 """
 
 from collections.abc import Collection, Iterator
@@ -20,7 +18,7 @@ P = TypeVar("P", UnavailableEntry, FailedEntry)
 
 
 class WorkPlan(BaseModel):
-    """One plan per job. It keeps type, options and targets, so it can be retried when the job is long gone."""
+    """One plan per job. It stores type, options and targets, so that it can be retried after the job was removed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -57,7 +55,8 @@ class WorkPlan(BaseModel):
 
 
 def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, trace_id: str) -> WorkPlan:
-    """The plan after `event`: one entry per video, the latest giving-up wins. Pure; the same plan if no change."""
+    """Return the plan after `event`: one entry per video, the latest failure wins. The same object if
+    nothing changes."""
     known = plan.entry(event.video_id) if plan else None
     if plan is not None and known is not None and known.number >= event.number:
         return plan
@@ -67,14 +66,14 @@ def with_failure(plan: WorkPlan | None, event: VideoFailed, *, now: datetime, tr
 
 
 def is_rechecked_by(plan: WorkPlan, video_id: str, job_id: str) -> bool:
-    """Was this re-check asked to look at the video on behalf of this plan?"""
+    """Return whether this re-check job was created for the video on behalf of this plan."""
     entry = plan.entry(video_id)
     return entry is not None and entry.is_rechecked_by(job_id)
 
 
 def with_recheck_failure(plan: WorkPlan, event: VideoFailed, *, now: datetime) -> WorkPlan:
-    """The plan after a re-check that it asked for (`asked_by`) gave the video up again. Pure; the same plan if no
-    change: what comes again, and what has arrived meanwhile, is none."""
+    """Return the plan after its re-check has failed again. The same object if nothing changes: for an event that is
+    delivered again, or a video that has arrived since."""
     known = plan.entry(event.video_id)
     if known is None or known.recheck is None or known.resolved_at is not None:
         return plan
@@ -86,12 +85,13 @@ def with_recheck_failure(plan: WorkPlan, event: VideoFailed, *, now: datetime) -
 
 
 def with_recheck(plan: WorkPlan, video_ids: Collection[str], job_id: str, *, now: datetime) -> WorkPlan:
-    """The plan once a re-check is asked to look at these. Pure."""
+    """Return the plan after a re-check job was created for these videos."""
     return _each(plan, lambda entry: entry.with_recheck(job_id, now) if entry.video_id in video_ids else entry)
 
 
 def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPlan:
-    """The plan once that re-check has ended, also without an answer for each video. Pure; the same if no change."""
+    """Return the plan after the re-check job has ended, with or without a result for each video. The same object if
+    nothing changes."""
 
     def ended(entry: P) -> P:
         return entry.with_recheck_ended(now) if entry.is_rechecked_by(job_id) else entry
@@ -100,7 +100,7 @@ def with_recheck_ended(plan: WorkPlan, job_id: str, *, now: datetime) -> WorkPla
 
 
 def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
-    """The plan after the video arrived in its root. Pure; the same plan if nothing changed."""
+    """Return the plan after the video arrived in its root. The same object if nothing changes."""
     entry = plan.entry(video_id)
     if entry is None or entry.resolved_at is not None:
         return plan
@@ -122,7 +122,7 @@ def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
 
 
 def _with_entry(plan: WorkPlan, new: PlanEntry, now: datetime) -> WorkPlan:
-    """In its place if it was in the same list, else at the end of its own."""
+    """Replace the video's entry in its list, or append it."""
     unavailable = _put(plan.unavailable_videos, new.video_id, new if isinstance(new, UnavailableEntry) else None)
     failed = _put(plan.failed_downloads, new.video_id, new if isinstance(new, FailedEntry) else None)
     return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
@@ -140,7 +140,7 @@ class _Change(Protocol):
 
 
 def _each(plan: WorkPlan, change: _Change) -> WorkPlan:
-    """`updated_at` stays: that somebody was asked is no news of a video."""
+    """`updated_at` is not changed: a re-check is not news about a video."""
     unavailable, failed = [*map(change, plan.unavailable_videos)], [*map(change, plan.failed_downloads)]
     if (unavailable, failed) == (plan.unavailable_videos, plan.failed_downloads):
         return plan

@@ -1,4 +1,4 @@
-"""One video of a work plan: SPEC's fields, what was found whenever it was looked at, and the look that is under way."""
+"""One video of a work plan: the fields of SPEC, all observations, and the re-check in progress. Pure."""
 
 from abc import ABC, abstractmethod
 from datetime import datetime
@@ -9,11 +9,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.common.events import VideoFailed
 from services.common.models import FailedDownload, UnavailableVideo
 
-FAILED = "failed"  # the reason of what used its attempts up
+FAILED = "failed"  # the reason of an entry without attempts left
 
 
 class Observation(BaseModel):
-    """Found so at `since`, and still so whenever it was looked at until `last`; or it arrived at `resolved_at`."""
+    """The video was found unavailable at `since`, and at each check until `last`; or it arrived at `resolved_at`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -24,7 +24,7 @@ class Observation(BaseModel):
 
 
 class RecheckState(BaseModel):
-    """The last time that somebody was asked to look again. `number` is that of the video.failed that answered."""
+    """The last re-check. `number` is that of the `video.failed` that answered it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -35,7 +35,7 @@ class RecheckState(BaseModel):
 
 
 class _PlanEntry(BaseModel, ABC):
-    """`resolved_at` is set when the video arrived after all, `number` as in video.failed; `findings` oldest first."""
+    """`resolved_at` is set when the video arrived later; `number` as in video.failed; `findings` are oldest first."""
 
     number: int = 0
     resolved_at: AwareDatetime | None = None
@@ -45,16 +45,16 @@ class _PlanEntry(BaseModel, ABC):
     @property
     @abstractmethod
     def checked_at(self) -> datetime:
-        """When it was last found not to be had."""
+        """The last time that the video was found unavailable."""
 
     @property
     @abstractmethod
     def cause(self) -> str:
-        """The reason that was found then."""
+        """The reason of the last check."""
 
     @property
     def observations(self) -> list[Observation]:
-        """The findings, also of a plan that was written before there were any."""
+        """All observations, also for entries of older versions, which do not store them."""
         at = self.checked_at
         return self.findings or [Observation(reason=self.cause, since=at, last=at, resolved_at=self.resolved_at)]
 
@@ -65,7 +65,7 @@ class _PlanEntry(BaseModel, ABC):
         return self.model_copy(update={"recheck": RecheckState(job_id=job_id, asked_at=now)})
 
     def with_recheck_ended(self, now: datetime) -> Self:
-        """The look that was under way is over, whatever came of it."""
+        """Return the entry after the end of its re-check, whatever the result."""
         if self.recheck is None or self.recheck.ended_at is not None:
             return self
         return self.model_copy(update={"recheck": self.recheck.model_copy(update={"ended_at": now})})
@@ -77,7 +77,7 @@ class _PlanEntry(BaseModel, ABC):
 
 
 class UnavailableEntry(_PlanEntry, UnavailableVideo):
-    """SPEC's UnavailableVideo; `detected_at` is when it was last looked at."""
+    """SPEC's UnavailableVideo; `detected_at` is the time of the last check."""
 
     @property
     def checked_at(self) -> datetime:
@@ -104,7 +104,7 @@ PlanEntry = UnavailableEntry | FailedEntry
 
 
 def merge_failure(event: VideoFailed, known: PlanEntry | None = None) -> PlanEntry:
-    """The entry after a giving-up. What `known` tells and the event does not is kept."""
+    """Return the entry after a failure. Facts of `known` that the event lacks are kept."""
     new = _new_entry(event, known)
     found = Observation(reason=new.cause, since=new.checked_at, last=new.checked_at)
     if known is None:
@@ -118,17 +118,17 @@ def merge_failure(event: VideoFailed, known: PlanEntry | None = None) -> PlanEnt
 
 
 def _new_entry(event: VideoFailed, known: PlanEntry | None) -> PlanEntry:
-    """Raises ValueError for an event that tells neither."""
+    """Raises ValueError for an event without a cause."""
     if event.unavailable is not None:
-        told = event.unavailable.model_dump()
+        facts = event.unavailable.model_dump()
         return UnavailableEntry(
-            **_filled_from(told, known, "title", "playlist_id", "last_available"), number=event.number
+            **_filled_from(facts, known, "title", "playlist_id", "last_available"), number=event.number
         )
     if event.failed is not None:
-        told = event.failed.model_dump()
-        return FailedEntry(**_filled_from(told, known, "file_size"), number=event.number)
-    raise ValueError(f"video.failed of {event.video_id} tells neither why nor how it failed")
+        facts = event.failed.model_dump()
+        return FailedEntry(**_filled_from(facts, known, "file_size"), number=event.number)
+    raise ValueError(f"video.failed of {event.video_id} has neither `unavailable` nor `failed`")
 
 
-def _filled_from(told: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:
-    return told | {name: getattr(known, name, None) for name in names if told[name] is None}
+def _filled_from(facts: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:
+    return facts | {name: getattr(known, name, None) for name in names if facts[name] is None}

@@ -1,7 +1,8 @@
-"""catalogue.db: what the archive holds, as an index of the tree. All but listings in progress can be rebuilt from it.
+"""catalogue.db: an index of the archive tree. It can be rebuilt from the tree, except for listings in progress.
 
-One row of `videos` per (root, video_id), made of the `_metadata.json` that `stamp` identifies; a row whose stamp is not
-the file's is stale. `known_gone` and `plan_entries` repeat the work plans, `seen` the metadata files.
+One row of `videos` per (root, video_id), read from the `_metadata.json` that the column `stamp` identifies; a row whose
+fingerprint is not the file's is stale. `known_gone` and `plan_entries` repeat the work plans, `seen` the metadata
+files.
 """
 
 import json
@@ -23,8 +24,8 @@ _IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """A record on its way into the catalogue. `stamp` tells which state of `_metadata.json` it was read from; `texts`
-    are what can be found of the video (unset: the index stays as it is)."""
+    """A manifest to be stored in the catalogue. `fingerprint` identifies the state of the file; `texts` are the
+    searchable texts (unset: those of the index stay)."""
 
     root: str
     fingerprint: str
@@ -34,7 +35,7 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class KnownVideo:
-    """What the catalogue says of a video; true if `stamp` is still that of its `_metadata.json`."""
+    """A video's row; valid if `fingerprint` is that of its `_metadata.json`."""
 
     fingerprint: str
     holding: Holding
@@ -42,6 +43,8 @@ class KnownVideo:
 
 @dataclass(frozen=True)
 class CatalogueTotals:
+    """Numbers for the metrics."""
+
     videos: int
     bytes: int
     known_gone: int
@@ -54,10 +57,10 @@ class Catalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- videos ---------------------------------------------------------------------------------------------------
+    # --- videos -------------------------------------------------------------------------------------------------------
 
     async def put(self, entries: Sequence[IndexEntry]) -> None:
-        """Add or replace videos. A video that is held is not gone, and was seen when it was archived."""
+        """Add or replace videos. A held video is not gone, and was seen when it was archived."""
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
@@ -74,7 +77,7 @@ class Catalogue:
         await self._database.run(work)
 
     async def get(self, root: str, video_ids: Sequence[str]) -> dict[str, KnownVideo]:
-        """What is known of up to a page of videos."""
+        """Return the rows of these videos (at most a page)."""
 
         def work(db: sqlite3.Connection) -> dict[str, KnownVideo]:
             query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
@@ -86,7 +89,7 @@ class Catalogue:
         return await self._database.read(work)
 
     async def videos_except(self, root: str, keep: set[str]) -> set[str]:
-        """The videos of `root` that are not in `keep`."""
+        """Return the videos of `root` that are not in `keep`."""
 
         def work(db: sqlite3.Connection) -> set[str]:
             return {row[0] for row in db.execute("SELECT video_id FROM videos WHERE root = ?", (root,))} - keep
@@ -113,15 +116,15 @@ class Catalogue:
         )
 
     async def unfinished_take_ins(self) -> list[tuple[str, str]]:
-        """(root, video_id) of take-ins that began and did not end."""
+        """Return (root, video_id) of the take-ins that began and did not end."""
         return await self._database.read(
             lambda db: [(row["root"], row["video_id"]) for row in db.execute("SELECT * FROM taking_in")]
         )
 
-    # --- what is known of videos that are not held ------------------------------------------------------------------
+    # --- what is known of videos that are not held --------------------------------------------------------------------
 
     async def record_sightings(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
-        """Remember (video_id, title, at): somebody got this video's metadata then."""
+        """Store (video_id, title, at): when metadata of the video were received last."""
 
         def work(db: sqlite3.Connection) -> None:
             for video_id, title, at in sightings:
@@ -130,7 +133,7 @@ class Catalogue:
         await self._database.run(work)
 
     async def last_seen(self, video_id: str) -> tuple[str, datetime] | None:
-        """Title and time of the last sighting."""
+        """Return title and time of the last sighting."""
 
         def work(db: sqlite3.Connection) -> tuple[str, datetime] | None:
             row = db.execute("SELECT title, at FROM seen WHERE video_id = ?", (video_id,)).fetchone()
@@ -148,10 +151,10 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    # --- work plans -----------------------------------------------------------------------------------------------
+    # --- work plans ---------------------------------------------------------------------------------------------------
 
     async def index_plan(self, plan: WorkPlan) -> None:
-        """Follow a plan that was written: which videos it waits for, and which are gone for a reason that lasts."""
+        """Store which videos a plan waits for, and which are permanently gone."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan.plan_id,))
@@ -169,7 +172,7 @@ class Catalogue:
         await self._database.run(lambda db: db.execute("DELETE FROM plan_entries WHERE plan_id = ?", (plan_id,)))
 
     async def plans_with_video(self, root: str, video_id: str) -> list[str]:
-        """The plans of a root that a video is on, also those for which it arrived."""
+        """Return the plans of a root that list the video, resolved or not."""
 
         def work(db: sqlite3.Connection) -> list[str]:
             query = "SELECT plan_id FROM plan_entries WHERE root = ? AND video_id = ?"
@@ -185,7 +188,7 @@ class Catalogue:
         return await self._database.read(work)
 
     async def plans_waiting_among(self, root: str, video_ids: Iterable[str]) -> list[tuple[str, str]]:
-        """(plan_id, video_id) of those of these videos that a plan of the root waits for."""
+        """Return (plan_id, video_id) of those of the videos that a plan of the root waits for."""
 
         def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
             query = f"SELECT plan_id, video_id FROM plan_entries WHERE root = ? AND resolved = 0 AND {_IN_LIST}"  # noqa: S608 - a constant
@@ -193,10 +196,10 @@ class Catalogue:
 
         return await self._database.read(work)
 
-    # --- the whole ------------------------------------------------------------------------------------------------
+    # --- the whole ----------------------------------------------------------------------------------------------------
 
     async def is_scanned(self, root: str) -> bool:
-        """Whether `root` was read from its tree since this file was made."""
+        """Return whether `root` was scanned since this file was created."""
         return await self._database.read(
             lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
         )
@@ -206,7 +209,7 @@ class Catalogue:
         await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
 
     async def count_videos(self, root: str) -> int:
-        """How many videos of a root are known."""
+        """Return the number of videos of a root."""
         query = "SELECT count(*) FROM videos WHERE root = ?"
         return int(await self._database.read(lambda db: db.execute(query, (root,)).fetchone()[0]))
 
@@ -220,7 +223,7 @@ class Catalogue:
         return await self._database.read(work)
 
     async def dump(self) -> dict[str, list[tuple[object, ...]]]:
-        """Every table that the tree and the plans can rebuild: equal before and after a rescan."""
+        """Return every table that can be rebuilt from tree and plans; equal before and after a rescan."""
 
         def work(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
             queries = {
@@ -264,7 +267,7 @@ def _record_sighting(db: sqlite3.Connection, video_id: str, title: str, at: date
 
 
 def _record_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:
-    """Unless the video was seen since: a plan that is indexed again must not bring back what an arrival disproved."""
+    """Store the reason unless the video was seen later: indexing an old plan must not undo an arrival."""
     db.execute(
         "INSERT INTO known_gone SELECT :id, :reason, :at"
         " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at)"

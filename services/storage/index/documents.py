@@ -1,4 +1,4 @@
-"""Reading the texts of a video from the tree, for the index: its name, what its uploader wrote, what is said in it.
+"""Reads the searchable texts of a video from the tree: titles, channel, description, captions.
 
 Blocks (use a thread).
 """
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 def fingerprints_of(tree: ArchiveTree, manifest: Manifest, fingerprint: str) -> TextFingerprints:
-    """Those of the files that `read_texts` would read now. `stamp`: of the state in which `record` was read."""
+    """Return the fingerprints of the files that `read_texts` would read now. `fingerprint`: that of `manifest`."""
     described = fingerprint_of(tree.video_metadata(manifest.video_id)) or ""
     captions = [f"{language}={fingerprint_of(path)}" for language, path in _caption_files(tree, manifest)]
     return TextFingerprints(fingerprint, described, " ".join(captions))
@@ -28,8 +28,8 @@ def fingerprints_of(tree: ArchiveTree, manifest: Manifest, fingerprint: str) -> 
 def read_texts(
     tree: ArchiveTree, manifest: Manifest, fingerprint: str, known: TextFingerprints | None = None
 ) -> VideoTexts | None:
-    """None where the index knows just these states (`known`). The stamps are taken before the files are read: what is
-    written meanwhile is noticed as another state."""
+    """Return the texts, or None when the index has them in this state (`known`). Fingerprints are taken before the
+    files are read, so that a later write counts as another state."""
     fingerprints = fingerprints_of(tree, manifest, fingerprint)
     if fingerprints == known:
         return None
@@ -47,7 +47,7 @@ def read_texts(
 
 
 def _join_names(*names: str | None) -> str:
-    """A video that was renamed since it was archived is found by either name."""
+    """Join the names of a video that was renamed after it was archived, so that a search finds it by each of them."""
     return "\n".join(dict.fromkeys(name for name in names if name))
 
 
@@ -57,7 +57,7 @@ def _tracks(tree: ArchiveTree, manifest: Manifest) -> list[CaptionTrack]:
 
 
 def _lines(path: Path) -> tuple[CaptionLine, ...]:
-    """Nothing of a file that cannot be read, or is no captions (which is logged)."""
+    """Return no lines for a file that (logged) cannot be read or is not valid."""
     try:
         return tuple(parse_vtt(path.read_text(encoding="utf-8", errors="replace")))
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def _lines(path: Path) -> tuple[CaptionLine, ...]:
 
 
 def _caption_files(tree: ArchiveTree, manifest: Manifest) -> list[tuple[str, Path]]:
-    """(language, path) of the caption files that the record names, in the order of languages."""
+    """Return (language, path) of the caption files that the manifest lists, sorted by language."""
     folder = tree.video_dir(manifest.video_id)
     captions = {entry.language: name for name, entry in manifest.fixity.items() if entry.role is FileRole.CAPTION}
     return sorted((language, folder / name) for language, name in captions.items() if language)

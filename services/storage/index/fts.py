@@ -1,7 +1,7 @@
-"""What can be found of each video, in catalogue.db: its texts, kept once, and the FTS5 index of them.
+"""The searchable texts of each video in catalogue.db, stored once, and their FTS5 index.
 
 A row of the index is one video with the captions of one language (or none). It is written in the transaction that
-writes the video's row, and `Stamps` tell from which files, so that what was missed is noticed.
+writes the video's row. `TextFingerprints` identify the source files, so that later changes are noticed.
 """
 
 import json
@@ -30,7 +30,7 @@ class CaptionTrack:
 
 @dataclass(frozen=True)
 class VideoTexts:
-    """What is to be found of a video. `tracks` unset: the captions are those that the index has already."""
+    """The searchable texts of a video. `tracks` unset: the captions in the index stay."""
 
     fingerprints: TextFingerprints
     title: str
@@ -41,7 +41,7 @@ class VideoTexts:
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the index; the last two as the tables keep them."""
+    """One row of the index; `text` and `starts` as they are stored."""
 
     language: str
     text: bytes | None
@@ -49,7 +49,7 @@ class _Row:
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """What every connection needs that touches the index."""
+    """Register the SQL functions that every connection to the index needs."""
     connection.create_function("inflate", 1, inflate, deterministic=True)
 
 
@@ -58,14 +58,14 @@ def inflate(packed: bytes | None) -> str | None:
 
 
 def starts_of(packed: bytes) -> list[int]:
-    """When each line of captions begins, in milliseconds."""
+    """Return the start of each caption line, in milliseconds."""
     deltas = array("q")
     deltas.frombytes(zlib.decompress(packed))
     return list(accumulate(deltas))
 
 
 class TextIndex:
-    """What the rest of storage asks: which videos' texts are indexed, and from which files."""
+    """Which videos' texts are indexed, and from which files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,7 +85,7 @@ class TextIndex:
         return await self._database.read(work)
 
     async def missing(self) -> list[tuple[str, str]]:
-        """(root, video_id) of what the catalogue holds and the index has not, or not in its present state."""
+        """Return (root, video_id) of the catalogued videos that the index lacks, or has from an older manifest."""
         query = (
             "SELECT v.root, v.video_id FROM videos v LEFT JOIN searched_videos s USING (root, video_id)"
             " WHERE s.video_id IS NULL OR s.record != v.stamp OR s.format != ?"
@@ -94,7 +94,7 @@ class TextIndex:
 
 
 def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts) -> None:
-    """Have the index tell of a video what `texts` say, and nothing else."""
+    """Replace the indexed texts of a video."""
     rows = list(_stored_rows(db, root, video_id)) if texts.tracks is None else list(map(_pack, texts.tracks))
     remove(db, root, [video_id])
     title, channel, description = map(normalize, (texts.title, texts.channel, texts.description))
@@ -120,7 +120,7 @@ def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts)
 
 
 def remove(db: sqlite3.Connection, root: str, video_ids: Iterable[str]) -> None:
-    """Forget all of these videos. The index must be told what it had, word for word."""
+    """Remove these videos. FTS5 needs the exact indexed text to delete it."""
     for video_id in video_ids:
         key = (root, video_id)
         ids = [row[0] for row in db.execute(f"SELECT id FROM searched_rows WHERE {_OF_VIDEO}", key)]  # noqa: S608 - ours
@@ -136,7 +136,7 @@ def remove(db: sqlite3.Connection, root: str, video_ids: Iterable[str]) -> None:
 
 
 def dump(db: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """All that can be found, whatever the numbers of the rows."""
+    """Return all indexed texts, without row numbers."""
     query = (
         "SELECT r.root, r.video_id, r.language, v.title, v.channel, inflate(v.description), inflate(c.text), c.starts"
         " FROM searched_rows r JOIN searched_videos v USING (root, video_id)"
@@ -151,7 +151,7 @@ def _stored_rows(db: sqlite3.Connection, root: str, video_id: str) -> Iterable[_
 
 
 def _pack(track: CaptionTrack) -> _Row:
-    """One line of text per line of captions."""
+    """Store one line of text per caption line."""
     text = normalize("\n".join(line.text for line in track.lines))
     starts = [line.start for line in track.lines]
     deltas = array("q", [later - earlier for earlier, later in pairwise([0, *starts])])

@@ -1,4 +1,4 @@
-"""What FTS5 found, from its marked text to passages for people. Pure."""
+"""From FTS5's marked text to passages with match positions. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ _MARKS = re.compile(f"([{MARK}{UNMARK}])")
 
 
 class Passage(BaseModel):
-    """`matches`: [from, to) of what was found in `text`, in characters (Unicode code points)."""
+    """`matches`: [from, to) of the matches in `text`, in characters (Unicode code points)."""
 
     text: str
     matches: list[tuple[int, int]]
 
 
 def highlight(marked: str) -> Passage:
-    """As one line."""
+    """Return marked text as one line."""
     text, matches, begin = "", list[tuple[int, int]](), 0
     for part in _MARKS.split(" ".join(displayable(marked).split())):
         if part == MARK:
@@ -31,17 +31,16 @@ def highlight(marked: str) -> Passage:
 
 
 def highlight_names(marked: str) -> Passage:
-    """Of a video that has two names, a line each: those that match."""
+    """Return the matching names of a video that has one name per line."""
     return highlight(" / ".join(line for line in marked.split("\n") if MARK in line))
 
 
 def highlight_lines(marked: str) -> Iterator[tuple[int, Passage]]:
-    """The lines in which something was found, with their numbers; a phrase that goes over the end of its line brings
-    the next one along."""
+    """Yield the lines with matches and their numbers. A phrase that continues in the next line includes it."""
     lines = iter(enumerate(marked.split("\n")))
     for number, line in lines:
-        said = line
-        while said.count(MARK) > said.count(UNMARK) and (further := next(lines, None)) is not None:
-            said = f"{said} {further[1]}"
-        if MARK in said:
-            yield number, highlight(said)
+        text = line
+        while text.count(MARK) > text.count(UNMARK) and (further := next(lines, None)) is not None:
+            text = f"{text} {further[1]}"
+        if MARK in text:
+            yield number, highlight(text)

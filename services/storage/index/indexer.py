@@ -44,7 +44,7 @@ class Indexer:
         self.texts_missing = asyncio.Event()  # set when videos of the catalogue may lack an up-to-date text index
         self.unindexed = 0  # videos that `index_missing` has still to process
 
-    # --- single videos --------------------------------------------------------------------------------------------
+    # --- single videos ------------------------------------------------------------------------------------------------
 
     async def put(self, entries: Sequence[IndexEntry]) -> None:
         """Store rows without texts; `run` indexes the texts later."""
@@ -64,7 +64,7 @@ class Indexer:
         if await self._catalogue.get(tree.key, [video_id]):
             await self.index(tree, video_id)
 
-    # --- missing texts --------------------------------------------------------------------------------------------
+    # --- missing texts ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Background task: index missing texts at once, and whenever `texts_missing` is set."""
@@ -105,7 +105,7 @@ class Indexer:
                 await self.index(tree, video_id)
         return entries
 
-    # --- whole roots ----------------------------------------------------------------------------------------------
+    # --- whole roots --------------------------------------------------------------------------------------------------
 
     async def rescan(self, root: str | Path) -> RescanResult:
         """Rebuild the catalogue's rows of one root from its tree, and clear what killed writers left there.

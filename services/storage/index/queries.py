@@ -1,5 +1,6 @@
-"""Questions to the catalogue: which videos are held, how many, what is on the work plans. They need no running service:
-catalogue.db may be open in another process, or be read as it lies on the disk.
+"""Queries for the catalogue: which videos are held, how many, how much space they take.
+
+They need no running service: catalogue.db may be open in another process, or closed.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _SORT_COLUMNS = {
     "bytes": "bytes",
 }
 
-# What was asked is absent upstream, or was never brought. A quality that another took the place of is not missed.
+# Something requested is absent upstream, or was never delivered. A replaced quality is not missing.
 _INCOMPLETE = """(
   json_array_length(holding, '$.absent') > 0
   OR (json_array_length(holding, '$.asked.qualities') > 0 AND NOT EXISTS (
@@ -51,10 +52,10 @@ _MATCHES = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root A
 
 
 class VideoQuery(PageQuery):
-    """`q`: words of title or channel, all of them, as in /storage/search; `channel`: its id or its name.
+    """`q`: words of title or channel, all of which must match, as in /storage/search; `channel`: its id or name.
 
-    `status`: `complete`, all that was asked of it is held; `incomplete`, something is not (upstream has
-    no captions, say); `gone`, it is known to be gone from the site now. `-` sorts downwards.
+    `status`: `complete`, everything that was requested is held; `incomplete`, something is not (for example, upstream
+    has no captions); `gone`, the video is known to be unavailable upstream. `sort` with `-`: descending.
     """
 
     q: str | None = Field(default=None, min_length=1, max_length=200)
@@ -82,7 +83,7 @@ class VideoPage(Page):
 
 
 class HeldCopy(BaseModel):
-    """What one root holds of a video."""
+    """The files that one root holds of a video."""
 
     root: str
     files: list[FileFact]
@@ -98,7 +99,7 @@ class Existence(BaseModel):
 
 
 class RootStats(BaseModel):
-    """`free_bytes` is None where the disk cannot be asked."""
+    """`free_bytes` is null where the disk cannot be read."""
 
     root: str
     videos: int
@@ -118,7 +119,7 @@ class ArchiveStats(BaseModel):
     bytes: int
     duration_seconds: float
     roots: list[RootStats]
-    channels: list[ChannelStats]  # the twenty with most videos
+    channels: list[ChannelStats]  # the twenty with the most videos
     known_gone: int
     open_plan_entries: int
     oldest: AwareDatetime | None
@@ -126,7 +127,7 @@ class ArchiveStats(BaseModel):
 
 
 def expect_index(db: sqlite3.Connection) -> None:
-    """Raises ServiceUnavailable on a catalogue that was last opened by a version that did not search."""
+    """Raise ServiceUnavailable when a version without a text index wrote the catalogue."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_index'").fetchone():
         raise ServiceUnavailable("The archive's texts are not indexed yet: start `ytarchive up` once, it does that.")
 
@@ -139,7 +140,7 @@ class CatalogueQueries:
         self._storage = storage
 
     async def videos(self, query: VideoQuery) -> VideoPage:
-        """Raises ServiceUnavailable for words while there is no text index."""
+        """Raises ServiceUnavailable for `q` while there is no text index."""
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
@@ -206,8 +207,8 @@ class CatalogueQueries:
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
     conditions, values = ["1"], list[Any]()
     if query.q is not None:
-        question = parse_query(query.q)
-        wanted, unwanted = question.expression("title", "channel"), question.exclusion("title", "channel")
+        text_query = parse_query(query.q)
+        wanted, unwanted = text_query.expression("title", "channel"), text_query.exclusion("title", "channel")
         conditions += ["0"] if wanted is None else [_MATCHES]
         conditions += [] if unwanted is None else [f"NOT {_MATCHES}"]
         values += [expression for expression in (wanted, unwanted) if expression is not None]

@@ -10,7 +10,8 @@ from services.storage.index.documents import fingerprints_of, read_texts
 
 
 def read_entry(tree: ArchiveTree, video_id: str) -> IndexEntry | None:
-    """The record of one video with its stamp. The stamp is taken first: a write in between makes it stale."""
+    """Return the manifest of one video with its fingerprint, or None. The fingerprint is taken first, so that a write
+    in between makes it stale."""
     path = tree.manifest(video_id)
     fingerprint = fingerprint_of(path)
     manifest = read_manifest(path) if fingerprint else None
@@ -22,13 +23,13 @@ def read_entry(tree: ArchiveTree, video_id: str) -> IndexEntry | None:
 
 
 def read_entry_with_texts(tree: ArchiveTree, video_id: str, known: TextFingerprints | None) -> IndexEntry | None:
-    """The same, with what can be found of the video; `known`: what the index has of it already."""
+    """Return the same with the video's texts. `known`: the fingerprints of the indexed texts."""
     entry = read_entry(tree, video_id)
     return entry and replace(entry, texts=read_texts(tree, entry.manifest, entry.fingerprint, known))
 
 
 def is_outdated(tree: ArchiveTree, entry: IndexEntry) -> bool:
-    """Whether the video's texts were written anew since they were read for `entry`."""
+    """Return whether the files of the video's texts were written since `entry` was read."""
     fingerprint = fingerprint_of(tree.manifest(entry.manifest.video_id))
     known = entry.texts and entry.texts.fingerprints
     return known is not None and fingerprint is not None and fingerprints_of(tree, entry.manifest, fingerprint) != known

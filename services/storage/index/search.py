@@ -1,7 +1,7 @@
-"""Looking for words in all that is archived: titles, channels, descriptions, and what is said, with its time.
+"""Full-text search in titles, channels, descriptions and captions, with the times of captions.
 
-Like `queries` it needs no running service. Ranked by BM25; a title counts more than a channel, that more than a
-description, that more than captions, however often something is said.
+Needs no running service. Ranked by BM25; a title outweighs a channel, that a description, that captions, regardless of
+the number of matches.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from services.storage.index.tokenizer import MARK, UNMARK, TextQuery, parse_quer
 from services.storage.playlists.playlist_file import members_of
 
 TextField = Literal["title", "channel", "description"]
-# Far apart: BM25 flattens what is found often, and a word may be said a thousand times.
+# Far apart: BM25 dampens frequent matches, and captions may contain a word a thousand times.
 _WEIGHTS = "bm25(1000000.0, 100000.0, 10000.0, 1.0)"
-_SNIPPET_WORDS = 24  # words of a description around what was found
+_SNIPPET_WORDS = 24  # words of a description around a match
 
 _KEYS = """
 SELECT r.root, r.video_id, min(m.rank) AS rank
@@ -41,7 +41,7 @@ GROUP BY r.root, r.video_id ORDER BY rank, r.root, r.video_id
 _EXCLUDED = """
 NOT EXISTS (SELECT 1 FROM searched_rows other WHERE other.root = r.root AND other.video_id = r.video_id
   AND other.id IN (SELECT rowid FROM search_index WHERE search_index MATCH :unwanted))
-"""  # not NOT IN: of two columns SQLite looks for NULLs, row by row
+"""  # not NOT IN: with two columns SQLite checks for NULLs row by row
 _OF_CHANNEL = """
 (r.root, r.video_id) IN (SELECT root, video_id FROM videos WHERE channel_id = :channel
   OR channel = :channel COLLATE NOCASE)
@@ -59,9 +59,9 @@ FROM (
 
 
 class SearchQuery(PageQuery):
-    """`q`: words, all of them; "a phrase"; `begin*`; `-without`. `in`: only there; unset: everywhere. `channel`: its id
-    or its name. `language`: only videos with captions in it, and only these captions. `moments`: at most so many per
-    video."""
+    """`q`: words, all of which must match; "a phrase"; `begin*`; `-without`. `in`: the field to search; unset: all.
+    `channel`: its id or name. `language`: only captions in this language, and only videos that have them. `moments`:
+    maximum number per video."""
 
     limit: int = Field(default=20, ge=1, le=100)
     q: str = Field(min_length=1, max_length=200)
@@ -77,7 +77,7 @@ class TextMatch(Passage):
 
 
 class Moment(Passage):
-    """Where it is said: `url` begins there, `file` are the captions."""
+    """A match in captions: `url` starts the video there, `file` is the caption file."""
 
     language: str
     start_seconds: float
@@ -86,7 +86,7 @@ class Moment(Passage):
 
 
 class SearchHit(VideoRow):
-    """A video in which it was found, and where: `texts`, and the best of its `moments_total` moments, by time."""
+    """A video with matches: `texts`, and the best of its `moments_total` moments, in the order of time."""
 
     score: float
     texts: list[TextMatch]
@@ -95,7 +95,7 @@ class SearchHit(VideoRow):
 
 
 class SearchPage(Page):
-    """The best first."""
+    """Sorted by relevance."""
 
     hits: list[SearchHit]
 
@@ -108,17 +108,17 @@ class ArchiveSearch:
         self._storage = storage
 
     async def find(self, query: SearchQuery) -> SearchPage:
-        """Raises ServiceUnavailable while there is no index."""
-        question = parse_query(query.q)
+        """Raises ServiceUnavailable while there is no text index."""
+        text_query = parse_query(query.q)
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
 
         def work(db: sqlite3.Connection) -> SearchPage:
             expect_index(db)
-            keys = _keys(db, query, question, members)
+            keys = _keys(db, query, text_query, members)
             page = keys[query.offset : query.offset + query.limit]
-            found = _found(db, query, question, page)
+            found = _found(db, query, text_query, page)
             hits = [self._hit(db, query, found[root, video_id], rank) for root, video_id, rank in page]
             return SearchPage(hits=hits, total=len(keys), limit=query.limit, offset=query.offset)
 
@@ -142,33 +142,33 @@ class ArchiveSearch:
         name = file_name(video_id, FileRole.CAPTION, row["language"])
         return [
             Moment(
-                text=said.text,
-                matches=said.matches,
+                text=passage.text,
+                matches=passage.matches,
                 language=row["language"],
                 start_seconds=starts[line] / 1000,
                 url=f"https://www.youtube.com/watch?v={video_id}&t={starts[line] // 1000}s",
                 file=str(self._videos(root) / video_id / name),
             )
-            for line, said in highlight_lines(row["captions"])
+            for line, passage in highlight_lines(row["captions"])
         ]
 
     def _videos(self, root: str) -> Path:
         try:
             return tree_of(root, self._storage).videos
-        except InvalidRequest:  # no root of the configuration any more, and yet in the catalogue
+        except InvalidRequest:  # in the catalogue, but no longer configured
             return Path(root) / "videos"
 
 
 def _keys(
-    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, members: Sequence[str] | None
+    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, members: Sequence[str] | None
 ) -> list[tuple[str, str, float]]:
-    """(root, video_id, rank) of all that match, the best first."""
-    wanted = question.expression(*_columns(query))
+    """Return (root, video_id, rank) of all matches, best first."""
+    wanted = text_query.expression(*_columns(query))
     if wanted is None:
         return []
     values: dict[str, Any] = {"wanted": wanted, "weights": _WEIGHTS}
     conditions = ["1"]
-    if (unwanted := question.exclusion(*_columns(query))) is not None:
+    if (unwanted := text_query.exclusion(*_columns(query))) is not None:
         conditions.append(_EXCLUDED)
         values["unwanted"] = unwanted
     if query.language is not None:
@@ -185,12 +185,12 @@ def _keys(
 
 
 def _found(
-    db: sqlite3.Connection, query: SearchQuery, question: TextQuery, page: Sequence[tuple[str, str, float]]
+    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, page: Sequence[tuple[str, str, float]]
 ) -> dict[tuple[str, str], list[sqlite3.Row]]:
-    """By (root, video_id): the rows of the index that match, marked."""
+    """Return the matching rows of the index, highlighted, by (root, video_id)."""
     of_video = "SELECT id FROM searched_rows WHERE root = ? AND video_id = ? AND language = coalesce(?, language)"
     ids = [row[0] for root, video_id, _ in page for row in db.execute(of_video, (root, video_id, query.language))]
-    marks = {"mark": MARK, "unmark": UNMARK, "wanted": question.expression(*_columns(query)), "rows": json.dumps(ids)}
+    marks = {"mark": MARK, "unmark": UNMARK, "wanted": text_query.expression(*_columns(query)), "rows": json.dumps(ids)}
     found: dict[tuple[str, str], list[sqlite3.Row]] = {}
     for row in db.execute(_FOUND, marks) if ids else ():
         found.setdefault((row["root"], row["video_id"]), []).append(row)

@@ -1,8 +1,8 @@
-"""Words as the index sees them, and what people type as a question to it. Pure.
+"""Text normalization for the index, and the syntax of search queries. Pure.
 
-FTS5's unicode61 takes a run of letters for one word. Chinese, Japanese, Korean, Thai and their like write without
-blanks, so there each letter (with its marks) becomes a word of its own, by a separator that nobody sees; a word that is
-looked for becomes a phrase of letters, and is found in the middle of a sentence too.
+FTS5's unicode61 tokenizer takes a run of letters as one word. Chinese, Japanese, Korean, Thai and similar scripts are
+written without spaces. There each letter (with its marks) becomes a word of its own, by an invisible separator, and a
+search term becomes a phrase of letters, which also matches in the middle of a sentence.
 """
 
 import re
@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 
 TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"  # marks are parts of words: Hindi, Thai
-MARK, UNMARK = "\x02", "\x03"  # around what was found; no text of the index has them
+MARK, UNMARK = "\x02", "\x03"  # around matches; normalized text does not contain them
 
 _SEPARATOR = "\u200b"
 _UNSPACED_SCRIPTS = (
@@ -29,7 +29,7 @@ _UNSPACED_SCRIPTS = (
     ("\U0001b000", "\U0001b16f"),
     ("\U00020000", "\U0003fffd"),
 )
-_INVISIBLE = re.compile(  # marks of direction, joiners, tags, variants of signs; halves of a character that was cut
+_INVISIBLE = re.compile(  # direction marks, joiners, tags, variation selectors, lone surrogates
     "[\xad\u0600-\u0605\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e01ef]"
 )
@@ -53,8 +53,8 @@ _UNSPACED_LETTER = _unspaced_letter()
 
 
 def normalize(text: str) -> str:
-    """`text` as it is put into the index, and as what is looked for in it: one spelling of each character, blanks for
-    what cannot be printed, unbroken scripts taken apart. Line breaks stay, so that lines can be counted."""
+    """Return `text` as it is indexed and searched: one encoding of each character, spaces for unprintable characters,
+    unspaced scripts separated. Line breaks stay, so that lines can be counted."""
     if not text.isascii():
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
         text = _UNSPACED_LETTER.sub(f"{_SEPARATOR}\\1{_SEPARATOR}", text).replace(_SEPARATOR * 2, _SEPARATOR)
@@ -62,29 +62,29 @@ def normalize(text: str) -> str:
 
 
 def displayable(text: str) -> str:
-    """Text of the index, for people."""
+    """Return indexed text without separators."""
     return text.replace(_SEPARATOR, "")
 
 
 @dataclass(frozen=True)
 class TextQuery:
-    """What is looked for: FTS5 phrases that must all be there, and such that must not."""
+    """A search query: FTS5 phrases that must all match, and phrases that must not match."""
 
     phrases: tuple[str, ...]
     without: tuple[str, ...]
 
     def expression(self, *columns: str) -> str | None:
-        """For MATCH, in these columns (none named: in all). None: there is nothing to look for."""
+        """Return the MATCH expression for these columns (none: all columns); None when there is nothing to search."""
         return _match(self.phrases, " AND ", columns)
 
     def exclusion(self, *columns: str) -> str | None:
-        """The same for what must not be there."""
+        """Return the same for the excluded phrases."""
         return _match(self.without, " OR ", columns)
 
 
 def parse_query(text: str) -> TextQuery:
-    """`plain words`, `"a phrase"`, `begin*`, `-without`, `-"a phrase"`. Whatever was typed is a question; signs that
-    are no part of a word say nothing."""
+    """Parse `plain words`, `"a phrase"`, `begin*`, `-without`, `-"a phrase"`. Every text is a valid query; characters
+    that are not part of a word are ignored."""
     phrases: list[str] = []
     without: list[str] = []
     for asked in _TERM.finditer(text.translate(_QUOTES)):

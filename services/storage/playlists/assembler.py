@@ -1,4 +1,4 @@
-"""Writes a playlist's file once all parts of its listing have come, in whatever order they came."""
+"""Writes a playlist's file once all parts of its listing have arrived, in any order."""
 
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from services.storage.playlists.playlist_file import save_listing, save_own
 
 
 class PlaylistAssembler:
-    """An unfinished listing never replaces a complete one: parts wait in the catalogue."""
+    """An unfinished listing never replaces a complete one: its parts wait in the page buffer."""
 
     def __init__(self, settings: Storage, pages: PageBuffer, locks: NamedLocks, space: DiskSpace) -> None:
         self._settings = settings
@@ -27,14 +27,14 @@ class PlaylistAssembler:
 
     async def add_playlist_metadata(self, event: PlaylistFetched) -> None:
         path, key = self._place(event.root, event.playlist.playlist_id)
-        async with self._locks.hold(*key):  # else it could come between a writer's look and its mark
+        async with self._locks.hold(*key):  # else it could fall between a writer's check and its mark
             await self._pages.add_playlist(event)
             if await self._pages.is_written(event.job_id, event.target_index):
                 await self._space.write(lambda: save_own(path, event.playlist))
 
     async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         if event.playlist_id is not None:
-            self._place(event.root, event.playlist_id)  # before anything is kept of it
+            self._place(event.root, event.playlist_id)  # validate before anything is stored
         await self._pages.complete(event, at=at, trace_id=trace_id)
         await self._write_if_finished(event.job_id, event.target_index)
 
@@ -45,7 +45,7 @@ class PlaylistAssembler:
         playlist_id = seen.completed.playlist_id
         path, key = self._place(seen.completed.root, playlist_id)
         async with self._locks.hold(*key):
-            listing = await self._pages.finished(job_id, target_index)  # as it is by now, or another has written it
+            listing = await self._pages.finished(job_id, target_index)  # again: another task may have written it
             if listing is not None:
                 await self._space.write(lambda: save_listing(path, playlist_id, listing))
                 await self._pages.mark_written(job_id, target_index)

@@ -1,6 +1,6 @@
-"""Pages of listings that are not complete yet, in catalogue.db: a playlist file is written once, from all of them.
+"""Buffer for the parts of unfinished listings, in catalogue.db: a playlist file is written once, from all of them.
 
-Pages, the playlist's own metadata and the end of a listing arrive in any order, and more than once.
+Pages, the playlist's own metadata and the end of a listing arrive in any order, and possibly more than once.
 """
 
 import sqlite3
@@ -10,11 +10,11 @@ from services.common.events import ListingCompleted, ListingPageFetched, Playlis
 from services.common.infra.sqlite import Database, utc_text
 from services.storage.formats.playlist import FinishedListing
 
-_KEPT = timedelta(days=15)  # longer than the stream keeps a message that might come again
+_KEPT = timedelta(days=15)  # longer than the stream keeps messages
 
 
 class PageBuffer:
-    """Keyed by (job_id, target_index): a second try of a target goes on where the first one ended."""
+    """Keyed by (job_id, target_index): a second attempt at a target resumes where the first one ended."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class PageBuffer:
         await self._database.run(work)
 
     async def finished(self, job_id: str, target_index: int) -> FinishedListing | None:
-        """The listing, once its end and all the pages that the end names are here: they come in any order."""
+        """Return the listing, once its end and all pages that the end names have arrived; else None."""
         key = (job_id, target_index)
 
         def work(db: sqlite3.Connection) -> FinishedListing | None:
@@ -73,14 +73,16 @@ class PageBuffer:
         return await self._database.read(lambda db: db.execute(query, (job_id, target_index)).fetchone() is not None)
 
     async def mark_written(self, job_id: str, target_index: int) -> None:
-        """The playlist file is written: pages go, a mark stays so that a page that comes again is not kept."""
+        """Remove the pages of a listing whose file is written. A mark stays, so that a page that is delivered again is
+        not stored."""
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=True))
 
     async def drop(self, job_id: str, target_index: int) -> None:
-        """The listing failed and will begin anew, or never."""
+        """Remove the pages of a listing that failed. It starts again from the beginning, or never."""
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
 
     async def remove_old(self) -> None:
+        """Remove listings that the stream can no longer deliver parts of."""
         horizon = utc_text(datetime.now(UTC) - _KEPT)
 
         def work(db: sqlite3.Connection) -> None:
@@ -95,7 +97,7 @@ class PageBuffer:
 
 
 def _touch(db: sqlite3.Connection, job_id: str, target_index: int) -> bool:
-    """Make or freshen the row of a listing. False if its file is written already."""
+    """Create or update the row of a listing. Return False if its file is written already."""
     now = utc_text(datetime.now(UTC))
     db.execute(
         "INSERT INTO listings (job_id, target_index, touched_at) VALUES (?, ?, ?)"

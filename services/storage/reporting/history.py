@@ -1,5 +1,6 @@
-"""What happened to a video or a playlist, told from the tree and the work plans alone: the catalogue is not asked, and
-may be thrown away. Blocks (use a thread); needs no running service.
+"""The history of a video or a playlist, read from the archive tree and the work plans; the catalogue is not used.
+
+Blocks (use a thread); needs no running service.
 """
 
 import re
@@ -26,7 +27,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class HistoryPage(Page):
-    """The newest first. `id` is the video's or the playlist's: of a channel that of its uploads."""
+    """Newest first. `id` is that of the video or playlist; for a channel, that of its uploads playlist."""
 
     id: str
     kind: Literal["video", "playlist"]
@@ -39,7 +40,7 @@ class HistoryReader:
         self._settings = settings
 
     def read(self, id: str, limit: int, offset: int) -> HistoryPage:
-        """Raises NotFound for what the archive and its plans never met."""
+        """Raises NotFound when neither the archive nor a work plan names the id."""
         video = validate_video_id(id)
         if validate_channel_id(id):
             id = f"UU{id[2:]}"
@@ -99,7 +100,7 @@ def _plans_naming(directory: Path, video_id: str) -> Iterator[WorkPlan]:
 
 
 def _naming(folder: Path, video_id: str) -> Iterator[Path]:
-    """The JSON files that hold this text at all: only those are worth parsing."""
+    """Yield the JSON files that contain the id: only those are parsed."""
     wanted = f'"{video_id}"'.encode()
     for path in sorted(folder.glob("*.json")):
         if not path.name.startswith(".") and wanted in path.read_bytes():

@@ -1,4 +1,4 @@
-"""What fetching came to so far: bytes per second of video, and bytes per second of time. Few videos teach nothing."""
+"""Observed bytes per second of video and of download time; None below a minimum of samples."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.manifest import MEDIA, Manifest
 
 MIN_SAMPLES = 5  # videos or downloads
-MAX_MANIFESTS = 50  # records that are read for the throughput
+MAX_MANIFESTS = 50  # manifests to read
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DownloadRun:
 
 
 async def bytes_per_second(database: Database, quality: str) -> float | None:
-    """Of video, by all that is held and was fetched at this quality; None where that are fewer than FEW."""
+    """Return the bytes per second of video, over all held videos of this quality; None for fewer than MIN_SAMPLES."""
 
     def work(db: sqlite3.Connection) -> float | None:
         query = (
@@ -38,7 +38,7 @@ async def bytes_per_second(database: Database, quality: str) -> float | None:
 
 
 async def latest_videos(database: Database, root: str) -> list[str]:
-    """Those that were archived last."""
+    """Return the videos that were archived last."""
 
     def work(db: sqlite3.Connection) -> list[str]:
         query = "SELECT video_id FROM videos WHERE root = ? ORDER BY archived_at DESC LIMIT ?"
@@ -48,7 +48,7 @@ async def latest_videos(database: Database, root: str) -> list[str]:
 
 
 def read_runs(tree: ArchiveTree, video_ids: Sequence[str]) -> list[DownloadRun]:
-    """The downloads behind these videos. Blocks: it reads their records."""
+    """Return the downloads of these videos. Blocks: it reads their manifests."""
     manifests = (read_manifest(tree.manifest(video_id)) for video_id in video_ids)
     return [run for manifest in manifests if manifest is not None for run in _runs(manifest)]
 
@@ -63,7 +63,8 @@ def _runs(manifest: Manifest) -> Iterator[DownloadRun]:
 
 
 def throughput(runs: Iterable[DownloadRun]) -> float | None:
-    """Bytes a second over all slots: what was busy at the same time counts once. None for fewer than FEW runs."""
+    """Return the bytes per second over all slots; time in which several downloads ran counts once. None for fewer than
+    MIN_SAMPLES runs."""
     ordered = sorted(runs, key=lambda run: run.started_at)
     busy = 0.0
     until: datetime | None = None

@@ -1,4 +1,4 @@
-"""What the archive's files tell of one video or one playlist, as lines in their order. Pure."""
+"""The history of one video or one playlist as a list of events. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -14,27 +14,28 @@ from services.storage.formats.work_plan_entry import FAILED, Observation
 
 
 class TimelineEventKind(StrEnum):
-    """What a playlist showed (availability.Change), and what happened to a video besides."""
+    """The kinds of playlist changes (playlist_diff.PlaylistChangeKind), and further events of a video."""
 
     FIRST_LOOK = "first_look"
     APPEARED = "appeared"
     VANISHED = "vanished"
     PRIVATE = "private"
     DELETED = "deleted"
-    CAME_BACK = "came_back"  # of a playlist: listed again; else: it was gone, and was archived after all
+    CAME_BACK = "came_back"  # of a playlist: listed again; else: it was gone, and was archived later
     RETITLED = "retitled"
     ARCHIVED = "archived"
-    REPLACED = "replaced"  # files that were held gave way to others
-    ADDED = "added"  # more files came
+    REPLACED = "replaced"  # files were replaced
+    ADDED = "added"  # further files were added
     FOUND_GONE = "found_gone"
-    FAILED = "failed"  # the attempts were used up
-    RESOLVED = "resolved"  # it had failed, and was archived after all
+    FAILED = "failed"  # no attempts were left
+    RESOLVED = "resolved"  # it had failed, and was archived later
 
 
 class TimelineEvent(BaseModel):
-    """What a playlist showed names it (`playlist_id`). What else is set depends on `change`.
+    """An event of a playlist has `playlist_id`. Which other fields are set depends on `change`.
 
-    `last`: when it was last found so. `source`: of the metadata that told the title."""
+    `last`: the last time that the state was confirmed. `source`: the metadata source of a title.
+    """
 
     at: AwareDatetime
     change: TimelineEventKind
@@ -54,19 +55,19 @@ class TimelineEvent(BaseModel):
 
 
 def sort_events(lines: Iterable[TimelineEvent]) -> list[TimelineEvent]:
-    """Oldest first; what happened at one time stays as it was given."""
+    """Return the events oldest first; events of the same time keep their order."""
     return sorted(lines, key=lambda line: line.at)
 
 
 def playlist_events(file: PlaylistFile, root: str) -> Iterator[TimelineEvent]:
     for one in file.changes:
-        told = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
+        fields = one.model_dump(mode="json", include={"at", "job_id", "change", "video_id", "title", "before", "total"})
         about = {"root": root, "playlist_id": file.playlist_id, "playlist_title": file.title}
-        yield TimelineEvent.model_validate({**told, **about})
+        yield TimelineEvent.model_validate({**fields, **about})
 
 
 def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> Iterator[TimelineEvent]:
-    """What a playlist showed of one video. One that never appeared was there when it was first looked at."""
+    """Yield what a playlist's listings showed of one video. One without an APPEARED was in the first listing."""
     own = [line for line in playlist_events(file, root) if line.video_id == video_id]
     listed = any(entry.video_id == video_id for entry in file.entries)
     listed = listed or any(video_id in view for view in file.views.values())
@@ -78,7 +79,7 @@ def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> It
 
 
 def take_in_events(manifest: Manifest, root: str) -> Iterator[TimelineEvent]:
-    """Every delivery that was taken in."""
+    """Yield one event per delivery."""
     held: set[str] = set()
     for taken in manifest.take_ins:
         again = held.intersection(taken.files)
@@ -100,7 +101,8 @@ def title_events(file: VideoFile, root: str) -> Iterator[TimelineEvent]:
 
 
 def work_plan_events(plans: Iterable[WorkPlan], video_id: str) -> Iterator[TimelineEvent]:
-    """Of each root: what was found missing and why, once for as long as it was so, however many plans say it."""
+    """Yield, for each root, what was found missing and why: once for as long as it stays so, however many plans record
+    it."""
     by_root: dict[str, list[tuple[WorkPlan, Observation]]] = {}
     for plan in plans:
         entry = plan.entry(video_id)
@@ -136,7 +138,7 @@ def _episodes(found: Sequence[tuple[WorkPlan, Observation]], video_id: str, root
 
 
 def _marks(found: Iterable[tuple[WorkPlan, Observation]]) -> Iterator[tuple[datetime, WorkPlan, Observation | None]]:
-    """When it was found so, and when it arrived (None)."""
+    """Yield each observation by its start, and its end (None) by the arrival."""
     for plan, finding in found:
         yield finding.since, plan, finding
         if finding.resolved_at is not None:

@@ -1,7 +1,7 @@
-"""Which videos of the work plans are looked at again, and when. Pure.
+"""Which videos of the work plans are checked again, and when. Pure.
 
-Whatever is open on a plan is due `interval` after its last look, the oldest first. A round asks for as many as it takes
-to come round once per interval, so that thousands are spread over it, and never for more than MOST at once.
+Every unresolved entry is due `interval` after its last check, the oldest first. A round takes as many as are needed to
+check each once per interval, so that thousands are spread over it, and never more than MAX_RUNNING at once.
 """
 
 import json
@@ -16,15 +16,15 @@ from services.common.rechecks import recheck_id
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import PlanEntry
 
-ROUND_INTERVAL = timedelta(hours=6)  # between two rounds, where the interval is not shorter
-MAX_RUNNING = 200  # videos that are being looked at again at one time
-LOST_AFTER = timedelta(days=30)  # a look that nobody answered: its job is lost
-PRIORITY = -100  # behind all that people asked for
+ROUND_INTERVAL = timedelta(hours=6)  # maximum time between two rounds
+MAX_RUNNING = 200  # re-checks at one time
+LOST_AFTER = timedelta(days=30)  # without an answer, the job of a re-check counts as lost
+PRIORITY = -100  # after all jobs of users
 
 
 @dataclass(frozen=True)
 class RecheckCandidate:
-    """A video to look at again, for the plan that found it missing last."""
+    """A video to check again, and the plan that recorded it last."""
 
     plan: WorkPlan
     entry: PlanEntry
@@ -32,7 +32,7 @@ class RecheckCandidate:
 
 @dataclass(frozen=True)
 class RecheckBatch:
-    """Videos that one job looks at, as the jobs of their plans wanted them: those had one type, options and root."""
+    """Videos that one job checks: the jobs of their plans had the same type, options and root."""
 
     job_id: str
     candidates: Sequence[RecheckCandidate]
@@ -53,18 +53,18 @@ class RecheckBatch:
 
 
 def round_interval(interval: timedelta) -> timedelta:
-    """Between two rounds."""
+    """Return the time between two rounds."""
     return max(min(ROUND_INTERVAL, interval), timedelta(seconds=1))
 
 
 def next_round(plans: Iterable[WorkPlan], now: datetime, interval: timedelta) -> datetime:
-    """When to begin one: a period after the last, whichever process that was in."""
+    """Return the start of the next round: one interval after the last one, also if another process ran that."""
     asked = [entry.recheck.asked_at for plan in plans for entry in plan.entries() if entry.recheck is not None]
     return min(max((at + round_interval(interval) for at in asked), default=now), now + round_interval(interval))
 
 
 def choose_batches(plans: Sequence[WorkPlan], now: datetime, interval: timedelta) -> list[RecheckBatch]:
-    """What to look at in a round that begins now."""
+    """Return the jobs of a round that begins now."""
     waiting = [_PlannedVideo(candidates) for candidates in _by_video(plans)]
     running = sum(video.is_running(now) for video in waiting)
     share = math.ceil(len(waiting) * (round_interval(interval) / interval))
@@ -74,7 +74,7 @@ def choose_batches(plans: Sequence[WorkPlan], now: datetime, interval: timedelta
 
 
 def running_batches(plans: Iterable[WorkPlan], now: datetime) -> list[RecheckBatch]:
-    """Looks that were asked for and have no answer yet, as they were asked."""
+    """Return the re-checks that have no answer yet, as they were created."""
     jobs: dict[str, list[RecheckCandidate]] = {}
     for plan in plans:
         for entry in plan.entries():
@@ -84,7 +84,7 @@ def running_batches(plans: Iterable[WorkPlan], now: datetime) -> list[RecheckBat
 
 
 class _PlannedVideo:
-    """One video of one root on all the plans that wait for it."""
+    """One video of one root, on all plans that wait for it."""
 
     def __init__(self, candidates: Sequence[RecheckCandidate]) -> None:
         self.candidates = candidates
@@ -92,7 +92,7 @@ class _PlannedVideo:
 
     @property
     def checked_at(self) -> datetime:
-        """Also one that was asked for and came to nothing is a look: the next one is an interval later."""
+        """The last check or re-check, with or without a result: the next one is an interval later."""
         entries = [pick.entry for pick in self.candidates]
         asked = [entry.recheck.asked_at for entry in entries if entry.recheck is not None]
         return max([*(entry.checked_at for entry in entries), *asked])
@@ -125,7 +125,7 @@ def _batches(candidates: Iterable[RecheckCandidate]) -> list[RecheckBatch]:
 
 
 def _job_id(group: str, candidates: Iterable[RecheckCandidate]) -> str:
-    """The same for the same look, another for the next one: jobs takes no second job of a name."""
+    """Return the same id for the same re-check, another for the next one: jobs ignores a known id."""
     state = [
         [entry.video_id, entry.checked_at.isoformat(), entry.recheck.job_id if entry.recheck else ""]
         for entry in (pick.entry for pick in candidates)

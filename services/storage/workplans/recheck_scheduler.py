@@ -1,7 +1,7 @@
-"""Has what is missing looked at again, round by round, for as long as the service runs.
+"""Creates re-check jobs for unresolved entries of work plans, in rounds, while the service runs.
 
-First the plans say on the disk that they asked, then the job is created: what a process that died between the two did
-not say is said by the next one, under the same job id.
+The plans record a re-check before its job is created. If the process dies between the two, the next one creates the job
+under the same id.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _LARGEST_JOB = 20_000  # targets
 
 
 class RecheckScheduler:
-    """`interval` is that of `[recheck] interval_days`."""
+    """`interval` is `[recheck] interval_days`; zero disables rounds."""
 
     def __init__(self, work_plans: WorkPlanRepository, settings: Storage, interval: timedelta, bus: Bus) -> None:
         self._work_plans = work_plans
@@ -34,6 +34,7 @@ class RecheckScheduler:
         self._bus = bus
 
     async def run(self) -> None:
+        """Background task: create what is due, round by round."""
         await self.publish_again()
         while self._interval:
             now = datetime.now(UTC)
@@ -46,7 +47,7 @@ class RecheckScheduler:
             await asyncio.sleep(recheck_policy.round_interval(self._interval).total_seconds())
 
     async def round(self) -> list[recheck_policy.RecheckBatch]:
-        """Ask for what is due now. Returns what was asked for."""
+        """Create the jobs that are due now. Return them."""
         now = datetime.now(UTC)
         batches = recheck_policy.choose_batches(await self._plans(), now, self._interval)
         for batch in batches:
@@ -67,7 +68,8 @@ class RecheckScheduler:
         return event
 
     async def publish_again(self) -> None:
-        """Jobs ignores those that it knows: it lacks only what was never said, or was lost with the broker's store."""
+        """Publish the jobs of running re-checks again. Jobs ignores those that it knows: it lacks jobs that were never
+        published, or lost with the broker's store."""
         for batch in recheck_policy.running_batches(await self._plans(), datetime.now(UTC)):
             await self._create(batch)
 
@@ -77,7 +79,7 @@ class RecheckScheduler:
         await self._bus.publish(event, trace_id=str(uuid5(NAMESPACE_URL, batch.job_id)), patience=None)
 
     async def _plans(self) -> list[WorkPlan]:
-        """Those of roots that are configured: a job for any other would be refused."""
+        """Return the plans of configured roots: jobs would reject any other."""
         return [plan for plan in await self._work_plans.all() if self._is_ours(plan.root)]
 
     def _is_ours(self, root: str) -> bool:

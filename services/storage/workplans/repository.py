@@ -1,4 +1,4 @@
-"""Keeps the work plans: files under work_plans/, followed by the catalogue."""
+"""The repository of work plans: files in work_plans/, indexed in the catalogue."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
@@ -26,7 +26,8 @@ from services.storage.workplans.plan_file import all_plans, plan_path, read_plan
 
 
 class WorkPlanRepository:
-    """One writer per plan at a time. The file is written before the catalogue; a repeat mends what a crash left."""
+    """One writer per plan at a time. The file is written before the catalogue; after a crash the repeated event repairs
+    the difference."""
 
     def __init__(self, directory: Path, catalogue: Catalogue, locks: NamedLocks, space: DiskSpace) -> None:
         self._directory = directory
@@ -41,7 +42,8 @@ class WorkPlanRepository:
         return await asyncio.to_thread(lambda: list(all_plans(self._directory)))
 
     async def add(self, event: VideoFailed, trace_id: str) -> WorkPlan:
-        """Put a video that was given up onto its job's plan, once; what a re-check found, onto those that asked."""
+        """Add a failed video to its job's plan, once. The failure of a re-check goes onto the plan that
+        requested it."""
         if event.unavailable is not None:
             event = event.model_copy(update={"unavailable": await self._with_memory(event.unavailable)})
         if is_recheck(event.job_id) and (plan := await self._renew(event)):
@@ -53,7 +55,7 @@ class WorkPlanRepository:
         return after
 
     async def _renew(self, event: VideoFailed) -> WorkPlan | None:
-        """None when no plan asked, or none any more: it was removed by hand."""
+        """Return None when no plan requested the re-check, or the plan was removed since."""
         for plan_id in await self._catalogue.plans_with_video(str(Path(event.root)), event.video_id):
             async with self._locks.hold("work_plan", plan_id):
                 before = await asyncio.to_thread(read_plan, self.path(plan_id))
@@ -64,7 +66,7 @@ class WorkPlanRepository:
         return None
 
     async def record_recheck(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
-        """Note that a re-check is asked to look at these."""
+        """Store that a re-check job was created for these videos."""
         await self._change(plan_id, lambda plan: with_recheck(plan, video_ids, job_id, now=now))
 
     async def end_recheck(self, job_id: str) -> None:
@@ -75,7 +77,7 @@ class WorkPlanRepository:
             await self._change(plan_id, lambda plan: with_recheck_ended(plan, job_id, now=datetime.now(UTC)))
 
     async def resolve_described(self, root: str, video_id: str) -> None:
-        """Its metadata came: that is all that plans of METADATA_ONLY wait for."""
+        """Resolve the video in metadata-only plans: its metadata has arrived."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: _described(plan, video_id))
 
@@ -83,30 +85,32 @@ class WorkPlanRepository:
         async with self._locks.hold("work_plan", plan_id):
             before = await asyncio.to_thread(read_plan, self.path(plan_id))
             if before is None:
-                if not await asyncio.to_thread(self.path(plan_id).exists):  # else it cannot be read, and may be mended
-                    await self._catalogue.forget_plan(plan_id)  # removed by hand
+                if not await asyncio.to_thread(
+                    self.path(plan_id).exists
+                ):  # else it cannot be read, and may be repaired
+                    await self._catalogue.forget_plan(plan_id)  # removed by a user
             elif (after := change(before)) is not before:
                 await self._save(before, after)
 
     async def resolve_arrived(self, root: str, video_id: str) -> None:
-        """Mark the video as resolved in every plan of its root that waits for it."""
+        """Resolve the video in every plan of its root that waits for it."""
         for plan_id in await self._catalogue.plans_waiting_for(root, video_id):
             await self._change(plan_id, lambda plan: with_arrival(plan, video_id, now=datetime.now(UTC)))
 
     async def resolve_held(self, root: str, held: Iterable[Held]) -> None:
-        """Mark as resolved what is held as a plan wanted it: a retry that finds that says no `video.archived`."""
+        """Resolve videos that are held as a plan requested them: a retry that finds them causes no `video.archived`."""
         qualities = {one.video_id: one.qualities for one in held if one.qualities}
         for plan_id, video_id in await self._catalogue.plans_waiting_among(root, qualities):
             await self._change(plan_id, partial(_found, video_id=video_id, qualities=qualities[video_id]))
 
     async def remove(self, plan_id: str) -> None:
-        """By hand only (SPEC: Data Retention). What it said of videos that are gone stays known."""
+        """Remove a plan, on a user's request only (SPEC: Data Retention). Which videos are gone stays known."""
         async with self._locks.hold("work_plan", plan_id):
             await asyncio.to_thread(self.path(plan_id).unlink, missing_ok=True)
             await self._catalogue.forget_plan(plan_id)
 
     async def index_all(self) -> None:
-        """Make the catalogue's view of the plans anew from their files."""
+        """Rebuild the catalogue's rows of all plans from their files."""
         for plan in await self.all():
             await self._catalogue.index_plan(plan)
         await asyncio.to_thread(sweep, self._directory)
@@ -116,7 +120,7 @@ class WorkPlanRepository:
         await self._catalogue.index_plan(after)
 
     async def _with_memory(self, unavailable: UnavailableVideo) -> UnavailableVideo:
-        """Title and last sighting, where jobs does not know them and the archive does."""
+        """Complete title and last sighting from the catalogue."""
         seen = await self._catalogue.last_seen(unavailable.video_id)
         if seen is None:
             return unavailable

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus import Envelope, Event, UnreadableMessage, event_types
+from bus import Envelope, Event, UnreadableMessage
 from services.common.events import (
     DeadLettered,
     DownloadProgress,
@@ -14,6 +14,7 @@ from services.common.events import (
     ListingPageFetched,
     SourceBlocked,
     SourceCleared,
+    catalogue,
 )
 from services.common.models import JobOptions, JobType, Progress
 
@@ -120,7 +121,7 @@ def test_core_events_of_one_cause_have_ids_of_their_own() -> None:
 def test_a_key_must_name_fields() -> None:
     with pytest.raises(TypeError, match="unknown fields"):
         type("Wrong", (Event,), {"__annotations__": {}}, subject="wrong.key", key=("nothing",))
-    assert "wrong.key" not in {kind.subject for kind in event_types()}
+    assert "wrong.key" not in {kind.subject for kind in catalogue()}
 
 
 def test_events_cannot_be_changed() -> None:
@@ -129,6 +130,6 @@ def test_events_cannot_be_changed() -> None:
 
 
 def test_the_catalogue_lists_each_subject_once() -> None:
-    subjects = [kind.subject for kind in event_types()]
+    subjects = [kind.subject for kind in catalogue()]
     assert len(subjects) == len(set(subjects))
     assert {JobCreated.subject, DeadLettered.subject} <= set(subjects)

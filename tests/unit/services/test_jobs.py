@@ -1,4 +1,4 @@
-"""The jobs machine: what becomes of an item, from its dispatch to its end. Listings, wishes and losses: test_jobs_*."""
+"""The state machine of jobs: an item from its dispatch to its end. Listings, commands and dead letters: jobs/domain."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from services.common.models import (
     Wanted,
 )
 from services.jobs.domain import dispatches, state_machine
-from services.jobs.domain.accounting import note_timers
+from services.jobs.domain.accounting import set_retrying
 from services.jobs.domain.rows import FetchState
 from services.jobs.domain.state_machine import Accepted
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of
@@ -364,7 +364,7 @@ def test_retrying_means_that_only_timers_are_left(world: World) -> None:
     later = NOW + timedelta(hours=1)
     world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=later)
     job = world.rows.jobs["j1"]
-    note_timers(job, 1, later, world.now)
+    set_retrying(job, 1, later, world.now)
     assert (job.status, job.retry_at) == (JobStatus.RETRYING, later)
-    note_timers(job, 0, None, later)
+    set_retrying(job, 0, None, later)
     assert job.status is JobStatus.RUNNING

@@ -1,0 +1,249 @@
+"""config.toml: where it is found, what it may say, what an error tells, what `config show` gets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.errors import ConfigError
+from services.common.settings.load import Config, describe, load_config
+from services.common.settings.masking import MASK
+
+OURS = "[services.jobs]\nport = 9000\n"
+SHIPPED = Path(__file__).parents[5] / "config.toml"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str, name: str = "config.toml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nobody's own configuration decides a test."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return home
+
+
+def value(config: Config, key: str) -> Any:
+    found: Any = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# --- where it is found --------------------------------------------------------------------------------------------
+
+
+def test_without_a_file_the_defaults_are_specs(home: Path, tmp_path: Path) -> None:
+    config = load_config(env={}, cwd=tmp_path)
+    assert config.source is None
+    storage = config.storage
+    assert storage.base_data_dir == home / ".ytarchive/data"
+    assert storage.tmp_dir == home / ".ytarchive/data/tmp"
+    assert storage.videos_dir == home / "YTArchive/videos"
+    assert [getattr(config.services, name).port for name in type(config.services).model_fields] == [
+        8000,
+        8001,
+        8002,
+        8003,
+        8004,
+    ]
+    assert (config.youtube.quota_limit, config.youtube.quota_reserve) == (10_000, 1_000)
+
+
+def test_the_shipped_file_says_the_defaults_and_names_every_key(tmp_path: Path) -> None:
+    shipped = load_config(SHIPPED, env={})
+    assert shipped.model_dump() == load_config(env={}, cwd=tmp_path).model_dump()
+    text = SHIPPED.read_text()
+    missing = [key for key in describe(shipped) if f"{key.rpartition('.')[2]} = " not in text]
+    assert missing == []
+
+
+def test_search_order(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
+    users = write("[services.jobs]\nport = 1\n", "home/.config/ytarchive/config.toml")
+    assert load_config(env={}, cwd=tmp_path).source == users
+    here = write(OURS)
+    assert load_config(env={}, cwd=tmp_path).source == here
+    named = write("[services.jobs]\nport = 2\n", "named.toml")
+    assert load_config(env={"YTARCHIVE_CONFIG": str(named)}, cwd=tmp_path).source == named
+    explicit = write("", "explicit.toml")
+    assert load_config(explicit, env={"YTARCHIVE_CONFIG": str(named)}, cwd=tmp_path).source == explicit
+
+
+@pytest.mark.parametrize("text", ["[tool]\nx = 1\n", "[services.web]\nport = 1\n", "not toml at all ["])
+def test_a_foreign_config_toml_is_left_alone(text: str, tmp_path: Path, write: Callable[..., Path]) -> None:
+    write(text)
+    assert load_config(env={}, cwd=tmp_path).source is None
+
+
+@pytest.mark.parametrize(
+    ("path", "env", "by"),
+    [(Path("gone.toml"), {}, ""), (None, {"YTARCHIVE_CONFIG": "gone.toml"}, ", which YTARCHIVE_CONFIG names")],
+)
+def test_a_named_file_must_exist(path: Path | None, env: dict[str, str], by: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"There is no configuration file /.*gone\.toml{by}\. Correct"):
+        load_config(path, env=env, cwd=tmp_path)
+
+
+# --- what it says -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ('[storage]\nbase_data_dir = "/data"\n', "storage.jobs_dir", Path("/data/jobs")),
+        ('[storage]\nbase_path = "/arc"\n', "storage.metadata_dir", Path("/arc/metadata")),
+        (
+            '[storage]\nroots = ["/a", "{base_path}/b"]\nbase_path = "/arc"\n',
+            "storage.roots",
+            (Path("/a"), Path("/arc/b")),
+        ),
+        ('[storage]\nmin_free = "10GiB"\n', "storage.min_free", 10 * 1024**3),
+        ("[storage]\nmin_free = 5\n", "storage.min_free", 5),
+        ('[youtube]\nrate_limit = "2MiB"\n', "youtube.rate_limit", 2 * 1024**2),
+        ('[nats]\nevents_max_bytes = "1 GB"\n', "nats.events_max_bytes", 10**9),
+        (
+            '[youtube]\nextractor_args = { youtube = { player_client = ["web"] } }\n',
+            "youtube.extractor_args",
+            {"youtube": {"player_client": ["web"]}},
+        ),
+        ('[services.jobs]\nhost = "0.0.0.0"\n', "services.jobs.port", 8000),
+    ],
+)
+def test_a_file_sets(text: str, key: str, expected: Any, write: Callable[..., Path]) -> None:
+    assert value(load_config(write(text), env={}), key) == expected
+
+
+def test_a_tilde_is_the_home(home: Path, write: Callable[..., Path]) -> None:
+    config = load_config(write('[storage]\nbase_path = "~/x"\n[youtube]\nca_file = "~/ca.pem"\n'), env={})
+    assert config.storage.videos_dir == home / "x/videos"
+    assert config.youtube.ca_file == home / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "expected"),
+    [
+        ("YTARCHIVE_SERVICES__JOBS__PORT", "0", "services.jobs.port", 0),
+        ("YTARCHIVE_YOUTUBE__PROXY", "http://p:1", "youtube.proxy", "http://p:1"),
+        ("YTARCHIVE_YOUTUBE__CA_FILE", "/ca.pem", "youtube.ca_file", Path("/ca.pem")),
+        ("YTARCHIVE_YOUTUBE__API_ENDPOINT", "https://a", "youtube.api_endpoint", "https://a"),
+        ("YTARCHIVE_STORAGE__BASE_PATH", "/arc", "storage.videos_dir", Path("/arc/videos")),
+        ("YTARCHIVE_STORAGE__BASE_DATA_DIR", "/data", "storage.logs_dir", Path("/data/logs")),
+        ("YTARCHIVE_STORAGE__ROOTS", "/a, /b,", "storage.roots", (Path("/a"), Path("/b"))),
+        ("YTARCHIVE_STORAGE__ROOTS", '["/a,b"]', "storage.roots", (Path("/a,b"),)),
+        ("YTARCHIVE_STORAGE__MIN_FREE", "0", "storage.min_free", 0),
+        ("YTARCHIVE_YOUTUBE__EXTRACTOR_ARGS", '{"a": {"b": ["c"]}}', "youtube.extractor_args", {"a": {"b": ["c"]}}),
+        ("YTARCHIVE_YOUTUBE__PROXY", "  ", "youtube.proxy", None),
+        ("YTARCHIVE_GENERAL__LOG_LEVEL", "DEBUG", "general.log_level", "DEBUG"),
+    ],
+)
+def test_a_variable_wins_over_the_file(
+    variable: str, text: str, key: str, expected: Any, write: Callable[..., Path]
+) -> None:
+    file = write(
+        '[services.jobs]\nport = 1\n[storage]\nbase_path = "/f"\nmin_free = 7\n[general]\nlog_level = "ERROR"\n'
+    )
+    assert value(load_config(file, env={variable: text}), key) == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, "file"),
+        ({"YOUTUBE_API_KEY": "plain"}, "plain"),
+        ({"YOUTUBE_API_KEY": "plain", "YTARCHIVE_YOUTUBE__API_KEY": "ours"}, "ours"),
+    ],
+)
+def test_the_api_key_of_the_environment_wins(env: dict[str, str], expected: str, write: Callable[..., Path]) -> None:
+    key = load_config(write('[youtube]\napi_key = "file"\n'), env=env).youtube.api_key
+    assert key is not None
+    assert key.get_secret_value() == expected
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[youtube]\nporxy = "x"\n', ["unknown key youtube.porxy", "Did you mean youtube.proxy?"]),
+        ("[downlod]\nslots = 1\n", ["unknown key downlod", "Did you mean download?"]),
+        ("[services.jobs]\nprt = 1\n", ["unknown key services.jobs.prt", "Did you mean services.jobs.port?"]),
+        ('source = "x"\n', ["unknown key source"]),
+        ("[download]\nslots = 0\n", ["download.slots = 0", "greater than or equal to 1"]),
+        ('[download]\nslots = "many"\n', ["download.slots = 'many'", "valid integer"]),
+        ('[storage]\nbase_path = "rel/x"\n', ["storage.base_path = 'rel/x'", "absolute or start with ~/"]),
+        ('[storage]\nbase_path = "{basepath}"\n', ["unknown placeholder {basepath}", "{base_path}"]),
+        ('[storage]\nmin_free = "lots"\n', ["storage.min_free = 'lots'"]),
+        ("[storage]\nmin_free = -1\n", ["storage.min_free = -1"]),
+        ("[services.jobs]\nport = 70000\n", ["services.jobs.port = 70000", "65535"]),
+        ('[general]\nlog_level = "LOUD"\n', ["general.log_level = 'LOUD'", "'DEBUG', 'INFO'"]),
+        ("[storage\n", ["not valid TOML", "line 1"]),
+        ("youtube = 1\n", ["youtube = 1"]),
+    ],
+)
+def test_an_error_in_the_file_names_file_key_and_remedy(text: str, told: list[str], write: Callable[..., Path]) -> None:
+    file = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, env={})
+    for part in (str(file), *told):
+        assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("YTARCHIVE_YOUTUBE__PORXY", "x", "Did you mean YTARCHIVE_YOUTUBE__PROXY?"),
+        ("YTARCHIVE_YOUTUBE_PROXY", "x", "Did you mean YTARCHIVE_YOUTUBE__PROXY?"),
+        ("YTARCHIVE_ZZZ", "x", "config show"),
+        ("YTARCHIVE_CONFIG_", "x", "Did you mean YTARCHIVE_CONFIG?"),
+        ("YTARCHIVE_SERVICES__JOBS__PORT", "x", "services.jobs.port = 'x'"),
+        ("YTARCHIVE_STORAGE__ROOTS", "rel", "absolute or start with ~/"),
+        ("YTARCHIVE_STORAGE__ROOTS", "[", "not valid JSON"),
+        ("YTARCHIVE_YOUTUBE__EXTRACTOR_ARGS", "web", "not valid JSON"),
+        ("YTARCHIVE_NATS__REPLICAS", "9", "nats.replicas"),
+    ],
+)
+def test_an_error_in_a_variable_names_it(variable: str, text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(env={variable: text}, cwd=tmp_path)
+    assert caught.value.message.startswith(variable)
+    assert told in caught.value.message
+
+
+def test_all_errors_are_told_at_once(write: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("[download]\nslots = 0\n[nats]\nreplicas = 0\n"), env={})
+    assert len(caught.value.message.splitlines()) == 2
+
+
+def test_an_error_never_shows_a_secret(write: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("[youtube]\napi_key = [1234567]\n"), env={})
+    assert "youtube.api_key" in caught.value.message
+    assert "1234567" not in caught.value.message
+
+
+# --- what `config show` gets --------------------------------------------------------------------------------------
+
+
+def test_describe_masks_secrets_and_tells_origins(write: Callable[..., Path]) -> None:
+    file = write('[youtube]\nproxy = "http://u:geheim@p:1"\n[nats]\ntoken = "geheim"\nurl = "nats://u:geheim@h:1"\n')
+    env = {"YOUTUBE_API_KEY": "geheim", "YTARCHIVE_STORAGE__MIN_FREE": "3"}
+    shown = describe(load_config(file, env=env))
+    assert "geheim" not in str(shown)
+    assert shown["youtube.proxy"] == {"value": f"http://{MASK}@p:1", "origin": str(file)}
+    assert shown["youtube.api_key"] == {"value": MASK, "origin": "YOUTUBE_API_KEY"}
+    assert shown["storage.min_free"] == {"value": 3, "origin": "YTARCHIVE_STORAGE__MIN_FREE"}
+    assert shown["download.slots"] == {"value": 2, "origin": "default"}

@@ -1,0 +1,156 @@
+"""The registry: live and dead instances, and its file after a restart. With real processes."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.tasks import cancel_and_wait as end
+from services.common.models import ServiceInfo
+from services.jobs.adapters.registry import Registry
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "services.json"
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield child
+    _kill(child)
+    assert child.stdin is not None
+    child.stdin.close()
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+
+
+def _info(pid: int, instance: str = "one", **more: str) -> ServiceInfo:
+    words = {"name": "download", "url": "http://x", "version": "1", **more}
+    return ServiceInfo(**words, instance=instance, pid=pid, started_at=datetime.now(UTC))
+
+
+def _instances(registry: Registry) -> list[str]:
+    return [info.instance for info in registry.live("download")]
+
+
+def test_one_whose_process_died_is_gone_at_once(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    registry.seen(_info(process.pid))
+    assert (_instances(registry), registry.gone("one"), registry.lost("download")) == (["one"], False, None)
+    before = datetime.now(UTC)
+    _kill(process)
+    assert (_instances(registry), registry.gone("one")) == ([], True)
+    registry.forget_dead()
+    lost = registry.lost("download")
+    assert lost is not None
+    assert lost > before
+    assert registry.lost("metadata") is None
+    assert registry.everyone() == []
+
+
+def test_the_successor_of_a_dead_one_makes_it_known_as_gone(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    registry.seen(_info(process.pid))
+    _kill(process)
+    registry.seen(_info(os.getpid(), "two"))
+    assert (_instances(registry), registry.gone("one"), registry.gone("two")) == (["two"], True, False)
+    assert registry.lost("download")
+
+
+def test_what_a_dead_one_had_said_does_not_bring_it_back(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    _kill(process)
+    registry.seen(_info(process.pid))
+    assert registry.everyone() == []
+
+
+def test_after_a_restart_those_at_work_here_are_known_before_they_are_heard(
+    file: Path, process: subprocess.Popen[bytes]
+) -> None:
+    first = Registry(file)
+    first.seen(_info(process.pid))
+    first.seen(_info(os.getpid(), "two"))
+    first.seen(_info(1, "far", host="elsewhere"))
+    first.save()
+    _kill(process)
+    second = Registry(file)
+    assert _instances(second) == ["two"]
+    assert (second.gone("one"), second.gone("two"), second.gone("far")) == (True, False, False)
+    assert second.lost("download")
+
+
+def test_one_on_another_machine_is_gone_after_20_seconds_of_silence(file: Path, clock: Any) -> None:
+    registry = Registry(file, clock.monotonic)
+    registry.seen(_info(1, "far", host="elsewhere"))
+    clock.seconds += 19
+    registry.forget_dead()
+    assert (_instances(registry), registry.gone("far"), registry.gone("unheard")) == (["far"], False, False)
+    registry.seen(_info(1, "far", host="elsewhere"))
+    clock.seconds += 19
+    assert (registry.gone("far"), registry.gone("unheard")) == (False, True)
+    clock.seconds += 2
+    assert (_instances(registry), registry.gone("far"), registry.lost("download")) == ([], True, None)
+    registry.forget_dead()
+    assert registry.lost("download")
+    assert registry.everyone() == []
+
+
+def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:
+    registry = Registry(file)
+    registry.seen(_info(os.getpid()))
+    registry.stopped("one")
+    assert (registry.gone("one"), registry.lost("download"), _instances(registry)) == (True, None, [])
+    registry.save()
+    assert _instances(Registry(file)) == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b'{"services": [1]}', b"\xff"])
+def test_a_damaged_file_keeps_nobody_from_starting(file: Path, damaged: bytes) -> None:
+    file.write_bytes(damaged)
+    registry = Registry(file)
+    assert registry.everyone() == []
+    registry.seen(_info(os.getpid()))
+    registry.save()
+    assert _instances(Registry(file)) == ["one"]
+
+
+class SlowPath(type(Path())):  # type: ignore[misc]  # the Path of this system
+    """A file on a disk that writes nothing until `writes` is set."""
+
+    writes = threading.Event()
+
+    @property
+    def parent(self) -> Path:
+        assert self.writes.wait(60)
+        return Path(self).parent
+
+
+async def test_a_slow_disk_does_not_block_the_event_loop_and_the_file_has_the_latest_state(tmp_path: Path) -> None:
+    SlowPath.writes = threading.Event()
+    registry = Registry(SlowPath(tmp_path / "services.json"))
+    timer = threading.Timer(20.0, SlowPath.writes.set)  # of a loop that is blocked
+    timer.start()
+    saving = asyncio.create_task(registry.save_changes())
+    began = asyncio.get_running_loop().time()
+    for n in range(10):
+        registry.seen(_info(os.getpid(), f"instance-{n}"))
+        await asyncio.sleep(0)
+    assert asyncio.get_running_loop().time() - began < 10
+    timer.cancel()
+    SlowPath.writes.set()
+    await end([saving])
+    await registry.close()
+    registry.save()
+    assert len(Registry(tmp_path / "services.json").everyone()) == 10

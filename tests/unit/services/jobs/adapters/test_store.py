@@ -1,0 +1,219 @@
+"""jobs.db: the cost of the dispatcher's queries is independent of the size of a job; reads do not wait."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.jobs.adapters import queries
+from services.jobs.adapters.schema import SCHEMA
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
+
+
+@pytest.fixture
+def sql() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.executescript(SCHEMA)
+        yield connection
+
+
+def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) -> JobRow:
+    """A job with these items, by position: status and retry_at."""
+    rows = SqlRows(sql)
+    job = JobRow(
+        "j", "t", JobType.PLAYLIST_DOWNLOAD, JobOptions(), ("x",), 0, "/archive", JobStatus.RUNNING, NOW, NOW,
+        total=len(items), open=len(items),
+    )  # fmt: skip
+    rows.add(job)
+    for position, (status, retry_at) in enumerate(items):
+        video = f"video{position:06d}"
+        rows.add(ItemRow("j", video, 0, position, status, NOW, retry_at=retry_at))
+        state = FetchState.CLAIMED if status is ItemStatus.RUNNING else FetchState.IDLE
+        rows.add(FetchRow(video, f"f{position}", state, NOW))
+    rows.save()
+    return job
+
+
+WAITING, RUNNING, LISTED = ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.LISTED
+
+
+def test_a_paused_job_is_no_candidate(sql: sqlite3.Connection) -> None:
+    """Else it would have its turn again and again, and those behind it none."""
+    fill(sql, (WAITING, None))
+    rows = SqlRows(sql)
+    assert [one.job_id for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == ["j"]
+    job = rows.job("j")
+    assert job is not None
+    job.paused = True
+    assert queries.candidates(rows, sql, {"j": 0}, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("items", "ready"),
+    [
+        ([], None),
+        ([(LISTED, None)], None),
+        ([(RUNNING, None), (WAITING, None), (WAITING, None)], 1),
+        ([(WAITING, LATER)], None),
+        ([(WAITING, LATER), (WAITING, None)], 1),
+        ([(WAITING, NOW), (WAITING, None)], 0),
+        ([(WAITING, None), (WAITING, NOW)], 0),
+        ([(WAITING, NOW), (WAITING, NOW - timedelta(minutes=1))], 1),
+    ],
+)
+def test_the_next_video(
+    sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
+) -> None:
+    fill(sql, *items)
+    expected = None if ready is None else queries.ReadyVideo(False, ready, f"video{ready:06d}")
+    assert queries.ready_video(sql, "j", NOW) == expected
+
+
+def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.Connection) -> None:
+    """Else the first video of a list would be the one that looks after every block, whatever the others wait for."""
+    fill(sql, (WAITING, NOW), (WAITING, None))
+    rows = SqlRows(sql)
+    refused = rows.item("j", "video000000")
+    assert refused is not None
+    refused.refused = 1
+    rows.save()
+    assert queries.ready_video(sql, "j", NOW) == queries.ReadyVideo(False, 1, "video000001")
+    other = rows.item("j", "video000001")
+    assert other is not None
+    other.status = RUNNING
+    rows.save()
+    assert queries.ready_video(sql, "j", NOW) == queries.ReadyVideo(True, 0, "video000000")
+    assert [one.refused for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == [True]
+
+
+def test_whether_anything_was_fetched_since(sql: sqlite3.Connection) -> None:
+    fill(sql, (WAITING, None), (ItemStatus.ARCHIVED, None))
+    rows = SqlRows(sql)
+    before = NOW - timedelta(seconds=1)
+    assert not rows.served_since(before), "archived since, and fetched by nobody: its metadata came from the Data API"
+    item = rows.item("j", "video000001")
+    assert item is not None
+    item.begun = before
+    assert not rows.served_since(before), "it had been let through by then"
+    item.begun = NOW
+    assert rows.served_since(before)
+    assert not rows.served_since(NOW)
+
+
+@pytest.mark.parametrize(
+    ("items", "blocked", "told"),
+    [
+        ([], None, (0, None)),
+        ([(WAITING, None)], None, (0, None)),
+        ([(WAITING, NOW)], None, (0, None)),
+        ([(WAITING, LATER), (WAITING, BLOCKED), (WAITING, None)], None, (2, LATER)),
+        ([], BLOCKED, (0, None)),
+        ([(WAITING, None), (WAITING, LATER)], BLOCKED, (2, BLOCKED)),
+        ([(WAITING, BLOCKED + timedelta(1))], BLOCKED, (1, BLOCKED + timedelta(1))),
+        ([(WAITING, None), (RUNNING, None)], BLOCKED, (0, BLOCKED)),
+    ],
+)
+def test_timers(
+    sql: sqlite3.Connection,
+    items: list[tuple[ItemStatus, datetime | None]],
+    blocked: datetime | None,
+    told: tuple[int, datetime | None],
+) -> None:
+    assert queries.timers(sql, fill(sql, *items), NOW, blocked) == told
+
+
+def test_who_waits_longest_for_storage_comes_first(sql: sqlite3.Connection) -> None:
+    fill(sql, (LISTED, None), (WAITING, None), (LISTED, None), (LISTED, None))
+    rows = SqlRows(sql)
+    for position, minutes in ((0, 1), (2, 3), (3, -1)):
+        item = rows.item("j", f"video{position:06d}")
+        assert item is not None
+        item.since = NOW - timedelta(minutes=minutes)
+    rows.save()
+    found = [item.position for item in queries.unanswered_items(SqlRows(sql), sql, NOW)]
+    assert found == [2, 0]
+
+
+QUERIES: dict[str, Callable[[SqlRows, sqlite3.Connection, JobRow], object]] = {
+    "open jobs": lambda _rows, sql, _job: queries.open_jobs(sql),
+    "busy fetches": lambda _rows, sql, _job: queries.busy_fetches(sql),
+    "ready video": lambda _rows, sql, _job: queries.ready_video(sql, "j", NOW),
+    "candidates": lambda rows, sql, _job: queries.candidates(rows, sql, {"j": 0}, NOW),
+    "open listings": lambda rows, sql, _job: queries.open_listings(rows, sql),
+    "unanswered": lambda rows, sql, _job: queries.unanswered_items(rows, sql, NOW),
+    "timers": lambda _rows, sql, job: queries.timers(sql, job, NOW, None),
+    "timers, blocked": lambda _rows, sql, job: queries.timers(sql, job, NOW, BLOCKED),
+    "waiters": lambda rows, _sql, _job: rows.waiters("video000000"),
+    "open items": lambda rows, _sql, _job: rows.open_items("j", 1),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection, name: str) -> None:
+    """Every one finds what it wants at the start of an index; the index of the busy fetches has few rows."""
+    job = fill(sql, (WAITING, None), (WAITING, LATER), (RUNNING, None), (LISTED, None))
+    asked: list[str] = []
+    sql.set_trace_callback(asked.append)
+    QUERIES[name](SqlRows(sql), sql, job)
+    sql.set_trace_callback(None)
+    selects = [query for query in asked if query.lstrip().startswith("SELECT")]
+    assert selects
+    for query in selects:
+        for row in sql.execute(f"EXPLAIN QUERY PLAN {query}"):
+            step = row["detail"]
+            assert "TEMP B-TREE" not in step, (query, step)
+            assert not step.startswith("SCAN") or "fetches_busy" in step, (query, step)
+
+
+def test_what_is_cancelled_already_costs_the_rest_of_a_cancel_nothing(sql: sqlite3.Connection) -> None:
+    def steps(ended: int) -> int:
+        sql.executescript("DELETE FROM items; DELETE FROM fetches; DELETE FROM jobs")
+        fill(sql, *[(ItemStatus.CANCELLED, None)] * ended, (WAITING, None), (LISTED, None))
+        taken = 0
+
+        def step() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        rows = SqlRows(sql)
+        sql.set_progress_handler(step, 1)
+        assert len(rows.open_items("j", 5)) == 2
+        sql.set_progress_handler(None, 0)
+        return taken
+
+    assert steps(400) < 2 * steps(1)
+
+
+async def test_a_read_waits_for_no_transaction_and_writes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "jobs.db", "jobs/test")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def slow(_sql: sqlite3.Connection) -> None:
+        began.set()
+        assert goes_on.wait(30)
+
+    writing = asyncio.create_task(store.write(slow))
+    try:
+        assert await asyncio.to_thread(began.wait, 30)
+        async with asyncio.timeout(10):
+            assert await store.read(lambda rows, _sql: rows.job("none")) is None
+            assert await store.pending() == []
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await store.read(lambda _rows, sql: sql.execute("DELETE FROM items"))
+    finally:
+        goes_on.set()
+        await writing
+        store.close()

@@ -1,0 +1,339 @@
+"""The state machine of jobs: cancel, pause, resume, retry, priority."""
+
+import pytest
+
+from bus.message import Event
+from services.common import events as e
+from services.common.models import (
+    ErrorCode,
+    ErrorDetail,
+    Failure,
+    FailureKind,
+    Held,
+    ItemStatus,
+    JobStatus,
+    JobType,
+    KnownGone,
+    Provenance,
+    Target,
+    TargetKind,
+    VideoMetadata,
+)
+from services.jobs.domain import commands, dispatches, state_machine
+from services.jobs.domain.state_machine import Accepted, Rejected
+from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of
+
+
+def cancel(world: World, job_id: str = "j1", video_id: str | None = None) -> list[Event]:
+    return world.step(e.JobCancelRequested(job_id=job_id, video_id=video_id))
+
+
+def test_cancel_ends_what_waits_at_once(world: World) -> None:
+    world.queued()
+    (end,) = cancel(world)
+    assert isinstance(end, e.JobCancelled)
+    assert end.job.counts.cancelled == 1
+    assert world.rows.fetches == {}
+    assert cancel(world) == []
+
+
+def test_cancel_of_a_running_download_asks_its_worker_and_ends_with_its_answer(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    (asked,) = cancel(world)
+    assert isinstance(asked, e.DownloadCancelRequested)
+    assert asked.dispatch_id == request.dispatch_id
+    assert not world.rows.jobs["j1"].status.ended
+    fetch = world.rows.fetches[VIDEO]
+    dispatches.claimed(world.rows, fetch, "worker", world.now)  # it had not heard the answer, and asked again
+    assert world.step(e.DownloadStarted(**names_of(request), instance="worker")) == []
+    assert dispatches.cancel_requests(world.rows, fetch) == [(asked, "trace-j1")]
+    (end,) = world.step(e.DownloadCancelled(**names_of(request)))
+    assert isinstance(end, e.JobCancelled)
+    assert world.rows.fetches == {}
+
+
+@pytest.mark.parametrize("fact", ["archived", "failed", "deferred"])
+def test_cancel_at_the_moment_of_the_end(world: World, fact: str) -> None:
+    """What is complete is archived; what failed is not tried again."""
+    world.queued()
+    request = world.dispatch()
+    cancel(world)
+    if fact == "archived":
+        (end,) = world.archived(request)
+        assert isinstance(end, e.JobCompleted)
+        return
+    if fact == "failed":
+        (end,) = world.failed(request, FailureKind.PASSING)
+    else:
+        (end,) = world.step(e.DownloadDeferred(**names_of(request), reason="shutdown"))
+    assert isinstance(end, e.JobCancelled)
+    assert world.status() is ItemStatus.CANCELLED
+
+
+@pytest.mark.parametrize("kind", [None, FailureKind.PASSING, FailureKind.LOCAL])
+def test_cancel_of_one_video_that_storage_takes_in(world: World, kind: FailureKind | None) -> None:
+    """It is archived; if that fails it is not tried again."""
+    world.queued()
+    request = world.dispatch()
+    completed(world, request)
+    assert cancel(world, "j1", VIDEO) == []
+    if kind is None:
+        (end,) = world.archived(request)
+        assert isinstance(end, e.JobCompleted)
+        assert world.status() is ItemStatus.ARCHIVED
+    else:
+        failure = Failure(kind=kind, code=ErrorCode.STORAGE_FULL, reason="storage_full", message="full")
+        world.step(e.StorageFailed(**names_of(request), failure=failure))
+        assert world.status() is ItemStatus.CANCELLED
+        assert world.rows.fetches == {}
+
+
+def test_cancel_of_one_video_that_is_on_its_way_to_the_work_plan(world: World) -> None:
+    world.queued()
+    (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
+    assert world.step(e.JobCancelRequested(job_id="j1", video_id=VIDEO)) == []
+    assert world.status() is ItemStatus.CLOSING
+    world.plan_answers(failed)
+    assert world.status() is ItemStatus.UNAVAILABLE
+
+
+def test_another_priority_is_for_open_jobs(world: World) -> None:
+    world.queued()
+    before = world.rows.jobs["j1"].revision
+    world.step(e.JobPriorityRequested(job_id="j1", priority=9))
+    job = world.rows.jobs["j1"]
+    assert (job.priority, job.revision) == (9, before + 1)
+    cancel(world)
+    world.step(e.JobPriorityRequested(job_id="j1", priority=0))
+    assert job.priority == 9
+
+
+def test_cancel_leaves_a_fetch_that_another_job_waits_for(world: World) -> None:
+    world.queued("j1")
+    world.queued("j2")
+    request = world.dispatch()
+    (end,) = cancel(world, "j1")
+    assert isinstance(end, e.JobCancelled)
+    (done,) = world.archived(request)
+    assert isinstance(done, e.JobCompleted)
+    assert done.job_id == "j2"
+
+
+def test_who_joins_a_fetch_that_is_being_cancelled_gets_it_anew(world: World) -> None:
+    world.queued("j1")
+    request = world.dispatch()
+    cancel(world, "j1")
+    world.queued("j2")
+    world.step(e.DownloadCancelled(**names_of(request)))
+    assert world.rows.jobs["j1"].status is JobStatus.CANCELLED
+    assert world.dispatch().job_id == "j2"
+
+
+def test_a_worker_that_was_stopped_by_hand_ends_it_for_all_that_wait(world: World) -> None:
+    """Also for a job whose request this dispatch did not cover; the other videos of the job go on."""
+    world.queued("j1")
+    world.create("j2", root="/elsewhere")
+    world.checked("j2", VIDEO, OTHER)
+    world.listed("j2")
+    request = world.dispatch()
+    assert request.job_id == "j1"
+    facts = world.step(e.DownloadCancelled(**names_of(request), by_hand=True))
+    assert [fact.job_id for fact in facts if isinstance(fact, e.JobCompleted)] == ["j1"]
+    assert world.status("j1") is world.status("j2") is ItemStatus.CANCELLED
+    assert world.rows.items["j2", OTHER].status is ItemStatus.WAITING
+    assert VIDEO not in world.rows.fetches
+
+
+def test_a_stop_by_hand_of_a_dispatch_that_was_given_up_on_stops_its_successor(world: World) -> None:
+    world.queued("j1")
+    first = world.dispatch()
+    world.step(e.DownloadDeferred(**names_of(first), reason="gone"))
+    second = world.dispatch()
+    (asked,) = world.step(e.DownloadCancelled(**names_of(first), by_hand=True))
+    assert isinstance(asked, e.DownloadCancelRequested)
+    assert asked.dispatch_id == second.dispatch_id
+    (end,) = world.step(e.DownloadCancelled(**names_of(second)))
+    assert isinstance(end, e.JobCompleted)
+    assert (end.job.counts.cancelled, world.status()) == (1, ItemStatus.CANCELLED)
+    assert world.step(e.DownloadCancelled(**names_of(second), by_hand=True)) == []  # nobody waits any more
+
+
+def test_cancel_ends_the_listing_and_late_pages_add_nothing(world: World) -> None:
+    world.create()
+    (end,) = cancel(world)
+    assert isinstance(end, e.JobCancelled)
+    world.checked()
+    world.listed()
+    assert world.rows.items == {}
+
+
+def test_a_late_page_adds_nothing_while_a_download_is_being_stopped(world: World) -> None:
+    world.queued()
+    world.dispatch()
+    cancel(world)
+    assert world.checked("j1", "late-000001", key="p2") == []
+    assert [item.video_id for item in world.rows.items.values()] == [VIDEO]
+
+
+def test_cancel_of_one_video_lets_the_others_go_on(world: World) -> None:
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    assert cancel(world, "j1", OTHER) == []
+    (done,) = world.archived(world.dispatch())
+    assert isinstance(done, e.JobCompleted)
+    assert (done.job.counts.archived, done.job.counts.cancelled) == (1, 1)
+
+
+def test_cancel_of_a_failed_try_that_waits_has_its_partial_removed(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    world.failed(request, FailureKind.PASSING)
+    asked = [event for event in cancel(world) if isinstance(event, e.DownloadCancelRequested)]
+    assert [event.dispatch_id for event in asked] == [request.dispatch_id]
+
+
+def test_a_large_job_is_cancelled_bit_by_bit(world: World) -> None:
+    world.create()
+    world.checked("j1", *(f"video{number:06}" for number in range(commands.BATCH + 1)))
+    world.listed()
+    assert cancel(world) == []
+    (end,) = commands.cancel_more(world.rows, world.rows.jobs["j1"], NOW)
+    assert isinstance(end[0], e.JobCancelled)
+
+
+def test_pause_holds_the_queue_and_resume_lets_it_go(world: World) -> None:
+    world.queued()
+    world.step(e.JobPauseRequested(job_id="j1"))
+    assert dispatches.dispatch(world.rows, "j1", VIDEO, NOW) == []
+    world.step(e.JobResumeRequested(job_id="j1"))
+    assert world.dispatch().job_id == "j1"
+
+
+def test_retry_tries_just_the_gaps(world: World) -> None:
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    world.archived(world.dispatch(VIDEO))
+    first = world.dispatch(OTHER)
+    (failed,) = world.failed(first, FailureKind.GONE)
+    world.plan_answers(failed)
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    (asked,) = world.step(e.JobRetryRequested(job_id="j1"))
+    assert isinstance(asked, e.ListingPageFetched)
+    assert ([entry.video_id for entry in asked.entries], asked.playlist_id) == ([OTHER], None)
+    assert world.status(video=OTHER) is ItemStatus.LISTED
+    world.checked("j1", OTHER, key=asked.page_key)
+    job = world.rows.jobs["j1"]
+    assert (job.status, job.open, job.archived, job.unavailable) == (JobStatus.RUNNING, 1, 1, 0)
+    second = world.dispatch(OTHER)
+    assert second.dispatch_id != first.dispatch_id
+    assert world.rows.items["j1", OTHER].attempts == 0
+    (done,) = world.archived(second)
+    assert isinstance(done, e.JobCompleted)
+    assert done.job.counts.archived == 2
+
+
+def test_a_gap_that_is_tried_again_does_not_end_by_the_answer_of_before(world: World) -> None:
+    world.queued()
+    (first,) = world.failed(world.dispatch(), FailureKind.GONE)
+    world.plan_answers(first)
+    assert world.status() is ItemStatus.UNAVAILABLE
+    world.step(e.JobRetryRequested(job_id="j1"))
+    world.checked("j1", held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)))
+    (second,) = world.failed(world.dispatch(), FailureKind.GONE)
+    world.plan_answers(first)  # it comes once more
+    assert world.status() is ItemStatus.CLOSING
+    world.plan_answers(second)
+    assert world.status() is ItemStatus.UNAVAILABLE
+
+
+def test_what_another_job_has_brought_is_not_fetched_by_a_retry(world: World) -> None:
+    world.queued()
+    (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
+    world.plan_answers(failed)
+    world.step(e.JobRetryRequested(job_id="j1"))
+    whole = Held(video_id=VIDEO, qualities=("best",), thumbnail=True, metadata=True, info=True)
+    (done,) = world.checked("j1", held=whole)
+    assert isinstance(done, e.JobCompleted)
+    assert (world.status(), done.job.counts.skipped) == (ItemStatus.SKIPPED, 1)
+
+
+def test_a_retry_of_a_forced_job_fetches_what_it_lacked(world: World) -> None:
+    world.queued(skip_existing=False)
+    request = world.dispatch()
+    world.archived(request, thumbnail=False)
+    for _ in range(2):
+        failed = world.failed(world.dispatch(), FailureKind.PASSING)
+    world.plan_answers(failed[0])
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    again = world.dispatch()
+    assert (again.wanted.media, again.wanted.thumbnail) == (False, True)
+
+
+def test_a_retry_that_finds_nothing_to_do_is_an_end_too(world: World) -> None:
+    """For example of a job whose playlist file was not written: a client that follows it waits for the end."""
+    world.queued()
+    world.archived(world.dispatch())
+    before = world.rows.jobs["j1"].revision
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    assert world.rows.jobs["j1"].revision > before
+
+
+def test_many_gaps_are_asked_for_in_pages(world: World) -> None:
+    videos = [f"video{n:06d}" for n in range(150)]
+    world.create()
+    world.checked("j1", *videos)
+    world.listed()
+    world.step(e.JobCancelRequested(job_id="j1"))
+    asked = [event for event in world.step(e.JobRetryRequested(job_id="j1")) if isinstance(event, e.ListingPageFetched)]
+    assert [len(page.entries) for page in asked] == [100, 50]
+    assert len({page.page_key for page in asked}) == 2
+
+
+def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
+    world.create(targets=2)
+    error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
+    for index in (0, 1):
+        world.step(
+            e.ListingFailed(job_id="j1", root=ROOT, target_index=index, listing=index + 1, error=error, final=True)
+        )
+    queued = world.step(e.JobRetryRequested(job_id="j1"))
+    assert [event.listing for event in queued if isinstance(event, e.JobQueued)] == [3, 4]
+    assert [listing.attempts for listing in world.rows.listings.values()] == [0, 0]
+    assert world.rows.jobs["j1"].status is JobStatus.QUEUED
+
+
+def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
+    error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
+    state_machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", Rejected(error, ""), NOW)
+    assert world.step(e.JobRetryRequested(job_id="j1")) == []
+    assert world.rows.jobs["j1"].status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("first", ["metadata.archived", "download.completed"])
+def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: str) -> None:
+    """Storage says nothing to a delivery without files: nobody may wait for it."""
+    event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
+    state_machine.create(
+        world.rows, event, "t", Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, ""), NOW
+    )
+    world.checked("j1")
+    world.listed("j1")
+    request = world.dispatch()
+    world.queued("j2")
+    archived = e.MetadataArchived(
+        job_id="j1", root=ROOT, video_id=VIDEO, source_name="yt_dlp", path="/m.json", dispatch_id=request.dispatch_id
+    )
+    delivered = e.DownloadCompleted(
+        **names_of(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
+        metadata=VideoMetadata(video_id=VIDEO, title="t"),
+        provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
+    )  # fmt: skip
+    for fact in (archived, delivered) if first == "metadata.archived" else (delivered, archived):
+        world.step(fact)
+    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    second = world.dispatch()
+    assert (second.job_id, second.wanted.media) == ("j2", True)

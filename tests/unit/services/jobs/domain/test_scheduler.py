@@ -1,0 +1,66 @@
+"""Decisions of the scheduler, as tables."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.common.models import ClaimVerdict, ServiceInfo
+from services.jobs.domain.scheduler import Block, Candidate, backoff, blocked_until, claim_verdict, next_job, window
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (50, 30)])
+@pytest.mark.claim("16.3")
+def test_backoff(attempts: int, seconds: int) -> None:
+    assert backoff(attempts) == timedelta(seconds=seconds)
+
+
+def test_what_was_refused_comes_last_whatever_its_priority() -> None:
+    """Else it would look after each block whether it is over, and cause the next one, before all others."""
+    refused = Candidate("urgent", 5, 0, 0, NOW, refused=True)
+    assert next_job([refused, Candidate("other", 0, 0, 0, NOW)]) == "other"
+    assert next_job([refused]) == "urgent"
+
+
+def test_turns_go_by_priority_then_fewest_running_then_longest_wait() -> None:
+    def job(name: str, priority: int = 0, running: int = 0, served: int = 0) -> Candidate:
+        return Candidate(name, priority, running, served, NOW)
+
+    assert next_job([]) is None
+    assert next_job([job("a"), job("b", priority=1, running=9)]) == "b"
+    assert next_job([job("a", running=1), job("b", served=7)]) == "b"
+    assert next_job([job("a", served=3), job("b", served=2)]) == "b"
+
+
+def _worker(egress: str, slots: int = 2) -> ServiceInfo:
+    return ServiceInfo(
+        name="download", instance=egress, url="http://x", version="1", slots=slots, egress=egress, pid=1, started_at=NOW
+    )
+
+
+def test_a_blocked_egress_gets_nothing_and_then_one_probe() -> None:
+    workers = [_worker("a"), _worker("b"), _worker("b")]
+    assert window(workers, {}, NOW) == 6
+    blocks = {"b": Block(NOW + timedelta(minutes=5), "bot_check")}
+    assert window(workers, blocks, NOW) == 2
+    assert window(workers, blocks, NOW + timedelta(minutes=6)) == 3
+
+
+def test_all_wait_only_while_everybody_is_blocked() -> None:
+    soon, later = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
+    blocks = {"a": Block(soon, "x"), "b": Block(later, "x")}
+    assert blocked_until([_worker("a"), _worker("b")], blocks, NOW) == soon
+    assert blocked_until([_worker("a"), _worker("c")], blocks, NOW) is None
+    assert blocked_until([_worker("a")], blocks, later) is None
+    assert blocked_until([], blocks, NOW) is None
+
+
+def test_one_claim_probes_and_the_others_wait() -> None:
+    block = Block(NOW, "bot_check")
+    assert claim_verdict(None, "a", NOW).verdict is ClaimVerdict.GO
+    assert claim_verdict(Block(NOW + timedelta(minutes=1), "x"), "a", NOW).verdict is ClaimVerdict.WAIT
+    assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
+    assert claim_verdict(block, "b", NOW).verdict is ClaimVerdict.WAIT
+    assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
+    assert claim_verdict(block, "b", NOW + timedelta(minutes=3)).verdict is ClaimVerdict.PROBE

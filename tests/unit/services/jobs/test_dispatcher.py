@@ -1,0 +1,187 @@
+"""The dispatcher on a real jobs.db."""
+
+import asyncio
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bus.message import Event
+from services.common import events as e
+from services.common.models import (
+    Entry,
+    ErrorCode,
+    ErrorDetail,
+    Held,
+    ItemStatus,
+    JobType,
+    Provenance,
+    ServiceInfo,
+    Target,
+    TargetKind,
+    VideoMetadata,
+)
+from services.jobs.adapters.commits import Commit, CommitNotifier
+from services.jobs.adapters.registry import Registry
+from services.jobs.adapters.store import Store
+from services.jobs.adapters.unit_of_work import SqlRows
+from services.jobs.dispatcher import Dispatcher
+from services.jobs.domain import state_machine
+from services.jobs.domain.accounting import Out
+from services.jobs.domain.state_machine import Accepted
+from tests.fixtures.jobs_world import names_of
+
+LIST = "PLdispatcher"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "jobs.db", "jobs/test")
+    yield store
+    store.close()
+
+
+class Rounds:
+    """Counts the rounds of a dispatcher."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def committed(self, _commit: Commit) -> None:
+        self.count += 1
+
+
+async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_again(store: Store, tmp_path: Path) -> None:
+    def waits_for_quota_and_is_paused(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        ordered = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        state_machine.create(rows, ordered, "t", accepted, now)
+        refused = e.ListingFailed(
+            job_id="j",
+            root="/archive",
+            target_index=0,
+            listing=1,
+            error=ErrorDetail(code=ErrorCode.API_QUOTA_EXCEEDED, message="quota"),
+            retry_after=now - timedelta(seconds=1),
+            spent=False,
+        )
+        state_machine.step(rows, refused, now)
+        return state_machine.step(rows, e.JobPauseRequested(job_id="j"), now)
+
+    await store.change(waits_for_quota_and_is_paused)
+    rounds = Rounds()
+    dispatcher = Dispatcher(store, Registry(tmp_path / "services.json"), (), CommitNotifier(rounds))
+    running = asyncio.create_task(dispatcher.run())
+    await asyncio.sleep(1.0)  # the absence of something can only be waited for
+    running.cancel()
+    assert 0 < rounds.count < 4
+
+
+KEPT, LOST = "kept0000000", "lost0000000"
+ABOUT = {"job_id": "j", "root": "/archive", "target_index": 0}
+
+
+class Asked:
+    """A dispatcher whose look at everything is a minute after the one before; storage is there and never answers."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.registry = Registry(folder / "services.json")
+        self.dispatcher = Dispatcher(store, self.registry, (), CommitNotifier())
+        self.now = datetime.now(UTC)
+
+    async def step(self, *facts: Event) -> list[Event]:
+        said: list[Out] = []
+
+        def apply(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+            for fact in facts:
+                said.extend(state_machine.step(rows, fact, self.now))
+            return []
+
+        await self.store.change(apply)
+        return [event for event, _trace in said]
+
+    async def look(self, slots: int = 0) -> list[Event]:
+        said: list[Out] = []
+
+        def decide(rows: SqlRows, sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+            said.extend(self.dispatcher._decide(rows, sql, self.now))
+            return []
+
+        self.now += timedelta(seconds=61)
+        for name in ("storage", "metadata", "download"):
+            info = ServiceInfo(
+                name=name, instance=name, url="http://x", version="1", pid=os.getpid(), host=platform.node(),
+                started_at=self.now, slots=slots if name == "download" else 0, egress="e",
+            )  # fmt: skip
+            self.registry.seen(info)
+        await self.store.change(decide)
+        return [event for event, _trace in said]
+
+
+def page(listing: int, *videos: str) -> e.ArchiveChecked:
+    entries = tuple(Entry(video_id=video, position=n) for n, video in enumerate(videos))
+    whole = {"qualities": ("best",), "thumbnail": True, "captions": ("en",), "metadata": True, "info": True}
+    held = tuple(Held.model_validate({"video_id": video} | (whole if video == KEPT else {})) for video in videos)
+    named = ABOUT | {"listing": listing, "page_key": f"p{listing}", "playlist_id": LIST}
+    return e.ArchiveChecked(**named, entries=entries, held=held)
+
+
+async def test_what_a_list_does_not_name_any_more_is_asked_for_by_itself(store: Store, tmp_path: Path) -> None:
+    """The page of a video was lost with the broker's store, and the video has left the playlist since."""
+    asked = Asked(store, tmp_path)
+
+    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        return state_machine.create(rows, job, "t", accepted, now)
+
+    await store.change(ordered)
+    told = e.ListingPageFetched(
+        **ABOUT, type=JobType.PLAYLIST_DOWNLOAD, options={}, listing=1, page_key="p1", playlist_id=LIST,
+        entries=(Entry(video_id=LOST, position=0),),
+    )  # fmt: skip
+    await asked.step(told, page(1, KEPT), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=2))
+    (again,) = await asked.look()
+    assert isinstance(again, e.JobQueued)
+    number = again.listing
+    keys = (f"p{number}",)
+    await asked.step(page(number, KEPT), e.ListingCompleted(**ABOUT, listing=number, page_keys=keys, total=1))
+    looks = [event for _ in range(30) for event in await asked.look()]
+    assert {type(event) for event in looks} == {e.ListingPageFetched}, "YouTube is not asked for the list for ever"
+    assert 3 <= len(looks) <= 6, "less and less often"
+    await asked.step(page(number, LOST).model_copy(update={"page_key": "again"}))
+    item = await store.read(lambda rows, _sql: rows.item("j", LOST))
+    assert item is not None
+    assert item.status is ItemStatus.WAITING
+
+
+async def test_nothing_more_is_fetched_while_storage_takes_nothing_in(store: Store, tmp_path: Path) -> None:
+    """Its disk is away, or slow: the partials would fill the disk of tmp/."""
+    asked = Asked(store, tmp_path)
+    videos = [f"video{n:06d}" for n in range(100)]
+
+    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        return state_machine.create(rows, job, "t", accepted, now)
+
+    await store.change(ordered)
+    await asked.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=100))
+    fetched = 0
+    for _ in range(20):
+        for event in await asked.look(slots=2):
+            if isinstance(event, e.DownloadRequested):
+                fetched += 1
+                names = names_of(event)
+                done = e.DownloadCompleted(
+                    **names, wanted=event.wanted, directory="/d", files=(),
+                    metadata=VideoMetadata(video_id=event.video_id, title="t"),
+                    provenance=Provenance(source_url="https://x", started_at=asked.now, finished_at=asked.now),
+                )  # fmt: skip
+                await asked.step(done)
+    assert fetched == 8

@@ -1,0 +1,84 @@
+"""Validation of new jobs."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from services.common.events import JobCreated
+from services.common.models import ErrorCode, JobOptions
+from services.common.settings.load import Config
+from services.jobs.domain.state_machine import Accepted, Rejected, Verdict
+from services.jobs.job_validator import JobValidator, validate
+from services.storage.formats.layout import tree_of
+
+VIDEO = "aaaaaaaaaaa"
+
+
+def check(config: Config, **options: object) -> Verdict:
+    return validate(JobCreated(job_id="j", targets=(VIDEO,), options=JobOptions.model_validate(options)), config)
+
+
+def test_without_an_output_dir_it_is_base_path(config: Config) -> None:
+    verdict = check(config)
+    assert isinstance(verdict, Accepted)
+    assert verdict.root == str(config.storage.base_path)
+
+
+def test_a_folder_below_a_root_that_is_a_link_is_what_storage_takes_it_for(config: Config, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    config.storage.base_path.symlink_to(disk)
+    for written in (config.storage.base_path / "music", disk / "music"):
+        verdict = check(config, output_dir=str(written))
+        assert isinstance(verdict, Accepted)
+        assert verdict.root == str(config.storage.base_path / "music")
+        assert tree_of(verdict.root, config.storage).videos == config.storage.base_path / "music" / "videos"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"output_dir": "relative"},
+        {"output_dir": "/usr"},
+        {"output_dir": "/proc/none"},
+        {"quality": "best[["},
+        {"caption_languages": ["en;rm"]},
+    ],
+)
+def test_what_cannot_be_is_refused_with_e007(config: Config, options: dict[str, object]) -> None:
+    verdict = check(config, **options)
+    assert isinstance(verdict, Rejected)
+    assert verdict.error.code is ErrorCode.INVALID_REQUEST
+    assert str(next(iter(options.values()))).strip("[]'") in verdict.error.message
+
+
+class SlowPath(type(Path())):  # type: ignore[misc]  # the Path of this system
+    """A folder on a file system that does not answer until `answers` is set."""
+
+    answers = threading.Event()
+
+    def resolve(self, strict: bool = False) -> Path:
+        assert self.answers.wait(60)
+        return Path(self).resolve(strict)
+
+
+async def test_a_validation_that_takes_long_goes_on_and_its_result_is_kept(config: Config, tmp_path: Path) -> None:
+    SlowPath.answers = threading.Event()
+    nas = SlowPath(tmp_path / "nas")
+    nas.mkdir()
+    storage = config.storage.model_copy(update={"roots": (nas,)})
+    validator = JobValidator(config.model_copy(update={"storage": storage}))
+    slow = JobCreated(job_id="slow", targets=(VIDEO,), options=JobOptions(output_dir=str(nas)))
+    fast = JobCreated(job_id="fast", targets=(VIDEO,))
+    assert await validator.verdict(slow, 0.0) is None
+    assert validator.running("slow")
+    assert isinstance(await validator.verdict(fast, 30), Accepted)
+    assert await validator.verdict(slow, 0.0) is None
+    SlowPath.answers.set()
+    verdict = await validator.verdict(slow, 30)
+    assert isinstance(verdict, Accepted)
+    assert not validator.running("slow")
+    assert await validator.verdict(slow, 0.0) is verdict
+    other = slow.model_copy(update={"targets": ("nonsense",)})  # another job of this id has a verdict of its own
+    assert isinstance(await validator.verdict(other, 30), Rejected)

@@ -1,0 +1,415 @@
+"""Take-in on real files: idempotent, merging, and safe to be killed anywhere."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.common.events import DownloadCompleted
+from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
+from services.storage.archive import commit, staging
+from services.storage.archive.manifest_file import read_manifest
+from services.storage.archive.staging import TakeInFailed
+from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.manifest import Manifest, held_of, kept_better
+from tests.fixtures.forked import killed_at, seen_between_steps
+
+VIDEO = "dQw4w9WgXcQ"
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ROLES = {
+    "json": FileRole.INFO,
+    "mkv": FileRole.VIDEO,
+    "mp4": FileRole.VIDEO,
+    "m4a": FileRole.AUDIO,
+    "jpg": FileRole.THUMBNAIL,
+    "vtt": FileRole.CAPTION,
+}
+CAPTIONS = Wanted(media=False, thumbnail=False, captions=("de", "fr"))
+Deliver = Callable[..., DownloadCompleted]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ArchiveTree:
+    root = tmp_path / "archive"
+    return ArchiveTree(root, root / "metadata", root / "videos")
+
+
+@pytest.fixture
+def deliver(tmp_path: Path, tree: ArchiveTree) -> Deliver:
+    """Lay files into a partial directory and announce them: `deliver("1", mp4=b"...", vtt={"en": b"..."})`."""
+
+    def make(
+        dispatch: str,
+        *,
+        wanted: Wanted | None = None,
+        absent: tuple[str, ...] = (),
+        vtt: dict[str, bytes] | None = None,
+        height: int | None = None,
+        **files: bytes,
+    ) -> DownloadCompleted:
+        directory = tmp_path / "tmp" / f"{VIDEO}.part"
+        contents: dict[tuple[str, str | None], bytes] = {
+            (f"out.{ending}", None): data for ending, data in files.items()
+        }
+        contents |= {(f"subs.{language}.vtt", language): data for language, data in (vtt or {}).items()}
+        facts = []
+        for (name, language), data in contents.items():
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            role = ROLES[name.rpartition(".")[2]]
+            facts.append(FileFact(name=name, role=role, size=len(data), sha256=digest, language=language))
+        return DownloadCompleted(
+            dispatch_id=dispatch,
+            fetch_id="f",
+            job_id="j",
+            video_id=VIDEO,
+            root=str(tree.root),
+            wanted=wanted or Wanted(),
+            directory=str(directory),
+            files=tuple(facts),
+            absent=absent,
+            metadata=VideoMetadata(video_id=VIDEO, title=f"Title {dispatch}"),
+            provenance=Provenance(source_url="https://example.org", started_at=NOW, finished_at=NOW, height=height),
+        )
+
+    return make
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Callable[[DownloadCompleted], DownloadCompleted]]:
+    """Move a delivery to a disk from which no link leads to tmp_path."""
+    disk = Path("/dev/shm")  # noqa: S108 - the one place that is another file system on every Linux
+    if not disk.is_dir() or disk.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system on this machine")
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
+
+        def move(event: DownloadCompleted) -> DownloadCompleted:
+            there = shutil.move(event.directory, folder)
+            return event.model_copy(update={"directory": str(there)})
+
+        yield move
+
+
+def take_in(tree: ArchiveTree, event: DownloadCompleted) -> Manifest:
+    return commit.take_in(tree, event, now=datetime.now(UTC), trace_id="trace")
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def assert_true(tree: ArchiveTree) -> Manifest:
+    """The manifest on the disk matches every file, and there are no other files."""
+    manifest = read_manifest(tree.manifest(VIDEO))
+    assert manifest is not None
+    found = snapshot(tree.video_dir(VIDEO))
+    found.pop(f"{VIDEO}_metadata.json")
+    told = {name: (entry.size, entry.sha256) for name, entry in manifest.fixity.items()}
+    assert told == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in found.items()}
+    return manifest
+
+
+def test_the_files_of_a_delivery_lie_where_the_specification_says(tree: ArchiveTree, deliver: Deliver) -> None:
+    event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello", "de": b"hallo"})
+    manifest = take_in(tree, event)
+    folder = tree.video_dir(VIDEO)
+    assert sorted(snapshot(folder)) == [
+        f"captions/{VIDEO}_de.vtt", f"captions/{VIDEO}_en.vtt",
+        f"{VIDEO}.mp4", f"{VIDEO}_metadata.json", f"{VIDEO}_thumb.jpg",
+    ]  # fmt: skip
+    assert (folder / f"{VIDEO}.mp4").read_bytes() == b"film"
+    assert assert_true(tree) == manifest
+    assert manifest.provenance.trace_id == "trace"
+    assert manifest.metadata.title == "Title 1"
+    assert snapshot(Path(event.directory)) == {}  # a linked source could be written to from the other side
+
+
+def test_again_is_the_same_answer_and_moves_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
+    event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
+    first = take_in(tree, event)
+    inodes = {path: path.stat() for path in tree.video_dir(VIDEO).rglob("*")}
+    assert take_in(tree, event) == first
+    assert {path: path.stat() for path in tree.video_dir(VIDEO).rglob("*")} == inodes
+    deliver("1", mp4=b"film", vtt={"en": b"hello"})  # the sources are there again
+    assert take_in(tree, event) == first
+
+
+def test_on_another_disk_files_are_copied_and_sources_stay(
+    tree: ArchiveTree, deliver: Deliver, other_disk: Callable[[DownloadCompleted], DownloadCompleted]
+) -> None:
+    event = other_disk(deliver("1", mp4=b"film" * 1000, vtt={"en": b"hello"}))
+    take_in(tree, event)
+    assert_true(tree)
+    assert len(snapshot(Path(event.directory))) == 2
+
+
+def test_what_comes_later_joins_what_is_held(tree: ArchiveTree, deliver: Deliver) -> None:
+    wanted = Wanted(captions=("en", "de"))
+    event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello"}, wanted=wanted, absent=("captions/de",))
+    take_in(tree, event)
+    take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=CAPTIONS))
+    take_in(tree, deliver("3", m4a=b"sound", wanted=Wanted(quality="audio")))
+    manifest = assert_true(tree)
+    held = held_of(manifest, present=commit.present_files(tree.video_dir(VIDEO), manifest), metadata=False)
+    assert held.qualities == ("1080p", "audio")
+    assert held.thumbnail
+    assert held.captions == ("en", "de")
+    assert held.absent == ("captions/fr",)
+    assert held.bytes == len(b"film" + b"picture" + b"hello" + b"hallo" + b"sound")
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2", "3"]
+    assert manifest.asked.captions == ("en", "de", "fr")
+    assert manifest.fixity[f"{VIDEO}.mp4"].dispatch_id == "1"
+
+
+def test_a_higher_quality_replaces_the_lower_one(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"small", jpg=b"picture", wanted=Wanted(quality="360p")))
+    take_in(tree, deliver("2", mp4=b"much larger", wanted=Wanted(quality="best", thumbnail=False)))
+    manifest = assert_true(tree)
+    assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"much larger"
+    assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("best",)
+    assert f"{VIDEO}_thumb.jpg" in manifest.fixity
+
+
+def test_the_same_bytes_for_another_quality_count_for_both(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"film", wanted=Wanted(quality="720p")))
+    manifest = take_in(tree, deliver("2", mp4=b"film", wanted=Wanted(quality="best")))
+    assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("720p", "best")
+
+
+def test_a_file_that_was_removed_by_hand_is_not_held_and_can_come_again(tree: ArchiveTree, deliver: Deliver) -> None:
+    event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
+    manifest = take_in(tree, event)
+    (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
+    present = commit.present_files(tree.video_dir(VIDEO), manifest)
+    assert present == (f"captions/{VIDEO}_en.vtt",)
+    with pytest.raises(TakeInFailed, match="gone"):
+        take_in(tree, event)
+    take_in(tree, deliver("2", mp4=b"film"))
+    assert_true(tree)
+
+
+def test_damage_is_mended_by_a_new_delivery(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"film"))
+    (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").write_bytes(b"f1lm")
+    take_in(tree, deliver("2", mp4=b"film"))
+    assert_true(tree)
+
+
+def test_bytes_that_are_not_the_announced_ones_change_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"film", jpg=b"picture"))
+    before = snapshot(tree.root)
+    event = deliver("2", jpg=b"other", mp4=b"movie")
+    (Path(event.directory) / "out.mp4").write_bytes(b"m0vie")
+    with pytest.raises(TakeInFailed, match="sha256") as caught:
+        take_in(tree, event)
+    assert caught.value.reason == "hash_mismatch"
+    assert snapshot(tree.root) == before
+    (Path(event.directory) / "out.mp4").write_bytes(b"short")
+    (Path(event.directory) / "out.jpg").unlink()
+    (Path(event.directory) / "out.jpg").symlink_to(tree.manifest(VIDEO))
+    with pytest.raises(TakeInFailed, match="regular"):
+        take_in(tree, event)
+    assert snapshot(tree.root) == before
+
+
+def test_a_first_delivery_that_fails_leaves_no_folder(tree: ArchiveTree, deliver: Deliver) -> None:
+    event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
+    (Path(event.directory) / "subs.en.vtt").unlink()
+    with pytest.raises(TakeInFailed) as caught:
+        take_in(tree, event)
+    assert caught.value.reason == "source_missing"
+    assert not tree.video_dir(VIDEO).exists()
+    assert (Path(event.directory) / "out.mp4").read_bytes() == b"film"
+
+
+def test_media_that_were_wanted_must_be_there(tree: ArchiveTree, deliver: Deliver) -> None:
+    with pytest.raises(TakeInFailed) as caught:
+        take_in(tree, deliver("1", jpg=b"picture"))
+    assert caught.value.reason == "no_media"
+
+
+def test_an_unreadable_record_is_set_aside_not_lost(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"film"))
+    tree.manifest(VIDEO).write_text("{ not json")
+    take_in(tree, deliver("2", mp4=b"film"))
+    assert tree.manifest(VIDEO).with_name(f"{VIDEO}_metadata.json.unreadable").read_text() == "{ not json"
+    assert read_manifest(tree.manifest(VIDEO)) is not None
+
+
+def test_what_a_newer_version_wrote_is_kept(tree: ArchiveTree, deliver: Deliver) -> None:
+    manifest = take_in(tree, deliver("1", mp4=b"film"))
+    newer = manifest.model_copy(update={"stars": 5})
+    tree.manifest(VIDEO).write_text(newer.model_dump_json())
+    take_in(tree, deliver("2", vtt={"en": b"hello"}, wanted=CAPTIONS))
+    again = read_manifest(tree.manifest(VIDEO))
+    assert again is not None
+    assert again.model_dump()["stars"] == 5
+
+
+def test_recovery_leaves_files_of_others_alone(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"film"))
+    folder = tree.video_dir(VIDEO)
+    for name in (".DS_Store", "notes.txt", ".nfs0001", f".{VIDEO}.mp4.swp"):
+        (folder / name).write_text("not ours")
+    (folder / f".{VIDEO}.mp4.9.new").write_text("ours")
+    before = snapshot(folder)
+    assert commit.recover(tree, VIDEO) == commit.RecoveryResult(removed=1)
+    assert snapshot(folder) == {name: data for name, data in before.items() if not name.endswith("9.new")}
+
+
+def test_an_intent_whose_files_are_lost_gives_way(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"old"))
+    before = snapshot(tree.root)
+    event = deliver("2", mp4=b"newer film")
+    assert killed_at("storage.after_intent", tree.root, event)
+    (tree.video_dir(VIDEO) / f".{VIDEO}.mp4.2.new").unlink()
+    assert commit.recover(tree, VIDEO) == commit.RecoveryResult(removed=1)
+    assert snapshot(tree.root) == before
+
+
+# --- kill -9 ------------------------------------------------------------------------------------------------------
+
+BEFORE_THE_INTENT = (
+    "storage.before_stage_1", "storage.before_stage_2", "storage.before_stage_3", "storage.after_stage",
+    "storage.before_intent",
+)  # fmt: skip
+AFTER_THE_INTENT = (
+    "storage.after_intent", "storage.after_rename_1", "storage.after_rename_2", "storage.after_rename_3",
+    "storage.before_commit",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
+def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture", vtt={"en": b"old words"}))
+    old = snapshot(tree.root)
+    event = deliver("2", mp4=b"new film", jpg=b"new picture", vtt={"de": b"new words"})
+    assert killed_at(point, tree.root, event)
+    for name in (f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"):  # at no moment is a visible file missing or in pieces
+        assert (tree.video_dir(VIDEO) / name).read_bytes().split()[0] in {b"old", b"new"}
+
+    commit.recover(tree, VIDEO)
+    if point in BEFORE_THE_INTENT:
+        assert snapshot(tree.root) == old
+    else:
+        manifest = assert_true(tree)
+        assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"new film"
+        assert manifest.metadata.title == "Title 2"
+
+    take_in(tree, event)  # the message comes again
+    manifest = assert_true(tree)
+    assert sorted(manifest.fixity) == [
+        f"captions/{VIDEO}_de.vtt", f"captions/{VIDEO}_en.vtt", f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg",
+    ]  # fmt: skip
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2"]
+    assert snapshot(Path(event.directory)) == {}
+
+
+def test_between_any_two_steps_each_name_shows_the_old_file_or_the_new_one(tree: ArchiveTree, deliver: Deliver) -> None:
+    """Python audits each step on the file system beforehand; a kill there would leave exactly this state."""
+    take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture"))
+    event = deliver("2", mp4=b"new film", jpg=b"new picture")
+    folder = tree.video_dir(VIDEO)
+    seen = seen_between_steps([folder / f"{VIDEO}.mp4", folder / f"{VIDEO}_thumb.jpg"], tree.root, event)
+    assert seen == {b"new film", b"new picture", b"old film", b"old picture"}
+
+
+@pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
+def test_killed_at_a_first_take_in_leaves_nothing_or_all(point: str, tree: ArchiveTree, deliver: Deliver) -> None:
+    event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"words"})
+    assert killed_at(point, tree.root, event)
+    recovery = commit.recover(tree, VIDEO)
+    if point in BEFORE_THE_INTENT:
+        assert not recovery.rolled_forward
+        assert snapshot(tree.root) == {}
+    else:
+        assert_true(tree)
+    take_in(tree, event)
+    assert sorted(assert_true(tree).fixity) == [f"captions/{VIDEO}_en.vtt", f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"]
+
+
+def test_a_copy_stops_when_it_is_told_to(
+    tree: ArchiveTree, deliver: Deliver, other_disk: Callable[..., DownloadCompleted]
+) -> None:
+    event = other_disk(deliver("1", mp4=b"film"))
+    with pytest.raises(TakeInFailed) as caught:
+        commit.take_in(tree, event, now=NOW, trace_id="t", stop=lambda: True)
+    assert caught.value.reason == "stopped"
+    assert not tree.video_dir(VIDEO).exists()
+
+
+def test_a_source_is_removed_only_if_it_is_the_archived_file_itself(tmp_path: Path) -> None:
+    place, source, copy = tmp_path / "place", tmp_path / "source", tmp_path / "copy"
+    place.write_text("x")
+    source.hardlink_to(place)
+    copy.write_text("x")
+    for path in (source, copy, tmp_path / "none"):
+        staging.remove_source(path, place)
+    assert not source.exists()
+    assert copy.exists()
+    assert place.exists()
+
+
+LESS = Wanted(quality="360p")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("quality", ["360p", "best", "wv*+wa"])
+def test_a_better_video_is_not_replaced_by_a_lesser_one(
+    tree: ArchiveTree, deliver: Deliver, quality: str, ending: str
+) -> None:
+    """An old job that is tried again, a day on which YouTube offers little, a selector that wants the worst."""
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film", json=b"of the film"))
+    event = deliver(
+        "2", wanted=Wanted(quality=quality), height=360, jpg=b"picture", json=b"of the lesser", **{ending: b"blur"}
+    )
+    manifest = take_in(tree, event)
+    assert assert_true(tree) == manifest
+    files = snapshot(tree.video_dir(VIDEO))
+    assert (files[f"{VIDEO}.mp4"], files[f"{VIDEO}_thumb.jpg"]) == (b"a fine film", b"picture")
+    assert files[f"{VIDEO}.info.json"] == b"of the film"
+    assert manifest.provenance.height == 1080
+    assert kept_better(manifest, event)
+    held = held_of(manifest, present=manifest.fixity, metadata=True)
+    assert set(held.qualities) == {"1080p", quality}, "it is not asked for again"
+    assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2"]
+    assert take_in(tree, event) == manifest
+
+
+@pytest.mark.parametrize(
+    ("wanted", "height", "lost"),
+    [
+        (LESS.model_copy(update={"force": True}), 360, False),
+        (LESS, 1080, False),
+        (LESS, 2160, False),
+        (LESS, None, False),
+        (LESS, 360, True),
+    ],
+)
+def test_what_does_replace_a_video(
+    tree: ArchiveTree, deliver: Deliver, wanted: Wanted, height: int | None, lost: bool
+) -> None:
+    """--force, one that is as good or better, one of which nobody knows; and a file that is not there any more."""
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
+    if lost:
+        (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
+    event = deliver("2", wanted=wanted, height=height, mp4=b"another")
+    manifest = take_in(tree, event)
+    assert assert_true(tree) == manifest
+    assert not kept_better(manifest, event)
+    assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"another"
+    assert manifest.provenance.height == height
+
+
+def test_a_video_that_was_kept_twice_is_still_the_best(tree: ArchiveTree, deliver: Deliver) -> None:
+    take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
+    for dispatch in ("2", "3"):
+        take_in(tree, deliver(dispatch, wanted=LESS, height=360, mp4=b"blur"))
+    assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"a fine film"
+    manifest = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
+    assert (manifest.provenance.height, assert_true(tree)) == (2160, manifest)

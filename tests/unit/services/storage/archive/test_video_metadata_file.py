@@ -1,0 +1,62 @@
+"""metadata/videos/{video_id}.json: the answers of several sources in one file."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from services.common.events import MetadataFetched
+from services.common.models import VideoMetadata
+from services.storage.archive.video_metadata_file import read_video_file, save_metadata
+from services.storage.reporting.timeline import title_events
+
+VIDEO = "dQw4w9WgXcQ"
+PLAYLIST = "PL0123456789abcdef"
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
+    metadata = VideoMetadata.model_validate({"video_id": VIDEO, "title": f"by {source}", **fields})
+    return MetadataFetched(job_id="j", root="/a", video_id=VIDEO, source_name=source, fetched_at=at, metadata=metadata)
+
+
+def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: Path) -> None:
+    path = tmp_path / "metadata" / "videos" / f"{VIDEO}.json"
+    save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
+    save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
+    file = json.loads(path.read_text())
+    assert set(file["sources"]) == {"data_api", "yt_dlp"}
+    assert file["sources"]["data_api"]["metadata"]["view_count"] == 5
+    assert file["sources"]["yt_dlp"]["fetched_at"] == "2026-05-01T13:00:00Z"
+    assert (file["title"], file["view_count"], file["like_count"], file["tags"]) == ("by yt_dlp", 7, 3, ["a"])
+    assert file["fetched_at"] == "2026-05-01T13:00:00Z"
+
+
+def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    before = (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+    save_metadata(path, fetched("yt_dlp", AT - HOUR, title="old"), "t0")
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) == before
+    path.write_text("broken")
+    save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
+    assert json.loads(path.read_text())["title"] == "new"
+
+
+def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    hours_titles = [
+        (0, "yt_dlp", "A"),
+        (1, "data_api", "Ä"),
+        (2, "yt_dlp", "B"),
+        (1, "yt_dlp", "late"),
+        (3, "yt_dlp", "B"),
+    ]
+    for hours, source, title in hours_titles:
+        save_metadata(path, fetched(source, AT + hours * HOUR, title=title), "t")
+    file = read_video_file(path)
+    assert file is not None
+    assert [(line.change, line.before, line.title, line.source, line.at) for line in title_events(file, "/a")] == [
+        ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
+    ]

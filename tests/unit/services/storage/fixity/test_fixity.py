@@ -1,0 +1,393 @@
+"""Findings, repair plans and schedule of verifications, as tables; and the reading of real files."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.events import DownloadCompleted
+from services.common.models import (
+    FileFact,
+    FileRole,
+    Held,
+    JobOptions,
+    JobType,
+    Provenance,
+    VideoMetadata,
+    Wanted,
+)
+from services.storage.archive.tree_walk import trees_below, video_ids
+from services.storage.fixity import quarantine
+from services.storage.fixity.checksum_reader import RateLimiter, ReadingStopped, is_unchanged, read_file, read_video
+from services.storage.fixity.repair_plan import Repair, highest_quality, plan_repairs, repairable
+from services.storage.fixity.rules import FileState, FindingKind, FixityFinding, VideoState, compare
+from services.storage.fixity.schedule import DueVideo, is_round_due, select_round
+from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.manifest import Holding, Manifest, ManifestEntry, Requested, held_of, merge
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+A = "aaaaaaaaaaa"
+ROOT = "/archive"
+MP4, M4A, THUMB, INFO, EN = f"{A}.mp4", f"{A}.m4a", f"{A}_thumb.jpg", f"{A}.info.json", f"captions/{A}_en.vtt"
+RECORD, METADATA = f"{A}_metadata.json", f"metadata/videos/{A}.json"
+ROLES = {
+    MP4: FileRole.VIDEO,
+    M4A: FileRole.AUDIO,
+    THUMB: FileRole.THUMBNAIL,
+    INFO: FileRole.INFO,
+    EN: FileRole.CAPTION,
+}
+FAST = 10**12
+
+
+def holding(*names: str, asked: Requested | None = None, **qualities: tuple[str, ...]) -> Holding:
+    entries = {
+        name: ManifestEntry(
+            role=ROLES[name],
+            size=4,
+            sha256="ab" * 32,
+            language="en" if name == EN else None,
+            asked=qualities.get(ROLES[name], ("1080p",) if name == MP4 else ()),
+            dispatch_id="d",
+            archived_at=AT,
+        )
+        for name in names
+    }
+    asked = asked or Requested(qualities=("1080p",), thumbnail=True, captions=("en", "de"), metadata=True)
+    return Holding(video_id=A, fixity=entries, asked=asked)
+
+
+RIGHT = FileState((1,), 4, "ab" * 32)
+THERE = FileState((2,), 10)
+
+
+def seen(held: Holding | None, files: dict[str, FileState] | None = None, **changes: Any) -> VideoState:
+    whole = dict.fromkeys(held.fixity, RIGHT) if held else {}
+    return VideoState(
+        **{"fingerprint": "s", "manifest": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes}
+    )
+
+
+def found(one: VideoState, known: Holding | None = None) -> dict[str, tuple[str, str]]:
+    return {finding.name: (finding.kind, finding.message) for finding in compare(ROOT, A, one, known)}
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+ALL = holding(MP4, THUMB, INFO, EN)
+NO_METADATA = holding(MP4, asked=Requested(qualities=("1080p",)))
+
+
+@pytest.mark.parametrize(
+    ("look_at_it", "expected"),
+    [
+        (seen(ALL), {}),
+        (seen(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is missing")}),
+        (seen(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the manifest says 4")}),
+        (
+            seen(ALL, {MP4: FileState((1,), 4, "cd" * 32)}),
+            {MP4: ("changed", f"its sha256 is {'cd' * 32}, the manifest says {'ab' * 32}")},
+        ),
+        (seen(ALL, {THUMB: FileState((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
+        (
+            seen(ALL, {MP4: FileState((1,), error="Input/output error")}),
+            {MP4: ("unreadable", "cannot be read: Input/output error")},
+        ),
+        (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "not listed in the manifest")}),
+        (
+            seen(ALL, metadata=FileState(None)),
+            {METADATA: ("missing", "is missing, and metadata were requested")},
+        ),
+        (seen(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
+        (seen(NO_METADATA, metadata=FileState(None)), {}),
+        (seen(None, manifest_error="is not a manifest: x"), {RECORD: ("unreadable", "is not a manifest: x")}),
+        (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a manifest")}),
+        (seen(None, metadata=FileState(None)), {}),
+    ],
+)
+def test_what_was_seen_against_the_record(look_at_it: VideoState, expected: dict[str, tuple[str, str]]) -> None:
+    assert found(look_at_it) == expected
+
+
+def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
+    gone = found(seen(None), holding(MP4, THUMB))
+    assert {name: kind for name, (kind, _message) in gone.items()} == dict.fromkeys((RECORD, MP4, THUMB), "missing")
+    assert found(seen(None, others=(MP4,)), holding(MP4)) == {
+        RECORD: ("missing", "the manifest is missing, and 1 files are here without one")
+    }
+
+
+# --- repair jobs -----------------------------------------------------------------------------------------------
+
+
+def broken(held: Holding, *names: str) -> tuple[FixityFinding, ...]:
+    return tuple(
+        FixityFinding(root=ROOT, video_id=held.video_id, name=name, kind=FindingKind.MISSING, message="")
+        for name in names
+    )
+
+
+def video(quality: str, **changes: Any) -> Repair:
+    asked = {"include_metadata": True, "include_captions": True, "caption_languages": ["en", "de"], **changes}
+    return Repair(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **asked))
+
+
+ONLY_METADATA = Repair(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=ROOT))
+BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
+
+
+@pytest.mark.parametrize(
+    ("held", "names", "repairs"),
+    [
+        (ALL, (), ()),
+        (ALL, (MP4,), (video("1080p"),)),
+        (ALL, (THUMB,), (video("1080p"),)),
+        (ALL, (INFO, METADATA), (video("1080p"),)),
+        (ALL, (METADATA,), (ONLY_METADATA,)),
+        (ALL, (RECORD, MP4, THUMB), (video("1080p"),)),
+        (BOTH, (M4A,), (video("audio"),)),
+        (BOTH, (MP4,), (video("best"),)),
+        (BOTH, (MP4, M4A), (video("best"), video("audio"))),
+        (
+            NO_METADATA,
+            (MP4,),
+            (video("1080p", include_metadata=False, include_captions=False, caption_languages=["en"]),),
+        ),
+    ],
+)
+def test_the_jobs_that_fetch_what_is_damaged(
+    held: Holding, names: tuple[str, ...], repairs: tuple[Repair, ...]
+) -> None:
+    assert plan_repairs(ROOT, held, broken(held, *names)) == repairs
+
+
+@pytest.mark.parametrize(
+    ("qualities", "best"),
+    [
+        (("720p", "1080p", "480p"), "1080p"),
+        (("1080p", "best"), "best"),
+        (("audio",), "audio"),
+        (("18", "bv+ba"), "bv+ba"),
+        (("bv+ba", "720p"), "720p"),
+        ((), "1080p"),
+    ],
+)
+def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) -> None:
+    assert highest_quality(qualities) == best
+
+
+@pytest.mark.parametrize(
+    ("one", "known", "names"),
+    [
+        (seen(ALL, {MP4: FileState(None)}, others=("notes.txt",)), None, [MP4]),
+        (seen(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
+        (seen(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
+        (seen(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
+        (seen(None, manifest_error="is not a manifest"), ALL, []),
+        (seen(None, others=(MP4,)), ALL, []),
+        (seen(None), holding(MP4), [RECORD, MP4]),
+    ],
+)
+def test_only_what_a_fetch_puts_right_is_mended(one: VideoState, known: Holding | None, names: list[str]) -> None:
+    assert [finding.name for finding in repairable(compare(ROOT, A, one, known), one)] == names
+
+
+def test_a_lost_info_json_is_no_longer_held() -> None:
+    assert held_of(ALL, present=ALL.fixity, metadata=True).info
+    assert not held_of(ALL, present=[MP4], metadata=True).info
+    assert held_of(NO_METADATA, present=[], metadata=True) == Held(video_id=A, metadata=True)
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------------
+
+NOW = AT + timedelta(days=1000)
+
+
+def due(*ages: float | None) -> list[DueVideo]:
+    """Videos whose last check is so many days ago."""
+    return [
+        DueVideo(ROOT, f"video-{number:05d}", 1, None if days is None else NOW - timedelta(days=days))
+        for number, days in enumerate(ages)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ages", "last_round", "taken"),
+    [
+        ([None] + [100.0] * 89, None, 2),  # 90 videos in 90 days: two a day, in the second half
+        ([44.9] * 90, 1, 0),
+        ([45.0] * 90, 1, 2),
+        ([100.0] * 90, 10, 20),  # it was off for ten days
+        ([100.0] * 90, 1000, 90),
+        ([100.0], 1, 1),
+        ([], None, 0),
+    ],
+)
+def test_a_round_takes_the_oldest_and_spreads_the_work(
+    ages: list[float | None], last_round: float | None, taken: int
+) -> None:
+    last = None if last_round is None else NOW - timedelta(days=last_round)
+    videos = due(*ages)
+    assert select_round(videos, 90, NOW, last) == videos[:taken]
+
+
+def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
+    checked = dict.fromkeys((f"video-{number:05d}" for number in range(1000)), NOW)
+    busiest = 0
+    for day in range(1, 400):
+        now = NOW + timedelta(days=day)
+        oldest_first = sorted((at, name) for name, at in checked.items())
+        assert now - oldest_first[0][0] <= timedelta(days=91)
+        taken = select_round(
+            [DueVideo(ROOT, name, 1, at) for at, name in oldest_first], 90, now, now - timedelta(days=1)
+        )
+        checked.update({one.video_id: now for one in taken})
+        busiest = max(busiest, len(taken))
+    assert busiest == 23  # of 1000
+
+
+def test_one_round_a_day() -> None:
+    assert is_round_due(None, NOW)
+    assert not is_round_due(NOW - timedelta(hours=23), NOW)
+    assert is_round_due(NOW - timedelta(hours=24), NOW)
+    assert is_round_due(NOW + timedelta(hours=1), NOW)  # the clock was ahead
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ArchiveTree:
+    return ArchiveTree(tmp_path, tmp_path / "metadata", tmp_path / "videos")
+
+
+def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
+    """A video as a take-in leaves it."""
+    folder = tree.video_dir(A)
+    (folder / "captions").mkdir(parents=True)
+    names = {"mp4": MP4, "jpg": THUMB, "vtt": EN}
+    facts = []
+    for short, data in files.items():
+        (folder / names[short]).write_bytes(data)
+        facts.append(
+            FileFact(
+                name=names[short],
+                role=ROLES[names[short]],
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                language="en" if short == "vtt" else None,
+            )
+        )
+    event = DownloadCompleted(
+        dispatch_id="d1",
+        fetch_id="f1",
+        job_id="j1",
+        video_id=A,
+        root=str(tree.root),
+        wanted=Wanted(metadata=False),
+        directory="/tmp",  # noqa: S108 - never looked at
+        files=tuple(facts),
+        metadata=VideoMetadata(video_id=A, title="T"),
+        provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
+    )
+    manifest = merge(None, event, now=AT, trace_id="t")
+    tree.manifest(A).write_text(manifest.model_dump_json())
+    return manifest
+
+
+def looked(tree: ArchiveTree) -> dict[str, str]:
+    return {one.name: one.kind for one in compare(tree.key, A, read_video(tree, A, RateLimiter(FAST)), None)}
+
+
+def damage_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda _folder: None, {}),
+        (lambda folder: (folder / MP4).write_bytes(b"fil_"), {MP4: "changed"}),
+        (lambda folder: (folder / MP4).write_bytes(b"fi"), {MP4: "changed"}),
+        (lambda folder: (folder / EN).unlink(), {EN: "missing"}),
+        (lambda folder: damage_fifo(folder / MP4), {MP4: "changed"}),  # nobody waits for a writer
+        (lambda folder: (folder / RECORD).write_text("{}"), {RECORD: "unreadable"}),
+        (lambda folder: (folder / RECORD).unlink(), {".": "extra"}),
+        (lambda folder: (folder / "x").mkdir(), {"x/": "extra"}),
+        (lambda folder: (folder / "captions" / "x.vtt").touch(), {"captions/x.vtt": "extra"}),
+        (lambda folder: (folder / ".DS_Store").touch(), {}),
+        (
+            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(f'"{EN}"', '"../x"')),
+            {RECORD: "unreadable"},
+        ),
+        (
+            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(A, "bbbbbbbbbbb")),
+            {RECORD: "unreadable"},
+        ),
+    ],
+)
+def test_files_on_the_disk(tree: ArchiveTree, harm: Callable[[Path], Any], expected: dict[str, str]) -> None:
+    archived(tree, mp4=b"film", vtt=b"words")
+    harm(tree.video_dir(A))
+    assert looked(tree) == expected
+
+
+def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: ArchiveTree) -> None:
+    archived(tree, mp4=b"film")
+    folder = tree.video_dir(A)
+    (folder / MP4).write_bytes(b"fil_")
+    one = read_video(tree, A, RateLimiter(FAST))
+    findings = compare(tree.key, A, one, None)
+    assert is_unchanged(tree, A, one, findings)
+    (folder / "new").write_bytes(b"film")
+    (folder / "new").replace(folder / MP4)
+    assert not is_unchanged(tree, A, one, findings)
+
+
+def test_a_record_that_was_written_meanwhile_is_the_measure(tree: ArchiveTree) -> None:
+    archived(tree, mp4=b"film")
+    (tree.video_dir(A) / MP4).unlink()
+    one = read_video(tree, A, RateLimiter(FAST))
+    tree.manifest(A).write_text(tree.manifest(A).read_text() + " ")
+    assert not is_unchanged(tree, A, one, compare(tree.key, A, one, None))
+
+
+def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
+    rate_limiter = RateLimiter(1_000_000)
+    begun = time.monotonic()
+    for number in range(4):
+        (tmp_path / str(number)).write_bytes(b"x" * 100_000)
+        read_file(tmp_path / str(number), 100_000, rate_limiter)
+    assert rate_limiter.read == 400_000
+    assert 0.38 < time.monotonic() - begun < 3
+
+
+def test_a_stop_is_noticed_within_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x" * 1000)
+    begun = time.monotonic()
+    with pytest.raises(ReadingStopped):
+        read_file(tmp_path / "x", 1000, RateLimiter(100, lambda: time.monotonic() - begun > 0.2))
+    assert time.monotonic() - begun < 5  # of ten seconds
+
+
+def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: ArchiveTree) -> None:
+    archived(tree, vtt=b"words")
+    (finding,) = (one for one in broken(holding(EN), EN))
+    for content in (b"first", b"second"):
+        (tree.video_dir(A) / EN).write_bytes(content)
+        moved = quarantine.plan_move(tree, finding, "20260501T120000Z")
+        quarantine.move(tree, moved)
+        assert moved.set_aside is not None
+        assert Path(moved.set_aside).read_bytes() == content
+        assert quarantine.is_moved(moved)
+    aside = tree.videos / ".damaged" / A / "20260501T120000Z" / "captions"
+    assert sorted(path.name for path in aside.iterdir()) == [f"{A}_en.vtt", f"{A}_en.vtt.2"]
+    assert quarantine.plan_move(tree, finding, "x").set_aside is None  # nothing is there to move
+    assert list(video_ids(tree)) == [A]
+    assert list(trees_below(tree.root)) == []

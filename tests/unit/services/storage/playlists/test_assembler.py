@@ -1,0 +1,127 @@
+"""Listings whose parts arrive in any order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
+from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata
+from services.common.settings.load import Config
+from services.storage.archive.disk_space import DiskSpace
+from services.storage.archive.locks import NamedLocks
+from services.storage.formats.layout import tree_of
+from services.storage.index.schema import open_catalogue
+from services.storage.playlists.assembler import PlaylistAssembler
+from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.playlists.playlist_file import read_playlist_file
+
+VIDEO = "dQw4w9WgXcQ"
+PLAYLIST = "PL0123456789abcdef"
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def page(key: str, first: int, *video_ids: str, listing: int = 1) -> ListingPageFetched:
+    entries = tuple(Entry(video_id=one, title=one, position=first + n) for n, one in enumerate(video_ids))
+    return ListingPageFetched(
+        job_id="j",
+        root="/a",
+        type=JobType.PLAYLIST_DOWNLOAD,
+        options=JobOptions(),
+        target_index=0,
+        listing=listing,
+        page_key=key,
+        playlist_id=PLAYLIST,
+        entries=entries,
+    )
+
+
+def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
+    return ListingCompleted(
+        job_id="j", root="/a", target_index=0, listing=listing, page_keys=keys, total=total, playlist_id=PLAYLIST
+    )
+
+
+async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> None:
+    database = open_catalogue(tmp_path)
+    listings = PageBuffer(database)
+    try:
+        await listings.complete(completed(3, "a", "b"), at=AT, trace_id="t")
+        await listings.add_page(page("b", 2, "video_____3"))
+        await listings.add_page(page("b", 2, "video_____3"))
+        assert await listings.finished("j", 0) is None
+        await listings.add_playlist(
+            PlaylistFetched(
+                job_id="j", root="/a", target_index=0, listing=1, playlist=PlaylistMetadata(playlist_id=PLAYLIST)
+            )
+        )
+        await listings.add_page(page("a", 0, "video_____1", "video_____2"))
+        whole = await listings.finished("j", 0)
+        assert whole is not None
+        assert {one.page_key for one in whole.pages} == {"a", "b"}
+        assert (whole.at, whole.trace_id) == (AT, "t")
+        assert await listings.finished("j", 1) is None
+        await listings.mark_written("j", 0)
+        await listings.add_page(page("a", 0, "video_____1", "video_____2"))  # comes again
+        assert await listings.finished("j", 0) is None
+        assert await listings.is_written("j", 0)
+    finally:
+        database.close()
+
+
+async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
+    database = open_catalogue(tmp_path)
+    listings = PageBuffer(database)
+    try:
+        await listings.add_page(page("old", 0, "video_____1"))
+        await listings.drop("j", 0)
+        await listings.add_page(page("new", 0, "video_____2", listing=2))
+        await listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
+        whole = await listings.finished("j", 0)
+        assert whole is not None
+        assert [one.page_key for one in whole.pages] == ["new"]
+    finally:
+        database.close()
+
+
+class _WatchedLocks(NamedLocks):
+    """Signals each request for a lock, before it is granted."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.came = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def hold(self, *names: str) -> AsyncIterator[None]:
+        self.came.release()
+        async with super().hold(*names):
+            yield
+
+
+async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_written(config: Config) -> None:
+    root = config.storage.base_path
+    here = {"root": str(root)}
+    own = PlaylistMetadata(playlist_id=PLAYLIST, title="P", description="its own words")
+    told = PlaylistFetched(job_id="j", root=str(root), target_index=0, listing=1, playlist=own)
+    tree = tree_of(root, config.storage)
+    database, locks = open_catalogue(config.storage.base_data_dir), _WatchedLocks(config.storage.run_dir)
+    listings = PlaylistAssembler(config.storage, PageBuffer(database), locks, DiskSpace())
+    try:
+        await listings.add_page(page("a", 0, "video_____1").model_copy(update=here))
+        async with locks.hold(tree.key, f"playlist/{PLAYLIST}"):
+            await locks.came.acquire()
+            done = completed(1, "a").model_copy(update=here)
+            end = asyncio.create_task(listings.complete(done, at=AT, trace_id="t"))
+            await locks.came.acquire()  # it has seen that every part is here
+            keeping = asyncio.create_task(listings.add_playlist_metadata(told))
+            coming = asyncio.create_task(locks.came.acquire())
+            await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(end, keeping)
+        coming.cancel()
+        file = read_playlist_file(tree.playlist_metadata(PLAYLIST))
+        assert file is not None
+        assert file.description == "its own words"
+    finally:
+        database.close()
