@@ -50,7 +50,7 @@ contracts: $(DEV)
 	$(BIN)/lint-imports
 
 fresh: $(DEV)
-	$(BIN)/python -m ytarchive.docgen.reference --check
+	$(BIN)/python -m ytarchive.docgen --check
 	$(BIN)/python tests/spec/specification.py --check
 
 fix: $(DEV)
@@ -58,7 +58,7 @@ fix: $(DEV)
 	$(BIN)/ruff format .
 
 docs: $(DEV)
-	$(BIN)/python -m ytarchive.docgen.reference
+	$(BIN)/python -m ytarchive.docgen
 	$(BIN)/python tests/spec/specification.py
 
 bench: $(DEV)

@@ -1,4 +1,4 @@
-"""The memory of a process that runs for long."""
+"""Memory use of long-running processes."""
 
 import ctypes
 from contextlib import suppress
@@ -7,10 +7,10 @@ _M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 def share_one_heap() -> None:
-    """Let the threads that are yet to come share one heap, where the C library can be told so (glibc).
+    """Make later threads share one heap, if the C library is glibc.
 
-    By default each thread has its own and keeps what was freed in it: 12 of the 36 MB that a listing of 5,000 adds.
-    Python's lock keeps its threads from waiting for each other here.
+    By default each thread has its own heap, which keeps freed memory: 12 of the 36 MB that a listing of 5,000 videos
+    adds. Because of Python's global lock, threads do not compete for the shared heap.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -1,14 +1,13 @@
-"""The composition root: one service or all of them in one event loop, with or without the embedded broker.
+"""The composition root of services: one or all of them in one event loop, with or without the embedded broker.
 
     await run_services(["jobs", ...], config)          # until SIGTERM or SIGINT
-    async with Stack(config, ports="free_if_taken") as stack: ...   # the one-shot
-    info = find_running(config)                        # a stack that runs already
+    async with Stack(config, ports="free_if_taken") as stack: ...   # a one-shot command
+    info = find_running(config)                        # the running stack
 
-`run/stack.json` tells others how to reach a running stack; the flock on `run/stack.lock` is the truth.
+`run/stack.json` has the addresses of a running stack. A stack runs while the lock on `run/stack.lock` is held.
 """
 
 import asyncio
-import importlib
 import os
 import signal
 import time
@@ -26,27 +25,26 @@ from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.infra.files import acquire, lock_holder, write_atomically
+from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
 from ytarchive.memory import share_one_heap
 
-# SPEC's order; jobs first, since the others register with it
-SERVICES = ("jobs", "metadata", "download", "storage", "logging")
-# jobs must still hear what the workers say at their end, and logging what all say
+# jobs receives the last messages of the workers, and logging those of all services
 STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")
-# SPEC's 30 s in seconds from the signal: until when work in hand may finish, until when services may clean up; the rest
-# is the broker's. Even the last one to stop gets the least share.
-WORK_UNTIL, CLEANUP_UNTIL, LEAST_SHARE = 20.0, 26.0, 0.5
+# Seconds after the signal until which running work may finish and services may clean up; the rest of SPEC's 30 s is for
+# the broker. Every service gets at least MIN_SHARE seconds.
+WORK_UNTIL, CLEANUP_UNTIL, MIN_SHARE = 20.0, 26.0, 0.5
 
 Ports = Literal["fixed", "free_if_taken"]
 log = structlog.get_logger("ytarchive.stack", service="stack")
 
 
 class StackInfo(BaseModel):
-    """run/stack.json, mode 0600: how to reach a running stack. `services` maps names to REST base URLs.
+    """run/stack.json, mode 0600: the addresses of a running stack. `services` maps names to REST base URLs.
 
-    `passing`: it is that of a one-shot, and ends with its job.
+    `passing`: the stack of a one-shot command, which ends with its job.
     """
 
     pid: int
@@ -61,38 +59,39 @@ class StackInfo(BaseModel):
         return token.get_secret_value() if token else None
 
     def bus_settings(self, config: Config) -> BusSettings:
-        """How a client of this stack connects; credentials of an external broker are in its own configuration."""
+        """Return the connection settings for a client of this stack. Credentials of an external broker come from the
+        client's configuration."""
         if self.nats_token is None:
             return bus_settings(config, url=self.nats_url)
         return bus_settings(config, url=self.nats_url, token=self.nats_token)
 
 
 def bus_settings(config: Config, *, url: str | None = None, token: SecretStr | None = None) -> BusSettings:
-    """`[nats]` as the bus takes it. With a `token` (an embedded broker) the credentials in `[nats]` do not count."""
+    """Return the settings of `[nats]` for the bus. With a `token` (of an embedded broker) others are ignored."""
     nats = config.nats
-    numbers = {
+    limits = {
         "replicas": nats.replicas,
         "events_max_bytes": nats.events_max_bytes,
         "logs_max_bytes": nats.logs_max_bytes,
         "ack_wait": nats.ack_wait,
     }
-    place = url or nats.url
-    if place is None:
-        raise ServiceUnavailable("There is no broker: set [nats] url, or start `ytarchive up`.")
+    address = url or nats.url
+    if address is None:
+        raise ServiceUnavailable("No broker: set [nats] url, or start `ytarchive up`.")
     if token is not None:
-        return BusSettings.model_validate({"url": place, "token": token, **numbers})
+        return BusSettings.model_validate({"url": address, "token": token, **limits})
     credentials = {key: getattr(nats, key) for key in ("user", "password", "token", "credentials_file", "ca_file")}
-    return BusSettings.model_validate({"url": place, **credentials, **numbers})
+    return BusSettings.model_validate({"url": address, **credentials, **limits})
 
 
 def find_running(config: Config) -> StackInfo | None:
-    """The stack that runs on this data directory, once it is ready; None if there is none."""
+    """Return the stack that runs on this data directory, None while there is none or it is not ready."""
     if lock_holder(_lock_path(config)) is None:
         return None
     try:
         info = StackInfo.model_validate_json(_info_path(config).read_bytes())
     except (FileNotFoundError, ValidationError):
-        return None  # it is just starting, or just stopping
+        return None  # it is starting or stopping
     return info if info.pid == lock_holder(_lock_path(config)) else None
 
 
@@ -105,13 +104,14 @@ def _info_path(config: Config) -> Path:
 
 
 class Stack:
-    """Services in this process, as an async context manager. Entering it starts them, in SPEC's order.
+    """Services in this process, as an async context manager that starts them in SPEC's order.
 
-    `embedded`: bring the broker along; None: yes for a whole stack without `[nats] url`. A single service without
-    either uses the broker of the stack that runs. `ports`: with "free_if_taken" a taken port is replaced by a free one.
-    `extra_roots` are archive roots beside the configured ones; `options` are further arguments of a service, by name
+    `embedded`: run an embedded broker; None: for several services without `[nats] url`. A single service without either
+    uses the broker of the running stack. `ports`: "free_if_taken" replaces a taken port by a free one. `extra_roots`:
+    archive roots in addition to the configured ones. `options`: further arguments of a service, by name
     (`{"jobs": {"park_open": True}}`).
-    Raises LockHeld when another stack runs on this data directory, ConfigError and BrokerUnavailable as they come.
+
+    Raise LockHeld when another stack runs on this data directory, ConfigError, BrokerUnavailable.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Stack:
     ) -> None:
         unknown = [name for name in names if name not in SERVICES]
         if unknown:
-            raise InvalidRequest(f"There is no service {unknown[0]!r}. There are: {', '.join(SERVICES)}.")
+            raise InvalidRequest(f"There is no service {unknown[0]!r}. Services: {', '.join(SERVICES)}.")
         self.names = tuple(name for name in SERVICES if name in names)
         self.config = _with_roots(config, extra_roots)
         if ports == "free_if_taken":
@@ -141,7 +141,7 @@ class Stack:
 
     @property
     def settings(self) -> BusSettings:
-        """How to reach the broker of this stack."""
+        """Return the connection settings of the broker of this stack."""
         if self._settings is None:
             raise RuntimeError("the stack is not started")
         return self._settings
@@ -161,16 +161,16 @@ class Stack:
 
     async def _start(self) -> None:
         share_one_heap()
-        whole = self.embedded or len(self.names) > 1
-        if whole:
+        locked = self.embedded or len(self.names) > 1
+        if locked:
             self._held.enter_context(await acquire(_lock_path(self.config)))
-            _info_path(self.config).unlink(missing_ok=True)  # of a stack that was killed
+            _info_path(self.config).unlink(missing_ok=True)  # of a killed stack
         self._settings = await self._broker()
         for name in self.names:
             service = load_service(name)(self.config, self._settings, **self._options.get(name, {}))
             await service.startup()
             self.services[name] = service
-        if whole:
+        if locked:
             self.info = self._describe(self._settings)
             written = self.info.model_dump_json(indent=2)
             await asyncio.to_thread(write_atomically, _info_path(self.config), written, mode=0o600)
@@ -178,15 +178,15 @@ class Stack:
 
     async def _broker(self) -> BusSettings:
         if self.embedded:
-            numbers = bus_settings(self.config, url="nats://127.0.0.1", token=SecretStr(""))
-            self._server = EmbeddedServer(self.config.storage.jobs_dir / "nats", like=numbers)
+            limits = bus_settings(self.config, url="nats://127.0.0.1", token=SecretStr(""))
+            self._server = EmbeddedServer(self.config.storage.jobs_dir / "nats", like=limits)
             return await self._server.start()
         if self.config.nats.url is not None:
             return bus_settings(self.config)
         running = find_running(self.config)
         if running is None:
             raise ServiceUnavailable(
-                f"The {self.names[0]} service finds no broker: no stack runs on {self.config.storage.base_data_dir}. "
+                f"No broker for the {self.names[0]} service: no stack runs on {self.config.storage.base_data_dir}. "
                 "Start `ytarchive up`, or set [nats] url (YTARCHIVE_NATS__URL)."
             )
         return running.bus_settings(self.config)
@@ -202,7 +202,7 @@ class Stack:
         )
 
     async def _stop(self) -> None:
-        """Within SPEC's 30 s: each service gets what is left of them."""
+        """Stop within SPEC's 30 s: each service gets the remaining time."""
         if self.info is not None:
             _info_path(self.config).unlink(missing_ok=True)
             self.info = None
@@ -215,34 +215,72 @@ class Stack:
             await self._server.stop()
         self._held.close()
 
-    async def drain(self, patience: float = 5.0) -> None:
-        """Before an orderly end: let the services say and finish what no job waits for, a playlist's own file, say."""
-        end = time.monotonic() + patience
+    async def drain(self, within: float = 5.0) -> None:
+        """Before an orderly end, let services finish work that no job waits for, such as a playlist's own file."""
+        end = time.monotonic() + within
         while time.monotonic() < end:
             if all([await service.settled() for service in self.services.values()]):
                 return
             await asyncio.sleep(0.05)
 
     def abandon(self) -> None:
-        """The end without farewell: the broker is killed, its children notice by their pipes."""
+        """Kill the broker. Its children end because their pipes close."""
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGKILL)
 
 
 async def _shut_down(service: ServiceBase, passed: float) -> None:
-    """One service that fails or hangs at its end does not keep the others from theirs. `passed`: since the signal."""
-    work, whole = (max(LEAST_SHARE, until - passed) for until in (WORK_UNTIL, CLEANUP_UNTIL))
+    """Stop a service; log an error or a timeout, so that the others are stopped too. `passed`: seconds since the
+    signal."""
+    work, whole = (max(MIN_SHARE, until - passed) for until in (WORK_UNTIL, CLEANUP_UNTIL))
     ending = asyncio.wait_for(service.shutdown(work), whole)
     (failure,) = await asyncio.gather(ending, return_exceptions=True)
     if failure is not None:
         log.error("shutdown_failed", stopped=service.name, error_message=repr(failure), exc_info=failure)
 
 
+def _jobs() -> type[ServiceBase]:
+    from services.jobs.service import JobsService
+
+    return JobsService
+
+
+def _metadata() -> type[ServiceBase]:
+    from services.metadata.service import MetadataService
+
+    return MetadataService
+
+
+def _download() -> type[ServiceBase]:
+    from services.download.service import DownloadService
+
+    return DownloadService
+
+
+def _storage() -> type[ServiceBase]:
+    from services.storage.service import StorageService
+
+    return StorageService
+
+
+def _logging() -> type[ServiceBase]:
+    from services.logging.service import LoggingService
+
+    return LoggingService
+
+
+_LOADERS: Mapping[str, Callable[[], type[ServiceBase]]] = {
+    "jobs": _jobs,
+    "metadata": _metadata,
+    "download": _download,
+    "storage": _storage,
+    "logging": _logging,
+}
+
+
 def load_service(name: str) -> type[ServiceBase]:
-    """`services.{name}.service.{Name}Service`, imported only now: a single service does not load the others."""
-    module = importlib.import_module(f"services.{name}.service")
-    found: type[ServiceBase] = getattr(module, f"{name.capitalize()}Service")
-    return found
+    """Import the class of a service only now: a single service does not load the others."""
+    return _LOADERS[name]()
 
 
 def _with_roots(config: Config, extra: Sequence[Path]) -> Config:
@@ -267,11 +305,14 @@ async def run_services(
     ports: Ports = "fixed",
     on_ready: Callable[[Stack], Awaitable[None] | None] | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, then stop cleanly; a second signal ends at once. `on_ready` gets the stack."""
+    """Run until SIGTERM or SIGINT, then stop cleanly; a second signal ends the process at once.
+
+    `on_ready` is called with the started stack.
+    """
     stack = Stack(config, names, embedded=embedded, ports=ports)
     stop = asyncio.Event()
 
-    def hear(number: signal.Signals) -> None:
+    def stop_on(number: signal.Signals) -> None:
         log.info("shutdown_signal_received", signal=number.name)
         if stop.is_set():
             stack.abandon()
@@ -280,13 +321,13 @@ async def run_services(
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, hear, number)
+        loop.add_signal_handler(number, stop_on, number)
     try:
         async with stack:
             if on_ready is not None:
-                told = on_ready(stack)
-                if told is not None:
-                    await told
+                waiting = on_ready(stack)
+                if waiting is not None:
+                    await waiting
             await stop.wait()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

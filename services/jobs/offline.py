@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.common.errors import NotFound
 from services.common.models import Job
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
 from services.jobs.adapters import retention
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
+from services.jobs.domain.commands import Command, check
 from services.jobs.rest_models import Cleanup, ItemList, ItemQuery, JobDetail, JobList, JobQuery
 
 _FIRST_ITEMS = ItemQuery(limit=1000)
@@ -56,6 +58,12 @@ class OfflineJobs:
         if self._store is None:
             return ItemList(items=[], total=0, limit=query.limit, offset=query.offset)
         return await JobReader(self._store).items(job_id, query)
+
+    async def check(self, command: Command) -> None:
+        """Raise NotFound or InvalidRequest when the command would have no effect."""
+        if self._store is None:
+            raise NotFound(f"There is no job {command.job_id}.", job_id=command.job_id)
+        await self._store.read(lambda rows, _sql: check(rows, command))
 
     async def cleanup_preview(self) -> Cleanup:
         """Return what the next cleanup would remove."""

@@ -29,12 +29,12 @@ from bus.fault_injection import VARIABLE
 from services.common.events import JobCreated, catalogue
 from services.common.messaging import connect_bus
 from services.common.models import Item, ItemStatus, Job, JobOptions
+from services.common.names import SERVICES
 from services.common.settings.load import Config, load_config
 from tests.fixtures import waiting
 from tests.fixtures.processes import KEPT, Nursery, Process, Started
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
-from ytarchive.stack import SERVICES
 
 PATIENCE = 30.0  # seconds; half of the default ack_wait, so that nothing passes by waiting for that
 _POLL = 0.02

@@ -5,10 +5,6 @@ from typing import Any
 
 import pytest
 
-from services.storage.index.queries import VideoSort as Sorts
-from services.storage.index.queries import VideoStatus as Statuses
-from services.storage.index.search import SearchField as Places
-from ytarchive.cli.commands.archive import Place, Sort, Status
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
@@ -116,12 +112,6 @@ def test_an_archive_that_never_was(cli: Any) -> None:
     assert "Nothing." in cli("logs").out
     assert told(cli, "storage", "stats")["videos"] == 0
     assert not cli.data.exists()
-
-
-def test_choices_are_those_of_storage() -> None:
-    assert [sort.value for sort in Sort] == list(Sorts.__args__)  # type: ignore[attr-defined]  # of a Literal
-    assert [status.value for status in Status] == list(Statuses.__args__)  # type: ignore[attr-defined]  # as above
-    assert [place.value for place in Place] == list(Places.__args__)  # type: ignore[attr-defined]  # as above
 
 
 def test_retention_is_told_before_and_done_by_a_running_system(make_cli: Any) -> None:

@@ -1,4 +1,4 @@
-"""Looks of the command line at what takes long to read."""
+"""Playlists that the metadata service is still reading."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from aiohttp import web
 from services.common.errors import NetworkTimeout
 from services.common.models import Entry, ErrorCode, ErrorDetail, PlaylistMetadata, ServiceResponse, Target, TargetKind
 from services.metadata.api import PlaylistPage
-from ytarchive.client import youtube
+from ytarchive.client.metadata import MetadataClient
 from ytarchive.client.rest import Rest
 
 LIST = Target(kind=TargetKind.PLAYLIST, id="PLslow")
@@ -58,7 +58,7 @@ async def test_a_list_that_takes_long_to_read_is_waited_for(metadata: Metadata) 
     """More often than the circuit breaker allows failures: the service is at work, and says so."""
     metadata.late = 12
     async with Rest.open(metadata.base) as rest:
-        playlist, entries = await youtube.listing(rest, LIST)
+        playlist, entries = await MetadataClient(rest).listing(LIST)
     assert (playlist.title, [entry.video_id for entry in entries]) == ("slow", ["aaaaaaaaaaa"])
     assert metadata.asked == 13
 
@@ -67,5 +67,5 @@ async def test_a_site_that_does_not_answer_is_told(metadata: Metadata) -> None:
     metadata.late, metadata.details = 100, {"kind": "passing"}
     async with Rest.open(metadata.base) as rest:
         with pytest.raises(NetworkTimeout, match="still reading"):
-            await youtube.listing(rest, LIST)
+            await MetadataClient(rest).listing(LIST)
     assert metadata.asked == 1

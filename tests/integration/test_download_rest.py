@@ -12,13 +12,14 @@ import pytest
 import pytest_asyncio
 
 from services.common.events import CredentialsOffered, JobCreated
+from services.common.names import SERVICES
 from services.common.settings.load import load_config
 from services.download.api import Ordered
 from services.download.service import DownloadService
 from services.download.tasks import Task, TaskOutcome, TaskProgress, TaskState
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
-from ytarchive.stack import SERVICES, Stack
+from ytarchive.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]

@@ -22,10 +22,11 @@ from services.common import events as e
 from services.common.events import DeadLettered
 from services.common.messaging import connect_bus
 from services.common.models import ErrorCode, ServiceInfo
+from services.common.names import SERVICES
 from services.common.settings.load import Config, load_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
-from ytarchive.stack import SERVICES, Stack
+from ytarchive.stack import Stack
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 VIDEO = sample.VIDEO_OK

@@ -29,10 +29,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from services.common.names import SERVICES
 from services.common.settings.load import load_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
-from ytarchive.stack import SERVICES, Stack
+from ytarchive.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,27 +1,27 @@
-"""The command line. `main` is the entry point and the one boundary where errors become words and exit codes."""
+"""The command line. `main` is the entry point, and the boundary that turns exceptions into messages and exit codes."""
 
 import os
 import sys
 from collections.abc import Sequence
 
-from ytarchive.cli.arguments import arrange, wants_json
+from ytarchive.cli.terminal.arguments import arrange, wants_json
 
 _INTERRUPTED = 130
-_BROKEN_PIPE = 141  # as a shell says it of a program that SIGPIPE ended
+_BROKEN_PIPE = 141  # the exit code that shells give a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name) and return its exit code. Never raises, never shows a
-    traceback unless `--debug` asks for it."""
+    """Run a command line (without the program name) and return its exit code. Tracebacks are shown only with
+    `--debug`."""
     words = arrange(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 still shows the rest
+            stream.reconfigure(errors="replace")  # for terminals that are not UTF-8
     try:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter reports an error at exit
         return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -40,10 +40,10 @@ def _run(words: Sequence[str]) -> int:
         return _INTERRUPTED
     except (BrokenPipeError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the boundary: whatever it is, the user gets a sentence
+    except Exception as error:  # the boundary: every error is reported
         if "--debug" in words:
             raise
-        from ytarchive.cli.failure import report
+        from ytarchive.cli.terminal.error_report import report
 
         return report(error, json=wants_json(words))
     return int(result or 0)

@@ -1,6 +1,5 @@
-"""The command tree. Command modules are light: what takes time to load they import when they are called."""
+"""The command tree. Command modules import slow modules only when a command is called."""
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +7,21 @@ import typer
 
 from ytarchive.cli.commands import (
     archive,
-    config,
     demo,
-    doctor,
     download,
     events,
-    health,
+    installation,
     jobs,
+    logs,
     lookup,
+    maintenance,
     plan,
     serve,
-    upkeep,
     verify,
-    version,
+    workplans,
 )
 from ytarchive.cli.sections import Sections
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import Invocation
 
 app = typer.Typer(
     cls=Sections,
@@ -31,12 +29,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Saves YouTube videos, playlists and channels for good: media, thumbnail, captions, metadata.",
+    help="Archives YouTube videos, playlists and channels: media, thumbnails, captions, metadata.",
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         typer.echo(f"ytarchive {metadata.version('ytarchive')}")
         raise typer.Exit
 
@@ -45,12 +45,12 @@ def _version(wanted: bool) -> None:
 def entry(
     context: typer.Context,
     config_file: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="The configuration to use instead of the one found.")
+        Path | None, typer.Option("--config", metavar="FILE", help="The configuration file to use.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the services log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log records of the services.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     version_only: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     context.obj = Invocation(config_file, verbose, debug)
@@ -63,19 +63,19 @@ app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("metadata")(lookup.metadata)
 app.add_typer(lookup.playlist, name="playlist")
 app.add_typer(jobs.app, name="jobs")
-archive.storage.command("verify")(verify.verify)
-app.add_typer(archive.storage, name="storage")
-app.add_typer(archive.workplan, name="workplan")
-app.command("logs")(archive.logs)
-app.command("trace")(archive.trace)
-app.command("services")(upkeep.services)
-app.command("quota")(upkeep.quota)
-app.command("cleanup")(upkeep.cleanup)
+archive.app.command("verify")(verify.verify)
+app.add_typer(archive.app, name="storage")
+app.add_typer(workplans.app, name="workplan")
+app.command("logs")(logs.logs)
+app.command("trace")(logs.trace)
+app.command("services")(maintenance.services)
+app.command("quota")(maintenance.quota)
+app.command("cleanup")(maintenance.cleanup)
 app.add_typer(events.app, name="events")
-app.command("health")(health.health)
-app.command("doctor")(doctor.doctor)
-app.add_typer(config.app, name="config")
+app.command("health")(maintenance.health)
+app.command("doctor")(installation.doctor)
+app.add_typer(installation.config, name="config")
 app.command("up")(serve.up)
 app.command("service")(serve.service)
 app.command("demo")(demo.demo)
-app.command("version")(version.version)
+app.command("version")(installation.version)

@@ -1,4 +1,4 @@
-"""`ytarchive --help`: the commands under headings."""
+"""The headings of `ytarchive --help`."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from typer.core import TyperGroup
 
 SECTIONS = {
     "Archive": ("download", "plan", "jobs", "workplan"),
-    "Look at YouTube": ("metadata", "playlist", "quota"),
-    "Look at the archive": ("storage",),
-    "See what happens": ("logs", "trace", "events"),
+    "Query YouTube": ("metadata", "playlist", "quota"),
+    "Query the archive": ("storage",),
+    "Logs and events": ("logs", "trace", "events"),
     "Run services": ("up", "service", "services", "health", "cleanup"),
     "This installation": ("doctor", "config", "demo", "version"),
 }
 
 
 class Sections(TyperGroup):
-    """Every command stands in SECTIONS (a test keeps it so); one that does not would come last."""
+    """A command that is not in SECTIONS is listed last."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         known = [name for names in SECTIONS.values() for name in names if name in self.commands]

@@ -1,4 +1,4 @@
-"""Reaching the services: attach to the stack that runs, or become it for a while (DESIGN §7)."""
+"""Reaching the services: attach to the running stack, or run one in this process for a while."""
 
 import asyncio
 import os
@@ -14,38 +14,41 @@ from services.common.settings.load import Config
 from ytarchive.client.endpoints import System, find_system
 from ytarchive.stack import Stack, find_running
 
-# a stack of our own is there for its own job
-ALONE = {"jobs": {"park_open": True}, "storage": {"rechecks": False}}
-_PATIENCE = 45.0  # seconds for another stack to be ready, or to be gone: SPEC's 30 s and some
+# A stack of our own only works on its own job.
+ONE_SHOT = {"jobs": {"park_open": True}, "storage": {"rechecks": False}}
+_READY_WITHIN = 45.0  # seconds for another stack to become ready, or to end: SPEC allows 30 s for each
+_LOCK_INTERVAL = 0.2  # seconds between two attempts to get the lock
 
 
 async def reach(
-    config: Config, held: AsyncExitStack, *, extra_roots: Sequence[Path], became: Callable[[Stack], None]
+    config: Config, resources: AsyncExitStack, *, extra_roots: Sequence[Path], on_own_stack: Callable[[Stack], None]
 ) -> System:
-    """The system that runs; else a stack of our own, which `held` stops. Open jobs of earlier runs stay parked in it.
+    """Return the running system, else a stack of our own, which `resources` stops. In such a stack the open jobs of
+    earlier runs stay parked.
 
-    `extra_roots` and `became` matter only for a stack of our own. Raises LockHeld when another one neither gets ready
-    nor goes.
+    `extra_roots` and `on_own_stack` apply only to a stack of our own. Raise LockHeld when another stack neither becomes
+    ready nor ends.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _READY_WITHIN
     while True:
         running = await find_system(config)
         if running is not None:
             return running
         try:
-            stack = Stack(config, ports="free_if_taken", extra_roots=extra_roots, options=ALONE)
-            await held.enter_async_context(stack)
-        except LockHeld:  # another one is just starting, or just stopping
+            stack = Stack(config, ports="free_if_taken", extra_roots=extra_roots, options=ONE_SHOT)
+            await resources.enter_async_context(stack)
+        except LockHeld:  # another stack is starting or stopping
             if time.monotonic() > deadline:
                 raise
         else:
-            became(stack)
+            on_own_stack(stack)
             return System.of_own(stack)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_LOCK_INTERVAL)
 
 
 async def still_there(system: System, config: Config) -> bool:
-    """Is the stack that we are attached to alive? Our own is; of services on their own nobody knows."""
+    """Return whether the stack that we are attached to is alive. True for our own, and for separate services, whose
+    state is unknown."""
     if system.pid is None:
         return True
     running = await asyncio.to_thread(find_running, config)

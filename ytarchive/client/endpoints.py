@@ -1,35 +1,39 @@
-"""The services that there are to talk to: a stack that runs here, or services that the configuration names."""
+"""The services that can be reached: a stack that runs on this machine, or the services that the configuration names."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
+from pydantic import BaseModel
+
+from bus import BusSettings
 from services.common.errors import ServiceUnavailable, YTArchiveError
+from services.common.names import SERVICES
 from services.common.settings.load import Config
-from ytarchive.client.rest import Rest
-from ytarchive.stack import SERVICES, Stack, StackInfo, bus_settings, find_running
+from ytarchive.client.rest import Rest, query_of
+from ytarchive.stack import Stack, StackInfo, bus_settings, find_running
 
-if TYPE_CHECKING:
-    from bus import BusSettings
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class System:
-    """`services` maps names to REST base URLs. `pid` is that of a running stack, None for services on their own.
+    """`services` maps names to REST base URLs. `pid` is that of a running stack, None for separate services.
 
-    `passing`: the stack of a one-shot, which ends with its own job and leaves other jobs parked.
+    `own`: the stack runs in this process. `temporary`: the stack of another one-shot command, which ends with its own
+    job and leaves other jobs parked.
     """
 
-    bus: "BusSettings"
+    bus: BusSettings
     services: Mapping[str, str]
     pid: int | None = None
     own: bool = False
-    passing: bool = False
+    temporary: bool = False
 
     @classmethod
     def of_running(cls, info: StackInfo, config: Config) -> "System":
-        return cls(info.bus_settings(config), info.services, info.pid, passing=info.passing)
+        return cls(info.bus_settings(config), info.services, info.pid, temporary=info.passing)
 
     @classmethod
     def of_own(cls, stack: Stack) -> "System":
@@ -38,8 +42,8 @@ class System:
 
 
 async def find_system(config: Config) -> System | None:
-    """A stack that runs on our data directory; else, with `[nats] url`, the services of `[services.*]` if they
-    answer; else None."""
+    """Return the stack that runs on our data directory; else, with `[nats] url`, the services of `[services.*]` when
+    they answer; else None."""
     info = await asyncio.to_thread(find_running, config)
     if info is not None:
         return System.of_running(info, config)
@@ -48,19 +52,19 @@ async def find_system(config: Config) -> System | None:
     urls = configured_urls(config)
     async with Rest.open(urls["jobs"]) as jobs:
         try:
-            answer, _status = await jobs.ask("health")
+            answer, _status = await jobs.request_once("health")
         except YTArchiveError:
             return None
-    named = isinstance(answer.data, dict) and answer.data.get("service") == "jobs"
-    return System(bus_settings(config), urls) if named else None
+    is_jobs = isinstance(answer.data, dict) and answer.data.get("service") == "jobs"
+    return System(bus_settings(config), urls) if is_jobs else None
 
 
 async def require_system(config: Config) -> System:
-    """Raises ServiceUnavailable, saying how to start one."""
+    """Return the running system. Raise ServiceUnavailable, which tells how to start one."""
     system = await find_system(config)
     if system is None:
         raise ServiceUnavailable(
-            f"Nothing runs on {config.storage.base_data_dir}. Start `ytarchive up`, or a `ytarchive download`."
+            f"No services run on {config.storage.base_data_dir}. Start `ytarchive up` or a `ytarchive download`."
         )
     return system
 
@@ -68,3 +72,19 @@ async def require_system(config: Config) -> System:
 def configured_urls(config: Config) -> dict[str, str]:
     endpoints = {name: getattr(config.services, name) for name in SERVICES}
     return {name: f"http://{endpoint.host}:{endpoint.port}" for name, endpoint in endpoints.items()}
+
+
+async def get_or_read(
+    config: Config,
+    service: str,
+    path: str,
+    model: type[M],
+    offline: Callable[[], Awaitable[M]],
+    query: BaseModel | None = None,
+) -> M:
+    """Return the data of GET `path` as `model`; where nothing runs, what `offline` returns."""
+    system = await find_system(config)
+    if system is None:
+        return await offline()
+    async with Rest.open(system.services[service]) as rest:
+        return model.model_validate(await rest.get(path, **query_of(query)))

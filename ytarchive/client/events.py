@@ -1,84 +1,73 @@
-"""Following the bus for `events tail`."""
+"""The events on the bus, as they happen."""
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from bus import Bus, BusError
 from bus.message import Delivery, Envelope, Event
+from bus.tasks import cancel_and_wait, unless
 from services.common import events as e
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.messaging import connect_bus
 from services.common.settings.load import Config
-from ytarchive.cli.render.text import safe_text
-from ytarchive.client.endpoints import System, find_system
+from ytarchive.client.connect import connected, still_there
+from ytarchive.client.endpoints import System
+from ytarchive.text import safe_text
 
-_QUIET = {e.LogRecorded.subject, e.ServiceHeartbeat.subject}
-_LOOK = 1.0  # seconds between two looks at whether the stack is there
+_ONLY_BY_NAME = {e.LogRecorded.subject, e.ServiceHeartbeat.subject}
+_CHECK_INTERVAL = 1.0  # seconds between two checks that the stack is alive
 
 
-def chosen_kinds(patterns: Sequence[str]) -> list[type[Event]]:
-    """The events that the patterns name (`download.*`); without any all but logs and heartbeats.
-
-    Raises InvalidRequest for a pattern that names none.
-    """
+def event_types(patterns: Sequence[str]) -> list[type[Event]]:
+    """Return the event types whose subjects match the patterns (`download.*`); without patterns all but log records and
+    heartbeats. Raise InvalidRequest for a pattern without a match."""
     kinds = [kind for kind in e.catalogue() if kind.delivery is not Delivery.REQUEST]
     if not patterns:
-        return [kind for kind in kinds if kind.subject not in _QUIET]
+        return [kind for kind in kinds if kind.subject not in _ONLY_BY_NAME]
     for pattern in patterns:
         if not any(fnmatchcase(kind.subject, pattern) for kind in kinds):
             known = ", ".join(sorted(kind.subject for kind in kinds))
-            raise InvalidRequest(f"--type {safe_text(pattern)}: there is no such event. There are: {known}.")
+            raise InvalidRequest(f"--type {safe_text(pattern)}: there is no such event type. Event types: {known}.")
     return [kind for kind in kinds if any(fnmatchcase(kind.subject, pattern) for pattern in patterns)]
 
 
-def of_job(envelope: Envelope, wanted: str, traces: set[str]) -> bool:
-    """Does it name the job, or carry a trace that an earlier one of the job carried? `traces` is added to."""
-    if str(envelope.data.get("job_id", "")).startswith(wanted):
-        traces.add(envelope.trace_id)
-        return True
-    return envelope.trace_id in traces
-
-
-async def tail_events(
+async def follow_events(
     system: System, config: Config, kinds: Sequence[type[Event]], job: str | None, show: Callable[[Envelope], None]
 ) -> None:
-    """Until the system goes away: then ServiceUnavailable. Raises BusError when it cannot be reached at all."""
-    bus = await connect_bus(system.bus, source=f"cli/{os.getpid()}")
-    try:
-        listening = asyncio.ensure_future(_listen(bus, kinds, job, show))
-        gone = asyncio.ensure_future(_until_gone(system, config))
+    """Show events until the system stops: then raise ServiceUnavailable. `job`: only events of jobs whose ids begin
+    with it. Raise BusError when the broker cannot be reached."""
+    async with connected(system) as bus:
+        stopped = asyncio.Event()
+        watching = asyncio.ensure_future(_watch(system, config, stopped))
         try:
-            await asyncio.wait({listening, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
+            await unless(_follow(bus, kinds, job, show), stopped)
         finally:
-            for task in (listening, gone):
-                task.cancel()
-            await asyncio.gather(listening, gone, return_exceptions=True)
-    finally:
-        await bus.close()
+            await cancel_and_wait([watching])
     raise ServiceUnavailable("The stack was stopped; its events end here.")
 
 
-async def _listen(bus: Bus, kinds: Sequence[type[Event]], job: str | None, show: Callable[[Envelope], None]) -> None:
+async def _follow(bus: Bus, kinds: Sequence[type[Event]], job: str | None, show: Callable[[Envelope], None]) -> None:
     traces: set[str] = set()
-    while True:  # a tail ends when the bus has to connect anew
+    while True:  # the subscription ends when the bus reconnects
         await bus.online.wait()
         try:
             async with bus.tail(*kinds) as envelopes:
                 async for envelope in envelopes:
-                    if job is None or of_job(envelope, job, traces):
+                    if job is None or _is_of_job(envelope, job, traces):
                         show(envelope)
         except BusError:
             await asyncio.sleep(0.2)
 
 
-async def _until_gone(system: System, config: Config) -> None:
-    while True:
-        await asyncio.sleep(_LOOK)
-        if system.pid is not None:
-            now = await find_system(config)
-            if now is None or now.pid != system.pid:
-                return
+def _is_of_job(envelope: Envelope, job: str, traces: set[str]) -> bool:
+    """Return whether an event names the job, or belongs to a trace of an earlier event of the job. Update `traces`."""
+    if str(envelope.data.get("job_id", "")).startswith(job):
+        traces.add(envelope.trace_id)
+        return True
+    return envelope.trace_id in traces
+
+
+async def _watch(system: System, config: Config, stopped: asyncio.Event) -> None:
+    while await still_there(system, config):  # noqa: ASYNC110 - another process sends no event when it ends
+        await asyncio.sleep(_CHECK_INTERVAL)
+    stopped.set()

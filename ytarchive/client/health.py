@@ -1,4 +1,4 @@
-"""The health of all five services, asked at once."""
+"""The health of all five services."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,30 +11,30 @@ from services.common.settings.load import Config
 from ytarchive.client.endpoints import configured_urls, find_system
 from ytarchive.client.rest import Rest
 
-Answers = Mapping[str, HealthCheck | str]  # by service; a text is why there is no HealthCheck
+Answers = Mapping[str, HealthCheck | str]  # by service; a text tells why there is no HealthCheck
 
 
-async def ask_all(config: Config) -> Answers:
-    """Of the stack that runs; else of the addresses in `[services.*]`."""
+async def check_all(config: Config) -> Answers:
+    """Check the services of the running stack and, for the others, the addresses of `[services.*]`."""
     system = await find_system(config)
     urls = {**configured_urls(config), **(system.services if system else {})}
-    answers = await asyncio.gather(*(_ask(name, url) for name, url in urls.items()))
+    answers = await asyncio.gather(*(_check(name, url) for name, url in urls.items()))
     return dict(zip(urls, answers, strict=True))
 
 
-def well(answers: Answers) -> bool:
+def all_healthy(answers: Answers) -> bool:
     return all(isinstance(a, HealthCheck) and a.status is HealthStatus.HEALTHY for a in answers.values())
 
 
-async def _ask(name: str, url: str) -> HealthCheck | str:
+async def _check(name: str, url: str) -> HealthCheck | str:
     if url.endswith(":0"):
         return "not running"
     async with Rest.open(url) as rest:
         try:
-            answer, _status = await rest.ask("health")
+            answer, _status = await rest.request_once("health")
             check = HealthCheck.model_validate(answer.data)
         except YTArchiveError as error:
             return error.message
         except ValidationError:
-            return f"{url} is not one of our services"
+            return f"{url} is not a service of ytarchive"
     return check if check.service == name else f"{url} is the {check.service} service"

@@ -1,235 +1,171 @@
-"""A change of mind about a job: which wish can be fulfilled (pure), how it is sent, and what came of it."""
+"""Commands of users for one job: cancel, pause, resume, retry.
+
+The jobs service decides whether a command is valid for the state of its job.
+"""
 
 import asyncio
-import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bus import BusError
-from bus.message import Event
 from services.common import events as e
-from services.common.errors import InvalidRequest, NotFound, ServiceUnavailable
-from services.common.models import Item, ItemStatus, Job, JobStatus
+from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.models import Item, Job
 from services.common.settings.load import Config
-from services.common.targets import parse_target
-from ytarchive.cli.exits import rejected
-from ytarchive.cli.render.text import safe_text, short_id
-from ytarchive.cli.running.job_state import Picture
-from ytarchive.client.connect import connected, reach, still_there
+from services.jobs.offline import OfflineJobs
+from ytarchive.client import sse
+from ytarchive.client.connect import reach, still_there
 from ytarchive.client.endpoints import System
-from ytarchive.client.jobs import JobSource, RunningJobs, all_items, open_jobs
+from ytarchive.client.jobs import JobsClient, RestJobs, open_jobs
 from ytarchive.client.rest import Rest
 from ytarchive.stack import Stack
 
-_APPLIED = 10.0  # seconds until jobs has taken a wish in
-_STOPPED = 30.0  # seconds until what runs of a cancelled job has stopped
-_LOOK = 0.1
+_STOPPED_WITHIN = 30.0  # seconds for the running downloads of a cancelled job
 
 
-class Kind(StrEnum):
+class JobCommandKind(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
     RETRY = "retry"
 
 
-_EVENTS: dict[Kind, type[e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested]] = {
-    Kind.CANCEL: e.JobCancelRequested,
-    Kind.PAUSE: e.JobPauseRequested,
-    Kind.RESUME: e.JobResumeRequested,
-    Kind.RETRY: e.JobRetryRequested,
+CommandEvent = e.JobCancelRequested | e.JobPauseRequested | e.JobResumeRequested | e.JobRetryRequested
+_EVENTS: dict[JobCommandKind, type[CommandEvent]] = {
+    JobCommandKind.CANCEL: e.JobCancelRequested,
+    JobCommandKind.PAUSE: e.JobPauseRequested,
+    JobCommandKind.RESUME: e.JobResumeRequested,
+    JobCommandKind.RETRY: e.JobRetryRequested,
 }
 
 
 @dataclass(frozen=True)
-class Wish:
-    """`job` is as it was before. `video_id` only with CANCEL: just that video."""
+class JobCommand:
+    """`job` is its state before the command. `video_id`, with CANCEL only, limits the command to one video."""
 
-    kind: Kind
+    kind: JobCommandKind
     job: Job
     video_id: str | None = None
 
-    def event(self) -> Event:
+    @property
+    def continues_job(self) -> bool:
+        return self.kind in {JobCommandKind.RESUME, JobCommandKind.RETRY}
+
+    def event(self) -> CommandEvent:
         if self.video_id is not None:
             return e.JobCancelRequested(job_id=self.job.job_id, video_id=self.video_id)
         return _EVENTS[self.kind](job_id=self.job.job_id)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`job` (and `item`, of a wish about one video) after the wish was applied. `complete`: nothing is pending."""
+class CommandOutcome:
+    """`job`, and `item` of a command for one video, after the command was applied. `complete`: nothing is pending."""
 
     job: Job
     item: Item | None = None
     complete: bool = True
 
 
-@dataclass(frozen=True)
-class GoOn:
-    """The errand of `jobs retry` and `jobs resume` where nothing runs."""
-
-    wish: Wish
-    extra_root: Path | None
-
-    def known(self, open_jobs: Sequence[Job]) -> Picture:
-        job = self.wish.job
-        return Picture(job.job_id, job.trace_id, since=job.revision if job.status.ended else -1)
-
-    def event(self, job_id: str, *, again: bool) -> Event:
-        """A retry that was begun is only gone on with."""
-        return e.JobResumeRequested(job_id=job_id) if again else self.wish.event()
+async def check_offline(config: Config, command: JobCommand) -> None:
+    """Raise NotFound or InvalidRequest when the command would have no effect. For when no system runs: a running jobs
+    service checks the command that it receives."""
+    async with OfflineJobs.open(config) as jobs:
+        await jobs.check(command.event())
 
 
-# --- what can be wished for ---------------------------------------------------------------------------------------
+async def send_command(config: Config, command: JobCommand, resources: AsyncExitStack) -> CommandOutcome:
+    """Send a command to the running system, else to a temporary stack, which ends with `resources`.
 
-
-def check(kind: Kind, job: Job) -> None:
-    """Raises InvalidRequest where the wish makes no sense for the job as it is, saying what does."""
-    short = short_id(job.job_id)
-    if kind is not Kind.RETRY and job.status.ended:
-        remedy = f" `ytarchive jobs retry {short}` tries its gaps again." if has_gaps(job) and not rejected(job) else ""
-        raise InvalidRequest(
-            f"Job {short} has ended ({job.status}): there is nothing to {kind}.{remedy}", status=job.status
-        )
-    if kind is Kind.RETRY and not job.status.ended:
-        raise InvalidRequest(
-            f"Job {short} has not ended ({job.status}): only an ended job is tried again."
-            f" `ytarchive jobs resume {short}` goes on with it, `ytarchive jobs watch {short}` follows it.",
-            status=job.status,
-        )
-    if kind is Kind.RETRY and rejected(job):
-        raise InvalidRequest(
-            f"Job {short} was rejected, and nothing of it was begun: order it anew with `ytarchive download`.\n"
-            f"{job.error.message if job.error else ''}".rstrip()
-        )
-
-
-def has_gaps(job: Job) -> bool:
-    """Is there something that a retry of this ended job would do?"""
-    counts = job.counts
-    incomplete = job.status in {JobStatus.FAILED, JobStatus.CANCELLED} or job.error is not None
-    return incomplete or counts.unavailable + counts.failed + counts.cancelled > 0
-
-
-def checked_item(items: Sequence[Item], video: str) -> Item:
-    """The open item that `--video` names, by id or URL. Raises InvalidRequest, NotFound."""
-    wanted = parse_target(video).id
-    item = next((item for item in items if item.video_id == wanted), None)
-    if item is None:
-        raise NotFound(f"--video {safe_text(video)}: the job has no such video. `ytarchive jobs show` lists them.")
-    if not item.status.open:
-        raise InvalidRequest(f"--video {item.video_id}: it has ended ({item.status}): there is nothing to cancel.")
-    return item
-
-
-def root_beyond(job: Job, config: Config) -> Path | None:
-    """The job's archive root if the configuration does not name it: it came with `--output-dir`."""
-    if not job.root or any(Path(job.root).is_relative_to(root.resolve()) for root in config.storage.all_roots):
-        return None
-    return Path(job.root)
-
-
-# --- sending it ---------------------------------------------------------------------------------------------------
-
-
-async def fulfil(config: Config, wish: Wish, held: AsyncExitStack) -> Outcome:
-    """By the system that runs, else by a stack that runs just for this and ends with `held`.
-
-    Raises ServiceUnavailable when jobs does not take it in.
+    Return when it is applied; a cancellation also waits up to 30 s for running downloads to stop. Raise InvalidRequest
+    and NotFound when the jobs service rejects the command, ServiceUnavailable when it does not answer.
     """
-    extra = root_beyond(wish.job, config)
+    extra = root_outside_configuration(command.job, config)
     own: list[Stack] = []
+    repeated = False
     while True:
-        system = await reach(config, held, extra_roots=[extra] if extra else [], became=own.append)
+        system = await reach(config, resources, extra_roots=[extra] if extra else [], on_own_stack=own.append)
         try:
-            outcome = await _send(system, wish)
+            outcome = await _send(system, command, repeated=repeated)
             if system.own and own:
-                await own[-1].drain()  # a worker hears that its partial may go
+                await own[-1].drain()  # a worker still has to remove its partial
             return outcome
         except (ServiceUnavailable, BusError):
             if await still_there(system, config):
                 raise
-        async with open_jobs(config) as source:  # a one-shot ends with its job: what came of it is in jobs.db
-            outcome, taken = await _look(source, wish)
-        if taken and outcome.complete:
+        repeated = True
+        async with open_jobs(config) as jobs:  # a one-shot ends with its job: the outcome is in jobs.db
+            outcome, applied = await _state(jobs, command)
+        if applied and outcome.complete:
             return outcome
 
 
-async def _send(system: System, wish: Wish) -> Outcome:
-    """Publish it, and look over REST until it is done."""
-    async with connected(system) as bus, Rest.open(system.services["jobs"]) as rest:
-        source = RunningJobs(rest)
-        await bus.publish(wish.event(), trace_id=wish.job.trace_id)
-        begun = time.monotonic()
-        while True:
-            outcome, taken = await _look(source, wish)
-            passed = time.monotonic() - begun
-            if outcome.complete or (taken and passed > _STOPPED):
-                return outcome
-            if not taken and passed > _APPLIED:
-                raise ServiceUnavailable(
-                    f"The wish is on the bus, but the jobs service has not taken it in within {_APPLIED:g} s:"
-                    " `ytarchive health` tells how it is. It will be done once the service is well."
-                )
-            await asyncio.sleep(_LOOK)
+async def _send(system: System, command: JobCommand, *, repeated: bool) -> CommandOutcome:
+    async with Rest.open(system.services["jobs"]) as rest:
+        jobs = JobsClient(RestJobs(rest), running=True)
+        body = {"video_id": command.video_id} if command.video_id is not None else {}
+        try:
+            await rest.send("POST", f"jobs/{command.job.job_id}/{command.kind}", body)
+        except InvalidRequest:
+            if not repeated:  # else the stack that ended had already applied it
+                raise
+        outcome, _applied = await _state(jobs, command)
+        if outcome.complete:
+            return outcome
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOPPED_WITHIN):
+                return await _until_stopped(system.services["jobs"], command, outcome)
+        outcome, _applied = await _state(jobs, command)
+        return outcome
 
 
-async def _look(source: JobSource, wish: Wish) -> tuple[Outcome, bool]:
-    """How it stands, and whether jobs has taken the wish in."""
-    job = await source.job(wish.job.job_id)
-    item: Item | None = None
-    if wish.video_id is not None:
-        found = await all_items(source, wish.job.job_id)
-        item = next((item for item in found if item.video_id == wish.video_id), None)
-    taken, complete = progress(wish, job, item)
-    return Outcome(job, item, complete), taken
+async def _until_stopped(base: str, command: JobCommand, outcome: CommandOutcome) -> CommandOutcome:
+    """Follow a job until what was cancelled has ended. Raise ServiceUnavailable when the stream is lost."""
+    job, item = outcome.job, outcome.item
+    try:
+        events = sse.stream(base, f"jobs/{job.job_id}/events", last_event_id=command.job.revision)
+        async with aclosing(events):
+            async for name, data in events:
+                if name in {"snapshot", "job", "end"}:
+                    job = Job.model_validate(data)
+                elif name == "items":
+                    changed = [Item.model_validate(one) for one in data["items"] if one["video_id"] == command.video_id]
+                    item = changed[-1] if changed else item
+                _applied, complete = command_state(command, job, item)
+                if complete:
+                    return CommandOutcome(job, item)
+    except sse.StreamLost as lost:
+        raise ServiceUnavailable("The jobs service ended the connection.") from lost
+    raise ServiceUnavailable("The jobs service ended the connection.")
 
 
-def progress(wish: Wish, job: Job, item: Item | None) -> tuple[bool, bool]:
-    """(jobs has taken it in, nothing is pending any more)."""
-    newer = job.revision > wish.job.revision
-    match wish.kind:
-        case Kind.PAUSE:
+async def _state(jobs: JobsClient, command: JobCommand) -> tuple[CommandOutcome, bool]:
+    """Return the current state of the job, and whether the command was applied."""
+    job = await jobs.job(command.job.job_id)
+    item = await jobs.item(job.job_id, command.video_id) if command.video_id is not None else None
+    applied, complete = command_state(command, job, item)
+    return CommandOutcome(job, item, complete), applied
+
+
+def command_state(command: JobCommand, job: Job, item: Item | None) -> tuple[bool, bool]:
+    """Return whether the command was applied, and whether nothing of it is pending any more."""
+    newer = job.revision > command.job.revision
+    match command.kind:
+        case JobCommandKind.PAUSE:
             return (job.paused or job.status.ended,) * 2
-        case Kind.RESUME:
+        case JobCommandKind.RESUME:
             return (not job.paused,) * 2
-        case Kind.RETRY:
+        case JobCommandKind.RETRY:
             return (newer,) * 2
-        case Kind.CANCEL if item is not None:
+        case JobCommandKind.CANCEL if item is not None:
             return newer or not item.status.open, not item.status.open
-        case Kind.CANCEL:
+        case JobCommandKind.CANCEL:
             return job.cancelling or job.status.ended, job.status.ended
 
 
-# --- in words -----------------------------------------------------------------------------------------------------
-
-
-def told(wish: Wish, outcome: Outcome) -> str:
-    short = short_id(outcome.job.job_id)
-    if outcome.item is not None:
-        return _told_video(outcome.item, outcome.complete)
-    job = outcome.job
-    match wish.kind:
-        case Kind.CANCEL if not outcome.complete:
-            return f"Job {short} is being cancelled; what runs of it has not stopped yet."
-        case Kind.CANCEL if job.status is JobStatus.CANCELLED:
-            return f"Job {short} is cancelled. What was complete is archived. `ytarchive jobs retry {short}` undoes it."
-        case Kind.PAUSE if not job.status.ended:
-            return f"Job {short} is paused; what runs of it ends. `ytarchive jobs resume {short}` goes on with it."
-        case Kind.CANCEL | Kind.PAUSE:
-            return f"Job {short} had ended ({job.status}) before the wish came."
-        case Kind.RESUME:
-            return f"Job {short} goes on. `ytarchive jobs watch {short}` follows it."
-        case Kind.RETRY:
-            return f"The gaps of job {short} are tried again. `ytarchive jobs watch {short}` follows it."
-
-
-def _told_video(item: Item, complete: bool) -> str:
-    if not complete:
-        return f"Video {item.video_id} is being cancelled; its download has not stopped yet."
-    if item.status is ItemStatus.CANCELLED:
-        return f"Video {item.video_id} is cancelled."
-    return f"Video {item.video_id} had ended ({item.status}) before the wish came."
+def root_outside_configuration(job: Job, config: Config) -> Path | None:
+    """Return the job's archive root when the configuration does not name it: it came with `--output-dir`."""
+    if not job.root or any(Path(job.root).is_relative_to(root.resolve()) for root in config.storage.all_roots):
+        return None
+    return Path(job.root)

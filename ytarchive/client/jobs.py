@@ -1,4 +1,4 @@
-"""Where `jobs list` and `jobs show` look: a running system over REST, else jobs.db as it lies on the disk."""
+"""Jobs and their items: over REST where a system runs, else from jobs.db."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,93 +8,125 @@ from services.common.errors import InvalidRequest, NotFound
 from services.common.models import Item, Job
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
-from services.jobs.rest_models import ItemList, ItemQuery, JobList, JobQuery
-from ytarchive.cli.render.text import safe_text
-from ytarchive.client.endpoints import find_system
-from ytarchive.client.rest import Rest
+from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobDetail, JobList, JobQuery
+from ytarchive.client.endpoints import System, find_system
+from ytarchive.client.rest import Rest, query_of
+from ytarchive.text import safe_text
 
-PAGE = 500
-ITEMS = 1000
+_JOBS_PAGE = 500
+_ITEMS_PAGE = 1000
 
 
-class JobSource(Protocol):
-    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList: ...
+class JobReader(Protocol):
+    async def jobs(self, query: JobQuery) -> JobList:
+        """Return a page of the jobs, newest first."""
+
+    async def find(self, job_id: str) -> Job | None: ...
+    async def items(self, job_id: str, query: ItemQuery) -> ItemList: ...
+
+
+class JobsClient:
+    """`running`: jobs come from a running service, else from the file."""
+
+    def __init__(self, reader: JobReader, *, running: bool) -> None:
+        self._reader = reader
+        self.running = running
+
+    async def jobs(self, query: JobQuery) -> JobList:
+        return await self._reader.jobs(query)
+
     async def job(self, job_id: str) -> Job:
         """Raises NotFound."""
+        job = await self._reader.find(job_id)
+        if job is None:
+            raise NotFound(f"There is no job {safe_text(job_id)}. `ytarchive jobs list` shows all jobs.")
+        return job
 
-    async def items(self, job_id: str, offset: int) -> ItemList: ...
+    async def open_jobs(self) -> list[Job]:
+        """Return all jobs that have not ended, newest first."""
+        return [job async for job in self._all(JobQuery(status=OPEN, limit=_JOBS_PAGE))]
+
+    async def find(self, id_or_prefix: str) -> Job:
+        """Return a job by its id, or by a prefix of it that no other job has. Raise NotFound, InvalidRequest."""
+        matches: list[Job] = []
+        if id_or_prefix:
+            async for job in self._all(JobQuery(limit=_JOBS_PAGE)):
+                if job.job_id == id_or_prefix:
+                    return job
+                if job.job_id.startswith(id_or_prefix):
+                    matches.append(job)
+        shown = safe_text(id_or_prefix)
+        if not matches:
+            raise NotFound(f"There is no job {shown}. `ytarchive jobs list` shows all jobs.")
+        if len(matches) > 1:
+            ids = ", ".join(job.job_id for job in matches[:5])
+            raise InvalidRequest(f"{shown} is a prefix of {len(matches)} job ids ({ids}). Give more characters.")
+        return matches[0]
+
+    async def items(self, job_id: str) -> AsyncIterator[Item]:
+        """Yield all items of a job."""
+        offset = 0
+        while True:
+            page = await self._reader.items(job_id, ItemQuery(limit=_ITEMS_PAGE, offset=offset))
+            for item in page.items:
+                yield item
+            offset += len(page.items)
+            if not page.items or offset >= page.total:
+                return
+
+    async def item(self, job_id: str, video_id: str) -> Item | None:
+        async for item in self.items(job_id):
+            if item.video_id == video_id:
+                return item
+        return None
+
+    async def _all(self, query: JobQuery) -> AsyncIterator[Job]:
+        offset = 0
+        while True:
+            page = await self._reader.jobs(query.model_copy(update={"offset": offset}))
+            for job in page.jobs:
+                yield job
+            offset += len(page.jobs)
+            if not page.jobs or offset >= page.total:
+                return
 
 
-class RunningJobs:
+class RestJobs:
+    """The REST routes of the jobs service."""
+
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
 
-    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList:
-        chosen = {"status": status} if status else {}
-        return JobList.model_validate(await self._rest.get("jobs", limit=limit, offset=offset, **chosen))
+    async def jobs(self, query: JobQuery) -> JobList:
+        return JobList.model_validate(await self._rest.get("jobs", **query_of(query)))
 
-    async def job(self, job_id: str) -> Job:
-        data = await self._rest.get(f"jobs/{job_id}")
-        return Job.model_validate(data["job"])
+    async def find(self, job_id: str) -> Job | None:
+        try:
+            return (await self.detail(job_id)).job
+        except NotFound:
+            return None
 
-    async def items(self, job_id: str, offset: int) -> ItemList:
-        return ItemList.model_validate(await self._rest.get(f"jobs/{job_id}/items", limit=ITEMS, offset=offset))
+    async def detail(self, job_id: str) -> JobDetail:
+        """Return a job, its first items and the progress of its downloads. Raise NotFound."""
+        return JobDetail.model_validate(await self._rest.get(f"jobs/{job_id}"))
 
-
-class StoppedJobs:
-    def __init__(self, offline: OfflineJobs) -> None:
-        self._offline = offline
-
-    async def jobs(self, status: str | None, limit: int, offset: int) -> JobList:
-        query = {"limit": limit, "offset": offset, "status": status}
-        return await self._offline.jobs(JobQuery.model_validate(query))
-
-    async def job(self, job_id: str) -> Job:
-        job = await self._offline.find(job_id)
-        if job is None:
-            raise NotFound(f"There is no job {safe_text(job_id)}.")
-        return job
-
-    async def items(self, job_id: str, offset: int) -> ItemList:
-        return await self._offline.items(job_id, ItemQuery(limit=ITEMS, offset=offset))
+    async def items(self, job_id: str, query: ItemQuery) -> ItemList:
+        return ItemList.model_validate(await self._rest.get(f"jobs/{job_id}/items", **query_of(query)))
 
 
 @asynccontextmanager
-async def open_jobs(config: Config) -> AsyncIterator[JobSource]:
+async def open_jobs(config: Config) -> AsyncIterator[JobsClient]:
     system = await find_system(config)
-    if system is not None:
-        async with Rest.open(system.services["jobs"]) as rest:
-            yield RunningJobs(rest)
+    if system is None:
+        async with OfflineJobs.open(config) as offline:
+            yield JobsClient(offline, running=False)
         return
-    async with OfflineJobs.open(config) as offline:
-        yield StoppedJobs(offline)
+    async with open_running_jobs(system) as (jobs, _rest):
+        yield jobs
 
 
-async def find_job(source: JobSource, wanted: str) -> Job:
-    """By its id or a prefix of it that no other job has. Raises NotFound, InvalidRequest."""
-    matches: list[Job] = []
-    offset = 0
-    while wanted:
-        page = await source.jobs(None, PAGE, offset)
-        matches += [job for job in page.jobs if job.job_id.startswith(wanted)]
-        exact = [job for job in matches if job.job_id == wanted]
-        if exact:
-            return exact[0]
-        offset += PAGE
-        if offset >= page.total:
-            break
-    if len(matches) > 1:
-        ids = ", ".join(job.job_id for job in matches[:5])
-        raise InvalidRequest(f"{safe_text(wanted)} begins the ids of {len(matches)} jobs ({ids}): give more of it.")
-    if not matches:
-        raise NotFound(f"There is no job {safe_text(wanted)}: `ytarchive jobs list` shows all.")
-    return matches[0]
-
-
-async def all_items(source: JobSource, job_id: str) -> list[Item]:
-    found: list[Item] = []
-    while True:
-        page = await source.items(job_id, len(found))
-        found += page.items
-        if not page.items or len(found) >= page.total:
-            return found
+@asynccontextmanager
+async def open_running_jobs(system: System) -> AsyncIterator[tuple[JobsClient, RestJobs]]:
+    async with Rest.open(system.services["jobs"]) as rest:
+        reader = RestJobs(rest)
+        yield JobsClient(reader, running=True), reader

@@ -1,4 +1,5 @@
-"""Asking the services over REST (SPEC: TIMEOUTS, Retry Policy). Errors come back as the exceptions that they were."""
+"""The REST client of the services (SPEC: TIMEOUTS, Retry Policy). Error answers are raised as the exceptions that they
+were in the service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -9,14 +10,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.common import errors
 from services.common.infra.resilience import RemoteHost, RemoteHosts
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.settings.retry_policy import SPEC, CallOutcome, RetryPolicy, retry_after
 
-PATIENCE = 60.0  # seconds for one question in all, whatever is tried again
+TOTAL_TIMEOUT = 60.0  # seconds for one call, retries included
 
 
 class Rest:
@@ -31,92 +32,98 @@ class Rest:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, base: str, hosts: RemoteHosts | None = None, *, patience: float = SPEC.read
+        cls, base: str, hosts: RemoteHosts | None = None, *, answer_timeout: float = SPEC.read
     ) -> AsyncIterator[Self]:
-        """`hosts` are this connection's own unless given: whoever takes over begins anew, also at the same address.
-        `patience`: seconds for each answer."""
-        hosts = hosts or RemoteHosts(replace(SPEC, read=patience, write=patience, pool=patience), quiet=True)
+        """`hosts` holds the circuit breakers; by default they are this connection's own, because another stack may take
+        over the address. `answer_timeout`: seconds for each answer."""
+        policy = replace(SPEC, read=answer_timeout, write=answer_timeout, pool=answer_timeout)
+        hosts = hosts or RemoteHosts(policy, quiet=True)
         timeouts = _timeouts(hosts.policy)
-        async with aiohttp.ClientSession(timeout=timeouts, trust_env=False, middlewares=[_once]) as session:
+        async with aiohttp.ClientSession(timeout=timeouts, trust_env=False, middlewares=[_without_retry]) as session:
             yield cls(session, base, hosts[urlsplit(base).netloc], hosts.policy)
 
     async def get(self, path: str, **query: str | int) -> Any:
-        """The `data` of the answer; asked again when there is hope. Raises NotFound, ServiceUnavailable or another
-        YTArchiveError."""
+        """Return the `data` of the answer; failures that may pass are retried. Raise NotFound, ServiceUnavailable or
+        another YTArchiveError."""
         return _data(*await self._request("GET", path, repeatable=True, params=query))
 
-    async def get_when_read(self, path: str, **query: str | int) -> Any:
-        """As `get`, once: an answer that is not ready in time (E003) is no trouble of the service, which is at work on
-        it. Raises NetworkTimeout then."""
-        return _data(*await self._request("GET", path, repeatable=False, busy=True, params=query))
+    async def get_unless_late(self, path: str, **query: str | int) -> Any:
+        """As `get`, without retries. An answer that is not ready in time (E003) does not count as a failure of the
+        service, which continues with it; NetworkTimeout is raised."""
+        return _data(*await self._request("GET", path, repeatable=False, late_is_no_failure=True, params=query))
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """As `get`, for what changes something: once."""
+        """As `get`, for requests that change something: without retries."""
         return _data(*await self._request(method, path, repeatable=False, json=dict(body or {})))
 
-    async def ask(self, path: str, **query: str | int) -> tuple[ServiceResponse, int]:
-        """The first answer as it is, with its HTTP status. Raises ServiceUnavailable when nobody answers."""
+    async def request_once(self, path: str, **query: str | int) -> tuple[ServiceResponse, int]:
+        """Return the first answer and its HTTP status. Raise ServiceUnavailable when there is none."""
         return await self._request("GET", path, repeatable=False, params=query)
 
     async def _request(
-        self, method: str, path: str, *, repeatable: bool, busy: bool = False, **words: Any
+        self, method: str, path: str, *, repeatable: bool, late_is_no_failure: bool = False, **arguments: Any
     ) -> tuple[ServiceResponse, int]:
         url = f"{self.base}/api/v1/{path}"
 
         async def attempt() -> _Answer:
-            async with self._session.request(method, url, **words) as response:
-                asked_to_wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            async with self._session.request(method, url, **arguments) as response:
+                retry_after_seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
                 body = ServiceResponse.model_validate_json(await response.read())
-            answer = _Answer(body, response.status, asked_to_wait)
+            answer = _Answer(body, response.status, retry_after_seconds)
             late = body.error is not None and body.error.code is ErrorCode.NETWORK_TIMEOUT
-            if self._policy.counts(CallOutcome(answer.status)) and not (busy and late):
-                raise _Trouble(answer)
+            if self._policy.counts(CallOutcome(answer.status)) and not (late_is_no_failure and late):
+                raise _FailureAnswer(answer)
             return answer
 
         try:
-            async with asyncio.timeout(PATIENCE):
-                answer = await self._host.call(attempt, _word, repeatable=repeatable)
-        except _Trouble as trouble:
-            answer = trouble.answer
+            async with asyncio.timeout(TOTAL_TIMEOUT):
+                answer = await self._host.call(attempt, _outcome, repeatable=repeatable)
+        except _FailureAnswer as failure:
+            answer = failure.answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise errors.ServiceUnavailable(f"{self.base} does not answer: {_reason(error)}") from error
         except ValidationError as error:
-            raise errors.ServiceUnavailable(f"{self.base} is not one of our services") from error
+            raise errors.ServiceUnavailable(f"{self.base} is not a service of ytarchive") from error
         return answer.body, answer.status
+
+
+def query_of(query: BaseModel | None) -> dict[str, Any]:
+    """Return a query model as the parameters of a URL."""
+    return query.model_dump(mode="json", exclude_none=True, by_alias=True) if query is not None else {}
 
 
 @dataclass(frozen=True)
 class _Answer:
     body: ServiceResponse
     status: int
-    asked_to_wait: float | None
+    retry_after_seconds: float | None
 
 
-class _Trouble(Exception):
-    """An answer that tells of a service which is not well."""
+class _FailureAnswer(Exception):
+    """An error answer that counts as a failure of the service."""
 
     def __init__(self, answer: _Answer) -> None:
         super().__init__(f"HTTP {answer.status}")
         self.answer = answer
 
 
-class _BrokenOff(aiohttp.ClientError):
+class _ConnectionLost(aiohttp.ClientError):
     """The connection ended before the answer."""
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """aiohttp asks a second time by itself when a connection breaks; how often is the policy's to say."""
+async def _without_retry(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Disable aiohttp's own retry after a broken connection: the policy decides on retries."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenOff(str(error) or "the connection broke") from error
+        raise _ConnectionLost(str(error) or "the connection broke") from error
 
 
 def _timeouts(policy: RetryPolicy) -> aiohttp.ClientTimeout:
-    """aiohttp has no time for what is sent, and `sock_read` begins after it: an attempt as a whole has that of one
-    part."""
+    """aiohttp has no time limit for sending, and `sock_read` begins after it: hence the total of an attempt
+    is limited too."""
     return aiohttp.ClientTimeout(
         total=min(policy.pool, policy.write, policy.read),
         connect=policy.pool,
@@ -125,14 +132,14 @@ def _timeouts(policy: RetryPolicy) -> aiohttp.ClientTimeout:
     )
 
 
-def _word(error: BaseException) -> CallOutcome | None:
+def _outcome(error: BaseException) -> CallOutcome | None:
     match error:
-        case _Trouble():
-            return CallOutcome(error.answer.status, error.answer.asked_to_wait)
+        case _FailureAnswer():
+            return CallOutcome(error.answer.status, error.answer.retry_after_seconds)
         case aiohttp.ClientConnectorError():
-            return CallOutcome(final=True)  # a service that is there listens: nobody is helped by waiting
+            return CallOutcome(final=True)  # nothing listens there: a retry does not help
         case TimeoutError():
-            return CallOutcome(final=True)  # it was waited for long enough
+            return CallOutcome(final=True)  # the time limit has passed
         case aiohttp.ClientError() | OSError():
             return CallOutcome()
     return None
@@ -140,8 +147,8 @@ def _word(error: BaseException) -> CallOutcome | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "nobody listens there"
-    return str(error) or "not in time"
+        return "connection refused"
+    return str(error) or "timeout"
 
 
 def _data(answer: ServiceResponse, status: int) -> Any:
@@ -152,7 +159,7 @@ def _data(answer: ServiceResponse, status: int) -> Any:
 
 def _error(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:
     if detail is None:
-        return errors.YTArchiveError(f"the service answered with status {status} and no reason")
+        return errors.YTArchiveError(f"the service answered with status {status} without a reason")
     kinds = [kind for kind in errors.YTArchiveError.__subclasses__() if kind.code == detail.code]
     kind = kinds[0] if kinds else errors.YTArchiveError
     if kind is errors.InvalidRequest and status == errors.NotFound.http_status:

@@ -1,105 +1,85 @@
-"""`ytarchive storage verify`: a running system verifies and mends; where nothing runs the files are only looked at."""
+"""Verification of the archive: by a running storage service, which also repairs; else by reading the files."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
 
 from services.common.errors import ServiceUnavailable
 from services.common.settings.load import Config
 from services.storage.fixity.report import VerificationPage, VerificationState
 from services.storage.offline import OfflineStorage
-from ytarchive.cli.running.interruption import Interrupted, Interruption
-from ytarchive.client.endpoints import System, find_system, require_system
+from ytarchive.client.endpoints import System
 from ytarchive.client.rest import Rest
 
 _PATH = "storage/verify"
-_ASK_EVERY = 0.3  # seconds between two looks at a running verification
-_PAGE = 500  # findings
-Show = Callable[[VerificationState], None]
+_INTERVAL = 0.3  # seconds between two reports of progress
+_FINDINGS_PAGE = 500
+
+ShowProgress = Callable[[VerificationState], None]
 
 
-class StillRuns(Exception):
-    """The user has seen enough of a verification that goes on by itself."""
+class VerificationClient:
+    """Verification by a running storage service. It continues there when this client is closed."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, system: System) -> AsyncIterator[Self]:
+        async with Rest.open(system.services["storage"]) as rest:
+            yield cls(rest)
+
+    async def start(self, root: str | None, video_ids: Sequence[str], *, repair: bool) -> None:
+        """`root` None: all roots. `video_ids` empty: all videos. Raise InvalidRequest."""
+        body = {"root": root, "video_ids": list(video_ids) or None, "repair": repair}
+        await self._rest.send("POST", _PATH, {key: value for key, value in body.items() if value is not None})
+
+    async def stop(self) -> VerificationPage:
+        """Raises InvalidRequest when no verification runs."""
+        await self._rest.send("DELETE", _PATH)
+        return await self._page(0)
+
+    async def follow(self, show: ShowProgress) -> VerificationPage:
+        """Report progress until the running verification has ended. Return it (or the last one) and all findings."""
+        page = await self._until_ended(show)
+        while len(page.findings) < page.total:
+            more = await self._page(len(page.findings))
+            if not more.findings:
+                break
+            page.findings += more.findings
+        return page
+
+    async def _until_ended(self, show: ShowProgress) -> VerificationPage:
+        while True:
+            try:
+                page = await self._page(0)
+            except ServiceUnavailable as error:
+                raise ServiceUnavailable(
+                    f"{error.message}. The results so far are kept, and the verification continues at the next start:"
+                    " then `ytarchive storage verify --watch` follows it."
+                ) from error
+            if page.verification is None or page.verification.ended_at is not None:
+                return page
+            show(page.verification)
+            await asyncio.sleep(_INTERVAL)  # storage has no event stream of verifications
+
+    async def _page(self, offset: int) -> VerificationPage:
+        return VerificationPage.model_validate(await self._rest.get(_PATH, limit=_FINDINGS_PAGE, offset=offset))
 
 
-async def verify(
-    config: Config, root: str | None, video_ids: Sequence[str], show: Show, *, repair: bool
+async def verify_offline(
+    config: Config, root: str | None, video_ids: Sequence[str], show: ShowProgress
 ) -> VerificationPage:
-    """Verify to the end. Raises StillRuns, Interrupted (nothing runs on), InvalidRequest, ServiceUnavailable."""
-    system = await find_system(config)
-    if system is None:
-        return await _look(config, root, video_ids, show)
-    body = {"root": root, "video_ids": list(video_ids) or None, "repair": repair}
-    async with Rest.open(system.services["storage"]) as storage:
-        await storage.send("POST", _PATH, {key: value for key, value in body.items() if value is not None})
-        return await _follow(storage, show)
-
-
-async def watch(config: Config, show: Show) -> VerificationPage:
-    """Follow what a running system verifies; the last one where it does not."""
-    async with _storage(await require_system(config)) as storage:
-        return await _follow(storage, show)
-
-
-async def stop(config: Config) -> VerificationPage:
-    async with _storage(await require_system(config)) as storage:
-        await storage.send("DELETE", _PATH)
-        return await _page(storage, 0)
-
-
-def _storage(system: System) -> Any:
-    return Rest.open(system.services["storage"])
-
-
-async def _follow(storage: Rest, show: Show) -> VerificationPage:
-    with Interruption() as interruption:
-        try:
-            page = await interruption.unless(_until_ended(storage, show))
-        except Interrupted:
-            raise StillRuns from None
-    while len(page.findings) < page.total:
-        more = await _page(storage, len(page.findings))
-        if not more.findings:
-            break
-        page.findings += more.findings
-    return page
-
-
-async def _until_ended(storage: Rest, show: Show) -> VerificationPage:
-    while True:
-        try:
-            page = await _page(storage, 0)
-        except ServiceUnavailable as error:
-            raise ServiceUnavailable(
-                f"{error.message}. What it verified is kept, it goes on at its next start:"
-                " `ytarchive storage verify --watch` follows it then."
-            ) from error
-        if page.verification is None or page.verification.ended_at is not None:
-            return page
-        show(page.verification)
-        await asyncio.sleep(_ASK_EVERY)
-
-
-async def _page(storage: Rest, offset: int) -> VerificationPage:
-    return VerificationPage.model_validate(await storage.get(_PATH, limit=_PAGE, offset=offset))
-
-
-# --- while nothing runs -----------------------------------------------------------------------------------------------
-
-
-async def _look(config: Config, root: str | None, video_ids: Sequence[str], show: Show) -> VerificationPage:
+    """Verify the files while no service runs, without repairing. When cancelled, nothing of it is kept."""
     verification = OfflineStorage(config).verification(root, list(video_ids) or None)
-
-    async def read() -> None:
-        reading = asyncio.ensure_future(asyncio.to_thread(verification.run))
-        try:
-            while not reading.done():
-                await asyncio.wait({reading}, timeout=_ASK_EVERY)
-                show(verification.state())
-            await reading
-        finally:
-            verification.stop()
-
-    with Interruption() as interruption:
-        await interruption.unless(read())
+    reading = asyncio.ensure_future(asyncio.to_thread(verification.run))
+    try:
+        while not reading.done():
+            await asyncio.wait({reading}, timeout=_INTERVAL)
+            show(verification.state())
+        await reading
+    finally:
+        verification.stop()
     return verification.page()

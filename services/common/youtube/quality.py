@@ -5,7 +5,8 @@ import re
 HEIGHTS = (2160, 1440, 1080, 720, 480, 360, 240, 144)
 BEST = "best"
 AUDIO = "audio"
-NAMED = frozenset({BEST, AUDIO, *(f"{height}p" for height in HEIGHTS)})
+QUALITIES = (BEST, *(f"{height}p" for height in HEIGHTS), AUDIO)
+NAMED = frozenset(QUALITIES)
 
 LONGEST = 300  # characters of a selector; yt-dlp's parser is recursive
 

@@ -18,10 +18,10 @@ from datetime import datetime
 
 from bus.message import Envelope
 from services.common import events as e
+from services.common.coverage import only_metadata
 from services.common.models import ErrorCode, ErrorDetail, Failure, FailureKind, ItemStatus
 from services.jobs.domain import dispatches, failures, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
-from services.jobs.domain.coverage import only_metadata
 from services.jobs.domain.rows import ItemRow, JobRow, Rows
 
 INBOX = "jobs-inbox"

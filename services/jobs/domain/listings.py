@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
+from services.common.coverage import decide
 from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
 from services.common.rechecks import is_recheck
 from services.jobs.domain.accounting import Out, add_item, finish, job_accepting_items, open_job, settle, touch
-from services.jobs.domain.coverage import missing
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
@@ -65,20 +65,27 @@ def _decide(
     wanted = Wanted.of(job.type, job.options)
     if entry.described and not wanted.media:
         return []  # its metadata were fetched with the listing: metadata.archived ends it
-    need = missing(wanted, held) if job.options.skip_existing else wanted
-    if need is None:
-        result = JobResult(
-            video_id=item.video_id, status="skipped", message="already archived", metadata_saved=held.metadata,
-            file_size=held.bytes or None,
-        )  # fmt: skip
-        finish(job, item, ItemStatus.SKIPPED, now, result=result)
-        return []
-    gone = held.known_gone
-    tries_anyway = item.again or not job.options.skip_existing or is_recheck(job.job_id)
-    in_list = item.playlist_id is not None
-    if gone and not tries_anyway and stays_gone(entry, gone, now, recheck_after, in_list=in_list):
-        item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
-        return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
+    need = decide(
+        entry,
+        held,
+        wanted,
+        now,
+        recheck_after,
+        skip_existing=job.options.skip_existing,
+        retry_gone=item.again or not job.options.skip_existing or is_recheck(job.job_id),
+        in_list=item.playlist_id is not None,
+    )
+    match need:
+        case None:
+            result = JobResult(
+                video_id=item.video_id, status="skipped", message="already archived", metadata_saved=held.metadata,
+                file_size=held.bytes or None,
+            )  # fmt: skip
+            finish(job, item, ItemStatus.SKIPPED, now, result=result)
+            return []
+        case KnownGone() as gone:
+            item.message = f"known to be gone since {gone.at:%Y-%m-%d}"
+            return give_up(job, item, ItemStatus.UNAVAILABLE, gone.reason, now, found_at=gone.at)
     wait(rows, job, item, need, now)
     return []
 
@@ -121,14 +128,6 @@ def wait(rows: Rows, job: JobRow, item: ItemRow, need: Wanted, now: datetime) ->
         fetch_id = str(uuid5(NAMESPACE_URL, f"{job.job_id}|{item.video_id}|{job.revision}"))
         rows.add(FetchRow(item.video_id, fetch_id, FetchState.IDLE, now))
     touch(job, now, item)
-
-
-def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: timedelta, *, in_list: bool) -> bool:
-    """Return whether a video that is known to be gone is not tried yet. A playlist marks deleted and private videos:
-    one that is not marked any more may be available again."""
-    reappeared = in_list and gone.reason in {"private", "deleted"} and entry.marked is None
-    too_early = not recheck_after or now - gone.at < recheck_after
-    return too_early and not reappeared
 
 
 def listing_completed(rows: Rows, event: e.ListingCompleted, now: datetime) -> list[Out]:

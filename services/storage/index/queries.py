@@ -9,13 +9,14 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
 from services.common.models import FileFact, KnownGone
+from services.common.names import VideoSort, VideoStatus
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.manifest import Holding, fact_of
@@ -30,13 +31,6 @@ _SORT_COLUMNS = {
     "duration": "duration_seconds",
     "bytes": "bytes",
 }
-VideoSort = Literal[
-    "title", "-title", "archived_at", "-archived_at", "upload_date", "-upload_date", "duration", "-duration",
-    "bytes", "-bytes",
-]  # fmt: skip
-
-
-VideoStatus = Literal["complete", "incomplete", "gone"]
 
 # Something requested is absent upstream, or was never delivered. A replaced quality is not missing.
 _INCOMPLETE = """(

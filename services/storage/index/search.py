@@ -16,6 +16,7 @@ from pydantic import Field
 from services.common.errors import InvalidRequest
 from services.common.infra.sqlite import Database
 from services.common.models import FileRole
+from services.common.names import SearchField
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.layout import file_name, tree_of
@@ -26,7 +27,6 @@ from services.storage.index.tokenizer import MARK, UNMARK, TextQuery, parse_quer
 from services.storage.playlists.playlist_file import members_of
 
 TextField = Literal["title", "channel", "description"]
-SearchField = Literal["title", "channel", "description", "captions"]
 # Far apart: BM25 dampens frequent matches, and captions may contain a word a thousand times.
 _WEIGHTS = "bm25(1000000.0, 100000.0, 10000.0, 1.0)"
 _SNIPPET_WORDS = 24  # words of a description around a match

@@ -1,329 +1,127 @@
-"""`ytarchive storage …`, `workplan …`, `logs` and `trace`: over REST where something runs, else from the files."""
+"""`ytarchive storage …`: the archive, over REST where a system runs, else from the files."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
-from ytarchive.cli import completion
-from ytarchive.cli.state import Invocation
+from services.common.names import SearchField, VideoSort, VideoStatus
+from ytarchive.cli.terminal import completion
+from ytarchive.cli.terminal.options import AsJson, Invocation, Limit, Offset, run_async
+from ytarchive.cli.terminal.output import show, show_data, validated
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+app = typer.Typer(help="Show, search and verify the archive.", no_args_is_help=True, rich_markup_mode=None)
 
-    from pydantic import BaseModel
-
-    Q = TypeVar("Q", bound=BaseModel)
-    from services.logging.queries import LogQuery
-
-storage = typer.Typer(help="What the archive holds.", no_args_is_help=True, rich_markup_mode=None)
-workplan = typer.Typer(help="Videos that could not be saved.", no_args_is_help=True, rich_markup_mode=None)
-
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Limit = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
-Offset = Annotated[int, typer.Option(min=0, help="After so many.")]
-PlanId = Annotated[
-    str, typer.Argument(metavar="ID", help="The plan's id: that of its job.", autocompletion=completion.plan_ids)
-]
+Channel = Annotated[str | None, typer.Option(help="Only this channel, by id or name.")]
 
 
-class Sort(StrEnum):
-    """The orders of services.storage.index.queries; `-` downwards (a test keeps them equal)."""
-
-    TITLE = "title"
-    TITLE_DOWN = "-title"
-    ARCHIVED = "archived_at"
-    ARCHIVED_DOWN = "-archived_at"
-    UPLOAD = "upload_date"
-    UPLOAD_DOWN = "-upload_date"
-    DURATION = "duration"
-    DURATION_DOWN = "-duration"
-    BYTES = "bytes"
-    BYTES_DOWN = "-bytes"
-
-
-class Place(StrEnum):
-    """Where words are looked for (services.storage.index.search; a test keeps them equal)."""
-
-    TITLE = "title"
-    CHANNEL = "channel"
-    DESCRIPTION = "description"
-    CAPTIONS = "captions"
-
-
-class Status(StrEnum):
-    """Of a video that is held (services.storage.index.queries; a test keeps them equal)."""
-
-    COMPLETE = "complete"
-    INCOMPLETE = "incomplete"
-    GONE = "gone"
-
-
-class Level(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@storage.command("list")
+@app.command("list")
 def list_videos(
     context: typer.Context,
-    words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Words of title or channel.")] = None,
-    channel: Annotated[str | None, typer.Option(help="A channel, by id or name.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only these; gone: from the site.")] = None,
-    sort: Annotated[Sort, typer.Option(help="The order; - downwards.")] = Sort.ARCHIVED_DOWN,
+    words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Words of the title or channel.")] = None,
+    channel: Channel = None,
+    status: Annotated[VideoStatus | None, typer.Option(help="Only this status; gone: from YouTube.")] = None,
+    sort: Annotated[VideoSort, typer.Option(help="Sort order; - for descending.")] = "-archived_at",
     limit: Limit = 50,
     offset: Offset = 0,
     as_json: AsJson = False,
 ) -> None:
-    """List the videos that are held, the newest first."""
+    """List archived videos, newest first."""
     from services.storage.index.queries import VideoQuery
     from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
+    from ytarchive.client.archive import ArchiveClient
 
-    said = {"q": words, "channel": channel, "status": status, "sort": sort.value, "limit": limit, "offset": offset}
-    query = _query(VideoQuery, said)
-    found = _run(archive.videos(_config(context), query))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.videos(found))
+    options = {"q": words, "channel": channel, "status": status, "sort": sort, "limit": limit, "offset": offset}
+    query = validated(VideoQuery, options)
+    invocation: Invocation = context.obj
+    found = run_async(ArchiveClient(invocation.config()).videos(query))
+    show(found, lambda: render.videos(found), as_json=as_json)
 
 
-@storage.command("search", context_settings={"ignore_unknown_options": True})
+@app.command("search", context_settings={"ignore_unknown_options": True})
 def search(
     context: typer.Context,
     words: Annotated[
-        list[str], typer.Argument(metavar="WORDS", help='Words, all of them; "a phrase"; begin*; -without.')
+        list[str],
+        typer.Argument(metavar="WORDS", help='Words that must all occur; "a phrase"; begin*; -without.'),
     ],
-    channel: Annotated[str | None, typer.Option(help="A channel, by id or name.")] = None,
-    playlist: Annotated[str | None, typer.Option(help="A playlist, by id.")] = None,
-    place: Annotated[Place | None, typer.Option("--in", help="Look only there.")] = None,
-    language: Annotated[str | None, typer.Option(help="Only captions in it.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 20,
+    channel: Channel = None,
+    playlist: Annotated[str | None, typer.Option(help="Only this playlist, by id.")] = None,
+    place: Annotated[SearchField | None, typer.Option("--in", help="Search only there.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only captions in this language.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of results.")] = 20,
     offset: Offset = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Find words in titles, channels, descriptions and captions, with the time at which they are said."""
+    """Search titles, channels, descriptions and captions; matches in captions are shown with their time."""
     from services.storage.index.search import SearchQuery
-    from ytarchive.cli.arguments import as_typed
     from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
+    from ytarchive.cli.terminal.arguments import join_query
+    from ytarchive.client.archive import ArchiveClient
 
-    said = {"q": as_typed(words), "channel": channel, "playlist": playlist, "in": place, "language": language}
-    query = _query(SearchQuery, {**said, "limit": limit, "offset": offset})
-    found = _run(archive.search(_config(context), query))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.hits(found))
+    options = {"q": join_query(words), "channel": channel, "playlist": playlist, "in": place, "language": language}
+    query = validated(SearchQuery, {**options, "limit": limit, "offset": offset})
+    invocation: Invocation = context.obj
+    found = run_async(ArchiveClient(invocation.config()).search(query))
+    show(found, lambda: render.hits(found), as_json=as_json)
 
 
-@storage.command("show")
+@app.command("show")
 def show_video(
     context: typer.Context,
     video_id: Annotated[str, typer.Argument(metavar="ID", help="A video id.", autocompletion=completion.video_ids)],
     as_json: AsJson = False,
 ) -> None:
-    """Show what is held of a video. Exit code 1 when that is nothing."""
+    """Show the archived files of a video. Exit code 1 when there are none."""
     from services.common.errors import InvalidRequest
     from services.common.validation import validate_video_id
     from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
+    from ytarchive.client.archive import ArchiveClient
 
     if not validate_video_id(video_id):
-        raise InvalidRequest(f"{video_id!a} is not a video id: it has 11 characters.")
-    found = _run(archive.exists(_config(context), video_id))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.existence(found))
+        raise InvalidRequest(f"{video_id!a} is not a video id: a video id has 11 characters.")
+    invocation: Invocation = context.obj
+    found = run_async(ArchiveClient(invocation.config()).exists(video_id))
+    show(found, lambda: render.existence(found), as_json=as_json)
     if not found.exists:
         raise typer.Exit(1)
 
 
-@storage.command("history")
+@app.command("history")
 def show_history(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="A video's id, a playlist's or a channel's.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="The id of a video, playlist or channel.")],
     limit: Limit = 100,
     offset: Offset = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what happened to a video or a playlist, the newest last: listed, private, archived, came back."""
+    """Show the history of a video or a playlist, newest last: listed, private, archived, available again."""
+    from services.common.web.paging import PageQuery
     from ytarchive.cli.render import history as render
-    from ytarchive.client import archive
+    from ytarchive.client.archive import ArchiveClient
 
-    found = _run(archive.history(_config(context), id, limit, offset))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.history(found))
-
-
-@storage.command("stats")
-def show_stats(context: typer.Context, as_json: AsJson = False) -> None:
-    """Count what is held, by root and channel."""
-    from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
-
-    found = _run(archive.stats(_config(context)))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.stats(found))
-
-
-@workplan.command("list")
-def list_plans(context: typer.Context, limit: Limit = 50, offset: Offset = 0, as_json: AsJson = False) -> None:
-    """List work plans, the newest first."""
-    from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
-
-    found = _run(archive.plans(_config(context), limit, offset))
-    _show(found.model_dump(mode="json"), as_json, lambda: render.plans(found))
-
-
-@workplan.command("show")
-def show_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
-    """Show which videos a plan waits for, and why."""
-    from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
-
-    found = _run(archive.plan(_config(context), plan_id))
-    _show(found, as_json, lambda: render.plan(found))
-
-
-@storage.command("rescan")
-def rescan(context: typer.Context, as_json: AsJson = False) -> None:
-    """Have a running system read the archive's tree into its catalogue anew."""
-    found = _run(_send(_config(context), "POST", "storage/rescan"))
-    _show(found, as_json, lambda: f"Reading {', '.join(found['roots'])}. `ytarchive health` tells when it is done.")
-
-
-@workplan.command("retry")
-def retry_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
-    """Have a running system try what is open on a plan again, as a new job."""
-    found = _run(_send(_config(context), "POST", f"storage/work-plans/{_safe(plan_id)}/retry"))
-    _show(found, as_json, lambda: f"Job {found['job_id']}: `ytarchive jobs watch {found['job_id']}` follows it.")
-
-
-@workplan.command("delete")
-def delete_plan(context: typer.Context, plan_id: PlanId, as_json: AsJson = False) -> None:
-    """Have a running system remove a plan. What it says of videos that are gone stays known."""
-    found = _run(_send(_config(context), "DELETE", f"storage/work-plans/{_safe(plan_id)}"))
-    _show(found, as_json, lambda: f"Work plan {plan_id} is removed.")
-
-
-def logs(
-    context: typer.Context,
-    service: Annotated[
-        str | None, typer.Option(help="Only of this service.", autocompletion=completion.service_names)
-    ] = None,
-    level: Annotated[Level | None, typer.Option(help="This one and graver.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only with this text.")] = None,
-    trace_id: Annotated[str | None, typer.Option("--trace", help="Only of this trace.")] = None,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="What is logged from now on, until Ctrl-C.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show what the services logged, the newest last. With --follow and --json: one record a line."""
-    from services.logging.queries import LogQuery
-    from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
-
-    said = {
-        "service": service,
-        "level": level,
-        "search": search,
-        "trace_id": trace_id,
-        "limit": limit,
-        "offset": offset,
-    }
-    query = _query(LogQuery, said)
-    if follow:
-        raise typer.Exit(_run(_follow(_config(context), query, as_json=as_json)))
-    found = _run(archive.logs(_config(context), query))
-    _show(found, as_json, lambda: render.records(found["logs"][::-1]))
-
-
-def trace(
-    context: typer.Context,
-    trace_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="A trace id: of a job, or of a request.", autocompletion=completion.trace_ids
-        ),
-    ],
-    limit: Limit = 500,
-    offset: Offset = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Tell the story of a trace: its events and records in order."""
-    from ytarchive.cli.render import archive as render
-    from ytarchive.client import archive
-
-    found = _run(archive.trace(_config(context), _safe(trace_id), limit, offset))
-    _show(found, as_json, lambda: render.records(found["entries"]))
-
-
-def _query(model: "type[Q]", said: dict[str, Any]) -> "Q":
-    """What was said on the command line. Raises InvalidRequest, which names the option."""
-    from pydantic import ValidationError
-
-    from services.common.errors import InvalidRequest
-
-    try:
-        return model.model_validate(said)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "the words" if first["loc"][0] == "q" else f"--{first['loc'][0]}"
-        raise InvalidRequest(f"{name}: {first['msg']}") from error
-
-
-def _safe(part: str) -> str:
-    """As a piece of a URL's path."""
-    from urllib.parse import quote
-
-    return quote(part, safe="")
-
-
-def _config(context: typer.Context) -> Any:
     invocation: Invocation = context.obj
-    return invocation.config()
+    query = PageQuery(limit=limit, offset=offset)
+    found = run_async(ArchiveClient(invocation.config()).history(id, query))
+    show(found, lambda: render.history(found), as_json=as_json)
 
 
-def _run(asked: "Coroutine[Any, Any, Any]") -> Any:
-    import asyncio
-
-    return asyncio.run(asked)
-
-
-async def _follow(config: Any, query: "LogQuery", *, as_json: bool) -> int:
-    from ytarchive.cli.console import stderr, stdout
-    from ytarchive.cli.exits import Exit
+@app.command("stats")
+def show_stats(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show totals of the archive, by root and channel."""
     from ytarchive.cli.render import archive as render
-    from ytarchive.cli.render.displays import print_json
-    from ytarchive.cli.running.interruption import Interrupted, Interruption
-    from ytarchive.client.logs import follow_logs
+    from ytarchive.client.archive import ArchiveClient
 
-    out, err = stdout(), stderr()
-
-    def show(record: dict[str, Any]) -> None:
-        if as_json:
-            print_json(record)
-        else:
-            out.print(render.records([record]))
-
-    with Interruption() as interruption:
-        try:
-            await interruption.unless(follow_logs(config, query.filter, show, err.print))
-        except Interrupted:
-            return Exit.INTERRUPTED
-    return Exit.OK
+    invocation: Invocation = context.obj
+    found = run_async(ArchiveClient(invocation.config()).stats())
+    show(found, lambda: render.stats(found), as_json=as_json)
 
 
-async def _send(config: Any, method: str, path: str) -> Any:
-    from ytarchive.client.endpoints import require_system
-    from ytarchive.client.rest import Rest
+@app.command("rescan")
+def rescan(context: typer.Context, as_json: AsJson = False) -> None:
+    """Rebuild the catalogue of a running system from the archive tree."""
+    from ytarchive.client.archive import ArchiveClient
 
-    system = await require_system(config)
-    async with Rest.open(system.services["storage"]) as rest:
-        return await rest.send(method, path)
-
-
-def _show(data: Any, as_json: bool, view: Any) -> None:
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render.displays import print_json
-
-    if as_json:
-        print_json(data, indent=2)
-    else:
-        stdout().print(view())
+    invocation: Invocation = context.obj
+    found = run_async(ArchiveClient(invocation.config()).rescan())
+    roots = ", ".join(found["roots"])
+    show_data(found, lambda: f"Reading {roots}. `ytarchive health` shows when it is done.", as_json=as_json)

@@ -1,125 +1,107 @@
-"""`ytarchive events dead list|show|replay|drop`: messages that nobody could handle."""
+"""`ytarchive events dead list|show|replay|drop`: messages that no handler could process."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import AsJson, Invocation, run_async
 
 if TYPE_CHECKING:
-    from bus.dead_letter_store import DeadLetterStore, StoredDeadLetter
-    from services.common.events import DeadLettered
     from services.common.settings.load import Config
-
-    Store = DeadLetterStore[DeadLettered]
-    Stored = StoredDeadLetter[DeadLettered]
+    from ytarchive.client.dead_letters import DeadLetter
 
 app = typer.Typer(
-    help="Dead letters: messages that could not be read, or that broke their handler, kept for 14 days.",
+    help="Dead letters: invalid messages, and messages whose handler failed, kept for 14 days.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="The letter's number, as `list` shows it.")]
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="The number of a dead letter, as `list` shows it.")]
 Numbers = Annotated[list[int] | None, typer.Argument(metavar="ID", min=1, help="Numbers, as `list` shows them.")]
-All = Annotated[bool, typer.Option("--all", help="Every letter that there is.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of results.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, the newest first."""
-    import asyncio
-    from collections import deque
+    """List dead letters, newest first."""
     from datetime import UTC, datetime
 
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render.dead_letters import described, letters_table
-    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render import dead_letters as render
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.client.dead_letters import DeadLettersClient
 
-    async def look(config: "Config") -> "tuple[list[Stored], int]":
-        newest: deque[Stored] = deque(maxlen=limit)
-        total = 0
-        async with _opened(config) as box:
-            async for letter in box.letters():
-                newest.append(letter)
-                total += 1
-        return list(reversed(newest)), total
+    async def read(config: "Config") -> "tuple[list[DeadLetter], int]":
+        async with DeadLettersClient.open(config) as client:
+            return await client.newest(limit)
 
-    found, total = asyncio.run(look(_config(context)))
+    found, total = run_async(read(_config(context)))
     if as_json:
-        print_json({"letters": [described(letter) for letter in found], "total": total}, indent=2)
+        print_json({"letters": [render.as_json(letter) for letter in found], "total": total}, indent=2)
     else:
-        stdout().print(letters_table(found, total, datetime.now(UTC)))
+        stdout().print(render.dead_letters(found, total, datetime.now(UTC)))
 
 
 @app.command("show")
 def show(context: typer.Context, number: Number, as_json: AsJson = False) -> None:
-    """Show one letter with its message (the first 64 KiB of it, without secrets)."""
-    import asyncio
+    """Show a dead letter and its message (the first 64 KiB, without secrets)."""
     from datetime import UTC, datetime
 
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render.dead_letters import described, letter_detail
-    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.render import dead_letters as render
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.client.dead_letters import DeadLettersClient
 
-    async def look(config: "Config") -> "tuple[Stored, bool]":
-        async with _opened(config) as box:
-            letter = await _find(box, number)
-            return letter, await box.message(letter) is not None
+    async def read(config: "Config") -> "tuple[DeadLetter, bool]":
+        async with DeadLettersClient.open(config) as client:
+            letter = await client.find(number)
+            return letter, await client.replayable(letter)
 
-    letter, replayable = asyncio.run(look(_config(context)))
+    letter, replayable = run_async(read(_config(context)))
     if as_json:
-        print_json({**described(letter, payload=True), "replayable": replayable}, indent=2)
+        print_json({**render.as_json(letter, payload=True), "replayable": replayable}, indent=2)
     else:
-        stdout().print(letter_detail(letter, datetime.now(UTC), replayable=replayable))
+        stdout().print(render.dead_letter(letter, datetime.now(UTC), replayable=replayable))
 
 
 @app.command("replay")
 def replay(context: typer.Context, numbers: Numbers = None, every: All = False, as_json: AsJson = False) -> None:
-    """Send the messages of letters again, and take the letters off the list.
+    """Publish the messages of dead letters again, and remove the dead letters.
 
-    What fails again comes back under a new number. Items that a letter has ended stay ended: `jobs retry` opens them.
+    A message that fails again gets a new number. Items that a dead letter has ended stay ended: `jobs retry` reopens
+    them.
     """
-    import asyncio
+    from ytarchive.client.dead_letters import DeadLettersClient
 
-    async def again(config: "Config") -> "list[Stored]":
-        async with _opened(config) as box:
-            letters = await _chosen(box, numbers, every=every)
-            for letter in letters:
-                await box.replay(letter)
-                await box.drop(letter)
+    async def run(config: "Config") -> "list[DeadLetter]":
+        async with DeadLettersClient.open(config) as client:
+            letters = await client.select(numbers or [], every=every)
+            await client.replay(letters)
         return letters
 
-    _tell("replayed", asyncio.run(again(_config(context))), as_json=as_json)
+    _report("replayed", run_async(run(_config(context))), as_json=as_json)
 
 
 @app.command("drop")
 def drop(context: typer.Context, numbers: Numbers = None, every: All = False, as_json: AsJson = False) -> None:
-    """Forget letters for good."""
-    import asyncio
+    """Delete dead letters."""
+    from ytarchive.client.dead_letters import DeadLettersClient
 
-    async def forget(config: "Config") -> "list[Stored]":
-        async with _opened(config) as box:
-            letters = await _chosen(box, numbers, every=every)
-            for letter in letters:
-                await box.drop(letter)
+    async def run(config: "Config") -> "list[DeadLetter]":
+        async with DeadLettersClient.open(config) as client:
+            letters = await client.select(numbers or [], every=every)
+            await client.drop(letters)
         return letters
 
-    _tell("dropped", asyncio.run(forget(_config(context))), as_json=as_json)
-
-
-# --- what they share ----------------------------------------------------------------------------------------------
+    _report("dropped", run_async(run(_config(context))), as_json=as_json)
 
 
 def _config(context: typer.Context) -> "Config":
-    from ytarchive.cli.console import log_to_stderr
+    from ytarchive.cli.terminal.console import log_to_stderr
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -127,47 +109,15 @@ def _config(context: typer.Context) -> "Config":
     return config
 
 
-@asynccontextmanager
-async def _opened(config: "Config") -> "AsyncIterator[Store]":
-    """Raises ServiceUnavailable when nothing runs: the letters are in the broker's keeping."""
-    from bus.dead_letter_store import DeadLetterStore
-    from services.common.events import DeadLettered
-    from ytarchive.client.connect import connected
-    from ytarchive.client.endpoints import require_system
-
-    async with connected(await require_system(config)) as bus:
-        yield DeadLetterStore(bus, DeadLettered)
-
-
-async def _find(box: "Store", number: int) -> "Stored":
-    from services.common.errors import NotFound
-
-    letter = await box.find(number)
-    if letter is None:
-        raise NotFound(f"There is no dead letter {number}: `ytarchive events dead list` shows those that there are.")
-    return letter
-
-
-async def _chosen(box: "Store", numbers: list[int] | None, *, every: bool) -> "list[Stored]":
-    """All are looked up before anything is done to the first."""
-    from services.common.errors import InvalidRequest
-
-    if bool(numbers) is every:
-        raise InvalidRequest("Name the letters by their numbers, or say --all.")
-    if every:
-        return [letter async for letter in box.letters()]
-    return [await _find(box, number) for number in dict.fromkeys(numbers or ())]
-
-
-def _tell(done: str, letters: "list[Stored]", *, as_json: bool) -> None:
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render.displays import print_json
-    from ytarchive.cli.render.text import count, safe_text
+def _report(action: str, letters: "list[DeadLetter]", *, as_json: bool) -> None:
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.text import count, safe_text
 
     if as_json:
-        print_json({done: [letter.number for letter in letters]})
+        print_json({action: [letter.number for letter in letters]})
         return
     out = stdout()
     for letter in letters:
         out.print(f"{letter.number}  {safe_text(letter.event.type)}")
-    out.print(f"{count(len(letters), 'letter')} {done}.")
+    out.print(f"{count(len(letters), 'dead letter')} {action}.")

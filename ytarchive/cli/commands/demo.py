@@ -5,33 +5,34 @@ from typing import Annotated
 
 import typer
 
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import Invocation
 
 
 def demo(
     context: typer.Context,
-    directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where everything of the demo goes.")] = Path(
+    directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the demo.")] = Path(
         "ytarchive-demo"
     ),
     keep: Annotated[
-        bool, typer.Option("--keep/--fresh", help="Keep what an earlier run left there, or begin anew.")
+        bool, typer.Option("--keep/--fresh", help="Keep the results of an earlier run, or start from scratch.")
     ] = True,
 ) -> None:
-    """Archive a playlist from a small YouTube on this machine, to see how it all works.
+    """Archive a playlist from a YouTube emulator on this machine, to show how ytarchive works.
 
-    Exit code 0 says that the outcome was the expected one: ten videos saved, two gaps named.
+    Exit code 0 when the outcome is the expected one: ten videos saved, two listed as unavailable.
     """
-    from ytarchive.cli.commands.download import carry_out
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.running import demonstration
-    from ytarchive.cli.running.job_request import place_order
+    from ytarchive.cli.commands.download import run_task
+    from ytarchive.cli.jobs.job_request import make_request
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.cli.workflows import demo as workflow
+    from ytarchive.cli.workflows.run_job import NewJob
 
     invocation: Invocation = context.obj
     home = directory.expanduser().absolute()
-    demonstration.prepare(home, fresh=not keep)
+    workflow.prepare(home, fresh=not keep)
     out = stdout()
-    demonstration.introduce(out, home)
-    with demonstration.loopback_youtube(home) as config:
-        order = place_order([demonstration.PLAYLIST], config, captions=demonstration.CAPTIONS)
-        result = carry_out(config, order, as_json=False, verbose=invocation.verbose)
-    raise typer.Exit(int(demonstration.conclude(out, home, result)))
+    workflow.introduce(out, home)
+    with workflow.loopback_youtube(home) as config:
+        request = make_request([workflow.PLAYLIST], config, captions=workflow.CAPTIONS)
+        result = run_task(config, NewJob(request), as_json=False, verbose=invocation.verbose)
+    raise typer.Exit(int(workflow.conclude(out, home, result)))

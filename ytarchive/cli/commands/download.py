@@ -5,30 +5,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ytarchive.cli import completion
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal import completion
+from ytarchive.cli.terminal.options import Invocation
 
 if TYPE_CHECKING:
     from services.common.settings.load import Config
+    from ytarchive.cli.jobs.result import RunResult
     from ytarchive.cli.render.displays import Display
-    from ytarchive.cli.running.result import Result
-    from ytarchive.cli.running.task import Errand
+    from ytarchive.cli.workflows.run_job import JobTask
 
-_TOLD_ANYWAY = {"download_failed", "listing_failed"}  # the display says it better
+_SHOWN_BY_DISPLAY = {"download_failed", "listing_failed"}  # log events
 
-# \b keeps the lines of the block that follows as they are
+# \b preserves the line breaks of the block that follows
 EPILOG = """\b
 Exit codes:
-    0  all is saved, or was there already
+    0  all videos are saved or were already archived
     1  the job failed
     2  wrong usage, or the request was rejected
-    3  finished with gaps: some videos are unavailable or failed; the work plan is named
-    4  parked: only timers more than 10 minutes away are left
-  130  interrupted (Ctrl-C, SIGTERM); the same command again goes on
+    3  finished, but some videos are unavailable or failed; the work plan is named
+    4  parked: the next scheduled retry is more than 10 minutes away
+  130  interrupted (Ctrl-C, SIGTERM); the same command continues
 
 \b
-An id that begins with a dash is taken for an id. With --json, stdout carries one JSON object a line: the events of the
-job as they come, at last {"type": "result", "exit_code": …}.
+An id that begins with a dash is recognized as an id. With --json, stdout has one JSON object per line: the events of
+the job as they arrive, and finally {"type": "result", "exit_code": …}.
 """
 
 
@@ -48,12 +48,15 @@ Quality = Annotated[
 OutputDir = Annotated[
     Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
 ]
-Captions = Annotated[str | None, typer.Option("--captions", metavar="LANGS", help="Languages, as en,de. [default: en]")]
-NoCaptions = Annotated[bool, typer.Option("--no-captions", help="Leave captions out.")]
-MetadataOnly = Annotated[bool, typer.Option("--metadata-only", help="Save only the metadata.")]
-Force = Annotated[bool, typer.Option("--force", help="Fetch again what is there already.")]
+Captions = Annotated[
+    str | None, typer.Option("--captions", metavar="LANGS", help="Caption languages, as en,de. [default: en]")
+]
+NoCaptions = Annotated[bool, typer.Option("--no-captions", help="Do not save captions.")]
+MetadataOnly = Annotated[bool, typer.Option("--metadata-only", help="Save only metadata.")]
+Force = Annotated[bool, typer.Option("--force", help="Download archived videos again.")]
 Batch = Annotated[
-    str | None, typer.Option("--batch", metavar="FILE", help="Targets, one a line (# comments); - is stdin.")
+    str | None,
+    typer.Option("--batch", metavar="FILE", help="Read targets from a file, one per line (# comments); - is stdin."),
 ]
 
 
@@ -71,15 +74,15 @@ def download(
 ) -> None:
     """Save videos, playlists and channels.
 
-    Uses the stack that runs here, or becomes one until its job is done.
+    Attaches to the running stack, or runs one until the job has ended.
     """
-    from ytarchive.cli.running.job_request import place_order, read_batch
+    from ytarchive.cli.jobs.job_request import make_request, read_batch
+    from ytarchive.cli.workflows.run_job import NewJob
 
     invocation: Invocation = context.obj
     config = invocation.config()
-    named = [*(targets or []), *(read_batch(batch) if batch is not None else [])]
-    order = place_order(
-        named,
+    request = make_request(
+        [*(targets or []), *(read_batch(batch) if batch is not None else [])],
         config,
         quality=quality,
         output_dir=output_dir,
@@ -88,25 +91,25 @@ def download(
         metadata_only=metadata_only,
         force=force,
     )
-    result = carry_out(config, order, as_json=as_json, verbose=invocation.verbose)
+    result = run_task(config, NewJob(request), as_json=as_json, verbose=invocation.verbose)
     raise typer.Exit(int(result.exit))
 
 
-def carry_out(config: "Config", errand: "Errand", *, as_json: bool, verbose: bool) -> "Result":
-    """Do it, show it, and say how it ended. Raises YTArchiveError, BusError."""
+def run_task(config: "Config", task: "JobTask", *, as_json: bool, verbose: bool) -> "RunResult":
+    """Run and display a job, and show the result. Raise YTArchiveError, BusError."""
     import asyncio
 
     from services.common.errors import InvalidRequest
-    from ytarchive.cli.console import log_to_stderr
-    from ytarchive.cli.exits import rejected
-    from ytarchive.cli.running.run_job import OneShot
+    from ytarchive.cli.jobs.exit_codes import rejected
+    from ytarchive.cli.terminal.console import log_to_stderr
+    from ytarchive.cli.workflows.run_job import OneShot
 
     if verbose:
         log_to_stderr(config, "INFO")
     else:
-        log_to_stderr(config, "WARNING", without=_TOLD_ANYWAY)
+        log_to_stderr(config, "WARNING", without=_SHOWN_BY_DISPLAY)
     display = choose_display(as_json=as_json)
-    result = asyncio.run(OneShot(config, errand, display).run())
+    result = asyncio.run(OneShot(config, task, display).run())
     job = result.job
     if job is not None and job.error is not None and rejected(job):
         raise InvalidRequest(job.error.message, **(job.error.details or {}))
@@ -115,8 +118,8 @@ def carry_out(config: "Config", errand: "Errand", *, as_json: bool, verbose: boo
 
 
 def choose_display(*, as_json: bool) -> "Display":
-    from ytarchive.cli.console import stderr, stdout
     from ytarchive.cli.render.displays import Bars, JsonLines, Lines
+    from ytarchive.cli.terminal.console import stderr, stdout
 
     if as_json:
         return JsonLines(stderr())

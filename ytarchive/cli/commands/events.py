@@ -1,18 +1,20 @@
-"""`ytarchive events tail`: what happens on the bus, as it happens."""
+"""`ytarchive events tail`: the events on the bus, as they happen."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ytarchive.cli import completion
 from ytarchive.cli.commands import dead_letters
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal import completion
+from ytarchive.cli.terminal.options import Invocation, run_async
 
 if TYPE_CHECKING:
     from bus.message import Envelope
     from services.common.settings.load import Config
 
-app = typer.Typer(help="Look at the events of a running system.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show the events and dead letters of a running system.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(dead_letters.app, name="dead")
 
 
@@ -21,35 +23,35 @@ def tail(
     context: typer.Context,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="TYPE", help="Only this type, as download.progress or download.*; repeatable."),
+        typer.Option(
+            "--type", metavar="TYPE", help="Only this type, such as download.progress or download.*; repeatable."
+        ),
     ] = None,
     job: Annotated[
         str | None,
-        typer.Option("--job", metavar="ID", help="Only of this job (or beginning).", autocompletion=completion.job_ids),
+        typer.Option("--job", metavar="ID", help="Only this job, by id or prefix.", autocompletion=completion.job_ids),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The envelopes, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Envelopes as JSON, one per line.")] = False,
 ) -> None:
-    """Show events until Ctrl-C. Log records and heartbeats only when --type names them."""
-    import asyncio
-
-    from ytarchive.cli.console import log_to_stderr
+    """Show events until Ctrl-C. Log records and heartbeats are shown only when --type matches them."""
+    from ytarchive.cli.terminal.console import log_to_stderr
 
     invocation: Invocation = context.obj
     config = invocation.config()
     log_to_stderr(config, "INFO" if invocation.verbose else "ERROR")
-    raise typer.Exit(asyncio.run(_tail(config, types or [], job, as_json=as_json)))
+    raise typer.Exit(run_async(_tail(config, types or [], job, as_json=as_json)))
 
 
 async def _tail(config: "Config", types: list[str], job: str | None, *, as_json: bool) -> int:
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.exits import Exit
-    from ytarchive.cli.render.displays import print_json
+    from ytarchive.cli.jobs.exit_codes import Exit
+    from ytarchive.cli.render.json_output import print_json
     from ytarchive.cli.render.tables import envelope_line
-    from ytarchive.cli.running.interruption import Interrupted, Interruption
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.cli.terminal.interruption import Interrupted, Interruption
     from ytarchive.client.endpoints import require_system
-    from ytarchive.client.events import chosen_kinds, tail_events
+    from ytarchive.client.events import event_types, follow_events
 
-    kinds = chosen_kinds(types)
+    kinds = event_types(types)
     out = stdout()
 
     def show(envelope: "Envelope") -> None:
@@ -61,7 +63,7 @@ async def _tail(config: "Config", types: list[str], job: str | None, *, as_json:
     with Interruption() as interruption:
         try:
             system = await interruption.unless(require_system(config))
-            await interruption.unless(tail_events(system, config, kinds, job, show))
+            await interruption.unless(follow_events(system, config, kinds, job, show))
         except Interrupted:
             return Exit.INTERRUPTED
     return Exit.OK

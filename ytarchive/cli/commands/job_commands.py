@@ -4,147 +4,146 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ytarchive.cli import completion
-from ytarchive.cli.render.text import short_id
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import AsJson, Invocation, JobId, run_async
+from ytarchive.text import short_id
 
 if TYPE_CHECKING:
     from services.common.models import Item, Job
     from services.common.settings.load import Config
     from ytarchive.client.endpoints import System
-    from ytarchive.client.job_commands import Kind, Outcome, Wish
-
-JobId = Annotated[
-    str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it.", autocompletion=completion.job_ids)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+    from ytarchive.client.job_commands import CommandOutcome, JobCommand
 
 
 def cancel(
     context: typer.Context,
     job_id: JobId,
-    video: Annotated[str | None, typer.Option("--video", metavar="VIDEO", help="Only this video of it.")] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", metavar="VIDEO", help="Cancel only this video, by id or URL.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a job for good: what is complete stays archived, what is not goes."""
-    from ytarchive.client.job_commands import Kind
-
-    _wish(context.obj, Kind.CANCEL, job_id, as_json=as_json, video=video)
+    """Cancel a job: complete videos stay archived, partial downloads are removed."""
+    _run_command(context.obj, "cancel", job_id, as_json=as_json, video=video)
 
 
 def pause(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Begin nothing more of a job; what runs of it ends."""
-    from ytarchive.client.job_commands import Kind
-
-    _wish(context.obj, Kind.PAUSE, job_id, as_json=as_json)
+    """Pause a job: running downloads are finished, no new ones are started."""
+    _run_command(context.obj, "pause", job_id, as_json=as_json)
 
 
 def resume(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Go on with a job that is paused or was left open.
+    """Continue a job that is paused or was left open.
 
-    Where nothing runs, this does the job and follows it, as `ytarchive download` does.
+    Without a running system, this runs the job and follows it, as `ytarchive download` does.
     """
-    from ytarchive.client.job_commands import Kind
-
-    _wish(context.obj, Kind.RESUME, job_id, as_json=as_json)
+    _run_command(context.obj, "resume", job_id, as_json=as_json)
 
 
 def retry(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Try the gaps of an ended job again, and only those.
+    """Retry the failed, unavailable and cancelled videos of an ended job.
 
-    Where nothing runs, this does the job and follows it, as `ytarchive download` does.
+    Without a running system, this runs the job and follows it, as `ytarchive download` does.
     """
-    from ytarchive.client.job_commands import Kind
-
-    _wish(context.obj, Kind.RETRY, job_id, as_json=as_json)
+    _run_command(context.obj, "retry", job_id, as_json=as_json)
 
 
 def watch(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Follow a job to its end; exit codes as of `ytarchive download`. Ctrl-C only stops watching."""
-    import asyncio
-
+    """Follow a job to its end; exit codes as for `ytarchive download`. Ctrl-C only stops watching."""
     from ytarchive.cli.commands.download import choose_display
-    from ytarchive.cli.console import log_to_stderr
-    from ytarchive.cli.running.watch import Watch
+    from ytarchive.cli.terminal.console import log_to_stderr
+    from ytarchive.cli.workflows.watch import Watch
 
     invocation: Invocation = context.obj
     config = invocation.config()
     log_to_stderr(config, "INFO" if invocation.verbose else "ERROR")
     display = choose_display(as_json=as_json)
-    result = asyncio.run(Watch(config, job_id, display).run())
+    result = run_async(Watch(config, job_id, display).run())
     display.finish(result)
     raise typer.Exit(int(result.exit))
 
 
-# --- how a wish is carried out ------------------------------------------------------------------------------------
+# --- running a command --------------------------------------------------------------------------------------------
 
 
-def _wish(invocation: Invocation, kind: "Kind", wanted: str, *, as_json: bool, video: str | None = None) -> None:
-    import asyncio
-
-    from ytarchive.cli.console import log_to_stderr
-    from ytarchive.client.job_commands import Kind, has_gaps, told
+def _run_command(
+    invocation: Invocation, kind: str, id_or_prefix: str, *, as_json: bool, video: str | None = None
+) -> None:
+    from services.common.errors import InvalidRequest
+    from ytarchive.cli.render.job_commands import explain_refusal, nothing_to_retry, outcome_message
+    from ytarchive.cli.terminal.console import log_to_stderr
 
     config = invocation.config()
     log_to_stderr(config, "INFO" if invocation.verbose else "WARNING")
-    wish, system = asyncio.run(_understood(config, kind, wanted, video))
-    if kind is Kind.RETRY and not has_gaps(wish.job):
-        _say_job(
-            wish.job, None, f"Job {short_id(wish.job.job_id)} has no gaps: there is nothing to try again.", as_json
-        )
-        return
-    stays = system is not None and not system.passing
-    if kind in {Kind.RETRY, Kind.RESUME} and not stays:
-        raise typer.Exit(_go_on(invocation, config, wish, as_json=as_json))
-    outcome = asyncio.run(_fulfilled(config, wish))
+    command, system = run_async(_find(config, kind, id_or_prefix, video))
+    try:
+        outcome = run_async(_send(config, command, system))
+    except InvalidRequest as error:
+        if nothing_to_retry(command):
+            short = short_id(command.job.job_id)
+            message = f"Job {short} has no failed or unavailable videos: there is nothing to retry."
+            _show(command.job, None, message, as_json)
+            return
+        raise explain_refusal(command, error) from error
+    if command.continues_job and (system is None or system.temporary):
+        raise typer.Exit(_continue_here(invocation, config, command, sent=system is not None, as_json=as_json))
     if outcome is None:
         raise typer.Exit(130)
-    _say_job(outcome.job, outcome.item, told(wish, outcome), as_json)
+    _show(outcome.job, outcome.item, outcome_message(command, outcome), as_json)
 
 
-def _say_job(job: "Job", item: "Item | None", words: str, as_json: bool) -> None:
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render.displays import print_json
-
-    if not as_json:
-        stdout().print(words)
-        return
-    shown = {"job": job.model_dump(mode="json"), "message": words}
-    print_json(shown | ({"item": item.model_dump(mode="json")} if item else {}), indent=2)
-
-
-async def _understood(config: "Config", kind: "Kind", wanted: str, video: str | None) -> tuple["Wish", "System | None"]:
-    """The wish, if it makes sense, and what runs. Raises InvalidRequest, NotFound."""
+async def _find(
+    config: "Config", kind: str, id_or_prefix: str, video: str | None
+) -> "tuple[JobCommand, System | None]":
+    """Return the command for the job, and the running system. Raise InvalidRequest, NotFound."""
+    from services.common.targets import parse_target
     from ytarchive.client.endpoints import find_system
-    from ytarchive.client.job_commands import Wish, check, checked_item
-    from ytarchive.client.jobs import all_items, find_job, open_jobs
+    from ytarchive.client.job_commands import JobCommand, JobCommandKind
+    from ytarchive.client.jobs import open_jobs
 
-    async with open_jobs(config) as source:
-        job = await find_job(source, wanted)
-        check(kind, job)
-        video_id = checked_item(await all_items(source, job.job_id), video).video_id if video is not None else None
-    return Wish(kind, job, video_id), await find_system(config)
-
-
-def _go_on(invocation: Invocation, config: "Config", wish: "Wish", *, as_json: bool) -> int:
-    """Nothing runs that stays: do the job here and follow it."""
-    from ytarchive.cli.commands.download import carry_out
-    from ytarchive.client.job_commands import GoOn, root_beyond
-
-    errand = GoOn(wish, root_beyond(wish.job, config))
-    return int(carry_out(config, errand, as_json=as_json, verbose=invocation.verbose).exit)
+    async with open_jobs(config) as jobs:
+        job = await jobs.find(id_or_prefix)
+    video_id = parse_target(video).id if video is not None else None
+    return JobCommand(JobCommandKind(kind), job, video_id), await find_system(config)
 
 
-async def _fulfilled(config: "Config", wish: "Wish") -> "Outcome | None":
-    """None: interrupted."""
+async def _send(config: "Config", command: "JobCommand", system: "System | None") -> "CommandOutcome | None":
+    """Send a command to the running system. Without one, check it first; a command that continues a job is then not
+    sent. Return None when it was not sent, or the user interrupted."""
     from contextlib import AsyncExitStack
 
-    from ytarchive.cli.running.interruption import Interrupted, Interruption
-    from ytarchive.client.job_commands import fulfil
+    from ytarchive.cli.terminal.interruption import Interrupted, Interruption
+    from ytarchive.client.job_commands import check_offline, send_command
 
+    if system is None:
+        await check_offline(config, command)
+        if command.continues_job:
+            return None
     with Interruption() as interruption:
         try:
-            async with AsyncExitStack() as held:
-                return await interruption.unless(fulfil(config, wish, held))
+            async with AsyncExitStack() as resources:
+                return await interruption.unless(send_command(config, command, resources))
         except Interrupted:
             return None
+
+
+def _continue_here(
+    invocation: Invocation, config: "Config", command: "JobCommand", *, sent: bool, as_json: bool
+) -> int:
+    """No stack runs permanently: run the job in this process and follow it. Return the exit code."""
+    from ytarchive.cli.commands.download import run_task
+    from ytarchive.cli.workflows.run_job import ContinuedJob
+    from ytarchive.client.job_commands import root_outside_configuration
+
+    task = ContinuedJob(command, root_outside_configuration(command.job, config), sent)
+    return int(run_task(config, task, as_json=as_json, verbose=invocation.verbose).exit)
+
+
+def _show(job: "Job", item: "Item | None", message: str, as_json: bool) -> None:
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.terminal.console import stdout
+
+    if not as_json:
+        stdout().print(message)
+        return
+    shown = {"job": job.model_dump(mode="json"), "message": message}
+    print_json(shown | ({"item": item.model_dump(mode="json")} if item else {}), indent=2)

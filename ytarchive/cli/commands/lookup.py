@@ -1,89 +1,80 @@
-"""`ytarchive metadata` and `playlist info`: what YouTube says now. Nothing is saved."""
+"""`ytarchive metadata` and `playlist info`: what YouTube shows now. Nothing is saved."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import AsJson, Invocation
+from ytarchive.cli.terminal.output import show, show_data
 
 if TYPE_CHECKING:
     from services.common.models import Entry, PlaylistMetadata, VideoMetadata
     from ytarchive.client.endpoints import System
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-
-playlist = typer.Typer(help="Look at playlists and channels.", no_args_is_help=True, rich_markup_mode=None)
+playlist = typer.Typer(help="Show playlists and channels.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def metadata(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="ID", help="A video's id or URL.")],
+    video: Annotated[str, typer.Argument(metavar="ID", help="A video id or URL.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what YouTube says of a video now. Exit code 1 when it is gone, with the reason.
+    """Show the current metadata of a video on YouTube. Exit code 1 when it is unavailable, with the reason.
 
-    What the archive holds of it is told by `storage show`.
+    `storage show` shows the archived files.
     """
     from services.common.errors import InvalidRequest
     from services.common.models import TargetKind
     from services.common.targets import parse_target
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render import plan
-    from ytarchive.cli.render.displays import print_json
-    from ytarchive.cli.running.ask import answer
-    from ytarchive.client import youtube
-    from ytarchive.client.rest import Rest
+    from ytarchive.cli.render import plan as render
+    from ytarchive.cli.workflows.query import run_query
+    from ytarchive.client.metadata import MetadataClient
 
     target = parse_target(video)
     if target.kind is not TargetKind.VIDEOS:
-        raise InvalidRequest(f"{target.id} is a {target.kind}: `ytarchive playlist info {target.id}` tells of it.")
+        raise InvalidRequest(f"{target.id} is a {target.kind}: `ytarchive playlist info {target.id}` shows it.")
 
-    async def ask(system: "System") -> "VideoMetadata":
-        async with Rest.open(system.services["metadata"], patience=youtube.PATIENCE) as rest:
-            return await youtube.video(rest, target.id)
+    async def look_up(system: "System") -> "VideoMetadata":
+        async with MetadataClient.open(system) as client:
+            return await client.video(target.id)
 
     invocation: Invocation = context.obj
-    found = answer(invocation.config(), ask, verbose=invocation.verbose)
-    if as_json:
-        print_json(found.model_dump(mode="json"), indent=2)
-    else:
-        stdout().print(plan.video(found))
+    found = run_query(invocation.config(), look_up, verbose=invocation.verbose)
+    show(found, lambda: render.video(found), as_json=as_json)
 
 
 @playlist.command("info")
 def info(
     context: typer.Context,
     wanted: Annotated[str, typer.Argument(metavar="ID", help="The id or URL of a playlist or channel.")],
-    entries: Annotated[bool, typer.Option("--entries", help="List its videos too.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="Also list the videos.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is in a playlist or channel now, what of it is marked as gone, and how many videos are held."""
+    """Show the current content of a playlist or channel: videos marked as gone, and the number of archived videos."""
     from services.common.errors import InvalidRequest
     from services.common.models import Target, TargetKind
     from services.common.targets import parse_target
-    from ytarchive.cli.console import stdout
-    from ytarchive.cli.render import plan
-    from ytarchive.cli.render.displays import print_json
-    from ytarchive.cli.running.ask import answer
-    from ytarchive.client import youtube
-    from ytarchive.client.rest import Rest
+    from ytarchive.cli.render import plan as render
+    from ytarchive.cli.workflows.query import run_query
+    from ytarchive.client.archive import HoldingsClient
+    from ytarchive.client.metadata import TIMEOUT, MetadataClient
 
     parsed = parse_target(wanted)
     if parsed.kind is TargetKind.VIDEOS:
-        raise InvalidRequest(f"{parsed.id} is a video: `ytarchive metadata {parsed.id}` tells of it.")
+        raise InvalidRequest(f"{parsed.id} is a video: `ytarchive metadata {parsed.id}` shows it.")
     target = Target(kind=parsed.kind, id=parsed.id)
     invocation: Invocation = context.obj
     config = invocation.config()
 
-    async def ask(system: "System") -> "tuple[PlaylistMetadata, list[Entry], set[str]]":
-        async with Rest.open(system.services["metadata"], patience=youtube.PATIENCE) as rest:
-            described, lines = await youtube.listing(rest, target)
-        async with Rest.open(system.services["storage"]) as rest:
-            return described, lines, await youtube.held_anywhere(rest, config, [line.video_id for line in lines])
+    async def look_up(system: "System") -> "tuple[PlaylistMetadata, list[Entry], set[str]]":
+        async with MetadataClient.open(system) as client:
+            described, listed = await client.listing(target)
+        async with HoldingsClient.open(system, answer_timeout=TIMEOUT) as storage:
+            return described, listed, await storage.archived_ids(config, [entry.video_id for entry in listed])
 
-    described, lines, held = answer(config, ask, verbose=invocation.verbose)
-    if as_json:
-        told = [{**line.model_dump(mode="json"), "held": line.video_id in held} for line in lines]
-        print_json({"playlist": described.model_dump(mode="json"), "entries": told}, indent=2)
-    else:
-        stdout().print(plan.playlist(described, lines, held, lines=entries))
+    described, listed, archived = run_query(config, look_up, verbose=invocation.verbose)
+    data = {
+        "playlist": described.model_dump(mode="json"),
+        "entries": [{**entry.model_dump(mode="json"), "held": entry.video_id in archived} for entry in listed],
+    }
+    show_data(data, lambda: render.playlist(described, listed, archived, with_entries=entries), as_json=as_json)

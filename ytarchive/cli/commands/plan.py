@@ -15,13 +15,14 @@ from ytarchive.cli.commands.download import (
     Quality,
     Targets,
 )
-from ytarchive.cli.state import Invocation
+from ytarchive.cli.terminal.options import AsJson, Invocation
+from ytarchive.cli.terminal.output import show
 
-# \b keeps the lines of the block that follows as they are
+# \b preserves the line breaks of the block that follows
 EPILOG = """\b
 Exit codes:
-    0  that is the plan
-    1  nothing could be listed
+    0  all targets were listed
+    1  no target could be listed
     2  wrong usage, or the request would be rejected
     3  some of the playlists or channels could not be listed
 """
@@ -38,25 +39,25 @@ def plan(
     force: Force = False,
     batch: Batch = None,
     look_ups: Annotated[
-        int, typer.Option("--look-ups", min=0, max=1000, help="Ask for the length of at most so many single videos.")
+        int,
+        typer.Option("--look-ups", min=0, max=1000, help="Maximum number of single videos whose length is looked up."),
     ] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Tell what a download would come to: videos, bytes, time, quota, disk. Nothing is fetched, no job is made.
+    """Estimate a download: videos, bytes, time, quota, disk. Nothing is downloaded and no job is created.
 
-    Takes what `download` takes. Reads the lists as a job would, and looks single videos up for their lengths.
+    Takes the options of `download`. Lists the targets as a job would, and looks up the lengths of single videos.
     """
-    from ytarchive.cli.console import stderr, stdout
-    from ytarchive.cli.exits import Exit
+    from ytarchive.cli.jobs.exit_codes import Exit
+    from ytarchive.cli.jobs.job_request import make_request, read_batch
     from ytarchive.cli.render import plan as render
-    from ytarchive.cli.render.displays import print_json
-    from ytarchive.cli.running import planning
-    from ytarchive.cli.running.ask import answer
-    from ytarchive.cli.running.job_request import place_order, read_batch
+    from ytarchive.cli.terminal.console import stderr
+    from ytarchive.cli.workflows.planning import plan_download
+    from ytarchive.cli.workflows.query import run_query
 
     invocation: Invocation = context.obj
     config = invocation.config()
-    order = place_order(
+    request = make_request(
         [*(targets or []), *(read_batch(batch) if batch is not None else [])],
         config,
         quality=quality,
@@ -67,20 +68,17 @@ def plan(
         force=force,
     )
     notes = stderr()
-    found = answer(
+    found = run_query(
         config,
-        lambda system: planning.plan(
+        lambda system: plan_download(
             system,
-            order,
+            request,
             recheck_after=timedelta(days=config.recheck.interval_days),
-            look_ups=look_ups,
-            say=notes.print if notes.is_terminal else lambda _text: None,
+            lookups=look_ups,
+            notify=notes.print if notes.is_terminal else lambda _text: None,
         ),
         verbose=invocation.verbose,
-        extra_roots=[order.extra_root] if order.extra_root else [],
+        extra_roots=[request.extra_root] if request.extra_root else [],
     )
-    if as_json:
-        print_json(found.model_dump(mode="json"), indent=2)
-    else:
-        stdout().print(render.plan(found))
-    raise typer.Exit(int(Exit.GAPS if any(target.error for target in found.targets) else Exit.OK))
+    show(found, lambda: render.plan(found), as_json=as_json)
+    raise typer.Exit(int(Exit.INCOMPLETE if any(target.error for target in found.targets) else Exit.OK))

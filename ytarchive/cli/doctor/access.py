@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from services.common.settings.masking import mask_text
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
-from ytarchive.cli.render.text import safe_text
+from ytarchive.text import safe_text
 
 _API_KEY = re.compile(r"AIza[0-9A-Za-z_-]{35}")
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")

@@ -12,8 +12,8 @@ from services.common.settings.load import Config, load_config
 from services.common.settings.masking import mask_text
 from ytarchive.cli.doctor import access, probes, settings
 from ytarchive.cli.doctor.finding import Finding, problem
-from ytarchive.cli.render.text import safe_text
-from ytarchive.client.health import ask_all
+from ytarchive.client.health import check_all
+from ytarchive.text import safe_text
 
 YOUTUBE = access.Way("www.youtube.com", 443)
 _DATA_API = "https://youtube.googleapis.com"
@@ -74,7 +74,7 @@ def _places(config: Config) -> list[Look]:
 
 async def _ports(config: Config) -> Finding:
     """Services that run on their own, without a stack here, are known by their answers."""
-    answers = await ask_all(config) if config.nats.url is not None else {}
+    answers = await check_all(config) if config.nats.url is not None else {}
     answering = {name: isinstance(answer, HealthCheck) for name, answer in answers.items()}
     return await asyncio.to_thread(probes.ports, config, answering)
 

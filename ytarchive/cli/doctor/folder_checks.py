@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
-from ytarchive.cli.render.text import size
+from ytarchive.text import size
 
 # SQLite's WAL needs shared memory and locks between processes, which these do not give
 _OVER_A_NETWORK = frozenset(

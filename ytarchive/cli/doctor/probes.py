@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from bus import BusError
 from bus.embedded.server import find_server
 from services.common.infra.files import free_space, lock_holder, writable
+from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
 from ytarchive.cli.doctor import access, folder_checks, programs
 from ytarchive.cli.doctor.finding import Finding
 from ytarchive.cli.doctor.versions import ask_version
-from ytarchive.stack import SERVICES, StackInfo, find_running
+from ytarchive.stack import StackInfo, find_running
 
 _PATIENCE = 5.0  # seconds for an answer over the network
 _NATS_PORT = 4222

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
-from ytarchive.cli.render.text import safe_text
+from ytarchive.text import safe_text
 
 LEAST_PYTHON = (3, 11)  # pyproject.toml: requires-python
 OLD_AFTER = 90  # days; YouTube changes more often than that

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.common.settings.load import API_KEY_VARIABLE, CONFIG_VARIABLE, PREFIX
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
-from ytarchive.cli.render.text import safe_text
+from ytarchive.text import safe_text
 
 _ALIKE = 0.85
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from ytarchive.cli.doctor.finding import Finding, State
-from ytarchive.cli.render.text import count, safe_text
+from ytarchive.text import count, safe_text
 
 _STYLE = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "red"}
 _LONGEST = 4_096

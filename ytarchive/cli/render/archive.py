@@ -1,25 +1,29 @@
-"""What is held, what is missing and what was logged, for people. Pure: models in, rich tables and text out."""
+"""The archive, work plans and logs for people. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from services.storage.formats.work_plan import WorkPlan
 from services.storage.index.highlight import Passage
 from services.storage.index.queries import ArchiveStats, Existence, VideoPage
 from services.storage.index.search import SearchHit, SearchPage
 from services.storage.workplans.queries import PlanPage
-from ytarchive.cli.render.text import clock, count, safe_text, size, span
+from ytarchive.cli.render.table import page_of, table
+from ytarchive.text import clock, count, safe_text, size, span
 
-_ROW = ("timestamp", "level", "event", "service", "message_id", "trace_id", "version", "subject", "data", "source")
+_SHOWN_SEPARATELY = {
+    "timestamp", "level", "event", "service", "message_id", "trace_id", "version", "subject", "data", "source",
+}  # fmt: skip
 
 
 def videos(page: VideoPage) -> RenderableType:
-    table = _table("id", "title", "channel", "length", "size", "archived")
-    for video in page.videos:
-        table.add_row(
+    if not page.videos:
+        return Text("No videos.")
+    rows = (
+        (
             video.video_id,
             safe_text(video.title, 80),
             safe_text(video.channel or "", 40),
@@ -27,36 +31,43 @@ def videos(page: VideoPage) -> RenderableType:
             size(video.bytes),
             f"{video.archived_at.astimezone():%Y-%m-%d}",
         )
-    return Group(table, _shown(len(page.videos), page.total, "video")) if page.videos else Text("No videos.")
+        for video in page.videos
+    )
+    listed = table("id", "title", "channel", "length", "size", "archived", rows=rows)
+    return page_of(listed, len(page.videos), page.total, "video")
 
 
 def hits(page: SearchPage) -> RenderableType:
     if not page.hits:
-        return Text("Nothing was found." if not page.total else f"Only {count(page.total, 'video')}.")
+        return Text("No results." if not page.total else f"No more results: {count(page.total, 'video')} in total.")
     blocks: list[RenderableType] = [block for hit in page.hits for block in (_hit(hit), Text())]
-    return Group(*blocks, _shown(len(page.hits), page.total, "video"))
+    shown = count(page.total, "video")
+    return Group(*blocks, Text(shown if len(page.hits) == page.total else f"{len(page.hits)} of {shown}"))
 
 
 def _hit(hit: SearchHit) -> RenderableType:
-    """Title, channel and id, then line by line where it was found: `12:34  what is said (en)`."""
+    """Return title, channel and id, then one line per match: `12:34  spoken words (en)`."""
     found = {text.place: text for text in hit.texts}
-    title = _marked(found["title"]) if "title" in found else Text(safe_text(hit.title))
-    channel = _marked(found["channel"]) if "channel" in found else Text(safe_text(hit.channel or ""))
+    title = _highlighted(found["title"]) if "title" in found else Text(safe_text(hit.title))
+    channel = _highlighted(found["channel"]) if "channel" in found else Text(safe_text(hit.channel or ""))
     head = Text("  ").join([part for part in (title, channel, Text(hit.video_id, "dim")) if part])
-    lines = [_line_of(Text("description", "dim"), _marked(found["description"]))] if "description" in found else []
+    lines = (
+        [_indented(Text("description", "dim"), _highlighted(found["description"]))] if "description" in found else []
+    )
     for moment in hit.moments:
-        lines.append(_line_of(Text(clock(moment.start_seconds), "cyan"), _marked(moment), Text(moment.language, "dim")))
+        at, language = Text(clock(moment.start_seconds), "cyan"), Text(moment.language, "dim")
+        lines.append(_indented(at, _highlighted(moment), language))
     if (more := hit.moments_total - len(hit.moments)) > 0:
-        lines.append(_line_of(Text(f"and {more} more in captions", "dim")))
+        lines.append(_indented(Text(f"and {more} more in captions", "dim")))
     return Group(head, *lines)
 
 
-def _line_of(*parts: Text) -> Text:
+def _indented(*parts: Text) -> Text:
     return Text("  ").join([Text(), *parts])
 
 
-def _marked(passage: Passage) -> Text:
-    """Each piece made harmless on its own, so that the marks stay where they belong."""
+def _highlighted(passage: Passage) -> Text:
+    """Return a passage with its matches highlighted. Each piece is cleaned by itself, so that offsets stay valid."""
     shown, end = Text(), 0
     for first, last in passage.matches:
         shown.append(_piece(passage.text[end:first])).append(_piece(passage.text[first:last]), "bold yellow")
@@ -65,77 +76,90 @@ def _marked(passage: Passage) -> Text:
 
 
 def _piece(text: str) -> str:
-    """Harmless, with the blanks at its ends."""
+    """Return safe text that keeps a blank at either end."""
     before, after = " " if text[:1].isspace() else "", " " if text[1:] and text[-1].isspace() else ""
     return f"{before}{safe_text(text)}{after}"
 
 
 def existence(found: Existence) -> RenderableType:
     if not found.exists:
-        why = f" Known to be gone: {safe_text(found.known_gone.reason)}." if found.known_gone else ""
-        return Text(f"Nothing is held of {found.video_id}.{why}")
-    table = _table("root", "file", "size", "sha256")
-    for copy in found.copies:
-        for file in copy.files:
-            table.add_row(safe_text(copy.root), safe_text(file.name), size(file.size), file.sha256)
-    return table
+        reason = f" Known to be gone: {safe_text(found.known_gone.reason)}." if found.known_gone else ""
+        return Text(f"{found.video_id} is not in the archive.{reason}")
+    rows = (
+        (safe_text(copy.root), safe_text(file.name), size(file.size), file.sha256)
+        for copy in found.copies
+        for file in copy.files
+    )
+    return table("root", "file", "size", "sha256", rows=rows)
 
 
 def stats(found: ArchiveStats) -> RenderableType:
-    roots = _table("root", "videos", "size", "length", "free")
-    for root in found.roots:
-        free = size(root.free_bytes) if root.free_bytes is not None else "?"
-        roots.add_row(safe_text(root.root), str(root.videos), size(root.bytes), span(root.duration_seconds), free)
-    channels = _table("channel", "videos", "size")
-    for channel in found.channels:
-        channels.add_row(safe_text(channel.channel or "(unknown)", 60), str(channel.videos), size(channel.bytes))
-    missing = f"{count(found.open_plan_entries, 'video')} on work plans, {found.known_gone} known to be gone."
-    return Group(roots, channels, Text(missing)) if found.channels else Group(roots, Text(missing))
+    roots = (
+        (
+            safe_text(root.root),
+            str(root.videos),
+            size(root.bytes),
+            span(root.duration_seconds),
+            size(root.free_bytes) if root.free_bytes is not None else "?",
+        )
+        for root in found.roots
+    )
+    channels = (
+        (safe_text(channel.channel or "(unknown)", 60), str(channel.videos), size(channel.bytes))
+        for channel in found.channels
+    )
+    parts: list[RenderableType] = [table("root", "videos", "size", "length", "free", rows=roots)]
+    parts += [table("channel", "videos", "size", rows=channels)] if found.channels else []
+    on_plans = count(found.open_plan_entries, "video")
+    return Group(*parts, Text(f"{on_plans} on work plans, {found.known_gone} known to be gone."))
 
 
-def plans(page: PlanPage) -> RenderableType:
-    table = _table("plan", "updated", "unavailable", "failed", "resolved", "root")
-    for plan in page.work_plans:
-        numbers = (str(plan.unavailable), str(plan.failed), str(plan.resolved))
-        table.add_row(plan.plan_id, f"{plan.updated_at.astimezone():%Y-%m-%d %H:%M}", *numbers, safe_text(plan.root))
-    return Group(table, _shown(len(page.work_plans), page.total, "work plan")) if page.total else Text("No work plans.")
+def work_plans(page: PlanPage) -> RenderableType:
+    if not page.total:
+        return Text("No work plans.")
+    rows = (
+        (
+            plan.plan_id,
+            f"{plan.updated_at.astimezone():%Y-%m-%d %H:%M}",
+            str(plan.unavailable),
+            str(plan.failed),
+            str(plan.resolved),
+            safe_text(plan.root),
+        )
+        for plan in page.work_plans
+    )
+    listed = table("plan", "updated", "unavailable", "failed", "resolved", "root", rows=rows)
+    return page_of(listed, len(page.work_plans), page.total, "work plan")
 
 
-def plan(found: Mapping[str, Any]) -> RenderableType:
-    table = _table("id", "title", "why", "since", "resolved")
-    for gap in found["unavailable_videos"]:
-        table.add_row(*_gap(gap, gap["reason"], gap["detected_at"]))
-    for gap in found["failed_downloads"]:
-        last = gap["errors"][-1].get("message", "") if gap["errors"] else ""
-        table.add_row(*_gap(gap, f"failed {gap['attempts']} times: {last}", gap["last_attempt"]))
-    return Group(Text(f"Work plan {found['plan_id']} of {safe_text(found['root'])}"), table)
+def work_plan(plan: WorkPlan) -> RenderableType:
+    data = plan.model_dump(mode="json")
+    rows = [_entry(entry, entry["reason"], entry["detected_at"]) for entry in data["unavailable_videos"]]
+    for entry in data["failed_downloads"]:
+        last = entry["errors"][-1].get("message", "") if entry["errors"] else ""
+        rows.append(_entry(entry, f"failed {entry['attempts']} times: {last}", entry["last_attempt"]))
+    head = Text(f"Work plan {safe_text(data['plan_id'])} of {safe_text(data['root'])}")
+    return Group(head, table("id", "title", "reason", "since", "resolved", rows=rows))
 
 
-def records(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    return Text("\n".join(map(_line, found)) if found else "Nothing.")
+def _entry(entry: Mapping[str, Any], reason: str, since: str) -> tuple[str, ...]:
+    title, resolved = safe_text(entry.get("title") or "", 60), (entry.get("resolved_at") or "")[:10]
+    return safe_text(entry["video_id"]), title, safe_text(reason, 80), since[:10], resolved
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    """`2026-03-01T12:00:00Z info     service_started (jobs) port=8000`; of an event its subject and source."""
+def log_records(found: Sequence[Mapping[str, Any]]) -> RenderableType:
+    return Text("\n".join(map(_log_line, found)) if found else "No records.")
+
+
+def _log_line(record: Mapping[str, Any]) -> str:
+    """Format a log record as `2026-03-01T12:00:00Z info     service_started (jobs) port=8000`, and an event with its
+    subject and source."""
     at = safe_text(record.get("timestamp", ""), 40)
     if record.get("subject"):
         return f"{at} event    {safe_text(record['subject'])} from {safe_text(record.get('source', ''))}"
-    facts = " ".join(f"{safe_text(key)}={safe_text(value)}" for key, value in record.items() if key not in _ROW)
-    who = f" ({safe_text(record['service'])})" if record.get("service") else ""
-    return f"{at} {safe_text(record.get('level', '')):<8} {safe_text(record.get('event', ''))}{who} {facts}".rstrip()
-
-
-def _gap(gap: Mapping[str, Any], why: str, since: str) -> tuple[str, ...]:
-    title, resolved = safe_text(gap.get("title") or "", 60), (gap.get("resolved_at") or "")[:10]
-    return safe_text(gap["video_id"]), title, safe_text(why, 80), since[:10], resolved
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _shown(shown: int, total: int, noun: str) -> Text:
-    return Text(count(total, noun) if shown == total else f"{shown} of {count(total, noun)}")
+    extra = " ".join(
+        f"{safe_text(key)}={safe_text(value)}" for key, value in record.items() if key not in _SHOWN_SEPARATELY
+    )
+    service = f" ({safe_text(record['service'])})" if record.get("service") else ""
+    level = safe_text(record.get("level", ""))
+    return f"{at} {level:<8} {safe_text(record.get('event', ''))}{service} {extra}".rstrip()

@@ -1,4 +1,4 @@
-"""Dead letters as tables for people and as JSON for programs. Pure; whatever strangers wrote goes through safe_text."""
+"""Dead letters as tables for people and as JSON for programs. Pure; foreign text goes through safe_text."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,79 +6,73 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from bus.dead_letter_store import StoredDeadLetter
-from services.common.events import DeadLettered
-from ytarchive.cli.render.text import moment, safe_text, short_id, size
+from ytarchive.cli.render.table import Cell, facts, page_of, table
+from ytarchive.client.dead_letters import DeadLetter
+from ytarchive.text import moment, safe_text, short_id, size
 
-_ERROR = 120
-_LINES = 400  # of a payload
-_WIDTH = 400
-
-
-def described(letter: StoredDeadLetter[DeadLettered], *, payload: bool = False) -> dict[str, Any]:
-    said = letter.event.model_dump(mode="json", exclude=None if payload else {"payload", "video_ids"})
-    return {"id": letter.number, "at": letter.at.isoformat(), "trace_id": letter.trace_id, **said}
+_ERROR_LENGTH = 120
+_MAX_LINES = 400  # of a payload
+_MAX_WIDTH = 400
 
 
-def letters_table(letters: Sequence[StoredDeadLetter[DeadLettered]], total: int, now: datetime) -> RenderableType:
-    """The letters in the order given."""
+def as_json(letter: DeadLetter, *, payload: bool = False) -> dict[str, Any]:
+    data = letter.event.model_dump(mode="json", exclude=None if payload else {"payload", "video_ids"})
+    return {"id": letter.number, "at": letter.at.isoformat(), "trace_id": letter.trace_id, **data}
+
+
+def dead_letters(letters: Sequence[DeadLetter], total: int, now: datetime) -> RenderableType:
     if not letters:
         return Text("No dead letters.")
-    table = _table("id", "at", "event", "consumer", "job", "video", "error")
-    for letter in letters:
-        said = letter.event
-        table.add_row(
+    rows: Iterator[tuple[Cell, ...]] = (
+        (
             str(letter.number),
             moment(letter.at, now),
-            Text(safe_text(said.type)),
-            Text(safe_text(said.consumer)),
-            Text(short_id(said.job_id or "")),
-            Text(safe_text(said.video_id or "")),
-            Text(safe_text(said.error, _ERROR), style="red"),
+            safe_text(letter.event.type),
+            safe_text(letter.event.consumer),
+            short_id(letter.event.job_id or ""),
+            safe_text(letter.event.video_id or ""),
+            Text(safe_text(letter.event.error, _ERROR_LENGTH), style="red"),
         )
-    more = Text(f"{len(letters)} of {total}", style="dim")
-    return Group(table, more) if total > len(letters) else table
+        for letter in letters
+    )
+    return page_of(
+        table("id", "at", "event", "consumer", "job", "video", "error", rows=rows), len(letters), total, "dead letter"
+    )
 
 
-def letter_detail(letter: StoredDeadLetter[DeadLettered], now: datetime, *, replayable: bool) -> RenderableType:
-    said = letter.event
-    facts = _table("", "")
-    facts.show_header = False
-    facts.add_row("Letter", str(letter.number))
-    facts.add_row("At", moment(letter.at, now))
-    facts.add_row("Event", Text(safe_text(said.type)))
-    facts.add_row("Consumer", Text(safe_text(said.consumer)))
-    facts.add_row("Error", Text(safe_text(said.error, 2_000), style="red"))
-    facts.add_row("Why", "it could not be read" if said.unreadable else "its handler failed, again and again")
-    for name, value in (("Job", said.job_id), ("Video", said.video_id), ("Dispatch", said.dispatch_id)):
-        if value:
-            facts.add_row(name, Text(safe_text(value)))
-    facts.add_row("Trace", Text(safe_text(letter.trace_id)))
-    facts.add_row("Size", size(said.size))
-    facts.add_row("Can be replayed", "yes" if replayable else "no: the message is no longer there as a whole")
-    return Group(facts, Text(""), *(Text(line) for line in payload_lines(said.payload)))
+def dead_letter(letter: DeadLetter, now: datetime, *, replayable: bool) -> RenderableType:
+    """Return all facts of a dead letter and its payload."""
+    event = letter.event
+    rows: list[tuple[str, Cell]] = [
+        ("Dead letter", str(letter.number)),
+        ("At", moment(letter.at, now)),
+        ("Event", safe_text(event.type)),
+        ("Consumer", safe_text(event.consumer)),
+        ("Error", Text(safe_text(event.error, 2_000), style="red")),
+        ("Cause", "the message is invalid" if event.unreadable else "its handler failed in every attempt"),
+    ]
+    named = (("Job", event.job_id), ("Video", event.video_id), ("Dispatch", event.dispatch_id))
+    rows += [(name, safe_text(value)) for name, value in named if value]
+    rows += [
+        ("Trace", safe_text(letter.trace_id)),
+        ("Size", size(event.size)),
+        ("Replayable", "yes" if replayable else "no: the whole message is no longer in the stream"),
+    ]
+    return Group(facts(rows), Text(""), *(Text(line) for line in payload_lines(event.payload)))
 
 
 def payload_lines(payload: str) -> Iterator[str]:
-    """A payload to read: JSON indented, anything else as one line; harmless for a terminal."""
+    """Yield the lines of a payload: JSON indented, anything else as one line, without control characters."""
     try:
         text = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        yield safe_text(payload, _WIDTH * 10)
+        yield safe_text(payload, _MAX_WIDTH * 10)
         return
     lines = text.splitlines()
-    for line in lines[:_LINES]:
-        bare = line.lstrip(" ")
-        yield " " * (len(line) - len(bare)) + safe_text(bare, _WIDTH)
-    if len(lines) > _LINES:
-        yield f"… {len(lines) - _LINES} lines more: --json shows them"
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+    for line in lines[:_MAX_LINES]:
+        content = line.lstrip(" ")
+        yield " " * (len(line) - len(content)) + safe_text(content, _MAX_WIDTH)
+    if len(lines) > _MAX_LINES:
+        yield f"… {len(lines) - _MAX_LINES} more lines: --json shows all"

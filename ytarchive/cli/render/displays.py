@@ -1,12 +1,11 @@
-"""Three ways to show a download: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""Three displays of a running job: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
 
-import json
 import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
@@ -14,44 +13,45 @@ from rich.text import Text
 
 from bus.message import Envelope
 from services.common.settings.masking import mask
-from ytarchive.cli.render import messages
-from ytarchive.cli.render.text import safe_text, size, span
-from ytarchive.cli.running.job_state import Notice, Picture, Running
-from ytarchive.cli.running.result import Result
+from ytarchive.cli.jobs.job_state import JobMessage, JobState, RunningDownload
+from ytarchive.cli.jobs.result import RunResult
+from ytarchive.cli.render.json_output import print_json
+from ytarchive.cli.render.messages import job_line, job_name, message_line, progress_line, summary, video_name
+from ytarchive.text import safe_text, size, span
 
 _LINE_EVERY = 10.0  # seconds
 _LINE_AT = 25.0  # percent
-_LINE_GAP = 1.0  # seconds
+_MIN_INTERVAL = 1.0  # seconds
 _TITLE_WIDTH = 40
 
 
 class Display(Protocol):
-    """Entered for the time of following; `finish` comes after that."""
+    """A context for the time in which a job is followed; `finish` is called after it."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None: ...
 
-    def say(self, text: str) -> None:
-        """Something about the run itself; `text` is ours."""
+    def notify(self, text: str) -> None:
+        """Show a message about this command; `text` has no upstream text."""
 
-    def heard(self, envelope: Envelope) -> None:
-        """An event of the job, as it came."""
+    def event(self, envelope: Envelope) -> None:
+        """Show an event of the job."""
 
-    def show(self, picture: Picture, notices: list[Notice]) -> None:
-        """How things stand now, and what is new."""
+    def update(self, state: JobState, messages: list[JobMessage]) -> None:
+        """Show the current state and new messages."""
 
-    def finish(self, result: Result) -> None:
-        """The last words."""
+    def finish(self, result: RunResult) -> None:
+        """Show the result."""
 
 
 class Lines:
-    """For logs and pipes: a line per video that ended, now and then one per download, one for the job."""
+    """For logs and pipes: a line per finished video, and from time to time one per download and one for the job."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._shown: dict[str, tuple[float, float]] = {}  # download -> percent and time of its last line
+        self._shown: dict[str, tuple[float, float]] = {}  # by video id: percentage and time of the last line
         self._job_line = ""
         self._job_at = 0.0
 
@@ -63,43 +63,43 @@ class Lines:
     ) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self._out.print(Text(text))
 
-    def heard(self, envelope: Envelope) -> None:
+    def event(self, envelope: Envelope) -> None:
         pass
 
-    def show(self, picture: Picture, notices: list[Notice]) -> None:
-        for notice in notices:
-            self._out.print(messages.told(notice, datetime.now(UTC)))
+    def update(self, state: JobState, messages: list[JobMessage]) -> None:
+        for message in messages:
+            self._out.print(message_line(message, datetime.now(UTC)))
         now = time.monotonic()
-        for running in picture.running.values():
+        for running in state.running.values():
             if self._due(running, now):
-                self._out.print(messages.progress_line(running))
-        for video_id in set(self._shown) - set(picture.running):
+                self._out.print(progress_line(running))
+        for video_id in set(self._shown) - set(state.running):
             del self._shown[video_id]
-        line = messages.job_line(picture) if picture.job else ""
+        line = job_line(state) if state.job else ""
         if line and now - self._job_at >= _LINE_EVERY and line != self._job_line:
             self._job_line, self._job_at = line, now
-            self._out.print(Text(f"{messages.job_name(picture.job)}: {line}"))
+            self._out.print(Text(f"{job_name(state.job)}: {line}"))
 
-    def _due(self, running: Running, now: float) -> bool:
-        """After a quarter more or ten seconds; never twice within one second, so that small files pass in silence."""
+    def _due(self, running: RunningDownload, now: float) -> bool:
+        """A line is due after 25 percent or ten seconds, at most one per second: small files have none."""
         percent = running.progress.percentage if running.progress else 0.0
         shown, at = self._shown.setdefault(running.video_id, (percent, now))
-        moved = percent - shown >= _LINE_AT and now - at >= _LINE_GAP
+        moved = percent - shown >= _LINE_AT and now - at >= _MIN_INTERVAL
         due = moved or (percent > shown and now - at >= _LINE_EVERY)
         if due:
             self._shown[running.video_id] = (percent, now)
         return due
 
-    def finish(self, result: Result) -> None:
-        for line in messages.summary(result, datetime.now(UTC)):
+    def finish(self, result: RunResult) -> None:
+        for line in summary(result, datetime.now(UTC)):
             self._out.print(line)
 
 
 class Bars:
-    """For a terminal: one bar per running download, one for the job; what ended scrolls by above them."""
+    """For a terminal: a bar per running download and one for the job. Messages scroll above them."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -121,55 +121,55 @@ class Bars:
     ) -> None:
         self._held.close()
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self._out.print(Text(text, style="dim"))
 
-    def heard(self, envelope: Envelope) -> None:
+    def event(self, envelope: Envelope) -> None:
         pass
 
-    def show(self, picture: Picture, notices: list[Notice]) -> None:
-        for notice in notices:
-            self._out.print(messages.told(notice, datetime.now(UTC)))
-        for video_id in set(self._tasks) - set(picture.running):
+    def update(self, state: JobState, messages: list[JobMessage]) -> None:
+        for message in messages:
+            self._out.print(message_line(message, datetime.now(UTC)))
+        for video_id in set(self._tasks) - set(state.running):
             self._progress.remove_task(self._tasks.pop(video_id))
-        for running in picture.running.values():
+        for running in state.running.values():
             self._show_download(running)
         if self._job is not None:
-            counts = picture.job.counts if picture.job else None
-            listed = picture.job is not None and picture.job.listed
+            counts = state.job.counts if state.job else None
+            listed = state.job is not None and state.job.listed
             self._progress.update(
                 self._job,
-                description=messages.job_name(picture.job),
+                description=job_name(state.job),
                 total=counts.total if counts and listed else None,
                 completed=counts.total - counts.open if counts else 0,
-                facts=messages.job_line(picture),
+                facts=job_line(state),
             )
 
-    def _show_download(self, running: Running) -> None:
+    def _show_download(self, running: RunningDownload) -> None:
         if running.video_id not in self._tasks:
-            label = messages.name(running.video_id, running.title)
-            self._tasks[running.video_id] = self._progress.add_task(label, total=None, facts=facts(running))
+            label = video_name(running.video_id, running.title)
+            self._tasks[running.video_id] = self._progress.add_task(label, total=None, facts=progress_text(running))
         progress = running.progress
         self._progress.update(
             self._tasks[running.video_id],
-            description=messages.name(running.video_id, running.title),
+            description=video_name(running.video_id, running.title),
             total=progress.total if progress else None,
             completed=progress.current if progress else 0,
-            facts=facts(running),
+            facts=progress_text(running),
         )
 
-    def finish(self, result: Result) -> None:
-        for line in messages.summary(result, datetime.now(UTC)):
+    def finish(self, result: RunResult) -> None:
+        for line in summary(result, datetime.now(UTC)):
             self._out.print(line)
 
 
-def facts(running: Running) -> str:
-    """What stands right of a bar."""
-    if running.storing:
-        return "into the archive"
+def progress_text(running: RunningDownload) -> str:
+    """Return the text to the right of a bar."""
+    if running.archiving:
+        return "archiving"
     progress = running.progress
     if progress is None:
-        return "begins"
+        return "starting"
     shown = [f"{progress.percentage:3.0f} %"]
     if progress.speed_bps:
         shown.append(f"{size(progress.speed_bps)}/s")
@@ -179,7 +179,7 @@ def facts(running: Running) -> str:
 
 
 class _Label(ProgressColumn):
-    """The description as text, never as markup."""
+    """The description as text, without markup."""
 
     def render(self, task: Task) -> Text:
         label = Text(safe_text(task.description), no_wrap=True, overflow="ellipsis")
@@ -193,7 +193,7 @@ class _Facts(ProgressColumn):
 
 
 class JsonLines:
-    """For programs: the events of the job as they come, at last the result. ASCII, so no escape code gets through."""
+    """For programs: the events of the job as they arrive, and finally the result."""
 
     def __init__(self, notes: Console) -> None:
         self._notes = notes
@@ -206,19 +206,14 @@ class JsonLines:
     ) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self._notes.print(Text(text))
 
-    def heard(self, envelope: Envelope) -> None:
+    def event(self, envelope: Envelope) -> None:
         print_json(mask(envelope.model_dump(mode="json")))
 
-    def show(self, picture: Picture, notices: list[Notice]) -> None:
+    def update(self, state: JobState, messages: list[JobMessage]) -> None:
         pass
 
-    def finish(self, result: Result) -> None:
+    def finish(self, result: RunResult) -> None:
         print_json(result.as_json())
-
-
-def print_json(value: Any, *, indent: int | None = None) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=indent) + "\n")
-    sys.stdout.flush()

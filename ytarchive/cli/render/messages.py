@@ -1,100 +1,96 @@
-"""What happens during a download, and how it ended, in words. Pure; all upstream text goes through safe_text."""
+"""Messages about a running job, and the summary of its result. Pure; upstream text goes through safe_text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from rich.text import Text
 
 from services.common.models import Item, Job, JobStatus, JobType
-from ytarchive.cli.exits import Exit, rejected
-from ytarchive.cli.render.text import count, moment, safe_text, short_id, size, span
-from ytarchive.cli.running.job_state import (
-    AttemptFailed,
-    Blocked,
-    Cleared,
-    Failed,
-    Kept,
-    ListingTrouble,
-    NoSpace,
-    Notice,
-    Picture,
-    Running,
-    Saved,
-    Unavailable,
+from ytarchive.cli.jobs.exit_codes import Exit, rejected
+from ytarchive.cli.jobs.job_state import (
+    AttemptFailedMessage,
+    AvailableMessage,
+    BetterCopyKeptMessage,
+    BlockedMessage,
+    DiskFullMessage,
+    FailedMessage,
+    JobMessage,
+    JobState,
+    ListingFailedMessage,
+    RunningDownload,
+    SavedMessage,
+    UnavailableMessage,
 )
-from ytarchive.cli.running.result import Result
+from ytarchive.cli.jobs.result import RunResult
+from ytarchive.text import count, moment, safe_text, short_id, size, span
 
-_MOST_NAMED = 50  # videos of one kind in a summary; the work plan has them all
+_MAX_LISTED = 50  # videos of one kind in a summary; the work plan lists all
 _TITLE = 80
 
 
-def name(video_id: str, title: str | None) -> str:
-    """`title (video_id)`, or the id alone."""
+def video_name(video_id: str, title: str | None) -> str:
+    """Return `title (video_id)`, or the id alone."""
     shown = safe_text(title, _TITLE) if title else ""
     return f"{shown} ({safe_text(video_id)})" if shown else safe_text(video_id)
 
 
-def told(notice: Notice, now: datetime) -> Text:
-    """One line for one notice."""
-    match notice:
-        case Saved(video_id, title, amount):
+def message_line(message: JobMessage, now: datetime) -> Text:
+    match message:
+        case SavedMessage(video_id, title, amount):
             weight = f", {size(amount)}" if amount else ""
-            return Text.assemble(("saved        ", "green"), name(video_id, title) + weight)
-        case Kept(video_id, title):
-            why = "a better one is held and was kept (--force would replace it)"
-            return Text.assemble(("kept         ", "green"), f"{name(video_id, title)}: {why}")
-        case Unavailable(video_id, title, reason):
-            return Text.assemble(("unavailable  ", "yellow"), f"{name(video_id, title)}: {_reason(reason)}")
-        case Failed(video_id, title, attempts, message):
+            return _line("saved", "green", video_name(video_id, title) + weight)
+        case BetterCopyKeptMessage(video_id, title):
+            reason = "the archive keeps its better copy (--force replaces it)"
+            return _line("kept", "green", f"{video_name(video_id, title)}: {reason}")
+        case UnavailableMessage(video_id, title, reason):
+            return _line("unavailable", "yellow", f"{video_name(video_id, title)}: {_reason(reason)}")
+        case FailedMessage(video_id, title, attempts, error):
             tries = count(attempts, "attempt")
-            return Text.assemble(
-                ("failed       ", "red"), f"{name(video_id, title)} after {tries}: {safe_text(message)}"
-            )
-        case AttemptFailed(video_id, title, message):
-            return Text.assemble(("attempt lost ", "yellow"), f"{name(video_id, title)}: {safe_text(message)}")
-        case ListingTrouble(message, again_at):
-            again = f"; again at {moment(again_at, now)}" if again_at else ""
-            return Text.assemble(("listing      ", "yellow"), safe_text(message) + again)
-        case Blocked(reason, until):
-            until_text = moment(until, now)
-            return Text.assemble(
-                ("waiting      ", "yellow"), f"YouTube refuses this machine ({_reason(reason)}) until {until_text}"
-            )
-        case NoSpace(message):
-            return Text.assemble(("waiting      ", "yellow"), f"The disk is full: {safe_text(message)}")
-        case Cleared():
-            return Text.assemble(("going on     ", "green"), "YouTube answers again")
+            return _line("failed", "red", f"{video_name(video_id, title)} after {tries}: {safe_text(error)}")
+        case AttemptFailedMessage(video_id, title, error):
+            return _line("attempt failed", "yellow", f"{video_name(video_id, title)}: {safe_text(error)}")
+        case ListingFailedMessage(error, retry_at):
+            retry = f"; next attempt at {moment(retry_at, now)}" if retry_at else ""
+            return _line("listing failed", "yellow", safe_text(error) + retry)
+        case BlockedMessage(reason, until):
+            text = f"YouTube blocks this machine ({_reason(reason)}) until {moment(until, now)}"
+            return _line("waiting", "yellow", text)
+        case DiskFullMessage(error):
+            return _line("waiting", "yellow", f"The disk is full: {safe_text(error)}")
+        case AvailableMessage():
+            return _line("continuing", "green", "YouTube answers again")
 
 
-def progress_line(running: Running) -> Text:
-    """A download under way, for where there are no bars."""
+def progress_line(running: RunningDownload) -> Text:
+    """Return a line about a running download, for output without bars."""
     progress = running.progress
-    facts = "" if progress is None else f"{progress.percentage:.0f} % of {size(progress.total)}"
+    shown = "" if progress is None else f"{progress.percentage:.0f} % of {size(progress.total)}"
     if progress is not None and progress.speed_bps:
-        facts += f", {size(progress.speed_bps)}/s"
+        shown += f", {size(progress.speed_bps)}/s"
     if progress is not None and progress.eta_seconds is not None:
-        facts += f", {span(progress.eta_seconds)} left"
-    return Text.assemble(("downloading  ", "cyan"), f"{name(running.video_id, running.title)}: {facts or 'begins'}")
+        shown += f", {span(progress.eta_seconds)} left"
+    return _line("downloading", "cyan", f"{video_name(running.video_id, running.title)}: {shown or 'starting'}")
 
 
-def job_line(picture: Picture) -> str:
-    """How far the job is: `7 of 12 done, 2 skipped, 1 gap`; while it is listed, how many there are so far."""
-    job = picture.job
+def job_line(state: JobState) -> str:
+    """Return the progress of a job, `7 of 12 done, 2 already archived, 1 failure`; during the listing, the number of
+    videos so far."""
+    job = state.job
     if job is None:
-        return "waiting for the job to be taken up"
+        return "waiting for the jobs service"
     counts = job.counts
-    known = max(counts.total, len(picture.titles))
+    known = max(counts.total, len(state.titles))
     done = counts.total - counts.open
     parts = [f"{done} of {counts.total} done" if job.listed else f"listing… {known} so far, {done} done"]
     if job.paused:
-        parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` goes on")
+        parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` continues it")
     if not job.listed:
         return ", ".join(parts)
     if counts.skipped:
-        parts.append(f"{counts.skipped} already there")
-    gaps = counts.unavailable + counts.failed
-    if gaps:
-        parts.append(count(gaps, "gap"))
+        parts.append(f"{counts.skipped} already archived")
+    failures = counts.unavailable + counts.failed
+    if failures:
+        parts.append(count(failures, "failure"))
     return ", ".join(parts)
 
 
@@ -106,38 +102,37 @@ def job_name(job: Job | None) -> str:
     return count(job.target_count, "target") if job.target_count > 1 else safe_text(job.targets[0], _TITLE)
 
 
-# --- the end ------------------------------------------------------------------------------------------------------
+# --- the summary --------------------------------------------------------------------------------------------------
 
 
-def summary(result: Result, now: datetime) -> list[Text]:
-    """The last words of a download: what was saved, what is missing and why, where everything is."""
+def summary(result: RunResult, now: datetime) -> list[Text]:
+    """Return what was saved, what is missing and why, and where the files are."""
     job = result.job
     if job is None:
-        return [Text("The job was not taken up.", style="red")]
+        return [Text("The job was not started.", style="red")]
     if rejected(job):
-        return []  # the error says it all
-    return [*_headline(result, job, now), *_gaps(result), *_places(result, job)]
+        return []  # the error has all of it
+    return [*_headline(result, job, now), *_missing(result), *_locations(result, job)]
 
 
-def _headline(result: Result, job: Job, now: datetime) -> Iterator[Text]:
+def _headline(result: RunResult, job: Job, now: datetime) -> Iterator[Text]:
     style = {Exit.OK: "green", Exit.FAILED: "red"}.get(result.exit, "yellow")
     counts = job.counts
     verb = "described" if job.type is JobType.METADATA_ONLY else "saved"
-    parts = [f"{counts.archived} {verb}", f"{counts.skipped} already there"]
+    parts = [f"{counts.archived} {verb}", f"{counts.skipped} already archived"]
     parts += [f"{counts.unavailable} unavailable"] if counts.unavailable else []
     parts += [f"{counts.failed} failed"] if counts.failed else []
     parts += [f"{counts.cancelled} cancelled"] if counts.cancelled else []
     parts += [f"{counts.open} still open"] if counts.open else []
-    weight = f", {size(result.bytes)}" if result.bytes else ""
-    state = _state(result, job)
-    yield Text.assemble((f"{state}: ", style), f"{', '.join(parts)}{weight} in {span(result.seconds)}")
+    weight = f", {size(result.items.bytes)}" if result.items.bytes else ""
+    yield Text.assemble((f"{_outcome(result, job)}: ", style), f"{', '.join(parts)}{weight} in {span(result.seconds)}")
     if job.error is not None:
         yield Text(f"Error [{job.error.code}]: {safe_text(job.error.message, 500)}", style="red")
     if result.exit is Exit.PARKED and job.retry_at is not None:
-        yield Text(f"Only later timers are left: the next is at {moment(job.retry_at, now)}.")
+        yield Text(f"Waiting for a scheduled retry; the next one is at {moment(job.retry_at, now)}.")
 
 
-def _state(result: Result, job: Job) -> str:
+def _outcome(result: RunResult, job: Job) -> str:
     if result.exit is Exit.INTERRUPTED:
         return "Interrupted"
     if result.exit is Exit.PARKED:
@@ -148,44 +143,48 @@ def _state(result: Result, job: Job) -> str:
         case JobStatus.CANCELLED:
             return "Cancelled"
         case _:
-            return "Done, with gaps" if result.exit is Exit.GAPS else "Done"
+            return "Done, with failures" if result.exit is Exit.INCOMPLETE else "Done"
 
 
-def _gaps(result: Result) -> Iterator[Text]:
-    yield from _named("Unavailable", result.unavailable, lambda item: _reason(item.reason or "unknown"))
-    yield from _named("Failed", result.failed, _failure)
-    yield from _named("Waiting", result.waiting, lambda item: safe_text(item.message or item.reason or "for its time"))
+def _missing(result: RunResult) -> Iterator[Text]:
+    items = result.items
+    yield from _listed("Unavailable", items.unavailable, lambda item: _reason(item.reason or "unknown"))
+    yield from _listed("Failed", items.failed, _failure)
+    yield from _listed("Waiting", items.waiting, lambda item: safe_text(item.message or item.reason or "for a retry"))
 
 
 def _failure(item: Item) -> str:
-    why = safe_text(item.message or item.reason or "unknown")
-    return f"{why} ({count(item.attempts, 'attempt')})"
+    reason = safe_text(item.message or item.reason or "unknown")
+    return f"{reason} ({count(item.attempts, 'attempt')})"
 
 
-def _named(heading: str, items: tuple[Item, ...], why: Callable[[Item], str]) -> Iterator[Text]:
+def _listed(heading: str, items: Sequence[Item], reason: Callable[[Item], str]) -> Iterator[Text]:
     if not items:
         return
     yield Text(f"{heading}:", style="bold")
-    for item in items[:_MOST_NAMED]:
+    for item in items[:_MAX_LISTED]:
         title = f"  {safe_text(item.title, _TITLE)}" if item.title else ""
-        yield Text(f"  {safe_text(item.video_id)}  {why(item)}{title}")
-    if len(items) > _MOST_NAMED:
-        yield Text(f"  … and {len(items) - _MOST_NAMED} more; `ytarchive jobs show` lists them all")
+        yield Text(f"  {safe_text(item.video_id)}  {reason(item)}{title}")
+    if len(items) > _MAX_LISTED:
+        yield Text(f"  … and {len(items) - _MAX_LISTED} more; `ytarchive jobs show` lists all")
 
 
-def _places(result: Result, job: Job) -> Iterator[Text]:
+def _locations(result: RunResult, job: Job) -> Iterator[Text]:
     if job.root:
         yield Text(f"Files:     {safe_text(job.root, 4096)}")
     if job.work_plan:
         yield Text(f"Work plan: {safe_text(job.work_plan, 4096)}")
     if result.exit is Exit.INTERRUPTED:
         if result.attached:
-            yield Text("The job goes on in the stack that runs: `ytarchive jobs list` shows it.")
+            yield Text("The running stack continues the job: `ytarchive jobs list` shows it.")
         else:
-            yield Text("What was fetched is kept. To go on, run the same command again.")
+            yield Text("Downloaded data is kept. Run the same command again to continue.")
     if result.exit is Exit.PARKED:
-        goes_on = "The stack that runs goes on with it." if result.attached else "Run the same command again then."
-        yield Text(goes_on)
+        yield Text("The running stack continues it." if result.attached else "Run the same command again then.")
+
+
+def _line(label: str, style: str, text: str) -> Text:
+    return Text.assemble((f"{label:<14} ", style), text)
 
 
 def _reason(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""A plan, a video and a playlist for people. Pure: models in, rich tables and text out."""
+"""Download plans, videos and playlists for people. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,72 +7,77 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.models import Entry, PlaylistMetadata, TargetKind, VideoMetadata
-from ytarchive.cli.render.text import count, safe_text, size, span
-from ytarchive.cli.running.planning import Plan, PlannedTarget
+from ytarchive.cli.jobs.download_plan import DownloadPlan, PlannedTarget
+from ytarchive.cli.render.table import Cell, facts, table
 from ytarchive.estimate import Estimate, Range
+from ytarchive.text import count, safe_text, size, span
 
-_MOST_NAMED = 20
+_MAX_LISTED = 20
 _DESCRIPTION = 400
 
 
-def plan(found: Plan) -> RenderableType:
-    told = found.estimate
-    facts = _facts()
-    for target in found.targets:
-        facts.add_row(*_target(target))
-    facts.add_row("Videos", _videos(told))
-    facts.add_row("Size", f"{_range(told.bytes, size)}{_lengths(told)}")
-    facts.add_row("", "by what the archive holds" if told.learned else "by what such videos usually weigh")
-    facts.add_row("Time", _range(told.seconds, span))
-    facts.add_row("", "by earlier downloads" if told.measured else "by what a usual line carries")
-    if told.quota_units is not None:
-        left = f"; {found.quota_left} are left for jobs today" if found.quota_left is not None else ""
-        facts.add_row("Quota", f"{count(told.quota_units, 'unit')} of the Data API{left}")
-    facts.add_row("Disk", _disk(found))
-    return Group(facts, *map(_line, (*_named(found.gone), *found.notes)), Text("Nothing was fetched, no job was made."))
+def plan(found: DownloadPlan) -> RenderableType:
+    estimate = found.estimate
+    rows: list[tuple[str, Cell]] = [_target(target) for target in found.targets]
+    rows += [
+        ("Videos", _videos(estimate)),
+        ("Size", f"{_range(estimate.bytes, size)}{_lengths(estimate)}"),
+        ("", "based on the videos in the archive" if estimate.learned else "based on typical bit rates"),
+        ("Time", _range(estimate.seconds, span)),
+        ("", "based on earlier downloads" if estimate.measured else "based on a typical connection"),
+    ]
+    if estimate.quota_units is not None:
+        left = f"; {found.quota_left} left for jobs today" if found.quota_left is not None else ""
+        rows.append(("Quota", f"{count(estimate.quota_units, 'unit')} of the Data API{left}"))
+    rows.append(("Disk", _disk(found)))
+    lines = map(_line, (*_marked_as_gone(found.gone), *found.notes))
+    return Group(facts(rows), *lines, Text("Nothing was downloaded and no job was created."))
 
 
-def _target(target: PlannedTarget) -> tuple[str, str]:
+def _target(target: PlannedTarget) -> tuple[str, Cell]:
     if target.kind is TargetKind.VIDEOS:
-        return "Singly", count(target.videos, "video")
+        return "Single videos", count(target.videos, "video")
     label = "Channel" if target.kind is TargetKind.CHANNEL else "Playlist"
     if target.error is not None:
         return label, f"{safe_text(target.id)}: cannot be listed: {safe_text(target.error.message)}"
-    named = f"{safe_text(target.title, 80)} ({safe_text(target.id)})" if target.title else safe_text(target.id)
-    return label, f"{named}: {count(target.videos, 'video')}"
+    name = f"{safe_text(target.title, 80)} ({safe_text(target.id)})" if target.title else safe_text(target.id)
+    return label, f"{name}: {count(target.videos, 'video')}"
 
 
-def _videos(told: Estimate) -> str:
-    return f"{told.videos}: {told.to_fetch} to fetch, {told.held} already archived, {told.gone} marked as gone"
+def _videos(estimate: Estimate) -> str:
+    return (
+        f"{estimate.videos}: {estimate.to_fetch} to download, {estimate.held} already archived,"
+        f" {estimate.gone} marked as gone"
+    )
 
 
-def _lengths(told: Estimate) -> str:
-    unknown = f", {told.unknown_lengths} of them of unknown length" if told.unknown_lengths else ""
-    return f" for {span(told.video_seconds)} of video{unknown}"
+def _lengths(estimate: Estimate) -> str:
+    unknown = f", {estimate.unknown_lengths} of unknown length" if estimate.unknown_lengths else ""
+    return f" for {span(estimate.video_seconds)} of video{unknown}"
 
 
 def _range(found: Range, write: Callable[[float], str]) -> str:
     return f"about {write(found.likely)} ({write(found.low)} to {write(found.high)})"
 
 
-def _disk(found: Plan) -> str:
-    told, root = found.estimate, safe_text(found.root, 4096)
-    if told.free_bytes is None or told.free_after is None:
-        return f"nobody knows what is free on the disk of {root}"
-    kept = f" beside the {size(found.min_free)} that stay free" if found.min_free else ""
-    if told.fits:
+def _disk(found: DownloadPlan) -> str:
+    estimate, root = found.estimate, safe_text(found.root, 4096)
+    if estimate.free_bytes is None or estimate.free_after is None:
+        return f"free space on {root} is unknown"
+    reserve = f" without the {size(found.min_free)} that are kept free" if found.min_free else ""
+    if estimate.fits:
         verdict = "it fits"
-    elif told.free_after >= found.min_free:
-        verdict = f"it may not fit{kept}"
+    elif estimate.free_after >= found.min_free:
+        verdict = f"it may not fit{reserve}"
     else:
-        verdict = f"it does not fit{kept}"
-    after = size(told.free_after) if told.free_after > 0 else "nothing"
-    return f"{size(told.free_bytes)} free for {root}, about {after} afterwards: {verdict}"
+        verdict = f"it does not fit{reserve}"
+    after = size(estimate.free_after) if estimate.free_after > 0 else "nothing"
+    return f"{size(estimate.free_bytes)} free on {root}, about {after} afterwards: {verdict}"
 
 
-def _named(gone: Mapping[str, str]) -> list[str]:
-    lines = [f"Marked as gone: {video_id} ({reason})" for video_id, reason in list(gone.items())[:_MOST_NAMED]]
-    return [*lines, f"… and {len(gone) - _MOST_NAMED} more"] if len(gone) > _MOST_NAMED else lines
+def _marked_as_gone(gone: Mapping[str, str]) -> list[str]:
+    lines = [f"Marked as gone: {video_id} ({reason})" for video_id, reason in list(gone.items())[:_MAX_LISTED]]
+    return [*lines, f"… and {len(gone) - _MAX_LISTED} more"] if len(gone) > _MAX_LISTED else lines
 
 
 def _line(text: str) -> Text:
@@ -83,11 +88,10 @@ def _line(text: str) -> Text:
 
 
 def video(found: VideoMetadata) -> RenderableType:
-    facts = _facts()
-    told: tuple[tuple[str, object], ...] = (
+    values: tuple[tuple[str, object], ...] = (
         ("Title", found.title),
         ("Id", found.video_id),
-        ("Channel", _of(found.channel, found.channel_handle or found.channel_id)),
+        ("Channel", _with_id(found.channel, found.channel_handle or found.channel_id)),
         ("Uploaded", found.upload_date),
         ("Length", None if found.duration_seconds is None else span(found.duration_seconds)),
         ("Views", found.view_count),
@@ -99,48 +103,44 @@ def video(found: VideoMetadata) -> RenderableType:
         ("Live", None if found.live_status in {None, "not_live"} else found.live_status),
         ("Page", found.webpage_url),
     )
-    for label, value in told:
-        if value is not None and value != "":
-            facts.add_row(label, Text(safe_text(value, 300)))
-    about = safe_text(found.description, _DESCRIPTION)
-    return Group(facts, Text(about)) if about else facts
+    known = facts((label, safe_text(value, 300)) for label, value in values if value is not None and value != "")
+    description = safe_text(found.description, _DESCRIPTION)
+    return Group(known, Text(description)) if description else known
 
 
 # --- a playlist ---------------------------------------------------------------------------------------------------
 
 
-def playlist(found: PlaylistMetadata, entries: Sequence[Entry], held: set[str], *, lines: bool) -> RenderableType:
+def playlist(
+    found: PlaylistMetadata, entries: Sequence[Entry], archived: set[str], *, with_entries: bool
+) -> RenderableType:
+    """`archived`: the ids of archived videos."""
     marked = {entry.video_id: entry.marked for entry in entries if entry.marked}
     ids = {entry.video_id for entry in entries}
-    facts = _facts()
-    facts.add_row("Title", Text(safe_text(found.title or "")))
-    facts.add_row("Id", Text(safe_text(found.playlist_id)))
-    if found.channel or found.channel_id:
-        facts.add_row("Channel", Text(safe_text(_of(found.channel, found.channel_handle or found.channel_id))))
-    facts.add_row("Videos", f"{len(ids)}, of which {len(ids & held)} are held and {len(marked)} marked as gone")
     known = [entry.duration_seconds for entry in entries if entry.duration_seconds is not None]
-    facts.add_row("Length", span(sum(known)))
-    shown: list[RenderableType] = [facts, *map(_line, _named(marked))]
-    return Group(*shown, _entries(entries, held)) if lines else Group(*shown)
+    rows: list[tuple[str, Cell]] = [("Title", safe_text(found.title or "")), ("Id", safe_text(found.playlist_id))]
+    if found.channel or found.channel_id:
+        rows.append(("Channel", safe_text(_with_id(found.channel, found.channel_handle or found.channel_id))))
+    rows += [
+        ("Videos", f"{len(ids)}, of which {len(ids & archived)} are archived and {len(marked)} marked as gone"),
+        ("Length", span(sum(known))),
+    ]
+    shown: list[RenderableType] = [facts(rows), *map(_line, _marked_as_gone(marked))]
+    return Group(*shown, _entries(entries, archived)) if with_entries else Group(*shown)
 
 
-def _entries(entries: Sequence[Entry], held: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "title", "length", "state"):
-        table.add_column(column)
-    for entry in entries:
-        length = "" if entry.duration_seconds is None else span(entry.duration_seconds)
-        state = "held" if entry.video_id in held else entry.marked or ""
-        table.add_row(entry.video_id, safe_text(entry.title or "", 80), length, safe_text(state))
-    return table
+def _entries(entries: Sequence[Entry], archived: set[str]) -> Table:
+    rows = (
+        (
+            entry.video_id,
+            safe_text(entry.title or "", 80),
+            "" if entry.duration_seconds is None else span(entry.duration_seconds),
+            safe_text("archived" if entry.video_id in archived else entry.marked or ""),
+        )
+        for entry in entries
+    )
+    return table("id", "title", "length", "state", rows=rows)
 
 
-def _of(name: str | None, identity: str | None) -> str:
+def _with_id(name: str | None, identity: str | None) -> str:
     return f"{name} ({identity})" if name and identity else name or identity or ""
-
-
-def _facts() -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    return table

@@ -1,4 +1,4 @@
-"""A verification for people: how far it is, and what it found."""
+"""A verification for people: its progress and its findings."""
 
 import time
 from contextlib import ExitStack
@@ -12,13 +12,15 @@ from rich.text import Text
 
 from services.storage.fixity.report import VerificationPage, VerificationState
 from services.storage.fixity.rules import FixityFinding
-from ytarchive.cli.render.text import count, safe_text, short_id, size, span
+from ytarchive.cli.render.table import table
+from ytarchive.text import count, safe_text, short_id, size, span
 
+_ENDED_EARLY = {"stopped": "it was stopped before its end", "failed": "it failed before its end"}
 _LINE_EVERY = 5.0  # seconds (SPEC: Progress Reporting)
 
 
 def state_line(state: VerificationState) -> str:
-    """`12 of 80 videos  1.2 GiB of 7.0 GiB  50.0 MiB/s  1:58 left  1 file damaged`."""
+    """Return the progress: `12 of 80 videos  1.2 GiB of 7.0 GiB  50.0 MiB/s  1:58 left  1 file damaged`."""
     progress = state.progress
     parts = [f"{state.videos} of {count(state.videos_total, 'video')}"]
     parts.append(f"{size(progress.current)} of {size(progress.total)}")
@@ -31,14 +33,14 @@ def state_line(state: VerificationState) -> str:
     return "  ".join(parts)
 
 
-def outcome(page: VerificationPage, *, running: bool) -> RenderableType:
-    """What it came to. `running`: a system runs that mends what it can."""
+def report(page: VerificationPage, *, running: bool) -> RenderableType:
+    """Return the findings and what to do about them. `running`: a system runs, which repairs what it can."""
     state = page.verification
     if state is None:
-        return Text("Nothing was ever verified. `ytarchive storage verify` does it.")
+        return Text("No verification yet: `ytarchive storage verify` starts one.")
     took = f" in {span((state.ended_at - state.begun_at).total_seconds())}" if state.ended_at else ""
     read = f"{count(state.videos, 'video')}, {count(state.files, 'file')}, {size(state.bytes)} read{took}"
-    parts: list[RenderableType] = [_table(page.findings)] if page.findings else []
+    parts: list[RenderableType] = [_findings(page.findings)] if page.findings else []
     parts.append(Text(f"{read}: {_verdict(state)}"))
     parts += [Text(line) for line in _advice(page, state, running=running)]
     return Group(*parts)
@@ -46,25 +48,26 @@ def outcome(page: VerificationPage, *, running: bool) -> RenderableType:
 
 def _verdict(state: VerificationState) -> str:
     extra = f", {count(state.extra, 'extra file')}" if state.extra else ""
-    verdict = f"{count(state.damaged, 'file')} damaged" if state.damaged else "all as recorded"
-    if state.status in {"stopped", "failed"}:
+    verdict = f"{count(state.damaged, 'file')} damaged" if state.damaged else "no damage"
+    if state.status in _ENDED_EARLY:
         why = f" ({safe_text(state.error)})" if state.error else ""
-        return f"{verdict}{extra}; it {state.status} before its end{why}."
+        return f"{verdict}{extra}; {_ENDED_EARLY[state.status]}{why}."
     return f"{verdict}{extra}."
 
 
 def _advice(page: VerificationPage, state: VerificationState, *, running: bool) -> list[str]:
     lines = [
-        f"Job {job} fetches what is missing: `ytarchive jobs watch {short_id(job)}` follows it." for job in state.jobs
+        f"Job {job} downloads the damaged files again: `ytarchive jobs watch {short_id(job)}` follows it."
+        for job in state.jobs
     ]
     if any(one.set_aside for one in page.findings):
-        lines.append("What was damaged lies where the table says: nothing was deleted.")
+        lines.append("Damaged files were moved to the folders shown above; nothing was deleted.")
     if state.damaged and not running:
-        lines.append("Nothing was changed. To mend it, `ytarchive up`, and `ytarchive storage verify` beside it.")
+        lines.append("Nothing was changed. To repair, start `ytarchive up`, then run `ytarchive storage verify`.")
     elif state.damaged and not state.repair:
-        lines.append("Nothing was changed. `ytarchive storage verify` without --no-repair mends what it can.")
+        lines.append("Nothing was changed. Without --no-repair `ytarchive storage verify` repairs what it can.")
     if any(one.kind.damage and one.job_id is None for one in page.findings) and state.jobs:
-        lines.append("What no job fetches needs a look of yours: an unreadable record, or a file that may not be read.")
+        lines.append("These need manual action: invalid manifests, and files without read permission.")
     if state.error and state.status == "completed":
         lines.append(safe_text(state.error))
     if state.extra:
@@ -72,18 +75,16 @@ def _advice(page: VerificationPage, state: VerificationState, *, running: bool) 
     return lines
 
 
-def _table(findings: list[FixityFinding]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("video", "file", "what", "why", "set aside"):
-        table.add_column(column)
-    for one in findings:
-        place = safe_text(one.set_aside or "", 4096)
-        table.add_row(one.video_id, safe_text(one.name), one.kind, safe_text(one.message), place)
-    return table
+def _findings(findings: list[FixityFinding]) -> Table:
+    rows = (
+        (one.video_id, safe_text(one.name), one.kind, safe_text(one.message), safe_text(one.set_aside or "", 4096))
+        for one in findings
+    )
+    return table("video", "file", "finding", "reason", "moved to", rows=rows)
 
 
-class Meter:
-    """Shows how far a verification is: a bar on a terminal, else a line from time to time."""
+class VerificationProgress:
+    """Shows the progress of a verification: a bar on a terminal, else a line from time to time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -93,7 +94,7 @@ class Meter:
             console=console, transient=True,
         )  # fmt: skip
         self._task: TaskID | None = None
-        self._told_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -111,6 +112,6 @@ class Meter:
             progress = state.progress
             facts = state_line(state)
             self._progress.update(self._task, total=progress.total, completed=progress.current, facts=facts)
-        elif time.monotonic() - self._told_at >= _LINE_EVERY:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._printed_at >= _LINE_EVERY:
+            self._printed_at = time.monotonic()
             self._console.print(Text(state_line(state)))

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
 from bus import BusSettings
+from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web import docs_page, openapi
 from services.common.web.routing import Call, Route
 from services.common.web.standard_routes import Surface
-from ytarchive.stack import SERVICES, load_service
+from ytarchive.stack import load_service
 
 ORIGIN = "http://127.0.0.1:8000"
 

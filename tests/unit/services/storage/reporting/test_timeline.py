@@ -16,7 +16,7 @@ from services.storage.reporting.timeline import (
     take_in_events,
     work_plan_events,
 )
-from ytarchive.cli.render.history import told
+from ytarchive.cli.render.history import describe
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -103,8 +103,8 @@ def test_every_milestone_has_words(kind: str) -> None:
         )
         words: list[Any] = []
         if change in shown:
-            words.append(told(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))
+            words.append(describe(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))
         if change in met:
-            words.append(told(line, of_video=kind == "video"))
+            words.append(describe(line, of_video=kind == "video"))
         assert words
         assert all(text and "\x1b" not in text for text in words)

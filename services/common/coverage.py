@@ -1,0 +1,104 @@
+"""Decide whether what the archive holds of a video satisfies what a job wants. Pure.
+
+Jobs decide by these rules what to download, and `ytarchive plan` predicts their decisions.
+"""
+
+import re
+from datetime import datetime, timedelta
+
+from services.common.models import Entry, Held, KnownGone, Wanted
+
+
+def decide(
+    entry: Entry,
+    held: Held,
+    wanted: Wanted,
+    now: datetime,
+    recheck_after: timedelta,
+    *,
+    skip_existing: bool,
+    retry_gone: bool,
+    in_list: bool,
+) -> Wanted | KnownGone | None:
+    """Return what has to be downloaded of a listed video, None when the archive holds all of it, or why it is known to
+    be gone.
+
+    `retry_gone`: try known-gone videos too. `in_list`: the entry is from a playlist, not named by itself.
+    """
+    need = missing(wanted, held) if skip_existing else wanted
+    gone = None if retry_gone else held.known_gone
+    if need is not None and gone is not None and stays_gone(entry, gone, now, recheck_after, in_list=in_list):
+        return gone
+    return need
+
+
+def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: timedelta, *, in_list: bool) -> bool:
+    """Return whether a video that is known to be gone is not tried again yet. `recheck_after` zero: never by itself.
+
+    A playlist marks deleted and private videos: one that was so and is not marked any more may be back.
+    """
+    reappeared = in_list and gone.reason in {"private", "deleted"} and entry.marked is None
+    too_early = not recheck_after or now - gone.at < recheck_after
+    return too_early and not reappeared
+
+
+def missing(wanted: Wanted, held: Held) -> Wanted | None:
+    """Return the part of `wanted` that is not archived and not known to be absent upstream; None when nothing is
+    missing."""
+    media = wanted.media and not any(quality_covers(have, wanted.quality) for have in held.qualities)
+    thumbnail = wanted.thumbnail and not held.thumbnail and "thumbnail" not in held.absent
+    captions = tuple(
+        lang for lang in wanted.captions if lang not in held.captions and f"captions/{lang}" not in held.absent
+    )
+    metadata = wanted.metadata and (media or not held.metadata)  # comes with the media at no cost
+    info = wanted.metadata and not held.info
+    if not (media or thumbnail or captions or metadata or info):
+        return None
+    return Wanted(
+        media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata, info=info
+    )
+
+
+def only_metadata(wanted: Wanted | None) -> bool:
+    """Return whether only metadata is requested. Such a fetch has no files, and ends with `metadata.archived`."""
+    files = wanted is not None and (wanted.media or wanted.thumbnail or wanted.captions or wanted.info)
+    return wanted is not None and wanted.metadata and not files
+
+
+def union(first: Wanted, second: Wanted) -> Wanted | None:
+    """Return one request that serves both, or None where no single file can (audio and video, two raw selectors)."""
+    if not first.media or not second.media:
+        quality = first.quality if first.media else second.quality
+    elif quality_covers(first.quality, second.quality):
+        quality = first.quality
+    elif quality_covers(second.quality, first.quality):
+        quality = second.quality
+    else:
+        return None
+    return Wanted(
+        media=first.media or second.media,
+        quality=quality,
+        thumbnail=first.thumbnail or second.thumbnail,
+        captions=tuple(dict.fromkeys(first.captions + second.captions)),
+        metadata=first.metadata or second.metadata,
+        info=first.info or second.info,
+        force=first.force or second.force,
+    )
+
+
+def quality_covers(have: str, want: str) -> bool:
+    """Return whether media of quality `have` satisfy `want`.
+
+    `best` covers every height, a height covers the lower ones, any other selector only itself.
+    """
+    if have == want:
+        return True
+    have_rank, want_rank = _height(have), _height(want)
+    return have_rank is not None and want_rank is not None and have_rank >= want_rank
+
+
+def _height(quality: str) -> float | None:
+    if quality == "best":
+        return float("inf")
+    match = re.fullmatch(r"(\d{3,4})p", quality)
+    return float(match[1]) if match else None

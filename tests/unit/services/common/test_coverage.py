@@ -1,0 +1,51 @@
+"""Coverage of requests by what is archived, as tables."""
+
+import pytest
+
+from services.common.coverage import missing, quality_covers, union
+from services.common.models import Held, Wanted
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "covers"),
+    [
+        ("best", "2160p", True),
+        ("1080p", "1080p", True),
+        ("1080p", "720p", True),
+        ("720p", "1080p", False),
+        ("1080p", "best", False),
+        ("audio", "audio", True),
+        ("best", "audio", False),
+        ("audio", "144p", False),
+        ("bv[height<=480]+ba", "480p", False),
+        ("bv[height<=480]+ba", "bv[height<=480]+ba", True),
+    ],
+)
+def test_quality_covers(have: str, want: str, covers: bool) -> None:
+    assert quality_covers(have, want) is covers
+
+
+def test_missing_names_only_what_is_missing() -> None:
+    wanted = Wanted(quality="720p", captions=("en", "de", "fr"))
+    held = Held(
+        video_id="aaaaaaaaaaa", qualities=("1080p",), thumbnail=True, captions=("en",), absent=("captions/fr",),
+        metadata=True,
+    )  # fmt: skip
+    need = missing(wanted, held)
+    assert need == Wanted(media=False, quality="720p", thumbnail=False, captions=("de",), metadata=False)
+
+
+def test_with_media_the_description_of_yt_dlp_is_fetched_too() -> None:
+    """Also when another source has described the video before storage was asked: both are kept."""
+    need = missing(Wanted(), Held(video_id="aaaaaaaaaaa", metadata=True))
+    assert need is not None
+    assert (need.media, need.metadata) == (True, True)
+
+
+def test_union_takes_the_better_quality_and_all_captions() -> None:
+    first, second = Wanted(quality="720p", captions=("en",)), Wanted(quality="best", captions=("de", "en"))
+    assert union(first, second) == Wanted(quality="best", captions=("en", "de"))
+
+
+def test_audio_and_video_are_two_files() -> None:
+    assert union(Wanted(quality="audio"), Wanted(quality="720p")) is None

@@ -1,0 +1,285 @@
+"""From events to a state, from a state to words, from the end of a job to an exit code."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from bus.message import Envelope, Event
+from services.common import events as e
+from services.common.errors import ConfigError, ServiceUnavailable
+from services.common.models import (
+    Entry,
+    ErrorCode,
+    ErrorDetail,
+    Failure,
+    FailureKind,
+    Held,
+    Item,
+    ItemStatus,
+    Job,
+    JobCounts,
+    JobOptions,
+    JobResult,
+    JobStatus,
+    JobType,
+    Progress,
+    UnavailableVideo,
+)
+from services.common.settings.load import Config, describe
+from services.jobs.rest_models import JobList
+from ytarchive.cli.jobs.exit_codes import Exit, exit_code, of_error, parked
+from ytarchive.cli.jobs.job_state import (
+    AttemptFailedMessage,
+    AvailableMessage,
+    BlockedMessage,
+    DiskFullMessage,
+    JobMessage,
+    JobState,
+    SavedMessage,
+    UnavailableMessage,
+)
+from ytarchive.cli.jobs.result import ItemTotals, RunResult
+from ytarchive.cli.render import messages, tables
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+HOSTILE = "Ha\x1b[31mrm\u202e\n[bold]x[/bold]"
+SHOWN = "Ha␛[31mrm [bold]x[/bold]"
+
+
+def job(status: JobStatus = JobStatus.COMPLETED, **changes: Any) -> Job:
+    made = Job(
+        job_id="11111111-2222",
+        trace_id="trace",
+        type=JobType.PLAYLIST_DOWNLOAD,
+        status=status,
+        targets=["PLx"],
+        options=JobOptions(),
+        root="/archive",
+        listed=True,
+        progress=Progress(current=0, total=0, percentage=0, message="2 of 3 done"),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return made.model_copy(update=changes)
+
+
+def item(status: ItemStatus, video_id: str = "demo-000001", **changes: Any) -> Item:
+    return Item(job_id="j", video_id=video_id, position=0, status=status, title=HOSTILE).model_copy(update=changes)
+
+
+def printed(*what: RenderableType) -> str:
+    out = io.StringIO()
+    console = Console(file=out, markup=False, highlight=False, emoji=False, width=300, soft_wrap=True)
+    for one in what:
+        console.print(one)
+    return out.getvalue()
+
+
+def rejected() -> Job:
+    error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
+    return job(JobStatus.FAILED, error=error, root="")
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (job(), Exit.OK),
+        (job(counts=JobCounts(total=3, archived=1, skipped=2)), Exit.OK),
+        (job(counts=JobCounts(total=2, archived=1, unavailable=1)), Exit.INCOMPLETE),
+        (job(counts=JobCounts(total=2, archived=1, failed=1)), Exit.INCOMPLETE),
+        (job(error=ErrorDetail(code=ErrorCode.VIDEO_UNAVAILABLE, message="one target")), Exit.INCOMPLETE),
+        (job(JobStatus.FAILED, error=ErrorDetail(code=ErrorCode.VIDEO_UNAVAILABLE, message="all")), Exit.FAILED),
+        (job(JobStatus.FAILED, error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="listing")), Exit.FAILED),
+        (rejected(), Exit.REFUSED),
+        (job(JobStatus.CANCELLED), Exit.FAILED),
+        (job(JobStatus.RETRYING, retry_at=NOW + timedelta(hours=1)), Exit.PARKED),
+    ],
+)
+def test_exit_codes(ended: Job, code: Exit) -> None:
+    assert exit_code(ended) is code
+
+
+def test_parked_is_far_timers_only() -> None:
+    assert parked(job(JobStatus.RETRYING, retry_at=NOW + timedelta(minutes=11)), NOW)
+    assert not parked(job(JobStatus.RETRYING, retry_at=NOW + timedelta(minutes=9)), NOW)
+    assert not parked(job(JobStatus.RUNNING, retry_at=NOW + timedelta(hours=1)), NOW)
+
+
+def test_exit_codes_of_errors() -> None:
+    assert of_error(ConfigError("x")) == 2
+    assert of_error(ServiceUnavailable("x")) == 1
+
+
+def envelope(event: Event, trace_id: str = "trace") -> Envelope:
+    return Envelope.around(event, source="test/1", trace_id=trace_id)
+
+
+def dispatch(kind: type[Event], job_id: str = "mine", **fields: Any) -> Event:
+    named = {"dispatch_id": "f.1", "fetch_id": "f", "job_id": job_id, "video_id": "demo-000001", "root": "/archive"}
+    return kind.model_validate({**named, **fields})
+
+
+def apply(state: JobState, *events: Event) -> list[JobMessage]:
+    return [message for event in events for message in state.apply(envelope(event))]
+
+
+def test_the_states_of_a_download() -> None:
+    state = JobState("mine", "trace")
+    checked = e.ArchiveChecked(
+        job_id="mine", root="/archive", target_index=0, listing=1, page_key="k",
+        entries=(Entry(video_id="demo-000001", title="One"),), held=(Held(video_id="demo-000001"),),
+    )  # fmt: skip
+    progress = Progress(current=50, total=100, percentage=50, message="", speed_bps=10.0, eta_seconds=5)
+    failure = Failure(kind=FailureKind.PASSING, code=ErrorCode.NETWORK_TIMEOUT, reason="http_503", message="503")
+
+    assert apply(state, checked, dispatch(e.DownloadStarted, instance="i")) == []
+    assert state.running["demo-000001"].title == "One"
+    assert apply(state, dispatch(e.DownloadProgress, progress=progress)) == []
+    assert state.running["demo-000001"].progress == progress
+    lost = apply(state, dispatch(e.DownloadFailed, failure=failure))
+    assert lost == [AttemptFailedMessage("demo-000001", "One", "503")]
+    assert state.running == {}
+    apply(state, dispatch(e.DownloadStarted, instance="i"))
+    saved = dispatch(e.VideoArchived, directory="/d", files=(), bytes=7, held=Held(video_id="demo-000001"))
+    assert apply(state, saved) == [SavedMessage("demo-000001", "One", 7)]
+    assert state.running == {}
+
+
+def test_a_video_of_ours_that_another_job_fetches_is_ours_too() -> None:
+    state = JobState("mine", "trace")
+    started = envelope(dispatch(e.DownloadStarted, "theirs", instance="i"), "their trace")
+
+    assert not state.is_of_job(started)
+    state.titles["demo-000001"] = None
+    assert state.is_of_job(started)
+
+
+def test_a_refusal_of_the_site_is_shown_once() -> None:
+    state = JobState("mine", "trace")
+    blocked = e.SourceBlocked(egress="vm", reason="bot_check", until=NOW)
+
+    assert apply(state, blocked, blocked) == [BlockedMessage("bot_check", NOW)]
+    assert apply(state, e.SourceCleared(egress="vm"), e.SourceCleared(egress="vm")) == [AvailableMessage()]
+
+
+def test_a_full_disk_is_shown_once_and_again_when_there_had_been_room() -> None:
+    state = JobState("mine", "trace")
+    full = Failure(kind=FailureKind.LOCAL, code=ErrorCode.STORAGE_FULL, reason="disk_full", message="no room")
+    deferred = dispatch(e.DownloadDeferred, reason="disk_full", failure=full)
+    shutdown = dispatch(e.DownloadDeferred, reason="shutdown")
+
+    assert apply(state, shutdown, deferred, deferred) == [DiskFullMessage("no room")]
+    assert apply(state, dispatch(e.DownloadStarted, instance="i"), deferred) == [DiskFullMessage("no room")]
+    assert "The disk is full: no room" in printed(messages.message_line(DiskFullMessage("no room"), NOW))
+
+
+def test_an_older_job_does_not_replace_a_newer_one() -> None:
+    state = JobState("mine", "trace")
+    state.update_job(job(revision=5))
+    state.update_job(job(revision=4, title="old"))
+
+    assert state.job is not None and state.job.title is None
+
+
+def test_a_snapshot_ends_downloads_that_were_missed() -> None:
+    state = JobState("mine", "trace")
+    apply(state, dispatch(e.DownloadStarted, instance="i"))
+
+    state.apply_snapshot(
+        job(JobStatus.RUNNING), [item(ItemStatus.ARCHIVED), item(ItemStatus.RUNNING, "demo-000002")], {}
+    )
+
+    assert set(state.running) == {"demo-000002"}
+
+
+def test_gone_and_failed() -> None:
+    gone = UnavailableVideo(video_id="demo-000001", title="One", reason="private", detected_at=NOW)
+    failed = e.VideoFailed(
+        job_id="mine", video_id="demo-000001", root="/archive", number=1, type=JobType.VIDEO_DOWNLOAD,
+        options=JobOptions(), targets=("x",), unavailable=gone,
+    )  # fmt: skip
+
+    assert apply(JobState("mine", "trace"), failed) == [UnavailableMessage("demo-000001", "One", "private")]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SavedMessage("v", HOSTILE, 5),
+        UnavailableMessage("v", HOSTILE, "private"),
+        AttemptFailedMessage("v", HOSTILE, HOSTILE),
+    ],
+)
+def test_messages_are_harmless_and_never_markup(message: JobMessage) -> None:
+    text = printed(messages.message_line(message, NOW))
+
+    assert SHOWN in text
+    assert "\x1b" not in text and "\u202e" not in text
+    assert text.count("\n") == 1
+
+
+def test_the_job_in_a_line() -> None:
+    state = JobState("mine", "trace", titles={str(n): None for n in range(300)})
+    state.update_job(job(JobStatus.RUNNING, listed=False, counts=JobCounts(total=200, open=200)))
+    assert messages.job_line(state) == "listing… 300 so far, 0 done"
+
+    state.update_job(job(JobStatus.RUNNING, counts=JobCounts(total=12, open=4, archived=5, skipped=2, unavailable=1)))
+    assert messages.job_line(state) == "8 of 12 done, 2 already archived, 1 failure"
+
+
+def test_the_summary_names_every_failure_with_its_reason() -> None:
+    totals = ItemTotals()
+    totals.add(
+        [
+            item(ItemStatus.ARCHIVED, result=JobResult(video_id="v", status="success", file_size=2048)),
+            item(ItemStatus.UNAVAILABLE, "gone-000001", reason="region_blocked"),
+            item(ItemStatus.FAILED, "fail-000001", message="HTTP 503", attempts=3),
+        ]
+    )
+    counts = JobCounts(total=3, archived=1, unavailable=1, failed=1)
+    result = RunResult(Exit.INCOMPLETE, job(counts=counts, work_plan="/plans/x.json"), 4.2, totals)
+
+    text = printed(*messages.summary(result, NOW))
+
+    assert "Done, with failures: 1 saved, 0 already archived, 1 unavailable, 1 failed, 2.0 KiB in 4.2 s" in text
+    assert f"gone-000001  region blocked  {SHOWN}" in text
+    assert f"fail-000001  HTTP 503 (3 attempts)  {SHOWN}" in text
+    assert "Work plan: /plans/x.json" in text
+    assert "\x1b" not in text
+    assert result.as_json()["failed"][0]["attempts"] == 3
+
+
+@pytest.mark.parametrize(
+    ("exit", "attached", "said"),
+    [
+        (Exit.INTERRUPTED, False, "Run the same command again to continue"),
+        (Exit.INTERRUPTED, True, "The running stack continues the job"),
+        (Exit.PARKED, False, "Run the same command again then."),
+        (Exit.PARKED, True, "The running stack continues it."),
+    ],
+)
+def test_what_to_do_next(exit: Exit, attached: bool, said: str) -> None:
+    open_job = job(JobStatus.RETRYING, retry_at=NOW + timedelta(hours=1))
+    assert said in printed(*messages.summary(RunResult(exit, open_job, 1.0, attached=attached), NOW))
+
+
+def test_tables_are_harmless() -> None:
+    shown = printed(
+        tables.jobs_table(JobList(jobs=[job(title=HOSTILE)], total=1, limit=50, offset=0), NOW),
+        tables.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
+        tables.health_table({"jobs": HOSTILE}),
+        tables.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
+    )
+
+    assert SHOWN in shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_the_config_table_masks_and_names_origins(config: Config) -> None:
+    shown = printed(tables.config_table(describe(config)))
+
+    assert "YTARCHIVE_STORAGE__BASE_PATH" in shown
+    assert "youtube.sleep_interval" in shown and "default" in shown

@@ -1,0 +1,68 @@
+"""`storage search`: what the shell made of the words, and what people see of a hit."""
+
+from datetime import UTC, datetime
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from services.storage.index.search import Moment, SearchHit, SearchPage, TextMatch
+from services.storage.index.tokenizer import parse_query
+from ytarchive.cli.render import archive
+from ytarchive.cli.terminal.arguments import join_query
+from ytarchive.text import clock
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        (["brown", "fox"], "brown fox"),
+        (["brown fox", "dog"], '"brown fox" dog'),  # the shell took the quotes
+        (["fox", "-lazy dog"], 'fox -"lazy dog"'),
+        (['"quoted twice"', "be*"], '"quoted twice" be*'),
+        (["-", ""], "- "),
+    ],
+)
+def test_quotes_that_the_shell_took_are_put_back(words: list[str], typed: str) -> None:
+    assert join_query(words) == typed
+
+
+def test_what_is_typed_is_what_is_asked() -> None:
+    asked = parse_query(join_query(["brown fox", "-lazy dog", "be*"]))
+    assert (asked.phrases, asked.without) == (('"brown fox"', '"be*" *'), ('"lazy dog"',))
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (7.9, "0:07"), (754, "12:34"), (3723.5, "1:02:03")])
+def test_a_place_in_a_film(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+def test_a_hit_for_people_is_harmless_and_marked() -> None:
+    moment = Moment(
+        text="the \x1b[2J brown fox\u202e jumps",
+        matches=[(15, 18)],
+        language="en",
+        start_seconds=754.5,
+        url="https://www.youtube.com/watch?v=demo-000001&t=754s",
+        file="/archive/demo.vtt",
+    )
+    title = TextMatch(place="title", text="[b]Fox[/b] \x1b]0;x\x07", matches=[(3, 6)])
+    about = {"root": "/a", "video_id": "demo-000001", "title": "-", "channel": "Nature", "channel_id": None, "bytes": 1}
+    hit = SearchHit.model_validate(
+        about
+        | {"duration_seconds": 1, "upload_date": None, "archived_at": datetime.now(UTC), "qualities": [], "score": 1.0}
+        | {"texts": [title], "moments": [moment], "moments_total": 3}
+    )
+    page = SearchPage(hits=[hit], total=7, limit=1, offset=0)
+    out = StringIO()
+    console = Console(file=out, markup=False, highlight=False, force_terminal=True, color_system="standard", width=200)
+    console.print(archive.hits(page))
+    plain = out.getvalue()
+    assert "\x1b[1;33mFox\x1b[0m" in plain
+    assert "\x1b[1;33mfox\x1b[0m" in plain
+    assert "\x1b[2J" not in plain
+    assert "\x1b]" not in plain
+    assert "\u202e" not in plain
+    assert plain.endswith("\n1 of 7 videos\n")
+    assert "12:34" in plain
+    assert "and 2 more in captions" in plain

@@ -1,0 +1,83 @@
+"""The event catalogue: its pages are fresh, complete and consistent with the handlers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus import Delivery, Event
+from services.common.events import JobCreated, LogRecorded, catalogue
+from ytarchive.docgen import bus_reference, pages
+
+KINDS = catalogue()
+
+
+def test_the_committed_pages_are_fresh() -> None:
+    assert pages.stale() == [], "run `make docs`"
+
+
+def test_a_stale_or_missing_page_is_found(tmp_path: Path) -> None:
+    for name, text in pages.pages().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert pages.stale(tmp_path) == []
+    old, gone, rest = tmp_path / "events.md", tmp_path / "asyncapi.json", tmp_path / "openapi" / "storage.json"
+    old.write_text("old")
+    gone.unlink()
+    rest.write_text("{}")
+    assert pages.stale(tmp_path) == [old, gone, rest]
+
+
+def test_the_catalogue_names_each_subject_once() -> None:
+    subjects = [kind.subject for kind in KINDS]
+    assert len(set(subjects)) == len(subjects)
+    assert subjects[0] == "job.created"
+    assert subjects[-1] == "dead.lettered"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.subject)
+def test_every_event_says_who_publishes_it_and_what_tells_it_apart(kind: type[Event]) -> None:
+    assert kind.publishers
+    durable = kind.delivery is Delivery.STREAM
+    assert bool(kind.key) is durable, "a durable event needs a key for its deterministic id"
+
+
+def test_logging_hears_every_durable_subject() -> None:
+    logging = {"logging": bus_reference.tables()["logging"]}
+    unheard = [kind.subject for kind in KINDS if not bus_reference.consumers(kind, logging)]
+    live = {Delivery.CORE, Delivery.REQUEST}
+    assert unheard == [kind.subject for kind in KINDS if kind.delivery in live]
+
+
+def test_every_subject_has_its_section() -> None:
+    page = bus_reference.events_page()
+    assert [kind.subject for kind in KINDS if f"\n## {kind.subject}\n" not in page] == []
+    assert "| `job_id` | string | yes |" in page
+
+
+def test_comments_beside_fields_are_told() -> None:
+    assert "the first job that waits" in bus_reference.events_page()
+
+
+def references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for inner in value.values() for found in references(inner)]
+    return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
+
+
+def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    document = json.loads(json.dumps(bus_reference.asyncapi()))
+    found = references(document)
+    assert found
+    for reference in found:
+        place: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]  # KeyError: a dead reference
+
+
+def test_an_operation_for_each_publisher_and_consumer() -> None:
+    operations = bus_reference.asyncapi()["operations"]
+    assert operations[f"cli.send.{JobCreated.subject}"]["action"] == "send"
+    assert operations[f"logging.receive.{LogRecorded.subject}"]["action"] == "receive"

@@ -1,0 +1,88 @@
+"""`ytarchive doctor`, `config show|check` and `version`: this installation and its configuration."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ytarchive.cli.terminal.options import AsJson, Invocation
+from ytarchive.cli.terminal.output import show_data
+
+config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@config.command("show")
+def show_config(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show every key with its value (secrets masked) and the origin of the value."""
+    from services.common.settings.load import describe
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.render.tables import config_table
+    from ytarchive.cli.terminal.console import stdout
+
+    invocation: Invocation = context.obj
+    loaded = invocation.config()
+    if as_json:
+        print_json({"file": str(loaded.source) if loaded.source else None, "keys": describe(loaded)}, indent=2)
+        return
+    out = stdout()
+    out.print(config_table(describe(loaded)))
+    out.print(f"\nFile: {loaded.source or 'none; the values are defaults or from the environment'}")
+
+
+@config.command("check")
+def check_config(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Check this file instead of the default one.")
+    ] = None,
+) -> None:
+    """Check the configuration. Exit code 2 when it is invalid, with the reasons."""
+    from services.common.settings.load import load_config
+    from ytarchive.cli.terminal.console import stdout
+
+    invocation: Invocation = context.obj
+    loaded = load_config(file or invocation.config_file)
+    stdout().print(f"{loaded.source or 'No file; defaults and environment'}: valid")
+
+
+def doctor(
+    context: typer.Context,
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Also check the proxy (or YouTube) and, with an API key, the Data API."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that all requirements are met and suggest fixes.
+
+    Exit code 0 when there is no problem; warnings do not count. Without --online the internet is not used.
+    """
+    import asyncio
+    import os
+
+    from ytarchive.cli.doctor.examination import examine
+    from ytarchive.cli.doctor.finding import healthy
+    from ytarchive.cli.doctor.view import lines
+    from ytarchive.cli.jobs.exit_codes import Exit
+    from ytarchive.cli.render.json_output import print_json
+    from ytarchive.cli.terminal.console import stdout
+
+    invocation: Invocation = context.obj
+    findings = asyncio.run(examine(invocation.config_file, os.environ, online=online))
+    if as_json:
+        checks = [finding.model_dump(mode="json") for finding in findings]
+        print_json({"healthy": healthy(findings), "checks": checks}, indent=2)
+    else:
+        out = stdout()
+        for line in lines(findings):
+            out.print(line)
+    raise typer.Exit(int(Exit.OK if healthy(findings) else Exit.FAILED))
+
+
+def version(as_json: AsJson = False) -> None:
+    """Show the versions of ytarchive and of the programs that it uses."""
+    from ytarchive.cli.doctor.versions import versions
+    from ytarchive.cli.render.tables import versions_table
+
+    found = versions()
+    show_data(found, lambda: versions_table(found), as_json=as_json)

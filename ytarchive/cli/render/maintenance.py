@@ -1,0 +1,37 @@
+"""Services, quota and retention for people. Pure."""
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from services.jobs.rest_models import ServiceList
+from services.metadata.quota_status import QuotaStatus
+from ytarchive.cli.render.table import table
+from ytarchive.client.maintenance import CleanupReport
+from ytarchive.text import count, safe_text, size
+
+
+def services(found: ServiceList) -> RenderableType:
+    rows = (
+        (
+            *(safe_text(text) for text in (one.name, one.instance, one.url, one.version, one.host)),
+            f"{one.free_slots} of {one.slots} free" if one.slots else "",
+        )
+        for one in found.services
+    )
+    return table("service", "instance", "url", "version", "host", "slots", rows=rows)
+
+
+def quota(found: QuotaStatus) -> RenderableType:
+    lines = [safe_text(found.message)] if found.message else []
+    for key in found.keys:
+        left = f"{key.remaining_background} units left for jobs, {key.remaining_people} for your own requests"
+        state = ", exhausted" if key.exhausted else ", over 80 %" if key.warning else ""
+        lines.append(f"key {safe_text(key.key)}…: {key.used} of {found.limit} used{state}; {left}")
+    lines.append(f"The quota is renewed at {safe_text(found.model_dump(mode='json')['resets_at'])}.")
+    return Text("\n".join(lines))
+
+
+def cleanup(found: CleanupReport) -> RenderableType:
+    verb = "would be removed" if found.jobs.dry_run else "removed"
+    files = count(len(found.logs.files), "log file")
+    return Text(f"{count(found.jobs.total, 'job')} and {files} ({size(found.logs.bytes)}) {verb}.")

@@ -1,0 +1,1 @@
+"""The terminal: consoles, signals, arguments, options, completion, and errors for people."""

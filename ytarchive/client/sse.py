@@ -1,0 +1,65 @@
+"""Server-sent events of the services."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+
+from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.models import ServiceResponse
+
+_SILENCE = 30.0  # seconds; a stream sends a comment every 10
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=_SILENCE)
+_LONGEST = 16 * 1024**2  # bytes of one event
+
+Message = tuple[str, dict[str, Any]]  # the name of the event and its data
+
+
+class StreamLost(Exception):  # not an error: the service may come back
+    """The service does not answer, or ended the stream."""
+
+
+async def stream(
+    base: str, path: str, query: Mapping[str, str | int] | None = None, *, last_event_id: int | None = None
+) -> AsyncGenerator[Message, None]:
+    """Yield the events of GET `path`. Raise StreamLost at the end of the connection, InvalidRequest for a rejected
+    request."""
+    headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False, read_bufsize=_LONGEST) as session,
+            session.get(f"{base}/api/v1/{path}", params=query, headers=headers) as response,
+        ):
+            if response.status != 200:
+                raise _refusal(await response.read())
+            async for message in parse_events(response.content):
+                yield message
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise StreamLost from error
+    raise StreamLost
+
+
+async def parse_events(lines: AsyncIterable[bytes]) -> AsyncIterator[Message]:
+    """Parse an event stream as our services write it: one line of data per event. Comments are ignored."""
+    name, data = "", ""
+    async for raw in lines:
+        key, _, value = raw.decode().rstrip("\r\n").partition(": ")
+        if key == "event":
+            name = value
+        elif key == "data":
+            data = value
+        elif not key and not value and data:
+            yield name, json.loads(data)
+            name, data = "", ""
+
+
+def _refusal(body: bytes) -> Exception:
+    """Return InvalidRequest for a request that stays invalid; a service that is stopping comes back."""
+    try:
+        answer = ServiceResponse.model_validate_json(body)
+    except ValueError:
+        return ServiceUnavailable("The answer is not from a service of ytarchive.")
+    error = answer.error
+    invalid = error is not None and error.code is InvalidRequest.code
+    return InvalidRequest(error.message) if invalid and error is not None else StreamLost()

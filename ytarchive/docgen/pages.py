@@ -1,0 +1,45 @@
+"""The generated files of docs/: bus reference, OpenAPI documents and command line reference."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bus import BusSettings
+from services.common.names import SERVICES
+from services.common.settings.load import Config
+from ytarchive.docgen import bus_reference, cli_reference
+from ytarchive.stack import load_service
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def pages() -> dict[Path, str]:
+    """Return the generated files, relative to docs/, with their content."""
+    return {
+        Path("events.md"): bus_reference.events_page(),
+        Path("asyncapi.json"): _json(bus_reference.asyncapi()),
+        Path("cli.md"): cli_reference.page(),
+        **{Path("openapi", f"{name}.json"): _json(openapi(name)) for name in SERVICES},
+    }
+
+
+def stale(docs: Path = DOCS) -> list[Path]:
+    """Return the generated files that are missing or differ from the code."""
+    current = {docs / name: text for name, text in pages().items()}
+    return [path for path, text in current.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
+def write(docs: Path = DOCS) -> None:
+    for name, text in pages().items():
+        (docs / name).parent.mkdir(exist_ok=True)
+        (docs / name).write_text(text, encoding="utf-8")
+
+
+def openapi(name: str) -> dict[str, Any]:
+    """Return the OpenAPI document of a service. The service is not started."""
+    service = load_service(name)(Config(), BusSettings(url="nats://nowhere"))
+    return service.surface().document
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
