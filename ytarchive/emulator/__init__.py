@@ -1,7 +1,7 @@
-"""A small YouTube on 127.0.0.1, for the demo and the tests: unmodified clients talk to it through a proxy setting.
+"""A YouTube emulator on 127.0.0.1 for the demo and the tests: unmodified clients use it through their proxy setting.
 
-`async with Emulator() as emulator` runs one in this process, `python -m ytarchive.emulator` in another one,
-which `emulator_process` starts and an `EmulatorClient` steers. It imports nothing else of this project.
+`async with Emulator() as emulator` runs one in this process, `python -m ytarchive.emulator` in another one, which
+`emulator_process` starts and an `EmulatorClient` controls. It imports nothing else of this project.
 """
 
 from ytarchive.emulator.child import emulator_process

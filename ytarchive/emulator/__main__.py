@@ -1,4 +1,4 @@
-"""`python -m ytarchive.emulator`: a loopback YouTube until SIGTERM, SIGINT, or the end of stdin."""
+"""`python -m ytarchive.emulator`: run a YouTube emulator until SIGTERM, SIGINT, or the end of stdin."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ytarchive.emulator.site.media import MediaError
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ytarchive.emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--cache-dir", type=Path, help="where the clips and certificates are kept")
+    parser.add_argument("--port", type=int, default=0, help="0 chooses a free port")
+    parser.add_argument("--cache-dir", type=Path, help="folder for clips and certificates")
     parser.add_argument("--ca-file", type=Path, help="also copy the CA certificate to this file")
-    parser.add_argument("--export", action="store_true", help="print shell lines too, to be evaluated")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="end when the parent is gone")
+    parser.add_argument("--export", action="store_true", help="also print shell commands that set the environment")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with the parent process")
     return parser.parse_args(argv)
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    """Set `ended` when stdin closes; works for pipes, terminals and files alike."""
+    """Set `ended` when stdin closes: a pipe, a terminal or a file."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):  # a stdin that cannot be read counts as closed
@@ -42,7 +42,7 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
     threading.Thread(target=watch, daemon=True, name="stdin").start()
 
 
-def _say(addresses: dict[str, str], *, export: bool) -> None:
+def _print(addresses: dict[str, str], *, export: bool) -> None:
     lines = [json.dumps(addresses)]
     if export:
         names = {
@@ -67,7 +67,7 @@ async def _run(options: argparse.Namespace) -> None:
         if options.ca_file:
             shutil.copyfile(emulator.ca_file, options.ca_file)
             addresses["ca_file"] = str(options.ca_file.absolute())
-        _say(addresses, export=options.export)
+        _print(addresses, export=options.export)
         await ended.wait()
 
 

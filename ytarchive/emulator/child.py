@@ -1,4 +1,4 @@
-"""An emulator in a process of its own, as the demo and the tests run it."""
+"""An emulator in a child process, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from ytarchive.emulator.client import EmulatorClient
 
-GOODBYE = 10.0
+EXIT_TIMEOUT = 10.0
 
 
-class EmulatorDied(RuntimeError):  # it says what happened
+class EmulatorDied(RuntimeError):
     """The child ended before it was ready; its own message is on stderr."""
 
 
 @contextlib.contextmanager
 def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterator[EmulatorClient]:
-    """Start one, yield its client, and end it with the block; it also ends when this process does.
+    """Run an emulator until the block ends, or this process. Yield its client.
 
-    `cache_dir` None is the user's cache directory. Raises EmulatorDied.
+    `cache_dir` None: the user's cache directory. Raise EmulatorDied.
     """
     command = [sys.executable, "-m", "ytarchive.emulator", "--until-stdin-closes", "--port", str(port)]
     if cache_dir is not None:
@@ -32,7 +32,7 @@ def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterato
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us: what runs may still need it for a moment
+        start_new_session=True,  # Ctrl-C must not end it: running downloads still use it
     ) as child:
         assert child.stdin is not None and child.stdout is not None  # noqa: S101  # for the type checker
         try:
@@ -43,6 +43,6 @@ def emulator_process(cache_dir: Path | None = None, *, port: int = 0) -> Iterato
         finally:
             child.stdin.close()
             try:
-                child.wait(GOODBYE)
+                child.wait(EXIT_TIMEOUT)
             except subprocess.TimeoutExpired:
                 child.kill()

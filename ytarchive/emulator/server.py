@@ -1,4 +1,4 @@
-"""The emulator: one port on 127.0.0.1 that is a proxy to its own YouTube, the Data API, and the control path."""
+"""The emulator: one port on 127.0.0.1 with a proxy to the emulated YouTube, the Data API and the control path."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ logger = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """Where the clips and the certificate authority are kept between runs."""
+    """Return the folder in which clips and the certificate authority are kept between runs."""
     return platformdirs.user_cache_path("ytarchive") / "emulator"
 
 
 class Emulator:
     """`async with Emulator() as emulator:` serves until the block ends.
 
-    `world` (the sample world unless given) is copied: change `emulator.world` afterwards. Entering raises MediaError
-    when the clips cannot be made, and OSError when the port is taken.
+    `world` (by default the sample world) is copied: later changes go to `emulator.world`. Entering raises MediaError
+    when the clips cannot be created, and OSError when the port is taken.
     """
 
     def __init__(
@@ -74,12 +74,20 @@ class Emulator:
         self.reset()
 
     def reset(self) -> None:
-        """A fresh world, no faults, an empty log, plenty of quota."""
+        """Restore the first world, full quota and an empty log, and remove all faults."""
         self.world = self._first_world.copy()
         self.faults = Faults()
         self.site = Site(self.world, self._media)
         self.data_api = data_api.DataApi(self.world)
-        self._control = control.Control(self)
+        self._control = control.Control(
+            self.world,
+            self.faults,
+            self.site,
+            self.data_api,
+            self.log,
+            addresses=self.addresses,
+            reset=self.reset,
+        )
         self.log.clear()
 
     @property
@@ -88,12 +96,12 @@ class Emulator:
 
     @property
     def proxy_url(self) -> str:
-        """For yt-dlp's and other clients' `proxy`."""
+        """The `proxy` setting for yt-dlp and other clients."""
         return self.base_url
 
     @property
     def api_endpoint(self) -> str:
-        """For google-api-python-client's `api_endpoint`."""
+        """The `api_endpoint` setting for google-api-python-client."""
         return self.base_url
 
     def addresses(self) -> dict[str, str]:
@@ -126,14 +134,14 @@ class Emulator:
         if task is not None:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
-        # OSError covers resets and TLS failures: a client that leaves is no event here
+        # OSError includes resets and TLS failures: clients may disconnect at any time
         with contextlib.suppress(OSError, ConnectionBroken, asyncio.CancelledError):
-            await self._converse(reader, writer)
+            await self._serve_connection(reader, writer)
         writer.close()
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tunnel: str | None = None
         while True:
             try:
@@ -154,7 +162,7 @@ class Emulator:
                 return
 
     async def _connect(self, request: Request, writer: asyncio.StreamWriter) -> str | None:
-        """Open the tunnel and begin TLS inside it; None when the host is not ours to play."""
+        """Open the tunnel and start TLS in it. Return None for a host that is not emulated."""
         host = request.target.rpartition(":")[0]
         if not tls.is_allowed(host):
             await self._refuse(request, writer, host)
