@@ -1,13 +1,13 @@
-"""What fetching a list would cost: bytes, time, quota, disk. Pure; `ytarchive plan` gathers what goes in.
+"""Estimate the size, time, quota and disk space of a download. Pure; `ytarchive plan` collects the input.
 
-Bytes are seconds of video times a bit rate. Three rates per height, in kbit/s of picture: what a talk with slides, an
-ordinary film and sport come to. They are rounded experience of the streams that the site offers and that
-`services.download.formats` chooses (H.264 up to 1080p, VP9 or AV1 above), not promises. As a check from above, the site
-asks those who upload for 1,000 (360p), 2,500 (480p), 5,000 (720p), 8,000 (1080p), 16,000 (1440p) and 35,000 to 45,000
-(2160p) kbit/s at up to 30 frames a second (support.google.com/youtube/answer/1722171), and makes its streams smaller
-than that. Sound is a stream of about 130 kbit/s AAC beside it.
+Bytes are seconds of video times a bit rate. The table has three rates per height, in kbit/s of picture: those of a talk
+with slides, of an ordinary film and of sport. They are rounded averages of the streams that YouTube offers and that
+`services.download.formats` selects (H.264 up to 1080p, VP9 or AV1 above). An upper bound are the recommended upload
+rates: 1,000 (360p), 2,500 (480p), 5,000 (720p), 8,000 (1080p), 16,000 (1440p) and 35,000 to 45,000 (2160p) kbit/s at up
+to 30 frames per second (support.google.com/youtube/answer/1722171); YouTube's streams are smaller. Sound is a separate
+stream of about 130 kbit/s AAC.
 
-An archive that holds something knows better: its own bytes per second of video replace the middle of the table.
+When the archive has videos of this quality, their bytes per second replace the table.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -30,12 +30,12 @@ PICTURE = {  # kbit/s: low, likely, high
     "2160p": (4_000, 14_000, 28_000),
 }
 _UNKNOWN_QUALITY = (PICTURE["360p"][0], PICTURE["1080p"][1], PICTURE["2160p"][2])  # a raw selector
-_UNKNOWN_LENGTH = (60.0, 600.0, 3_600.0)  # seconds of a video in a list that tells no lengths at all
-_LEARNED = (0.6, 1.0, 1.6)  # how far the next list may be from what is held
-_THROUGHPUT = (1_000_000, 4_000_000, 12_000_000)  # bytes a second where nothing was measured
+_UNKNOWN_LENGTH = (60.0, 600.0, 3_600.0)  # seconds of a video when no length is known
+_LEARNED = (0.6, 1.0, 1.6)  # variation between the archive and other videos
+_THROUGHPUT = (1_000_000, 4_000_000, 12_000_000)  # bytes per second without measurements
 _MEASURED = (0.7, 1.0, 1.3)
-_OVERHEAD = 4.0  # seconds for each video beside its bytes: the extraction, pictures, captions, merging
-EXTRAS = 300_000  # bytes of picture, captions and metadata of one video
+_OVERHEAD = 4.0  # seconds per video in addition to its bytes: extraction, thumbnail, captions, merging
+EXTRAS = 300_000  # bytes of thumbnail, captions and metadata of one video
 METADATA = 50_000  # bytes of a video's metadata alone
 _IDS_PER_CALL = 50
 
@@ -51,10 +51,12 @@ class Range(BaseModel):
 
 
 class Estimate(BaseModel):
-    """`to_fetch` is `videos` without those held and those marked as gone. `unknown_lengths` of them tell no duration.
+    """`to_fetch`: `videos` without archived ones and those marked as gone. `unknown_lengths`: how many of them have no
+    known duration.
 
-    `quota_units` is None without an API key. `free_after` is what would likely be left of `free_bytes`, below zero when
-    it does not fit; `fits` is about the high end. `learned`: from the archive; `measured`: from real downloads.
+    `quota_units` is None without an API key. `free_after`: the likely rest of `free_bytes`, negative when the download
+    does not fit; `fits` refers to the high estimate. `learned`: sizes are based on the archive. `measured`: times are
+    based on earlier downloads.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -87,12 +89,12 @@ def estimate(
     quota_units: int | None = None,
     extras: int = EXTRAS,
 ) -> Estimate:
-    """Of a list in which an id may stand twice. `quality` as a job takes it; `held` are ids that need no fetching.
+    """Estimate the download of entries, which may contain an id twice. `quality`: as in a job. `held`: ids that need no
+    download.
 
-    `bytes_per_second` is what the archive holds per second of video at this quality, `throughput` what downloads came
-    to, bytes a second over all slots; None for unknown, and for what is not above zero. `min_free` bytes of the disk
-    are to stay free. `extras` are bytes for each video beside its media; one whose media are not wanted is given with
-    a length of 0.
+    `bytes_per_second`: archived bytes per second of video at this quality. `throughput`: downloaded bytes per second,
+    over all slots. Both None when unknown or zero. `min_free`: bytes to keep free on the disk. `extras`: bytes per
+    video in addition to its media; an entry whose media are not requested has a length of 0.
     """
     unique = {entry.video_id: entry for entry in entries}
     left = [entry for entry in unique.values() if entry.video_id not in held]
@@ -123,29 +125,33 @@ def estimate(
     )
 
 
-def listing_units(lines: int) -> int:
-    """Units of the Data API for listing a playlist or channel with its videos' metadata: one for the list, and for
-    every 50 lines one for them and one for their videos. An empty list is asked for its lines too."""
-    return 1 + max(1, ceil(lines / _IDS_PER_CALL)) + ceil(lines / _IDS_PER_CALL)
+def listing_units(entries: int) -> int:
+    """Return the Data API units for listing a playlist or channel with the metadata of its videos.
+
+    One for the list, and for every 50 entries one for the entries and one for the videos. The entries of an empty list
+    are requested too.
+    """
+    return 1 + max(1, ceil(entries / _IDS_PER_CALL)) + ceil(entries / _IDS_PER_CALL)
 
 
 def videos_units(count: int) -> int:
-    """Units for the metadata of single videos."""
+    """Return the Data API units for the metadata of single videos."""
     return ceil(count / _IDS_PER_CALL)
 
 
 def _rates(quality: str) -> list[float]:
-    """Bytes per second of video: low, likely, high."""
+    """Return bytes per second of video: low, likely, high."""
     if quality == "audio":
         return [kbits * 125.0 for kbits in (SOUND * 0.4, SOUND, SOUND * 1.25)]
     picture = PICTURE["2160p"] if quality == "best" else PICTURE.get(quality, _UNKNOWN_QUALITY)
-    low = PICTURE["720p"][0] if quality == "best" else picture[0]  # not everything is there in the best height
+    low = PICTURE["720p"][0] if quality == "best" else picture[0]  # not every video exists in the best height
     likely = PICTURE["1080p"][1] if quality == "best" else picture[1]
     return [(kbits + SOUND) * 125.0 for kbits in (low, likely, picture[2])]
 
 
 def _lengths(entries: Sequence[Entry]) -> list[float]:
-    """Seconds of all together: low, likely, high. An unknown one counts as the others' median, or less or more."""
+    """Return the total of seconds: low, likely, high. Unknown lengths count as the median of the others, half of it and
+    twice of it."""
     known = [entry.duration_seconds for entry in entries if entry.duration_seconds is not None]
     unknown = len(entries) - len(known)
     middle = median(known) if known else None

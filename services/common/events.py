@@ -164,7 +164,7 @@ class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, ke
     error: ErrorDetail
     cursor: str | None = None
     retry_after: AwareDatetime | None = None
-    final: bool = False  # another try would say the same: a playlist that does not exist
+    final: bool = Field(default=False, description="A retry would fail too: a playlist that does not exist.")
     spent: bool = True
 
 
@@ -217,7 +217,7 @@ class _Dispatch(Event):
 
     dispatch_id: str
     fetch_id: str
-    job_id: JobId  # the first job that waits
+    job_id: JobId = Field(description="The first job that waits for the video.")
     video_id: VideoId
     root: str
 
@@ -338,7 +338,7 @@ class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_
     job_id: JobId
     video_id: VideoId
     root: str
-    number: Index  # distinguishes the failures of one item before and after a retry
+    number: Index = Field(description="Distinguishes repeated failures of one item after retries.")
     type: JobType
     options: JobOptions
     targets: tuple[str, ...]

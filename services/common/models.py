@@ -117,7 +117,7 @@ class Progress(BaseModel):
     total: int
     percentage: float
     message: str
-    speed_bps: float | None = None  # bytes per second
+    speed_bps: float | None = Field(default=None, description="Bytes per second.")
     eta_seconds: int | None = None
 
 
@@ -127,7 +127,7 @@ class Progress(BaseModel):
 class UnavailableVideo(BaseModel):
     video_id: str
     title: str | None = None
-    reason: str  # a GoneReason
+    reason: str = Field(description="A GoneReason.")
     detected_at: AwareDatetime
     playlist_id: str | None = None
     last_available: AwareDatetime | None = None
@@ -230,7 +230,9 @@ class Failure(_Frozen):
     reason: str
     message: str
     retry_after: AwareDatetime | None = None
-    gained_bytes: bool = False  # a timeout with progress since the last attempt is not counted
+    gained_bytes: bool = Field(
+        default=False, description="A timeout with progress since the last attempt is not counted."
+    )
 
 
 class KnownGone(_Frozen):
@@ -253,7 +255,7 @@ class FileFact(_Frozen):
     role: FileRole
     size: int
     sha256: str
-    language: str | None = None  # captions
+    language: str | None = Field(default=None, description="Of captions.")
 
 
 class Held(_Frozen):
@@ -282,9 +284,9 @@ class Entry(_Frozen):
     title: str | None = None
     duration_seconds: float | None = None
     channel: str | None = None
-    position: Index = 0  # within the target, from 0
+    position: Index = Field(default=0, description="Position within the target, from 0.")
     marked: str | None = None
-    described: bool = False  # its metadata.fetched (Data API) follows the page
+    described: bool = Field(default=False, description="Its metadata.fetched (Data API) follows the page.")
 
 
 class VideoMetadata(BaseModel):
@@ -323,7 +325,7 @@ class PlaylistMetadata(BaseModel):
     channel: str | None = None
     channel_id: str | None = None
     channel_handle: str | None = None
-    entry_count: int | None = None  # as announced; may omit unavailable videos
+    entry_count: int | None = Field(default=None, description="As announced; may omit unavailable videos.")
     webpage_url: str | None = None
     availability: str | None = None
     modified_date: str | None = None
@@ -335,7 +337,7 @@ class Provenance(BaseModel):
     source_url: str
     extractor: str = "youtube"
     format_ids: list[str] = Field(default_factory=list)
-    tools: Mapping[str, str] = Field(default_factory=dict)  # name -> version
+    tools: Mapping[str, str] = Field(default_factory=dict, description="Versions by name.")
     started_at: AwareDatetime
     finished_at: AwareDatetime
     trace_id: str = ""
@@ -397,7 +399,7 @@ class Job(BaseModel):
     type: JobType
     status: JobStatus
     paused: bool = False
-    cancelling: bool = False  # cancellation requested; ends when nothing of it runs
+    cancelling: bool = Field(default=False, description="Cancellation requested; ends when nothing of it runs.")
     priority: int = 0
     targets: list[str]
     target_count: int = 0
@@ -406,10 +408,12 @@ class Job(BaseModel):
     root: str
     title: str | None = None
     counts: JobCounts = Field(default_factory=JobCounts)
-    listed: bool = False  # every target was listed or failed: `counts.total` is final
+    listed: bool = Field(default=False, description="Every target was listed or failed: `counts.total` is final.")
     progress: Progress
     error: ErrorDetail | None = None
-    retry_at: AwareDatetime | None = None  # status retrying: the earliest scheduled retry
+    retry_at: AwareDatetime | None = Field(
+        default=None, description="The earliest scheduled retry, in status retrying."
+    )
     work_plan: str | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -424,7 +428,7 @@ class ServiceInfo(BaseModel):
     instance: str
     url: str
     version: str
-    slots: int = 0  # simultaneous downloads; 0 for other services
+    slots: int = Field(default=0, description="Simultaneous downloads; 0 for other services.")
     free_slots: int = 0
     egress: str | None = None
     host: str = Field(default_factory=platform.node)

@@ -90,7 +90,7 @@ def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
     assert "AIza" not in whole["payload"]
 
     dropped = cli("events", "dead", "drop", str(unread["id"]))
-    assert (dropped.code, dropped.out.splitlines()[-1]) == (0, "1 letter dropped.")
+    assert (dropped.code, dropped.out.splitlines()[-1]) == (0, "1 dead letter dropped.")
     assert unread["id"] not in [letter["id"] for letter in letters(cli, 2)]
     gone = cli("events", "dead", "show", str(unread["id"]))
     assert gone.code == 2
@@ -119,7 +119,7 @@ def test_a_letter_is_replayed_once_its_reason_is_gone(cli: Any, up: Any) -> None
     assert letters(cli, 1) == [new]
     record.rmdir()
     mended = cli("events", "dead", "replay", "--all")
-    assert mended.out.splitlines()[-1] == "1 letter replayed."
+    assert mended.out.splitlines()[-1] == "1 dead letter replayed."
     wait_for_event(cli, "archive.checked")
     assert letters(cli, 0) == []
 

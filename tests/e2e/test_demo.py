@@ -16,7 +16,7 @@ def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) 
     first = cli("demo", "--dir", str(folder))
 
     assert first.code == 0, first.out + first.err
-    assert "10 saved, 0 already there, 2 unavailable" in first.out
+    assert "10 saved, 0 already archived, 2 unavailable" in first.out
     assert "As expected" in first.out
     assert "Work plan (what could not be saved, and why):" in first.out
     films = sorted((folder / "archive").rglob("*.mp4"))
@@ -31,7 +31,7 @@ def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) 
     second = cli("demo", "--dir", str(folder))
 
     assert second.code == 0, second.out + second.err
-    assert "0 saved, 10 already there, 2 unavailable" in second.out
+    assert "0 saved, 10 already archived, 2 unavailable" in second.out
     assert second.out.count("deleted") >= 1 and second.out.count("private") >= 1
 
     listed = cli("--config", str(folder / "config.toml"), "config", "check")

@@ -21,7 +21,7 @@ def test_one_video_is_saved(cli: Any) -> None:
     assert run.code == 0, run.out + run.err
     assert cli.mp4(sample.VIDEO_OK).stat().st_size > 10_000
     assert "saved        Loopback, part 1: Hello" in run.out
-    assert "Done: 1 saved, 0 already there" in run.out
+    assert "Done: 1 saved, 0 already archived" in run.out
     assert str(cli.archive) in run.out
     assert run.err == ""
 
@@ -44,7 +44,7 @@ def test_a_playlist_with_gaps_exits_3_and_the_next_run_only_lists(cli: Any, emul
     second = cli("download", PLAYLIST)
 
     assert second.code == 3
-    assert "0 saved, 10 already there, 2 unavailable" in second.out
+    assert "0 saved, 10 already archived, 2 unavailable" in second.out
     assert f"{sample.VIDEO_DELETED}  deleted" in second.out
     assert f"{sample.VIDEO_PRIVATE}  private" in second.out
     assert "Work plan: " in second.out
@@ -117,7 +117,7 @@ def test_another_output_dir_and_force(cli: Any, emulator: EmulatorClient) -> Non
 
     assert (first.code, again.code) == (0, 0), first.err + again.err
     assert (elsewhere / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").exists()
-    assert "1 saved, 0 already there" in again.out
+    assert "1 saved, 0 already archived" in again.out
     assert emulator.log(since=since, kind="media")
     assert not cli.mp4(sample.VIDEO_OK).exists()
 
@@ -163,7 +163,7 @@ def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
 
     assert stopped.code == 130, stopped.out + stopped.err
     assert time.monotonic() - asked < 30
-    assert "run the same command again" in stopped.out
+    assert "Run the same command again to continue" in stopped.out
     assert "Traceback" not in stopped.err
     assert any(partial.rglob("*.part"))
     assert '"status": "running"' in cli("jobs", "list", "--status", "open", "--json").out
@@ -173,7 +173,7 @@ def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
     again = cli("download", f"https://www.youtube.com/watch?v={sample.VIDEO_LARGE}")
 
     assert again.code == 0, again.out + again.err
-    assert "Going on with job" in again.out
+    assert "Continuing job" in again.out
     assert cli.mp4(sample.VIDEO_LARGE).exists()
     ranges = [entry["range"] for entry in emulator.log(since=since, kind="media") if entry["range"]]
     assert any(not asked_for.startswith("bytes=0-") for asked_for in ranges), ranges

@@ -87,10 +87,10 @@ def test_ctrl_c_beside_a_running_stack_only_stops_following(cli: Any, up: Any, e
     emulator.remove_fault(throttle)
 
     assert stopped.code == 130
-    assert "The job goes on" in stopped.out
+    assert "The running stack continues the job" in stopped.out
     again = cli("download", sample.VIDEO_LARGE)
     assert again.code == 0, again.out + again.err
-    assert "Going on with job" in again.out or "1 already there" in again.out
+    assert "Continuing job" in again.out or "1 already archived" in again.out
     assert up.process.runs
 
 

@@ -38,4 +38,4 @@ def test_bars_on_a_terminal_show_hostile_titles_harmlessly_and_give_the_cursor_b
     assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l")
     assert "Ha␛[31mrm" in seen
     assert not any(bad in seen for bad in ("\x1b]0;", "\x07", "\x08", "\u202e", "\u2066"))
-    assert "1 saved, 0 already there" in seen
+    assert "1 saved, 0 already archived" in seen

@@ -34,7 +34,7 @@ def flip(path: Path) -> bytes:
 
 def test_without_a_stack_the_files_are_looked_at_and_nothing_changes(saved: Any) -> None:
     clean = saved("storage", "verify")
-    assert (clean.code, clean.out.splitlines()[-1][-17:]) == (0, " all as recorded.")
+    assert (clean.code, clean.out.splitlines()[-1][-11:]) == (0, " no damage.")
     assert "2 videos, 8 files" in clean.out
     thumbnail = saved.archive / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}_thumb.jpg"
     before = thumbnail.read_bytes()
@@ -47,7 +47,7 @@ def test_without_a_stack_the_files_are_looked_at_and_nothing_changes(saved: Any)
         words = saved("storage", "verify")
         assert words.code == 1
         assert "1 file damaged" in words.out
-        assert "To mend it, `ytarchive up`" in words.out
+        assert "To repair, start `ytarchive up`" in words.out
         assert thumbnail.read_bytes() == damaged
     finally:
         thumbnail.write_bytes(before)

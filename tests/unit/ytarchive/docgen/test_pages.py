@@ -56,8 +56,8 @@ def test_every_subject_has_its_section() -> None:
     assert "| `job_id` | string | yes |" in page
 
 
-def test_comments_beside_fields_are_told() -> None:
-    assert "the first job that waits" in bus_reference.events_page()
+def test_descriptions_of_fields_are_shown() -> None:
+    assert "The first job that waits" in bus_reference.events_page()
 
 
 def references(value: Any) -> list[str]:
