@@ -63,7 +63,7 @@ def test_the_same_with_and_without_a_stack(saved: Any) -> None:
     assert names == ["download", "jobs", "logging", "metadata", "storage"]
     assert "slots" in saved("services").out
     assert told(saved, "quota")["keys"] == []
-    assert "The day ends at" in saved("quota").out
+    assert "The quota is renewed at" in saved("quota").out
     up.process.terminate()
     up.end()
 
@@ -77,7 +77,7 @@ def test_for_people(saved: Any) -> None:
     assert "deleted" in saved("workplan", "show", told(saved, "workplan", "list")["work_plans"][-1]["plan_id"]).out
     story = saved("storage", "history", sample.VIDEO_OK)
     assert (story.code, f"archived: captions/{sample.VIDEO_OK}_en.vtt" in story.out) == (0, True)
-    assert "not to be had: it was deleted" in saved("storage", "history", sample.VIDEO_DELETED).out
+    assert "unavailable: it was deleted" in saved("storage", "history", sample.VIDEO_DELETED).out
     assert "service_started" in saved("logs", "--level", "info", "--limit", "500").out
 
 
@@ -88,7 +88,7 @@ def test_words_are_found_with_their_time(saved: Any) -> None:
     assert title == f"Part 8: nothing above 480p  Loopback Lectures  {sample.VIDEO_480P}"
     assert said == "  0:01  and goodbye  en"
     assert total == "1 video"
-    assert "Nothing was found." in saved("storage", "search", "goodbye", "-and").out
+    assert "No results." in saved("storage", "search", "goodbye", "-and").out
     for typed in ('"', "AND OR NOT", "-", "title:x", "*", "(("):
         assert saved("storage", "search", typed).code == 0, typed
     assert "--language" in saved("storage", "search", "x", "--language", "../en").err
@@ -107,9 +107,9 @@ def test_what_there_is_not(saved: Any) -> None:
 
 def test_an_archive_that_never_was(cli: Any) -> None:
     assert "No videos." in cli("storage", "list").out
-    assert "Nothing was found." in cli("storage", "search", "words").out
+    assert "No results." in cli("storage", "search", "words").out
     assert "No work plans." in cli("workplan", "list").out
-    assert "Nothing." in cli("logs").out
+    assert "No records." in cli("logs").out
     assert told(cli, "storage", "stats")["videos"] == 0
     assert not cli.data.exists()
 
@@ -120,7 +120,7 @@ def test_retention_is_told_before_and_done_by_a_running_system(make_cli: Any) ->
     cli.env["YTARCHIVE_RETENTION__COMPLETED_JOBS"] = "0"
     old = cli.data / "logs" / "2020-01-01.jsonl"
     old.write_text("{}\n")
-    assert cli("cleanup", "--dry-run").out.startswith("1 job and 1 log file (3 bytes) would go.")
+    assert cli("cleanup", "--dry-run").out.startswith("1 job and 1 log file (3 bytes) would be removed.")
     assert "Start `ytarchive up`" in cli("cleanup").err
     assert len(told(cli, "jobs", "list")["jobs"]) == 1
     cli.env["YTARCHIVE_RETENTION__COMPLETED_JOBS"] = "30"

@@ -80,7 +80,7 @@ def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
 
     shown = cli("events", "dead", "show", str(unread["id"]))
     assert shown.code == 0
-    assert "it could not be read" in shown.out
+    assert "the message is invalid" in shown.out
     assert "hello" in shown.out
     assert "\x1b" not in shown.out
     assert "\u202e" not in shown.out

@@ -225,7 +225,7 @@ def test_a_better_video_is_kept_and_that_is_told(cli: Any) -> None:
     worse = cli("download", sample.VIDEO_OK, "--quality", "wv*+wa")
 
     assert worse.code == 0, worse.err
-    assert "a better one is held and was kept (--force would replace it)" in worse.out
+    assert "the archive keeps its better copy (--force replaces it)" in worse.out
     assert cli.mp4(sample.VIDEO_OK).read_bytes() == better
     assert cli("download", sample.VIDEO_OK, "--quality", "wv*+wa", "--force").code == 0
     assert cli.mp4(sample.VIDEO_OK).read_bytes() != better

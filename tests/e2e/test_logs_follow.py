@@ -51,7 +51,7 @@ def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> 
     follower.wait_for("The logging service is away")
     again = cli.start("up")
     again.wait_for("Ready.")
-    follower.wait_for("Following again")
+    follower.wait_for("Connected again")
     until_heard(cli, follower, "after")
     for child in (follower, of_one):
         child.signal(signal.SIGINT)

@@ -131,7 +131,7 @@ def test_a_video_and_a_list_as_they_are_now(saved: Any) -> None:
     assert [entry["marked"] for entry in listed["entries"] if not entry["held"]] == ["deleted", "private"]
     older = saved("playlist", "info", f"youtube.com/c/{sample.CHANNEL_OLD_NAME}", "--entries")
     assert older.code == 0, older.err
-    assert "36, of which 0 are held and 0 marked as gone" in older.out
+    assert "36, of which 0 are archived and 0 marked as gone" in older.out
     assert "upload-0001" in older.out
     up.process.terminate()
     up.end()

@@ -58,7 +58,7 @@ def test_what_is_not_read_is_told(saved: Any, tmp_path: Path) -> None:
     assert saved("download", sample.VIDEO_OK, "--output-dir", str(tmp_path)).code == 0
     words = saved("storage", "verify")
     assert "2 videos, 8 files" in words.out
-    assert f"Not read: 1 video in {tmp_path}. Add it to [storage] roots." in " ".join(words.err.split())
+    assert f"Not verified: 1 video in {tmp_path}. Add it to [storage] roots." in " ".join(words.err.split())
     assert saved("storage", "verify", sample.VIDEO_OK).err == ""
     named = replace(saved, env=saved.env | {"YTARCHIVE_STORAGE__ROOTS": json.dumps([str(tmp_path)])})
     assert "3 videos, 12 files" in named("storage", "verify").out

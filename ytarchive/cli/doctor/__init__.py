@@ -1,5 +1,4 @@
-"""`ytarchive doctor`: looks at all that ytarchive needs, and says how to mend what is wrong.
+"""`ytarchive doctor`: checks that all requirements are met and suggests fixes.
 
-Each check is a pure judgement of facts (tested as tables) and a look that gathers them; `examination` puts both
-together.
+Each check is a pure function of facts, and a probe that collects the facts; `examination` combines them.
 """

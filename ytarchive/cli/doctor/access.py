@@ -1,4 +1,4 @@
-"""What opens YouTube: the API key, cookies, a certificate authority, a proxy. Pure; secrets are never shown."""
+"""Access to YouTube: API key, cookies, certificate authority, proxy. Pure; secrets are never shown."""
 
 import json
 import re
@@ -19,32 +19,32 @@ _QUOTA = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded"}
 
 
 def api_key(key: str | None, origin: str) -> Finding:
-    """Only its form; whether Google knows it is `live_key`."""
+    """Check the format of a key; `live_key` checks whether the Data API accepts it."""
     if not key:
-        return ok("API key", "none; listings come from yt-dlp, which needs none")
+        return ok("API key", "none; listings use yt-dlp, which needs none")
     if not _API_KEY.fullmatch(key):
         return problem(
             "API key",
-            f"the one from {origin} does not look like one (AIza and 35 more characters; it has {len(key)})",
-            "Copy it anew from the Google Cloud console (APIs & Services, Credentials), or remove it.",
+            f"the key from {origin} has an invalid format: {len(key)} characters instead of AIza and 35 more",
+            "Copy it again from the Google Cloud console (APIs & Services, Credentials), or remove it.",
         )
-    return ok("API key", f"AIza… from {origin}; its form is right")
+    return ok("API key", f"AIza… from {origin}; the format is valid")
 
 
 def live_key(status: int, body: bytes) -> Finding:
-    """What the Data API answered to a request for one video."""
+    """Check the answer of the Data API to a request for one video."""
     if status == 200:
-        return ok("API key online", "the Data API takes it")
+        return ok("API key online", "accepted by the Data API")
     reason, message = _refusal(body)
     found = f"the Data API answers {status}: {mask_text(safe_text(message or reason or 'without a reason'))}"
     if reason in _QUOTA:
-        return warning("API key online", found, "The quota of today is used up; until tomorrow listings need no key.")
+        return warning("API key online", found, "The quota of today is used up; until tomorrow listings use yt-dlp.")
     if status >= 500:
-        return warning("API key online", found, "Ask again later.")
+        return warning("API key online", found, "Try again later.")
     return problem(
         "API key online",
         found,
-        "Make sure that the key is valid, that the YouTube Data API v3 is enabled for its"
+        "Check that the key is valid, that the YouTube Data API v3 is enabled for its"
         " project, and that its restrictions allow this machine.",
     )
 
@@ -63,7 +63,7 @@ def _refusal(body: bytes) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class CookieFile:
-    """`text` None: it could not be read, `why` says why."""
+    """`text` None: the file cannot be read, because of `why`."""
 
     path: Path
     text: str | None
@@ -72,8 +72,8 @@ class CookieFile:
 
 
 def cookies(file: CookieFile | None, browser: str | None, now: float) -> Finding:
-    """The format of Netscape, as yt-dlp reads it; `now` in seconds of Unix time."""
-    remedy = "Export the cookies of youtube.com anew, in the Netscape format (`# Netscape HTTP Cookie File`)."
+    """Check for the Netscape format, which yt-dlp reads. `now`: seconds of Unix time."""
+    remedy = "Export the cookies of youtube.com again, in the Netscape format (`# Netscape HTTP Cookie File`)."
     if file is None:
         return ok("cookies", f"from the browser {browser}" if browser else "none")
     if file.text is None:
@@ -81,7 +81,7 @@ def cookies(file: CookieFile | None, browser: str | None, now: float) -> Finding
     lines = cookie_lines(file.text)
     broken = sum(1 for line in lines if len(line) != _FIELDS)
     if broken or not lines:
-        what = f"{broken} of {len(lines)} lines have not {_FIELDS} fields" if broken else "it holds no cookie"
+        what = f"{broken} of {len(lines)} lines do not have {_FIELDS} fields" if broken else "it has no cookies"
         return problem("cookies", f"{file.path} is not in the Netscape format: {what}", remedy)
     return _judged(file, lines, now, remedy)
 
@@ -94,7 +94,9 @@ def _judged(file: CookieFile, lines: Sequence[Sequence[str]], now: float, remedy
         return warning("cookies", f"all cookies of youtube.com in {file.path} have expired", remedy)
     if file.mode & (stat.S_IRGRP | stat.S_IROTH):
         return warning(
-            "cookies", f"{file.path} can be read by others: it is as good as a password", f"chmod 600 {file.path}"
+            "cookies",
+            f"{file.path} is readable for other users; it grants access like a password",
+            f"chmod 600 {file.path}",
         )
     return ok("cookies", f"{file.path}: {len(ours)} of youtube.com")
 
@@ -105,15 +107,15 @@ def cookie_lines(text: str) -> list[list[str]]:
 
 
 def _expired(at: str, now: float) -> bool:
-    """0 and nothing: with the session, which is not over for yt-dlp."""
+    """Return whether a cookie has expired. 0 and empty: a session cookie, which yt-dlp uses."""
     return at.isdecimal() and 0 < int(at) < now
 
 
-# --- the way out --------------------------------------------------------------------------------------------------
+# --- connection ---------------------------------------------------------------------------------------------------
 
 
 def certificates(path: Path | None, why_not: str | None) -> Finding:
-    """`why_not`: what OpenSSL says against the file."""
+    """`why_not`: the error of OpenSSL for the file."""
     if path is None:
         return ok("certificates", "those of this system")
     if why_not is not None:
@@ -132,7 +134,7 @@ class Way:
 
 
 def way_out(proxy: str | None) -> Way | str | None:
-    """Where the proxy listens; a text says what is wrong with it, None is no proxy."""
+    """Return the address of the proxy, a text for an invalid one, None without a proxy."""
     if not proxy:
         return None
     try:
@@ -141,9 +143,9 @@ def way_out(proxy: str | None) -> Way | str | None:
     except ValueError as error:
         return str(error)
     if parts.scheme not in _PROXIES:
-        return f"{parts.scheme}:// is no kind of proxy; there are {', '.join(_PROXIES)}"
+        return f"{parts.scheme}:// is not a proxy scheme; supported are {', '.join(_PROXIES)}"
     if not host:
-        return "it names no host"
+        return "it has no host"
     standard = 1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80
     return Way(host, port or standard)
 
@@ -158,10 +160,10 @@ def proxy(url: str | None, way: Way | str | None) -> Finding:
 
 
 def live_way(way: Way, why_not: str | None, *, direct: bool) -> Finding:
-    """`why_not`: what stood against a connection to the proxy, or to YouTube itself."""
+    """`why_not`: the error of the connection to the proxy, or with `direct` to YouTube."""
     where = f"{way.host}:{way.port}"
     check = "YouTube online" if direct else "proxy online"
     if why_not is None:
-        return ok(check, f"{where} takes connections")
-    remedy = "Look after this machine's way to the internet" if direct else "Start the proxy"
+        return ok(check, f"{where} accepts connections")
+    remedy = "Check this machine's internet connection" if direct else "Start the proxy"
     return problem(check, f"{where}: {safe_text(why_not)}", f"{remedy}, or correct [youtube] proxy.")

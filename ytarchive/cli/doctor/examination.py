@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are shown. A look that fails is a finding too: nothing here raises."""
+"""All checks, in the order of the output. A probe that fails is a finding too: nothing here raises."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,15 +17,15 @@ from ytarchive.text import safe_text
 
 YOUTUBE = access.Way("www.youtube.com", 443)
 _DATA_API = "https://youtube.googleapis.com"
-_A_VIDEO = "jNQXAC9IVRw"  # the first one of all
+_A_VIDEO = "jNQXAC9IVRw"  # the first video of YouTube
 _TIMEOUT = aiohttp.ClientTimeout(total=15.0)
 
-Looked = Finding | list[Finding]
-Look = tuple[str, Awaitable[Looked]]
+ProbeResult = Finding | list[Finding]
+Probe = tuple[str, Awaitable[ProbeResult]]
 
 
 async def examine(file: Path | None, environment: Mapping[str, str], *, online: bool) -> list[Finding]:
-    """`file` as of `--config`; without a valid configuration only what does not depend on it is looked at."""
+    """`file`: that of `--config`. Without a valid configuration only checks that do not depend on it are made."""
     try:
         config = load_config(file, env=environment)
     except ConfigError as error:
@@ -36,64 +36,64 @@ async def examine(file: Path | None, environment: Mapping[str, str], *, online: 
     return [first, settings.variables(environment), *await _all(more)]
 
 
-async def _all(wanted: Sequence[Look]) -> list[Finding]:
-    answers = await asyncio.gather(*(look for _name, look in wanted), return_exceptions=True)
+async def _all(wanted: Sequence[Probe]) -> list[Finding]:
+    answers = await asyncio.gather(*(probe for _name, probe in wanted), return_exceptions=True)
     found: list[Finding] = []
-    for (name, _look), answer in zip(wanted, answers, strict=True):
+    for (name, _probe_result), answer in zip(wanted, answers, strict=True):
         if isinstance(answer, BaseException):
             why = safe_text(mask_text(f"{type(answer).__name__}: {answer}"), 500)
-            found.append(problem(name, f"could not be looked at: {why}", "Mend that, and ask again."))
+            found.append(problem(name, f"the check failed: {why}", "Fix this and run the command again."))
         else:
             found += answer if isinstance(answer, list) else [answer]
     return found
 
 
-def _look(name: str, look: Callable[[], Looked]) -> Look:
-    return name, asyncio.to_thread(look)
+def _probe(name: str, probe: Callable[[], ProbeResult]) -> Probe:
+    return name, asyncio.to_thread(probe)
 
 
-def _programs() -> list[Look]:
+def _programs() -> list[Probe]:
     return [
-        _look("python", probes.python),
-        _look("ffmpeg", probes.ffmpeg),
-        _look("javascript", probes.javascript),
-        _look("yt-dlp", probes.ytdlp),
+        _probe("python", probes.python),
+        _probe("ffmpeg", probes.ffmpeg),
+        _probe("javascript", probes.javascript),
+        _probe("yt-dlp", probes.ytdlp),
     ]
 
 
-def _places(config: Config) -> list[Look]:
+def _places(config: Config) -> list[Probe]:
     url = config.nats.url
     return [
-        _look("broker", probes.own_broker if url is None else lambda: probes.external_broker(url)),
-        _look("folders", lambda: probes.folders(config)),
-        _look("data disk", lambda: probes.data_disk(config)),
+        _probe("broker", probes.own_broker if url is None else lambda: probes.external_broker(url)),
+        _probe("folders", lambda: probes.folders(config)),
+        _probe("data disk", lambda: probes.data_disk(config)),
         ("ports", _ports(config)),
-        _look("stack", lambda: probes.stack(config)),
+        _probe("stack", lambda: probes.stack(config)),
     ]
 
 
 async def _ports(config: Config) -> Finding:
-    """Services that run on their own, without a stack here, are known by their answers."""
+    """Separate services, without a stack on this machine, are recognized by their health answers."""
     answers = await check_all(config) if config.nats.url is not None else {}
     answering = {name: isinstance(answer, HealthCheck) for name, answer in answers.items()}
     return await asyncio.to_thread(probes.ports, config, answering)
 
 
-def _access(config: Config) -> list[Look]:
+def _access(config: Config) -> list[Probe]:
     return [
-        _look("API key", lambda: probes.api_key(config)),
-        _look("cookies", lambda: probes.cookies(config)),
-        _look("certificates", lambda: probes.certificates(config)),
-        _look("proxy", lambda: probes.proxy(config)),
+        _probe("API key", lambda: probes.api_key(config)),
+        _probe("cookies", lambda: probes.cookies(config)),
+        _probe("certificates", lambda: probes.certificates(config)),
+        _probe("proxy", lambda: probes.proxy(config)),
     ]
 
 
-def _online(config: Config) -> list[Look]:
-    found: list[Look] = []
+def _online(config: Config) -> list[Probe]:
+    found: list[Probe] = []
     way = access.way_out(config.youtube.proxy)
     if not isinstance(way, str):
         there = way or YOUTUBE
-        found.append(_look("proxy online", lambda: probes.live_way(there, direct=way is None)))
+        found.append(_probe("proxy online", lambda: probes.live_way(there, direct=way is None)))
     if config.youtube.api_key is not None and config.youtube.api_key.get_secret_value().strip():
         secret = config.youtube.api_key.get_secret_value().strip()
         found.append(("API key online", _live_key(config.youtube.api_endpoint or _DATA_API, secret)))
@@ -101,7 +101,7 @@ def _online(config: Config) -> list[Look]:
 
 
 async def _live_key(endpoint: str, key: str) -> Finding:
-    """One request, of one quota unit."""
+    """Send one request, which costs one quota unit."""
     url = f"{endpoint.rstrip('/')}/youtube/v3/videos"
     query = {"part": "id", "id": _A_VIDEO, "key": key}
     async with (

@@ -1,4 +1,4 @@
-"""What a check found. Pure."""
+"""The result of a check. Pure."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 class State(StrEnum):
     OK = "ok"
-    WARNING = "warning"  # it works, but not as well as it could
+    WARNING = "warning"  # it works with limitations
     PROBLEM = "problem"  # something will fail
 
 
 class Finding(BaseModel):
-    """`found` is what there is, `mend` what to do about it: set unless all is well."""
+    """`found`: the state. `mend`: the suggested fix, None when it is ok."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,5 +36,5 @@ def problem(check: str, found: str, mend: str) -> Finding:
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
-    """Warnings are no illness."""
+    """Return whether there is no problem. Warnings do not count."""
     return all(finding.state is not State.PROBLEM for finding in findings)

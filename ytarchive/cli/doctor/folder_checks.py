@@ -9,7 +9,7 @@ from typing import Literal
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import size
 
-# SQLite's WAL needs shared memory and locks between processes, which these do not give
+# SQLite's WAL needs shared memory and locks between processes, which these do not support
 _OVER_A_NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "davfs", "davfs2", "beegfs"}
     | {"fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.davfs2", "gpfs", "orangefs"}
@@ -21,7 +21,7 @@ _ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that is used. `free` is in bytes; `usable`: it is a folder, or can be made one, that takes files."""
+    """A configured folder. `free`: bytes. `usable`: it exists or can be created, and is writable."""
 
     key: str
     path: Path
@@ -34,15 +34,15 @@ def writable(place: Place) -> Finding:
     if place.usable:
         return ok(check, str(place.path))
     return problem(
-        check, f"{place.path} cannot be written to", f"Grant that right, or set another [storage] {place.key}."
+        check, f"{place.path} is not writable", f"Grant write permission, or set another [storage] {place.key}."
     )
 
 
 def space(place: Place, min_free: int) -> Finding:
-    """`min_free` bytes stay free: a download that would need them waits."""
+    """`min_free`: bytes that are kept free; a download that needs them waits."""
     check = f"{place.key} space"
     found = f"{size(place.free)} free on the disk of {place.path}"
-    remedy = f"Make room there, or lower [storage] min_free ({size(min_free)})."
+    remedy = f"Free space there, or lower [storage] min_free ({size(min_free)})."
     if place.free < min_free:
         return problem(check, found, remedy)
     if place.free < 2 * min_free:
@@ -54,20 +54,20 @@ def space(place: Place, min_free: int) -> Finding:
 
 
 def data_disk(path: Path, mounts: str) -> Finding:
-    """`path` has no links in it; `mounts` is the text of /proc/mounts, empty where there is none."""
+    """`path`: without symbolic links. `mounts`: the text of /proc/mounts, empty where it does not exist."""
     kind = file_system(path, mounts)
     remedy = "Set [storage] base_data_dir to a folder on a disk of this machine; base_path may be on a NAS."
     if kind is None:
-        return ok("data disk", f"{path}: its kind is not told on this system")
+        return ok("data disk", f"{path}: the file system is unknown on this system")
     if kind in _OVER_A_NETWORK:
-        return problem("data disk", f"{path} is on a network ({kind}); its databases would break there", remedy)
+        return problem("data disk", f"{path} is on a network file system ({kind}), which corrupts databases", remedy)
     if kind in _SHARED_WITH_A_HOST:
-        return warning("data disk", f"{path} is on a disk of another system ({kind}); databases may break", remedy)
+        return warning("data disk", f"{path} is on another system ({kind}), which may corrupt databases", remedy)
     return ok("data disk", f"{path} is on {kind}")
 
 
 def file_system(path: Path, mounts: str) -> str | None:
-    """The type of the mount that holds `path`: the longest mount point, and of equal ones the last (it covers)."""
+    """Return the type of the mount that contains `path`: the longest mount point, the last of equal ones."""
     best: tuple[int, str] | None = None
     for line in mounts.splitlines():
         words = line.split()
@@ -86,7 +86,7 @@ def _unescaped(text: str) -> str:
 
 
 def nearest(path: Path) -> Path:
-    """The path without links, of a folder that may not be there yet."""
+    """Return the path without symbolic links. The folder may not exist."""
     return Path(os.path.realpath(path))
 
 
@@ -111,17 +111,17 @@ def ports(found: Sequence[Port]) -> Finding:
         return warning(
             "ports",
             f"not free: {names}",
-            f"Stop what uses them, or set {keys}. `ytarchive up` needs them; `ytarchive download` can take others.",
+            f"Stop the programs that use them, or set {keys}. Only `ytarchive up` needs these ports.",
         )
     ours = sum(1 for port in found if port.holder == "ours")
     chosen = ", ".join(str(port.number) if port.number else "any" for port in found)
-    return ok("ports", f"{chosen}: in use by the stack that runs" if ours else f"{chosen}: free")
+    return ok("ports", f"{chosen}: in use by the running stack" if ours else f"{chosen}: free")
 
 
 def stack(pid: int | None, starting: bool, services: int) -> Finding:
-    """`starting`: somebody holds the lock, and there is no word of how to reach it."""
+    """`starting`: the lock is held, but there is no stack.json."""
     if pid is None and starting:
         return warning(
-            "stack", "one is just starting or stopping", "Ask again in a minute. If that stays, end that process."
+            "stack", "a stack is starting or stopping", "Check again in a minute. If it stays so, end that process."
         )
-    return ok("stack", f"runs as process {pid}, with {services} services" if pid else "none runs here")
+    return ok("stack", f"runs as process {pid}, with {services} services" if pid else "not running")

@@ -1,4 +1,4 @@
-"""Gathers the facts that the checks judge: starts programs, reads files, tries ports. Each look blocks."""
+"""Probes that collect the facts for the checks: they run programs, read files, try ports. All of them block."""
 
 import shutil
 import socket
@@ -74,17 +74,17 @@ def ytdlp() -> Finding:
     return programs.ytdlp(version, datetime.now(UTC).date())
 
 
-# --- places -------------------------------------------------------------------------------------------------------
+# --- folders ------------------------------------------------------------------------------------------------------
 
 
 def data_disk(config: Config) -> Finding:
     mounts = Path("/proc/mounts")
-    told = mounts.read_text(encoding="utf-8", errors="replace") if mounts.exists() else ""
-    return folder_checks.data_disk(folder_checks.nearest(config.storage.base_data_dir), told)
+    text = mounts.read_text(encoding="utf-8", errors="replace") if mounts.exists() else ""
+    return folder_checks.data_disk(folder_checks.nearest(config.storage.base_data_dir), text)
 
 
 def folders(config: Config) -> list[Finding]:
-    """Those that lie below another one count as that one."""
+    """Folders below an earlier one are not checked again."""
     seen: list[Path] = []
     found: list[Finding] = []
     for key, path in _folders(config):
@@ -104,7 +104,7 @@ def _folders(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def ports(config: Config, answering: Mapping[str, bool]) -> Finding:
-    """`answering`: the services that said of themselves that they are ours, at the configured addresses."""
+    """`answering`: services that gave a health answer at the configured addresses."""
     running = find_running(config)
     found: list[folder_checks.Port] = []
     for name in SERVICES:

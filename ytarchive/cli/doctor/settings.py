@@ -1,4 +1,4 @@
-"""The configuration and the variables that set it. Pure."""
+"""The configuration and the environment variables that set it. Pure."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,18 +12,19 @@ _ALIKE = 0.85
 
 
 def configuration(source: Path | None, wrong: str | None) -> Finding:
-    """`wrong`: what ConfigError says, one fault a line. It names the remedies too."""
+    """`wrong`: the message of ConfigError, one error with its remedy per line."""
     if wrong is not None:
         return problem(
             "configuration",
             "; ".join(safe_text(line, 500) for line in wrong.splitlines()),
-            "As it says; what depends on the configuration was not looked at.",
+            "See the message; checks that depend on the configuration were skipped.",
         )
     return ok("configuration", str(source) if source else "no file; defaults and environment")
 
 
 def variables(names: Iterable[str]) -> Finding:
-    """Names that set something, and names that only nearly do. A wrong one with our prefix is a ConfigError."""
+    """Report variables that set something, and names with typing errors. Unknown names with our prefix are a
+    ConfigError."""
     known = sorted(names)
     used = [name for name in known if name.startswith(PREFIX) or name == API_KEY_VARIABLE]
     odd = [name for name in known if name not in used and _nearly(name)]
@@ -34,7 +35,7 @@ def variables(names: Iterable[str]) -> Finding:
             f"Variables are named {API_KEY_VARIABLE}, {CONFIG_VARIABLE} and {PREFIX}SECTION__KEY:"
             " rename it, or unset it.",
         )
-    return ok("environment", ", ".join(used) or "sets nothing")
+    return ok("environment", ", ".join(used) or "no variables set")
 
 
 def _nearly(name: str) -> bool:

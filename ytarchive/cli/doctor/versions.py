@@ -1,4 +1,4 @@
-"""The versions of what does the work. Programs are asked; one that is missing is None."""
+"""The versions of required programs; None for a missing one."""
 
 import platform
 import shutil
@@ -39,7 +39,7 @@ def _distribution(name: str) -> str | None:
 
 
 def ask_version(program: Path | None, argument: str) -> str | None:
-    """What the program says of itself; None if it is missing, does not run, or says something else."""
+    """Return the version that the program prints; None when it is missing or does not run."""
     if program is None:
         return None
     try:

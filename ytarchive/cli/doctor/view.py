@@ -12,7 +12,7 @@ _LONGEST = 4_096
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[Text]:
-    """One line for each, and below it how to mend it; at last how many there are."""
+    """Yield a line per finding, followed by the suggested fix, and finally the totals."""
     width = max((len(finding.check) for finding in findings), default=0)
     for finding in findings:
         yield Text.assemble(
@@ -29,6 +29,6 @@ def lines(findings: Sequence[Finding]) -> Iterator[Text]:
 def _verdict(findings: Sequence[Finding]) -> Text:
     problems, warnings = (sum(1 for f in findings if f.state is state) for state in (State.PROBLEM, State.WARNING))
     if not problems and not warnings:
-        return Text("All is well.", style="green")
+        return Text("No problems.", style="green")
     told = f"{count(problems, 'problem')}, {count(warnings, 'warning')}."
     return Text(told, style=_STYLE[State.PROBLEM if problems else State.WARNING])

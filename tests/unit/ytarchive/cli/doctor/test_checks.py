@@ -80,10 +80,10 @@ def test_the_javascript_runtime_is_only_missed() -> None:
     [
         (b'INFO {"server_id":"A","version":"2.15.1","jetstream":true} \r\n', OK, "2.15.1"),
         (b'INFO {"server_id":"A","version":"2.15.1"} \r\n', PROBLEM, "no JetStream"),
-        (b'INFO {"broken', PROBLEM, "no NATS server"),
-        (b"INFO [1]\r\n", PROBLEM, "no NATS server"),
-        (b"HTTP/1.1 400 Bad Request\r\n", PROBLEM, "no NATS server"),
-        (b"", PROBLEM, "no NATS server"),
+        (b'INFO {"broken', PROBLEM, "not a NATS server"),
+        (b"INFO [1]\r\n", PROBLEM, "not a NATS server"),
+        (b"HTTP/1.1 400 Bad Request\r\n", PROBLEM, "not a NATS server"),
+        (b"", PROBLEM, "not a NATS server"),
         ("Connection refused", PROBLEM, "Connection refused"),
     ],
 )
@@ -129,7 +129,7 @@ def test_databases_do_not_belong_on_a_network(path: str, kind: str, state: State
 
 
 def test_where_there_are_no_mounts_to_read() -> None:
-    told(folder_checks.data_disk(Path("/data"), ""), OK, "not told")
+    told(folder_checks.data_disk(Path("/data"), ""), OK, "unknown on this system")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
     ("holders", "state", "says"),
     [
         (("nobody", "nobody"), OK, "8000, any: free"),
-        (("ours", "nobody"), OK, "in use by the stack that runs"),
+        (("ours", "nobody"), OK, "in use by the running stack"),
         (("ours", "stranger"), WARNING, "[services.storage] port"),
         (("stranger", "nobody"), WARNING, "localhost:8000 (jobs)"),
     ],
@@ -177,7 +177,7 @@ def test_ports(holders: tuple[folder_checks.Holder, folder_checks.Holder], state
 
 @pytest.mark.parametrize(
     ("pid", "held", "state", "says"),
-    [(None, False, OK, "none runs"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
+    [(None, False, OK, "not running"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
 )
 def test_the_stack(pid: int | None, held: bool, state: State, says: str) -> None:
     told(folder_checks.stack(pid, held, 5), state, says)
@@ -195,12 +195,12 @@ def test_a_broken_configuration_is_told_line_by_line() -> None:
 @pytest.mark.parametrize(
     ("names", "state", "says"),
     [
-        (["PATH", "HOME"], OK, "sets nothing"),
+        (["PATH", "HOME"], OK, "no variables set"),
         (["YTARCHIVE_STORAGE__BASE_PATH", "YOUTUBE_API_KEY"], OK, "YOUTUBE_API_KEY, YTARCHIVE_STORAGE__BASE_PATH"),
         (["YOUTUBE_APIKEY"], WARNING, "YOUTUBE_APIKEY: has no effect"),
         (["YT_ARCHIVE_NATS__URL"], WARNING, "YT_ARCHIVE_NATS__URL"),
         (["ytarchive_nats__url"], WARNING, "ytarchive_nats__url"),
-        (["YARN_CACHE", "YOUTUBE_DL_OPTS", "API_KEY"], OK, "sets nothing"),
+        (["YARN_CACHE", "YOUTUBE_DL_OPTS", "API_KEY"], OK, "no variables set"),
     ],
 )
 def test_variables(names: list[str], state: State, says: str) -> None:
@@ -239,7 +239,7 @@ def refusal(message: str, reason: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "state", "says"),
     [
-        (200, b'{"items": []}', OK, "takes it"),
+        (200, b'{"items": []}', OK, "accepted by the Data API"),
         (400, refusal("API key not valid.", "badRequest"), PROBLEM, "not valid"),
         (403, refusal("none left", "quotaExceeded"), WARNING, "quota"),
         (403, refusal("disabled", "accessNotConfigured"), PROBLEM, "disabled"),
@@ -350,27 +350,27 @@ NAS = folder_checks.Place("tmp_dir", Path("/nas"), False, 0)
         (programs.ytdlp(None, TODAY), "`pip install 'yt-dlp[default]'`"),
         (programs.ytdlp("master", TODAY), "`pip install -U 'yt-dlp[default]'`"),
         (programs.ytdlp("2024.12.06", TODAY), "`pip install -U 'yt-dlp[default]'`"),
-        (folder_checks.writable(NAS), "Grant that right, or set another [storage] tmp_dir"),
-        (folder_checks.space(NAS, 1000), "Make room there, or lower [storage] min_free"),
+        (folder_checks.writable(NAS), "Grant write permission, or set another [storage] tmp_dir"),
+        (folder_checks.space(NAS, 1000), "Free space there, or lower [storage] min_free"),
         (folder_checks.data_disk(Path("/mnt/nas"), MOUNTS), "Set [storage] base_data_dir"),
         (folder_checks.data_disk(Path("/mnt/c"), MOUNTS), "Set [storage] base_data_dir"),
         (folder_checks.ports([folder_checks.Port("jobs", "x:8000", 8000, "stranger")]), "or set [services.jobs] port"),
-        (folder_checks.stack(None, True, 0), "Ask again in a minute"),
-        (settings.configuration(None, "a: wrong"), "As it says"),
+        (folder_checks.stack(None, True, 0), "Check again in a minute"),
+        (settings.configuration(None, "a: wrong"), "See the message"),
         (settings.variables(["YOUTUBE_APIKEY"]), "YTARCHIVE_SECTION__KEY: rename it, or unset it"),
         (access.api_key("wrong", "x"), "Google Cloud console"),
-        (access.live_key(403, refusal("", "quotaExceeded")), "until tomorrow listings need no key"),
-        (access.live_key(500, b""), "Ask again later"),
+        (access.live_key(403, refusal("", "quotaExceeded")), "until tomorrow listings use yt-dlp"),
+        (access.live_key(500, b""), "Try again later"),
         (access.live_key(403, refusal("", "forbidden")), "that the YouTube Data API v3 is enabled"),
         (access.cookies(access.CookieFile(FILE, None), None, NOW), "Correct [youtube] cookies_file"),
-        (access.cookies(access.CookieFile(FILE, HEAD), None, NOW), "Export the cookies of youtube.com anew"),
+        (access.cookies(access.CookieFile(FILE, HEAD), None, NOW), "Export the cookies of youtube.com again"),
         (access.cookies(access.CookieFile(FILE, cookie(".example.org")), None, NOW), "Export the cookies"),
         (access.cookies(access.CookieFile(FILE, cookie(expires="1")), None, NOW), "Export the cookies"),
         (access.cookies(access.CookieFile(FILE, cookie(), 0o644), None, NOW), "chmod 600 /cookies.txt"),
         (access.certificates(FILE, "no certificate"), "Set [youtube] ca_file"),
         (access.proxy("ftp://nas", "no kind of proxy"), "http://host:port or socks5h://host:port"),
         (access.live_way(access.Way("nas", 1), "no", direct=False), "Start the proxy, or correct [youtube] proxy"),
-        (access.live_way(access.Way("nas", 1), "no", direct=True), "way to the internet, or correct [youtube] proxy"),
+        (access.live_way(access.Way("nas", 1), "no", direct=True), "internet connection, or correct [youtube] proxy"),
     ],
 )
 def test_every_remedy_names_what_to_do(finding: Finding, remedy: str) -> None:
