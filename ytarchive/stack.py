@@ -29,7 +29,7 @@ from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
-from ytarchive.memory import share_one_heap
+from ytarchive.heap import share_one_heap
 
 # jobs receives the last messages of the workers, and logging those of all services
 STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")

@@ -19,9 +19,9 @@ from services.common.validation import validate_video_id
 from services.common.youtube.partial import remove_partial
 from services.download.breaker import Breaker
 from services.download.context import WorkerContext
+from services.download.dispatch import CLAIM_TIMEOUT, Dispatch
 from services.download.slots import Slots
 from services.download.tasks import TaskOutcome, TaskRecord, Tasks
-from services.download.work import CLAIM_TIMEOUT, Work
 
 SWEEP_EVERY = 10.0  # seconds between two searches for partials without an owner
 POLL_BREAKER = 0.5  # seconds between two checks whether a block has ended
@@ -38,7 +38,7 @@ class Worker:
         self._breaker = breaker
         self._slots = slots
         self._tasks = tasks
-        self._running: dict[str, Work] = {}  # by dispatch id
+        self._running: dict[str, Dispatch] = {}  # by dispatch id
         self._finished: deque[str] = deque(maxlen=FINISHED_KEPT)  # dispatch ids
 
     @property
@@ -64,7 +64,7 @@ class Worker:
         if event.dispatch_id in self._running or event.dispatch_id in self._finished:
             return
         record = self._tasks.begin(event, handling().trace_id)
-        work = self._running[event.dispatch_id] = Work(self._context, self._breaker, record)
+        work = self._running[event.dispatch_id] = Dispatch(self._context, self._breaker, record)
         try:
             async with self._slots.take() as slot:
                 await self._context.announce()

@@ -20,7 +20,7 @@ from ytarchive.cli.commands import (
     verify,
     workplans,
 )
-from ytarchive.cli.sections import Sections
+from ytarchive.cli.help_sections import Sections
 from ytarchive.cli.terminal.options import Invocation
 
 app = typer.Typer(

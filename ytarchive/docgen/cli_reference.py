@@ -16,8 +16,8 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from ytarchive.cli.app import app
+from ytarchive.cli.help_sections import SECTIONS
 from ytarchive.cli.jobs.exit_codes import MEANINGS
-from ytarchive.cli.sections import SECTIONS
 
 _HEAD = """\
 # Command line

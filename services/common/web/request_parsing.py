@@ -1,4 +1,4 @@
-"""Validate a request before its handler runs: origin, path, query, body.
+"""Validate a request before its handler runs: path, query, body.
 
 Invalid input raises InvalidRequest (E007, 400), an invalid path NotFound (404); the message names the part and the
 problem.
@@ -6,38 +6,17 @@ problem.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import InvalidRequest, NotFound
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
-
 
 class NoQuery(BaseModel):
     """The query of a route that takes none."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def reject_cross_site(request: web.Request) -> None:
-    """Reject state-changing requests that a page of another site sends through a user's browser."""
-    if request.method in _SAFE:
-        return
-    origin = request.headers.get("Origin")
-    if origin is not None and _authority(origin) != request.host.lower():
-        raise InvalidRequest(f"{request.method} from a page of another site ({origin!a}) is refused.", reason="origin")
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
-        raise InvalidRequest(f"{request.method} from a page of another site is refused.", reason="origin")
-
-
-def _authority(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
 
 
 async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:

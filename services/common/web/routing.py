@@ -28,8 +28,9 @@ from bus.injection import inject
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.web.bound_socket import BoundSocket
+from services.common.web.cross_site import reject_cross_site
 from services.common.web.error_protocol import Runner
-from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query, reject_cross_site
+from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_LIMIT = 1024**2  # bytes

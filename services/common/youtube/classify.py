@@ -13,7 +13,7 @@ from http import HTTPStatus
 from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
 from services.common.settings.masking import mask_text
 from services.common.settings.retry_policy import ANSWERED, CallOutcome
-from services.common.youtube.facts import ErrorFacts
+from services.common.youtube.error_facts import ErrorFacts
 
 REFUSALS = frozenset({"http_403", "http_429"})
 """Reasons that mean an expired URL when seen once, and a block of this address when repeated."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.common.settings.masking import mask_text
-from services.common.youtube.facts import ErrorFacts
+from services.common.youtube.error_facts import ErrorFacts
 from services.common.youtube.settings import ChildSettings
 
 HANG_AFTER = 30.0  # seconds without a line; a working child sends one every second

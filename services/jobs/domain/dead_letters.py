@@ -18,7 +18,7 @@ from datetime import datetime
 
 from bus.message import Envelope
 from services.common import events as e
-from services.common.coverage import only_metadata
+from services.common.archive_coverage import only_metadata
 from services.common.models import ErrorCode, ErrorDetail, Failure, FailureKind, ItemStatus
 from services.jobs.domain import dispatches, failures, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch

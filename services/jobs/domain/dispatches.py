@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from services.common import events as e
-from services.common.coverage import missing, only_metadata, union
+from services.common.archive_coverage import missing, only_metadata, union
 from services.common.models import ErrorCode, Failure, FailureKind, ItemStatus, JobResult, JobType, Wanted
 from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
 from services.jobs.domain.failures import give_up

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
-from services.common.coverage import decide
+from services.common.archive_coverage import decide
 from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
 from services.common.rechecks import is_recheck
 from services.jobs.domain.accounting import Out, add_item, finish, job_accepting_items, open_job, settle, touch

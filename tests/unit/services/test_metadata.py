@@ -34,7 +34,7 @@ from services.common.models import (
     VideoMetadata,
 )
 from services.common.youtube.egress import egress_of
-from services.common.youtube.facts import ErrorFacts
+from services.common.youtube.error_facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed
 from services.metadata.claims import ServiceClosing
 from services.metadata.lister import ClaimedSource, Lister

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from services.common.coverage import decide
+from services.common.archive_coverage import decide
 from services.common.models import Entry, ErrorDetail, Held, KnownGone, TargetKind, Wanted
 from ytarchive.estimate import Estimate
 

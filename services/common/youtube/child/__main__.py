@@ -17,7 +17,7 @@ import time
 from typing import Any, TextIO
 
 from services.common.youtube.child import session
-from services.common.youtube.facts import facts_of
+from services.common.youtube.error_facts import facts_of
 
 ALIVE_INTERVAL = 1.0  # seconds
 OPERATIONS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.coverage import missing, quality_covers, union
+from services.common.archive_coverage import missing, quality_covers, union
 from services.common.models import Held, Wanted
 
 

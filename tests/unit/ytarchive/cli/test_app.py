@@ -7,8 +7,8 @@ import pytest
 
 from tests.fixtures.processes import Nursery
 from ytarchive.cli.app import app
+from ytarchive.cli.help_sections import SECTIONS
 from ytarchive.cli.jobs.exit_codes import MEANINGS, Exit
-from ytarchive.cli.sections import SECTIONS
 from ytarchive.docgen import cli_reference
 
 COMMANDS = list(cli_reference.commands(app))

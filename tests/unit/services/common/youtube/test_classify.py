@@ -6,7 +6,7 @@ import pytest
 
 from services.common.models import ErrorCode, FailureKind
 from services.common.youtube.classify import FALLBACK_WAIT, RECORDING_WAIT, classify
-from services.common.youtube.facts import ErrorFacts, facts_of
+from services.common.youtube.error_facts import ErrorFacts, facts_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -70,7 +70,7 @@ def no_space(storage: Storage) -> Failure | None:
     )
 
 
-class Work:
+class Dispatch:
     """One dispatch in one slot."""
 
     def __init__(self, context: WorkerContext, breaker: Breaker, record: TaskRecord) -> None:
