@@ -64,7 +64,7 @@ def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> 
     assert {(record["service"], record["trace_id"]) for record in one.lines} == {("jobs", "one")}
     assert told.err.splitlines() == [
         "Lost the connection to the logging service. Reconnecting; Ctrl-C ends.",
-        "Following again. What was logged meanwhile: `ytarchive logs`.",
+        "Connected again. `ytarchive logs` shows the records logged in between.",
     ]
 
 
