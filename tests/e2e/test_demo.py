@@ -18,7 +18,7 @@ def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) 
     assert first.code == 0, first.out + first.err
     assert "10 saved, 0 already archived, 2 unavailable" in first.out
     assert "As expected" in first.out
-    assert "Work plan (what could not be saved, and why):" in first.out
+    assert "Work plan (videos that could not be saved, and why):" in first.out
     films = sorted((folder / "archive").rglob("*.mp4"))
     assert len(films) == 10
     assert len({film.read_bytes() for film in films}) == 10

@@ -20,7 +20,7 @@ def test_one_video_is_saved(cli: Any) -> None:
 
     assert run.code == 0, run.out + run.err
     assert cli.mp4(sample.VIDEO_OK).stat().st_size > 10_000
-    assert "saved        Loopback, part 1: Hello" in run.out
+    assert "saved          Loopback, part 1: Hello" in run.out
     assert "Done: 1 saved, 0 already archived" in run.out
     assert str(cli.archive) in run.out
     assert run.err == ""
@@ -186,7 +186,7 @@ def test_a_second_signal_ends_at_once(cli: Any, emulator: EmulatorClient) -> Non
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
 
     download.signal(signal.SIGINT)
-    download.wait_for("Once more ends at once")
+    download.wait_for("Press Ctrl-C again to end at once")
     download.signal(signal.SIGINT)
 
     assert download.end().code == 130
@@ -214,7 +214,7 @@ def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
 
     assert run.code == 4, run.out + run.err
     assert "Parked: 1 saved" in run.out
-    assert "the next is at" in run.out
+    assert "the next one is at" in run.out
     assert "Run the same command again then." in run.out
 
 

@@ -48,7 +48,7 @@ def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> 
     until_heard(cli, of_one, "one", numbered=False)
     up.signal(signal.SIGTERM)
     up.end()
-    follower.wait_for("The logging service is away")
+    follower.wait_for("Lost the connection to the logging service")
     again = cli.start("up")
     again.wait_for("Ready.")
     follower.wait_for("Connected again")
@@ -63,8 +63,8 @@ def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> 
     assert one.code == 130
     assert {(record["service"], record["trace_id"]) for record in one.lines} == {("jobs", "one")}
     assert told.err.splitlines() == [
-        "The logging service is away. Waiting for it; Ctrl-C ends.",
-        "Following again. What was logged meanwhile: `ytarchive logs`.",
+        "Lost the connection to the logging service. Reconnecting; Ctrl-C ends.",
+        "Connected again. `ytarchive logs` shows the records logged in between.",
     ]
 
 

@@ -30,5 +30,5 @@ def _verdict(findings: Sequence[Finding]) -> Text:
     problems, warnings = (sum(1 for f in findings if f.state is state) for state in (State.PROBLEM, State.WARNING))
     if not problems and not warnings:
         return Text("No problems.", style="green")
-    told = f"{count(problems, 'problem')}, {count(warnings, 'warning')}."
-    return Text(told, style=_STYLE[State.PROBLEM if problems else State.WARNING])
+    totals = f"{count(problems, 'problem')}, {count(warnings, 'warning')}."
+    return Text(totals, style=_STYLE[State.PROBLEM if problems else State.WARNING])

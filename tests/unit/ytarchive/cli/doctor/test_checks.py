@@ -391,4 +391,4 @@ def test_the_view_says_how_to_mend_and_touches_no_terminal() -> None:
         "",
         "0 problems, 1 warning.",
     ]
-    assert [line.plain for line in lines([ok("one", "fine")])][-1] == "All is well."
+    assert [line.plain for line in lines([ok("one", "fine")])][-1] == "No problems."
