@@ -7,7 +7,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from services.common.names import JobStatus as JobStatus
 from services.common.validation import VIDEO_ID_PATTERN
 
 # --- SPEC: base models ------------------------------------------------------------------------------------------
@@ -71,6 +70,20 @@ class JobType(StrEnum):
     VIDEO_DOWNLOAD = "video_download"
     PLAYLIST_DOWNLOAD = "playlist_download"
     METADATA_ONLY = "metadata_only"
+
+
+class JobStatus(StrEnum):
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRYING = "retrying"
+
+    @property
+    def ended(self) -> bool:
+        return self in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
 
 
 class JobOptions(BaseModel):

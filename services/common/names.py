@@ -1,27 +1,14 @@
 """Names that services and the command line share. It imports nothing heavy: the command line loads it at start-up."""
 
-from enum import StrEnum
 from typing import Literal, get_args
 
 ServiceName = Literal["jobs", "metadata", "download", "storage", "logging"]
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)  # in the order in which they start
 
 
-class JobStatus(StrEnum):
-    CREATED = "created"
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    RETRYING = "retrying"
-
-    @property
-    def ended(self) -> bool:
-        return self in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
-
-
-JOB_FILTERS = ("open", *JobStatus)  # open: all that have not ended
+# a status of a job (services.common.models.JobStatus), or all that have not ended
+JobFilter = Literal["open", "created", "queued", "running", "completed", "failed", "cancelled", "retrying"]
+JOB_FILTERS: tuple[JobFilter, ...] = get_args(JobFilter)
 
 VideoSort = Literal[
     "title", "-title", "archived_at", "-archived_at", "upload_date", "-upload_date", "duration", "-duration",

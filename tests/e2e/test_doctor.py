@@ -84,7 +84,7 @@ def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None
     found = checks(cli, code=0)
 
     assert found["stack"]["found"].startswith(f"runs as process {up.process.pid}")
-    assert found["ports"]["state"] == "ok" and "in use by the stack" in found["ports"]["found"]
+    assert found["ports"]["state"] == "ok" and "in use by the running stack" in found["ports"]["found"]
 
 
 def test_a_port_of_somebody_else_and_cookies_for_everybody(make_cli: Callable[..., Any], tmp_path: Path) -> None:
