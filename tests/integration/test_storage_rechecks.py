@@ -116,7 +116,7 @@ async def running(config: Config, broker: BusSettings, **words: Any) -> AsyncIte
 async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
     config: Config, broker: BusSettings, others: Others, eventually: Eventually
 ) -> None:
-    async with running(config, broker) as service:
+    async with running(config, broker, rechecks=False) as service:
         await others.give_up(A, "job-1")
         await others.give_up(B, "job-1", failed=True)
         (asked,) = await service.parts.rechecks.round()
@@ -163,7 +163,7 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
 
 async def test_a_plan_that_was_removed_meanwhile(config: Config, broker: BusSettings, others: Others) -> None:
     """What nobody asked for any more is not lost: the re-check has a plan of its own, as any job."""
-    async with running(config, broker) as service:
+    async with running(config, broker, rechecks=False) as service:
         await others.give_up(A, "job-1")
         (asked,) = await service.parts.rechecks.round()
         await service.parts.work_plans.remove("job-1")
