@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
-from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata
+from services.common.events import PlaylistFetched
+from services.common.models import PlaylistMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
@@ -16,32 +15,7 @@ from services.storage.index.schema import open_catalogue
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.playlist_file import read_playlist_file
-
-VIDEO = "dQw4w9WgXcQ"
-PLAYLIST = "PL0123456789abcdef"
-AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-
-
-def page(key: str, first: int, *video_ids: str, listing: int = 1) -> ListingPageFetched:
-    entries = tuple(Entry(video_id=one, title=one, position=first + n) for n, one in enumerate(video_ids))
-    return ListingPageFetched(
-        job_id="j",
-        root="/a",
-        type=JobType.PLAYLIST_DOWNLOAD,
-        options=JobOptions(),
-        target_index=0,
-        listing=listing,
-        page_key=key,
-        playlist_id=PLAYLIST,
-        entries=entries,
-    )
-
-
-def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
-    return ListingCompleted(
-        job_id="j", root="/a", target_index=0, listing=listing, page_keys=keys, total=total, playlist_id=PLAYLIST
-    )
+from tests.fixtures.listing_events import AT, PLAYLIST, completed, page
 
 
 async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> None:

@@ -1,50 +1,25 @@
 """metadata/playlists/{playlist_id}.json, and files that cannot be read."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched
-from services.common.models import Entry, JobOptions, JobType, PlaylistMetadata, VideoMetadata
+from services.common.models import JobOptions, JobType, PlaylistMetadata, VideoMetadata
 from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats import playlist
 from services.storage.formats.playlist import FinishedListing
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.playlists.playlist_file import save_listing
 from services.storage.workplans.plan_file import save_plan
-
-VIDEO = "dQw4w9WgXcQ"
-PLAYLIST = "PL0123456789abcdef"
-AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+from tests.fixtures.listing_events import AT, HOUR, PLAYLIST, VIDEO, completed, page
 
 
 def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
     metadata = VideoMetadata.model_validate({"video_id": VIDEO, "title": f"by {source}", **fields})
     return MetadataFetched(job_id="j", root="/a", video_id=VIDEO, source_name=source, fetched_at=at, metadata=metadata)
-
-
-def page(key: str, first: int, *video_ids: str, listing: int = 1) -> ListingPageFetched:
-    entries = tuple(Entry(video_id=one, title=one, position=first + n) for n, one in enumerate(video_ids))
-    return ListingPageFetched(
-        job_id="j",
-        root="/a",
-        type=JobType.PLAYLIST_DOWNLOAD,
-        options=JobOptions(),
-        target_index=0,
-        listing=listing,
-        page_key=key,
-        playlist_id=PLAYLIST,
-        entries=entries,
-    )
-
-
-def completed(total: int, *keys: str, listing: int = 1) -> ListingCompleted:
-    return ListingCompleted(
-        job_id="j", root="/a", target_index=0, listing=listing, page_keys=keys, total=total, playlist_id=PLAYLIST
-    )
 
 
 def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, title: str = "P") -> FinishedListing:
