@@ -95,9 +95,8 @@ async def test_a_job_that_was_taken_up_again_stays(store: Store) -> None:
     assert await JobReader(store).find("a") is not None
 
 
-async def test_a_large_job_goes_bit_by_bit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)  # a smaller number, not another behaviour
-    await add(store, "a", "cancelled", NOW - timedelta(days=8), items=10)
+async def test_a_large_job_goes_bit_by_bit(store: Store) -> None:
+    await add(store, "a", "cancelled", NOW - timedelta(days=8), items=2 * retention.BATCH + 1)
     sizes: list[int] = []
 
     def count(sql: sqlite3.Connection) -> int:
@@ -108,7 +107,7 @@ async def test_a_large_job_goes_bit_by_bit(store: Store, monkeypatch: pytest.Mon
         await store.change(partial(_say, statement=statement))
     while await store.write(retention._delete_batch):
         sizes.append(await store.read(lambda _r, sql: count(sql)))
-    assert sizes == [7, 4, 1, 0]
+    assert sizes == [retention.BATCH + 1, 1, 0]
 
 
 async def test_a_removal_that_was_cut_off_is_finished_by_the_next_start(store: Store) -> None:
