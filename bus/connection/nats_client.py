@@ -154,7 +154,7 @@ class _Transport(TcpTransport):
         return True  # one without a connection is false otherwise, and nats-py replaces it by its own
 
     def writelines(self, payload: list[bytes]) -> None:
-        self.write(b"".join(payload))  # type: ignore[no-untyped-call]  # nor this
+        self.write(b"".join(payload))  # type: ignore[no-untyped-call]  # nats-py leaves it without annotations
 
 
 def _abort_sockets(client: Client) -> None:

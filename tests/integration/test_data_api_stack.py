@@ -111,7 +111,7 @@ async def test_both_sources_are_kept_side_by_side(emulated: Config, emulator: Em
 
 
 async def test_metadata_alone_come_from_the_data_api_alone(emulated: Config, emulator: EmulatorClient) -> None:
-    """What it does not know is still tried once by yt-dlp, which alone can say why (DESIGN §5)."""
+    """What it does not know is still tried once by yt-dlp, which alone can say why."""
     gone = set(sample.PLAYLIST_250_DELETED + sample.PLAYLIST_250_PRIVATE)
     async with running(emulated) as client:
         job, items = await client.save(sample.PLAYLIST_250, "metadata_only")

@@ -16,6 +16,7 @@ from ytarchive.text import safe_text
 
 _ONLY_BY_NAME = {e.LogRecorded.subject, e.ServiceHeartbeat.subject}
 _CHECK_INTERVAL = 1.0  # seconds between two checks that the stack is alive
+_RESUBSCRIBE_PAUSE = 0.2  # seconds before another try to subscribe where the bus says that it is connected
 
 
 def event_types(patterns: Sequence[str]) -> list[type[Event]]:
@@ -56,7 +57,7 @@ async def _follow(bus: Bus, kinds: Sequence[type[Event]], job: str | None, show:
                     if job is None or _is_of_job(envelope, job, traces):
                         show(envelope)
         except BusError:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_RESUBSCRIBE_PAUSE)
 
 
 def _is_of_job(envelope: Envelope, job: str, traces: set[str]) -> bool:

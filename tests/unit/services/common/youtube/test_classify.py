@@ -1,4 +1,4 @@
-"""Every way in which a video fails, and what it means: the table of DESIGN §5 with YouTube's own words."""
+"""Every way in which a video fails, and what it means: by YouTube's own words."""
 
 from datetime import UTC, datetime, timedelta
 
