@@ -16,7 +16,7 @@ from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
-from services.common.models import Entry
+from services.common.domain.videos import Entry
 
 SOUND = 130  # kbit/s
 PICTURE = {  # kbit/s: low, likely, high

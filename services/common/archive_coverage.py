@@ -6,7 +6,8 @@ Jobs decide by these rules what to download, and `ytarchive plan` predicts their
 import re
 from datetime import datetime, timedelta
 
-from services.common.models import Entry, Held, KnownGone, Wanted
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.videos import Entry, Wanted
 
 
 def decide(

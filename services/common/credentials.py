@@ -3,8 +3,8 @@
 import structlog
 
 from bus import Bus, Envelope, NoAnswer
+from services.common.domain.replies import CredentialsTaken
 from services.common.events import CredentialsOffered, JobCreated
-from services.common.models import CredentialsTaken
 from services.common.settings.retry_policy import SPEC
 
 TIMEOUT = SPEC.connect

@@ -11,27 +11,13 @@ from pydantic import AwareDatetime, Field
 
 import bus.message
 from bus.message import DeadLetter, Delivery
-from services.common.models import (
-    Entry,
-    ErrorDetail,
-    FailedDownload,
-    Failure,
-    FileFact,
-    Held,
-    Index,
-    Job,
-    JobOptions,
-    JobType,
-    PlaylistMetadata,
-    Progress,
-    Provenance,
-    ServiceInfo,
-    Target,
-    UnavailableVideo,
-    VideoMetadata,
-    Wanted,
-)
-from services.common.models import VideoId as VideoId
+from services.common.domain.archive import FileFact, Held, Provenance
+from services.common.domain.failures import Failure
+from services.common.domain.jobs import Job
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.videos import Entry, Index, PlaylistMetadata, Target, VideoMetadata, Wanted
+from services.common.domain.videos import VideoId as VideoId
+from services.common.models import ErrorDetail, FailedDownload, JobOptions, JobType, Progress, UnavailableVideo
 
 PAGE_SIZE = 100  # maximum number of entries in one event
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from services.common.domain.videos import Target
 from services.common.errors import InvalidRequest
-from services.common.models import JobOptions, Target
+from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.common.targets import ParsedTargets
 from services.common.validation import validate_storage_path

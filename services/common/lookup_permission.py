@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bus import Bus, NoAnswer
+from services.common.domain.failures import Failure
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.errors import (
     InvalidCredentials,
     NetworkTimeout,
@@ -17,7 +19,7 @@ from services.common.errors import (
     YTArchiveError,
 )
 from services.common.events import DownloadClaim
-from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, Failure
+from services.common.models import ErrorCode
 from services.common.settings.retry_policy import SPEC
 
 TIMEOUT = SPEC.connect

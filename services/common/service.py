@@ -23,12 +23,12 @@ from structlog.contextvars import bound_contextvars
 
 from bus import Bus, BusError, BusSettings, Handlers
 from bus.tasks import cancel_and_wait
+from services.common.domain.registry import ServiceInfo
 from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.infra.files import writable
 from services.common.infra.logs import Shipper
 from services.common.messaging import connect_bus
-from services.common.models import ServiceInfo
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
 from services.common.web.bound_socket import BoundSocket

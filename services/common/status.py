@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import structlog
 
-from services.common.models import ServiceInfo
+from services.common.domain.registry import ServiceInfo
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
+from services.common.domain.videos import Target, TargetKind
 from services.common.errors import InvalidRequest
-from services.common.models import Target, TargetKind
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
 MAX_VIDEOS = 100  # of one Target, which becomes one page of a listing

@@ -7,10 +7,11 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common import credentials
+from services.common.domain.videos import TargetKind, VideoId
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated, RawTarget
 from services.common.job_validation import accept
-from services.common.models import JobOptions, JobType, TargetKind, VideoId
+from services.common.models import JobOptions, JobType
 from services.common.targets import ParsedTargets
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind
+from services.common.models import ErrorCode
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import Downloading, FetchMessage, FetchRequest, FetchResult
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild

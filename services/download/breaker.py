@@ -9,7 +9,7 @@ hour. Jobs stores `until` per egress and lets one probe through.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.common.models import Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind
 from services.common.settings.retry_policy import SPEC, BreakerState
 from services.common.youtube.classify import REFUSALS, UNREACHED
 

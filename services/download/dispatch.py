@@ -11,6 +11,9 @@ import structlog
 
 from bus import Event, NoAnswer, handling
 from bus.tasks import unless
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import VideoMetadata
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -24,7 +27,7 @@ from services.common.events import (
     SourceCleared,
 )
 from services.common.infra.files import free_space
-from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, Failure, FailureKind, VideoMetadata
+from services.common.models import ErrorCode
 from services.common.settings.load import Storage
 from services.common.youtube.messages import (
     Downloading,

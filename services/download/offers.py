@@ -11,9 +11,10 @@ from typing import Any
 from cachetools import TTLCache
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from services.common.domain.failures import Failure, FailureKind
 from services.common.events import SourceBlocked, SourceCleared
 from services.common.lookup_permission import may_look_up, refusal, too_slow
-from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.models import ErrorCode
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import Choice, Format, Offered, OfferRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
+from services.common.domain.registry import ServiceInfo
 from services.common.errors import ServiceUnavailable
-from services.common.models import ServiceInfo
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState

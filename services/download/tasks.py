@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel
 
 from bus import Event
+from services.common.domain.failures import Failure
 from services.common.errors import NotFound
 from services.common.events import (
     DownloadCancelled,
@@ -17,7 +18,7 @@ from services.common.events import (
     DownloadFailed,
     DownloadRequested,
 )
-from services.common.models import Failure, Progress
+from services.common.models import Progress
 from services.common.youtube.messages import Downloading
 from services.download.progress import progress_of
 

@@ -12,9 +12,9 @@ from uuid import uuid4
 import structlog
 
 from bus import Event, NoAnswer, handling
+from services.common.domain.replies import PartialsOwned
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
-from services.common.models import PartialsOwned
 from services.common.validation import validate_video_id
 from services.common.youtube.partial import remove_partial
 from services.download.breaker import Breaker

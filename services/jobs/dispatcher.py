@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from bus.fault_injection import fault_point
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.events import DownloadClaim
-from services.common.models import ClaimAnswer, ClaimVerdict, ItemStatus
 from services.jobs.adapters import queries
 from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.registry import Registry

@@ -10,8 +10,8 @@ from bus.fault_injection import fault_point
 from bus.message import Envelope, Event
 from services.common import credentials
 from services.common import events as e
+from services.common.domain.jobs import Job
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.models import Job
 from services.common.settings.load import Config
 from services.jobs.adapters import retention
 from services.jobs.adapters.commits import CommitNotifier

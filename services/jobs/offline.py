@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.common.domain.jobs import Job
 from services.common.errors import NotFound
-from services.common.models import Job
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
 from services.jobs.adapters import retention

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoId, VideoMetadata
 from services.common.errors import InvalidRequest, NotFound
-from services.common.models import Entry, ErrorCode, PlaylistMetadata, Target, TargetKind, VideoId, VideoMetadata
+from services.common.models import ErrorCode
 from services.common.targets import parse_target
 from services.common.validation import PLAYLIST_ID_PATTERN
 from services.common.web.paging import Page, PageQuery

@@ -6,9 +6,9 @@ import contextlib
 import structlog
 
 from bus import Bus, NoAnswer, handling
+from services.common.domain.replies import ClaimAnswer
 from services.common.events import DownloadClaim, JobQueued
 from services.common.lookup_permission import TIMEOUT, may_look_up
-from services.common.models import ClaimAnswer
 
 RETRY_AFTER = 1.0  # seconds
 

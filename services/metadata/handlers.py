@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 
 from bus import Event, Handlers
+from services.common.domain.replies import CredentialsTaken
 from services.common.events import CredentialsOffered, JobQueued
-from services.common.models import CredentialsTaken
 from services.metadata.data_api.keys import ApiKeys
 from services.metadata.lister import Lister
 

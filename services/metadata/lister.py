@@ -22,6 +22,9 @@ import structlog
 
 from bus import Event
 from bus.tasks import unless
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import PlaylistMetadata, Target, VideoMetadata
 from services.common.events import (
     JobQueued,
     ListingCompleted,
@@ -32,17 +35,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
-from services.common.models import (
-    ClaimAnswer,
-    ClaimVerdict,
-    ErrorCode,
-    ErrorDetail,
-    Failure,
-    FailureKind,
-    PlaylistMetadata,
-    Target,
-    VideoMetadata,
-)
+from services.common.models import ErrorCode, ErrorDetail
 from services.common.settings.retry_policy import BREAKER_OPEN
 from services.metadata.claims import ServiceClosing
 from services.metadata.pages import Cursor, ListingPage, page_key

@@ -12,9 +12,10 @@ import structlog
 from cachetools import TTLCache
 
 from bus import Bus
+from services.common.domain.failures import FailureKind
+from services.common.domain.videos import PlaylistMetadata, Target, VideoMetadata
 from services.common.errors import ServiceUnavailable, VideoUnavailable, YTArchiveError
 from services.common.lookup_permission import refusal, too_slow
-from services.common.models import FailureKind, PlaylistMetadata, Target, VideoMetadata
 from services.common.settings.retry_policy import BREAKER_OPEN, SPEC
 from services.metadata.claims import Claims
 from services.metadata.data_api.client import DataApi

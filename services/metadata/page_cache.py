@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bus.tasks import unless
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.errors import ServiceUnavailable
 from services.common.events import PAGE_SIZE
-from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
 from services.metadata.pages import ListingPage
 from services.metadata.permits import PermittedSource
 from services.metadata.sources import Source, SourceGivesUp

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from services.common.models import Entry, Target, TargetKind, VideoMetadata
+from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
 
 
 @dataclass(frozen=True, slots=True)

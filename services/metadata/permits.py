@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from bus import Bus
+from services.common.domain.failures import FailureKind
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.models import FailureKind
 from services.metadata.claims import Claims
 from services.metadata.lister import BLOCKED_FOR
 from services.metadata.sources import Source, SourceFailed

@@ -11,8 +11,10 @@ next day. Given videos wait only in a metadata-only job, because a download extr
 import socket
 from dataclasses import dataclass, field
 
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import TargetKind, Wanted
 from services.common.events import JobQueued
-from services.common.models import ClaimAnswer, ClaimVerdict, JobType, TargetKind, Wanted
+from services.common.models import JobType
 from services.metadata.data_api.client import DataApi
 from services.metadata.data_api.keys import ApiKeys
 from services.metadata.data_api.source import DataApiSource

@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from services.common.models import Failure, PlaylistMetadata, Target
+from services.common.domain.failures import Failure
+from services.common.domain.videos import PlaylistMetadata, Target
 from services.metadata.pages import ListingPage, given_page
 
 Part = PlaylistMetadata | ListingPage

@@ -9,19 +9,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from services.common.domain.failures import Failure, FailureKind, GoneReason
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, VideoMetadata, Wanted
 from services.common.errors import HostUnavailable
 from services.common.infra.resilience import RemoteHost
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    GoneReason,
-    PlaylistMetadata,
-    Target,
-    VideoMetadata,
-    Wanted,
-)
+from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
 from services.common.youtube.classify import call_outcome, classify
 from services.common.youtube.messages import FetchRequest, FormatChoice

@@ -9,10 +9,10 @@ from pathlib import Path
 import structlog
 
 from bus.fault_injection import fault_point
+from services.common.domain.archive import Held
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import DownloadCompleted, MetadataFetched
 from services.common.infra.disk_full import NO_SPACE
-from services.common.models import Held
 from services.common.settings.load import Storage
 from services.common.youtube.partial import PartialBusy, holding
 from services.storage.archive import commit

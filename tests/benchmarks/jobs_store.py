@@ -19,7 +19,10 @@ from pathlib import Path
 
 from bus.message import Envelope, Event
 from services.common import events as e
-from services.common.models import Entry, Held, JobOptions, ServiceInfo, Target, TargetKind
+from services.common.domain.archive import Held
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.videos import Entry, Target, TargetKind
+from services.common.models import JobOptions
 from services.jobs.adapters.commits import Commit, CommitNotifier
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry

@@ -21,7 +21,8 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-from services.common.models import Provenance, VideoMetadata
+from services.common.domain.archive import Provenance
+from services.common.domain.videos import VideoMetadata
 from services.common.settings.load import Storage
 from services.storage.archive.fingerprint import TextFingerprints
 from services.storage.formats.captions import CaptionLine, parse_vtt

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import cast
 
 from bus import Bus
+from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
-from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config, load_config
 from services.storage.fixity.offline import OfflineVerification
 from services.storage.fixity.repairs import Repairer

@@ -26,9 +26,10 @@ from pydantic import SecretStr
 from bus import Bus, BusSettings
 from bus.embedded.server import find_server
 from bus.fault_injection import VARIABLE
+from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.events import JobCreated, catalogue
 from services.common.messaging import connect_bus
-from services.common.models import Item, ItemStatus, Job, JobOptions
+from services.common.models import JobOptions
 from services.common.names import SERVICES
 from services.common.settings.load import Config, load_config
 from tests.fixtures import waiting

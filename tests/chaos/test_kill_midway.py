@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.common.models import ItemStatus
+from services.common.domain.jobs import ItemStatus
 from ytarchive.emulator import EmulatorClient
 
 ENOUGH = 300_000  # bytes

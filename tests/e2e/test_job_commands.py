@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from services.common.models import Job
+from services.common.domain.jobs import Job
 from services.common.settings.load import load_config
 from tests.fixtures.waiting import until
 from ytarchive.client.job_commands import JobCommand, JobCommandKind, send_command

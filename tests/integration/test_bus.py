@@ -11,6 +11,8 @@ from structlog.contextvars import get_contextvars
 
 from bus import BrokerUnavailable, Bus, EmbeddedServer, Envelope, Event, Handlers, MessageTooLarge, NoAnswer, handling
 from bus.streams.configuration import EVENTS, LOGS
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.events import (
     DownloadClaim,
     LogRecorded,
@@ -19,7 +21,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
-from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, ServiceInfo
+from services.common.models import HealthCheck
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)

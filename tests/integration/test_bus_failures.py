@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from bus import Bus, EmbeddedServer, Envelope, Event, Handlers, handling
 from bus.message import UnreadableMessage
 from bus.streams.configuration import EVENTS
+from services.common.domain.videos import Wanted
 from services.common.events import DeadLettered, DownloadRequested, SourceBlocked, SourceCleared
-from services.common.models import Wanted
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,9 +15,10 @@ from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, E
 from bus.connection.connection_manager import API_TIMEOUT
 from bus.streams.configuration import EVENTS
 from bus.streams.stream_gc import collect
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
 from services.common.messaging import SCHEMA
-from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.errors import NetworkTimeout
-from services.common.models import Entry, ErrorCode, ErrorDetail, PlaylistMetadata, ServiceResponse, Target, TargetKind
+from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.metadata.api import PlaylistPage
 from ytarchive.client.metadata import MetadataClient
 from ytarchive.client.rest import Rest

@@ -12,8 +12,8 @@ import aiohttp
 import nats
 import pytest
 
+from services.common.domain.jobs import Item, Job
 from services.common.infra import logs
-from services.common.models import Item, Job
 from services.common.settings.load import Config, load_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bus import BusSettings
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.models import ClaimAnswer, ClaimVerdict
 from services.common.settings.load import Config
 from services.download.offers import Formats
 from services.download.service import DownloadService

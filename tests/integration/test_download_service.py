@@ -15,6 +15,10 @@ from uuid import uuid4
 import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
+from services.common.domain.archive import Held
+from services.common.domain.failures import FailureKind
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict, PartialsOwned
+from services.common.domain.videos import Wanted
 from services.common.events import (
     DownloadCancelled,
     DownloadClaim,
@@ -32,7 +36,7 @@ from services.common.events import (
     VideoArchived,
 )
 from services.common.messaging import connect_bus
-from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, FailureKind, Held, PartialsOwned, Wanted
+from services.common.models import ErrorCode
 from services.common.settings.load import Config, load_config
 from services.common.settings.retry_policy import BreakerState
 from services.common.youtube.classify import UNREACHED

@@ -17,7 +17,7 @@ import imageio_ffmpeg
 import nats
 import pytest
 
-from services.common.models import Item, ItemStatus, Job
+from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.settings.load import Config, load_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample

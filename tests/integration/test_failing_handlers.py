@@ -19,9 +19,10 @@ import structlog
 
 from bus import Bus, Event, Handlers
 from services.common import events as e
+from services.common.domain.registry import ServiceInfo
 from services.common.events import DeadLettered
 from services.common.messaging import connect_bus
-from services.common.models import ErrorCode, ServiceInfo
+from services.common.models import ErrorCode
 from services.common.names import SERVICES
 from services.common.settings.load import Config, load_config
 from ytarchive.emulator import EmulatorClient

@@ -15,9 +15,11 @@ import pytest
 import structlog
 
 from bus import BusSettings, Envelope
+from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted, FixityFailed, JobCreated
 from services.common.messaging import connect_bus
-from services.common.models import FileFact, FileRole, JobType, Provenance, VideoMetadata, Wanted
+from services.common.models import JobType
 from services.common.settings.load import Config
 from services.storage.service import StorageService
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.errors import StorageFull
 from services.common.events import DownloadCompleted
-from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import load_config
 from services.storage.archive_store import ArchiveStore
 from tests.fixtures.archive_parts import archive_parts

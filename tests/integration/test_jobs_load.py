@@ -15,18 +15,14 @@ import pytest
 
 from bus import Bus, BusSettings, Event, Handlers
 from services.common import events as e
+from services.common.domain.archive import Held
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import Job
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Entry
 from services.common.messaging import connect_bus
-from services.common.models import (
-    ClaimAnswer,
-    ClaimVerdict,
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    Held,
-    Job,
-    ServiceInfo,
-)
+from services.common.models import ErrorCode
 from services.common.settings.load import Config
 from services.jobs.rest_models import ItemQuery, JobQuery
 from services.jobs.service import JobsService

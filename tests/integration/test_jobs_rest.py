@@ -13,7 +13,10 @@ import pytest
 
 from bus import BusSettings, Envelope, Event
 from services.common import events as e
-from services.common.models import ClaimVerdict, Entry, Held, ServiceInfo
+from services.common.domain.archive import Held
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimVerdict
+from services.common.domain.videos import Entry
 from services.common.settings.load import Config
 from services.jobs.service import JobsService
 

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from bus import BusSettings, Event
-from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.common.domain.jobs import ItemStatus
+from services.common.models import JobOptions, JobStatus, JobType
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
 from services.jobs.adapters import retention

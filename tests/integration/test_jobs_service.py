@@ -12,19 +12,14 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common import events as e
+from services.common.domain.archive import Held
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Entry
 from services.common.messaging import connect_bus
-from services.common.models import (
-    ClaimAnswer,
-    ClaimVerdict,
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    Held,
-    ItemStatus,
-    Progress,
-    ServiceInfo,
-)
+from services.common.models import ErrorCode, Progress
 from services.common.settings.load import Config
 from services.jobs.rest_models import ItemQuery
 from services.jobs.service import JobsService

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.settings.load import load_config
 from services.common.youtube.process import ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings

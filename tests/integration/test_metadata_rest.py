@@ -12,8 +12,10 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bus import BusSettings
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import VideoMetadata
 from services.common.events import SourceBlocked, SourceCleared
-from services.common.models import ClaimAnswer, ClaimVerdict, HealthCheck, VideoMetadata
+from services.common.models import HealthCheck
 from services.common.settings.load import Config
 from services.metadata.api import BatchAnswer, ChannelMetadata, PlaylistPage
 from services.metadata.quota_status import QuotaStatus

@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common.credentials import offer
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Target, TargetKind
 from services.common.events import (
     DownloadClaim,
     JobQueued,
@@ -27,7 +29,7 @@ from services.common.events import (
     SourceCleared,
 )
 from services.common.messaging import connect_bus
-from services.common.models import ClaimAnswer, ClaimVerdict, ErrorCode, JobOptions, JobType, Target, TargetKind
+from services.common.models import ErrorCode, JobOptions, JobType
 from services.common.settings.load import Config
 from services.metadata.data_api.keys import OF_JOB
 from services.metadata.data_api.quota import Day

@@ -13,10 +13,12 @@ import pytest
 from pydantic import SecretStr
 
 from bus import Bus, BusSettings, Handlers
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Target, TargetKind
 from services.common.events import DownloadClaim, JobQueued, ListingFailed, SourceBlocked
 from services.common.infra.resilience import RemoteHosts
 from services.common.messaging import connect_bus
-from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
+from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import SPEC, RetryPolicy
 from services.metadata.data_api.client import DataApi

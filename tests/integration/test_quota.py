@@ -14,9 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from bus import Bus, BusSettings
+from services.common.domain.jobs import Job
 from services.common.events import JobCompleted, JobCreated, ListingFailed, SourceBlocked
 from services.common.messaging import connect_bus
-from services.common.models import Job, JobStatus, JobType
+from services.common.models import JobStatus, JobType
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.youtube.egress import egress_of

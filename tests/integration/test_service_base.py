@@ -19,6 +19,8 @@ from aiohttp_sse import sse_response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bus import Bus, BusError, BusSettings, EmbeddedServer, Envelope, Event, Handlers
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.videos import Target, TargetKind
 from services.common.errors import ConfigError, NotFound, QuotaExceeded, ServiceUnavailable
 from services.common.events import (
     DeadLettered,
@@ -31,7 +33,7 @@ from services.common.events import (
 )
 from services.common.infra import logs
 from services.common.messaging import connect_bus
-from services.common.models import JobOptions, JobType, ServiceInfo, Target, TargetKind
+from services.common.models import JobOptions, JobType
 from services.common.service import VERSION, ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Call, Reply, Route

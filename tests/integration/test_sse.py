@@ -15,8 +15,12 @@ import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
 from services.common import events as e
+from services.common.domain.archive import Held
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.videos import Entry
 from services.common.messaging import connect_bus
-from services.common.models import Entry, ErrorCode, Failure, FailureKind, Held, Progress, ServiceInfo
+from services.common.models import ErrorCode, Progress
 from services.common.settings.load import Config
 from services.jobs.service import JobsService
 

@@ -11,9 +11,11 @@ import aiohttp
 import pytest
 
 from bus import BusSettings
+from services.common.domain.failures import FailureKind
+from services.common.domain.videos import VideoMetadata
 from services.common.errors import ServiceUnavailable
 from services.common.events import ArchiveChecked, MetadataFetched, StorageFailed, VideoArchived
-from services.common.models import ErrorCode, FailureKind, VideoMetadata
+from services.common.models import ErrorCode
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks

@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 
 from bus import Bus, BusSettings, Envelope, Event
+from services.common.domain.jobs import Job
+from services.common.domain.videos import VideoMetadata
 from services.common.events import (
     JobCancelled,
     JobCreated,
@@ -21,16 +23,7 @@ from services.common.events import (
     WorkPlanUpdated,
 )
 from services.common.messaging import connect_bus
-from services.common.models import (
-    FailedDownload,
-    Job,
-    JobOptions,
-    JobStatus,
-    JobType,
-    Progress,
-    UnavailableVideo,
-    VideoMetadata,
-)
+from services.common.models import FailedDownload, JobOptions, JobStatus, JobType, Progress, UnavailableVideo
 from services.common.settings.load import Config
 from services.storage.service import StorageService
 

@@ -12,6 +12,9 @@ import aiohttp
 import pytest
 
 from bus import BusSettings
+from services.common.domain.archive import FileRole, KnownGone
+from services.common.domain.failures import FailureKind
+from services.common.domain.videos import PlaylistMetadata, VideoMetadata, Wanted
 from services.common.events import (
     ArchiveChecked,
     ListingCompleted,
@@ -23,15 +26,7 @@ from services.common.events import (
     VideoArchived,
     WorkPlanUpdated,
 )
-from services.common.models import (
-    FailureKind,
-    FileRole,
-    JobOptions,
-    KnownGone,
-    PlaylistMetadata,
-    VideoMetadata,
-    Wanted,
-)
+from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.storage.index.search import SearchQuery
 from services.storage.service import StorageService

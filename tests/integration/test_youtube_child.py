@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.common.models import ErrorCode, Failure, FailureKind, Wanted
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.videos import Wanted
+from services.common.models import ErrorCode
 from services.common.settings.load import Config, load_config
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import FetchRequest

@@ -7,19 +7,19 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from services.common import errors, models
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Wanted
 from services.common.models import (
     ErrorCode,
     FailedDownload,
     HealthCheck,
     HealthStatus,
-    ItemStatus,
     JobOptions,
     JobStatus,
     JobType,
     ServiceRequest,
     ServiceResponse,
     UnavailableVideo,
-    Wanted,
 )
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

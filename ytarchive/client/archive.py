@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
-from services.common.models import Held
+from services.common.domain.archive import Held
 from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
 from services.storage.formats.work_plan import WorkPlan

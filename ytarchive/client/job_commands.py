@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bus import BusError
 from services.common import events as e
+from services.common.domain.jobs import Item, Job
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.models import Item, Job
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
 from ytarchive.client import sse

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from services.common.domain.jobs import Item, Job
 from services.common.errors import InvalidRequest, NotFound
-from services.common.models import Item, Job
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
 from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobDetail, JobList, JobQuery

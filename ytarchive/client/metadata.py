@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import quote
 
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoMetadata
 from services.common.errors import NetworkTimeout, VideoUnavailable
-from services.common.models import Entry, PlaylistMetadata, Target, TargetKind, VideoMetadata
 from services.common.validation import validate_channel_id
 from services.metadata.api import BATCH, BatchAnswer, ChannelMetadata, PlaylistPage
 from services.metadata.quota_status import QuotaStatus

@@ -5,12 +5,14 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from importlib.metadata import version
+from pkgutil import iter_modules
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bus import Delivery, Envelope, Event, Handlers
+from services.common import domain, models
 from services.common.events import catalogue
 from services.common.names import SERVICES
 from services.common.web.schema_text import limits
@@ -131,9 +133,13 @@ def _paragraph(text: str | None) -> str:
 
 def _nested(kinds: Iterable[type[Event]]) -> list[type[BaseModel] | type[Enum]]:
     """Return the models and enums in the payloads, by name."""
-    models = importlib.import_module("services.common.models")
+    modules = [
+        models,
+        *(importlib.import_module(f"{domain.__name__}.{module.name}") for module in iter_modules(domain.__path__)),
+    ]
+    known = {name: value for module in modules for name, value in vars(module).items()}
     names = sorted(set(schemas(kinds)) - {kind.__name__ for kind in kinds})
-    return [getattr(models, name) for name in names]
+    return [known[name] for name in names]
 
 
 # --- docs/asyncapi.json -------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The command line reference, docs/cli.md: every command with its arguments, options and defaults.
 
-It is generated from the declarations (the functions of the commands and typer's public OptionInfo and ArgumentInfo),
-not from typer's output, which depends on its version and the width of the terminal.
+It is generated from the declarations (the functions of the commands and typer's public OptionInfo and ArgumentInfo).
+`typer utils docs` (tried with 0.29) truncates the summaries of commands, prints Python types (`<list[str]>`), repeats
+`--help` 48 times, has no sections, and does not fence the exit codes, which then run together.
 """
 
 import inspect

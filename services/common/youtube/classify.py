@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from services.common.models import ErrorCode, Failure, FailureKind, GoneReason
+from services.common.domain.failures import Failure, FailureKind, GoneReason
+from services.common.models import ErrorCode
 from services.common.settings.masking import mask_text
 from services.common.settings.retry_policy import ANSWERED, CallOutcome
 from services.common.youtube.error_facts import ErrorFacts

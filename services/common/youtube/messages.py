@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.models import FileFact, Provenance, VideoMetadata, Wanted
+from services.common.domain.archive import FileFact, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.validation import VIDEO_ID_PATTERN
 
 

@@ -4,8 +4,9 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+from services.common.domain.jobs import Item, Job
 from services.common.errors import NotFound
-from services.common.models import Item, Job, JobStatus
+from services.common.models import JobStatus
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows
 from services.jobs.domain.views import item_view, job_view

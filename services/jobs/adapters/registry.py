@@ -13,8 +13,8 @@ import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bus.embedded.probe import process_exists
+from services.common.domain.registry import ServiceInfo
 from services.common.infra.files import write_atomically
-from services.common.models import ServiceInfo
 
 GONE_AFTER = 20.0  # seconds without a heartbeat (one comes every 5)
 

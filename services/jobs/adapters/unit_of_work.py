@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from services.common.models import ItemStatus
+from services.common.domain.jobs import ItemStatus
 from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow
 from services.jobs.domain.scheduler import Block
 

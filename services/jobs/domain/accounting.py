@@ -4,7 +4,9 @@ from datetime import datetime
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import Entry, ItemStatus, JobResult, JobStatus
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Entry
+from services.common.models import JobResult, JobStatus
 from services.jobs.domain.rows import ItemRow, JobRow, Rows
 from services.jobs.domain.views import job_view
 

@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from services.common import events as e
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Wanted
 from services.common.errors import InvalidRequest, NotFound
-from services.common.models import ItemStatus, JobStatus, Wanted
+from services.common.models import JobStatus
 from services.jobs.domain import dispatches, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingState, Rows

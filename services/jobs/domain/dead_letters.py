@@ -19,7 +19,9 @@ from datetime import datetime
 from bus.message import Envelope
 from services.common import events as e
 from services.common.archive_coverage import only_metadata
-from services.common.models import ErrorCode, ErrorDetail, Failure, FailureKind, ItemStatus
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.models import ErrorCode, ErrorDetail
 from services.jobs.domain import dispatches, failures, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
 from services.jobs.domain.rows import ItemRow, JobRow, Rows

@@ -5,7 +5,10 @@ from typing import Any
 
 from services.common import events as e
 from services.common.archive_coverage import missing, only_metadata, union
-from services.common.models import ErrorCode, Failure, FailureKind, ItemStatus, JobResult, JobType, Wanted
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Wanted
+from services.common.models import ErrorCode, JobResult, JobType
 from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows

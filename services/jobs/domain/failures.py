@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from services.common import events as e
-from services.common.models import ErrorCode, ErrorDetail, FailedDownload, ItemStatus, JobResult, UnavailableVideo
+from services.common.domain.jobs import ItemStatus
+from services.common.models import ErrorCode, ErrorDetail, FailedDownload, JobResult, UnavailableVideo
 from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
 from services.jobs.domain.rows import ItemRow, JobRow, Rows
 

@@ -6,7 +6,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
 from services.common.archive_coverage import decide
-from services.common.models import Entry, ErrorDetail, Held, ItemStatus, JobResult, KnownGone, Wanted
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Entry, Wanted
+from services.common.models import ErrorDetail, JobResult
 from services.common.rechecks import is_recheck
 from services.jobs.domain.accounting import Out, add_item, finish, job_accepting_items, open_job, settle, touch
 from services.jobs.domain.failures import give_up

@@ -6,17 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from services.common.models import (
-    ErrorCode,
-    ErrorDetail,
-    ItemStatus,
-    JobOptions,
-    JobResult,
-    JobStatus,
-    JobType,
-    Target,
-    Wanted,
-)
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Target, Wanted
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType
 from services.jobs.domain.scheduler import Block
 
 TARGETS_SHOWN = 100

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.common.models import ClaimAnswer, ClaimVerdict, ServiceInfo
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.settings.retry_policy import SPEC
 
 MAX_ATTEMPTS = SPEC.max_attempts

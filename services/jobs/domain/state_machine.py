@@ -14,7 +14,8 @@ from typing import Any
 from bus.errors import NotNow
 from bus.message import Event
 from services.common import events as e
-from services.common.models import ErrorDetail, JobOptions, JobStatus, Target
+from services.common.domain.videos import Target
+from services.common.models import ErrorDetail, JobOptions, JobStatus
 from services.common.targets import digest
 from services.jobs.domain import commands, dead_letters, dispatches, failures, listings
 from services.jobs.domain.accounting import Out, end, settle

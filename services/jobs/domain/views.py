@@ -1,6 +1,7 @@
 """Rows as REST and events show them. Pure."""
 
-from services.common.models import Item, Job, JobCounts, Progress
+from services.common.domain.jobs import Item, Job, JobCounts
+from services.common.models import Progress
 from services.jobs.domain.rows import ItemRow, JobRow
 
 

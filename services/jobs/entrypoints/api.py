@@ -9,6 +9,7 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp_sse import sse_response
 
+from services.common.domain.jobs import Job
 from services.common.errors import InvalidRequest, NotFound
 from services.common.events import (
     JOB_ID_PATTERN,
@@ -19,7 +20,6 @@ from services.common.events import (
     JobResumeRequested,
     JobRetryRequested,
 )
-from services.common.models import Job
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
 from services.jobs.adapters.job_reader import JobReader

@@ -12,7 +12,7 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from services.common.models import ItemStatus, Job
+from services.common.domain.jobs import ItemStatus, Job
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.queries import open_jobs
 from services.jobs.adapters.store import Store

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bus.handlers import Handlers
 from bus.message import Envelope
 from services.common import events as e
-from services.common.models import ClaimAnswer, PartialsOwned
+from services.common.domain.replies import ClaimAnswer, PartialsOwned
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
 from services.jobs.dispatcher import Dispatcher

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.models import Entry, PlaylistMetadata, VideoMetadata
+from services.common.domain.videos import Entry, PlaylistMetadata, VideoMetadata
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
 Json = Mapping[str, Any]

@@ -6,17 +6,9 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    GoneReason,
-    PlaylistMetadata,
-    Target,
-    TargetKind,
-    VideoMetadata,
-)
+from services.common.domain.failures import Failure, FailureKind, GoneReason
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoMetadata
+from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN
 from services.common.validation import validate_channel_id
 from services.metadata.data_api import resources

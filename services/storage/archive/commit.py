@@ -17,9 +17,9 @@ from pathlib import Path
 import structlog
 
 from bus.fault_injection import fault_point
+from services.common.domain.archive import FileFact
 from services.common.events import DownloadCompleted
 from services.common.infra.files import set_aside, sync_directory
-from services.common.models import FileFact
 from services.storage.archive.manifest_file import read_manifest
 from services.storage.archive.staging import StopCheck, TakeInFailed, remove_source, stage
 from services.storage.formats.layout import (

@@ -7,10 +7,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from services.common.domain.archive import FileFact
+from services.common.domain.failures import FailureKind
 from services.common.errors import StorageFull, YTArchiveError
 from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import sha256
-from services.common.models import FailureKind, FileFact
 
 StopCheck = Callable[[], bool]  # called between two chunks of a copy
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from bus import Envelope, Event, Handlers, NotNow, UnreadableMessage, handling
+from services.common.domain.failures import Failure, FailureKind
 from services.common.errors import InvalidRequest, ServiceUnavailable, StorageFull, YTArchiveError
 from services.common.events import (
     ArchiveChecked,
@@ -25,7 +26,7 @@ from services.common.events import (
     VideoFailed,
     WorkPlanUpdated,
 )
-from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.models import ErrorCode
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.staging import TakeInFailed

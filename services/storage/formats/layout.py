@@ -15,8 +15,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from services.common.domain.archive import FileFact, FileRole
 from services.common.errors import InvalidRequest
-from services.common.models import FileFact, FileRole
 from services.common.settings.load import Storage
 from services.common.validation import validate_video_id
 

@@ -6,8 +6,9 @@ from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.archive import FileFact, FileRole, Held, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
-from services.common.models import FileFact, FileRole, Held, Provenance, VideoMetadata, Wanted
 from services.storage.formats.layout import archive_fact
 
 MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})

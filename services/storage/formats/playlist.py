@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.videos import Entry, PlaylistMetadata
 from services.common.events import ListingCompleted, ListingPageFetched
-from services.common.models import Entry, PlaylistMetadata
 from services.storage.formats.playlist_diff import (
     PlaylistChange,
     PlaylistHistory,

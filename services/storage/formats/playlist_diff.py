@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from services.common.models import Entry
+from services.common.domain.videos import Entry
 
 DATA_API = "data_api"  # describes each available video; an entry without a description proves nothing
 

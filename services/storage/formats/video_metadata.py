@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.videos import VideoMetadata
 from services.common.events import MetadataFetched
-from services.common.models import VideoMetadata
 
 
 class SourceAnswer(BaseModel):

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from services.common.domain.archive import KnownGone
+from services.common.domain.failures import GoneReason
 from services.common.infra.sqlite import Database, utc_text
-from services.common.models import GoneReason, KnownGone
 from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts

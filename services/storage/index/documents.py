@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from services.common.models import FileRole
+from services.common.domain.archive import FileRole
 from services.storage.archive.fingerprint import TextFingerprints, fingerprint_of
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.captions import CaptionLine, CaptionsUnreadable, parse_vtt

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from services.common.domain.archive import FileFact, KnownGone
 from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
-from services.common.models import FileFact, KnownGone
 from services.common.names import VideoSort, VideoStatus
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from services.common.domain.archive import FileRole
 from services.common.errors import InvalidRequest
 from services.common.infra.sqlite import Database
-from services.common.models import FileRole
 from services.common.names import SearchField
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery

@@ -8,8 +8,8 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from services.common.domain.videos import PlaylistMetadata
 from services.common.infra.files import set_aside, write_atomically
-from services.common.models import PlaylistMetadata
 from services.common.settings.load import Storage
 from services.storage.formats.layout import tree_of
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing

@@ -4,9 +4,10 @@ import asyncio
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common.domain.archive import Held
+from services.common.domain.videos import VideoId
 from services.common.infra.files import free_space
 from services.common.infra.sqlite import Database
-from services.common.models import Held, VideoId
 from services.common.settings.load import Storage
 from services.storage.archive_store import ArchiveStore
 from services.storage.formats.layout import tree_of

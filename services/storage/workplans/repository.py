@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from services.common.domain.archive import Held
 from services.common.events import VideoFailed
-from services.common.models import Held, JobType, UnavailableVideo
+from services.common.models import JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks

@@ -6,20 +6,11 @@ import pytest
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    Held,
-    ItemStatus,
-    JobStatus,
-    JobType,
-    KnownGone,
-    Target,
-    TargetKind,
-    Wanted,
-)
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Entry, Target, TargetKind, Wanted
+from services.common.models import ErrorCode, JobStatus, JobType
 from services.jobs.domain import dispatches, state_machine
 from services.jobs.domain.accounting import set_retrying
 from services.jobs.domain.rows import FetchState

@@ -8,6 +8,9 @@ from functools import partial
 import pytest
 
 from bus import Event
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoMetadata
 from services.common.events import (
     JobQueued,
     ListingCompleted,
@@ -19,20 +22,7 @@ from services.common.events import (
     SourceCleared,
 )
 from services.common.lookup_permission import refusal
-from services.common.models import (
-    ClaimAnswer,
-    ClaimVerdict,
-    Entry,
-    ErrorCode,
-    Failure,
-    FailureKind,
-    JobOptions,
-    JobType,
-    PlaylistMetadata,
-    Target,
-    TargetKind,
-    VideoMetadata,
-)
+from services.common.models import ErrorCode, JobOptions, JobType
 from services.common.youtube.egress import egress_of
 from services.common.youtube.error_facts import ErrorFacts
 from services.common.youtube.process import ChildCrashed, ChildFailed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.models import Entry
+from services.common.domain.videos import Entry
 from services.common.youtube.quality import HEIGHTS
 from ytarchive.estimate import METADATA, PICTURE, estimate, listing_units, videos_units
 

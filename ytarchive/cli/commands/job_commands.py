@@ -8,7 +8,7 @@ from ytarchive.cli.terminal.options import AsJson, Invocation, JobId, run_async
 from ytarchive.text import short_id
 
 if TYPE_CHECKING:
-    from services.common.models import Item, Job
+    from services.common.domain.jobs import Item, Job
     from services.common.settings.load import Config
     from ytarchive.client.endpoints import System
     from ytarchive.client.job_commands import CommandOutcome, JobCommand

@@ -11,7 +11,7 @@ from ytarchive.cli.terminal.options import AsJson, Invocation, JobId, Limit, Off
 from ytarchive.cli.terminal.output import show, show_data, validated
 
 if TYPE_CHECKING:
-    from services.common.models import Item, Job
+    from services.common.domain.jobs import Item, Job
     from services.jobs.rest_models import JobList
 
 app = typer.Typer(help="List, show and control jobs.", no_args_is_help=True, rich_markup_mode=None)

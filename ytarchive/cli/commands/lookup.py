@@ -8,7 +8,7 @@ from ytarchive.cli.terminal.options import AsJson, Invocation
 from ytarchive.cli.terminal.output import show, show_data
 
 if TYPE_CHECKING:
-    from services.common.models import Entry, PlaylistMetadata, VideoMetadata
+    from services.common.domain.videos import Entry, PlaylistMetadata, VideoMetadata
     from ytarchive.client.endpoints import System
 
 playlist = typer.Typer(help="Show playlists and channels.", no_args_is_help=True, rich_markup_mode=None)
@@ -23,8 +23,8 @@ def metadata(
 
     `storage show` shows the archived files.
     """
+    from services.common.domain.videos import TargetKind
     from services.common.errors import InvalidRequest
-    from services.common.models import TargetKind
     from services.common.targets import parse_target
     from ytarchive.cli.render import plan as render
     from ytarchive.cli.workflows.query import run_query
@@ -51,8 +51,8 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show the current content of a playlist or channel: videos marked as gone, and the number of archived videos."""
+    from services.common.domain.videos import Target, TargetKind
     from services.common.errors import InvalidRequest
-    from services.common.models import Target, TargetKind
     from services.common.targets import parse_target
     from ytarchive.cli.render import plan as render
     from ytarchive.cli.workflows.query import run_query

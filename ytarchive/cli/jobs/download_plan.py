@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from services.common.archive_coverage import decide
-from services.common.models import Entry, ErrorDetail, Held, KnownGone, TargetKind, Wanted
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.videos import Entry, TargetKind, Wanted
+from services.common.models import ErrorDetail
 from ytarchive.estimate import Estimate
 
 

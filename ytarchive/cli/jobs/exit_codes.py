@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from services.common.domain.jobs import Job
 from services.common.errors import InvalidRequest
-from services.common.models import ErrorCode, Job, JobStatus
+from services.common.models import ErrorCode, JobStatus
 
 PARK_AFTER = timedelta(minutes=10)  # a one-shot does not wait longer for a scheduled retry
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.common.domain.jobs import Job
+from services.common.domain.videos import Target, TargetKind
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
 from services.common.job_validation import accept
-from services.common.models import Job, JobOptions, JobType, Target, TargetKind
+from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.common.targets import ParsedTargets
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from bus.message import Envelope, Event, UnreadableMessage
 from services.common import events as e
-from services.common.models import ErrorCode, FailureKind, Item, ItemStatus, Job, JobType, Progress
+from services.common.domain.failures import FailureKind
+from services.common.domain.jobs import Item, ItemStatus, Job
+from services.common.models import ErrorCode, JobType, Progress
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.common.models import Item, ItemStatus, Job
+from services.common.domain.jobs import Item, ItemStatus, Job
 from ytarchive.cli.jobs.exit_codes import Exit
 
 

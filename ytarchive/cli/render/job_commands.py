@@ -1,7 +1,8 @@
 """Messages about commands for jobs: what they did, or why they were rejected. Pure."""
 
+from services.common.domain.jobs import Item, ItemStatus
 from services.common.errors import InvalidRequest, NotFound
-from services.common.models import Item, ItemStatus, JobStatus
+from services.common.models import JobStatus
 from ytarchive.cli.jobs.exit_codes import rejected
 from ytarchive.client.job_commands import CommandOutcome, JobCommand, JobCommandKind
 from ytarchive.text import short_id

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from rich.text import Text
 
-from services.common.models import Item, Job, JobStatus, JobType
+from services.common.domain.jobs import Item, Job
+from services.common.models import JobStatus, JobType
 from ytarchive.cli.jobs.exit_codes import Exit, rejected
 from ytarchive.cli.jobs.job_state import (
     AttemptFailedMessage,

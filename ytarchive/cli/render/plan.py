@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.common.models import Entry, PlaylistMetadata, TargetKind, VideoMetadata
+from services.common.domain.videos import Entry, PlaylistMetadata, TargetKind, VideoMetadata
 from ytarchive.cli.jobs.download_plan import DownloadPlan, PlannedTarget
 from ytarchive.cli.render.table import Cell, facts, table
 from ytarchive.estimate import Estimate, Range

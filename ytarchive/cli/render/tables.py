@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bus.message import Envelope
-from services.common.models import HealthCheck, HealthStatus, Item, ItemStatus, Job, JobStatus
+from services.common.domain.jobs import Item, ItemStatus, Job
+from services.common.models import HealthCheck, HealthStatus, JobStatus
 from services.jobs.rest_models import JobList
 from ytarchive.cli.render.messages import job_name
 from ytarchive.cli.render.table import Cell, facts, page_of, table

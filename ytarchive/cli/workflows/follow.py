@@ -10,8 +10,8 @@ from bus import Bus, BusError
 from bus.message import Delivery, Envelope, Event
 from bus.tasks import unless
 from services.common import events as e
+from services.common.domain.jobs import Job
 from services.common.errors import NotFound, ServiceUnavailable
-from services.common.models import Job
 from ytarchive.cli.jobs.exit_codes import parked
 from ytarchive.cli.jobs.job_state import JobState
 from ytarchive.cli.jobs.result import ItemTotals

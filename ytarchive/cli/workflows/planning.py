@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from services.common.domain.failures import GoneReason
+from services.common.domain.videos import Entry, Target, TargetKind, Wanted
 from services.common.errors import NetworkTimeout, ServiceUnavailable, YTArchiveError
-from services.common.models import Entry, GoneReason, Target, TargetKind, Wanted
 from services.metadata.api import BATCH
 from services.metadata.quota_status import QuotaStatus
 from services.storage.reporting.estimate import Throughput

@@ -12,9 +12,9 @@ from uuid import uuid4
 from bus import BusError
 from bus.message import Event
 from services.common import credentials
+from services.common.domain.jobs import Job
 from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.events import JobResumeRequested
-from services.common.models import Job
 from services.common.settings.load import Config
 from ytarchive.cli.jobs.exit_codes import Exit, exit_code
 from ytarchive.cli.jobs.job_request import JobRequest

@@ -4,8 +4,8 @@ import time
 from contextlib import suppress
 
 from bus import BusError
+from services.common.domain.jobs import Job
 from services.common.errors import ServiceUnavailable, YTArchiveError
-from services.common.models import Job
 from services.common.settings.load import Config
 from ytarchive.cli.jobs.exit_codes import Exit, exit_code
 from ytarchive.cli.jobs.job_state import JobState

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from services.common.domain.archive import FileFact, FileRole, Provenance
 from services.common.infra.files import sha256
-from services.common.models import FileFact, FileRole, Provenance
 from services.common.youtube import tools
 from services.common.youtube.child import captions, thumbnail
 from services.common.youtube.child.media import fetch_media, is_audio

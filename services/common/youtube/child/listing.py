@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from services.common.models import Entry, PlaylistMetadata, Target, TargetKind
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.targets import target_url
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 from services.common.youtube.child.session import make_ydl

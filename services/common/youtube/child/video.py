@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from services.common.models import VideoMetadata
+from services.common.domain.videos import VideoMetadata
 
 # Query keys of URLs that are signed for one address and a few hours.
 _SIGNING = frozenset({"sig", "lsig", "signature", "expire", "ip", "pot", "key", "token"})

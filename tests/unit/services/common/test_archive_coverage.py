@@ -3,7 +3,8 @@
 import pytest
 
 from services.common.archive_coverage import missing, quality_covers, union
-from services.common.models import Held, Wanted
+from services.common.domain.archive import Held
+from services.common.domain.videos import Wanted
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.domain.videos import Target, TargetKind
 from services.common.errors import InvalidRequest
-from services.common.models import Target, TargetKind
 from services.common.targets import MAX_VIDEOS, ParsedTarget, digest, group_targets, parse_target, target_url
 from services.common.validation import validate_playlist_id, validate_video_id
 

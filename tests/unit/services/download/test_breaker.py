@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind
+from services.common.models import ErrorCode
 from services.download.breaker import FIRST_WAIT, LONGEST_WAIT, OUTAGE_WAIT, THRESHOLD, Breaker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

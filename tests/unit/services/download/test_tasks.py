@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bus import Event
+from services.common.domain.archive import Provenance
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import (
     DownloadCancelled,
     DownloadCompleted,
@@ -11,7 +14,7 @@ from services.common.events import (
     DownloadFailed,
     DownloadRequested,
 )
-from services.common.models import ErrorCode, Failure, FailureKind, Provenance, VideoMetadata, Wanted
+from services.common.models import ErrorCode
 from services.common.youtube.messages import Downloading
 from services.download.tasks import KEPT, TaskRecord, Tasks, TaskState
 

@@ -12,19 +12,11 @@ import pytest
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    ErrorDetail,
-    Held,
-    ItemStatus,
-    JobType,
-    Provenance,
-    ServiceInfo,
-    Target,
-    TargetKind,
-    VideoMetadata,
-)
+from services.common.domain.archive import Held, Provenance
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
+from services.common.models import ErrorCode, ErrorDetail, JobType
 from services.jobs.adapters.commits import Commit, CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store

@@ -4,7 +4,8 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.common.domain.jobs import ItemStatus
+from services.common.models import JobOptions, JobStatus, JobType
 from services.common.settings.load import Config
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from services.common.domain.archive import FileFact, FileRole, KnownGone, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.events import DownloadCompleted
-from services.common.models import FileFact, FileRole, JobOptions, JobType, KnownGone, Provenance, VideoMetadata, Wanted
+from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks

@@ -6,20 +6,10 @@ from typing import Any
 
 import pytest
 
+from services.common.domain.jobs import Item, ItemStatus, Job, JobCounts
 from services.common.errors import InvalidRequest, NotFound
 from services.common.events import JobCancelRequested, JobResumeRequested, JobRetryRequested
-from services.common.models import (
-    ErrorCode,
-    ErrorDetail,
-    Item,
-    ItemStatus,
-    Job,
-    JobCounts,
-    JobOptions,
-    JobStatus,
-    JobType,
-    Progress,
-)
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobStatus, JobType, Progress
 from services.common.settings.load import Config
 from ytarchive.cli.render.job_commands import explain_refusal, nothing_to_retry, outcome_message
 from ytarchive.cli.workflows.run_job import ContinuedJob

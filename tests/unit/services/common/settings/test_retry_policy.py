@@ -5,7 +5,8 @@ from http import HTTPStatus
 
 import pytest
 
-from services.common.models import ErrorCode, Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind
+from services.common.models import ErrorCode
 from services.common.settings.retry_policy import ANSWERED, SPEC, BreakerState, CallOutcome, RetryPolicy, retry_after
 from services.common.youtube.classify import call_outcome
 from services.jobs.domain import scheduler

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common.models import ErrorCode, FailureKind
+from services.common.domain.failures import FailureKind
+from services.common.models import ErrorCode
 from services.common.youtube.classify import FALLBACK_WAIT, RECORDING_WAIT, classify
 from services.common.youtube.error_facts import ErrorFacts, facts_of
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bus.tasks import cancel_and_wait as end
-from services.common.models import ServiceInfo
+from services.common.domain.registry import ServiceInfo
 from services.jobs.adapters.registry import Registry
 
 

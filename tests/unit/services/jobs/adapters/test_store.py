@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.models import ItemStatus, JobOptions, JobStatus, JobType
+from services.common.domain.jobs import ItemStatus
+from services.common.models import JobOptions, JobStatus, JobType
 from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
 from services.jobs.adapters.store import Store

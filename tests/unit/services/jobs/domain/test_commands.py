@@ -4,21 +4,11 @@ import pytest
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import (
-    ErrorCode,
-    ErrorDetail,
-    Failure,
-    FailureKind,
-    Held,
-    ItemStatus,
-    JobStatus,
-    JobType,
-    KnownGone,
-    Provenance,
-    Target,
-    TargetKind,
-    VideoMetadata,
-)
+from services.common.domain.archive import Held, KnownGone, Provenance
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Target, TargetKind, VideoMetadata
+from services.common.models import ErrorCode, ErrorDetail, JobStatus, JobType
 from services.jobs.domain import commands, dispatches, state_machine
 from services.jobs.domain.state_machine import Accepted, Rejected
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of

@@ -4,14 +4,10 @@ import pytest
 
 from bus.message import Envelope, Event
 from services.common import events as e
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    FailureKind,
-    ItemStatus,
-    JobOptions,
-    JobType,
-)
+from services.common.domain.failures import FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Entry
+from services.common.models import ErrorCode, JobOptions, JobType
 from services.jobs.domain import state_machine
 from services.jobs.domain.dead_letters import unsendable
 from services.jobs.domain.rows import ListingState

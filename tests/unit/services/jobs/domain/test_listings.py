@@ -5,17 +5,10 @@ from datetime import timedelta
 import pytest
 
 from services.common import events as e
-from services.common.models import (
-    ErrorCode,
-    ErrorDetail,
-    Held,
-    ItemStatus,
-    JobOptions,
-    JobStatus,
-    KnownGone,
-    Target,
-    TargetKind,
-)
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Target, TargetKind
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobStatus
 from services.jobs.domain import failures, listings, state_machine
 from services.jobs.domain.state_machine import Accepted, Rejected
 from services.jobs.domain.views import job_view

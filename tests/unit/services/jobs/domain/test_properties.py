@@ -17,22 +17,11 @@ from hypothesis import strategies as st
 
 from bus.message import Event
 from services.common import events as e
-from services.common.models import (
-    Entry,
-    ErrorCode,
-    ErrorDetail,
-    Failure,
-    FailureKind,
-    Held,
-    ItemStatus,
-    JobOptions,
-    JobStatus,
-    KnownGone,
-    Provenance,
-    Target,
-    TargetKind,
-    VideoMetadata,
-)
+from services.common.domain.archive import Held, KnownGone, Provenance
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import ItemStatus
+from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobStatus
 from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
 from services.jobs.adapters.unit_of_work import SqlRows

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common.models import ClaimVerdict, ServiceInfo
+from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimVerdict
 from services.jobs.domain.scheduler import Block, Candidate, backoff, blocked_until, claim_verdict, next_job, window
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
+from services.common.domain.videos import Target, TargetKind
 from services.common.events import JobQueued
-from services.common.models import ClaimAnswer, ClaimVerdict, JobOptions, JobType, Target, TargetKind
+from services.common.models import JobOptions, JobType
 from services.common.settings.load import load_config
 from services.metadata.data_api.errors import RefusalKind, classify_response
 from services.metadata.data_api.keys import OF_JOB, ApiKey, ApiKeys

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
-from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.storage.archive import commit, staging
 from services.storage.archive.manifest_file import read_manifest
 from services.storage.archive.staging import TakeInFailed

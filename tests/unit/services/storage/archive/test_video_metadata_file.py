@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from services.common.domain.videos import VideoMetadata
 from services.common.events import MetadataFetched
-from services.common.models import VideoMetadata
 from services.storage.archive.video_metadata_file import read_video_file, save_metadata
 from services.storage.reporting.timeline import title_events
 

@@ -10,17 +10,10 @@ from typing import Any
 
 import pytest
 
+from services.common.domain.archive import FileFact, FileRole, Held, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
-from services.common.models import (
-    FileFact,
-    FileRole,
-    Held,
-    JobOptions,
-    JobType,
-    Provenance,
-    VideoMetadata,
-    Wanted,
-)
+from services.common.models import JobOptions, JobType
 from services.storage.archive.tree_walk import trees_below, video_ids
 from services.storage.fixity import quarantine
 from services.storage.fixity.checksum_reader import RateLimiter, ReadingStopped, is_unchanged, read_file, read_video

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from services.common.domain.archive import FileFact, FileRole
 from services.common.errors import InvalidRequest
-from services.common.models import FileFact, FileRole
 from services.common.settings.load import Config
 from services.storage.formats import layout
 from services.storage.formats.layout import ArchiveTree, HiddenFile

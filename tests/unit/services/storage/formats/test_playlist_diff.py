@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.domain.videos import Entry
 from services.common.events import ListingCompleted, ListingPageFetched
-from services.common.models import Entry, JobOptions, JobType
+from services.common.models import JobOptions, JobType
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
 from services.storage.formats.playlist_diff import PlaylistChangeKind, PlaylistEntryState, entry_states
 

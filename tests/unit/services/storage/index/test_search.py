@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.errors import ServiceUnavailable
 from services.common.events import DownloadCompleted, MetadataFetched
 from services.common.infra.sqlite import Database
-from services.common.models import FileFact, FileRole, Provenance, VideoMetadata, Wanted
 from services.common.settings.load import Config
 from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats.playlist import PlaylistFile

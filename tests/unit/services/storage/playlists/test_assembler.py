@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from services.common.domain.videos import PlaylistMetadata
 from services.common.events import PlaylistFetched
-from services.common.models import PlaylistMetadata
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks

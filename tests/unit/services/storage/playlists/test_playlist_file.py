@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from services.common.domain.videos import PlaylistMetadata, VideoMetadata
 from services.common.events import ListingCompleted, ListingPageFetched, MetadataFetched
-from services.common.models import JobOptions, JobType, PlaylistMetadata, VideoMetadata
+from services.common.models import JobOptions, JobType
 from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats import playlist
 from services.storage.formats.playlist import FinishedListing

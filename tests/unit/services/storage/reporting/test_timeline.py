@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.common.models import JobOptions, JobType, Provenance, VideoMetadata
+from services.common.domain.archive import Provenance
+from services.common.domain.videos import VideoMetadata
+from services.common.models import JobOptions, JobType
 from services.storage.formats.manifest import Manifest, TakeIn
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import Observation, UnavailableEntry

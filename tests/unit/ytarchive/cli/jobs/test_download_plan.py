@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common.models import Entry, Held, KnownGone, Wanted
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.videos import Entry, Wanted
 from services.jobs.domain.listings import RECHECK_GONE_AFTER
 from ytarchive.cli.jobs.download_plan import Prediction, predict
 

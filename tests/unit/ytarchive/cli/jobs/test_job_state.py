@@ -9,18 +9,14 @@ from rich.console import Console, RenderableType
 
 from bus.message import Envelope, Event
 from services.common import events as e
+from services.common.domain.archive import Held
+from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.jobs import Item, ItemStatus, Job, JobCounts
+from services.common.domain.videos import Entry
 from services.common.errors import ConfigError, ServiceUnavailable
 from services.common.models import (
-    Entry,
     ErrorCode,
     ErrorDetail,
-    Failure,
-    FailureKind,
-    Held,
-    Item,
-    ItemStatus,
-    Job,
-    JobCounts,
     JobOptions,
     JobResult,
     JobStatus,

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from services.common.domain.jobs import Job
 from services.common.errors import InvalidRequest
-from services.common.models import Job, JobOptions, JobStatus, JobType, Progress
+from services.common.models import JobOptions, JobStatus, JobType, Progress
 from services.common.settings.load import Config
 from services.common.targets import digest
 from ytarchive.cli.doctor.versions import version_in

@@ -1,0 +1,111 @@
+"""What is requested of YouTube and what it answers: targets, entries of listings, metadata of videos and playlists."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field
+
+from services.common.models import JobOptions, JobType
+from services.common.validation import VIDEO_ID_PATTERN
+
+VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class TargetKind(StrEnum):
+    VIDEOS = "videos"
+    PLAYLIST = "playlist"
+    CHANNEL = "channel"
+
+
+class Target(BaseModel, frozen=True):
+    """A parsed target. `id` is a playlist id, a channel id (UC…), or the path of a channel (`@name`, `c/name`,
+    `user/name`); `video_ids` is set for VIDEOS only (up to 100)."""
+
+    kind: TargetKind
+    id: str = ""
+    video_ids: tuple[VideoId, ...] = ()
+
+    def __str__(self) -> str:
+        return self.id or ", ".join(self.video_ids)
+
+
+class Wanted(BaseModel, frozen=True):
+    """What a job requests of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
+    `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched. `force`: what comes
+    replaces what is held, even if it is worse."""
+
+    media: bool = True
+    quality: str = "1080p"
+    thumbnail: bool = True
+    captions: tuple[str, ...] = ()
+    metadata: bool = True
+    info: bool = False
+    force: bool = False
+
+    @classmethod
+    def of(cls, type: JobType, options: JobOptions) -> Self:
+        media = type is not JobType.METADATA_ONLY
+        captions = tuple(dict.fromkeys(options.caption_languages)) if options.include_captions and media else ()
+        return cls(
+            media=media,
+            quality=options.quality,
+            thumbnail=media,
+            captions=captions,
+            metadata=options.include_metadata or not media,
+            force=not options.skip_existing,
+        )
+
+
+class Entry(BaseModel, frozen=True):
+    """One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences."""
+
+    video_id: VideoId
+    title: str | None = None
+    duration_seconds: float | None = None
+    channel: str | None = None
+    position: Index = Field(default=0, description="Position within the target, from 0.")
+    marked: str | None = None
+    described: bool = Field(default=False, description="Its metadata.fetched (Data API) follows the page.")
+
+
+class VideoMetadata(BaseModel):
+    """The metadata of a video. Times are UTC, `upload_date` is ISO (YYYY-MM-DD)."""
+
+    video_id: str
+    title: str
+    description: str = ""
+    channel: str | None = None
+    channel_id: str | None = None
+    channel_handle: str | None = None
+    upload_date: str | None = None
+    duration_seconds: float | None = None
+    view_count: int | None = None
+    like_count: int | None = None
+    comment_count: int | None = None
+    tags: list[str] = Field(default_factory=list)
+    categories: list[str] = Field(default_factory=list)
+    chapters: list[dict[str, Any]] = Field(default_factory=list)
+    thumbnails: list[dict[str, Any]] = Field(default_factory=list)
+    caption_languages: list[str] = Field(default_factory=list)
+    language: str | None = None
+    license: str | None = None
+    age_limit: int | None = None
+    availability: str | None = None
+    live_status: str | None = None
+    webpage_url: str | None = None
+
+
+class PlaylistMetadata(BaseModel):
+    """The metadata of a playlist or of a channel's uploads."""
+
+    playlist_id: str
+    title: str | None = None
+    description: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    channel_handle: str | None = None
+    entry_count: int | None = Field(default=None, description="As announced; may omit unavailable videos.")
+    webpage_url: str | None = None
+    availability: str | None = None
+    modified_date: str | None = None
