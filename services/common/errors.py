@@ -3,6 +3,7 @@
 YTArchiveError                 E999  500
 ├── InvalidRequest             E007  400   invalid input; nothing was changed
 │   ├── NotFound               E007  404
+│   ├── Forbidden              E007  403   from a page of another site, or under a foreign host name
 │   └── ConfigError            E007  400   a config file or variable: names file, key and remedy
 ├── VideoUnavailable           E002  404
 ├── QuotaExceeded              E001  429
@@ -41,6 +42,10 @@ class InvalidRequest(YTArchiveError):
 
 class NotFound(InvalidRequest):
     http_status = 404
+
+
+class Forbidden(InvalidRequest):
+    http_status = 403
 
 
 class ConfigError(InvalidRequest):

@@ -31,6 +31,7 @@ from services.common.infra.logs import Shipper
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
+from services.common.web.access import AccessRules
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.health import DeadLetterWatch
 from services.common.web.routing import RestApplication, Route
@@ -165,7 +166,10 @@ class ServiceBase:
     async def _serve(self) -> None:
         surface = self.surface()
         self.rest = RestApplication(
-            self, [route.bind(self._parts) for route in surface.routes], surface.metrics.observe
+            self,
+            [route.bind(self._parts) for route in surface.routes],
+            AccessRules.of(self.url, self.config.services.allowed_hosts),
+            surface.metrics.observe,
         )
         self.accepting = True
         await self.rest.start(self._bound)

@@ -11,6 +11,7 @@ from bus import BusSettings
 from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.names import SERVICES
 from services.common.settings.load import Config
+from services.common.web.bound_socket import WILDCARDS
 from ytarchive.client.rest import Rest, query_of
 from ytarchive.stack import Stack, StackInfo, bus_settings, find_running
 
@@ -71,7 +72,13 @@ async def require_system(config: Config) -> System:
 
 def configured_urls(config: Config) -> dict[str, str]:
     endpoints = {name: getattr(config.services, name) for name in SERVICES}
-    return {name: f"http://{endpoint.host}:{endpoint.port}" for name, endpoint in endpoints.items()}
+    return {name: f"http://{_reachable(endpoint.host)}:{endpoint.port}" for name, endpoint in endpoints.items()}
+
+
+def _reachable(host: str) -> str:
+    """Return the host for a URL: a service that is bound to all addresses is reached at the loopback one."""
+    host = "127.0.0.1" if host in WILDCARDS else host
+    return f"[{host}]" if ":" in host else host
 
 
 async def get_or_read(

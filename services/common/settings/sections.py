@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -18,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from services.common.names import SERVICES
 from services.common.settings.retry_policy import SPEC
 
 
@@ -165,7 +167,16 @@ class Endpoint(Section):
     port: int = Field(ge=0, le=65535)  # 0: any free one
 
 
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]+", value) or re.search(r"[^:]:\d+$", value):
+        raise ValueError("a host name or an address, without scheme and port: archive.example.org")
+    return value.lower()
+
+
 class Services(Section):
+    """`allowed_hosts`: names in the Host header that are answered beside the loopback names and the bound address."""
+
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     jobs: Endpoint = Endpoint(port=8000)
     metadata: Endpoint = Endpoint(port=8001)
     download: Endpoint = Endpoint(port=8002)
@@ -176,7 +187,7 @@ class Services(Section):
     @classmethod
     def _keep_default_port(cls, value: Any, info: ValidationInfo) -> Any:
         """Keep the default port when a table sets only the host."""
-        if isinstance(value, dict) and "port" not in value and info.field_name is not None:
+        if isinstance(value, dict) and "port" not in value and info.field_name in SERVICES:
             return {"port": cls.model_fields[info.field_name].default.port, **value}
         return value
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.common.errors import ConfigError
 from services.common.settings.load import Endpoint
 
-_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class BoundSocket:
             raise _refused(name, endpoint, error) from error
         bound.setblocking(False)
         port = bound.getsockname()[1]
-        shown = socket.gethostname() if host in _WILDCARDS else host
+        shown = socket.gethostname() if host in WILDCARDS else host
         return cls(bound, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from yarl import URL
 
+from services.common.names import SERVICES
 from services.common.status import ServiceStatus
 from services.common.web.openapi import API, REFERENCE, Schema
 from services.common.web.schema_text import limits, shape
@@ -44,8 +45,8 @@ def others(service: ServiceStatus, origin: URL) -> dict[str, str]:
 
     A service on this machine is reached under the name by which the reader came here.
     """
-    found = {}
-    for name in type(service.config.services).model_fields:
+    found: dict[str, str] = {}
+    for name in SERVICES:
         endpoint = getattr(service.config.services, name)
         if name != service.name and endpoint.port:
             host = origin.host if endpoint.host in _HERE else endpoint.host

@@ -27,8 +27,9 @@ from bus import BusError
 from bus.injection import inject
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
+from services.common.web import access
+from services.common.web.access import AccessRules, Arrival
 from services.common.web.bound_socket import BoundSocket
-from services.common.web.cross_site import reject_cross_site
 from services.common.web.error_protocol import Runner
 from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query
 
@@ -131,9 +132,14 @@ class RestApplication:
     """The aiohttp application of one service."""
 
     def __init__(
-        self, owner: RestOwner, routes: Sequence[Route], observe: Callable[[Observed], None] | None = None
+        self,
+        owner: RestOwner,
+        routes: Sequence[Route],
+        access_rules: AccessRules,
+        observe: Callable[[Observed], None] | None = None,
     ) -> None:
         self._owner = owner
+        self._access = access_rules
         self._observe = observe
         self.routes = tuple(routes)
         self.in_hand = 0
@@ -206,7 +212,7 @@ class RestApplication:
         try:
             if not self._owner.accepting:
                 raise ServiceUnavailable("The service is shutting down. Try again in a moment.")
-            reject_cross_site(request)
+            self._access.check(_arrival(request))
             return await handler(request)
         except Exception as error:
             if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
@@ -263,9 +269,19 @@ class RestApplication:
 
 
 async def _begin(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the trace header to files and streams, whose handlers do not."""
+    """Add the headers of every answer to files and streams, whose handlers do not."""
     request[_BEGUN] = True
+    for name, value in access.HEADERS.items():
+        response.headers.setdefault(name, value)
     response.headers.setdefault(TRACE_HEADER, request.get(_TRACE_KEY) or _trace_of(request))
+
+
+def _arrival(request: web.Request) -> Arrival:
+    def address(end: str) -> str:
+        name = request.get_extra_info(end)
+        return str(name[0]) if isinstance(name, tuple) else ""
+
+    return Arrival(request.method, request.path, request.headers, address("sockname"), address("peername"))
 
 
 def _trace_of(request: web.Request) -> str:
@@ -336,5 +352,5 @@ def _response(status: int, body: ServiceResponse, headers: Mapping[str, str]) ->
         status=status,
         body=body.model_dump_json().encode(),
         content_type="application/json",
-        headers={**headers, TRACE_HEADER: body.trace_id},
+        headers={**access.HEADERS, **headers, TRACE_HEADER: body.trace_id},
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.common.errors import ConfigError
+from services.common.names import SERVICES
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
 
@@ -52,7 +53,7 @@ def test_without_a_file_the_defaults_are_specs(home: Path, tmp_path: Path) -> No
     assert storage.base_data_dir == home / ".ytarchive/data"
     assert storage.tmp_dir == home / ".ytarchive/data/tmp"
     assert storage.videos_dir == home / "YTArchive/videos"
-    assert [getattr(config.services, name).port for name in type(config.services).model_fields] == [
+    assert [getattr(config.services, name).port for name in SERVICES] == [
         8000,
         8001,
         8002,

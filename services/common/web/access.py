@@ -1,0 +1,121 @@
+"""Who may send a request: the names in the Host header, and pages of other sites.
+
+A page that a user has opened can make the browser send requests to any address, also to 127.0.0.1 (CSRF), and can make
+its own host name resolve to such an address (DNS rebinding). Only a browser is restricted by these rules: other
+programs may write any header.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from services.common.errors import Forbidden
+
+# Answers are not embedded by pages of other origins, and their types are not guessed.
+HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
+_API = "/api"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is known of a request before its handler runs. `local` and `peer` are the addresses of the connection."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    local: str = ""
+    peer: str = ""
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """`own`: the host name of the service in the registry. `allowed`: further ones, in lower case, without ports."""
+
+    own: str
+    allowed: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, url: str, allowed: Iterable[str]) -> "AccessRules":
+        """`url`: that of the service in the registry; `allowed`: `[services] allowed_hosts`."""
+        return cls(urlsplit(url).hostname or "", frozenset(name.lower() for name in allowed))
+
+    def check(self, arrival: Arrival) -> None:
+        """Raise Forbidden (403) for a request that a page of another site may have caused."""
+        self._check_host(arrival)
+        self._check_origin(arrival)
+        _check_fetch_metadata(arrival)
+
+    def _check_host(self, arrival: Arrival) -> None:
+        authority = arrival.headers.get("Host", "")
+        name = _host_name(authority)
+        if name is None or not self._is_ours(name, arrival):
+            raise Forbidden(
+                f"The Host {authority!a} is not a name of this service. Use localhost, or add the name to [services] "
+                "allowed_hosts.",
+                reason="host",
+            )
+
+    def _is_ours(self, name: str, arrival: Arrival) -> bool:
+        if name == self.own or name in self.allowed or is_loopback(name):
+            return True
+        return _address(name) == _address(arrival.local) is not None
+
+    def _check_origin(self, arrival: Arrival) -> None:
+        """The origin must be this service, or a name that the configuration allows: a reverse proxy replaces Host."""
+        origin = arrival.headers.get("Origin")
+        if origin is None:
+            return
+        authority = _authority(origin)
+        if authority == arrival.headers.get("Host", "").lower() or _host_name(authority or "") in self.allowed:
+            return
+        raise _cross_site(arrival, origin)
+
+
+def _check_fetch_metadata(arrival: Arrival) -> None:
+    """https://www.w3.org/TR/fetch-metadata: browsers report from where, and for what, they send a request."""
+    site = arrival.headers.get("Sec-Fetch-Site", "none")
+    if site in {"same-origin", "none"}:
+        return
+    opened = arrival.method in _SAFE and arrival.headers.get("Sec-Fetch-Mode") == "navigate"
+    if opened and (site == "same-site" or not arrival.path.startswith(_API)):
+        return
+    raise _cross_site(arrival, site)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or an address can only mean this machine."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def _cross_site(arrival: Arrival, origin: str) -> Forbidden:
+    return Forbidden(f"{arrival.method} from a page of another site ({origin!a}) is refused.", reason="origin")
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _host_name(authority: str) -> str | None:
+    """Return the lower-case host of `host:port`, without the brackets of an IPv6 address; None for anything else."""
+    try:
+        parts = urlsplit(f"//{authority}")
+        _ = parts.port  # ValueError when it is not a number
+    except ValueError:
+        return None
+    plain = parts.netloc == authority and parts.username is None
+    return parts.hostname if plain and parts.hostname else None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address, one that IPv6 maps to IPv4 as the latter."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
