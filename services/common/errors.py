@@ -8,6 +8,7 @@ YTArchiveError                 E999  500
 ├── VideoUnavailable           E002  404
 ├── QuotaExceeded              E001  429
 ├── InvalidCredentials         E005  400
+│   └── Unauthorized           E005  401   a REST request without a valid token
 ├── StorageFull                E004  503
 ├── NetworkTimeout             E003  503
 └── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
@@ -65,6 +66,10 @@ class QuotaExceeded(YTArchiveError):
 class InvalidCredentials(YTArchiveError):
     code = ErrorCode.INVALID_CREDENTIALS
     http_status = 400
+
+
+class Unauthorized(InvalidCredentials):
+    http_status = 401
 
 
 class StorageFull(YTArchiveError):

@@ -16,3 +16,6 @@ VideoSort = Literal[
 ]  # fmt: skip
 VideoStatus = Literal["complete", "incomplete", "gone"]  # of an archived video; gone: from YouTube
 SearchField = Literal["title", "channel", "description", "captions"]
+
+TokenScope = Literal["read", "request", "operate"]  # of an access token; each includes those before it
+TOKEN_SCOPES: tuple[TokenScope, ...] = get_args(TokenScope)

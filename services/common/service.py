@@ -168,7 +168,7 @@ class ServiceBase:
         self.rest = RestApplication(
             self,
             [route.bind(self._parts) for route in surface.routes],
-            AccessRules.of(self.url, self.config.services.allowed_hosts),
+            AccessRules.of(self.config, self.endpoint.host, self.url),
             surface.metrics.observe,
         )
         self.accepting = True

@@ -156,7 +156,7 @@ ROUTES: Sequence[Route] = (
     Route(
         "POST", f"{_AT}/batch", show_videos,
         summary="Metadata of up to 50 videos, as YouTube has it now", body=BatchBody, response=BatchAnswer,
-        needs_bus=True, also=_USED_UP,
+        needs_bus=True, also=_USED_UP, scope="read",
     ),
     Route(
         "GET", f"{_AT}/quota", show_quota,

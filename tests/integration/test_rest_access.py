@@ -7,7 +7,9 @@ import pytest
 
 from bus import BusSettings
 from services.common.models import ErrorCode, ServiceResponse
+from services.common.names import TOKEN_SCOPES
 from services.common.settings.load import Config, Endpoint
+from services.common.web.tokens import TokenStore
 from services.jobs.rest_models import JobQuery
 from services.jobs.service import JobsService
 
@@ -19,7 +21,7 @@ async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService
     """A jobs service that is bound to all addresses and has one further host name."""
     services = config.services.model_copy(
         update={"jobs": Endpoint(host="0.0.0.0", port=0), "allowed_hosts": ("archive.example.org",)}  # noqa: S104
-    )
+    )  # hence it needs a token
     service = JobsService(config.model_copy(update={"services": services}), broker)
     await service.startup()
     yield service
@@ -28,7 +30,8 @@ async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService
 
 @pytest.fixture
 async def http(jobs: JobsService) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{jobs.port}") as session:
+    headers = {"Authorization": f"Bearer {TokenStore(jobs.config).own()}"}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{jobs.port}", headers=headers) as session:
         yield session
 
 
@@ -67,3 +70,28 @@ async def test_other_origins_cannot_embed_an_answer(http: aiohttp.ClientSession,
     async with http.get(path) as response:
         assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_without_a_token_nothing_is_answered(jobs: JobsService) -> None:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{jobs.port}") as session:
+        for route in jobs.surface().routes:
+            path = route.path.replace("{job_id}", "any")
+            async with session.request(route.method, path) as response:
+                assert response.status == 401, path
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+                assert ServiceResponse.model_validate_json(await response.read()).error is not None
+        async with session.get("/nothing") as response:
+            assert response.status == 401
+
+
+async def test_scopes(jobs: JobsService) -> None:
+    store = TokenStore(jobs.config)
+    statuses = {}
+    for scope in TOKEN_SCOPES:
+        headers = {"Authorization": f"Bearer {store.issue(scope, scope)}"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{jobs.port}{API}/", headers=headers) as session:
+            read = await session.get("jobs")
+            requested = await session.post("jobs", json={"targets": []})
+            operated = await session.post("jobs/any/cancel")
+        statuses[scope] = (read.status, requested.status, operated.status)
+    assert statuses == {"read": (200, 403, 403), "request": (200, 400, 403), "operate": (200, 400, 404)}

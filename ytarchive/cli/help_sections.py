@@ -10,7 +10,7 @@ SECTIONS = {
     "Query the archive": ("storage",),
     "Logs and events": ("logs", "trace", "events"),
     "Run services": ("up", "service", "services", "health", "cleanup"),
-    "This installation": ("doctor", "config", "demo", "version"),
+    "This installation": ("doctor", "config", "auth", "demo", "version"),
 }
 
 

@@ -70,7 +70,7 @@ class ArchiveClient:
 
     async def _send(self, method: str, path: str) -> Mapping[str, Any]:
         system = await require_system(self._config)
-        async with Rest.open(system.services["storage"]) as rest:
+        async with system.rest("storage") as rest:
             answer: Mapping[str, Any] = await rest.send(method, path)
             return answer
 
@@ -84,7 +84,7 @@ class HoldingsClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, system: System, *, answer_timeout: float) -> AsyncIterator[Self]:
-        async with Rest.open(system.services["storage"], answer_timeout=answer_timeout) as rest:
+        async with system.rest("storage", answer_timeout=answer_timeout) as rest:
             yield cls(rest)
 
     async def held(self, root: str | None, ids: Iterable[str]) -> Mapping[str, Held]:

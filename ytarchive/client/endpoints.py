@@ -1,18 +1,22 @@
 """The services that can be reached: a stack that runs on this machine, or the services that the configuration names."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from bus import BusSettings
-from services.common.errors import ServiceUnavailable, YTArchiveError
+from services.common.errors import Forbidden, ServiceUnavailable, Unauthorized, YTArchiveError
 from services.common.names import SERVICES
 from services.common.settings.load import Config
+from services.common.settings.retry_policy import SPEC
 from services.common.web.bound_socket import WILDCARDS
-from ytarchive.client.rest import Rest, query_of
+from services.common.web.tokens import TokenStore
+from ytarchive.client import sse
+from ytarchive.client.rest import Rest, error_of, query_of
 from ytarchive.stack import Stack, StackInfo, bus_settings, find_running
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,7 +27,7 @@ class System:
     """`services` maps names to REST base URLs. `pid` is that of a running stack, None for separate services.
 
     `own`: the stack runs in this process. `temporary`: the stack of another one-shot command, which ends with its own
-    job and leaves other jobs parked.
+    job and leaves other jobs parked. `token`: sent with every REST request.
     """
 
     bus: BusSettings
@@ -31,15 +35,32 @@ class System:
     pid: int | None = None
     own: bool = False
     temporary: bool = False
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def of_running(cls, info: StackInfo, config: Config) -> "System":
-        return cls(info.bus_settings(config), info.services, info.pid, temporary=info.passing)
+        token = TokenStore(config).own()
+        return cls(info.bus_settings(config), info.services, info.pid, temporary=info.passing, token=token)
 
     @classmethod
     def of_own(cls, stack: Stack) -> "System":
         urls = {name: service.url for name, service in stack.services.items()}
-        return cls(stack.settings, urls, own=True)
+        return cls(stack.settings, urls, own=True, token=TokenStore(stack.config).own())
+
+    def rest(self, service: str, *, answer_timeout: float = SPEC.read) -> AbstractAsyncContextManager[Rest]:
+        """Open a REST connection to a service, as Rest.open."""
+        return Rest.open(self.services[service], token=self.token, answer_timeout=answer_timeout)
+
+    def stream(
+        self,
+        service: str,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        *,
+        last_event_id: int | None = None,
+    ) -> AsyncGenerator[sse.Message, None]:
+        """Yield the server-sent events of GET `path` of a service, as sse.stream."""
+        return sse.stream(self.services[service], path, query, token=self.token, last_event_id=last_event_id)
 
 
 async def find_system(config: Config) -> System | None:
@@ -51,13 +72,16 @@ async def find_system(config: Config) -> System | None:
     if config.nats.url is None:
         return None
     urls = configured_urls(config)
-    async with Rest.open(urls["jobs"]) as jobs:
+    token = TokenStore(config).own()
+    async with Rest.open(urls["jobs"], token=token) as jobs:
         try:
-            answer, _status = await jobs.request_once("health")
+            answer, status = await jobs.request_once("health")
         except YTArchiveError:
             return None
+    if status in {Unauthorized.http_status, Forbidden.http_status}:
+        raise error_of(answer.error, status)
     is_jobs = isinstance(answer.data, dict) and answer.data.get("service") == "jobs"
-    return System(bus_settings(config), urls) if is_jobs else None
+    return System(bus_settings(config), urls, token=token) if is_jobs else None
 
 
 async def require_system(config: Config) -> System:
@@ -93,5 +117,5 @@ async def get_or_read(
     system = await find_system(config)
     if system is None:
         return await offline()
-    async with Rest.open(system.services[service]) as rest:
+    async with system.rest(service) as rest:
         return model.model_validate(await rest.get(path, **query_of(query)))

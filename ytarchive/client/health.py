@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from services.common.errors import YTArchiveError
 from services.common.models import HealthCheck, HealthStatus
 from services.common.settings.load import Config
+from services.common.web.tokens import TokenStore
 from ytarchive.client.endpoints import configured_urls, find_system
-from ytarchive.client.rest import Rest
+from ytarchive.client.rest import Rest, error_of
 
 Answers = Mapping[str, HealthCheck | str]  # by service; a text tells why there is no HealthCheck
 
@@ -18,7 +19,8 @@ async def check_all(config: Config) -> Answers:
     """Check the services of the running stack and, for the others, the addresses of `[services.*]`."""
     system = await find_system(config)
     urls = {**configured_urls(config), **(system.services if system else {})}
-    answers = await asyncio.gather(*(_check(name, url) for name, url in urls.items()))
+    token = TokenStore(config).own()
+    answers = await asyncio.gather(*(_check(name, url, token) for name, url in urls.items()))
     return dict(zip(urls, answers, strict=True))
 
 
@@ -26,12 +28,14 @@ def all_healthy(answers: Answers) -> bool:
     return all(isinstance(a, HealthCheck) and a.status is HealthStatus.HEALTHY for a in answers.values())
 
 
-async def _check(name: str, url: str) -> HealthCheck | str:
+async def _check(name: str, url: str, token: str | None) -> HealthCheck | str:
     if url.endswith(":0"):
         return "not running"
-    async with Rest.open(url) as rest:
+    async with Rest.open(url, token=token) as rest:
         try:
-            answer, _status = await rest.request_once("health")
+            answer, status = await rest.request_once("health")
+            if answer.data is None:
+                raise error_of(answer.error, status)
             check = HealthCheck.model_validate(answer.data)
         except YTArchiveError as error:
             return error.message

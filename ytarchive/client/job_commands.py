@@ -19,7 +19,6 @@ from ytarchive.client import sse
 from ytarchive.client.connect import reach, still_there
 from ytarchive.client.endpoints import System
 from ytarchive.client.jobs import JobsClient, RestJobs, open_jobs
-from ytarchive.client.rest import Rest
 from ytarchive.stack import Stack
 
 _STOPPED_WITHIN = 30.0  # seconds for the running downloads of a cancelled job
@@ -102,7 +101,7 @@ async def send_command(config: Config, command: JobCommand, resources: AsyncExit
 
 
 async def _send(system: System, command: JobCommand, *, repeated: bool) -> CommandOutcome:
-    async with Rest.open(system.services["jobs"]) as rest:
+    async with system.rest("jobs") as rest:
         jobs = JobsClient(RestJobs(rest), running=True)
         body = {"video_id": command.video_id} if command.video_id is not None else {}
         try:
@@ -115,16 +114,16 @@ async def _send(system: System, command: JobCommand, *, repeated: bool) -> Comma
             return outcome
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOPPED_WITHIN):
-                return await _until_stopped(system.services["jobs"], command, outcome)
+                return await _until_stopped(system, command, outcome)
         outcome, _applied = await _state(jobs, command)
         return outcome
 
 
-async def _until_stopped(base: str, command: JobCommand, outcome: CommandOutcome) -> CommandOutcome:
+async def _until_stopped(system: System, command: JobCommand, outcome: CommandOutcome) -> CommandOutcome:
     """Follow a job until what was cancelled has ended. Raise ServiceUnavailable when the stream is lost."""
     job, item = outcome.job, outcome.item
     try:
-        events = sse.stream(base, f"jobs/{job.job_id}/events", last_event_id=command.job.revision)
+        events = system.stream("jobs", f"jobs/{job.job_id}/events", last_event_id=command.job.revision)
         async with aclosing(events):
             async for name, data in events:
                 if name in {"snapshot", "job", "end"}:

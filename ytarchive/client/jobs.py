@@ -127,6 +127,6 @@ async def open_jobs(config: Config) -> AsyncIterator[JobsClient]:
 
 @asynccontextmanager
 async def open_running_jobs(system: System) -> AsyncIterator[tuple[JobsClient, RestJobs]]:
-    async with Rest.open(system.services["jobs"]) as rest:
+    async with system.rest("jobs") as rest:
         reader = RestJobs(rest)
         yield JobsClient(reader, running=True), reader

@@ -13,7 +13,7 @@ from services.logging.offline import OfflineLogs
 from services.logging.queries import LogFilter, LogPage, LogQuery, TracePage
 from ytarchive.client.endpoints import System, find_system, get_or_read, require_system
 from ytarchive.client.rest import query_of
-from ytarchive.client.sse import StreamLost, stream
+from ytarchive.client.sse import StreamLost
 
 _RECONNECT_INTERVAL = 0.5  # seconds
 
@@ -45,7 +45,7 @@ class LogsClient:
         while True:
             if system is not None:
                 try:
-                    async for name, data in stream(system.services["logging"], "logs/stream", query_of(wanted)):
+                    async for name, data in system.stream("logging", "logs/stream", query_of(wanted)):
                         if name == "listening" and interrupted:
                             interrupted = False
                             notify("Connected again. `ytarchive logs` shows the records logged in between.")

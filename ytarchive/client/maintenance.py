@@ -11,7 +11,6 @@ from services.logging.offline import OfflineLogs
 from services.logging.retention import LogCleanup
 from services.metadata.quota_status import QuotaStatus
 from ytarchive.client.endpoints import find_system, require_system
-from ytarchive.client.rest import Rest
 
 
 class CleanupReport(BaseModel):
@@ -40,7 +39,7 @@ async def clean_up(config: Config, *, dry_run: bool) -> CleanupReport:
         return CleanupReport(jobs=jobs, logs=await OfflineLogs(config).cleanup_preview())
     system = await require_system(config)
     body = {"dry_run": dry_run}
-    async with Rest.open(system.services["jobs"]) as jobs_rest, Rest.open(system.services["logging"]) as logging_rest:
+    async with system.rest("jobs") as jobs_rest, system.rest("logging") as logging_rest:
         return CleanupReport(
             jobs=Cleanup.model_validate(await jobs_rest.send("POST", "jobs/cleanup", body)),
             logs=LogCleanup.model_validate(await logging_rest.send("POST", "logs/cleanup", body)),
@@ -49,5 +48,5 @@ async def clean_up(config: Config, *, dry_run: bool) -> CleanupReport:
 
 async def _get(config: Config, service: str, path: str) -> Any:
     system = await require_system(config)
-    async with Rest.open(system.services[service]) as rest:
+    async with system.rest(service) as rest:
         return await rest.get(path)

@@ -27,7 +27,7 @@ class MetadataClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, system: System) -> AsyncIterator[Self]:
-        async with Rest.open(system.services["metadata"], answer_timeout=TIMEOUT) as rest:
+        async with system.rest("metadata", answer_timeout=TIMEOUT) as rest:
             yield cls(rest)
 
     async def video(self, video_id: str) -> VideoMetadata:

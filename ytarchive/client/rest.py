@@ -32,14 +32,21 @@ class Rest:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, base: str, hosts: RemoteHosts | None = None, *, answer_timeout: float = SPEC.read
+        cls,
+        base: str,
+        hosts: RemoteHosts | None = None,
+        *,
+        token: str | None = None,
+        answer_timeout: float = SPEC.read,
     ) -> AsyncIterator[Self]:
         """`hosts` holds the circuit breakers; by default they are this connection's own, because another stack may take
-        over the address. `answer_timeout`: seconds for each answer."""
+        over the address. `token`: the bearer token to send. `answer_timeout`: seconds for each answer."""
         policy = replace(SPEC, read=answer_timeout, write=answer_timeout, pool=answer_timeout)
         hosts = hosts or RemoteHosts(policy, quiet=True)
         timeouts = _timeouts(hosts.policy)
-        async with aiohttp.ClientSession(timeout=timeouts, trust_env=False, middlewares=[_without_retry]) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeouts, trust_env=False, headers=bearer(token), middlewares=[_without_retry]
+        ) as session:
             yield cls(session, base, hosts[urlsplit(base).netloc], hosts.policy)
 
     async def get(self, path: str, **query: str | int) -> Any:
@@ -85,6 +92,11 @@ class Rest:
         except ValidationError as error:
             raise errors.ServiceUnavailable(f"{self.base} is not a service of ytarchive") from error
         return answer.body, answer.status
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the header that carries a token, if there is one."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def query_of(query: BaseModel | None) -> dict[str, Any]:
@@ -154,14 +166,16 @@ def _reason(error: Exception) -> str:
 def _data(answer: ServiceResponse, status: int) -> Any:
     if answer.success:
         return answer.data
-    raise _error(answer.error, status)
+    raise error_of(answer.error, status)
 
 
-def _error(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:
+def error_of(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:
+    """Return the exception that the service raised."""
     if detail is None:
         return errors.YTArchiveError(f"the service answered with status {status} without a reason")
     kinds = [kind for kind in errors.YTArchiveError.__subclasses__() if kind.code == detail.code]
     kind = kinds[0] if kinds else errors.YTArchiveError
-    if kind is errors.InvalidRequest and status == errors.NotFound.http_status:
-        kind = errors.NotFound
+    for exact in (errors.NotFound, errors.Forbidden, errors.Unauthorized):
+        if issubclass(exact, kind) and status == exact.http_status:
+            kind = exact
     return kind(detail.message, **(detail.details or {}))

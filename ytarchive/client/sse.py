@@ -6,8 +6,9 @@ from typing import Any
 
 import aiohttp
 
-from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.errors import ServiceUnavailable
 from services.common.models import ServiceResponse
+from ytarchive.client.rest import bearer, error_of
 
 _SILENCE = 30.0  # seconds; a stream sends a comment every 10
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=_SILENCE)
@@ -21,18 +22,23 @@ class StreamLost(Exception):  # not an error: the service may come back
 
 
 async def stream(
-    base: str, path: str, query: Mapping[str, str | int] | None = None, *, last_event_id: int | None = None
+    base: str,
+    path: str,
+    query: Mapping[str, str | int] | None = None,
+    *,
+    token: str | None = None,
+    last_event_id: int | None = None,
 ) -> AsyncGenerator[Message, None]:
-    """Yield the events of GET `path`. Raise StreamLost at the end of the connection, InvalidRequest for a rejected
-    request."""
-    headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+    """Yield the events of GET `path`. Raise StreamLost at the end of the connection, another YTArchiveError for a
+    rejected request."""
+    headers = bearer(token) | ({} if last_event_id is None else {"Last-Event-ID": str(last_event_id)})
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=False, read_bufsize=_LONGEST) as session,
             session.get(f"{base}/api/v1/{path}", params=query, headers=headers) as response,
         ):
             if response.status != 200:
-                raise _refusal(await response.read())
+                raise _refusal(response.status, await response.read())
             async for message in parse_events(response.content):
                 yield message
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -54,12 +60,10 @@ async def parse_events(lines: AsyncIterable[bytes]) -> AsyncIterator[Message]:
             name, data = "", ""
 
 
-def _refusal(body: bytes) -> Exception:
-    """Return InvalidRequest for a request that stays invalid; a service that is stopping comes back."""
+def _refusal(status: int, body: bytes) -> Exception:
+    """Return the error of a request that will be refused again; a service that is stopping comes back."""
     try:
         answer = ServiceResponse.model_validate_json(body)
     except ValueError:
         return ServiceUnavailable("The answer is not from a service of ytarchive.")
-    error = answer.error
-    invalid = error is not None and error.code is InvalidRequest.code
-    return InvalidRequest(error.message) if invalid and error is not None else StreamLost()
+    return error_of(answer.error, status) if status < 500 else StreamLost()

@@ -28,7 +28,7 @@ class VerificationClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, system: System) -> AsyncIterator[Self]:
-        async with Rest.open(system.services["storage"]) as rest:
+        async with system.rest("storage") as rest:
             yield cls(rest)
 
     async def start(self, root: str | None, video_ids: Sequence[str], *, repair: bool) -> None:

@@ -31,10 +31,11 @@ _IN_TEXT = (
         ),
         rf"\1\2{MASK}",
     ),
-    # a Google API key, wherever it occurs
+    # an access token of our own, or a Google API key, wherever it occurs
+    (re.compile(r"\byta_[0-9A-Za-z_-]{43}"), MASK),
     (re.compile(r"AIza[0-9A-Za-z_-]{35}"), MASK),
 )
-_SIGNS = re.compile(r"[=:]|AIza")  # a text without any of them contains no secret
+_SIGNS = re.compile(r"[=:]|AIza|yta_")  # a text without any of them contains no secret
 
 
 def is_secret_key(key: str) -> bool:

@@ -3,6 +3,7 @@ them."""
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -192,6 +193,18 @@ class Services(Section):
         return value
 
 
+def _network(value: Any) -> str:
+    return str(ip_network(value, strict=False))
+
+
+class Auth(Section):
+    """Access to REST. `token` unset: the one in `{base_data_dir}/auth/token`, created when it is first needed."""
+
+    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    trusted_proxies: tuple[Annotated[str, BeforeValidator(_network)], ...] = ()
+    user_header: str = Field(default="X-Forwarded-User", pattern=r"^[A-Za-z0-9-]{1,64}$")
+
+
 class Config(Section):
     """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it."""
 
@@ -204,5 +217,6 @@ class Config(Section):
     recheck: Recheck = Field(default_factory=Recheck)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
+    auth: Auth = Field(default_factory=Auth)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
     origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)

@@ -1,16 +1,21 @@
-"""Who may send a request: the names in the Host header, and pages of other sites.
+"""Who may send a request: names in the Host header, pages of other sites, bearer tokens.
 
 A page that a user has opened can make the browser send requests to any address, also to 127.0.0.1 (CSRF), and can make
-its own host name resolve to such an address (DNS rebinding). Only a browser is restricted by these rules: other
-programs may write any header.
+its own host name resolve to such an address (DNS rebinding). The rules against that restrict browsers only: other
+programs may write any header. A token is needed of all, but only where a service can be reached from other machines.
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from services.common.errors import Forbidden
+from services.common.errors import Forbidden, Unauthorized
+from services.common.names import TokenScope
+from services.common.settings.load import Config
+from services.common.web.tokens import TokenStore, includes
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Answers are not embedded by pages of other origins, and their types are not guessed.
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
@@ -31,21 +36,40 @@ class Arrival:
 
 @dataclass(frozen=True)
 class AccessRules:
-    """`own`: the host name of the service in the registry. `allowed`: further ones, in lower case, without ports."""
+    """`own`: the host name of the service in the registry. `allowed`: further ones, in lower case, without ports.
+    `tokens` None: no token is needed. `proxies`: peers whose `user_header` names an authenticated user."""
 
     own: str
     allowed: frozenset[str] = frozenset()
+    tokens: TokenStore | None = None
+    proxies: tuple[Network, ...] = ()
+    user_header: str = ""
 
     @classmethod
-    def of(cls, url: str, allowed: Iterable[str]) -> "AccessRules":
-        """`url`: that of the service in the registry; `allowed`: `[services] allowed_hosts`."""
-        return cls(urlsplit(url).hostname or "", frozenset(name.lower() for name in allowed))
+    def of(cls, config: Config, host: str, url: str) -> "AccessRules":
+        """`host`: what the service is bound to; `url`: that of the service in the registry. The own token is created
+        when one is needed; raise ConfigError when that is impossible."""
+        allowed = frozenset(name.lower() for name in config.services.allowed_hosts)
+        proxies = tuple(ipaddress.ip_network(network) for network in config.auth.trusted_proxies)
+        tokens = None
+        if needs_token(config, host):
+            tokens = TokenStore(config)
+            tokens.ensure_own()
+        return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header)
 
-    def check(self, arrival: Arrival) -> None:
-        """Raise Forbidden (403) for a request that a page of another site may have caused."""
+    def check(self, arrival: Arrival, needed: TokenScope) -> None:
+        """Raise Forbidden (403) for a request that a page of another site may have caused, or whose token does not
+        include the scope `needed`; Unauthorized (401) for one without a valid token."""
         self._check_host(arrival)
         self._check_origin(arrival)
         _check_fetch_metadata(arrival)
+        if self.tokens is not None and not self._is_proxied(arrival):
+            _check_token(arrival.headers.get("Authorization"), self.tokens, needed)
+
+    def _is_proxied(self, arrival: Arrival) -> bool:
+        peer = _address(arrival.peer)
+        known = peer is not None and any(peer in network for network in self.proxies)
+        return known and bool(arrival.headers.get(self.user_header, "").strip())
 
     def _check_host(self, arrival: Arrival) -> None:
         authority = arrival.headers.get("Host", "")
@@ -71,6 +95,25 @@ class AccessRules:
         if authority == arrival.headers.get("Host", "").lower() or _host_name(authority or "") in self.allowed:
             return
         raise _cross_site(arrival, origin)
+
+
+def needs_token(config: Config, host: str) -> bool:
+    """Return whether a service that is bound to `host` answers only requests with a token."""
+    auth = config.auth
+    return not is_loopback(host) or bool(config.services.allowed_hosts or auth.trusted_proxies or auth.token)
+
+
+def _check_token(authorization: str | None, tokens: TokenStore, needed: TokenScope) -> None:
+    scheme, _, token = (authorization or "").partition(" ")
+    scope = tokens.scope_of(token.strip()) if scheme.lower() == "bearer" else None
+    if scope is None:
+        problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
+        raise Unauthorized(
+            f"{problem}. Send `Authorization: Bearer TOKEN`; `ytarchive auth token add NAME` issues one, "
+            "and on the machine of the services the command line finds its own.",
+        )
+    if not includes(scope, needed):
+        raise Forbidden(f"The token has the scope {scope}; this request needs {needed}.", reason="scope")
 
 
 def _check_fetch_metadata(arrival: Arrival) -> None:

@@ -28,8 +28,14 @@ _ABOUT = (
     "A method that a path does not have is answered with 405 and the header Allow. "
     "HEAD is GET without the body, except for event streams."
 )
+_AUTHENTICATION = (
+    "Needed where a service can be reached from other machines. `ytarchive auth token add` issues one with the scope "
+    "read, request or operate; each includes those before it. `x-token-scope` of an operation is the one that it needs."
+)
 _WHEN = {
     400: "The request is invalid; `error` names the part and the problem",
+    401: "A token is needed, or the one that was sent is not valid",
+    403: "Caused by a page of another site, sent under a foreign host name, or the token lacks the scope",
     404: "Not found",
     413: f"The body is larger than {BODY_LIMIT} bytes",
     429: "The quota is used up",
@@ -51,6 +57,7 @@ def document(service: str, version: str, routes: Sequence[Route]) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": f"YTArchive {service}", "version": version, "description": _ABOUT},
         "servers": [{"url": "/"}],
+        "security": [{"token": []}, {}],  # none is needed of a service that only this machine can reach
         "tags": [{"name": name} for name in Counter(_tag(service, route) for route in routes)],
         "paths": paths,
     }
@@ -111,6 +118,7 @@ def _operation(service: str, number: int, route: Route, shapes: _Shapes) -> Sche
         "summary": route.summary,
         **({"deprecated": True} if route.deprecated else {}),
         **({"description": text} if text else {}),
+        "x-token-scope": route.needed,
         "parameters": list(_parameters(number, route, shapes)),
         "responses": dict(sorted(_answers(number, route, shapes))),
     }
@@ -161,7 +169,7 @@ def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, 
         bare = status in {204, 304}
         content = {} if bare else {"content": _content(route, shapes.of(number, "response"))}
         yield str(status), {"description": text, "headers": _headers(status), **content}
-    usual = {400: True, 404: "{" in route.path, 413: route.body is not None, 503: True}
+    usual = {400: True, 401: True, 403: True, 404: "{" in route.path, 413: route.body is not None, 503: True}
     bad = {status: _WHEN[status] for status, may in usual.items() if may}
     found = shapes.of(number, "failure")
     for status, text in (bad | {s: t for s, t in route.also.items() if s >= 400}).items():
@@ -214,6 +222,7 @@ def _components(shapes: _Shapes, head: Schema) -> Schema:
                 "schema": {"type": "string"},
             }
         },
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _AUTHENTICATION}},
         "headers": {
             "TraceId": {"description": "The trace of this request", "required": True, "schema": {"type": "string"}},
             "RetryAfter": {"description": "Seconds to wait before the next attempt", "schema": {"type": "string"}},

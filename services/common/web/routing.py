@@ -27,6 +27,7 @@ from bus import BusError
 from bus.injection import inject
 from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
+from services.common.names import TokenScope
 from services.common.web import access
 from services.common.web.access import AccessRules, Arrival
 from services.common.web.bound_socket import BoundSocket
@@ -97,6 +98,11 @@ class Route:
     )  # request headers that the handler reads, with their effects
     common: bool = False  # a route of every service
     deprecated: bool = False  # an old path, which is still served for one release
+    scope: TokenScope | None = None  # of the token that is needed; unset: read for GET, else operate
+
+    @property
+    def needed(self) -> TokenScope:
+        return self.scope or ("read" if self.method == "GET" else "operate")
 
     def renamed_from(self, path: str) -> "Route":
         """Return the deprecated route that serves the same under its old `path`."""
@@ -189,7 +195,7 @@ class RestApplication:
             self._count(+1 if counted else 0)
             response: web.StreamResponse | None = None
             try:
-                response = await self._answer(request, handler, trace_id)
+                response = await self._answer(request, handler, trace_id, route.needed if route else "read")
             finally:
                 self._count(-1 if counted else 0)
                 status = response.status if response is not None else 499  # cancelled at the end of the service
@@ -207,12 +213,16 @@ class RestApplication:
         return response
 
     async def _answer(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], trace_id: str
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        trace_id: str,
+        needed: TokenScope,
     ) -> web.StreamResponse:
         try:
             if not self._owner.accepting:
                 raise ServiceUnavailable("The service is shutting down. Try again in a moment.")
-            self._access.check(_arrival(request))
+            self._access.check(_arrival(request), needed)
             return await handler(request)
         except Exception as error:
             if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
@@ -224,7 +234,7 @@ class RestApplication:
         """Turn any exception into a ServiceResponse."""
         match error:
             case YTArchiveError():
-                return _failure(error.http_status, error.detail(), trace_id, _retry_after(error))
+                return _failure(error.http_status, error.detail(), trace_id, _headers_of(error))
             case BusError():
                 return _failure(503, ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=str(error)), trace_id)
             case web.HTTPException():
@@ -305,8 +315,11 @@ def _failure(status: int, error: ErrorDetail, trace_id: str, headers: Mapping[st
     return _response(status, ServiceResponse(success=False, error=detail, trace_id=trace_id), headers or {})
 
 
-def _retry_after(error: YTArchiveError) -> dict[str, str]:
-    """Return the Retry-After header in whole seconds, if the error's details have `retry_after` (a time or seconds)."""
+def _headers_of(error: YTArchiveError) -> dict[str, str]:
+    """Return WWW-Authenticate for 401, and Retry-After in whole seconds if the error's details have `retry_after` (a
+    time or seconds)."""
+    if error.http_status == 401:
+        return {"WWW-Authenticate": "Bearer"}
     match error.details.get("retry_after"):
         case datetime() as when:
             seconds = (when - datetime.now(UTC)).total_seconds()

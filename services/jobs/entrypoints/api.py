@@ -156,7 +156,10 @@ _JOBS, _JOB = "/api/v1/jobs", "/api/v1/jobs/{job_id}"
 _command = partial(Route, "POST", response=Job, needs_bus=True)
 
 ROUTES = (
-    Route("POST", _JOBS, create, "Create a job", body=NewJob, response=Job, status=201, needs_bus=True),
+    Route(
+        "POST", _JOBS, create, "Create a job",
+        body=NewJob, response=Job, status=201, needs_bus=True, scope="request",
+    ),
     Route("GET", _JOBS, show_many, "List jobs, newest first", query=JobQuery, response=JobList),
     Route("GET", _JOB, show, "Show a job with its items and its progress", response=JobDetail),
     Route("GET", f"{_JOB}/items", show_items, "List the items of a job", query=ItemQuery, response=ItemList),

@@ -14,7 +14,13 @@ async def throughput(_call: Call, query: ThroughputQuery, estimates: EstimateRep
 
 _BASE = "/api/v1/storage"
 _HOLDINGS = Route(
-    "POST", f"{_BASE}/holdings", holdings, "What is held of up to 500 videos", body=HoldingsBody, response=Holdings
+    "POST",
+    f"{_BASE}/holdings",
+    holdings,
+    "What is held of up to 500 videos",
+    body=HoldingsBody,
+    response=Holdings,
+    scope="read",
 )
 _THROUGHPUT = Route(
     "GET",

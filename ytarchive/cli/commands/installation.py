@@ -1,14 +1,19 @@
-"""`ytarchive doctor`, `config show|check` and `version`: this installation and its configuration."""
+"""`ytarchive doctor`, `config show|check`, `auth token` and `version`: this installation and its configuration."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.common.names import TokenScope
 from ytarchive.cli.terminal.options import AsJson, Invocation
 from ytarchive.cli.terminal.output import show_data
 
+auth = typer.Typer(help="Control access to the REST API.", no_args_is_help=True, rich_markup_mode=None)
+tokens = typer.Typer(help="Issue, list and revoke access tokens.", no_args_is_help=True, rich_markup_mode=None)
+auth.add_typer(tokens, name="token")
 config = typer.Typer(help="Show and check the configuration.", no_args_is_help=True, rich_markup_mode=None)
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the token, to list and revoke it.")]
 
 
 @config.command("show")
@@ -43,6 +48,50 @@ def check_config(
     invocation: Invocation = context.obj
     loaded = load_config(file or invocation.config_file)
     stdout().print(f"{loaded.source or 'No file; defaults and environment'}: valid")
+
+
+@tokens.command("add")
+def add_token(
+    context: typer.Context,
+    name: TokenName,
+    scope: Annotated[
+        TokenScope,
+        typer.Option("--scope", help="read: see everything; request: also create jobs; operate: everything."),
+    ] = "read",
+    as_json: AsJson = False,
+) -> None:
+    """Issue an access token for the REST API and print it. It is not shown again."""
+    from rich.text import Text
+
+    from services.common.web.tokens import TokenStore
+
+    invocation: Invocation = context.obj
+    token = TokenStore(invocation.config()).issue(name, scope)
+    show_data({"name": name, "scope": scope, "token": token}, lambda: Text(token), as_json=as_json)
+
+
+@tokens.command("list")
+def list_tokens(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the issued tokens, without their secrets."""
+    from services.common.web.tokens import TokenStore
+    from ytarchive.cli.render.tables import tokens_table
+
+    invocation: Invocation = context.obj
+    issued = TokenStore(invocation.config()).issued()
+    data = [token.model_dump(mode="json", exclude={"sha256"}) for token in issued]
+    show_data({"tokens": data}, lambda: tokens_table(issued), as_json=as_json)
+
+
+@tokens.command("revoke")
+def revoke_token(context: typer.Context, name: TokenName, as_json: AsJson = False) -> None:
+    """Revoke an issued token. Requests with it are refused from now on."""
+    from rich.text import Text
+
+    from services.common.web.tokens import TokenStore
+
+    invocation: Invocation = context.obj
+    TokenStore(invocation.config()).revoke(name)
+    show_data({"revoked": name}, lambda: Text(f"The token {name} is revoked."), as_json=as_json)
 
 
 def doctor(

@@ -11,6 +11,7 @@ from rich.text import Text
 from bus.message import Envelope
 from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.models import HealthCheck, HealthStatus, JobStatus
+from services.common.web.tokens import IssuedToken
 from services.jobs.rest_models import JobList
 from ytarchive.cli.render.messages import job_name
 from ytarchive.cli.render.table import Cell, facts, page_of, table
@@ -122,6 +123,13 @@ def _setting(key: str, setting: Mapping[str, Any]) -> tuple[Cell, ...]:
     style = "dim" if setting["origin"] == "default" else ""
     value = "" if setting["value"] is None else safe_text(setting["value"], 500)
     return Text(key, style=style), Text(value, style=style), Text(safe_text(setting["origin"]), style=style)
+
+
+def tokens_table(issued: Sequence[IssuedToken]) -> RenderableType:
+    if not issued:
+        return Text("No tokens are issued.")
+    rows = ((safe_text(one.name), one.scope, f"{one.created_at.astimezone():%Y-%m-%d %H:%M}") for one in issued)
+    return table("name", "scope", "issued", rows=rows)
 
 
 def versions_table(versions: Mapping[str, str | None]) -> Table:

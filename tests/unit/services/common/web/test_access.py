@@ -3,7 +3,7 @@ import pytest
 from services.common.errors import Forbidden
 from services.common.web.access import AccessRules, Arrival, is_loopback
 
-RULES = AccessRules.of("http://nas:8000", ["Archive.example.org"])
+RULES = AccessRules("nas", frozenset({"archive.example.org"}))
 API = "/api/v1/jobs"
 PAGE = "/videos"
 CROSS = "Sec-Fetch-Site: cross-site"
@@ -14,7 +14,7 @@ NAVIGATE = "Sec-Fetch-Mode: navigate"
 def accepted(method: str, path: str, *headers: str) -> bool:
     given = dict(header.split(": ", 1) for header in headers)
     try:
-        RULES.check(Arrival(method, path, {"Host": "localhost:8000", **given}, local="10.0.0.7"))
+        RULES.check(Arrival(method, path, {"Host": "localhost:8000", **given}, local="10.0.0.7"), "read")
     except Forbidden:
         return False
     return True

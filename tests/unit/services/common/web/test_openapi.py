@@ -148,7 +148,7 @@ def test_parameters(document: openapi.Schema) -> None:
 
 def test_answers_are_wrapped(document: openapi.Schema) -> None:
     found = document["paths"]["/api/v1/things"]["post"]
-    assert set(found["responses"]) == {"201", "400", "413", "503"}
+    assert set(found["responses"]) == {"201", "400", "401", "403", "413", "503"}
     schema = found["responses"]["201"]["content"]["application/json"]["schema"]
     assert schema["allOf"][0] == {"$ref": "#/components/schemas/ServiceResponse"}
     assert schema["allOf"][1]["properties"]["data"] == {"$ref": "#/components/schemas/Thing"}
