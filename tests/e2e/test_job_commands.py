@@ -421,7 +421,7 @@ async def test_a_command_is_applied_though_the_stack_is_killed_before_it_answers
 
     config = load_config(env=cli.env, cwd=cli.home)
     async with AsyncExitStack() as resources:
-        sending = asyncio.create_task(send_command(config, JobCommand(JobCommandKind.PAUSE, job), resources))
+        sending = asyncio.create_task(send_command(config, JobCommand(JobCommandKind.PAUSE, job), resources, print))
         async with asyncio.timeout(30):
             while not killed():  # noqa: ASYNC110 - sockets of another process tell of no event
                 await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from typing import Any
 
 import pytest
@@ -174,3 +175,29 @@ def test_the_key_of_a_command_serves_its_job_on_a_stack_that_has_none(
 def _first(cli: Any) -> str:
     names: list[str] = sorted(path.stem for path in (cli.archive / "metadata" / "videos").iterdir())
     return names[0]
+
+
+def test_with_a_broker_of_its_own_a_command_waits_for_the_system_and_starts_none(cli: Any, make_cli: Any) -> None:
+    """Five further services on a shared broker would take each other's messages."""
+    up = cli.start("up")
+    up.wait_for("Ready.")
+    info = json.loads((cli.data / "run" / "stack.json").read_text())
+    broker = {"YTARCHIVE_NATS__URL": info["nats_url"], "YTARCHIVE_NATS__TOKEN": info["nats_token"]}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = str(free.getsockname()[1])
+
+    waiting = make_cli("waiting", YTARCHIVE_SERVICES__JOBS__PORT=closed, **broker)
+    download = waiting.start("download", sample.VIDEO_OK)
+    download.wait_for(f"Waiting for the jobs service at http://localhost:{closed}")
+    download.signal(signal.SIGINT)
+    assert download.end().code == 130
+    assert not (waiting.data / "jobs").exists()
+    assert len(json.loads(cli("services", "--json").out)["services"]) == len(SERVICES)
+
+    port = info["services"]["jobs"].rpartition(":")[2]
+    attached = make_cli("attached", YTARCHIVE_SERVICES__JOBS__PORT=port, **broker)
+    run = attached("download", sample.VIDEO_OK)
+    assert run.code == 0, run.out + run.err
+    assert cli.mp4(sample.VIDEO_OK).exists()
+    assert not (attached.data / "jobs").exists()

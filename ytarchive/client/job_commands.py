@@ -4,6 +4,7 @@ The jobs service decides whether a command is valid for the state of its job.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,17 +75,22 @@ async def check_offline(config: Config, command: JobCommand) -> None:
         await jobs.check(command.event())
 
 
-async def send_command(config: Config, command: JobCommand, resources: AsyncExitStack) -> CommandOutcome:
+async def send_command(
+    config: Config, command: JobCommand, resources: AsyncExitStack, notify: Callable[[str], None]
+) -> CommandOutcome:
     """Send a command to the running system, else to a temporary stack, which ends with `resources`.
 
-    Return when it is applied; a cancellation also waits up to 30 s for running downloads to stop. Raise InvalidRequest
-    and NotFound when the jobs service rejects the command, ServiceUnavailable when it does not answer.
+    Return when it is applied; a cancellation also waits up to 30 s for running downloads to stop. `notify` gets what is
+    waited for. Raise InvalidRequest and NotFound when the jobs service rejects the command, ServiceUnavailable when it
+    does not answer.
     """
     extra = root_outside_configuration(command.job, config)
     own: list[Stack] = []
     repeated = False
     while True:
-        system = await reach(config, resources, extra_roots=[extra] if extra else [], on_own_stack=own.append)
+        system = await reach(
+            config, resources, extra_roots=[extra] if extra else [], on_own_stack=own.append, notify=notify
+        )
         try:
             outcome = await _send(system, command, repeated=repeated)
             if system.own and own:

@@ -111,6 +111,7 @@ async def _send(config: "Config", command: "JobCommand", system: "System | None"
     sent. Return None when it was not sent, or the user interrupted."""
     from contextlib import AsyncExitStack
 
+    from ytarchive.cli.terminal.console import stderr
     from ytarchive.cli.terminal.interruption import Interrupted, Interruption
     from ytarchive.client.job_commands import check_offline, send_command
 
@@ -121,7 +122,7 @@ async def _send(config: "Config", command: "JobCommand", system: "System | None"
     with Interruption() as interruption:
         try:
             async with AsyncExitStack() as resources:
-                return await interruption.unless(send_command(config, command, resources))
+                return await interruption.unless(send_command(config, command, resources, stderr().print))
         except Interrupted:
             return None
 

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from services.common.errors import ServiceUnavailable
 from services.common.settings.load import Config
-from ytarchive.cli.terminal.console import log_to_stderr
+from ytarchive.cli.terminal.console import log_to_stderr, stderr
 from ytarchive.cli.terminal.interruption import Interrupted, Interruption
 from ytarchive.client.connect import reach, still_there
 from ytarchive.client.endpoints import System
@@ -43,7 +43,13 @@ async def _run(config: Config, query: Query[T], extra_roots: Sequence[Path]) -> 
     while True:
         async with AsyncExitStack() as resources:
             folders = resources.enter_context(_EmptyFolders([*config.storage.all_roots, *extra_roots]))
-            system = await reach(config, resources, extra_roots=extra_roots, on_own_stack=folders.note_own_stack)
+            system = await reach(
+                config,
+                resources,
+                extra_roots=extra_roots,
+                on_own_stack=folders.note_own_stack,
+                notify=stderr().print,
+            )
             try:
                 return await query(system)
             except ServiceUnavailable:

@@ -108,9 +108,14 @@ class OneShot:
                         job = await self._once()
                         return self._result(exit_code(job), job)
                     except StackGone:
-                        self._display.notify("The stack that worked on the job has ended: taking over.")
+                        self._display.notify(self._taking_over())
             except Interrupted:
                 return self._result(Exit.INTERRUPTED, self._state.job if self._state else None)
+
+    def _taking_over(self) -> str:
+        if self._config.nats.url is not None:
+            return "The jobs service does not answer any more; the job stays in its queue."
+        return "The stack that worked on the job has ended: taking over."
 
     async def _once(self) -> Job:
         async with AsyncExitStack() as resources:
@@ -130,7 +135,8 @@ class OneShot:
 
     async def _reach(self, resources: AsyncExitStack) -> System:
         extra = [self._task.extra_root] if self._task.extra_root else []
-        return await reach(self._config, resources, extra_roots=extra, on_own_stack=self._use_own_stack)
+        notify = self._display.notify
+        return await reach(self._config, resources, extra_roots=extra, on_own_stack=self._use_own_stack, notify=notify)
 
     def _use_own_stack(self, stack: Stack) -> None:
         self._interruption.on_second = lambda: self._abandon(stack)
