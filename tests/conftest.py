@@ -1,5 +1,4 @@
-"""What every kind of test may use: a real broker, a configuration of its own, a wait that knows why it failed, the
-command line as processes."""
+"""Fixtures for all tests: a real broker, a configuration below tmp_path, a wait with a timeout, CLI processes."""
 
 import asyncio
 import gc
@@ -21,20 +20,20 @@ from hypothesis import settings
 
 from bus import BusSettings, EmbeddedServer
 from services.common.settings.load import Config, load_config
-from tests.fixtures.processes import KEPT, PATIENCE, Nursery, Process
+from tests.fixtures.processes import INHERITED_VARIABLES, PROCESS_TIMEOUT, Process, ProcessPool
 from ytarchive.emulator import EmulatorClient, emulator_process
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
-# The same examples on every run, however busy the machine: a red run can be repeated. Raise max_examples to look
-# further.
+# The same examples on every run, without a time limit, so that a failure is reproducible. Raise max_examples to
+# search further.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """Everything below tmp_path, any free port, no demand on the disk."""
+    """A configuration with all directories below tmp_path, free ports and no minimum of free disk space."""
     services = {
         f"YTARCHIVE_SERVICES__{name}__PORT": "0" for name in ["JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING"]
     }
@@ -48,7 +47,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
-    """A nats-server of this test; an unacknowledged message comes again after 2 s."""
+    """A nats-server for this test; an unacknowledged message is redelivered after 2 s."""
     numbers = BusSettings(url="nats://127.0.0.1", ack_wait=2.0, connect_timeout=20.0)
     server = EmbeddedServer(tmp_path / "nats", like=numbers)
     try:
@@ -59,13 +58,13 @@ async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Await a condition: asked again until it gives something true, at most 120 s."""
+    """Poll an async condition until its result is true, at most 120 s."""
 
     async def wait(look: Callable[[], Awaitable[object]]) -> object:
         deadline = time.monotonic() + 120
         while not (found := await look()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"did not come true within 120 s: {look}")
+                raise AssertionError(f"not true within 120 s: {look}")
             await asyncio.sleep(0.02)
         return found
 
@@ -74,7 +73,7 @@ def eventually() -> Eventually:
 
 @dataclass
 class ManualClock:
-    """A clock for services.common.infra.resilience: time passes when somebody sleeps, or when it is set."""
+    """A clock for services.common.infra.resilience; time advances by `sleep` or when `seconds` is set."""
 
     seconds: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -97,7 +96,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 def emulator_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
-    # beside the folders of the workers, so that they share the encoded clips
+    # shared by the xdist workers, so that each clip is encoded once
     cache = tmp_path_factory.getbasetemp().parent / "emulator-cache"
     with emulator_process(cache) as client:
         yield client
@@ -105,17 +104,17 @@ def emulator_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulato
 
 @pytest.fixture
 def emulator(emulator_child: EmulatorClient) -> EmulatorClient:
-    """A loopback YouTube in a process of its own, with the sample world, no faults and an empty log."""
+    """The emulator of YouTube in its own process, with the sample videos, no faults and an empty log."""
     emulator_child.reset()
     return emulator_child
 
 
-# --- the command line as users have it: processes with a home of their own -----------------------------------------
+# --- the command line as users run it: processes with their own home -----------------------------------------------
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a command did."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -123,33 +122,33 @@ class Run:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """stdout as JSON lines."""
+        """Parse stdout as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def result(self) -> dict[str, Any]:
-        """The last JSON line."""
+        """The last JSON line of stdout."""
         return self.lines[-1]
 
 
 @dataclass
 class Child:
-    """A command under way."""
+    """A running command."""
 
     process: Process
     out: Path
     err: Path
 
-    def wait_for(self, text: str, within: float = PATIENCE) -> None:
-        """Until it has printed this."""
+    def wait_for(self, text: str, within: float = PROCESS_TIMEOUT) -> None:
+        """Wait until the command has printed `text`."""
         deadline = time.monotonic() + within
         while text not in self.out.read_text() + self.err.read_text():
-            assert self.process.runs, f"ended without {text!r}:\n{self.out.read_text()}{self.err.read_text()}"
+            assert self.process.is_running, f"ended without {text!r}:\n{self.out.read_text()}{self.err.read_text()}"
             assert time.monotonic() < deadline, f"no {text!r} within {within} s:\n{self.out.read_text()}"
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """To the whole group, as a terminal does it."""
+        """Send a signal to the process group, as a terminal does."""
         os.killpg(self.process.pid, number)
 
     def end(self) -> Run:
@@ -159,12 +158,12 @@ class Child:
 
 @dataclass
 class Cli:
-    """Runs `ytarchive` in one environment, each command a process: `home` holds its data and its archive."""
+    """Runs `ytarchive` commands as processes in one environment. `home` contains its data and its archive."""
 
     home: Path
     env: dict[str, str]
-    held: ExitStack
-    nursery: Nursery
+    resources: ExitStack
+    process_pool: ProcessPool
 
     @property
     def archive(self) -> Path:
@@ -175,15 +174,15 @@ class Cli:
         return self.home / "data"
 
     def __call__(self, *words: str, stdin: str = "") -> Run:
-        """Run to its end."""
+        """Run a command to its end."""
         ran = self._begin(words, stdin).end()
         assert "Traceback" not in ran.err, ran.err
         return ran
 
     def start(self, *words: str) -> Child:
-        """Start in the background; ended with the test."""
+        """Start a command in the background; it is stopped with the test."""
         child = self._begin(words)
-        self.held.callback(_let_end, child.process)
+        self.resources.callback(_stop, child.process)
         return child
 
     def _begin(self, words: Sequence[str], stdin: str = "") -> Child:
@@ -191,17 +190,17 @@ class Cli:
         given = place / "stdin"
         given.write_text(stdin)
         out, err = place / "out", place / "err"
-        return Child(self.nursery.start(words, out, self.env, err=err, cwd=self.home, stdin=given), out, err)
+        return Child(self.process_pool.start(words, out, self.env, err=err, cwd=self.home, stdin=given), out, err)
 
     def command(self, *words: str) -> list[str]:
-        """For a process that is started as its user does it."""
+        """Return the command line for a test that starts the process itself."""
         return [sys.executable, "-m", "ytarchive", *words]
 
     def mp4(self, video_id: str) -> Path:
         return self.archive / "videos" / video_id / f"{video_id}.mp4"
 
 
-def _let_end(process: Process) -> None:
+def _stop(process: Process) -> None:
     process.terminate()
     try:
         process.wait(35)
@@ -210,20 +209,20 @@ def _let_end(process: Process) -> None:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    nursery.close()
+def process_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    process_pool = ProcessPool(tmp_path_factory.mktemp("process_pool"))
+    yield process_pool
+    process_pool.close()
 
 
 @pytest.fixture(scope="session")
-def cli_at(emulator_child: EmulatorClient, nursery: Nursery) -> Iterator[Callable[..., Cli]]:
-    """Makes a Cli with this home, any free ports, and the emulator as its YouTube; more settings as variables."""
-    with ExitStack() as held:
+def cli_at(emulator_child: EmulatorClient, process_pool: ProcessPool) -> Iterator[Callable[..., Cli]]:
+    """Create a Cli with this home, free ports and the emulator as YouTube; `settings` are environment variables."""
+    with ExitStack() as resources:
 
         def make(home: Path, **settings: str) -> Cli:
             home.mkdir(exist_ok=True)
-            kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+            kept = {key: os.environ[key] for key in INHERITED_VARIABLES if key in os.environ}
             env = kept | {
                 "HOME": str(home),
                 "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -236,18 +235,18 @@ def cli_at(emulator_child: EmulatorClient, nursery: Nursery) -> Iterator[Callabl
             }
             for service in ("JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING"):
                 env[f"YTARCHIVE_SERVICES__{service}__PORT"] = "0"
-            return Cli(home, env | settings, held, nursery)
+            return Cli(home, env | settings, resources, process_pool)
 
         yield make
 
 
 @pytest.fixture
 def make_cli(tmp_path: Path, cli_at: Callable[..., Cli], emulator: EmulatorClient) -> Iterator[Callable[..., Cli]]:
-    """A Cli with a home of this test; what it started is ended with the test."""
-    with ExitStack() as held:
+    """Create a Cli with a home for this test; commands that still run are stopped with the test."""
+    with ExitStack() as resources:
 
         def make(name: str = "home", **settings: str) -> Cli:
-            return replace(cli_at(tmp_path / name, **settings), held=held)
+            return replace(cli_at(tmp_path / name, **settings), resources=resources)
 
         yield make
 
@@ -258,6 +257,6 @@ def cli(make_cli: Callable[..., Cli]) -> Cli:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: the collector need not look at it again and again."""
+    """Exclude loaded modules from garbage collection: they stay until the end."""
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
-"""What an event costs in jobs.db, for a job of 100 videos and one of 100,000, side by side in one run.
+"""Measure the cost of an event in jobs.db for a job of 100 videos and for one of 100,000.
 
     python tests/benchmarks/jobs_store.py [SMALL [LARGE]]
 
-No time limit is asserted: what counts is the last column. A job must cost the same per event whatever its size.
+No time limit is asserted. The last column is the ratio of both: the cost per event must not depend on the size.
 """
 
 import asyncio
@@ -44,16 +44,16 @@ Figures = dict[str, float]
 
 
 class Bench:
-    """A jobs.db of its own with one job; `named`: its videos are given one by one instead of as a playlist."""
+    """A new jobs.db with one job. `single_videos`: the job names each video instead of a playlist."""
 
-    def __init__(self, folder: Path, size: int, *, named: bool = False) -> None:
+    def __init__(self, folder: Path, size: int, *, single_videos: bool = False) -> None:
         self.size = size
         self.store = Store(folder / "jobs.db", "jobs/bench")
         self.reader = JobReader(self.store)
         self.registry = Registry(folder / "services.json")
         self.dispatcher = Dispatcher(self.store, self.registry, (), CommitNotifier())
         self.videos = [f"v{n:010d}" for n in range(size)]
-        self.named = named
+        self.single_videos = single_videos
         self.figures: Figures = {}
 
     async def apply(self, *events: Event) -> Commit:
@@ -61,7 +61,7 @@ class Bench:
             event = kinds[envelope.id]
             if isinstance(event, e.JobCreated):
                 target = Target(kind=TargetKind.PLAYLIST, id="PLx")
-                if self.named:
+                if self.single_videos:
                     target = Target(kind=TargetKind.VIDEOS, video_ids=tuple(self.videos))
                 return state_machine.create(rows, event, "t", Accepted((target,), ROOT, ""), now)
             return state_machine.step(rows, event, now)
@@ -79,27 +79,27 @@ class Bench:
         self.figures[what] = statistics.median(taken) * 1000
 
     async def run(self) -> Figures:
-        targets = tuple(self.videos[:20_000]) if self.named else ("PLx",)
+        targets = tuple(self.videos[:20_000]) if self.single_videos else ("PLx",)
         await self.apply(e.JobCreated(job_id="j", targets=targets, options=NO_KEYS))
-        keys = await self.take_pages()
-        await self.timed("a look at what to do (listing)", self.decide)
+        keys = await self.add_pages()
+        await self.timed("dispatch decision (listing)", self.decide)
         await self.apply(
             e.ListingCompleted(job_id="j", root=ROOT, target_index=0, listing=1, page_keys=keys, total=self.size)
         )
-        await self.timed("a look at what to do", self.decide)
+        await self.timed("dispatch decision", self.decide)
         await self.timed("started", self.start)
         await self.timed("archived", self.archive)
         await self.timed("a page of items (REST)", lambda n: self.reader.items("j", ItemQuery(limit=100, offset=n)))
         newest = await self.reader.find("j")
         revision = newest.revision if newest else 0
-        await self.timed("news of a follower", lambda n: self.reader.changed_since("j", revision - n % 10))
-        await self.all_later()
-        await self.timed("a look when all waits", self.decide)
+        await self.timed("changes for a subscriber", lambda n: self.reader.changed_since("j", revision - n % 10))
+        await self.block_egress()
+        await self.timed("dispatch decision, egress blocked", self.decide)
         self.store.close()
         return self.figures
 
-    async def take_pages(self) -> tuple[str, ...]:
-        """Pages as metadata and storage tell them; the last ones are timed."""
+    async def add_pages(self) -> tuple[str, ...]:
+        """Apply the events of metadata and storage for all pages; measure the last ones."""
         keys = [f"1/bench/{start}" for start in range(0, self.size, PAGE)]
         times = []
         for number, key in enumerate(keys):
@@ -116,7 +116,7 @@ class Bench:
         self.figures["a page of 100, listed and checked"] = statistics.median(times[-SAMPLES:]) * 1000
         return tuple(keys)
 
-    def hear(self) -> None:
+    def register_services(self) -> None:
         for name in ("download", "metadata", "storage"):
             self.registry.seen(
                 ServiceInfo(
@@ -126,7 +126,7 @@ class Bench:
             )  # fmt: skip
 
     async def decide(self, _n: int) -> None:
-        self.hear()
+        self.register_services()
         await self.store.change(self.dispatcher._decide)
 
     async def requested(self) -> list[e.DownloadRequested]:
@@ -142,7 +142,7 @@ class Bench:
         await self.apply(e.DownloadStarted(**names, instance=f"w{n}"))
 
     async def archive(self, n: int) -> None:
-        """The event alone; what fills the window again is between."""
+        """Apply the event; when no dispatch is left, make new ones first, which is measured, too."""
         if not self.released:
             await self.decide(n)
             self.released = await self.requested()
@@ -151,8 +151,8 @@ class Bench:
         names = request.model_dump(include={"dispatch_id", "job_id", "video_id", "root"})
         await self.apply(e.VideoArchived(**names, directory="/x", files=(), bytes=1, held=held))
 
-    async def all_later(self) -> None:
-        """The site refuses the only worker: everything waits."""
+    async def block_egress(self) -> None:
+        """Record a block of the only egress: all items wait."""
         until = datetime.now(UTC) + timedelta(hours=1)
         await self.store.change(lambda _rows, sql, _now: _blocked(sql, until))
 
@@ -162,17 +162,17 @@ def _blocked(sql: sqlite3.Connection, until: datetime) -> list[Out]:
     return []
 
 
-async def measure(size: int, *, named: bool = False) -> Figures:
+async def measure(size: int, *, single_videos: bool = False) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), size, named=named)
+        bench = Bench(Path(folder), size, single_videos=single_videos)
         gc.collect()
         return await bench.run()
 
 
 async def main(small: int, large: int) -> None:
-    for named, sizes in ((False, (small, large)), (True, (small, min(large, 20_000)))):
-        few, many = [await measure(size, named=named) for size in sizes]
-        sys.stdout.write(f"\n{'named videos' if named else 'a playlist'}: ms per event, median\n")
+    for single_videos, sizes in ((False, (small, large)), (True, (small, min(large, 20_000)))):
+        few, many = [await measure(size, single_videos=single_videos) for size in sizes]
+        sys.stdout.write(f"\n{'single videos' if single_videos else 'a playlist'}: ms per event, median\n")
         sys.stdout.write(f"{'':36}{sizes[0]:>10,}{sizes[1]:>10,}{'ratio':>8}\n")
         for what, cost in few.items():
             sys.stdout.write(f"{what:36}{cost:10.2f}{many[what]:10.2f}{many[what] / cost:8.1f}\n")

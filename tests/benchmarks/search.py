@@ -1,11 +1,11 @@
-"""What search costs, for an archive of 1,000 videos and one of 20,000, side by side in one run.
+"""Measure the cost of search for an archive of 1,000 videos and for one of 20,000.
 
     python tests/benchmarks/search.py [SMALL [LARGE]]
 
-Each video has 100 cues of captions, a title, a channel and a description, in words as often as words are. All of it
-goes through the functions that a take-in uses. Times are those of the processor: what else runs here does not count. No
-limit is asserted. What counts: a take-in costs the same in a large archive (last column), a question grows with what it
-finds, the index with the captions.
+Each video has 100 cues of captions, a title, a channel and a description, with the word frequencies of a natural
+language. All texts pass through the functions that a commit uses. Times are processor times, so that other load does
+not count. No limit is asserted. A commit must cost the same in a large archive (last column); the cost of a query grows
+with its results, and the size of the index with the captions.
 """
 
 import asyncio
@@ -99,11 +99,11 @@ class Bench:
 
     async def run(self, count: int) -> Figures:
         await self.fill(count)
-        await self.take_ins(count)
+        await self.commits(count)
         reader = open_read_only(self.path.parent)
         search = ArchiveSearch(reader, Storage(base_path=self.path.parent / "archive"))
         for what, question in QUESTIONS.items():
-            await self.ask(search, what, question)
+            await self.query(search, what, question)
         hours = count * CUES * SECONDS_PER_CUE / 3600
         sizes = await self.sizes()
         self.figures["bytes of text per hour of captions"] = CUES * WORDS_PER_CUE * 5.9 * count / hours
@@ -122,15 +122,15 @@ class Bench:
                 batch = []
         self.figures["ms per video, rescan in batches"] = taken * 1000 / count
 
-    async def take_ins(self, count: int) -> None:
+    async def commits(self, count: int) -> None:
         entries = [entry for entry in videos(min(count, SAMPLES)) if entry]
         plain = [await _timed(partial(self.catalogue.put, [replace(entry, texts=None)])) for entry in entries]
         whole = [await _timed(partial(self.catalogue.put, [entry])) for entry in entries]
-        self.figures["ms of a take-in's transaction, without texts"] = statistics.median(plain) * 1000
-        self.figures["ms of a take-in's transaction, replacing texts"] = statistics.median(whole) * 1000
+        self.figures["ms of a commit's transaction, without texts"] = statistics.median(plain) * 1000
+        self.figures["ms of a commit's transaction, replacing texts"] = statistics.median(whole) * 1000
         self.figures["  the same, the slowest of a hundred"] = statistics.quantiles(whole, n=100)[98] * 1000
 
-    async def ask(self, search: ArchiveSearch, what: str, question: str) -> None:
+    async def query(self, search: ArchiveSearch, what: str, question: str) -> None:
         taken, found = [], 0
         for number in range(10, 10 + SAMPLES):
             words, _, place = question.format(n=number).partition(" in:")
@@ -148,7 +148,7 @@ class Bench:
 
 
 def parsing() -> float:
-    """ms per hour of YouTube's automatic captions: rolling, word by word."""
+    """Return the ms to parse one hour of YouTube's automatic captions, which roll up word by word."""
     language, cues = Language(2), list[str]()
     before = language.text(WORDS_PER_CUE)
     for second in range(0, 3600, SECONDS_PER_CUE):

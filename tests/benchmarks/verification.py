@@ -1,8 +1,8 @@
-"""How fast the archive is read again: bytes per second of large files, and videos per second of tiny ones.
+"""Measure the speed of verification: bytes per second for large files, videos per second for tiny ones.
 
     python tests/benchmarks/verification.py [VIDEOS [MEGABYTES]]
 
-Without a rate limit, through the verifier and its ledger, and as `storage verify` does it while nothing runs.
+Measured without a rate limit, for the verifier of the service and for offline verification.
 """
 
 import asyncio
@@ -31,18 +31,18 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 UNLIMITED = 10**15
 
 
-def make(config: Config, count: int, size: int) -> None:
-    """An archive as take-ins leave it: per video a film of `size` bytes and a record."""
+def make_archive(config: Config, count: int, size: int) -> None:
+    """Create an archive: for each video a media file of `size` bytes and a manifest."""
     tree = tree_of(config.storage.base_path, config.storage)
     data = bytes(range(256)) * (size // 256 + 1)
     for number in range(count):
         video_id = f"v{number:010d}"
-        film = number.to_bytes(8, "big") + data[: size - 8]
+        media = number.to_bytes(8, "big") + data[: size - 8]
         folder = tree.video_dir(video_id)
         folder.mkdir(parents=True)
-        (folder / f"{video_id}.mp4").write_bytes(film)
-        digest = hashlib.sha256(film).hexdigest()
-        fact = FileFact(name=f"{video_id}.mp4", role=FileRole.VIDEO, size=len(film), sha256=digest)
+        (folder / f"{video_id}.mp4").write_bytes(media)
+        digest = hashlib.sha256(media).hexdigest()
+        fact = FileFact(name=f"{video_id}.mp4", role=FileRole.VIDEO, size=len(media), sha256=digest)
         event = DownloadCompleted(
             dispatch_id="d",
             fetch_id="f",
@@ -59,7 +59,7 @@ def make(config: Config, count: int, size: int) -> None:
 
 
 async def verify(config: Config) -> tuple[float, float]:
-    """Seconds (total, busy) for all, through repository and catalogue. Nothing is damaged, so the bus is not used."""
+    """Return the seconds (elapsed, processor) to verify everything. Nothing is damaged, so the bus is not used."""
     with archive_parts(config.storage) as parts:
         await parts.indexer.rescan(config.storage.base_path)
         return await _run(config, parts)
@@ -92,20 +92,20 @@ def measure(count: int, size: int) -> None:
             "YTARCHIVE_FIXITY__RATE_LIMIT": str(UNLIMITED),
         }
         config = load_config(env=env, cwd=Path(home))
-        make(config, count, size)
-        _tell("service", count, size, *asyncio.run(verify(config)))
-        _tell("offline", count, size, *_look(config))
+        make_archive(config, count, size)
+        _print_speeds("service", count, size, *asyncio.run(verify(config)))
+        _print_speeds("offline", count, size, *_verify_offline(config))
 
 
-def _tell(way: str, count: int, size: int, seconds: float, busy: float) -> None:
-    """`busy`: seconds of processor time; on a machine with other work the clock says little."""
+def _print_speeds(mode: str, count: int, size: int, seconds: float, busy: float) -> None:
+    """Print the speeds. `busy`: processor time in seconds, which is meaningful on a loaded machine, too."""
     speeds = [f"{count / each:.0f} videos/s, {count * size / each / 1e6:.0f} MB/s" for each in (seconds, busy)]
     sys.stdout.write(
-        f"{way}: {count} videos of {size} bytes: {seconds:.2f} s ({speeds[0]}), {busy:.2f} s busy ({speeds[1]})\n"
+        f"{mode}: {count} videos of {size} bytes: {seconds:.2f} s ({speeds[0]}), {busy:.2f} s busy ({speeds[1]})\n"
     )
 
 
-def _look(config: Config) -> tuple[float, float]:
+def _verify_offline(config: Config) -> tuple[float, float]:
     begun, busy = time.perf_counter(), time.process_time()
     verification = OfflineVerification(config.storage, UNLIMITED, None, None)
     verification.run()

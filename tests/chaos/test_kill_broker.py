@@ -1,4 +1,4 @@
-"""nats-server dies, the moment that it has stored an event; or it comes back without anything that it had stored."""
+"""nats-server is killed right after it has stored an event, or restarts with an empty store."""
 
 import asyncio
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from bus import Event
 from services.common import events as e
 
-MOMENTS: list[type[Event]] = [
+EVENTS: list[type[Event]] = [
     e.JobCreated,
     e.JobQueued,
     e.PlaylistFetched,
@@ -29,38 +29,40 @@ MOMENTS: list[type[Event]] = [
 ]
 
 
-def _name(kind: object) -> str | None:
+def _subject(kind: object) -> str | None:
     return getattr(kind, "subject", None)
 
 
-async def _broker_dies_at(kind: type[Event], cluster: Any, deed: Any) -> None:
-    async with deed.bus.tail(kind) as seen:
-        ordering = asyncio.create_task(deed.order())
+async def _kill_broker_after(kind: type[Event], cluster: Any, job_run: Any) -> None:
+    async with job_run.bus.tail(kind) as seen:
+        submitting = asyncio.create_task(job_run.submit())
         await anext(aiter(seen))
         cluster.broker.kill()
-    ordering.add_done_callback(lambda done: done.result())  # a publish that nobody confirmed is offered again
+    submitting.add_done_callback(lambda done: done.result())  # an unconfirmed publish is repeated
 
 
-@pytest.mark.parametrize("kind", MOMENTS, ids=_name)
-async def test_the_broker_dies(kind: type[Event], quick: Any, deed_in: Any) -> None:
-    deed = await deed_in(quick)
-    await _broker_dies_at(kind, quick, deed)
-    await quick.broker.start()
-    await deed.done_right()
-
-
-@pytest.mark.parametrize("kind", MOMENTS[1:-1], ids=_name)
-async def test_a_broker_without_its_store_loses_no_job_that_was_queued(
-    kind: type[Event], patient: Any, deed_in: Any, until: Any
+@pytest.mark.parametrize("kind", EVENTS, ids=_subject)
+async def test_a_job_completes_when_the_broker_is_killed_after_an_event(
+    kind: type[Event], short_ack_cluster: Any, new_job: Any
 ) -> None:
-    deed = await deed_in(patient)
-    await _broker_dies_at(kind, patient, deed)
-    shutil.rmtree(patient.broker.store)
-    await patient.broker.start()
-    await deed.done_right(attempts=None, whole_story=False)
+    job_run = await new_job(short_ack_cluster)
+    await _kill_broker_after(kind, short_ack_cluster, job_run)
+    await short_ack_cluster.broker.start()
+    await job_run.assert_completed()
 
 
-UNREAD = [
+@pytest.mark.parametrize("kind", EVENTS[1:-1], ids=_subject)
+async def test_no_queued_job_is_lost_when_the_broker_restarts_with_an_empty_store(
+    kind: type[Event], default_ack_cluster: Any, new_job: Any, until: Any
+) -> None:
+    job_run = await new_job(default_ack_cluster)
+    await _kill_broker_after(kind, default_ack_cluster, job_run)
+    shutil.rmtree(default_ack_cluster.broker.store)
+    await default_ack_cluster.broker.start()
+    await job_run.assert_completed(attempts=None, nothing_lost=False)
+
+
+UNHANDLED = [
     ("storage", "bus.taken.listing.page_fetched"),
     ("storage", "bus.taken.download.completed"),
     ("storage", "bus.taken.video.failed"),
@@ -70,64 +72,64 @@ UNREAD = [
 ]
 
 
-@pytest.mark.parametrize(("service", "fault"), UNREAD)
-async def test_what_was_lost_unread_with_the_store_is_asked_again_at_once(
-    service: str, fault: str, patient: Any, deed_in: Any
+@pytest.mark.parametrize(("service", "fault"), UNHANDLED)
+async def test_messages_lost_unhandled_with_the_store_are_requested_again(
+    service: str, fault: str, default_ack_cluster: Any, new_job: Any
 ) -> None:
-    deed = await deed_in(patient)
-    patient.doom(service, fault)
-    await deed.order()
-    await patient.died(service)
-    patient.broker.kill()
-    shutil.rmtree(patient.broker.store)
-    await patient.broker.start()
-    await patient.start(service)
-    await deed.done_right(attempts=None, whole_story=False)
+    job_run = await new_job(default_ack_cluster)
+    default_ack_cluster.set_fault(service, fault)
+    await job_run.submit()
+    await default_ack_cluster.wait_for_death(service)
+    default_ack_cluster.broker.kill()
+    shutil.rmtree(default_ack_cluster.broker.store)
+    await default_ack_cluster.broker.start()
+    await default_ack_cluster.start(service)
+    await job_run.assert_completed(attempts=None, nothing_lost=False)
 
 
-@pytest.mark.parametrize("kind", [e.JobQueued, e.DownloadRequested, e.DownloadCompleted, e.VideoFailed], ids=_name)
-async def test_a_store_that_is_deleted_while_everything_is_stopped_loses_no_job_that_was_queued(
-    kind: type[Event], patient: Any, deed_in: Any
+@pytest.mark.parametrize("kind", [e.JobQueued, e.DownloadRequested, e.DownloadCompleted, e.VideoFailed], ids=_subject)
+async def test_no_queued_job_is_lost_when_the_store_is_deleted_while_all_is_stopped(
+    kind: type[Event], default_ack_cluster: Any, new_job: Any
 ) -> None:
-    deed = await deed_in(patient)
-    await _broker_dies_at(kind, patient, deed)
-    patient.kill(*patient.processes)
-    shutil.rmtree(patient.broker.store)
-    await patient.broker.start()
-    await patient.heal()
-    await deed.done_right(attempts=None, whole_story=False)
+    job_run = await new_job(default_ack_cluster)
+    await _kill_broker_after(kind, default_ack_cluster, job_run)
+    default_ack_cluster.kill(*default_ack_cluster.processes)
+    shutil.rmtree(default_ack_cluster.broker.store)
+    await default_ack_cluster.broker.start()
+    await default_ack_cluster.start_missing()
+    await job_run.assert_completed(attempts=None, nothing_lost=False)
 
 
-async def test_what_storage_had_not_read_is_asked_again_also_when_the_store_was_deleted_during_a_stop(
-    patient: Any, deed_in: Any, until: Any
+async def test_a_delivery_lost_unhandled_is_requested_again_after_a_full_stop(
+    default_ack_cluster: Any, new_job: Any, until: Any
 ) -> None:
-    deed = await deed_in(patient)
-    patient.doom("storage", "bus.taken.download.completed")
-    await deed.order()
-    await patient.died("storage")
+    job_run = await new_job(default_ack_cluster)
+    default_ack_cluster.set_fault("storage", "bus.taken.download.completed")
+    await job_run.submit()
+    await default_ack_cluster.wait_for_death("storage")
     storing = "SELECT 1 FROM fetches WHERE state = 'storing'"
-    await until(lambda: patient.rows(storing), "jobs waits for storage, and for no worker")
-    patient.kill(*patient.processes)
-    patient.broker.kill()
-    shutil.rmtree(patient.broker.store)
-    await patient.broker.start()
-    await patient.heal()
-    await deed.done_right(attempts=None, whole_story=False)
+    await until(lambda: default_ack_cluster.rows(storing), "jobs waits for storage and not for a worker")
+    default_ack_cluster.kill(*default_ack_cluster.processes)
+    default_ack_cluster.broker.kill()
+    shutil.rmtree(default_ack_cluster.broker.store)
+    await default_ack_cluster.broker.start()
+    await default_ack_cluster.start_missing()
+    await job_run.assert_completed(attempts=None, nothing_lost=False)
 
 
-async def test_a_job_that_was_lost_before_it_was_queued_is_sent_again_by_the_command_that_waits_for_it(
-    patient: Any, deed_in: Any, until: Any
+async def test_the_waiting_command_resends_a_job_that_was_lost_before_it_was_queued(
+    default_ack_cluster: Any, new_job: Any, until: Any
 ) -> None:
-    deed = await deed_in(patient)
-    patient.doom("jobs", "bus.taken.job.created")
-    command = [sys.executable, "-m", "ytarchive", "download", deed.playlist, "--quality", "144p", "--no-captions"]
-    cli = patient.run("cli", command)
-    await patient.died("jobs")
-    patient.broker.kill()
-    shutil.rmtree(patient.broker.store)
-    await patient.broker.start()
-    await patient.start("jobs")
+    job_run = await new_job(default_ack_cluster)
+    default_ack_cluster.set_fault("jobs", "bus.taken.job.created")
+    command = [sys.executable, "-m", "ytarchive", "download", job_run.playlist, "--quality", "144p", "--no-captions"]
+    cli = default_ack_cluster.run("cli", command)
+    await default_ack_cluster.wait_for_death("jobs")
+    default_ack_cluster.broker.kill()
+    shutil.rmtree(default_ack_cluster.broker.store)
+    await default_ack_cluster.broker.start()
+    await default_ack_cluster.start("jobs")
     await until(lambda: cli.code is not None, "the command ends")
-    assert cli.code == 3, cli.words()  # saved, with gaps
-    deed.job_id = patient.rows("SELECT job_id FROM jobs ORDER BY created_at DESC LIMIT 1")[0][0]
-    await deed.done_right(attempts=None, whole_story=False)
+    assert cli.code == 3, cli.output()  # completed with unavailable videos
+    job_run.job_id = default_ack_cluster.rows("SELECT job_id FROM jobs ORDER BY created_at DESC LIMIT 1")[0][0]
+    await job_run.assert_completed(attempts=None, nothing_lost=False)

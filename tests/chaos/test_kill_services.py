@@ -1,7 +1,7 @@
-"""Five processes and a nats-server; one dies at a step where something was sent or written and not acknowledged.
+"""One of five service processes is killed at a step where something was sent or written but not acknowledged.
 
-The names of the steps are fault points (bus.fault_injection): the process kills itself there, as by
-kill -9. Then it is started again, and the job must end as if nothing had been.
+The steps are fault points (bus.fault_injection), where the process kills itself with SIGKILL. After its restart the job
+must end as if nothing had happened.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ DOWNLOAD = [
     "bus.published.download.failed",
     "bus.handled.download.requested:2",
 ]
-CLEARING = ["bus.taken.video.archived", "bus.handled.video.archived"]
+CLEANUP = ["bus.taken.video.archived", "bus.handled.video.archived"]
 STORAGE = [
     "bus.taken.listing.page_fetched",
     "bus.published.archive.checked",
@@ -83,28 +83,30 @@ LOGGING = [
 ]
 
 
-async def test_five_processes_leave_the_tree_that_one_stack_leaves(
-    quick: Any, deed_in: Any, again: Any, config: Config
+async def test_five_processes_produce_the_same_archive_as_one_stack(
+    short_ack_cluster: Any, new_job: Any, repeat_job: Any, config: Config
 ) -> None:
-    deed = await deed_in(quick)
-    await deed.order()
-    await deed.done_right()
-    alone = config.model_copy(update={"youtube": quick.config.youtube, "download": quick.config.download})
+    job_run = await new_job(short_ack_cluster)
+    await job_run.submit()
+    await job_run.assert_completed()
+    alone = config.model_copy(
+        update={"youtube": short_ack_cluster.config.youtube, "download": short_ack_cluster.config.download}
+    )
     async with Stack(alone) as stack:
-        same = again(deed)
+        same = repeat_job(job_run)
         same.bus = await connect_bus(stack.settings, source="cli/alone")
         async with same.bus.tail(JobCompleted) as ends:
-            await same.order()
+            await same.submit()
             await anext(aiter(ends))
         await same.bus.close()
-    mine = [deed.playlist, *deed.videos]
-    theirs = _tree(alone.storage.base_path, mine)
-    assert len(theirs) == 1 + 5 * len(deed.videos)
-    assert _tree(quick.config.storage.base_path, mine) == theirs
+    names = [job_run.playlist, *job_run.videos]
+    expected = _files(alone.storage.base_path, names)
+    assert len(expected) == 1 + 5 * len(job_run.videos)
+    assert _files(short_ack_cluster.config.storage.base_path, names) == expected
 
 
-def _tree(root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Every file of these videos and playlists; of media and pictures the digests, which have no time in them."""
+def _files(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return every file of these videos and playlists, with the digest of media and pictures, which contain no time."""
     files = [path for path in root.rglob("*") if path.is_file() and any(name in path.name for name in names)]
     return {
         str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() if path.suffix in {".mp4", ".jpg"} else ""
@@ -112,50 +114,58 @@ def _tree(root: Path, names: Sequence[str]) -> dict[str, str]:
     }
 
 
-async def _survives(cluster: Any, service: str, fault: str, deed: Any, **expected: Any) -> None:
-    cluster.doom(service, fault)
-    await deed.order()
-    await cluster.died(service)
+async def _assert_job_survives_kill(cluster: Any, service: str, fault: str, job_run: Any, **expected: Any) -> None:
+    cluster.set_fault(service, fault)
+    await job_run.submit()
+    await cluster.wait_for_death(service)
     await cluster.start(service)
-    await deed.done_right(**expected)
+    await job_run.assert_completed(**expected)
 
 
 @pytest.mark.parametrize("fault", JOBS)
-async def test_jobs_dies(fault: str, quick: Any, deed_in: Any) -> None:
-    await _survives(quick, "jobs", fault, await deed_in(quick))
+async def test_a_job_completes_when_jobs_is_killed(fault: str, short_ack_cluster: Any, new_job: Any) -> None:
+    await _assert_job_survives_kill(short_ack_cluster, "jobs", fault, await new_job(short_ack_cluster))
 
 
 @pytest.mark.parametrize("fault", STORAGE)
-async def test_storage_dies(fault: str, quick: Any, deed_in: Any) -> None:
-    await _survives(quick, "storage", fault, await deed_in(quick))
+async def test_a_job_completes_when_storage_is_killed(fault: str, short_ack_cluster: Any, new_job: Any) -> None:
+    await _assert_job_survives_kill(short_ack_cluster, "storage", fault, await new_job(short_ack_cluster))
 
 
 @pytest.mark.parametrize("fault", LOGGING)
-async def test_logging_dies_and_every_event_is_written_once(fault: str, quick: Any, deed_in: Any) -> None:
-    await _survives(quick, "logging", fault, await deed_in(quick))
+async def test_every_event_is_recorded_once_when_logging_is_killed(
+    fault: str, short_ack_cluster: Any, new_job: Any
+) -> None:
+    await _assert_job_survives_kill(short_ack_cluster, "logging", fault, await new_job(short_ack_cluster))
 
 
 @pytest.mark.parametrize("fault", METADATA)
-async def test_metadata_dies_and_its_listing_is_taken_up_without_waiting_for_ack_wait(
-    fault: str, patient: Any, deed_in: Any, workers: Any
+async def test_the_listing_of_killed_metadata_continues_before_ack_wait_is_over(
+    fault: str, default_ack_cluster: Any, new_job: Any, worker_consumers: Any
 ) -> None:
-    await _survives(patient, "metadata", fault, await deed_in(patient), unacknowledged=workers)
+    await _assert_job_survives_kill(
+        default_ack_cluster, "metadata", fault, await new_job(default_ack_cluster), unacknowledged=worker_consumers
+    )
 
 
 @pytest.mark.parametrize("fault", DOWNLOAD)
-async def test_download_dies_and_its_videos_are_taken_up_without_waiting_for_ack_wait(
-    fault: str, patient: Any, deed_in: Any, workers: Any
+async def test_the_videos_of_killed_download_continue_before_ack_wait_is_over(
+    fault: str, default_ack_cluster: Any, new_job: Any, worker_consumers: Any
 ) -> None:
-    await _survives(patient, "download", fault, await deed_in(patient), unacknowledged=workers)
+    await _assert_job_survives_kill(
+        default_ack_cluster, "download", fault, await new_job(default_ack_cluster), unacknowledged=worker_consumers
+    )
 
 
-@pytest.mark.parametrize("fault", CLEARING)
-async def test_download_dies_and_the_partial_is_cleared_away_later(fault: str, quick: Any, deed_in: Any) -> None:
-    await _survives(quick, "download", fault, await deed_in(quick))
+@pytest.mark.parametrize("fault", CLEANUP)
+async def test_partial_downloads_are_removed_when_download_was_killed_before(
+    fault: str, short_ack_cluster: Any, new_job: Any
+) -> None:
+    await _assert_job_survives_kill(short_ack_cluster, "download", fault, await new_job(short_ack_cluster))
 
 
-async def test_a_request_that_comes_again_is_not_fetched_again(quick: Any, deed_in: Any) -> None:
-    """The worker had told of the end, and died before it acknowledged the request: its claim is stale by then."""
-    deed = await deed_in(quick, count=2)
-    await _survives(quick, "download", "bus.published.download.completed", deed)
-    assert len(deed.emulator.log(kind="watch", video_id=deed.videos[0])) == 1
+async def test_a_redelivered_download_request_is_not_fetched_again(short_ack_cluster: Any, new_job: Any) -> None:
+    """The worker published the result and was killed before it acknowledged the request; its claim is outdated then."""
+    job_run = await new_job(short_ack_cluster, count=2)
+    await _assert_job_survives_kill(short_ack_cluster, "download", "bus.published.download.completed", job_run)
+    assert len(job_run.emulator.log(kind="watch", video_id=job_run.videos[0])) == 1

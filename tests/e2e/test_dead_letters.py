@@ -1,4 +1,4 @@
-"""`ytarchive events dead`: messages that nobody could handle, looked at, sent again and dropped."""
+"""`ytarchive events dead`: list, show, replay and drop dead letters."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ NOW = "2026-01-01T00:00:00Z"
 
 @pytest.fixture
 def cli(make_cli: Callable[..., Any]) -> Any:
-    """A failed message comes again 30 times as soon as usual."""
+    """Return a CLI with a short ack_wait: a failed message is redelivered 30 times sooner than by default."""
     return make_cli(YTARCHIVE_NATS__ACK_WAIT="2")
 
 
@@ -29,8 +29,8 @@ def up(cli: Any) -> Any:
     return child
 
 
-def say(cli: Any, subject: str, raw: bytes) -> None:
-    """As a stranger with plain nats-py."""
+def publish_raw(cli: Any, subject: str, raw: bytes) -> None:
+    """Publish raw bytes with plain nats-py, as an untrusted client."""
     stack = json.loads((cli.data / "run" / "stack.json").read_text())
 
     async def publish() -> None:
@@ -46,12 +46,12 @@ def job_created(job_id: str, **data: Any) -> bytes:
     return json.dumps(envelope | {"data": {"job_id": job_id} | data}).encode()
 
 
-def letters(cli: Any, count: int) -> list[dict[str, Any]]:
-    """The letters once there are so many."""
+def wait_for_dead_letters(cli: Any, count: int) -> list[dict[str, Any]]:
+    """Wait for `count` dead letters and return them. Fail if there are more."""
 
     def listed() -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(cli("events", "dead", "list", "--json").out)
-        return told if told["total"] >= count else {}
+        listing: dict[str, Any] = json.loads(cli("events", "dead", "list", "--json").out)
+        return listing if listing["total"] >= count else {}
 
     found: list[dict[str, Any]] = until(listed, f"{count} dead letters")["letters"]
     assert len(found) == count
@@ -59,18 +59,20 @@ def letters(cli: Any, count: int) -> list[dict[str, Any]]:
 
 
 def wait_for_event(cli: Any, subject: str) -> None:
-    """In the journal of the logging service."""
+    """Wait until the logging service has recorded an event with this subject."""
     journals = (cli.data / "logs").glob
     until(lambda: any(f'"{subject}"' in path.read_text() for path in journals("events-*.jsonl")), subject)
 
 
-def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
+def test_dead_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
     assert "No dead letters." in cli("events", "dead", "list").out
 
-    say(cli, "job.created", b"\x1b[2Jhello \xe2\x80\xae")
-    say(cli, "job.created", job_created("mine", targets=7, options={"api_key": "AIza" + "k" * 35}))
+    publish_raw(cli, "job.created", b"\x1b[2Jhello \xe2\x80\xae")
+    publish_raw(cli, "job.created", job_created("mine", targets=7, options={"api_key": "AIza" + "k" * 35}))
 
-    found = {(letter["consumer"], letter["job_id"]): letter for letter in letters(cli, 3)}
+    found = {
+        (dead_letter["consumer"], dead_letter["job_id"]): dead_letter for dead_letter in wait_for_dead_letters(cli, 3)
+    }
     unread, mine = found["jobs-inbox", None], found["jobs-inbox", "mine"]
     assert set(found) == {("jobs-inbox", None), ("logging-events", None), ("jobs-inbox", "mine")}
     assert (unread["type"], unread["unreadable"]) == ("job.created", True)
@@ -85,13 +87,13 @@ def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
     assert "\x1b" not in shown.out
     assert "\u202e" not in shown.out
     whole = json.loads(cli("events", "dead", "show", str(mine["id"]), "--json").out)
-    assert (whole["job_id"], whole["replayable"]) == ("mine", False)  # its message held a key, and was erased
+    assert (whole["job_id"], whole["replayable"]) == ("mine", False)  # its message contained an API key and was erased
     assert '"targets": 7' in whole["payload"]
     assert "AIza" not in whole["payload"]
 
     dropped = cli("events", "dead", "drop", str(unread["id"]))
     assert (dropped.code, dropped.out.splitlines()[-1]) == (0, "1 dead letter dropped.")
-    assert unread["id"] not in [letter["id"] for letter in letters(cli, 2)]
+    assert unread["id"] not in [dead_letter["id"] for dead_letter in wait_for_dead_letters(cli, 2)]
     gone = cli("events", "dead", "show", str(unread["id"]))
     assert gone.code == 2
     assert "There is no dead letter" in gone.err
@@ -100,32 +102,32 @@ def test_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
     assert "no longer in the stream" in refused.err
     assert cli("events", "dead", "drop").code == 2
     assert cli("events", "dead", "drop", "--all").code == 0
-    assert letters(cli, 0) == []
+    assert wait_for_dead_letters(cli, 0) == []
 
 
-def test_a_letter_is_replayed_once_its_reason_is_gone(cli: Any, up: Any) -> None:
+def test_a_dead_letter_is_handled_by_a_replay_after_its_cause_is_removed(cli: Any, up: Any) -> None:
     record = cli.archive / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}_metadata.json"
-    record.mkdir(parents=True)  # a folder where a file must be: storage cannot say what it holds
+    record.mkdir(parents=True)  # a directory in place of the manifest: storage cannot read it
     failed = cli("download", sample.VIDEO_OK, "--metadata-only", "--json")
     assert failed.code == 3, failed.out
-    (letter,) = letters(cli, 1)
-    assert letter["consumer"] == "storage-listing_page_fetched"
-    assert letter["unreadable"] is False
+    (dead_letter,) = wait_for_dead_letters(cli, 1)
+    assert dead_letter["consumer"] == "storage-listing_page_fetched"
+    assert dead_letter["unreadable"] is False
 
-    again = cli("events", "dead", "replay", str(letter["id"]), "--json")  # still broken
-    assert json.loads(again.out) == {"replayed": [letter["id"]]}
-    (new,) = letters(cli, 1)
-    assert new["id"] > letter["id"]
-    assert letters(cli, 1) == [new]
+    again = cli("events", "dead", "replay", str(dead_letter["id"]), "--json")  # the cause still exists
+    assert json.loads(again.out) == {"replayed": [dead_letter["id"]]}
+    (new,) = wait_for_dead_letters(cli, 1)
+    assert new["id"] > dead_letter["id"]
+    assert wait_for_dead_letters(cli, 1) == [new]
     record.rmdir()
     mended = cli("events", "dead", "replay", "--all")
     assert mended.out.splitlines()[-1] == "1 dead letter replayed."
     wait_for_event(cli, "archive.checked")
-    assert letters(cli, 0) == []
+    assert wait_for_dead_letters(cli, 0) == []
 
 
-def test_without_a_running_system_it_is_said_how_to_start_one(cli: Any) -> None:
-    told = cli("events", "dead", "list")
-    assert told.code == 1
-    assert "Start `ytarchive up`" in told.err
+def test_without_a_running_stack_the_error_names_the_start_command(cli: Any) -> None:
+    listing = cli("events", "dead", "list")
+    assert listing.code == 1
+    assert "Start `ytarchive up`" in listing.err
     assert not Path(cli.data).exists()

@@ -1,4 +1,4 @@
-"""`ytarchive demo`: the first thing that a newcomer runs."""
+"""`ytarchive demo` and `ytarchive version`, the first commands of a new user."""
 
 import json
 import subprocess
@@ -9,7 +9,9 @@ import imageio_ffmpeg
 import pytest
 
 
-def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_demo_run_saves_all_videos_and_the_second_skips_them(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = str(cli.home / "mine")
     folder = cli.home / "show"
 
@@ -19,12 +21,12 @@ def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) 
     assert "10 saved, 0 already archived, 2 unavailable" in first.out
     assert "As expected" in first.out
     assert "Work plan (videos that could not be saved, and why):" in first.out
-    films = sorted((folder / "archive").rglob("*.mp4"))
-    assert len(films) == 10
-    assert len({film.read_bytes() for film in films}) == 10
-    for film in films:
-        assert film.name in first.out
-        decode(film)
+    videos = sorted((folder / "archive").rglob("*.mp4"))
+    assert len(videos) == 10
+    assert len({video.read_bytes() for video in videos}) == 10
+    for video in videos:
+        assert video.name in first.out
+        assert_decodable(video)
     assert not (cli.home / "mine").exists()
     assert not cli.data.exists()
 
@@ -38,9 +40,9 @@ def test_the_demo_and_the_demo_again(cli: Any, monkeypatch: pytest.MonkeyPatch) 
     assert listed.code == 0
 
 
-def decode(film: Path) -> None:
+def assert_decodable(video: Path) -> None:
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    ran = subprocess.run([ffmpeg, "-v", "error", "-i", str(film), "-f", "null", "-"], capture_output=True, check=False)
+    ran = subprocess.run([ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"], capture_output=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
@@ -55,9 +57,9 @@ def test_the_demo_leaves_other_folders_alone(cli: Any) -> None:
     assert (folder / "chapter1.txt").read_text() == "precious"
 
 
-def test_versions(cli: Any) -> None:
-    told = json.loads(cli("version", "--json").out)
+def test_version_reports_the_version_of_every_program(cli: Any) -> None:
+    versions = json.loads(cli("version", "--json").out)
 
-    assert set(told) == {"ytarchive", "python", "yt-dlp", "nats-server", "ffmpeg", "deno"}
-    assert all(told.values())
-    assert cli("--version").out == f"ytarchive {told['ytarchive']}\n"
+    assert set(versions) == {"ytarchive", "python", "yt-dlp", "nats-server", "ffmpeg", "deno"}
+    assert all(versions.values())
+    assert cli("--version").out == f"ytarchive {versions['ytarchive']}\n"

@@ -1,4 +1,4 @@
-"""`ytarchive doctor` in environments that are well and in such that are not."""
+"""`ytarchive doctor` in healthy and in broken environments."""
 
 import json
 import os
@@ -22,49 +22,50 @@ from ytarchive.emulator import EmulatorClient
 KEY = "AIza" + "k" * 35
 
 
-def checks(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
-    """check -> finding."""
+def run_doctor(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
+    """Run `doctor --json` and return the finding of each check."""
     run = cli("doctor", "--json", *words)
     assert run.code == code, run.out + run.err
-    told = json.loads(run.out)
-    assert told["healthy"] is (code == 0)
-    found = {finding["check"]: finding for finding in told["checks"]}
-    assert len(found) == len(told["checks"])
+    report = json.loads(run.out)
+    assert report["healthy"] is (code == 0)
+    found = {finding["check"]: finding for finding in report["checks"]}
+    assert len(found) == len(report["checks"])
     for finding in found.values():
         assert finding["mend"] is None if finding["state"] == "ok" else finding["mend"], finding
     return found
 
 
-def test_all_is_well(cli: Any, emulator: EmulatorClient) -> None:
+def test_a_healthy_environment_has_no_problems_and_doctor_changes_nothing(cli: Any, emulator: EmulatorClient) -> None:
     since = emulator.last()
 
-    found = checks(cli, code=0)
+    found = run_doctor(cli, code=0)
     shown = cli("doctor")
 
-    assert {check for check, finding in found.items() if finding["state"] != "ok"} <= {"yt-dlp"}  # it grows old
+    not_ok = {check for check, finding in found.items() if finding["state"] != "ok"}
+    assert not_ok <= {"yt-dlp"}  # a release becomes outdated
     assert set(found) == {
         "configuration", "environment", "python", "ffmpeg", "javascript", "yt-dlp", "broker", "base_data_dir writable",
         "base_data_dir space", "base_path writable", "base_path space", "data disk", "ports", "stack", "API key",
         "cookies", "certificates", "proxy",
     }  # fmt: skip
-    for check, fact in facts(cli, emulator).items():
-        assert fact in found[check]["found"], "each look tells what there really is"
+    for check, expected in expected_findings(cli, emulator).items():
+        assert expected in found[check]["found"], "each check reports the actual value"
     assert shown.code == 0
     assert "ok       broker" in shown.out
     assert shown.out.endswith(("\n0 problems, 1 warning.\n", "\nNo problems.\n"))
-    assert not emulator.log(since=since), "nothing is asked of the internet"
-    assert not cli.data.exists() and not cli.archive.exists(), "looking makes nothing"
+    assert not emulator.log(since=since), "no request to the internet"
+    assert not cli.data.exists() and not cli.archive.exists(), "doctor creates no directories"
 
 
-def facts(cli: Any, emulator: EmulatorClient) -> dict[str, str]:
-    """What there is on this machine, asked without the doctor."""
+def expected_findings(cli: Any, emulator: EmulatorClient) -> dict[str, str]:
+    """Determine the expected findings on this machine without doctor."""
     ffmpeg, server = find_ffmpeg(), find_server()
     deno = Path(sys.executable).with_name("deno")
-    told = subprocess.run([deno, "--version"], capture_output=True, text=True, check=True).stdout
+    report = subprocess.run([deno, "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "python": f"{platform.python_version()} ({sys.executable})",
         "ffmpeg": f"({ffmpeg})",
-        "javascript": f"{told.split()[1]} ({deno})",
+        "javascript": f"{report.split()[1]} ({deno})",
         "yt-dlp": metadata.version("yt-dlp"),
         "broker": f"({server})",
         "data disk": f"{cli.data.resolve()} is on" if sys.platform == "linux" else "unknown on this system",
@@ -73,7 +74,7 @@ def facts(cli: Any, emulator: EmulatorClient) -> dict[str, str]:
     }
 
 
-def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None:
+def test_ports_used_by_the_running_stack_are_ok(make_cli: Callable[..., Any]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -81,13 +82,13 @@ def test_a_stack_that_runs_holds_its_ports(make_cli: Callable[..., Any]) -> None
     up = cli.start("up")
     up.wait_for("Ready.")
 
-    found = checks(cli, code=0)
+    found = run_doctor(cli, code=0)
 
     assert found["stack"]["found"].startswith(f"runs as process {up.process.pid}")
     assert found["ports"]["state"] == "ok" and "in use by the running stack" in found["ports"]["found"]
 
 
-def test_a_port_of_somebody_else_and_cookies_for_everybody(make_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_port_in_use_and_world_readable_cookies_are_warnings(make_cli: Callable[..., Any], tmp_path: Path) -> None:
     cookies = tmp_path / "cookies.txt"
     cookies.write_text("\t".join([".youtube.com", "TRUE", "/", "TRUE", "0", "SID", "secret"]))
     cookies.chmod(0o644)
@@ -95,7 +96,7 @@ def test_a_port_of_somebody_else_and_cookies_for_everybody(make_cli: Callable[..
         port = str(taken.getsockname()[1])
         cli = make_cli(YTARCHIVE_SERVICES__STORAGE__PORT=port, YTARCHIVE_YOUTUBE__COOKIES_FILE=str(cookies))
 
-        found = checks(cli, code=0)
+        found = run_doctor(cli, code=0)
 
     assert found["ports"]["state"] == found["cookies"]["state"] == "warning"
     assert "[services.storage] port" in found["ports"]["mend"]
@@ -103,11 +104,11 @@ def test_a_port_of_somebody_else_and_cookies_for_everybody(make_cli: Callable[..
 
 
 def without_sizes(text: str) -> str:
-    """Others write to this disk too."""
+    """Mask sizes: other processes write to this disk, too."""
     return re.sub(r"[\d.]+ [KMGT]iB", "<size>", text)
 
 
-def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bad_environment_reports_every_problem_and_no_secret(make_cli: Callable[..., Any], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     file = tmp_path / "file"
@@ -125,7 +126,7 @@ def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any],
         YOUTUBE_APIKEY="x",
     )
 
-    found = checks(cli, code=1)
+    found = run_doctor(cli, code=1)
     shown = cli("doctor")
 
     wrong = {check: finding for check, finding in found.items() if finding["state"] == "problem"}
@@ -143,25 +144,25 @@ def test_a_bad_environment_names_all_that_is_wrong(make_cli: Callable[..., Any],
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "message"),
     [
         ("YTARCHIVE_STORAGE__BASE_PAHT", "/x", "Did you mean YTARCHIVE_STORAGE__BASE_PATH?"),
         ("YTARCHIVE_DOWNLOAD__SLOTS", "many", "download.slots = 'many'"),
         ("YTARCHIVE_CONFIG", "/nowhere/config.toml", "There is no configuration file"),
     ],
 )
-def test_a_broken_configuration_does_not_stop_the_rest(
-    make_cli: Callable[..., Any], variable: str, value: str, says: str
+def test_an_invalid_configuration_does_not_skip_independent_checks(
+    make_cli: Callable[..., Any], variable: str, value: str, message: str
 ) -> None:
-    found = checks(make_cli(**{variable: value}), code=1)
+    found = run_doctor(make_cli(**{variable: value}), code=1)
 
-    assert says in found["configuration"]["found"]
+    assert message in found["configuration"]["found"]
     assert found["ffmpeg"]["state"] == "ok"
     assert "ports" not in found
 
 
-def test_a_machine_without_the_programs(cli: Any, tmp_path: Path) -> None:
-    """A broker and an ffmpeg that do not run are found first."""
+def test_programs_that_do_not_run_are_problems(cli: Any, tmp_path: Path) -> None:
+    """The first nats-server and ffmpeg on PATH exit with an error."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("nats-server", "ffmpeg"):
@@ -169,20 +170,20 @@ def test_a_machine_without_the_programs(cli: Any, tmp_path: Path) -> None:
         (tools / name).chmod(0o755)
     cli.env["PATH"] = f"{tools}{os.pathsep}{cli.env['PATH']}"
 
-    found = checks(cli, code=1)
+    found = run_doctor(cli, code=1)
 
     for check in ("broker", "ffmpeg"):
         assert found[check]["state"] == "problem"
         assert "does not run" in found[check]["found"] and str(tools) in found[check]["found"]
 
 
-def test_a_system_elsewhere_that_answers(make_cli: Callable[..., Any], cli: Any) -> None:
-    """Its broker, and its services at the ports that are configured here."""
+def test_a_reachable_external_broker_and_its_service_ports_are_ok(make_cli: Callable[..., Any], cli: Any) -> None:
+    """Another stack provides the broker and uses the jobs port that is configured here."""
     cli.start("up").wait_for("Ready.")
     stack = json.loads((cli.data / "run" / "stack.json").read_text())
     port = stack["services"]["jobs"].rpartition(":")[2]
 
-    found = checks(
+    found = run_doctor(
         make_cli("other", YTARCHIVE_NATS__URL=stack["nats_url"], YTARCHIVE_SERVICES__JOBS__PORT=port), code=0
     )
 
@@ -191,15 +192,17 @@ def test_a_system_elsewhere_that_answers(make_cli: Callable[..., Any], cli: Any)
     assert found["ports"]["state"] == "ok" and "in use" in found["ports"]["found"]
 
 
-def test_what_is_not_there_or_not_yet(make_cli: Callable[..., Any], tmp_path: Path) -> None:
-    """Cookies that are not there, a further root that cannot be made, a stack that holds its lock and says nothing."""
+def test_missing_cookies_unusable_roots_and_a_starting_stack_are_reported(
+    make_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The cookies file is missing, the extra root cannot be created, and a stack holds its lock without answering."""
     file = tmp_path / "file"
     file.write_text("I am no folder")
     cli = make_cli(
         YTARCHIVE_STORAGE__ROOTS=json.dumps([str(file / "more")]), YTARCHIVE_YOUTUBE__COOKIES_FILE="/nowhere"
     )
     with locked(cli.data / "run" / "stack.lock"):
-        found = checks(cli, code=1)
+        found = run_doctor(cli, code=1)
 
     assert "/nowhere cannot be read: No such file" in found["cookies"]["found"]
     assert str(file / "more") in found["roots writable"]["found"]
@@ -207,7 +210,7 @@ def test_what_is_not_there_or_not_yet(make_cli: Callable[..., Any], tmp_path: Pa
     assert {check for check, finding in found.items() if finding["state"] == "problem"} == {"cookies", "roots writable"}
 
 
-def test_online(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:
+def test_online_checks_the_api_key_and_the_proxy(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:
     endpoint = str(emulator.health()["api_endpoint"])
     good = make_cli("good", YOUTUBE_API_KEY=KEY, YTARCHIVE_YOUTUBE__API_ENDPOINT=endpoint)
     bad = make_cli(
@@ -216,14 +219,14 @@ def test_online(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:
     )  # fmt: skip
     gone = make_cli("gone", YOUTUBE_API_KEY=KEY, YTARCHIVE_YOUTUBE__API_ENDPOINT="http://127.0.0.1:1")
 
-    quiet = checks(good, code=0)
-    found = checks(good, "--online", code=0)
+    offline = run_doctor(good, code=0)
+    found = run_doctor(good, "--online", code=0)
 
-    assert "API key online" not in quiet and "proxy online" not in quiet
+    assert "API key online" not in offline and "proxy online" not in offline
     assert found["API key online"]["state"] == found["proxy online"]["state"] == "ok"
     emulator.set_quota_left(0)
-    assert checks(good, "--online", code=0)["API key online"]["state"] == "warning"
-    found = checks(bad, "--online", code=1)
+    assert run_doctor(good, "--online", code=0)["API key online"]["state"] == "warning"
+    found = run_doctor(bad, "--online", code=1)
     assert found["API key online"]["state"] == found["proxy online"]["state"] == "problem"
     shown = gone("doctor", "--online")
     assert shown.code == 1

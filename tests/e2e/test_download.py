@@ -1,4 +1,4 @@
-"""`ytarchive download` from end to end: what it saves, what it says, how it exits."""
+"""`ytarchive download` end to end: saved files, output and exit codes."""
 
 import json
 import signal
@@ -26,7 +26,9 @@ def test_one_video_is_saved(cli: Any) -> None:
     assert run.err == ""
 
 
-def test_a_playlist_with_gaps_exits_3_and_the_next_run_only_lists(cli: Any, emulator: EmulatorClient) -> None:
+def test_a_playlist_with_unavailable_videos_exits_3_and_the_next_run_only_lists(
+    cli: Any, emulator: EmulatorClient
+) -> None:
     first = cli("download", PLAYLIST, "--json")
 
     assert first.code == 3, first.err
@@ -51,7 +53,7 @@ def test_a_playlist_with_gaps_exits_3_and_the_next_run_only_lists(cli: Any, emul
     assert {entry["kind"] for entry in emulator.log(since=since)} <= {"playlist_page", "browse"}
 
 
-def test_wrong_targets_are_all_named_and_nothing_starts(cli: Any, emulator: EmulatorClient) -> None:
+def test_all_invalid_targets_are_reported_and_no_download_starts(cli: Any, emulator: EmulatorClient) -> None:
     run = cli("download", "not a video", sample.VIDEO_OK, "https://example.org/x")
 
     assert run.code == 2
@@ -62,7 +64,7 @@ def test_wrong_targets_are_all_named_and_nothing_starts(cli: Any, emulator: Emul
     assert emulator.log() == []
 
 
-def test_json_is_events_and_a_result_of_one_story(cli: Any) -> None:
+def test_json_output_is_the_events_of_one_trace_and_a_final_result(cli: Any) -> None:
     run = cli("download", sample.VIDEO_OK, "--json")
 
     assert run.code == 0, run.err
@@ -76,7 +78,7 @@ def test_json_is_events_and_a_result_of_one_story(cli: Any) -> None:
     assert result["bytes"] > 10_000
 
 
-def test_json_errors_are_json_too(cli: Any) -> None:
+def test_an_error_with_json_output_is_a_json_object(cli: Any) -> None:
     run = cli("download", "nonsense", "--json")
 
     assert run.code == 2
@@ -84,7 +86,7 @@ def test_json_errors_are_json_too(cli: Any) -> None:
     assert run.result["exit_code"] == 2
 
 
-def test_an_id_that_begins_with_a_dash(cli: Any) -> None:
+def test_a_video_id_that_begins_with_a_dash_is_accepted(cli: Any) -> None:
     run = cli("download", "--no-captions", sample.VIDEO_LEADING_DASH, "--quality", "144p")
 
     assert run.code == 0, run.out + run.err
@@ -92,7 +94,7 @@ def test_an_id_that_begins_with_a_dash(cli: Any) -> None:
     assert not (cli.mp4(sample.VIDEO_LEADING_DASH).parent / "captions").exists()
 
 
-def test_targets_from_a_file_and_from_stdin(cli: Any) -> None:
+def test_targets_are_read_from_a_file_and_from_stdin(cli: Any) -> None:
     batch = cli.home / "list.txt"
     batch.write_text(f"# films\n\n  https://youtu.be/{sample.VIDEO_OK}\n")
 
@@ -108,7 +110,7 @@ def test_targets_from_a_file_and_from_stdin(cli: Any) -> None:
     assert not cli.mp4(sample.VIDEO_OK).exists()
 
 
-def test_another_output_dir_and_force(cli: Any, emulator: EmulatorClient) -> None:
+def test_output_dir_selects_the_archive_root_and_force_downloads_again(cli: Any, emulator: EmulatorClient) -> None:
     elsewhere = cli.home / "elsewhere"
 
     first = cli("download", sample.VIDEO_OK, "-o", "elsewhere")
@@ -130,9 +132,9 @@ def test_a_playlist_that_does_not_exist_fails(cli: Any) -> None:
     assert "Error [E002]" in run.out
 
 
-def test_a_hostile_title_never_reaches_the_terminal(cli: Any) -> None:
+def test_control_characters_of_a_title_are_never_printed(cli: Any) -> None:
     plain = cli("download", sample.VIDEO_HOSTILE_TITLE)
-    shown = cli("jobs", "list").out + cli("jobs", "show", plain_job(cli)).out
+    shown = cli("jobs", "list").out + cli("jobs", "show", first_job_id_prefix(cli)).out
     as_json = cli("download", sample.VIDEO_HOSTILE_TITLE, "--json", "--force")
 
     assert (plain.code, as_json.code) == (0, 0), plain.err + as_json.err
@@ -142,13 +144,13 @@ def test_a_hostile_title_never_reaches_the_terminal(cli: Any) -> None:
     assert as_json.out.isascii()
 
 
-def plain_job(cli: Any) -> str:
+def first_job_id_prefix(cli: Any) -> str:
     job_id: str = json.loads(cli("jobs", "list", "--json").out)["jobs"][0]["job_id"]
     return job_id[:13]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
+def test_an_interrupted_download_stops_cleanly_and_the_same_command_resumes_it(
     cli: Any, emulator: EmulatorClient, number: signal.Signals
 ) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
@@ -180,7 +182,7 @@ def test_interrupted_it_stops_cleanly_and_the_same_command_goes_on(
     assert json.loads(cli("jobs", "list", "--json").out)["total"] == 1
 
 
-def test_a_second_signal_ends_at_once(cli: Any, emulator: EmulatorClient) -> None:
+def test_a_second_signal_ends_the_command_immediately(cli: Any, emulator: EmulatorClient) -> None:
     emulator.add_fault("media", "throttle", rate=200_000)
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
@@ -193,7 +195,7 @@ def test_a_second_signal_ends_at_once(cli: Any, emulator: EmulatorClient) -> Non
     assert cli("jobs", "list").code == 0
 
 
-def test_other_open_jobs_stay_parked_and_are_mentioned(cli: Any, emulator: EmulatorClient) -> None:
+def test_other_open_jobs_stay_parked_and_are_reported(cli: Any, emulator: EmulatorClient) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=200_000)
     first = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
@@ -209,7 +211,7 @@ def test_other_open_jobs_stay_parked_and_are_mentioned(cli: Any, emulator: Emula
     assert not emulator.log(since=since, video_id=sample.VIDEO_LARGE)
 
 
-def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
+def test_a_job_with_only_distant_retries_is_parked_and_exits_4(cli: Any) -> None:
     run = cli("download", sample.VIDEO_OK, sample.KINDS["upcoming"])
 
     assert run.code == 4, run.out + run.err
@@ -218,7 +220,7 @@ def test_only_far_timers_left_parks_and_exits_4(cli: Any) -> None:
     assert "Run the same command again then." in run.out
 
 
-def test_a_better_video_is_kept_and_that_is_told(cli: Any) -> None:
+def test_a_better_archived_copy_is_kept_unless_forced(cli: Any) -> None:
     assert cli("download", sample.VIDEO_OK, "--quality", "360p").code == 0
     better = cli.mp4(sample.VIDEO_OK).read_bytes()
 
@@ -231,7 +233,7 @@ def test_a_better_video_is_kept_and_that_is_told(cli: Any) -> None:
     assert cli.mp4(sample.VIDEO_OK).read_bytes() != better
 
 
-def test_a_full_disk_is_told_and_waited_for(make_cli: Any) -> None:
+def test_a_full_disk_is_reported_and_the_download_waits(make_cli: Any) -> None:
     cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE=str(10**15))
     download = cli.start("download", sample.VIDEO_OK)
     download.wait_for("The disk is full: ")
@@ -247,8 +249,8 @@ def test_a_full_disk_is_told_and_waited_for(make_cli: Any) -> None:
     assert "min_free" in cli("jobs", "show", job["job_id"]).out
 
 
-def test_a_folder_that_cannot_be_swept_keeps_nothing_from_being_saved(cli: Any) -> None:
-    """A share in trouble: the first look at the archive fails, and a download needs none of it."""
+def test_a_directory_that_cannot_be_scanned_does_not_block_downloads(cli: Any) -> None:
+    """The initial scan of the archive fails, as on a broken network share; downloads do not depend on it."""
     assert cli("download", sample.VIDEO_OK).code == 0
     folder = cli.archive / "metadata" / "playlists"
     folder.symlink_to(folder)  # ELOOP stands for EIO
@@ -259,7 +261,7 @@ def test_a_folder_that_cannot_be_swept_keeps_nothing_from_being_saved(cli: Any) 
     assert cli.mp4(sample.VIDEO_480P).exists()
 
 
-def test_a_closed_pipe_is_no_drama(cli: Any) -> None:
+def test_a_closed_output_pipe_causes_no_error_output(cli: Any) -> None:
     import subprocess
 
     words = " ".join(cli.command("jobs", "list"))

@@ -1,4 +1,4 @@
-"""Commands for jobs: cancel, pause, resume, retry, watch; with a system that runs, and without."""
+"""`ytarchive jobs` cancel, pause, resume, retry and watch, with and without a running stack."""
 
 import asyncio
 import json
@@ -36,13 +36,13 @@ def throttle(emulator: EmulatorClient) -> int:
 
 
 def jobs(cli: Any, *words: str) -> list[dict[str, Any]]:
-    """The newest first."""
+    """List the jobs, newest first."""
     found: list[dict[str, Any]] = json.loads(cli("jobs", "list", "--json", *words).out)["jobs"]
     return found
 
 
 def items(cli: Any, job_id: str) -> dict[str, str]:
-    """video_id -> status."""
+    """Return the status of each video of a job."""
     shown = json.loads(cli("jobs", "show", job_id, "--json").out)
     return {item["video_id"]: item["status"] for item in shown["items"]}
 
@@ -52,33 +52,33 @@ def partials(cli: Any) -> list[Path]:
     return list(tmp.iterdir()) if tmp.exists() else []
 
 
-def downloading(cli: Any, emulator: EmulatorClient, video_id: str = sample.VIDEO_LARGE) -> None:
-    """Until some of the media has come."""
+def wait_for_download(cli: Any, emulator: EmulatorClient, video_id: str = sample.VIDEO_LARGE) -> None:
+    """Wait until part of the media is downloaded."""
     emulator.wait_for(kind="media", video_id=video_id)
     folder = cli.data / "tmp" / f"{video_id}.part"
     until(lambda: any(path.stat().st_size for path in folder.glob("*.part")), f"bytes in {folder}")
 
 
-def groups_below(folder: Path, without: int) -> set[int]:
-    """Process groups with a member that has a file open below `folder`."""
+def process_groups_with_files_below(folder: Path, excluded_pid: int) -> set[int]:
+    """Return the process groups with a member that has a file open below `folder`."""
     found: set[int] = set()
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == without:
+        if not process.name.isdigit() or int(process.name) == excluded_pid:
             continue
-        with suppress(OSError):  # it has just ended, or is not ours
-            if any(is_open(link, folder) for link in (process / "fd").iterdir()):
+        with suppress(OSError):  # the process has ended, or belongs to another user
+            if any(points_below(link, folder) for link in (process / "fd").iterdir()):
                 found.add(os.getpgid(int(process.name)))
     return found
 
 
-def is_open(link: Path, folder: Path) -> bool:
+def points_below(link: Path, folder: Path) -> bool:
     try:
         return link.readlink().is_relative_to(folder)
     except OSError:
-        return False  # closed since
+        return False  # closed meanwhile
 
 
-def exists(group: int) -> bool:
+def group_exists(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -89,15 +89,17 @@ def exists(group: int) -> bool:
 # --- cancel -------------------------------------------------------------------------------------------------------
 
 
-def test_cancel_while_downloading(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+def test_cancel_during_a_download_ends_its_processes_and_removes_partials(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
     download = cli.start("download", sample.VIDEO_LARGE, sample.VIDEO_OK, "--json")
-    downloading(cli, emulator)
-    groups = groups_below(cli.data / "tmp" / f"{sample.VIDEO_LARGE}.part", download.process.pid)
+    wait_for_download(cli, emulator)
+    groups = process_groups_with_files_below(cli.data / "tmp" / f"{sample.VIDEO_LARGE}.part", download.process.pid)
     assert groups and os.getpgid(download.process.pid) not in groups
     [job] = jobs(cli)
 
     cancel = cli.start("jobs", "cancel", job["job_id"][:8])
-    until(lambda: not any(map(exists, groups)), "the process group is gone")
+    until(lambda: not any(map(group_exists, groups)), "the process group is gone")
     gone = time.time()
 
     assert cancel.end().code == 0
@@ -112,9 +114,9 @@ def test_cancel_while_downloading(cli: Any, throttle: int, emulator: EmulatorCli
     assert jobs(cli)[0]["status"] == "cancelled"
 
 
-def test_who_watches_is_told_of_the_cancel(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+def test_download_and_watch_commands_report_a_cancel(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
     download = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     job_id = jobs(cli)[0]["job_id"]
     watch = cli.start("jobs", "watch", job_id[:10])
     watched = cli.start("jobs", "watch", job_id, "--json")
@@ -131,9 +133,11 @@ def test_who_watches_is_told_of_the_cancel(cli: Any, throttle: int, emulator: Em
     assert partials(cli) == []
 
 
-def test_cancel_of_one_video_leaves_the_rest(cli: Any, up: Any, throttle: int, emulator: EmulatorClient) -> None:
+def test_cancel_of_one_video_leaves_the_other_videos(
+    cli: Any, up: Any, throttle: int, emulator: EmulatorClient
+) -> None:
     download = cli.start("download", sample.VIDEO_LARGE, sample.VIDEO_OK)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     job_id = jobs(cli)[0]["job_id"]
 
     wrong = cli("jobs", "cancel", job_id, "--video", sample.VIDEO_2160P)
@@ -151,8 +155,8 @@ def test_cancel_of_one_video_leaves_the_rest(cli: Any, up: Any, throttle: int, e
     assert "has ended (completed)" in again.err and "jobs retry" in again.err
 
 
-def test_cancel_where_nothing_runs(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    job_id = left_open(cli, emulator)
+def test_cancel_works_without_a_running_stack(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    job_id = interrupt_a_download(cli, emulator)
     assert partials(cli)
 
     cancelled = cli("jobs", "cancel", job_id)
@@ -166,22 +170,24 @@ def test_cancel_where_nothing_runs(cli: Any, throttle: int, emulator: EmulatorCl
 # --- pause and resume ---------------------------------------------------------------------------------------------
 
 
-def test_pause_holds_and_resume_goes_on(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:
+def test_pause_holds_waiting_videos_and_resume_continues_them(
+    make_cli: Callable[..., Any], emulator: EmulatorClient
+) -> None:
     cli = make_cli(YTARCHIVE_DOWNLOAD__SLOTS="1")
     cli.start("up").wait_for("Ready.")
     throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
     download = cli.start("download", sample.VIDEO_LARGE, sample.VIDEO_OK, sample.VIDEO_480P)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     job_id = jobs(cli)[0]["job_id"]
 
     paused = cli("jobs", "pause", job_id)
     emulator.remove_fault(throttle)
 
     assert paused.code == 0 and "is paused" in paused.out, paused.err
-    until(lambda: "running" not in items(cli, job_id).values(), "what ran has ended")
+    until(lambda: "running" not in items(cli, job_id).values(), "the running download has ended")
     held = items(cli, job_id)
     assert held == {sample.VIDEO_LARGE: "archived", sample.VIDEO_OK: "waiting", sample.VIDEO_480P: "waiting"}
-    assert download.process.runs
+    assert download.process.is_running
     assert "(paused)" in cli("jobs", "list").out
     download.wait_for(f"paused: `ytarchive jobs resume {job_id[:8]}` continues it")
 
@@ -192,8 +198,8 @@ def test_pause_holds_and_resume_goes_on(make_cli: Callable[..., Any], emulator: 
     assert set(items(cli, job_id).values()) == {"archived"}
 
 
-def test_resume_where_nothing_runs_does_the_job(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    job_id = left_open(cli, emulator, "-o", "elsewhere")
+def test_resume_without_a_running_stack_completes_the_job(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    job_id = interrupt_a_download(cli, emulator, "-o", "elsewhere")
     emulator.remove_fault(throttle)
 
     refused = cli("jobs", "retry", job_id)
@@ -208,8 +214,10 @@ def test_resume_where_nothing_runs_does_the_job(cli: Any, throttle: int, emulato
     assert jobs(cli)[0]["status"] == "completed"
 
 
-def test_pause_where_nothing_runs_is_kept_and_resumed(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    job_id = left_open(cli, emulator)
+def test_pause_without_a_running_stack_is_stored_and_can_be_resumed(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
+    job_id = interrupt_a_download(cli, emulator)
     emulator.remove_fault(throttle)
     since = emulator.last()
 
@@ -221,9 +229,9 @@ def test_pause_where_nothing_runs_is_kept_and_resumed(cli: Any, throttle: int, e
     assert cli.mp4(sample.VIDEO_LARGE).exists()
 
 
-def test_the_same_command_for_a_paused_job_goes_on_with_it(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    """Who orders it anew wants it, and would wait for ever."""
-    job_id = left_open(cli, emulator)
+def test_the_same_download_command_resumes_a_paused_job(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    """Otherwise the command would wait forever for a job that nobody resumes."""
+    job_id = interrupt_a_download(cli, emulator)
     emulator.remove_fault(throttle)
     assert cli("jobs", "pause", job_id).code == 0
 
@@ -237,7 +245,7 @@ def test_the_same_command_for_a_paused_job_goes_on_with_it(cli: Any, throttle: i
 # --- retry --------------------------------------------------------------------------------------------------------
 
 
-def test_retry_retries_just_the_failures_where_nothing_runs(cli: Any, emulator: EmulatorClient) -> None:
+def test_retry_without_a_running_stack_retries_only_the_failures(cli: Any, emulator: EmulatorClient) -> None:
     broken = emulator.add_fault("media", "status", video_id=sample.VIDEO_480P, status=404)
     first = cli("download", sample.VIDEO_OK, sample.VIDEO_480P, sample.VIDEO_DELETED)
     assert first.code == 3, first.out + first.err
@@ -256,7 +264,7 @@ def test_retry_retries_just_the_failures_where_nothing_runs(cli: Any, emulator: 
     assert len(jobs(cli)) == 1
 
 
-def test_retry_on_a_running_system_is_taken_up_and_can_be_watched(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+def test_retry_on_a_running_stack_is_accepted_and_can_be_watched(cli: Any, up: Any, emulator: EmulatorClient) -> None:
     broken = emulator.add_fault("media", "status", video_id=sample.VIDEO_480P, status=404)
     assert cli("download", sample.VIDEO_480P).code == 3
     job_id = jobs(cli)[0]["job_id"]
@@ -273,8 +281,8 @@ def test_retry_on_a_running_system_is_taken_up_and_can_be_watched(cli: Any, up: 
     assert nothing.code == 0 and "has no failed or unavailable videos" in nothing.out
 
 
-def test_retry_takes_back_a_cancel(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    job_id = left_open(cli, emulator)
+def test_retry_reopens_a_cancelled_job(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    job_id = interrupt_a_download(cli, emulator)
     assert cli("jobs", "cancel", job_id).code == 0
     emulator.remove_fault(throttle)
 
@@ -284,19 +292,19 @@ def test_retry_takes_back_a_cancel(cli: Any, throttle: int, emulator: EmulatorCl
     assert "Done: 1 saved" in retried.out
 
 
-# --- whose mistake ------------------------------------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["cancel", "pause", "resume", "retry", "watch"])
-def test_no_such_job(cli: Any, command: str) -> None:
+def test_a_command_for_an_unknown_job_fails_and_starts_nothing(cli: Any, command: str) -> None:
     run = cli("jobs", command, "0nosuch")
 
     assert run.code == 2
     assert "There is no job 0nosuch" in run.err and "jobs list" in run.err
-    assert not cli.data.exists(), "nothing was started for it"
+    assert not cli.data.exists(), "no stack was started"
 
 
-def test_an_end_is_an_end(cli: Any) -> None:
+def test_an_ended_job_cannot_be_cancelled_paused_or_resumed(cli: Any) -> None:
     assert cli("download", sample.VIDEO_OK, "--metadata-only").code == 0
     job_id = jobs(cli)[0]["job_id"]
 
@@ -312,9 +320,9 @@ def test_an_end_is_an_end(cli: Any) -> None:
 # --- take-over and re-attachment ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_only_stops_watching(cli: Any, up: Any, throttle: int, emulator: EmulatorClient) -> None:
+def test_ctrl_c_stops_watching_but_not_the_job(cli: Any, up: Any, throttle: int, emulator: EmulatorClient) -> None:
     download = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     watch = cli.start("jobs", "watch", jobs(cli)[0]["job_id"], "--json")
     until(lambda: "download.progress" in watch.out.read_text(), "progress is watched")
 
@@ -322,14 +330,14 @@ def test_ctrl_c_only_stops_watching(cli: Any, up: Any, throttle: int, emulator: 
 
     assert watch.end().code == 130
     assert jobs(cli)[0]["status"] == "running"
-    assert download.process.runs and up.process.runs
+    assert download.process.is_running and up.process.is_running
 
 
 def test_the_same_command_reattaches_to_the_open_job(
     cli: Any, up: Any, throttle: int, emulator: EmulatorClient
 ) -> None:
     first = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     job_id = jobs(cli)[0]["job_id"]
 
     second = cli.start("download", f"https://youtu.be/{sample.VIDEO_LARGE}")
@@ -338,20 +346,22 @@ def test_the_same_command_reattaches_to_the_open_job(
     other.wait_for("job.queued")  # another quality is another job
     assert cli("jobs", "cancel", job_id).code == 0
 
-    assert (first.end().code, second.end().code) == (1, 1), "both followed that job"
+    assert (first.end().code, second.end().code) == (1, 1), "both commands followed the job"
     assert {job["job_id"]: job["status"] for job in jobs(cli)}[job_id] == "cancelled"
     assert len(jobs(cli, "--status", "open")) == 1
-    assert other.process.runs
+    assert other.process.is_running
 
 
-def test_a_stack_killed_under_another_command_is_taken_over(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+def test_a_command_takes_over_when_the_stack_of_another_command_is_killed(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
     second_video = "large-00002"
     emulator.put_video(second_video, title="Another large file", channel=sample.CHANNEL, size=sample.LARGE_SIZE)
     first = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     first_job = jobs(cli)[0]["job_id"]
     second = cli.start("download", second_video)
-    downloading(cli, emulator, second_video)
+    wait_for_download(cli, emulator, second_video)
     second_job = jobs(cli)[0]["job_id"]
     assert json.loads((cli.data / "run" / "stack.json").read_text())["pid"] == first.process.pid
     watch = cli.start("jobs", "watch", first_job, "--json")
@@ -374,21 +384,22 @@ def test_a_stack_killed_under_another_command_is_taken_over(cli: Any, throttle: 
     assert cli.mp4(sample.VIDEO_LARGE).exists()
 
 
-def killed_when_asked(stack: Any, cli: Any) -> Callable[[], Any]:
-    """From now on the stack takes questions and answers none; what is returned kills it once it was asked."""
+def suspend_then_kill_on_request(stack: Any, cli: Any) -> Callable[[], Any]:
+    """Suspend the stack, so that it accepts requests without answering. The returned function kills it if a request is
+    pending; otherwise it returns None."""
     info = json.loads((cli.data / "run" / "stack.json").read_text())
     assert info["pid"] == stack.process.pid
     port = int(info["services"]["jobs"].rpartition(":")[2])
     os.kill(stack.process.pid, signal.SIGSTOP)
 
-    def unread() -> bool:
-        told = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))
-        lines = [line.split() for line in told.splitlines() if "rx_queue" not in line]
+    def request_is_pending() -> bool:
+        sockets = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))
+        lines = [line.split() for line in sockets.splitlines() if "rx_queue" not in line]
         return any(int(at.partition(":")[2], 16) == port and not queues.endswith(":00000000")
                    for _number, at, _from, _state, queues, *_more in lines)  # fmt: skip
 
     def kill() -> Any:
-        if not unread():
+        if not request_is_pending():
             return None
         os.kill(stack.process.pid, signal.SIGKILL)
         return stack.end()
@@ -396,14 +407,16 @@ def killed_when_asked(stack: Any, cli: Any) -> Callable[[], Any]:
     return kill
 
 
-def test_a_stack_killed_while_it_is_asked_is_taken_over(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    """A question that breaks off with the stack is no error of the command that asked it."""
+def test_a_command_takes_over_when_the_stack_is_killed_during_its_request(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
+    """A request that breaks off with the killed stack is not an error of the command that sent it."""
     first = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
-    killed = killed_when_asked(first, cli)
+    wait_for_download(cli, emulator)
+    killed = suspend_then_kill_on_request(first, cli)
 
     second = cli.start("download", sample.VIDEO_OK)
-    until(killed, "the second command asks which jobs there are")
+    until(killed, "the second command requests the list of jobs")
 
     run = second.end()
     assert run.code == 0, run.out + run.err
@@ -411,19 +424,19 @@ def test_a_stack_killed_while_it_is_asked_is_taken_over(cli: Any, throttle: int,
     assert cli.mp4(sample.VIDEO_OK).exists()
 
 
-async def test_a_command_is_applied_though_the_stack_is_killed_before_it_answers(
+async def test_a_pause_is_applied_although_the_stack_is_killed_before_it_answers(
     cli: Any, throttle: int, emulator: EmulatorClient
 ) -> None:
     first = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     job = Job.model_validate(jobs(cli)[0])
-    killed = killed_when_asked(first, cli)
+    killed = suspend_then_kill_on_request(first, cli)
 
     config = load_config(env=cli.env, cwd=cli.home)
     async with AsyncExitStack() as resources:
         sending = asyncio.create_task(send_command(config, JobCommand(JobCommandKind.PAUSE, job), resources, print))
         async with asyncio.timeout(30):
-            while not killed():  # noqa: ASYNC110 - sockets of another process tell of no event
+            while not killed():  # noqa: ASYNC110 - there is no event for the sockets of another process
                 await asyncio.sleep(0.01)
             outcome = await sending
 
@@ -431,8 +444,10 @@ async def test_a_command_is_applied_though_the_stack_is_killed_before_it_answers
     assert jobs(cli)[0]["paused"] is True
 
 
-def test_retry_beside_a_one_shot_takes_over_when_that_ends(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    """The stack of a one-shot would leave the retried job parked."""
+def test_retry_takes_over_when_the_download_command_with_the_stack_ends(
+    cli: Any, throttle: int, emulator: EmulatorClient
+) -> None:
+    """The stack of a single download command does not run other jobs: the retried job would stay parked."""
     emulator.remove_fault(throttle)
     broken = emulator.add_fault("media", "status", video_id=sample.VIDEO_480P, status=404)
     assert cli("download", sample.VIDEO_480P).code == 3
@@ -441,7 +456,7 @@ def test_retry_beside_a_one_shot_takes_over_when_that_ends(cli: Any, throttle: i
     emulator.add_fault("media", "throttle", rate=20_000, video_id=sample.VIDEO_480P, times=1)
     slow = emulator.add_fault("media", "throttle", rate=SLOW, video_id=sample.VIDEO_LARGE)
     host = cli.start("download", sample.VIDEO_LARGE)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
 
     retried = cli.start("jobs", "retry", job_id)
     retried.wait_for("Continuing job")
@@ -454,9 +469,9 @@ def test_retry_beside_a_one_shot_takes_over_when_that_ends(cli: Any, throttle: i
     assert cli.mp4(sample.VIDEO_480P).exists()
 
 
-def test_who_stops_is_given_nothing_new(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
-    """Else the next to run waits for a message that the one before it took along."""
-    left_open(cli, emulator)
+def test_no_download_is_dispatched_to_a_stopping_worker(cli: Any, throttle: int, emulator: EmulatorClient) -> None:
+    """Otherwise the next stack would wait for a message that is in flight at the stopped worker."""
+    interrupt_a_download(cli, emulator)
 
     [log] = (cli.data / "logs").glob("events-*.jsonl")
     seen = [json.loads(line) for line in log.read_text().splitlines()]
@@ -465,10 +480,10 @@ def test_who_stops_is_given_nothing_new(cli: Any, throttle: int, emulator: Emula
     assert subjects.count("download.requested") == 1
 
 
-def left_open(cli: Any, emulator: EmulatorClient, *words: str) -> str:
-    """A job that was interrupted while it downloaded; its id."""
+def interrupt_a_download(cli: Any, emulator: EmulatorClient, *words: str) -> str:
+    """Interrupt a download with SIGTERM; return the id of its open job."""
     download = cli.start("download", sample.VIDEO_LARGE, *words)
-    downloading(cli, emulator)
+    wait_for_download(cli, emulator)
     download.signal(signal.SIGTERM)
     assert download.end().code == 130
     job_id: str = jobs(cli)[0]["job_id"]

@@ -1,4 +1,4 @@
-"""`ytarchive logs --follow`: beside a stack, across its restart, and without one."""
+"""`ytarchive logs --follow`: with a running stack, across its restart, and without a stack."""
 
 import itertools
 import json
@@ -20,8 +20,8 @@ def up(cli: Any) -> Any:
     return child
 
 
-def ask_jobs(cli: Any, name: str) -> None:
-    """Something that is logged: a request for a job that nobody has, under a trace of its own."""
+def request_unknown_job(cli: Any, name: str) -> None:
+    """Cause log records: request a job that does not exist, with the trace id `name`."""
     urls = json.loads((cli.data / "run" / "stack.json").read_text())["services"]
     url = f"{urls['jobs']}/api/v1/jobs/{name}"
     request = urllib.request.Request(url, headers={"X-Trace-Id": name})  # noqa: S310 - our own
@@ -30,57 +30,57 @@ def ask_jobs(cli: Any, name: str) -> None:
     refused.value.close()
 
 
-def until_heard(cli: Any, child: Any, trace: str, *, numbered: bool = True) -> None:
-    """The stream is heard from some moment on: ask until it tells."""
+def wait_until_followed(cli: Any, child: Any, trace: str, *, numbered: bool = True) -> None:
+    """Repeat requests until the follower prints a record of the trace: it does not subscribe immediately."""
     numbers = itertools.count()
 
-    def told() -> bool:
-        ask_jobs(cli, f"{trace}-{next(numbers)}" if numbered else trace)
+    def is_followed() -> bool:
+        request_unknown_job(cli, f"{trace}-{next(numbers)}" if numbered else trace)
         return trace in child.out.read_text()
 
-    until(told, f"something of {trace} is told")
+    until(is_followed, f"a record of {trace} is printed")
 
 
-def test_it_follows_across_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> None:
+def test_follow_reconnects_after_a_restart_and_ends_with_ctrl_c(cli: Any, up: Any) -> None:
     follower = cli.start("logs", "-f", "--json", "--search", "request_received")
     of_one = cli.start("logs", "--follow", "--json", "--service", "jobs", "--trace", "one", "--level", "info")
-    until_heard(cli, follower, "before")
-    until_heard(cli, of_one, "one", numbered=False)
+    wait_until_followed(cli, follower, "before")
+    wait_until_followed(cli, of_one, "one", numbered=False)
     up.signal(signal.SIGTERM)
     up.end()
     follower.wait_for("Lost the connection to the logging service")
     again = cli.start("up")
     again.wait_for("Ready.")
     follower.wait_for("Connected again")
-    until_heard(cli, follower, "after")
+    wait_until_followed(cli, follower, "after")
     for child in (follower, of_one):
         child.signal(signal.SIGINT)
-    told = follower.end()
-    assert told.code == 130
-    assert {record["event"] for record in told.lines} == {"request_received"}
-    assert {"before", "after"} <= {re.sub(r"-\d+$", "", record.get("trace_id", "")) for record in told.lines}
+    ended = follower.end()
+    assert ended.code == 130
+    assert {record["event"] for record in ended.lines} == {"request_received"}
+    assert {"before", "after"} <= {re.sub(r"-\d+$", "", record.get("trace_id", "")) for record in ended.lines}
     one = of_one.end()
     assert one.code == 130
     assert {(record["service"], record["trace_id"]) for record in one.lines} == {("jobs", "one")}
-    assert told.err.splitlines() == [
+    assert ended.err.splitlines() == [
         "Lost the connection to the logging service. Reconnecting; Ctrl-C ends.",
         "Connected again. `ytarchive logs` shows the records logged in between.",
     ]
 
 
-def test_for_people_a_record_is_a_line(cli: Any, up: Any) -> None:
-    assert up.process.runs
+def test_follow_prints_each_record_as_one_line(cli: Any, up: Any) -> None:
+    assert up.process.is_running
     follower = cli.start("logs", "-f", "--search", "jobs/people")
-    until_heard(cli, follower, "people")
+    wait_until_followed(cli, follower, "people")
     follower.signal(signal.SIGINT)
-    told = follower.end()
-    assert told.code == 130
+    ended = follower.end()
+    assert ended.code == 130
     line = re.compile(r"\S+ info     request_(received|completed) \(jobs\) .*endpoint=/api/v1/jobs/people-\d+.*")
-    assert all(line.fullmatch(one) for one in told.out.splitlines())
+    assert all(line.fullmatch(one) for one in ended.out.splitlines())
 
 
-def test_without_a_system_it_says_so(cli: Any) -> None:
-    told = cli("logs", "--follow")
-    assert told.code == 1
-    assert "Start `ytarchive up`" in told.err
+def test_follow_without_a_running_stack_fails_with_the_start_command(cli: Any) -> None:
+    ended = cli("logs", "--follow")
+    assert ended.code == 1
+    assert "Start `ytarchive up`" in ended.err
     assert cli("logs", "--follow", "--service", "nobody").code == 2

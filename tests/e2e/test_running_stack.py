@@ -1,4 +1,4 @@
-"""A stack that runs in the foreground, and commands beside it."""
+"""A stack in the foreground, and commands that run beside it."""
 
 import json
 import signal
@@ -21,19 +21,19 @@ def up(make_cli: Any, emulator: EmulatorClient) -> Any:
     return child
 
 
-def test_health_asks_all_five(cli: Any, up: Any) -> None:
-    told = cli("health", "--json")
+def test_health_reports_all_five_services(cli: Any, up: Any) -> None:
+    result = cli("health", "--json")
     shown = cli("health")
 
-    assert (told.code, shown.code) == (0, 0), told.out
-    answers = json.loads(told.out)
+    assert (result.code, shown.code) == (0, 0), result.out
+    answers = json.loads(result.out)
     assert answers["healthy"] is True
     assert list(answers["services"]) == SERVICES
     assert all(answer["status"] == "healthy" for answer in answers["services"].values())
     assert shown.out.count("healthy") == 5
 
 
-def test_nothing_runs_is_said_plainly(cli: Any) -> None:
+def test_health_and_events_tail_report_that_no_stack_is_running(cli: Any) -> None:
     health = cli("health")
     tail = cli("events", "tail")
 
@@ -44,7 +44,7 @@ def test_nothing_runs_is_said_plainly(cli: Any) -> None:
     assert not cli.data.exists()
 
 
-def test_download_attaches_and_the_stack_stays(cli: Any, up: Any) -> None:
+def test_download_uses_the_running_stack_and_leaves_it_running(cli: Any, up: Any) -> None:
     tail = cli.start("events", "tail", "--json", "--type", "job.*", "--type", "video.archived")
     listening = cli.start("events", "tail")
 
@@ -55,23 +55,23 @@ def test_download_attaches_and_the_stack_stays(cli: Any, up: Any) -> None:
     assert cli.mp4(sample.VIDEO_OK).exists()
     assert [job["status"] for job in listed["jobs"]] == ["completed"]
     assert listed["total"] == 1
-    assert up.process.runs
+    assert up.process.is_running
 
-    second = cli("download", sample.VIDEO_NO_CAPTIONS)  # by now both have surely subscribed
+    second = cli("download", sample.VIDEO_NO_CAPTIONS)  # both `events tail` commands have subscribed by now
     assert second.code == 0
     tail.wait_for("job.completed")
     listening.wait_for("job.completed")
     tail.signal(signal.SIGINT)
     listening.signal(signal.SIGINT)
-    told = tail.end()
-    assert told.code == 130
-    assert {line["type"] for line in told.lines} <= {
+    result = tail.end()
+    assert result.code == 130
+    assert {line["type"] for line in result.lines} <= {
         "job.created", "job.queued", "job.progress", "job.completed", "video.archived",
     }  # fmt: skip
     assert "download.started" in listening.end().out
 
 
-def test_a_rejected_job_exits_2_with_the_reason_of_the_stack(cli: Any, up: Any) -> None:
+def test_a_job_that_the_stack_rejects_exits_2_with_its_reason(cli: Any, up: Any) -> None:
     run = cli("download", sample.VIDEO_OK, "-o", str(cli.home / "not-a-root"))
 
     assert run.code == 2, run.out
@@ -79,7 +79,9 @@ def test_a_rejected_job_exits_2_with_the_reason_of_the_stack(cli: Any, up: Any) 
     assert cli("jobs", "list", "--status", "failed").out.count("failed") == 1
 
 
-def test_ctrl_c_beside_a_running_stack_only_stops_following(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+def test_ctrl_c_ends_the_command_and_the_running_stack_continues_the_job(
+    cli: Any, up: Any, emulator: EmulatorClient
+) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=3_000_000)
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
@@ -92,10 +94,10 @@ def test_ctrl_c_beside_a_running_stack_only_stops_following(cli: Any, up: Any, e
     again = cli("download", sample.VIDEO_LARGE)
     assert again.code == 0, again.out + again.err
     assert "Continuing job" in again.out or "1 already archived" in again.out
-    assert up.process.runs
+    assert up.process.is_running
 
 
-def test_a_stack_that_goes_away_is_taken_over(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+def test_a_command_takes_over_when_the_running_stack_stops(cli: Any, up: Any, emulator: EmulatorClient) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=500_000)
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
@@ -110,7 +112,7 @@ def test_a_stack_that_goes_away_is_taken_over(cli: Any, up: Any, emulator: Emula
     assert cli.mp4(sample.VIDEO_LARGE).exists()
 
 
-def test_a_stack_that_is_killed_is_taken_over(cli: Any, up: Any, emulator: EmulatorClient) -> None:
+def test_a_command_takes_over_when_the_running_stack_is_killed(cli: Any, up: Any, emulator: EmulatorClient) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=500_000)
     download = cli.start("download", sample.VIDEO_LARGE)
     emulator.wait_for(kind="media", video_id=sample.VIDEO_LARGE)
@@ -132,7 +134,7 @@ def test_a_second_stack_on_the_same_data_is_refused(cli: Any, up: Any) -> None:
     assert "locked by process" in second.err
 
 
-def test_jobs_are_shown_the_same_running_and_stopped(cli: Any, up: Any) -> None:
+def test_jobs_show_prints_the_same_with_and_without_a_running_stack(cli: Any, up: Any) -> None:
     cli("download", sample.VIDEO_OK, sample.VIDEO_DELETED)
     job_id = json.loads(cli("jobs", "list", "--json").out)["jobs"][0]["job_id"]
     running = cli("jobs", "show", job_id[:8], "--json")
@@ -158,7 +160,7 @@ def test_a_single_service_joins_the_stack(cli: Any, up: Any) -> None:
     assert "logging   http://127.0.0.1:" in ended.out
 
 
-def test_the_key_of_a_command_serves_its_job_on_a_stack_that_has_none(
+def test_the_api_key_of_a_command_is_used_on_a_stack_without_a_key(
     cli: Any, up: Any, make_cli: Any, emulator: EmulatorClient
 ) -> None:
     with_key = make_cli(YOUTUBE_API_KEY="loopback-key", YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint)
@@ -167,12 +169,12 @@ def test_the_key_of_a_command_serves_its_job_on_a_stack_that_has_none(
 
     assert run.code == 0, run.out + run.err
     assert "loopback-key" not in run.out + run.err
-    metadata = json.loads((cli.archive / "metadata" / "videos" / f"{_first(cli)}.json").read_text())
+    metadata = json.loads((cli.archive / "metadata" / "videos" / f"{_first_video_id(cli)}.json").read_text())
     assert "data_api" in metadata["sources"]
     assert b"loopback-key" not in b"".join(path.read_bytes() for path in cli.home.rglob("*") if path.is_file())
 
 
-def _first(cli: Any) -> str:
+def _first_video_id(cli: Any) -> str:
     names: list[str] = sorted(path.stem for path in (cli.archive / "metadata" / "videos").iterdir())
     return names[0]
 

@@ -1,7 +1,7 @@
-"""What every command prints for a small known world: the text, and the shape of its --json.
+"""Snapshots of what every command prints for a small fixed archive: the text, and the shape of its --json output.
 
-A new command needs one line in STOPPED or RUNNING; `pytest tests/e2e/test_snapshots.py --snapshot-update`
-writes what it prints into tests/e2e/__snapshots__, to be read before it is committed.
+A new command needs one line in STOPPED or RUNNING. `pytest tests/e2e/test_snapshots.py --snapshot-update` writes its
+output into tests/e2e/__snapshots__; review it before you commit.
 """
 
 import importlib.util
@@ -19,13 +19,16 @@ from ytarchive.docgen.cli_reference import commands
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
-_spec = importlib.util.spec_from_file_location("shown", Path(__file__).parents[1] / "fixtures" / "shown.py")
+_spec = importlib.util.spec_from_file_location(
+    "output_normalization", Path(__file__).parents[1] / "fixtures" / "output_normalization.py"
+)
 assert _spec is not None and _spec.loader is not None
-shown = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(shown)
+normalize = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(normalize)
 
-# A line is run as it stands, and with --json where the command has that. `#once`: not with --json, since a second time
-# is another story, or no more than an error; `#shape`: only with --json, since its text is about this machine.
+# Each line is run as it is, and again with --json if the command has that option. `#once`: not with --json, because the
+# second run would print a different result or only an error; `#shape`: only with --json, because the text depends on
+# this machine.
 STOPPED = """
 jobs list
 jobs list --status open #once
@@ -112,7 +115,7 @@ workplan retry {job}
 workplan delete {gap} #once
 workplan delete {job} --json
 """
-# Those that do not end by themselves, or take a world of their own; where they are tested.
+# Commands that do not end by themselves or need their own setup, and the files that test them.
 ELSEWHERE = {
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
@@ -120,7 +123,7 @@ ELSEWHERE = {
 }
 
 
-# Where an id is due, and one of those that are offered.
+# Commands that take an id, and the placeholder of an id that the shell completion must offer.
 COMPLETED = {
     "jobs show": "parked",
     "workplan show": "gap",
@@ -130,22 +133,25 @@ COMPLETED = {
 
 
 @dataclass
-class World:
-    """Ten videos and two gaps, two jobs that wait for a stream, one that is only a gap; nothing runs."""
+class Scenario:
+    """Ten saved and two unavailable videos, two jobs that wait for a stream, one job with only an unavailable video.
+
+    No stack is running.
+    """
 
     cli: Any
-    places: dict[str, str]  # what stands in braces above
-    words: dict[str, str]  # what is printed -> how it is shown
+    placeholders: dict[str, str]  # the values of the placeholders above
+    words: dict[str, str]  # printed value -> its placeholder in the snapshot
 
-    def shows(self, line: str) -> str:
-        words = [word.format(**self.places) for word in shlex.split(line)]
+    def output_of(self, line: str) -> str:
+        words = [word.format(**self.placeholders) for word in shlex.split(line)]
         ran = self.cli(*words)
-        out = shown.shape(ran.out) if "--json" in words else shown.text(ran.out, self.words)
-        told = shown.text(ran.err, self.words)
-        return "\n".join([f"$ ytarchive {line}", out, *(f"! {each}" for each in told.splitlines()), f"= {ran.code}"])
+        out = normalize.shape(ran.out) if "--json" in words else normalize.text(ran.out, self.words)
+        errors = normalize.text(ran.err, self.words)
+        return "\n".join([f"$ ytarchive {line}", out, *(f"! {each}" for each in errors.splitlines()), f"= {ran.code}"])
 
-    def completes(self, words: str) -> list[str]:
-        """What bash would offer after these."""
+    def completions_of(self, words: str) -> list[str]:
+        """Return the shell completions that bash would offer after these words."""
         asked = {"COMP_WORDS": f"ytarchive {words} ", "COMP_CWORD": str(len(words.split()) + 1)}
         cli = replace(self.cli, env={**self.cli.env, **asked, "_YTARCHIVE_COMPLETE": "complete_bash"})
         offered: list[str] = cli().out.split()
@@ -153,7 +159,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(cli_at: Any, emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> World:
+def scenario(cli_at: Any, emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     emulator_child.reset()
     cli = cli_at(tmp_path_factory.mktemp("snapshots") / "home", YTARCHIVE_DOWNLOAD__SLOTS="1", TZ="UTC")
     order = {
@@ -167,7 +173,7 @@ def world(cli_at: Any, emulator_child: EmulatorClient, tmp_path_factory: pytest.
         ran = cli("download", "--json", *targets)
         assert ran.code == (3 if name in {"job", "gap"} else 4), ran.err
         jobs[name] = ran.result["job"]
-    places = {name: job["job_id"] for name, job in jobs.items()}
+    placeholders = {name: job["job_id"] for name, job in jobs.items()}
     ids = {job["job_id"]: f"<{name}>" for name, job in jobs.items()}
     traces = {job["trace_id"]: f"<trace of {name}>" for name, job in jobs.items()}
     others = {
@@ -177,17 +183,17 @@ def world(cli_at: Any, emulator_child: EmulatorClient, tmp_path_factory: pytest.
         "playlist3": sample.PLAYLIST_3,
     }
     paths = {str(cli.home): "<home>", str(emulator_child.ca_file): "<ca>"}
-    return World(cli, {**places, **others, "missing": sample.PLAYLIST_MISSING}, {**paths, **ids, **traces})
+    return Scenario(cli, {**placeholders, **others, "missing": sample.PLAYLIST_MISSING}, {**paths, **ids, **traces})
 
 
 def lines(scene: str) -> list[str]:
-    """Each as it is run."""
+    """Expand a scene into the command lines to run."""
     found: list[str] = []
     for line in scene.strip().splitlines():
         words, _, note = line.partition(" #")
         text = [words] if note != "shape" else []
-        again = note == "shape" or (not note and "--json" not in words and has_json(words))
-        found += [*text, f"{words} --json"] if again else text
+        with_json = note == "shape" or (not note and "--json" not in words and has_json(words))
+        found += [*text, f"{words} --json"] if with_json else text
     return found
 
 
@@ -198,32 +204,31 @@ def has_json(line: str) -> bool:
 
 @pytest.mark.timeout(600)
 def test_what_every_command_prints(
-    world: World, snapshot: SnapshotAssertion, subtests: pytest.Subtests, emulator: EmulatorClient
+    scenario: Scenario, snapshot: SnapshotAssertion, subtests: pytest.Subtests, emulator: EmulatorClient
 ) -> None:
     for line in lines(STOPPED):
         with subtests.test(line):
-            assert world.shows(line) == snapshot(name=line)
+            assert scenario.output_of(line) == snapshot(name=line)
     with subtests.test("errors as JSON"):
-        ran = world.cli("jobs", "show", "0nosuch", "--json")
+        ran = scenario.cli("jobs", "show", "0nosuch", "--json")
         assert (json.loads(ran.out)["error"]["code"], ran.err) == ("E007", "")
     for words, name in COMPLETED.items():
         with subtests.test(f"completion of {words}"):
-            assert world.places[name] in world.completes(words)
-    up = world.cli.start("up")
+            assert scenario.placeholders[name] in scenario.completions_of(words)
+    up = scenario.cli.start("up")
     up.wait_for("Ready.")
     for line in lines(RUNNING):
         with subtests.test(line, running=True):
-            assert world.shows(line) == snapshot(name=f"{line} (beside `up`)")
+            assert scenario.output_of(line) == snapshot(name=f"{line} (beside `up`)")
     up.process.terminate()
     assert up.end().code == 0
 
 
-def test_every_command_is_shown() -> None:
-    shown_here = {tuple(line.split()) for line in lines(STOPPED) + lines(RUNNING)}
+def test_every_command_has_a_snapshot_line() -> None:
+    covered = {tuple(line.split()) for line in lines(STOPPED) + lines(RUNNING)}
     missing = [
         " ".join(command.words)
         for command in commands(app)
-        if command.words not in ELSEWHERE
-        and not any(line[: len(command.words)] == command.words for line in shown_here)
+        if command.words not in ELSEWHERE and not any(line[: len(command.words)] == command.words for line in covered)
     ]
     assert missing == [], "add a line to STOPPED or RUNNING, and update the snapshots"

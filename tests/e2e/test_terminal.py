@@ -1,4 +1,4 @@
-"""What a person at a terminal sees."""
+"""Output on a terminal."""
 
 import os
 import pty
@@ -8,29 +8,35 @@ from typing import Any
 from ytarchive.emulator.site import sample
 
 
-def at_a_terminal(cli: Any, *words: str) -> tuple[int, str]:
-    """Run on a pseudo terminal; the exit code and all that was written to it."""
-    ours, theirs = pty.openpty()
+def run_on_a_terminal(cli: Any, *words: str) -> tuple[int, str]:
+    """Run a command on a pseudo terminal; return its exit code and its output."""
+    controller, terminal = pty.openpty()
     env = cli.env | {"TERM": "xterm-256color", "COLUMNS": "120"}
     process = subprocess.Popen(
-        cli.command(*words), stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cli.home, start_new_session=True
+        cli.command(*words),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=env,
+        cwd=cli.home,
+        start_new_session=True,
     )
-    os.close(theirs)
+    os.close(terminal)
     seen = b""
     while True:
         try:
-            part = os.read(ours, 65_536)
-        except OSError:  # Linux says so when the other end is closed
+            part = os.read(controller, 65_536)
+        except OSError:  # EIO on Linux: the other end is closed
             break
         if not part:
             break
         seen += part
-    os.close(ours)
+    os.close(controller)
     return process.wait(30), seen.decode()
 
 
-def test_bars_on_a_terminal_show_hostile_titles_harmlessly_and_give_the_cursor_back(cli: Any) -> None:
-    code, seen = at_a_terminal(cli, "download", sample.VIDEO_HOSTILE_TITLE)
+def test_progress_bars_escape_control_characters_and_restore_the_cursor(cli: Any) -> None:
+    code, seen = run_on_a_terminal(cli, "download", sample.VIDEO_HOSTILE_TITLE)
 
     assert code == 0, seen
     assert "━" in seen

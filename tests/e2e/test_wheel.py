@@ -1,4 +1,4 @@
-"""What is published works without the checkout: the wheel holds all packages and brings the demo along."""
+"""The wheel works without the checkout: it contains all packages and the demo."""
 
 import os
 import subprocess
@@ -33,11 +33,11 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     )
     assert all(path.startswith(str(installed)) for path in where.split())
     cache = tmp_path.parent.parent / "emulator-cache"
-    told = _run(
+    output = _run(
         [sys.executable, "-m", "ytarchive", "demo", "--dir", str(tmp_path / "demo")],
         tmp_path,
         PYTHONPATH=str(installed),
         XDG_CACHE_HOME=str(cache),
     )
-    assert "10 saved" in told
+    assert "10 saved" in output
     assert len(list((tmp_path / "demo" / "archive" / "videos").glob("*/*.mp4"))) == 10

@@ -1,10 +1,11 @@
-"""A real broker, and buses that connect to it."""
+"""A real broker, buses that connect to it, and services that run on it."""
 
 import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -12,24 +13,26 @@ import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer
 from bus.fault_injection import VARIABLE
+from services.common.infra import logs
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config
-from tests.fixtures.processes import KEPT, Nursery
+from tests.fixtures.probe_service import ProbeService, RunningProbe
+from tests.fixtures.processes import INHERITED_VARIABLES, ProcessPool
 
 Connect = Callable[..., Awaitable[Bus]]
 
 
 @pytest.fixture
-def broker_numbers() -> BusSettings:
-    """What the tests' broker is like; override it in a module that needs other numbers."""
+def broker_settings() -> BusSettings:
+    """The settings of the tests' broker; a module can override them."""
     return BusSettings(
         url="nats://unset", ack_wait=1.0, connect_timeout=5.0, events_max_bytes=64 * 1024**2, logs_max_bytes=1024**2
     )
 
 
 @pytest.fixture
-async def nats_server(tmp_path: Path, broker_numbers: BusSettings) -> AsyncIterator[EmbeddedServer]:
-    server = EmbeddedServer(tmp_path / "nats", like=broker_numbers)
+async def nats_server(tmp_path: Path, broker_settings: BusSettings) -> AsyncIterator[EmbeddedServer]:
+    server = EmbeddedServer(tmp_path / "nats", like=broker_settings)
     await server.start()
     yield server
     await server.stop()
@@ -37,7 +40,7 @@ async def nats_server(tmp_path: Path, broker_numbers: BusSettings) -> AsyncItera
 
 @pytest.fixture
 async def connect(nats_server: EmbeddedServer) -> AsyncIterator[Connect]:
-    """`await connect("jobs")`: a bus of that service; closed at the end."""
+    """`await connect("jobs")` returns a bus of that service; it is closed after the test."""
     buses: list[Bus] = []
 
     async def connect_as(service: str, settings: BusSettings | None = None) -> Bus:
@@ -50,9 +53,49 @@ async def connect(nats_server: EmbeddedServer) -> AsyncIterator[Connect]:
 
 
 @pytest.fixture
-def killed_at(config: Config, broker: BusSettings, nursery: Nursery, tmp_path: Path) -> Callable[..., Awaitable[None]]:
-    """`await killed_at(point)`: run a storage service of its own until it dies there. `post`: the path of something
-    to be asked for once it serves."""
+def running_probe(config: Config, broker: BusSettings) -> RunningProbe:
+    @asynccontextmanager
+    async def run(config: Config = config, bus: BusSettings = broker) -> AsyncIterator[ProbeService]:
+        probe = ProbeService(config, bus)
+        await probe.startup()
+        try:
+            yield probe
+        finally:
+            probe.go_on.set()
+            await probe.shutdown(5.0)
+
+    return run
+
+
+@pytest.fixture
+async def observer(broker: BusSettings) -> AsyncIterator[Bus]:
+    bus = await connect_bus(broker, source="cli/test")
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def web_client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def logs_on_bus() -> Iterator[None]:
+    """Publish log records on the bus."""
+    logs.setup(level="DEBUG", console=None)
+    yield
+    logs.tear_down()
+
+
+@pytest.fixture
+def killed_at(
+    config: Config, broker: BusSettings, process_pool: ProcessPool, tmp_path: Path
+) -> Callable[..., Awaitable[None]]:
+    """`await killed_at(point)` runs a storage service in its own process until it is killed at that fault point.
+
+    `post`: a path to request once the service is ready.
+    """
 
     async def run(point: str, *, post: str = "") -> None:
         assert broker.token is not None
@@ -60,7 +103,7 @@ def killed_at(config: Config, broker: BusSettings, nursery: Nursery, tmp_path: P
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         env = {
-            **{key: os.environ[key] for key in KEPT if key in os.environ},
+            **{key: os.environ[key] for key in INHERITED_VARIABLES if key in os.environ},
             "HOME": str(tmp_path),
             VARIABLE: point,
             "YTARCHIVE_NATS__URL": broker.url,
@@ -70,10 +113,10 @@ def killed_at(config: Config, broker: BusSettings, nursery: Nursery, tmp_path: P
             "YTARCHIVE_STORAGE__MIN_FREE": "0",
             "YTARCHIVE_SERVICES__STORAGE__PORT": str(port),
         }
-        process = nursery.start(["service", "storage"], tmp_path / "killed.out", env, cwd=tmp_path)
+        process = process_pool.start(["service", "storage"], tmp_path / "killed.out", env, cwd=tmp_path)
         if post:
-            while "Ready." not in process.words():
-                assert process.runs, process.words()
+            while "Ready." not in process.output():
+                assert process.is_running, process.output()
                 await asyncio.sleep(0.01)
             async with aiohttp.ClientSession() as http:
                 url = f"http://127.0.0.1:{port}/api/v1/{post}"
@@ -81,7 +124,8 @@ def killed_at(config: Config, broker: BusSettings, nursery: Nursery, tmp_path: P
                     async with http.post(url, json={}) as response:
                         assert response.ok, await response.text()
                 except aiohttp.ClientError:
-                    assert not process.runs or await asyncio.to_thread(process.wait) < 0  # it was too quick to answer
-        assert await asyncio.to_thread(process.wait) == -signal.SIGKILL, process.words()
+                    # killed before it could respond
+                    assert not process.is_running or await asyncio.to_thread(process.wait) < 0
+        assert await asyncio.to_thread(process.wait) == -signal.SIGKILL, process.output()
 
     return run

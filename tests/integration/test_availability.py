@@ -1,5 +1,7 @@
-"""What comes and goes upstream, on all five services and the emulator: told afterwards, and never a reason to lose what
-is archived."""
+"""Videos that vanish from or return to YouTube: the history records it, archived files are kept.
+
+All five services run against the emulator.
+"""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +44,7 @@ async def stack(config: Config) -> AsyncIterator[Stack]:
 
 
 async def save(stack: Stack, eventually: Eventually, *, by_api: bool = False) -> None:
-    """Save the playlist as a job of its own, to the end of all that storage writes for it."""
+    """Download the playlist in a new job and wait until storage has written everything."""
     jobs = stack.services["jobs"]
     assert isinstance(jobs, JobsService)
     options = JobOptions(quality="144p", include_captions=False)
@@ -64,18 +66,18 @@ def playlist(emulator: EmulatorClient, *video_ids: str) -> None:
 
 
 def files(archive: Path) -> dict[str, str]:
-    """Every file of a video, by its path."""
+    """Return the checksum of every file of a video, by path."""
     found = (path for path in (archive / "videos").rglob("*") if path.is_file())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def history(config: Config, id: str) -> list[tuple[str, str | None]]:
-    """Oldest first: what, and which video or why."""
+    """Return the changes, oldest first, each with its reason or its video."""
     lines = HistoryReader(config.storage).read(id, 100, 0).events
     return [(line.change, line.reason or line.video_id) for line in lines[::-1]]
 
 
-async def test_what_vanishes_upstream_stays_in_the_archive_and_is_told(
+async def test_videos_removed_upstream_stay_archived_and_are_recorded_in_the_history(
     stack: Stack, config: Config, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     playlist(emulator, STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK)
@@ -92,8 +94,8 @@ async def test_what_vanishes_upstream_stays_in_the_archive_and_is_told(
     after = files(config.storage.base_path)
     assert before.items() <= after.items()
     assert any(path.endswith(f"{COMES_BACK}.mp4") for path in after)
-    stories = {id: history(config, id) for id in (PLAYLIST, STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK)}
-    assert stories == {
+    timelines = {id: history(config, id) for id in (PLAYLIST, STAYS, TURNS_PRIVATE, IS_REMOVED, COMES_BACK)}
+    assert timelines == {
         PLAYLIST: [
             ("first_look", None), ("private", COMES_BACK),
             ("retitled", STAYS), ("private", TURNS_PRIVATE), ("came_back", COMES_BACK), ("vanished", IS_REMOVED),
@@ -113,10 +115,10 @@ async def test_what_vanishes_upstream_stays_in_the_archive_and_is_told(
         HistoryReader(config.storage).read("nobodyknows", 100, 0)
 
 
-async def test_a_change_of_source_is_no_change_of_the_playlist(
+async def test_a_change_of_the_listing_source_is_not_a_change_of_the_playlist(
     stack: Stack, config: Config, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
-    """With an API key and without one, turn by turn."""
+    """Alternate between listings without and with an API key."""
     playlist(emulator, STAYS, COMES_BACK, sample.VIDEO_DELETED)
     for by_api in (False, True, False, True):
         await save(stack, eventually, by_api=by_api)

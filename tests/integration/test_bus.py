@@ -1,4 +1,4 @@
-"""Two services and a broker: what is published arrives, is handled once, and keeps its story."""
+"""The bus between services and a real broker: delivery, requests, tails, shutdown and redelivery."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from services.common.models import HealthCheck
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
-LIMIT = 30.0  # seconds that anything here may take
+LIMIT = 30.0  # seconds to wait for any step of a test
 
 
 def blocked(egress: str = "home") -> SourceBlocked:
@@ -39,7 +39,7 @@ def heartbeat() -> ServiceHeartbeat:
 
 
 def collecting(service: str, *kinds: type[Event]) -> tuple[Handlers, "asyncio.Queue[Envelope]"]:
-    """A service that puts what its inbox gets into a queue."""
+    """Return handlers that put every received envelope into a queue, and the queue."""
     handlers = Handlers(service)
     queue: asyncio.Queue[Envelope] = asyncio.Queue()
 
@@ -51,7 +51,7 @@ def collecting(service: str, *kinds: type[Event]) -> tuple[Handlers, "asyncio.Qu
     return handlers, queue
 
 
-async def test_what_a_handler_yields_carries_the_story_on(connect: Connect) -> None:
+async def test_an_event_yielded_by_a_handler_keeps_the_trace_and_names_its_cause(connect: Connect) -> None:
     download, jobs = await connect("download"), await connect("jobs")
     seen: list[tuple[Envelope, object, object]] = []
     handlers = Handlers("download")
@@ -65,18 +65,18 @@ async def test_what_a_handler_yields_carries_the_story_on(connect: Connect) -> N
     await download.serve(handlers, "the service")
     await jobs.serve(listener, None)
 
-    asked = await jobs.publish(blocked(), trace_id="story")
+    asked = await jobs.publish(blocked(), trace_id="trace")
     async with asyncio.timeout(LIMIT):
         answer = await inbox.get()
 
-    assert seen == [(asked, "story", "the service")]
-    assert (answer.type, answer.trace_id, answer.caused_by) == ("source.cleared", "story", asked.id)
+    assert seen == [(asked, "trace", "the service")]
+    assert (answer.type, answer.trace_id, answer.caused_by) == ("source.cleared", "trace", asked.id)
     assert answer.id == SourceCleared(egress="home").id_after(asked.id)
     assert answer.source == download.source
     assert SourceCleared.read(answer) == SourceCleared(egress="home")
 
 
-async def test_the_stream_keeps_events_for_who_comes_later_and_two_services_hear_the_same(connect: Connect) -> None:
+async def test_services_that_connect_later_receive_all_earlier_events(connect: Connect) -> None:
     sender = await connect("download")
     sent = [await sender.publish(blocked(f"e{number}"), trace_id="t") for number in range(3)]
     for service in ("jobs", "storage"):
@@ -86,7 +86,7 @@ async def test_the_stream_keeps_events_for_who_comes_later_and_two_services_hear
             assert [await inbox.get() for _ in sent] == sent
 
 
-async def test_the_same_id_is_stored_once(connect: Connect) -> None:
+async def test_an_event_with_the_same_id_is_stored_once(connect: Connect) -> None:
     bus = await connect("download")
     first = await bus.publish(SourceCleared(egress="home"), trace_id="t", caused_by="cause")
     again = await bus.publish(SourceCleared(egress="home"), trace_id="t", caused_by="cause")
@@ -96,7 +96,7 @@ async def test_the_same_id_is_stored_once(connect: Connect) -> None:
     assert (await bus.js.stream_info(EVENTS)).state.messages == 2
 
 
-async def test_logs_have_a_stream_of_their_own(connect: Connect) -> None:
+async def test_log_records_have_a_stream_of_their_own(connect: Connect) -> None:
     bus = await connect("logging")
     handlers, inbox = collecting("logging", LogRecorded)
     await bus.serve(handlers, None)
@@ -107,7 +107,7 @@ async def test_logs_have_a_stream_of_their_own(connect: Connect) -> None:
     assert (await bus.js.stream_info(EVENTS)).state.messages == 0
 
 
-async def test_slots_are_filled_and_not_exceeded(connect: Connect) -> None:
+async def test_a_consumer_handles_as_many_messages_at_once_as_it_has_slots(connect: Connect) -> None:
     bus = await connect("jobs")
     handlers = Handlers("jobs")
     running, most, done = 0, 0, 0
@@ -132,7 +132,7 @@ async def test_slots_are_filled_and_not_exceeded(connect: Connect) -> None:
     async with asyncio.timeout(LIMIT):
         await full.wait()
         consumer = await bus.js.consumer_info(EVENTS, "jobs-source_blocked")
-        assert consumer.num_ack_pending == 3, "what has no slot stays in the stream, for other instances"
+        assert consumer.num_ack_pending == 3, "messages without a slot stay in the stream, for other instances"
         go.set()
         await finished.wait()
     assert most == 3
@@ -160,7 +160,7 @@ async def test_a_service_that_is_not_ready_does_not_pull(connect: Connect) -> No
         await handled.wait()
 
 
-async def test_two_instances_share_the_work(connect: Connect) -> None:
+async def test_two_instances_of_a_service_share_the_messages(connect: Connect) -> None:
     handled: list[str] = []
     both, all_done = asyncio.Event(), asyncio.Event()
 
@@ -188,7 +188,7 @@ async def test_two_instances_share_the_work(connect: Connect) -> None:
     assert sorted(line.split()[1] for line in handled) == ["e0", "e1", "e2", "e3"]
 
 
-async def test_a_request_is_answered(connect: Connect) -> None:
+async def test_a_request_returns_the_answer_or_raises_the_reason_for_none(connect: Connect) -> None:
     jobs, download = await connect("jobs"), await connect("download")
     handlers = Handlers("jobs")
     traces = []
@@ -204,8 +204,8 @@ async def test_a_request_is_answered(connect: Connect) -> None:
     with pytest.raises(NoAnswer, match=r"download\.claim: .*no responders"):
         await download.request(claim, ClaimAnswer, trace_id="t", timeout=LIMIT)
     await jobs.serve(handlers, None)
-    answer = await download.request(claim, ClaimAnswer, trace_id="story", timeout=LIMIT)
-    assert (answer.verdict, traces) == (ClaimVerdict.GO, ["story"])
+    answer = await download.request(claim, ClaimAnswer, trace_id="trace", timeout=LIMIT)
+    assert (answer.verdict, traces) == (ClaimVerdict.GO, ["trace"])
     with pytest.raises(NoAnswer, match=r"the answering service failed: ValueError$"):
         await download.request(
             claim.model_copy(update={"dispatch_id": "bad"}), ClaimAnswer, trace_id="t", timeout=LIMIT
@@ -214,7 +214,7 @@ async def test_a_request_is_answered(connect: Connect) -> None:
         await download.request(claim, HealthCheck, trace_id="t", timeout=LIMIT)
 
 
-async def test_a_slow_answer_is_no_answer_and_does_not_hold_up_others(connect: Connect) -> None:
+async def test_a_slow_request_times_out_and_does_not_block_others(connect: Connect) -> None:
     jobs, download = await connect("jobs"), await connect("download")
     handlers = Handlers("jobs")
 
@@ -233,16 +233,16 @@ async def test_a_slow_answer_is_no_answer_and_does_not_hold_up_others(connect: C
         await waiting
 
 
-async def test_every_instance_hears_a_core_event_and_a_deaf_ear_hears_the_next(connect: Connect) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+async def test_every_instance_receives_core_events_also_after_a_handler_failed(connect: Connect) -> None:
+    received: asyncio.Queue[str] = asyncio.Queue()
     for name in ("first", "second"):
         handlers = Handlers("jobs")
 
         @handlers.subscribe(ServiceHeartbeat)
-        async def hear(event: ServiceHeartbeat, context: object) -> None:
+        async def receive(event: ServiceHeartbeat, context: object) -> None:
             if event.service.url == "http://bad":
-                raise ValueError("deaf")
-            heard.put_nowait(f"{context} {event.service.instance} {handling().trace_id}")
+                raise ValueError("a failing handler")
+            received.put_nowait(f"{context} {event.service.instance} {handling().trace_id}")
 
         await (await connect("jobs")).serve(handlers, name)
     sender = await connect("download")
@@ -250,11 +250,11 @@ async def test_every_instance_hears_a_core_event_and_a_deaf_ear_hears_the_next(c
     await sender.publish(ServiceHeartbeat(service=bad), trace_id="t")
     await sender.publish(heartbeat(), trace_id="t")
     async with asyncio.timeout(LIMIT):
-        assert sorted([await heard.get(), await heard.get()]) == ["first 1 t", "second 1 t"]
+        assert sorted([await received.get(), await received.get()]) == ["first 1 t", "second 1 t"]
     assert (await sender.js.stream_info(EVENTS)).state.messages == 0
 
 
-async def test_a_tail_sees_stream_and_core_events_in_order_once_and_nothing_else(connect: Connect) -> None:
+async def test_a_tail_yields_its_stream_and_core_events_once_and_in_order(connect: Connect) -> None:
     sender, reader = await connect("download"), await connect("cli")
     async with reader.tail(SourceBlocked, ServiceHeartbeat) as tail:
         wanted = []
@@ -262,21 +262,21 @@ async def test_a_tail_sees_stream_and_core_events_in_order_once_and_nothing_else
             wanted.append(await sender.publish(blocked(f"e{number}"), trace_id="t"))
             wanted.append(await sender.publish(heartbeat(), trace_id="t"))
         await sender.publish(SourceCleared(egress="home"), trace_id="t")
-        await sender.send(wanted[0], SourceBlocked)  # repeated: its ack was late, say
+        await sender.send(wanted[0], SourceBlocked)  # a duplicate, as after a late acknowledgement
         await sender.js.publish("source.blocked", b"not one of ours")
         wanted.append(await sender.publish(blocked("last"), trace_id="t"))
         async with asyncio.timeout(LIMIT):
             assert [await anext(tail) for _ in wanted] == wanted
 
 
-async def test_a_tail_ends_with_its_bus(connect: Connect) -> None:
+async def test_a_tail_ends_when_its_bus_is_closed(connect: Connect) -> None:
     reader = await connect("cli")
     async with reader.tail(SourceBlocked) as tail, asyncio.timeout(LIMIT):
         await reader.close()
         assert [envelope async for envelope in tail] == []
 
 
-async def test_an_event_too_large_for_a_message_is_refused_at_once(connect: Connect) -> None:
+async def test_an_event_larger_than_the_message_limit_is_refused_at_once(connect: Connect) -> None:
     bus = await connect("download")
     with pytest.raises(MessageTooLarge, match=r"source\.blocked of 83\d{5} bytes"):
         await bus.publish(SourceBlocked(egress="x" * 8_385_000, reason="", until=UNTIL), trace_id="t")
@@ -284,7 +284,7 @@ async def test_an_event_too_large_for_a_message_is_refused_at_once(connect: Conn
     assert bus.connected
 
 
-async def test_the_way_an_event_travels_is_its_own(connect: Connect) -> None:
+async def test_events_cannot_be_requested_and_requests_cannot_be_published(connect: Connect) -> None:
     bus = await connect("download")
     claim = DownloadClaim(instance="1", egress="home")
     with pytest.raises(TypeError, match=r"use request\(\)"):
@@ -293,7 +293,7 @@ async def test_the_way_an_event_travels_is_its_own(connect: Connect) -> None:
         await bus.request(blocked(), ClaimAnswer, trace_id="t", timeout=1.0)
 
 
-async def test_a_stopping_service_finishes_what_it_has_and_takes_nothing_new(connect: Connect) -> None:
+async def test_a_stopping_service_finishes_its_message_and_takes_no_new_one(connect: Connect) -> None:
     bus, other = await connect("jobs"), await connect("storage")
     handlers = Handlers("jobs")
     begun, go, both = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -318,7 +318,7 @@ async def test_a_stopping_service_finishes_what_it_has_and_takes_nothing_new(con
         go.set()
         await stopping
     assert handled == ["first"]
-    assert await bus.reachable(), "it goes on publishing until it is closed"
+    assert await bus.reachable(), "the bus can publish until it is closed"
     await bus.close()
     again = await connect("jobs")
     await again.serve(handlers, None)
@@ -327,11 +327,11 @@ async def test_a_stopping_service_finishes_what_it_has_and_takes_nothing_new(con
     assert handled == ["first", "second"]
 
 
-async def test_what_is_on_its_way_to_a_service_that_stops_is_given_back(
+async def test_messages_in_transit_to_a_stopping_service_are_redelivered_at_once(
     connect: Connect, nats_server: EmbeddedServer
 ) -> None:
-    """The broker may have sent a message before it reads that nobody asks for one any more. The next one gets it at
-    once: nobody has patience for ack_wait here."""
+    """The broker may send a message before it reads that its consumer stopped. ack_wait is longer than the test, so
+    only an immediate redelivery passes."""
     patient = nats_server.settings.model_copy(update={"ack_wait": LIMIT * 2})
     other = await connect("storage")
     handlers = Handlers("jobs")
@@ -358,7 +358,7 @@ async def test_what_is_on_its_way_to_a_service_that_stops_is_given_back(
             missing.discard(await handled.get())
 
 
-async def test_a_handler_that_does_not_end_in_time_is_cancelled_and_its_message_given_back(
+async def test_a_handler_beyond_the_stop_timeout_is_cancelled_and_its_message_released(
     connect: Connect, nats_server: EmbeddedServer
 ) -> None:
     patient = nats_server.settings.model_copy(update={"ack_wait": LIMIT * 2})
@@ -386,15 +386,15 @@ async def test_a_handler_that_does_not_end_in_time_is_cancelled_and_its_message_
         await first.stop_serving(timeout=0.01)
         assert cleaned.is_set()
         await second.serve(quick, None)
-    async with asyncio.timeout(LIMIT):  # less than ack_wait: it was given back
+    async with asyncio.timeout(LIMIT):  # less than ack_wait: the message was released
         await handled.wait()
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_what_nobody_can_hold_any_more_is_free_when_our_broker_starts(
+async def test_in_flight_messages_are_redelivered_at_once_after_a_broker_restart(
     connect: Connect, nats_server: EmbeddedServer, killed: bool
 ) -> None:
-    """JetStream forgets at a restart that a message was given back, and waits for the rest of ack_wait."""
+    """At a restart JetStream forgets that a message was released, and would wait for the rest of ack_wait."""
     patient = nats_server.settings.model_copy(update={"ack_wait": LIMIT * 2})
     first = await connect("jobs", patient)
     begun, handled = asyncio.Event(), asyncio.Event()
@@ -425,7 +425,7 @@ async def test_what_nobody_can_hold_any_more_is_free_when_our_broker_starts(
         await handled.wait()
 
 
-async def test_stopping_twice_or_without_serving_is_fine(connect: Connect) -> None:
+async def test_stopping_twice_or_without_serving_is_allowed(connect: Connect) -> None:
     bus = await connect("jobs")
     await bus.stop_serving(timeout=1.0)
     await bus.close()
@@ -436,7 +436,7 @@ async def test_stopping_twice_or_without_serving_is_fine(connect: Connect) -> No
         await bus.publish(ServiceStopped(instance="1", name="jobs"), trace_id="t", patience=0.2)
 
 
-async def test_a_service_has_caught_up_once_all_is_acknowledged(connect: Connect) -> None:
+async def test_a_service_has_caught_up_once_all_messages_are_acknowledged(connect: Connect) -> None:
     jobs, download = await connect("jobs"), await connect("download")
     at_work, go_on = asyncio.Event(), asyncio.Event()
     handlers = Handlers("jobs")
@@ -457,9 +457,9 @@ async def test_a_service_has_caught_up_once_all_is_acknowledged(connect: Connect
             await asyncio.sleep(0.02)
 
 
-async def test_nobody_can_listen_to_requests(connect: Connect) -> None:
+async def test_a_tail_cannot_subscribe_to_requests(connect: Connect) -> None:
     """They may carry an API key."""
     bus = await connect("cli")
     with pytest.raises(TypeError, match="requests"):
         async with bus.tail(SourceBlocked, DownloadClaim):
-            raise AssertionError("it listens")
+            raise AssertionError("the tail was opened")

@@ -1,4 +1,4 @@
-"""The broker goes away and comes back: with its store, without it, full, or with a grudge."""
+"""Outages of the broker: a restart with or without its store, lost connections, and full streams."""
 
 import asyncio
 import os
@@ -22,11 +22,11 @@ from services.common.messaging import SCHEMA
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
-LIMIT = 30.0  # seconds that anything here may take
+LIMIT = 30.0  # seconds to wait for any step of a test
 
 
 @pytest.fixture
-def broker_numbers() -> BusSettings:
+def broker_settings() -> BusSettings:
     return BusSettings(url="nats://unset", ack_wait=1.0, events_max_bytes=1024**2, logs_max_bytes=1024**2)
 
 
@@ -46,22 +46,20 @@ def collecting(service: str, *kinds: type[Event]) -> tuple[Handlers, "asyncio.Qu
     return handlers, queue
 
 
-async def names(queue: "asyncio.Queue[str]", wanted: set[str]) -> None:
-    """Until all have come; at-least-once delivery may bring some twice."""
+async def wait_for_names(queue: "asyncio.Queue[str]", wanted: set[str]) -> None:
+    """Wait until all names have arrived; at-least-once delivery may repeat some."""
     missing = set(wanted)
     async with asyncio.timeout(LIMIT):
         while missing:
             missing.discard(await queue.get())
 
 
-async def test_a_broker_that_is_silent_for_a_while_does_not_fail_a_start(
-    connect: Connect, nats_server: EmbeddedServer
-) -> None:
-    """As one whose disk is busy: its answer is late, and its state is the same."""
+async def test_a_broker_that_answers_late_does_not_fail_a_start(connect: Connect, nats_server: EmbeddedServer) -> None:
+    """A broker with a busy disk answers late, and its state is unchanged."""
     reader = await connect("jobs")
     handlers, queue = collecting("jobs", SourceBlocked)
     os.kill(nats_server.pid, signal.SIGSTOP)
-    # it may be at work on the other core until then
+    # it may still run on another core until then
     await asyncio.to_thread(os.waitid, os.P_PID, nats_server.pid, os.WSTOPPED | os.WNOWAIT)
     serving = asyncio.create_task(reader.serve(handlers, None))
     _, waiting = await asyncio.wait({serving}, timeout=API_TIMEOUT * 1.5)
@@ -70,10 +68,10 @@ async def test_a_broker_that_is_silent_for_a_while_does_not_fail_a_start(
     async with asyncio.timeout(LIMIT):
         await serving
     await reader.publish(blocked(), trace_id="t")
-    await names(queue, {"home"})
+    await wait_for_names(queue, {"home"})
 
 
-async def test_a_killed_broker_costs_nothing_that_was_published(connect: Connect, nats_server: EmbeddedServer) -> None:
+async def test_a_killed_broker_loses_no_published_event(connect: Connect, nats_server: EmbeddedServer) -> None:
     sender, reader = await connect("download"), await connect("jobs")
     handlers, queue = collecting("jobs", SourceBlocked)
     reconnected = asyncio.Event()
@@ -92,14 +90,14 @@ async def test_a_killed_broker_costs_nothing_that_was_published(connect: Connect
 
     async with asyncio.timeout(LIMIT):
         await publish_all()
-    await names(queue, {f"e{number}" for number in range(60)})
+    await wait_for_names(queue, {f"e{number}" for number in range(60)})
     async with asyncio.timeout(LIMIT):
         await reconnected.wait()
         assert await reader.reachable()
     assert (await reader.js.stream_info(EVENTS)).state.messages == 60
 
 
-async def test_a_fact_waits_for_the_broker_while_its_cause_stays_in_hand(
+async def test_an_event_yielded_during_an_outage_is_published_once_the_broker_returns(
     connect: Connect, nats_server: EmbeddedServer
 ) -> None:
     bus = await connect("download")
@@ -122,18 +120,20 @@ async def test_a_fact_waits_for_the_broker_while_its_cause_stays_in_hand(
         await begun.wait()
         os.kill(nats_server.pid, signal.SIGKILL)
         go.set()
-    await names(queue, {"home"})
+    await wait_for_names(queue, {"home"})
     assert (await bus.js.stream_info(EVENTS)).state.messages == 2
 
 
-async def test_ears_answers_and_tails_come_back_too(connect: Connect, nats_server: EmbeddedServer) -> None:
+async def test_subscriptions_request_handlers_and_tails_resume_after_an_outage(
+    connect: Connect, nats_server: EmbeddedServer
+) -> None:
     jobs, other = await connect("jobs"), await connect("download")
     handlers = Handlers("jobs")
-    heard = asyncio.Event()
+    received = asyncio.Event()
 
     @handlers.subscribe(ServiceHeartbeat)
-    async def hear(_event: ServiceHeartbeat, _context: object) -> None:
-        heard.set()
+    async def receive(_event: ServiceHeartbeat, _context: object) -> None:
+        received.set()
 
     @handlers.answer(DownloadClaim)
     async def decide(_claim: DownloadClaim, _context: object) -> ClaimAnswer:
@@ -147,15 +147,15 @@ async def test_ears_answers_and_tails_come_back_too(connect: Connect, nats_serve
         assert (await other.request(claim, ClaimAnswer, trace_id="t", timeout=LIMIT)).verdict is ClaimVerdict.GO
         service = ServiceInfo(name="download", instance="1", url="http://x", version="1", pid=1, started_at=UNTIL)
         await other.publish(ServiceHeartbeat(service=service), trace_id="t")
-        await heard.wait()
+        await received.wait()
         later = await jobs.publish(blocked("later"), trace_id="t")
         async for envelope in tail:
             if envelope == later:
                 break
-            assert envelope == sent, "what went by while the tail was away is not repeated"
+            assert envelope == sent, "the tail may miss an event of the outage, and yields no other"
 
 
-async def test_a_lost_store_is_made_anew_and_told(
+async def test_a_lost_store_is_recreated_and_its_hooks_are_called(
     connect: Connect, nats_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     sender, reader = await connect("download"), await connect("jobs")
@@ -172,24 +172,24 @@ async def test_a_lost_store_is_made_anew_and_told(
     reader.on_reconnect.append(reconnected)
     await reader.serve(handlers, None)
     await sender.publish(blocked("before"), trace_id="t")
-    await names(queue, {"before"})
+    await wait_for_names(queue, {"before"})
 
     await nats_server.stop()
     shutil.rmtree(tmp_path / "nats" / "jetstream")
     await nats_server.start()
 
     await sender.publish(blocked("after"), trace_id="t")
-    await names(queue, {"after"})
+    await wait_for_names(queue, {"after"})
     async with asyncio.timeout(LIMIT):
         while len(told) < 2:  # noqa: ASYNC110 - the hooks run one after the other
             await asyncio.sleep(0.01)
     assert told == ["lost", "reconnected"]
 
 
-async def test_a_message_in_hand_when_the_store_is_lost_does_not_ack_a_new_one(
+async def test_a_message_of_a_lost_store_does_not_acknowledge_a_new_one(
     connect: Connect, nats_server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """Both have sequence 1 in their stores."""
+    """Both messages have sequence 1 in their stores."""
     bus = await connect("jobs")
     handlers = Handlers("jobs")
     go = {"old": asyncio.Event(), "new": asyncio.Event()}
@@ -212,7 +212,7 @@ async def test_a_message_in_hand_when_the_store_is_lost_does_not_ack_a_new_one(
         assert await begun.get() == "new"
         go["old"].set()
         assert await begun.get() == "old done"
-        await bus.publish(SourceCleared(egress="home"), trace_id="t")  # an ack would have gone out before this
+        await bus.publish(SourceCleared(egress="home"), trace_id="t")  # an ack would have been sent before this
         await bus.publish(SourceCleared(egress="home"), trace_id="t")
         assert (await bus.js.consumer_info(EVENTS, "jobs-source_blocked")).num_ack_pending == 1
         go["new"].set()
@@ -221,23 +221,25 @@ async def test_a_message_in_hand_when_the_store_is_lost_does_not_ack_a_new_one(
             await asyncio.sleep(0.01)
 
 
-async def test_a_durable_or_stream_that_somebody_deleted_is_made_anew(connect: Connect) -> None:
+async def test_a_deleted_durable_consumer_or_stream_is_recreated(connect: Connect) -> None:
     bus = await connect("jobs")
     handlers, queue = collecting("jobs", SourceBlocked)
     await bus.serve(handlers, None)
     await bus.js.delete_consumer(EVENTS, "jobs-inbox")
     await bus.publish(blocked("one"), trace_id="t")
-    await names(queue, {"one"})
+    await wait_for_names(queue, {"one"})
     await bus.js.delete_stream(EVENTS)
     await bus.publish(blocked("two"), trace_id="t")
-    await names(queue, {"two"})
+    await wait_for_names(queue, {"two"})
 
 
-async def test_while_the_broker_is_away(connect: Connect, nats_server: EmbeddedServer) -> None:
+async def test_publishing_without_a_broker_fails_after_the_given_time(
+    connect: Connect, nats_server: EmbeddedServer
+) -> None:
     bus = await connect("download")
     await nats_server.stop()
     async with asyncio.timeout(LIMIT):
-        while bus.connected:  # noqa: ASYNC110 - the socket tells when it is looked at
+        while bus.connected:  # noqa: ASYNC110 - a closed socket is noticed only when it is used
             await asyncio.sleep(0.01)
         assert not await bus.reachable()
         with pytest.raises(BrokerUnavailable, match=r"source\.blocked is not stored"):
@@ -245,15 +247,15 @@ async def test_while_the_broker_is_away(connect: Connect, nats_server: EmbeddedS
         await bus.close()
 
 
-async def test_a_connection_that_was_closed_for_good_is_opened_anew(connect: Connect) -> None:
-    """A protocol violation makes the server hang up and nats-py give up."""
+async def test_a_permanently_closed_connection_is_opened_again(connect: Connect) -> None:
+    """After a protocol violation the server closes the connection and nats-py gives up."""
     bus, sender = await connect("jobs"), await connect("download")
     handlers, queue = collecting("jobs", SourceBlocked)
-    heard = asyncio.Event()
+    received = asyncio.Event()
 
     @handlers.subscribe(ServiceHeartbeat)
-    async def hear(_event: ServiceHeartbeat, _context: object) -> None:
-        heard.set()
+    async def receive(_event: ServiceHeartbeat, _context: object) -> None:
+        received.set()
 
     await bus.serve(handlers, None)
     back = asyncio.Event()
@@ -266,14 +268,14 @@ async def test_a_connection_that_was_closed_for_good_is_opened_anew(connect: Con
     async with asyncio.timeout(LIMIT):
         await back.wait()
         await sender.publish(blocked("after"), trace_id="t")
-        await names(queue, {"after"})
+        await wait_for_names(queue, {"after"})
         service = ServiceInfo(name="download", instance="1", url="http://x", version="1", pid=1, started_at=UNTIL)
         await sender.publish(ServiceHeartbeat(service=service), trace_id="t")
-        await heard.wait()
+        await received.wait()
         await bus.publish(SourceCleared(egress="home"), trace_id="t")
 
 
-async def test_a_bus_that_is_closed_as_an_attempt_to_reconnect_fails_makes_no_other(
+async def test_a_bus_closed_during_a_failing_reconnect_makes_no_further_attempt(
     connect: Connect, nats_server: EmbeddedServer, eventually: Callable[..., Awaitable[object]]
 ) -> None:
     before = asyncio.all_tasks()
@@ -281,7 +283,7 @@ async def test_a_bus_that_is_closed_as_an_attempt_to_reconnect_fails_makes_no_ot
     closed = asyncio.Event()
 
     async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()  # the attempt fails in the moment that it is cancelled
+        writer.close()  # the attempt fails at the moment of its cancellation
         if not closed.is_set():
             await bus.close()
             closed.set()
@@ -298,8 +300,8 @@ async def test_a_bus_that_is_closed_as_an_attempt_to_reconnect_fails_makes_no_ot
         await eventually(nothing_runs)
 
 
-async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) -> None:
-    """The stream holds 1 MiB; 4 MiB go through it."""
+async def test_a_full_stream_is_purged_of_what_all_consumers_have_acknowledged(connect: Connect) -> None:
+    """The stream holds 1 MiB; 4 MiB are published to it."""
     bus = await connect("jobs")
     handlers, queue = collecting("jobs", SourceBlocked, SourceCleared)
     idle, _nothing = collecting("storage", SourceCleared)
@@ -309,14 +311,14 @@ async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) ->
     async with asyncio.timeout(LIMIT):
         for number in range(128):
             await bus.publish(blocked(f"e{number}", reason="x" * 32_768), trace_id="t", patience=LIMIT)
-    await names(queue, {f"e{number}" for number in range(128)})
+    await wait_for_names(queue, {f"e{number}" for number in range(128)})
     await collect(bus.js, SCHEMA.expendable)
     state = (await bus.js.stream_info(EVENTS)).state
     assert state.bytes <= 1024**2 // 2
     assert state.last_seq == 129
 
 
-async def test_a_full_stream_that_somebody_has_not_read_refuses(connect: Connect) -> None:
+async def test_a_full_stream_with_unread_messages_refuses_new_ones(connect: Connect) -> None:
     bus = await connect("download")
     handlers, _queue = collecting("jobs", SourceBlocked)
     reader = await connect("jobs")
@@ -328,7 +330,7 @@ async def test_a_full_stream_that_somebody_has_not_read_refuses(connect: Connect
     assert (await bus.js.stream_info(EVENTS)).state.first_seq == 1
 
 
-async def test_two_versions_share_the_streams(connect: Connect) -> None:
+async def test_connecting_keeps_foreign_subjects_and_updates_the_stream_limits(connect: Connect) -> None:
     bus = await connect("jobs")
     info = await bus.js.stream_info(EVENTS)
     await bus.js.update_stream(info.config.evolve(subjects=[*(info.config.subjects or ()), "other.version"]))
@@ -341,7 +343,7 @@ async def test_two_versions_share_the_streams(connect: Connect) -> None:
     assert (await bus.js.stream_info(EVENTS)).config.max_bytes == 2 * 1024**2
 
 
-async def test_a_durable_follows_its_table(connect: Connect) -> None:
+async def test_a_durable_consumer_follows_the_subjects_of_its_handlers(connect: Connect) -> None:
     bus = await connect("jobs")
     tables: list[list[type[Event]]] = [[SourceBlocked], [SourceBlocked, SourceCleared], [SourceCleared]]
     for kinds in tables:

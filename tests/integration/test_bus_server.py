@@ -1,4 +1,4 @@
-"""The embedded broker as a child: it starts, stays, and never outlives us."""
+"""The embedded broker as a child process: start, supervision, end, and errors of connections to it."""
 
 import asyncio
 import fcntl
@@ -24,13 +24,14 @@ from bus.connection.nats_client import Callbacks, close_client, open_client
 from bus.embedded.server import find_server
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus
+from tests.fixtures.processes import ending_with_parent
 
-LIMIT = 30.0  # seconds that anything here may take
+LIMIT = 30.0  # seconds to wait for any step of a test
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def wait_until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT):
-        while not true():  # noqa: ASYNC110 - a foreign process tells us nothing
+        while not true():  # noqa: ASYNC110 - a foreign process sends no notification
             await asyncio.sleep(0.01)
 
 
@@ -46,8 +47,8 @@ def open_files(pid: int) -> list[str]:
     return found
 
 
-def said_ports(directory: Path) -> str:
-    """The URL of a foreign server, from its ports file."""
+def url_from_ports_file(directory: Path) -> str:
+    """Return the URL of a server from its ports file."""
     (ports,) = directory.glob("*.ports")
     return str(json.loads(ports.read_text())["nats"][0])
 
@@ -55,8 +56,8 @@ def said_ports(directory: Path) -> str:
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-def runs(pid: int) -> bool:
-    """Whether the process exists and is no zombie (nobody may be there to reap an orphan)."""
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie (an orphan may never be reaped)."""
     try:
         return state(pid) != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -74,7 +75,9 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
     await server.stop()
 
 
-async def test_settings_of_a_started_server(server: EmbeddedServer, tmp_path: Path) -> None:
+async def test_a_started_server_has_a_private_token_a_lock_and_the_given_settings(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
     settings = await server.start()
     assert settings == server.settings
     assert settings.url.startswith("nats://127.0.0.1:")
@@ -84,7 +87,7 @@ async def test_settings_of_a_started_server(server: EmbeddedServer, tmp_path: Pa
     config = tmp_path / "nats" / "nats.conf"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert settings.token.get_secret_value() not in command_line(server.pid)
-    assert str(tmp_path / "nats" / "server.lock") in open_files(server.pid), "it holds the lock as long as it lives"
+    assert str(tmp_path / "nats" / "server.lock") in open_files(server.pid), "the server holds the lock until it exits"
     written = json.loads(config.read_text())
     assert written["jetstream"]["sync_interval"] == "always"
     assert written["max_payload"] == 8 * 1024**2
@@ -98,13 +101,13 @@ async def test_port_and_token_are_kept_across_restarts(server: EmbeddedServer) -
     assert await server.start() == before
 
 
-async def test_another_port_when_a_stranger_has_ours(server: EmbeddedServer) -> None:
+async def test_another_port_is_chosen_when_the_previous_one_is_in_use(server: EmbeddedServer) -> None:
     before = await server.start()
     await server.stop()
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", int(before.url.rpartition(":")[2])))
-        stranger.listen()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(before.url.rpartition(":")[2])))
+        other.listen()
         after = await server.start()
     assert (after.url == before.url, after.token == before.token) == (False, True)
     assert after.token is not None
@@ -118,22 +121,24 @@ async def test_a_second_server_on_the_same_store_is_refused(server: EmbeddedServ
     with pytest.raises(BrokerUnavailable, match=rf"started by process {os.getpid()}, nats-server is {server.pid}\)"):
         await second.start()
     await second.stop()
-    assert runs(server.pid)
+    assert is_running(server.pid)
 
 
-async def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
+async def test_an_unusable_store_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BrokerUnavailable, match=r"cannot use .*file/nats for the broker's store"):
         await EmbeddedServer(tmp_path / "file" / "nats").start()
 
 
-async def test_a_directory_with_a_difficult_name(tmp_path: Path) -> None:
+async def test_the_store_path_may_contain_special_characters(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / 'a "b" $c #d ü\\n')
     await server.start()
     await server.stop()
 
 
-def test_without_a_program_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_nats_server_is_reported_with_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert find_server().name == "nats-server"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_server().parent == Path(sys.executable).parent
@@ -142,30 +147,32 @@ def test_without_a_program_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
         find_server()
 
 
-async def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_failed_start_reports_the_servers_error_and_releases_the_lock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program = tmp_path / "nats-server"
-    program.write_text("#!/bin/sh\necho 'no room on this ship' >&2; exit 3\n")
+    program.write_text("#!/bin/sh\necho 'no space for the store' >&2; exit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     server = EmbeddedServer(tmp_path / "nats")
-    with pytest.raises(BrokerUnavailable, match="status 3: no room on this ship"):
+    with pytest.raises(BrokerUnavailable, match="status 3: no space for the store"):
         await server.start()
     monkeypatch.undo()
-    await server.start()  # it has let go of the lock
+    await server.start()  # the lock was released
     await server.stop()
 
 
-async def test_stop_ends_the_child_and_may_be_repeated(server: EmbeddedServer) -> None:
+async def test_stop_ends_the_server_and_can_be_repeated(server: EmbeddedServer) -> None:
     await server.start()
     pid = server.pid
     await server.stop()
-    assert not runs(pid)
+    assert not is_running(pid)
     await server.stop()
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.pid
 
 
-async def test_a_child_that_died_is_started_again_on_the_same_port(server: EmbeddedServer) -> None:
+async def test_a_killed_server_is_restarted_with_the_same_settings(server: EmbeddedServer) -> None:
     settings = await server.start()
     bus = await connect_bus(settings, source="download/1")
     first = server.pid
@@ -176,18 +183,18 @@ async def test_a_child_that_died_is_started_again_on_the_same_port(server: Embed
     await bus.close()
 
 
-async def test_a_child_that_hangs_is_replaced(server: EmbeddedServer, eventually: Eventually) -> None:
+async def test_a_hanging_server_is_replaced(server: EmbeddedServer, eventually: Eventually) -> None:
     settings = await server.start()
     bus = await connect_bus(settings, source="download/1")
     first = server.pid
     os.kill(first, signal.SIGSTOP)
 
-    async def stopped() -> bool:  # it may be at work on the other core until then
+    async def stopped() -> bool:  # it may still run on another core until then
         return state(first) == "T"
 
     await eventually(stopped)
     await bus.publish(SourceCleared(egress="home"), trace_id="t")
-    assert not runs(first)
+    assert not is_running(first)
     await bus.close()
 
 
@@ -208,7 +215,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a death signal")
-async def test_a_killed_parent_takes_the_server_along_and_the_store_is_free(
+async def test_the_server_ends_with_its_killed_parent_and_the_store_is_usable_again(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     root = Path(__file__).parents[2]
@@ -224,20 +231,18 @@ async def test_a_killed_parent_takes_the_server_along_and_the_store_is_free(
             if line.strip().isdigit():
                 pid = int(line)
                 break
-        assert runs(pid)
-        assert os.getsid(pid) != os.getsid(0), "a Ctrl-C in our terminal must not reach it"
+        assert is_running(pid)
+        assert os.getsid(pid) != os.getsid(0), "a Ctrl-C in the terminal must not reach the server"
         with pytest.raises(BrokerUnavailable, match=f"started by process {parent.pid}, nats-server is {pid}"):
             await server.start()
         parent.kill()
         await parent.wait()
-        await until(lambda: not runs(pid))
+        await wait_until(lambda: not is_running(pid))
         await server.start()
 
 
-async def test_an_orphan_without_a_death_signal_is_ended_before_the_next_start(
-    server: EmbeddedServer, tmp_path: Path
-) -> None:
-    """As on systems without one: the server goes on after its parent, and holds the lock that it inherited."""
+async def test_an_orphaned_server_is_terminated_before_the_next_start(server: EmbeddedServer, tmp_path: Path) -> None:
+    """Without a death signal the server outlives its parent and keeps the inherited lock."""
     held = _locked(tmp_path / "nats")
     orphan = await asyncio.create_subprocess_exec("sleep", "60", pass_fds=[held])
     os.close(held)
@@ -250,7 +255,7 @@ async def test_an_orphan_without_a_death_signal_is_ended_before_the_next_start(
 
 
 def _locked(directory: Path) -> int:
-    """A descriptor that holds the lock for whoever inherits it."""
+    """Return an inheritable file descriptor that holds the lock."""
     directory.mkdir()
     file = (directory / "server.lock").open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -279,21 +284,23 @@ async def test_wrong_credentials_are_refused_quickly_and_not_shown(server: Embed
         ({"url": "nats://127.0.0.1:1", "ca_file": Path("/nowhere/ca.pem")}, "No such file"),
     ],
 )
-async def test_a_broker_that_cannot_be_reached(changes: dict[str, object], complaint: str) -> None:
+async def test_an_unreachable_broker_is_reported_without_credentials(
+    changes: dict[str, object], complaint: str
+) -> None:
     settings = BusSettings.model_validate({"connect_timeout": 0.3} | changes)
     with pytest.raises(BrokerUnavailable, match=complaint) as caught:
         await connect_bus(settings, source="cli/1")
     assert "secret" not in str(caught.value)
 
 
-async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
+async def test_a_broker_without_jetstream_is_refused(tmp_path: Path) -> None:
     program = await asyncio.create_subprocess_exec(
-        *(str(find_server()), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(tmp_path)),
+        *ending_with_parent([str(find_server()), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(tmp_path)]),
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
-        url = said_ports(tmp_path)
+        await wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
+        url = url_from_ports_file(tmp_path)
         with pytest.raises(BrokerUnavailable, match="has no JetStream: switch it on"):
             await connect_bus(BusSettings(url=url, connect_timeout=0.5), source="cli/1")
     finally:
@@ -303,7 +310,7 @@ async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[BusSettings]:
-    """A broker that asks for a password and speaks TLS with a certificate of its own authority."""
+    """A broker with password authentication and a TLS certificate of a private authority."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -317,12 +324,12 @@ async def guarded(tmp_path: Path) -> AsyncIterator[BusSettings]:
     }
     (tmp_path / "nats.conf").write_text(json.dumps(config))
     program = await asyncio.create_subprocess_exec(
-        *(str(find_server()), "-c", str(tmp_path / "nats.conf")), stderr=asyncio.subprocess.DEVNULL
+        *ending_with_parent([str(find_server()), "-c", str(tmp_path / "nats.conf")]), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
+        await wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("*.ports")))
         yield BusSettings(
-            url=said_ports(tmp_path),
+            url=url_from_ports_file(tmp_path),
             user="archive",
             password=SecretStr("secret"),
             ca_file=tmp_path / "ca.pem",
@@ -334,7 +341,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[BusSettings]:
         await program.wait()
 
 
-async def test_user_password_and_a_private_certificate(guarded: BusSettings) -> None:
+async def test_a_password_and_a_private_certificate_authority_are_supported(guarded: BusSettings) -> None:
     bus = await connect_bus(guarded, source="jobs/1")
     assert await bus.reachable()
     await bus.close()
@@ -345,8 +352,8 @@ async def test_user_password_and_a_private_certificate(guarded: BusSettings) -> 
         await connect_bus(guarded.model_copy(update={"ca_file": None, "connect_timeout": 1.0}), source="jobs/1")
 
 
-async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSettings) -> None:
-    """Whichever step of the handshake the end of our patience hits. An open socket would warn when it is collected."""
+async def test_interrupted_connection_attempts_leave_no_open_socket(guarded: BusSettings) -> None:
+    """Interrupt the handshake at different steps. An open socket would raise a ResourceWarning when it is collected."""
     for number in range(20):
         strange = guarded.model_copy(update={"ca_file": None, "connect_timeout": 0.004 * (number + 1)})
         with pytest.raises(BrokerUnavailable):
@@ -358,7 +365,7 @@ async def test_attempts_that_are_cut_off_end_and_leave_no_socket(guarded: BusSet
     gc.collect()
 
 
-async def test_what_could_not_be_sent_any_more_does_not_hinder_a_close_client(server: EmbeddedServer) -> None:
+async def test_unsent_messages_do_not_block_closing_a_client(server: EmbeddedServer) -> None:
     gone = asyncio.Event()
 
     async def note() -> None:
@@ -373,14 +380,14 @@ async def test_what_could_not_be_sent_any_more_does_not_hinder_a_close_client(se
     assert client.is_closed
 
 
-async def test_a_store_too_small_for_the_streams(server: EmbeddedServer) -> None:
+async def test_streams_larger_than_the_store_are_refused(server: EmbeddedServer) -> None:
     settings = await server.start()
     greedy = settings.model_copy(update={"events_max_bytes": 10**15})
     with pytest.raises(BrokerUnavailable, match="too little room"):
         await connect_bus(greedy, source="jobs/1")
 
 
-async def test_a_deleted_store_directory_is_made_anew(server: EmbeddedServer, tmp_path: Path) -> None:
+async def test_a_deleted_store_directory_is_created_again(server: EmbeddedServer, tmp_path: Path) -> None:
     await server.start()
     await server.stop()
     shutil.rmtree(tmp_path / "nats")

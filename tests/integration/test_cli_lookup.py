@@ -1,4 +1,4 @@
-"""Playlists that the metadata service is still reading."""
+"""Lookups of playlists whose listing the metadata service has not completed yet."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -25,8 +25,8 @@ PAGE = PlaylistPage(
 )
 
 
-class Metadata:
-    """Says `late` times that the list is still being read; with `kind`, that the site does not answer."""
+class FakeMetadata:
+    """A metadata service that answers 503 `late` times; with `details`, because the site does not answer."""
 
     def __init__(self) -> None:
         self.base = ""
@@ -44,8 +44,8 @@ class Metadata:
 
 
 @pytest.fixture
-async def metadata() -> AsyncIterator[Metadata]:
-    server, app = Metadata(), web.Application()
+async def metadata() -> AsyncIterator[FakeMetadata]:
+    server, app = FakeMetadata(), web.Application()
     app.router.add_route("*", "/api/v1/{rest:.*}", server.answer)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -55,8 +55,8 @@ async def metadata() -> AsyncIterator[Metadata]:
     await runner.cleanup()
 
 
-async def test_a_list_that_takes_long_to_read_is_waited_for(metadata: Metadata) -> None:
-    """More often than the circuit breaker allows failures: the service is at work, and says so."""
+async def test_a_listing_in_progress_is_requested_until_it_is_complete(metadata: FakeMetadata) -> None:
+    """More 503 answers than the circuit breaker allows failures do not open it: the listing is in progress."""
     metadata.late = 12
     async with Rest.open(metadata.base) as rest:
         playlist, entries = await MetadataClient(rest).listing(LIST)
@@ -64,7 +64,7 @@ async def test_a_list_that_takes_long_to_read_is_waited_for(metadata: Metadata) 
     assert metadata.asked == 13
 
 
-async def test_a_site_that_does_not_answer_is_told(metadata: Metadata) -> None:
+async def test_a_timeout_of_the_site_is_reported_without_a_retry(metadata: FakeMetadata) -> None:
     metadata.late, metadata.details = 100, {"kind": "passing"}
     async with Rest.open(metadata.base) as rest:
         with pytest.raises(NetworkTimeout, match="still reading"):

@@ -1,4 +1,4 @@
-"""Jobs with an API key through all five services: both sources kept, metadata alone, and a key that is nowhere."""
+"""Jobs with an API key through all five services: sources, metadata-only jobs, and secrecy of the key."""
 
 import asyncio
 import json
@@ -19,7 +19,12 @@ from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
-CONFIGURED, OF_REST, BY_HAND, WRONG = "k-configured-4711", "k-rest-zebra", "k-by-hand-heron", "k-invalid-otter"
+CONFIGURED_KEY, REST_KEY, NATS_KEY, WRONG_KEY = (
+    "k-configured-4711",
+    "k-rest-zebra",
+    "k-by-hand-heron",
+    "k-invalid-otter",
+)
 
 
 @pytest.fixture
@@ -32,14 +37,14 @@ def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config
         "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
         "YTARCHIVE_YOUTUBE__API_ENDPOINT": emulator.api_endpoint,
         "YTARCHIVE_GENERAL__LOG_LEVEL": "DEBUG",
-        "YOUTUBE_API_KEY": CONFIGURED,
+        "YOUTUBE_API_KEY": CONFIGURED_KEY,
     }
     chosen = load_config(env=env, cwd=tmp_path)
     return chosen.model_copy(update={"services": config.services})
 
 
 class Client:
-    """A stack as a script sees it."""
+    """A client of a stack over REST and NATS."""
 
     def __init__(self, stack: Stack, http: aiohttp.ClientSession) -> None:
         self.stack = stack
@@ -50,10 +55,10 @@ class Client:
         body = {"targets": [target], "type": type, "options": options}
         async with self._http.post(self._jobs, json=body) as response:
             assert response.status == 201, await response.text()
-            return await self.ended((await response.json())["data"]["job_id"])
+            return await self.wait_for_end((await response.json())["data"]["job_id"])
 
     async def publish(self, target: str, **options: Any) -> str:
-        """As plain nats-py would."""
+        """Publish a job with plain nats-py."""
         job_id = str(uuid4())
         settings = self.stack.settings
         assert settings.token is not None
@@ -67,12 +72,12 @@ class Client:
             "source": "cli/by-hand",
             "data": {"job_id": job_id, "targets": [target], "options": options},
         }
-        for _ in range(2):  # and once more, without a Nats-Msg-Id: two copies of one message
+        for _ in range(2):  # twice, without a Nats-Msg-Id: the stream stores two copies
             await connection.jetstream().publish("job.created", json.dumps(envelope).encode())
         await connection.close()
         return job_id
 
-    async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
+    async def wait_for_end(self, job_id: str) -> tuple[Job, dict[str, Item]]:
         async with asyncio.timeout(60):
             while True:
                 async with self._http.get(f"{self._jobs}/{job_id}") as response:
@@ -85,17 +90,17 @@ class Client:
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Client]:
+async def running_stack(config: Config) -> AsyncIterator[Client]:
     async with Stack(config) as stack, aiohttp.ClientSession() as http:
         yield Client(stack, http)
 
 
-def videos_asked(emulator: EmulatorClient) -> set[str]:
+def requested_videos(emulator: EmulatorClient) -> set[str]:
     return {entry["video_id"] for entry in emulator.log() if entry.get("video_id")}
 
 
-async def test_both_sources_are_kept_side_by_side(emulated: Config, emulator: EmulatorClient) -> None:
-    async with running(emulated) as client:
+async def test_metadata_of_both_sources_are_stored_side_by_side(emulated: Config, emulator: EmulatorClient) -> None:
+    async with running_stack(emulated) as client:
         job, items = await client.save(sample.PLAYLIST_3)
     assert (job.status, job.counts.archived) == ("completed", 3)
     assert emulator.log(kind="data_api")
@@ -110,21 +115,23 @@ async def test_both_sources_are_kept_side_by_side(emulated: Config, emulator: Em
     assert [entry["video_id"] for entry in playlist["entries"]] == list(items)
 
 
-async def test_metadata_alone_come_from_the_data_api_alone(emulated: Config, emulator: EmulatorClient) -> None:
-    """What it does not know is still tried once by yt-dlp, which alone can say why."""
+async def test_a_metadata_only_job_uses_yt_dlp_only_for_videos_the_data_api_lacks(
+    emulated: Config, emulator: EmulatorClient
+) -> None:
+    """Videos that the Data API does not return are tried once with yt-dlp, which provides the reason."""
     gone = set(sample.PLAYLIST_250_DELETED + sample.PLAYLIST_250_PRIVATE)
-    async with running(emulated) as client:
+    async with running_stack(emulated) as client:
         job, items = await client.save(sample.PLAYLIST_250, "metadata_only")
         first = list(items.values())
-        asked = videos_asked(emulator)
+        asked = requested_videos(emulator)
         again, _items = await client.save(sample.PLAYLIST_250, "metadata_only")
         emulator.clear_log()
         forced, _items = await client.save(sample.PLAYLIST_3, "metadata_only", skip_existing=False)
-        assert videos_asked(emulator) == set()
+        assert requested_videos(emulator) == set()
     assert (job.status, job.counts.archived, job.counts.unavailable) == ("completed", 250 - len(gone), len(gone))
     assert asked == {item.video_id for item in first if item.position in gone}
     assert {item.result.status for item in first if item.result and item.position not in gone} == {"success"}
-    assert (again.counts.archived, again.counts.unavailable) == (250 - len(gone), len(gone))  # fetched anew, and kept
+    assert (again.counts.archived, again.counts.unavailable) == (250 - len(gone), len(gone))  # fetched again, and kept
     assert forced.counts.archived == 3
 
 
@@ -135,37 +142,39 @@ def recorded() -> Iterator[None]:
     logs.tear_down()
 
 
-def holding(needle: str, *folders: Path) -> list[Path]:
-    """The files that hold a text, in whatever format."""
+def files_containing(text: str, *folders: Path) -> list[Path]:
+    """Return the files of any format that contain a text."""
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if needle.encode() in path.read_bytes()]
+    return [path for path in files if text.encode() in path.read_bytes()]
 
 
 @pytest.mark.usefixtures("recorded")
-async def test_a_key_is_in_no_file_no_log_and_no_stored_message(
+async def test_an_api_key_is_in_no_file_no_log_and_no_stored_message(
     emulated: Config, emulator: EmulatorClient, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    emulator.add_fault("data_api", "status", status=503, times=1)  # a retry is told in the log
-    async with running(emulated) as client:
-        job, _items = await client.save(sample.PLAYLIST_3, api_key=OF_REST)
-        by_hand, _items = await client.ended(await client.publish(sample.PLAYLIST_20, api_key=BY_HAND))
+    emulator.add_fault("data_api", "status", status=503, times=1)  # causes a retry, which is logged
+    async with running_stack(emulated) as client:
+        job, _items = await client.save(sample.PLAYLIST_3, api_key=REST_KEY)
+        over_nats, _items = await client.wait_for_end(await client.publish(sample.PLAYLIST_20, api_key=NATS_KEY))
         configured, _items = await client.save(sample.VIDEO_OK)
-        refused, _items = await client.save(sample.PLAYLIST_3, api_key=WRONG)
-        refused_by_hand, _items = await client.ended(await client.publish(sample.PLAYLIST_3, api_key=WRONG))
+        refused, _items = await client.save(sample.PLAYLIST_3, api_key=WRONG_KEY)
+        refused_over_nats, _items = await client.wait_for_end(
+            await client.publish(sample.PLAYLIST_3, api_key=WRONG_KEY)
+        )
         stream = await client.stack.services["jobs"].bus.js.stream_info("EVENTS", subjects_filter="job.created")
-    assert [one.status for one in (job, by_hand, configured)] == ["completed"] * 3
-    assert by_hand.trace_id == "by-hand"
-    for one in (refused, refused_by_hand):  # its key was handed over, so it was asked with that one
+    assert [one.status for one in (job, over_nats, configured)] == ["completed"] * 3
+    assert over_nats.trace_id == "by-hand"
+    for one in (refused, refused_over_nats):  # the error shows that the key of the job was used
         assert one.status == "failed"
         assert one.error is not None
         assert one.error.code == "E005"
         assert "the API key that came with this job" in one.error.message
-    assert stream.state.subjects == {"job.created": 3}  # those by hand are gone, both copies
+    assert stream.state.subjects == {"job.created": 3}  # both copies of each job published over NATS are erased
 
     told = capfd.readouterr()
     places = (emulated.storage.base_data_dir, emulated.storage.base_path, tmp_path)
     assert "call_again" in told.err
-    assert {path.suffix for path in holding(job.trace_id, *places)} >= {".blk", ".jsonl", ".db", ".json"}
-    for key in (CONFIGURED, OF_REST, BY_HAND, WRONG):
-        assert holding(key, *places) == []
+    assert {path.suffix for path in files_containing(job.trace_id, *places)} >= {".blk", ".jsonl", ".db", ".json"}
+    for key in (CONFIGURED_KEY, REST_KEY, NATS_KEY, WRONG_KEY):
+        assert files_containing(key, *places) == []
         assert key not in told.err + told.out

@@ -1,4 +1,4 @@
-"""Look-ups of formats: REST of download on a real broker, with a real yt-dlp child; the test plays jobs."""
+"""Format lookups over REST of download, with a real broker and a real yt-dlp child; the test stands in for jobs."""
 
 import asyncio
 import os
@@ -15,49 +15,53 @@ from services.common.events import SourceBlocked, SourceCleared
 from services.common.settings.load import Config
 from services.download.offers import Formats
 from services.download.service import DownloadService
-from tests.fixtures.asking import Jobs, Person
+from tests.fixtures.fake_services import FakeJobs, LookupClient
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-class Asking:
-    """A person who asks for formats."""
+class FormatsClient:
+    """A REST client for format lookups."""
 
-    def __init__(self, person: Person, service: DownloadService) -> None:
-        self._person = person
+    def __init__(self, client: LookupClient, service: DownloadService) -> None:
+        self._client = client
         self.service = service
 
     async def ask(self, video_id: str) -> tuple[int, dict[str, Any], str]:
-        return await self._person.ask(f"download/formats/{video_id}")
+        return await self._client.request(f"download/formats/{video_id}")
 
     async def formats(self, video_id: str) -> Formats:
-        return Formats.model_validate(await self._person.get(f"download/formats/{video_id}"))
+        return Formats.model_validate(await self._client.get(f"download/formats/{video_id}"))
 
 
 @pytest.fixture
-async def jobs(broker: BusSettings) -> AsyncIterator[Jobs]:
-    async with Jobs.at_work(broker) as jobs:
+async def jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
+    async with FakeJobs.running(broker) as jobs:
         yield jobs
 
 
 @pytest.fixture
-async def person(config: Config, broker: BusSettings, jobs: Jobs, emulator: EmulatorClient) -> AsyncIterator[Asking]:
+async def client(
+    config: Config, broker: BusSettings, jobs: FakeJobs, emulator: EmulatorClient
+) -> AsyncIterator[FormatsClient]:
     assert jobs.claims == []
-    way_out = {"proxy": emulator.proxy_url, "ca_file": Path(str(emulator.ca_file)), "egress": "a-test"}
-    chosen = config.model_copy(update={"youtube": config.youtube.model_copy(update=way_out)})
+    youtube = {"proxy": emulator.proxy_url, "ca_file": Path(str(emulator.ca_file)), "egress": "a-test"}
+    chosen = config.model_copy(update={"youtube": config.youtube.model_copy(update=youtube)})
     service = DownloadService(chosen, broker)
-    async with Person.of(service) as person:
-        yield Asking(person, service)
+    async with LookupClient.connect(service) as client:
+        yield FormatsClient(client, service)
 
 
-async def test_the_streams_and_what_each_quality_takes(person: Asking, jobs: Jobs, emulator: EmulatorClient) -> None:
-    found = await person.formats(sample.VIDEO_2160P)
+async def test_the_formats_and_the_choice_for_each_quality_are_listed(
+    client: FormatsClient, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    found = await client.formats(sample.VIDEO_2160P)
     assert (found.video_id, bool(found.title), bool(found.duration_seconds)) == (sample.VIDEO_2160P, True, True)
     pictures = {one.format_id: one for one in found.formats if one.vcodec}
     heights = [one.height for one in pictures.values() if one.height]
-    assert (max(heights), heights[0]) == (2160, 2160)  # the best first
+    assert (max(heights), heights[0]) == (2160, 2160)  # sorted, best first
     assert {one.acodec is None for one in found.formats if one.vcodec is None} == {False}
     assert all(one.size and one.bitrate for one in found.formats)
 
@@ -74,108 +78,114 @@ async def test_the_streams_and_what_each_quality_takes(person: Asking, jobs: Job
 
     asked = emulator.log()
     assert {entry["kind"] for entry in asked} <= {"watch", "player", "player_js", "iframe_api", "sw"}
-    assert not any(person.service.config.storage.tmp_dir.iterdir())
-    assert await person.formats(sample.VIDEO_2160P) == found
-    assert emulator.log() == asked  # asked a moment ago
+    assert not any(client.service.config.storage.tmp_dir.iterdir())
+    assert await client.formats(sample.VIDEO_2160P) == found
+    assert emulator.log() == asked  # the second lookup is answered from the cache
     (claim,) = jobs.claims
     assert (claim.egress.split("/")[0], claim.job_id, claim.listing, claim.dispatch_id) == ("a-test", None, None, None)
 
 
-async def test_a_video_comes_in_the_most_that_there_is(person: Asking) -> None:
-    found = await person.formats(sample.VIDEO_480P)
+async def test_a_quality_above_the_best_format_is_limited_to_that_format(client: FormatsClient) -> None:
+    found = await client.formats(sample.VIDEO_480P)
     chosen = {choice.quality: choice for choice in found.choices}
     assert (chosen["1080p"].height, chosen["best"].height, chosen["360p"].height) == (480, 480, 360)
 
 
-async def test_who_asks_at_once_costs_one_question(person: Asking, emulator: EmulatorClient) -> None:
-    found = await asyncio.gather(*(person.formats(sample.VIDEO_OK) for _ in range(5)))
+async def test_concurrent_lookups_of_a_video_send_one_request(client: FormatsClient, emulator: EmulatorClient) -> None:
+    found = await asyncio.gather(*(client.formats(sample.VIDEO_OK) for _ in range(5)))
     assert len({one.asked_at for one in found}) == 1
     assert len(emulator.log(kind="watch")) == 1
-    assert person.service.metrics()["formats_asked"] == 1
+    assert client.service.metrics()["formats_asked"] == 1
 
 
-async def test_what_is_not_to_be_had_is_404_with_its_reason(person: Asking, jobs: Jobs) -> None:
+async def test_unavailable_videos_and_invalid_ids_are_404(client: FormatsClient, jobs: FakeJobs) -> None:
     for video_id, reason in [
         (sample.VIDEO_PRIVATE, "private"),
         (sample.VIDEO_DELETED, "deleted"),
         (sample.KINDS["geo"], "region_blocked"),
         (sample.VIDEO_LIVE, "live_now"),
     ]:
-        status, answer, _ = await person.ask(video_id)
+        status, answer, _ = await client.ask(video_id)
         assert (status, answer["error"]["code"], answer["error"]["details"]["reason"]) == (404, "E002", reason)
     asked = len(jobs.claims)
     for none in ("short", "a" * 12, "%00" * 11, "demo-00001%0A"):
-        status, answer, _ = await person.ask(none)
+        status, answer, _ = await client.ask(none)
         assert (status, answer["error"]["code"]) == (404, "E007")
     assert len(jobs.claims) == asked
 
 
-async def test_a_site_that_does_not_answer_is_503(person: Asking, emulator: EmulatorClient) -> None:
+async def test_a_site_that_does_not_answer_is_503(client: FormatsClient, emulator: EmulatorClient) -> None:
     emulator.add_fault("*", "reset", after=0)
-    status, answer, _ = await person.ask(sample.VIDEO_OK)
+    status, answer, _ = await client.ask(sample.VIDEO_OK)
     assert (status, answer["error"]["code"]) == (503, "E003")
     emulator.clear_faults()
-    await person.formats(sample.VIDEO_OK)  # what failed is not remembered
+    await client.formats(sample.VIDEO_OK)  # a failure is not cached
 
 
-async def test_a_blocked_way_out_is_not_asked(person: Asking, jobs: Jobs, emulator: EmulatorClient) -> None:
+async def test_a_lookup_through_a_blocked_egress_is_503_and_sends_no_request(
+    client: FormatsClient, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
     until = datetime.now(UTC) + timedelta(minutes=10)
     jobs.answer = ClaimAnswer(verdict=ClaimVerdict.WAIT, until=until)
-    status, answer, retry_after = await person.ask(sample.VIDEO_OK)
+    status, answer, retry_after = await client.ask(sample.VIDEO_OK)
     assert (status, answer["error"]["code"]) == (503, "E006")
     assert 500 < int(retry_after) <= 600
     assert answer["error"]["details"]["until"] == until.isoformat()
     assert emulator.log() == []
 
 
-async def test_without_jobs_nobody_knows_whether_to_ask(person: Asking, jobs: Jobs, emulator: EmulatorClient) -> None:
+async def test_a_lookup_without_an_answer_of_jobs_is_503_and_sends_no_request(
+    client: FormatsClient, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
     await jobs.bus.stop_serving(1)
-    status, answer, _ = await person.ask(sample.VIDEO_OK)
+    status, answer, _ = await client.ask(sample.VIDEO_OK)
     assert (status, answer["error"]["code"], answer["error"]["details"]["reason"]) == (503, "E006", "no_answer")
     assert emulator.log() == []
 
 
-async def test_a_refusal_stops_the_slots_too_and_a_probe_clears_it(
-    person: Asking, jobs: Jobs, emulator: EmulatorClient, eventually: Eventually
+async def test_a_bot_check_in_a_lookup_blocks_the_slots_until_a_probe_succeeds(
+    client: FormatsClient, jobs: FakeJobs, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     emulator.set_kind("*", "bot_check")
-    status, answer, retry_after = await person.ask(sample.VIDEO_OK)
+    status, answer, retry_after = await client.ask(sample.VIDEO_OK)
     assert (status, answer["error"]["code"]) == (503, "E006")
     assert 290 <= int(retry_after) <= 300
-    assert person.service.parts.worker.free_slots == 0
+    assert client.service.parts.worker.free_slots == 0
 
     async def told() -> object:
-        return jobs.heard
+        return jobs.events
 
     await eventually(told)
-    (blocked,) = jobs.heard
+    (blocked,) = jobs.events
     assert isinstance(blocked, SourceBlocked)
-    assert (blocked.egress, blocked.reason) == (person.service.parts.context.egress, "bot_check")
+    assert (blocked.egress, blocked.reason) == (client.service.parts.context.egress, "bot_check")
 
     emulator.set_kind("*", "ok")
     jobs.answer = ClaimAnswer(verdict=ClaimVerdict.PROBE)
-    await person.formats(sample.VIDEO_OK)
-    assert person.service.parts.worker.free_slots == 2
+    await client.formats(sample.VIDEO_OK)
+    assert client.service.parts.worker.free_slots == 2
 
     async def cleared() -> bool:
-        return [type(event) for event in jobs.heard] == [SourceBlocked, SourceCleared]
+        return [type(event) for event in jobs.events] == [SourceBlocked, SourceCleared]
 
     await eventually(cleared)
 
 
-async def test_the_child_is_started_when_needed_and_ended_when_idle(person: Asking, eventually: Eventually) -> None:
-    offers = person.service.parts.offers
+async def test_the_lookup_child_is_started_on_demand_and_ended_when_idle(
+    client: FormatsClient, eventually: Eventually
+) -> None:
+    offers = client.service.parts.offers
 
     def pid() -> int | None:
         return offers.child.pid
 
     assert pid() is None
-    await person.formats(sample.VIDEO_OK)
+    await client.formats(sample.VIDEO_OK)
     first = pid()
     assert first is not None
     offers.idle = 0.1
-    await person.formats(sample.VIDEO_480P)
-    assert pid() in {first, None}  # the same child, if it has not ended by now
+    await client.formats(sample.VIDEO_480P)
+    assert pid() in {first, None}  # the same child, unless it has ended already
 
     async def ended() -> bool:
         return pid() is None
@@ -183,4 +193,4 @@ async def test_the_child_is_started_when_needed_and_ended_when_idle(person: Aski
     await eventually(ended)
     with pytest.raises(ProcessLookupError):
         os.killpg(first, 0)
-    await person.formats(sample.VIDEO_NO_CAPTIONS)  # and started again
+    await client.formats(sample.VIDEO_NO_CAPTIONS)  # the child is started again

@@ -1,4 +1,4 @@
-"""REST of download on a whole stack: a video is ordered, watched, and stopped; jobs says the same."""
+"""REST of download with a whole stack: requests, tasks, progress and cancellation, compared with jobs."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ from ytarchive.stack import Stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 KEY = "a-key-that-nobody-may-read-4711"
-HELD_BACK = 200_000  # bytes a second
+THROTTLED = 200_000  # bytes per second
 
 
 class Client:
@@ -42,7 +42,7 @@ class Client:
             assert response.status == status, answer
         return answer["data"] if status < 400 else answer["error"]
 
-    async def order(self, video: str, **body: Any) -> Ordered:
+    async def request_download(self, video: str, **body: Any) -> Ordered:
         return Ordered.model_validate(await self.ask("POST", "download/video", 201, json={"video": video} | body))
 
     async def tasks(self, **query: int) -> list[Task]:
@@ -79,13 +79,15 @@ async def client(tmp_path_factory: pytest.TempPathFactory, emulator_child: Emula
         yield Client(stack, http)
 
 
-async def test_an_ordered_video_is_a_job_and_a_task_to_its_end(
+async def test_a_requested_video_is_a_job_and_a_task_until_both_complete(
     client: Client, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     assert emulator.log() == []
     watch = f"https://www.youtube.com/watch?v={sample.VIDEO_OK}"
     async with client.service.bus.tail(JobCreated) as told:
-        ordered = await client.order(watch, options={"quality": "144p", "include_captions": False}, priority=3)
+        ordered = await client.request_download(
+            watch, options={"quality": "144p", "include_captions": False}, priority=3
+        )
         created = await asyncio.wait_for(anext(told), 60)
     assert (ordered.video_id, created.trace_id) == (sample.VIDEO_OK, ordered.trace_id)
     assert created.source == f"download/{client.service.instance}"
@@ -114,11 +116,9 @@ async def test_an_ordered_video_is_a_job_and_a_task_to_its_end(
     assert client.service.metrics()["tasks_ended"]["completed"] == 1
 
 
-async def test_a_failure_is_told_with_its_reason(
-    client: Client, emulator: EmulatorClient, eventually: Eventually
-) -> None:
+async def test_a_failed_task_has_its_reason(client: Client, emulator: EmulatorClient, eventually: Eventually) -> None:
     assert emulator.log() == []
-    ordered = await client.order(sample.VIDEO_PRIVATE)
+    ordered = await client.request_download(sample.VIDEO_PRIVATE)
     task = await eventually(lambda: client.task_of(ordered.job_id, TaskState.ENDED))
     assert isinstance(task, Task)
     assert task.outcome is TaskOutcome.FAILED
@@ -129,10 +129,10 @@ async def test_a_failure_is_told_with_its_reason(
     assert "rivate" in told.message
 
 
-async def test_a_key_goes_to_metadata_and_nowhere_else(
+async def test_an_api_key_is_used_for_metadata_and_stored_nowhere(
     client: Client, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
-    ordered = await client.order(sample.VIDEO_480P, options={"api_key": KEY, "quality": "144p"})
+    ordered = await client.request_download(sample.VIDEO_480P, options={"api_key": KEY, "quality": "144p"})
 
     async def ended() -> Any:
         found = await client.job(ordered.job_id)
@@ -140,7 +140,7 @@ async def test_a_key_goes_to_metadata_and_nowhere_else(
 
     found: Any = await eventually(ended)
     assert "api_key" not in found["job"]["options"]
-    assert emulator.log(kind="data_api")  # it was used
+    assert emulator.log(kind="data_api")  # the key was used
     data = client.stack.config.storage.base_data_dir
     for path in [*data.rglob("*"), *client.stack.config.storage.base_path.rglob("*")]:
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
@@ -151,7 +151,7 @@ GOOD = sample.VIDEO_OK
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ({"video": sample.PLAYLIST_3}, "playlist"),
         ({"video": f"https://www.youtube.com/playlist?list={sample.PLAYLIST_3}"}, "POST /api/v1/jobs"),
@@ -175,20 +175,22 @@ GOOD = sample.VIDEO_OK
         ({"video": GOOD, "job_id": "mine"}, "job_id"),
     ],
 )
-async def test_a_bad_order_changes_nothing(client: Client, body: dict[str, Any], says: str) -> None:
+async def test_an_invalid_download_request_is_refused_and_creates_no_job(
+    client: Client, body: dict[str, Any], message: str
+) -> None:
     total = (await client.ask("GET", "jobs", of="jobs"))["total"]
     error = await client.ask("POST", "download/video", 400, json=body)
     assert error["code"] == "E007"
-    assert says in error["message"]
+    assert message in error["message"]
     assert (await client.ask("GET", "jobs", of="jobs"))["total"] == total
 
 
-async def test_a_download_is_seen_and_stopped_for_everybody(
+async def test_cancelling_a_task_stops_the_download_for_all_its_jobs(
     client: Client, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
-    """Two jobs wait for it. The children of its group are gone with the answer, and none of the jobs gets the video."""
-    emulator.add_fault("media", "throttle", rate=HELD_BACK)
-    mine = await client.order(sample.VIDEO_LARGE)
+    """Two jobs wait for one download. Its process group has ended with the response; neither job gets the video."""
+    emulator.add_fault("media", "throttle", rate=THROTTLED)
+    mine = await client.request_download(sample.VIDEO_LARGE)
     task = await eventually(lambda: client.task_of(mine.job_id, TaskState.DOWNLOADING))
     assert isinstance(task, Task)
     body = {"targets": [sample.VIDEO_LARGE], "type": "video_download"}
@@ -212,7 +214,7 @@ async def test_a_download_is_seen_and_stopped_for_everybody(
     assert told.eta_seconds > 0
     metrics = client.service.metrics()
     assert metrics["tasks"] == {"waiting": 0, "claiming": 0, "extracting": 0, "downloading": 1, "finishing": 0}
-    # formats are asked for beside the slots
+    # a format lookup needs no slot
     assert (await client.ask("GET", f"download/formats/{sample.VIDEO_LARGE}"))["choices"]
 
     pids = [slot.child.pid for slot in client.service.parts.slots._all if slot.child.pid is not None]
@@ -236,13 +238,13 @@ async def test_a_download_is_seen_and_stopped_for_everybody(
     assert (error["code"], error["details"]["outcome"]) == ("E007", "cancelled")
     assert (await client.progress(task.task_id)).outcome is TaskOutcome.CANCELLED
     emulator.clear_faults()
-    again = await client.order(sample.VIDEO_OK, options={"skip_existing": False, "quality": "144p"})
-    await eventually(lambda: client.task_of(again.job_id, TaskState.ENDED))  # the slot is free for the next
+    again = await client.request_download(sample.VIDEO_OK, options={"skip_existing": False, "quality": "144p"})
+    await eventually(lambda: client.task_of(again.job_id, TaskState.ENDED))  # the slot is free again
     assert emulator.log(since=mark, video_id=sample.VIDEO_LARGE) == []
 
 
 def alive(pid: int) -> bool:
-    """Whether anything of this process group is left."""
+    """Whether any process of this group exists."""
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:
@@ -250,8 +252,8 @@ def alive(pid: int) -> bool:
     return True
 
 
-async def test_what_has_ended_is_not_cancelled(client: Client, eventually: Eventually) -> None:
-    ordered = await client.order(sample.VIDEO_NO_CAPTIONS, options={"quality": "144p"})
+async def test_an_ended_task_cannot_be_cancelled(client: Client, eventually: Eventually) -> None:
+    ordered = await client.request_download(sample.VIDEO_NO_CAPTIONS, options={"quality": "144p"})
     task = await eventually(lambda: client.task_of(ordered.job_id, TaskState.ENDED))
     assert isinstance(task, Task)
     error = await client.ask("POST", f"download/cancel/{task.task_id}", 400)
@@ -259,19 +261,19 @@ async def test_what_has_ended_is_not_cancelled(client: Client, eventually: Event
 
 
 @pytest.mark.parametrize("task_id", ["nobody", "f.1", "%00", "a%2Fb", "a" * 129, "%F0%9F%92%A9"])
-async def test_a_task_that_nobody_has(client: Client, task_id: str) -> None:
+async def test_an_unknown_task_is_not_found(client: Client, task_id: str) -> None:
     for method, path in (("GET", "progress"), ("POST", "cancel")):
         assert (await client.ask(method, f"download/{path}/{task_id}", 404))["code"] == "E007"
 
 
-async def test_tasks_come_in_pages_what_runs_first(
+async def test_tasks_are_paged_with_running_ones_first(
     client: Client, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     for video_id in (sample.VIDEO_DELETED, sample.VIDEO_PRIVATE):
-        gone = await client.order(video_id, options={"skip_existing": False})
+        gone = await client.request_download(video_id, options={"skip_existing": False})
         await eventually(functools.partial(client.task_of, gone.job_id, TaskState.ENDED))
-    emulator.add_fault("media", "throttle", rate=HELD_BACK)
-    ordered = await client.order(sample.VIDEO_LARGE, options={"quality": "480p"})
+    emulator.add_fault("media", "throttle", rate=THROTTLED)
+    ordered = await client.request_download(sample.VIDEO_LARGE, options={"quality": "480p"})
     await eventually(lambda: client.task_of(ordered.job_id, TaskState.DOWNLOADING))
     whole = await client.ask("GET", "download/tasks")
     assert whole["total"] == len(whole["tasks"]) > 2

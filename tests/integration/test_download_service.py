@@ -1,4 +1,4 @@
-"""The download service on a real bus and the loopback YouTube; the test plays jobs, which answers claims."""
+"""The download service with a real bus and the emulator; the test stands in for jobs and answers claims."""
 
 import asyncio
 import os
@@ -60,34 +60,34 @@ KINDS = (
     SourceCleared,
 )
 E = TypeVar("E", bound=Event)
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @dataclass
 class FakeJobs:
-    """The part of jobs that this service speaks to: it says `verdict` to every claim, and keeps what it is told."""
+    """A stand-in for jobs that answers every claim with `verdict` and records the events it receives."""
 
     bus: Bus
     verdict: ClaimVerdict = ClaimVerdict.GO
     until: datetime | None = None
     owned: set[str] = field(default_factory=set)
     claims: list[DownloadClaim] = field(default_factory=list)
-    heard: list[Envelope] = field(default_factory=list)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    received: list[Envelope] = field(default_factory=list)
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def listen(self, envelopes: AsyncIterator[Envelope]) -> None:
+    async def record_events(self, envelopes: AsyncIterator[Envelope]) -> None:
         async for envelope in envelopes:
-            self.heard.append(envelope)
-            async with self.news:
-                self.news.notify_all()
+            self.received.append(envelope)
+            async with self.arrived:
+                self.arrived.notify_all()
 
     def all(self, kind: type[E]) -> list[E]:
-        return [kind.read(envelope) for envelope in self.heard if envelope.type == kind.subject]
+        return [kind.read(envelope) for envelope in self.received if envelope.type == kind.subject]
 
     async def wait(self, kind: type[E], condition: Callable[[E], bool] = lambda _event: True) -> E:
-        """The first such event, whenever it came."""
-        async with asyncio.timeout(PATIENCE), self.news:
-            await self.news.wait_for(lambda: any(map(condition, self.all(kind))))
+        """Wait for an event that meets the condition, and return the first one; earlier events count."""
+        async with asyncio.timeout(TIMEOUT), self.arrived:
+            await self.arrived.wait_for(lambda: any(map(condition, self.all(kind))))
         return next(filter(condition, self.all(kind)))
 
     async def request(self, video_id: str, **wanted: Any) -> DownloadRequested:
@@ -110,8 +110,8 @@ jobs_handlers = Handlers("jobs")
 async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
     verdict = ClaimAnswer(verdict=jobs.verdict, until=jobs.until)
     jobs.claims.append(claim)
-    async with jobs.news:
-        jobs.news.notify_all()
+    async with jobs.arrived:
+        jobs.arrived.notify_all()
     return verdict
 
 
@@ -121,15 +121,15 @@ async def owned_partials(question: PartialsLeft, jobs: FakeJobs) -> PartialsOwne
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
+def emulator_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorClient]:
     with emulator_process(tmp_path_factory.getbasetemp().parent / "emulator-cache") as client:
         yield client
 
 
 @pytest.fixture
-def emulator(served: EmulatorClient) -> EmulatorClient:
-    served.reset()
-    return served
+def emulator(emulator_module: EmulatorClient) -> EmulatorClient:
+    emulator_module.reset()
+    return emulator_module
 
 
 @pytest.fixture
@@ -141,21 +141,21 @@ async def broker(tmp_path: Path) -> AsyncIterator[BusSettings]:
 
 
 @asynccontextmanager
-async def playing_jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
+async def running_fake_jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
     bus = await connect_bus(broker, source="jobs/test")
     jobs = FakeJobs(bus)
     async with bus.tail(*KINDS) as envelopes:
-        listening = asyncio.create_task(jobs.listen(envelopes))
+        recording = asyncio.create_task(jobs.record_events(envelopes))
         await bus.serve(jobs_handlers, jobs)
         yield jobs
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
     await bus.close()
 
 
 @pytest.fixture
 async def jobs(broker: BusSettings) -> AsyncIterator[FakeJobs]:
-    async with playing_jobs(broker) as jobs:
+    async with running_fake_jobs(broker) as jobs:
         yield jobs
 
 
@@ -198,15 +198,15 @@ def files_in(directory: str | Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-async def test_a_download_tells_its_story_in_order(service: DownloadService, jobs: FakeJobs) -> None:
+async def test_a_download_publishes_its_events_in_order(service: DownloadService, jobs: FakeJobs) -> None:
     asked = await jobs.request(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de"))
     done = await jobs.wait(DownloadCompleted)
-    heard = [envelope for envelope in jobs.heard if envelope.type != ServiceHeartbeat.subject]
-    story = [envelope.type for envelope in heard if envelope.type != DownloadProgress.subject]
-    assert story == [DownloadStarted.subject, MetadataFetched.subject, DownloadCompleted.subject]
-    assert {envelope.trace_id for envelope in heard} == {f"trace-{asked.dispatch_id}"}
-    assert {envelope.source for envelope in heard} == {f"download/{service.instance}"}
-    assert len({envelope.caused_by for envelope in heard}) == 1
+    received = [envelope for envelope in jobs.received if envelope.type != ServiceHeartbeat.subject]
+    types = [envelope.type for envelope in received if envelope.type != DownloadProgress.subject]
+    assert types == [DownloadStarted.subject, MetadataFetched.subject, DownloadCompleted.subject]
+    assert {envelope.trace_id for envelope in received} == {f"trace-{asked.dispatch_id}"}
+    assert {envelope.source for envelope in received} == {f"download/{service.instance}"}
+    assert len({envelope.caused_by for envelope in received}) == 1
 
     assert [claim.dispatch_id for claim in jobs.claims] == [asked.dispatch_id]
     assert jobs.claims[0].egress == service.parts.context.egress
@@ -222,7 +222,7 @@ async def test_a_download_tells_its_story_in_order(service: DownloadService, job
     assert progress[-1].title == done.metadata.title
 
 
-async def test_metadata_only(service: DownloadService, jobs: FakeJobs) -> None:
+async def test_a_metadata_only_request_downloads_no_files(service: DownloadService, jobs: FakeJobs) -> None:
     await jobs.request(sample.VIDEO_OK, media=False, thumbnail=False)
     done = await jobs.wait(DownloadCompleted)
     assert done.files == ()
@@ -230,7 +230,7 @@ async def test_metadata_only(service: DownloadService, jobs: FakeJobs) -> None:
     assert not jobs.all(DownloadProgress)
 
 
-async def test_two_slots_announce_what_is_free(service: DownloadService, jobs: FakeJobs) -> None:
+async def test_heartbeats_announce_the_free_slots(service: DownloadService, jobs: FakeJobs) -> None:
     await jobs.request(sample.VIDEO_OK)
     await jobs.wait(ServiceHeartbeat, lambda beat: beat.service.free_slots == 1)
     await jobs.wait(DownloadCompleted)
@@ -238,11 +238,13 @@ async def test_two_slots_announce_what_is_free(service: DownloadService, jobs: F
     assert (beat.service.slots, beat.service.egress) == (2, service.parts.context.egress)
 
 
-async def test_a_stale_claim_costs_nothing(service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient) -> None:
+async def test_a_stale_claim_sends_no_request_and_publishes_no_event(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
     jobs.verdict = ClaimVerdict.STALE
     await jobs.request(sample.VIDEO_OK)
-    async with asyncio.timeout(PATIENCE), jobs.news:
-        await jobs.news.wait_for(lambda: jobs.claims)
+    async with asyncio.timeout(TIMEOUT), jobs.arrived:
+        await jobs.arrived.wait_for(lambda: jobs.claims)
     jobs.verdict = ClaimVerdict.GO
     await jobs.request(sample.VIDEO_480P)
     done = await jobs.wait(DownloadCompleted)
@@ -251,7 +253,7 @@ async def test_a_stale_claim_costs_nothing(service: DownloadService, jobs: FakeJ
     assert {entry["video_id"] for entry in emulator.log()} == {sample.VIDEO_480P}
 
 
-async def test_a_claim_that_waits_is_deferred(
+async def test_a_claim_answered_with_wait_defers_the_download(
     service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     jobs.verdict, jobs.until = ClaimVerdict.WAIT, datetime.now(UTC) + timedelta(minutes=7)
@@ -261,25 +263,27 @@ async def test_a_claim_that_waits_is_deferred(
     assert emulator.log() == []
 
 
-async def test_it_waits_for_jobs_to_come_back(start: Start, broker: BusSettings, emulator: EmulatorClient) -> None:
+async def test_a_download_waits_until_jobs_answers_its_claim(
+    start: Start, broker: BusSettings, emulator: EmulatorClient
+) -> None:
     await start()
     sender = await connect_bus(broker, source="jobs/sender")
     event = await FakeJobs(sender).request(sample.VIDEO_OK)
-    await asyncio.sleep(0.5)  # long enough for a claim that nobody answers
+    await asyncio.sleep(0.5)  # enough time for an unanswered claim
     assert emulator.log() == []
-    async with playing_jobs(broker) as jobs:
+    async with running_fake_jobs(broker) as jobs:
         assert (await jobs.wait(DownloadCompleted)).dispatch_id == event.dispatch_id
     await sender.close()
 
 
-async def test_gone_is_told_once_with_its_reason(service: DownloadService, jobs: FakeJobs) -> None:
+async def test_a_deleted_video_fails_as_gone_with_its_reason(service: DownloadService, jobs: FakeJobs) -> None:
     await jobs.request(sample.VIDEO_DELETED)
     failed = await jobs.wait(DownloadFailed)
     assert (failed.failure.kind, failed.failure.reason) == (FailureKind.GONE, "deleted")
     assert not jobs.all(MetadataFetched)
 
 
-async def test_metadata_are_told_though_the_media_fail(
+async def test_metadata_are_published_although_the_media_fail(
     service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     emulator.add_fault("media", "status", status=403)
@@ -304,7 +308,7 @@ async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
     assert service.breakers() == {service.parts.context.egress: BreakerState("open", until=blocked.until)}
 
     emulator.set_kind("*", "ok")
-    service.parts.breaker.until = datetime.now(UTC)  # the five minutes are over
+    service.parts.breaker.until = datetime.now(UTC)  # the block of five minutes is over
     await jobs.request(sample.VIDEO_OK)
     assert (await jobs.wait(SourceCleared)).egress == service.parts.context.egress
     await jobs.wait(DownloadCompleted)
@@ -312,10 +316,10 @@ async def test_a_bot_check_blocks_the_worker_and_a_success_clears_it(
 
 
 @pytest.mark.parametrize("video_id", [sample.VIDEO_OK, sample.VIDEO_PRIVATE, sample.KINDS["upcoming"]])
-async def test_who_looks_after_a_block_says_that_it_is_over(
+async def test_a_probe_that_gets_any_answer_clears_the_block_once(
     service: DownloadService, jobs: FakeJobs, video_id: str
 ) -> None:
-    """Whoever was blocked: it may have been a worker that has ended since. That a video is gone is an answer too."""
+    """The blocked worker may have ended since. That a video is unavailable is an answer, too."""
     jobs.verdict = ClaimVerdict.PROBE
     await jobs.request(video_id)
     assert (await jobs.wait(SourceCleared)).egress == service.parts.context.egress
@@ -323,14 +327,14 @@ async def test_who_looks_after_a_block_says_that_it_is_over(
     last = await jobs.request(video_id)
     ends = (DownloadCompleted, DownloadFailed)
 
-    async with asyncio.timeout(PATIENCE), jobs.news:
-        await jobs.news.wait_for(
+    async with asyncio.timeout(TIMEOUT), jobs.arrived:
+        await jobs.arrived.wait_for(
             lambda: any(e.dispatch_id == last.dispatch_id for kind in ends for e in jobs.all(kind))
         )
     assert len(jobs.all(SourceCleared)) == 1
 
 
-async def test_refused_files_in_a_row_are_the_sites_word(
+async def test_consecutive_429s_of_media_files_block_the_source(
     service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     emulator.add_fault("media", "status", status=429)
@@ -343,11 +347,13 @@ async def test_refused_files_in_a_row_are_the_sites_word(
     assert (await jobs.wait(DownloadDeferred)).dispatch_id == last.dispatch_id
 
 
-async def test_a_network_that_is_down_costs_no_more_attempts(start: Start, jobs: FakeJobs) -> None:
-    with socket.socket() as nobody:  # bound and not listening: its port is nobody else's
-        nobody.bind(("127.0.0.1", 0))
-        service = await start(youtube__proxy=f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        service.parts.breaker.unreached = THRESHOLD - 2  # each takes yt-dlp seven seconds of its own retries
+async def test_an_unreachable_network_blocks_the_source_and_costs_no_more_attempts(
+    start: Start, jobs: FakeJobs
+) -> None:
+    with socket.socket() as unused:  # bound but not listening: no other process gets the port
+        unused.bind(("127.0.0.1", 0))
+        service = await start(youtube__proxy=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        service.parts.breaker.unreached = THRESHOLD - 2  # each failure takes seven seconds of yt-dlp's own retries
         await jobs.request(sample.VIDEO_OK)
         await jobs.wait(DownloadFailed)
         assert not jobs.all(SourceBlocked)
@@ -360,7 +366,7 @@ async def test_a_network_that_is_down_costs_no_more_attempts(start: Start, jobs:
     assert service.breakers() == {service.parts.context.egress: BreakerState("open", until=blocked.until)}
 
 
-async def test_a_child_that_dies_costs_one_attempt(
+async def test_a_killed_child_fails_the_attempt_and_the_next_one_resumes(
     service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     fault = emulator.add_fault("media", "throttle", rate=500_000)
@@ -377,10 +383,8 @@ async def test_a_child_that_dies_costs_one_attempt(
 
 
 @pytest.mark.claim("7.2", "9.3")
-async def test_a_download_that_gains_nothing_is_given_up(
-    start: Start, jobs: FakeJobs, emulator: EmulatorClient
-) -> None:
-    # longer than any child needs to load yt-dlp and to look the video up, also on a busy machine
+async def test_a_download_without_progress_times_out(start: Start, jobs: FakeJobs, emulator: EmulatorClient) -> None:
+    # longer than a child needs to load yt-dlp and to extract the video, even on a busy machine
     await start(download__timeout="12", download__socket_timeout="60", download__slots="1")
     emulator.add_fault("media", "stall", after=100_000)
     await jobs.request(sample.VIDEO_LARGE)
@@ -396,7 +400,7 @@ async def test_a_download_that_gains_nothing_is_given_up(
 
 
 @pytest.mark.claim("7.2")
-async def test_no_time_is_too_long_for_a_download_that_gains_bytes(
+async def test_a_download_that_makes_progress_does_not_time_out(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     await start(download__timeout="8")
@@ -408,7 +412,9 @@ async def test_no_time_is_too_long_for_a_download_that_gains_bytes(
     assert asyncio.get_running_loop().time() - begun > 8
 
 
-async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator: EmulatorClient) -> None:
+async def test_a_full_disk_defers_the_download_without_an_attempt(
+    start: Start, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
     service = await start(storage__min_free=str(2**62))
     await jobs.request(sample.VIDEO_OK)
     deferred = await jobs.wait(DownloadDeferred)
@@ -422,7 +428,7 @@ async def test_no_room_is_not_an_attempt(start: Start, jobs: FakeJobs, emulator:
     assert service.parts.breaker.until is None
 
 
-async def test_shutdown_gives_back_what_is_in_hand_and_the_next_goes_on(
+async def test_shutdown_defers_a_running_download_and_the_next_start_resumes_it(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
     service = await start()
@@ -445,7 +451,7 @@ async def test_shutdown_gives_back_what_is_in_hand_and_the_next_goes_on(
     assert not emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
 
 
-async def test_what_is_left_goes_when_the_video_is_archived(
+async def test_the_partial_download_is_removed_once_its_video_is_archived(
     service: DownloadService, jobs: FakeJobs, broker: BusSettings
 ) -> None:
     asked = await jobs.request(sample.VIDEO_OK)
@@ -467,20 +473,20 @@ async def test_what_is_left_goes_when_the_video_is_archived(
 
     await archived("another")
     await archived(asked.dispatch_id)
-    async with asyncio.timeout(PATIENCE):
-        while files_in(done.directory):  # noqa: ASYNC110  # nothing tells of a directory that is gone
+    async with asyncio.timeout(TIMEOUT):
+        while files_in(done.directory):  # noqa: ASYNC110  # no event reports a removed directory
             await asyncio.sleep(0.02)
     await storage.close()
 
 
-async def test_a_pause_between_two_downloads_of_a_slot(start: Start, jobs: FakeJobs) -> None:
+async def test_a_slot_pauses_between_two_downloads(start: Start, jobs: FakeJobs) -> None:
     await start(download__slots="1", youtube__sleep_interval="1.5")
     times: dict[str, datetime] = {}
     for video in (sample.VIDEO_OK, sample.VIDEO_480P):
         await jobs.request(video)
     for video in (sample.VIDEO_OK, sample.VIDEO_480P):
         await jobs.wait(DownloadCompleted, lambda event, video=video: event.video_id == video)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    for envelope in jobs.heard:
+    for envelope in jobs.received:
         if envelope.type in (DownloadStarted.subject, DownloadCompleted.subject):
             times[f"{envelope.type} {envelope.data['video_id']}"] = envelope.timestamp
     first_done = times[f"{DownloadCompleted.subject} {sample.VIDEO_OK}"]
@@ -488,7 +494,7 @@ async def test_a_pause_between_two_downloads_of_a_slot(start: Start, jobs: FakeJ
     assert (second_start - first_done).total_seconds() >= 1.3
 
 
-async def test_what_still_waits_for_its_turn_is_stopped_by_hand_without_a_claim(
+async def test_a_waiting_task_is_cancelled_without_a_claim(
     start: Start, jobs: FakeJobs, eventually: Callable[..., Awaitable[object]]
 ) -> None:
     service = await start(download__slots="1", youtube__sleep_interval="60")
@@ -509,10 +515,10 @@ async def test_what_still_waits_for_its_turn_is_stopped_by_hand_without_a_claim(
     assert service.parts.slots.free == 1
 
 
-async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
+async def test_a_redelivered_request_is_not_downloaded_again(
     start: Start, jobs: FakeJobs, emulator: EmulatorClient
 ) -> None:
-    """Its ack was lost, and jobs has not read the answer yet: then what storage takes in must stay as it is."""
+    """After a lost acknowledgement the files that storage is about to archive must not change."""
     await start()
     event = await jobs.request(sample.VIDEO_OK, quality="144p")
     await jobs.wait(DownloadCompleted)
@@ -525,11 +531,11 @@ async def test_a_request_that_comes_again_after_its_end_is_not_fetched_again(
 
 
 @pytest.mark.claim("13.7")
-async def test_partials_that_nobody_owns_go(
+async def test_partial_downloads_without_an_owner_are_removed(
     start: Start, jobs: FakeJobs, config: Config, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    owned, nobodys = (config.storage.tmp_dir / f"{video}.part" for video in (sample.VIDEO_OK, sample.VIDEO_480P))
-    for directory in (owned, nobodys):
+    owned, unowned = (config.storage.tmp_dir / f"{video}.part" for video in (sample.VIDEO_OK, sample.VIDEO_480P))
+    for directory in (owned, unowned):
         with working_in(directory, "fetch.1"):
             (directory / "half.part").touch()
         long_ago = time.time() - 60
@@ -538,7 +544,7 @@ async def test_partials_that_nobody_owns_go(
     await start()
 
     async def gone() -> bool:
-        return not nobodys.exists()
+        return not unowned.exists()
 
     await eventually(gone)
     assert (owned / "half.part").exists()

@@ -81,7 +81,7 @@ def test_a_channel_by_handle_refers_to_its_uploads(youtube: Any) -> None:
     assert youtube.channels().list(part="id", forHandle="@nobody").execute()["items"] == []
 
 
-def test_playlists_and_captions(youtube: Any) -> None:
+def test_playlists_and_captions_are_listed(youtube: Any) -> None:
     answer = youtube.playlists().list(part="snippet,contentDetails", id=sample.DEMO_PLAYLIST).execute()
     assert answer["items"][0]["snippet"]["title"] == "YTArchive demo"
     assert answer["items"][0]["contentDetails"]["itemCount"] == 12
@@ -90,7 +90,7 @@ def test_playlists_and_captions(youtube: Any) -> None:
     assert [track["snippet"]["language"] for track in tracks["items"]] == ["en", "de"]
 
 
-def test_details_of_special_videos(youtube: Any) -> None:
+def test_restricted_and_upcoming_videos_have_their_details(youtube: Any) -> None:
     ids = ",".join(sample.KINDS[kind] for kind in ("geo", "age", "upcoming"))
     answer = youtube.videos().list(part="contentDetails,snippet,liveStreamingDetails", id=ids).execute()
 

@@ -60,7 +60,7 @@ def ids(info: dict[str, Any]) -> list[str]:
     return [entry["id"] for entry in info["entries"]]
 
 
-def test_the_demo_playlist(listing: Listing) -> None:
+def test_the_demo_playlist_is_listed_with_its_unavailable_videos(listing: Listing) -> None:
     info = listing(PLAYLIST + sample.DEMO_PLAYLIST)
 
     assert (info["title"], info["playlist_count"], len(info["entries"])) == ("YTArchive demo", 12, 12)
@@ -97,7 +97,7 @@ def test_the_default_page_of_a_playlist_hides_unavailable_videos(listing: Listin
 @pytest.mark.parametrize(
     ("playlist", "count"), [(sample.PLAYLIST_3, 3), (sample.PLAYLIST_20, 20), (sample.PLAYLIST_120, 120)]
 )
-def test_playlists_of_every_size(listing: Listing, playlist: str, count: int) -> None:
+def test_playlists_of_several_sizes_are_listed_completely(listing: Listing, playlist: str, count: int) -> None:
     assert len(ids(listing(PLAYLIST + playlist))) == count
 
 
@@ -126,7 +126,7 @@ def test_a_playlist_of_any_size_can_be_created(listing: Listing, emulator: Emula
         sample.CHANNEL_OLD_NAME,
     ],
 )
-def test_a_channel_by_any_of_its_names(listing: Listing, address: str) -> None:
+def test_a_channel_is_listed_by_any_of_its_addresses(listing: Listing, address: str) -> None:
     info = listing(f"https://www.youtube.com/{address}")
 
     assert (info["channel_id"], info["channel"], info["uploader_id"]) == (

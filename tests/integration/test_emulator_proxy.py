@@ -51,7 +51,7 @@ async def test_aiohttp_fetches_through_the_proxy(emulator: Emulator, browser: ai
     assert (first.host, first.status, first.done) == ("i.ytimg.com", 200, True)
 
 
-async def test_other_clients_do_not_trust_its_certificate(emulator: Emulator) -> None:
+async def test_clients_without_the_ca_file_do_not_trust_the_certificate(emulator: Emulator) -> None:
     async with aiohttp.ClientSession(proxy=emulator.proxy_url) as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.get(THUMBNAIL)
@@ -73,13 +73,13 @@ async def test_foreign_hosts_are_refused_and_logged(
     ]
 
 
-async def test_it_is_reachable_on_loopback_only(emulator: Emulator) -> None:
+async def test_the_emulator_listens_on_loopback_only(emulator: Emulator) -> None:
     assert emulator.base_url == f"http://127.0.0.1:{emulator.port}"
     with pytest.raises(OSError, match=r"[Cc]onnect"):  # a server bound to all addresses would accept this connection
         await asyncio.wait_for(asyncio.open_connection("127.0.0.2", emulator.port), 5)
 
 
-async def test_ranges_of_media(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
+async def test_media_are_served_by_byte_range(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
     player = "https://www.youtube.com/youtubei/v1/player"
     async with browser.post(player, json={"videoId": sample.VIDEO_LARGE}) as response:
         formats = (await response.json())["streamingData"]["adaptiveFormats"]
@@ -113,7 +113,7 @@ async def test_a_malformed_request_gets_status_400(emulator: Emulator) -> None:
     assert (await asyncio.to_thread(EmulatorClient(emulator.base_url).health))["status"] == "ok"
 
 
-async def test_the_world_can_be_changed_in_process(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
+async def test_videos_and_faults_can_be_changed_in_process(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
     emulator.world.add(Video("new-video-1", "New", sample.CHANNEL))
     emulator.world.set_kind("new-video-1", VideoKind.PRIVATE)
     emulator.faults.add(Fault("watch", Effect.STATUS, video_id="new-video-1", status=503, times=1))
@@ -128,7 +128,7 @@ async def test_the_world_can_be_changed_in_process(emulator: Emulator, browser: 
     assert emulator.log.entries() == []
 
 
-def test_every_control_request(cache_dir: Path) -> None:
+def test_control_requests_change_the_emulator(cache_dir: Path) -> None:
     with emulator_process(cache_dir) as client:
         assert client.health()["proxy"] == client.proxy_url
         client.put_channel("UCnew0000000000000000000", handle="@New", title="New")
@@ -173,7 +173,7 @@ async def test_control_errors_contain_the_reason(
         await asyncio.to_thread(getattr(client, method), **arguments)
 
 
-async def test_waiting_for_a_request(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
+async def test_a_client_can_wait_for_a_logged_request(emulator: Emulator, browser: aiohttp.ClientSession) -> None:
     client = EmulatorClient(emulator.base_url)
     waiting = asyncio.create_task(asyncio.to_thread(client.wait_for, kind="thumbnail", wait=10))
     async with browser.get(THUMBNAIL) as response:
@@ -189,7 +189,7 @@ def start(cache_dir: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, None])
-def test_it_stops_on_signals_and_when_stdin_closes(cache_dir: Path, ending: signal.Signals | None) -> None:
+def test_the_emulator_stops_on_signals_and_when_stdin_closes(cache_dir: Path, ending: signal.Signals | None) -> None:
     with start(cache_dir, *(["--until-stdin-closes"] if ending is None else [])) as child:
         assert child.stdout is not None
         assert child.stdin is not None
@@ -203,7 +203,7 @@ def test_it_stops_on_signals_and_when_stdin_closes(cache_dir: Path, ending: sign
         assert child.stderr.read() == ""
 
 
-def test_the_shell_lines_and_the_copied_certificate(cache_dir: Path, tmp_path: Path) -> None:
+def test_export_prints_shell_lines_and_copies_the_certificate(cache_dir: Path, tmp_path: Path) -> None:
     wanted = tmp_path / "with space" / "ca.pem"
     wanted.parent.mkdir()
     with start(cache_dir, "--export", "--ca-file", str(wanted)) as child:

@@ -74,7 +74,7 @@ def decode(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.claim("15.3")
-def test_a_video_arrives_with_captions_and_thumbnail(download: Download, tmp_path: Path) -> None:
+def test_a_video_is_downloaded_with_captions_and_thumbnail(download: Download, tmp_path: Path) -> None:
     video = sample.VIDEO_TWO_CAPTIONS
     info = download(WATCH + video, writesubtitles=True, subtitleslangs=["all"], writethumbnail=True)
 
@@ -158,7 +158,7 @@ def test_every_kind_has_a_sample(emulator: EmulatorClient) -> None:
     assert {kind: videos[video]["kind"] for kind, video in sample.KINDS.items()} == {k: k for k in sample.KINDS}
 
 
-def test_a_video_turns_private_and_comes_back(download: Download, emulator: EmulatorClient) -> None:
+def test_a_video_can_turn_private_and_become_available_again(download: Download, emulator: EmulatorClient) -> None:
     emulator.set_kind(sample.VIDEO_OK, "private")
     with pytest.raises(yt_dlp.utils.DownloadError, match="Private video"):
         download(WATCH + sample.VIDEO_OK)

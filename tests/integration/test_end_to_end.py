@@ -1,4 +1,4 @@
-"""All five services in one process, on real parts: broker, SQLite, yt-dlp, ffmpeg, and the emulator as YouTube."""
+"""All five services in one process, with a real broker, SQLite, yt-dlp and ffmpeg, and the emulator as YouTube."""
 
 import asyncio
 import collections
@@ -27,7 +27,7 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 class Archive:
-    """A running stack, used over REST as a script would."""
+    """A REST client of a running stack."""
 
     def __init__(self, stack: Stack, http: aiohttp.ClientSession, emulator: EmulatorClient) -> None:
         self.stack = stack
@@ -43,9 +43,9 @@ class Archive:
             job_id: str = (await response.json())["data"]["job_id"]
             return job_id
 
-    async def ended(self, job_id: str) -> tuple[Job, dict[str, Item]]:
-        """Follow a job, be it not known yet, to its end: the job, and its items by video id."""
-        while not await self._known(job_id):  # noqa: ASYNC110  # REST tells of no event before it is known
+    async def wait_for_end(self, job_id: str) -> tuple[Job, dict[str, Item]]:
+        """Follow a job to its end, even if it is not created yet; return it and its items by video id."""
+        while not await self._known(job_id):  # noqa: ASYNC110  # there is no event stream before the job exists
             await asyncio.sleep(0.05)
         async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
             async for line in response.content:
@@ -68,17 +68,17 @@ class Archive:
         async with self._http.get(f"{self._jobs}/{job_id}") as response:
             return response.status == 200
 
-    async def wish(self, job_id: str, wish: str, **body: Any) -> Job:
-        async with self._http.post(f"{self._jobs}/{job_id}/{wish}", json=body) as response:
+    async def command(self, job_id: str, command: str, **body: Any) -> Job:
+        async with self._http.post(f"{self._jobs}/{job_id}/{command}", json=body) as response:
             assert response.status == 200, await response.text()
             return Job.model_validate((await response.json())["data"])
 
     async def waits(self, job_id: str) -> bool:
-        """Its first item is in the queue."""
+        """Whether the first item of the job is in the queue."""
         return await self._first(job_id) == "waiting"
 
     async def queued(self, job_id: str) -> bool:
-        """Its first item is, or was, in the queue."""
+        """Whether the first item of the job is or was in the queue."""
         return await self._first(job_id) not in {None, "listed"}
 
     async def _first(self, job_id: str) -> str | None:
@@ -86,8 +86,8 @@ class Archive:
             items = (await response.json())["data"]["items"]
         return items[0]["status"] if items else None
 
-    async def reaches(self, job_id: str, percentage: float) -> None:
-        """Wait until a download of this job is that far."""
+    async def wait_for_progress(self, job_id: str, percentage: float) -> None:
+        """Wait until a download of the job has reached the percentage."""
         async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
             async for line in response.content:
                 told = json.loads(line[6:]) if line.startswith(b"data: ") else {}
@@ -95,7 +95,7 @@ class Archive:
                     return
 
     async def save(self, *targets: str, **words: Any) -> tuple[Job, dict[str, Item]]:
-        return await self.ended(await self.create(*targets, **words))
+        return await self.wait_for_end(await self.create(*targets, **words))
 
     def files(self, video_id: str) -> set[str]:
         folder = self.root / "videos" / video_id
@@ -117,7 +117,7 @@ def plan_of(job: Job) -> dict[str, Any]:
 
 
 def decode(path: Path) -> None:
-    """Let ffmpeg decode a file to its end; any error fails."""
+    """Let ffmpeg decode the whole file; any error fails the test."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), path
@@ -144,7 +144,7 @@ async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[A
         yield Archive(stack, http, emulator)
 
 
-async def test_a_playlist_with_gaps(archive: Archive) -> None:
+async def test_a_playlist_is_archived_and_its_unavailable_videos_are_on_the_plan(archive: Archive) -> None:
     job, items = await archive.save(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
     assert job.status == "completed"
     assert (job.counts.total, job.counts.archived, job.counts.unavailable) == (12, 10, 2)
@@ -162,7 +162,7 @@ async def test_a_playlist_with_gaps(archive: Archive) -> None:
     assert not list(archive.stack.config.storage.tmp_dir.glob("*.part"))
 
 
-async def test_the_files_of_a_video_are_as_specified_and_their_digests_true(archive: Archive) -> None:
+async def test_a_video_has_the_specified_files_with_matching_checksums(archive: Archive) -> None:
     video = sample.VIDEO_TWO_CAPTIONS
     await archive.save(video, caption_languages=["en", "de"])
     assert archive.files(video) == {
@@ -185,7 +185,7 @@ async def test_the_files_of_a_video_are_as_specified_and_their_digests_true(arch
     assert kept["sources"]["yt_dlp"]["metadata"]["title"] == "Part 2: in two languages"
 
 
-async def test_a_second_run_asks_for_the_listing_only(archive: Archive) -> None:
+async def test_a_second_run_requests_only_the_listing(archive: Archive) -> None:
     await archive.save(sample.DEMO_PLAYLIST)
     first = archive.emulator.log()
     listing = {entry["kind"] for entry in first} & {"playlist_page", "browse"}
@@ -199,7 +199,7 @@ async def test_a_second_run_asks_for_the_listing_only(archive: Archive) -> None:
     assert len(again) == sum(entry["kind"] in listing for entry in first)
 
 
-async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive, eventually: Eventually) -> None:
+async def test_a_plain_nats_subscriber_sees_one_trace_id_for_a_job(archive: Archive, eventually: Eventually) -> None:
     settings = archive.stack.settings
     assert settings.token is not None
     client = await nats.connect(settings.url, token=settings.token.get_secret_value())
@@ -213,7 +213,7 @@ async def test_one_job_one_trace_for_a_plain_nats_subscriber(archive: Archive, e
     await client.flush()
     job, _items = await archive.save(sample.PLAYLIST_3)
 
-    async def told() -> bool:  # REST may know the end a moment before the bus does
+    async def told() -> bool:  # REST may report the end before the bus does
         return "job.completed" in seen
 
     await eventually(told)
@@ -234,7 +234,7 @@ GONE = {
 }
 
 
-async def test_every_kind_of_gone_costs_one_try_and_gives_its_reason(archive: Archive) -> None:
+async def test_every_kind_of_unavailable_video_costs_one_attempt_and_has_its_reason(archive: Archive) -> None:
     videos = {sample.KINDS[kind]: reason for kind, reason in GONE.items()}
     job, items = await archive.save(*videos)
     assert {video: item.reason for video, item in items.items()} == videos
@@ -256,14 +256,14 @@ async def test_every_kind_of_gone_costs_one_try_and_gives_its_reason(archive: Ar
     ],
     ids=lambda fault: str(fault["effect"]),
 )
-async def test_passing_faults_of_the_media_recover(archive: Archive, fault: dict[str, Any]) -> None:
+async def test_a_download_recovers_from_transient_media_faults(archive: Archive, fault: dict[str, Any]) -> None:
     archive.emulator.add_fault("media", **fault)
     job, _items = await archive.save(sample.VIDEO_OK)
     assert job.counts.archived == 1
     decode(archive.media(sample.VIDEO_OK))
 
 
-async def test_a_video_that_fails_three_times_goes_onto_the_plan_and_the_others_are_saved(archive: Archive) -> None:
+async def test_a_video_that_fails_three_times_is_planned_and_the_others_are_archived(archive: Archive) -> None:
     archive.emulator.add_fault("media", "status", status=404, video_id=sample.VIDEO_OK)
     job, items = await archive.save(sample.VIDEO_OK, sample.VIDEO_480P)
     assert items[sample.VIDEO_480P].status is ItemStatus.ARCHIVED
@@ -274,7 +274,7 @@ async def test_a_video_that_fails_three_times_goes_onto_the_plan_and_the_others_
     assert (failed["video_id"], failed["attempts"], len(failed["errors"])) == (sample.VIDEO_OK, 3, 3)
 
 
-async def test_a_bot_check_parks_the_queue_and_spends_no_attempt(archive: Archive) -> None:
+async def test_a_bot_check_holds_the_queue_and_costs_no_attempt(archive: Archive) -> None:
     archive.emulator.set_kind("*", "bot_check")
     job_id = await archive.create(sample.PLAYLIST_3)
     async with aiohttp.ClientSession() as http:
@@ -290,7 +290,7 @@ async def test_a_bot_check_parks_the_queue_and_spends_no_attempt(archive: Archiv
     assert {item["status"] for item in detail["items"]} == {"waiting"}
 
 
-async def test_audio_only(archive: Archive) -> None:
+async def test_an_audio_only_job_archives_the_sound_and_the_video_can_be_added(archive: Archive) -> None:
     await archive.save(sample.VIDEO_OK, quality="audio", include_captions=False)
     assert archive.files(sample.VIDEO_OK) >= {f"{sample.VIDEO_OK}.m4a"}
     assert f"{sample.VIDEO_OK}.mp4" not in archive.files(sample.VIDEO_OK)
@@ -301,12 +301,12 @@ async def test_audio_only(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize(("quality", "height"), [("best", 2160), ("720p", 720), ("144p", 144), ("wv*+wa", 144)])
-async def test_the_quality_that_was_asked_for(archive: Archive, quality: str, height: int) -> None:
+async def test_the_requested_quality_is_archived(archive: Archive, quality: str, height: int) -> None:
     await archive.save(sample.VIDEO_2160P, quality=quality)
     assert archive.record(sample.VIDEO_2160P)["provenance"]["height"] == height
 
 
-async def test_what_upstream_does_not_have_is_noted_and_not_asked_for_again(archive: Archive) -> None:
+async def test_absent_captions_are_recorded_and_not_requested_again(archive: Archive) -> None:
     first, _items = await archive.save(sample.VIDEO_NO_CAPTIONS, sample.VIDEO_NO_MAXRES, caption_languages=["en", "fr"])
     assert first.counts.archived == 2
     assert f"{sample.VIDEO_NO_MAXRES}_thumb.jpg" in archive.files(sample.VIDEO_NO_MAXRES)
@@ -317,7 +317,7 @@ async def test_what_upstream_does_not_have_is_noted_and_not_asked_for_again(arch
     assert second.counts.skipped == 2
 
 
-async def test_another_caption_language_is_added_without_the_media(archive: Archive) -> None:
+async def test_another_caption_language_is_added_without_downloading_the_media(archive: Archive) -> None:
     video = sample.VIDEO_TWO_CAPTIONS
     await archive.save(video, caption_languages=["en"])
     before = archive.media(video).stat()
@@ -329,7 +329,7 @@ async def test_another_caption_language_is_added_without_the_media(archive: Arch
     assert archive.media(video).stat().st_mtime_ns == before.st_mtime_ns
 
 
-async def test_what_a_verification_finds_damaged_is_fetched_again_and_nothing_else(archive: Archive) -> None:
+async def test_only_files_that_a_verification_finds_damaged_are_downloaded_again(archive: Archive) -> None:
     media, small, gone = sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_OK, sample.VIDEO_480P
     await archive.save(media, small, gone)
     damaged = {
@@ -357,7 +357,7 @@ async def test_what_a_verification_finds_damaged_is_fetched_again_and_nothing_el
             await asyncio.sleep(0.05)
     assert {one["name"]: one["kind"] for one in page["findings"]} == dict.fromkeys(damaged, "changed")
     (job_id,) = page["verification"]["jobs"]
-    job, items = await archive.ended(job_id)
+    job, items = await archive.wait_for_end(job_id)
     assert (job.trace_id, job.counts.archived, job.counts.unavailable) == (page["verification"]["trace_id"], 2, 1)
     assert items[gone].reason == "deleted"
     assert [entry["video_id"] for entry in plan_of(job)["unavailable_videos"]] == [gone]
@@ -376,13 +376,13 @@ async def test_what_a_verification_finds_damaged_is_fetched_again_and_nothing_el
 
 
 def _flip(path: Path) -> bytes:
-    """One bit of a file; what it holds then."""
+    """Flip one bit of a file and return its new content."""
     content = path.read_bytes()
     path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     return path.read_bytes()
 
 
-async def test_metadata_only(archive: Archive) -> None:
+async def test_a_metadata_only_job_downloads_no_media(archive: Archive) -> None:
     job, _items = await archive.save(sample.PLAYLIST_3, type="metadata_only")
     assert job.counts.archived == 3
     assert len(list((archive.root / "metadata" / "videos").iterdir())) == 3
@@ -390,7 +390,7 @@ async def test_metadata_only(archive: Archive) -> None:
     assert {entry["kind"] for entry in archive.emulator.log()} <= {"playlist_page", "browse", "watch", "player"}
 
 
-async def test_a_playlist_of_250_with_deleted_entries_inside(archive: Archive) -> None:
+async def test_a_playlist_of_250_with_deleted_entries_is_listed_completely(archive: Archive) -> None:
     job, items = await archive.save(sample.PLAYLIST_250, type="metadata_only")
     gone = len(sample.PLAYLIST_250_DELETED) + len(sample.PLAYLIST_250_PRIVATE)
     assert (job.counts.total, job.counts.archived, job.counts.unavailable) == (250, 250 - gone, gone)
@@ -400,7 +400,7 @@ async def test_a_playlist_of_250_with_deleted_entries_inside(archive: Archive) -
     assert len(kept["entries"]) == 250
 
 
-async def test_a_channel_by_its_handle(archive: Archive) -> None:
+async def test_a_channel_is_archived_by_its_handle(archive: Archive) -> None:
     job, _items = await archive.save(
         f"https://www.youtube.com/{sample.CHANNEL_HANDLE}", quality="144p", include_captions=False
     )
@@ -408,7 +408,7 @@ async def test_a_channel_by_its_handle(archive: Archive) -> None:
     assert (archive.root / "metadata" / "playlists" / f"{sample.UPLOADS_PLAYLIST}.json").exists()
 
 
-async def test_no_more_requests_than_yt_dlp_itself(archive: Archive, tmp_path: Path) -> None:
+async def test_a_job_sends_no_more_requests_than_yt_dlp_itself(archive: Archive, tmp_path: Path) -> None:
     await archive.save(sample.PLAYLIST_3, quality="1080p", caption_languages=["en"])
     ours = collections.Counter(entry["kind"] for entry in archive.emulator.log())
     mark = archive.emulator.last()
@@ -434,60 +434,59 @@ async def test_no_more_requests_than_yt_dlp_itself(archive: Archive, tmp_path: P
     assert ours.total() <= theirs.total(), (ours, theirs)
 
 
-async def test_two_jobs_that_want_the_same_video_at_once_fetch_it_once(archive: Archive) -> None:
+async def test_two_concurrent_jobs_for_one_video_download_it_once(archive: Archive) -> None:
     archive.emulator.add_fault("media", "delay", seconds=1.0, times=1)
     first = await archive.create(sample.VIDEO_OK)
     second = await archive.create(sample.VIDEO_OK)
     for job_id in (first, second):
-        job, _items = await archive.ended(job_id)
+        job, _items = await archive.wait_for_end(job_id)
         assert job.counts.archived + job.counts.skipped == 1
     assert len(archive.emulator.log(kind="watch", video_id=sample.VIDEO_OK)) == 1
 
 
-async def test_what_another_job_has_archived_since_is_not_fetched_again_by_a_retry(archive: Archive) -> None:
+async def test_a_retry_skips_a_video_that_another_job_has_archived_since(archive: Archive) -> None:
     fault = archive.emulator.add_fault("media", "status", status=404, video_id=sample.VIDEO_OK)
     first, items = await archive.save(sample.VIDEO_OK)
     assert items[sample.VIDEO_OK].status is ItemStatus.FAILED
     archive.emulator.remove_fault(fault)
     await archive.save(sample.VIDEO_OK)
     mark = archive.emulator.last()
-    await archive.wish(first.job_id, "retry")
-    _job, items = await archive.ended(first.job_id)
+    await archive.command(first.job_id, "retry")
+    _job, items = await archive.wait_for_end(first.job_id)
     assert items[sample.VIDEO_OK].status is ItemStatus.SKIPPED
     assert archive.emulator.log(since=mark) == []
 
 
-async def test_one_video_does_not_wait_behind_a_playlist_of_60(archive: Archive, eventually: Eventually) -> None:
+async def test_a_small_job_does_not_wait_for_a_playlist_of_60(archive: Archive, eventually: Eventually) -> None:
     archive.emulator.put_playlist("PLemulator00000000000000000000060", count=60, channel=sample.CHANNEL)
     large = await archive.create("PLemulator00000000000000000000060", quality="144p", include_captions=False)
     await asyncio.to_thread(archive.emulator.wait_for, kind="media", count=2)
     small = await archive.create(sample.VIDEO_OK, quality="144p", include_captions=False)
     await eventually(lambda: archive.queued(small))
     mark = archive.emulator.last()
-    job, _items = await archive.ended(small)
+    job, _items = await archive.wait_for_end(small)
     assert job.counts.archived == 1
     started = [entry["video_id"] for entry in archive.emulator.log(since=mark, kind="watch")]
     slots = archive.stack.config.download.slots
-    # only what had been released by then may go first
+    # only dispatches that were released before may start first
     assert sample.VIDEO_OK not in started or started.index(sample.VIDEO_OK) <= slots
-    await archive.wish(large, "cancel")
+    await archive.command(large, "cancel")
 
 
-async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resumes(
+async def test_a_stop_keeps_a_partial_download_and_the_next_start_resumes_it(
     emulated: Config, emulator: EmulatorClient
 ) -> None:
-    # unmerged, so that the padding that makes it large is archived too
     emulator.add_fault("media", "throttle", rate=1_500_000, video_id=sample.VIDEO_LARGE)
     async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
         before = Archive(stack, http, emulator)
         job_id = await before.create(sample.VIDEO_LARGE, include_captions=False)
-        await before.reaches(job_id, 20)
+        await before.wait_for_progress(job_id, 20)
     partial = emulated.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part"
     assert any(path.name.endswith(".part") for path in partial.iterdir())
     emulator.clear_faults()
     mark = emulator.last()
     async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
-        job, items = await Archive(stack, http, emulator).ended(job_id)
+        job, items = await Archive(stack, http, emulator).wait_for_end(job_id)
     assert job.counts.archived == 1
     assert items[sample.VIDEO_LARGE].attempts == 0
     ranges = [entry["range"] for entry in emulator.log(since=mark, kind="media")]
@@ -496,62 +495,62 @@ async def test_a_stop_in_the_middle_keeps_what_is_there_and_the_next_start_resum
 
 
 def _children(pid: int) -> set[int]:
-    """The yt-dlp children of a process."""
+    """Return the ids of the yt-dlp children of a process."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {int(child) for child in found if b"youtube.child" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
-async def test_cancel_stops_the_download_and_leaves_the_other_jobs_alone(archive: Archive) -> None:
+async def test_cancelling_a_job_stops_its_download_and_no_other_job(archive: Archive) -> None:
     archive.emulator.add_fault("media", "throttle", rate=300_000, video_id=sample.VIDEO_LARGE)
     large = await archive.create(sample.VIDEO_LARGE, include_captions=False)
-    await archive.reaches(large, 1)
+    await archive.wait_for_progress(large, 1)
     other = await archive.create(sample.PLAYLIST_3)
     children = _children(os.getpid())
     asked = time.monotonic()
-    await archive.wish(large, "cancel")
-    job, items = await archive.ended(large)
+    await archive.command(large, "cancel")
+    job, items = await archive.wait_for_end(large)
     assert time.monotonic() - asked < 2
     assert job.status == "cancelled"
     assert items[sample.VIDEO_LARGE].status is ItemStatus.CANCELLED
     assert len(_children(os.getpid()) & children) == len(children) - 1
     assert not (archive.stack.config.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part").exists()
     assert not archive.media(sample.VIDEO_LARGE).exists()
-    finished, _items = await archive.ended(other)
+    finished, _items = await archive.wait_for_end(other)
     assert finished.counts.archived == 3
 
 
-async def test_cancel_of_one_of_two_jobs_lets_their_common_fetch_go_on(
+async def test_cancelling_one_of_two_jobs_does_not_stop_their_shared_download(
     archive: Archive, eventually: Callable[..., Awaitable[object]]
 ) -> None:
     archive.emulator.add_fault("media", "throttle", rate=3_000_000, video_id=sample.VIDEO_LARGE)
     first = await archive.create(sample.VIDEO_LARGE, include_captions=False)
-    await archive.reaches(first, 1)
+    await archive.wait_for_progress(first, 1)
     second = await archive.create(sample.VIDEO_LARGE, include_captions=False)
     await eventually(lambda: archive.waits(second))
-    await archive.wish(first, "cancel")
-    assert (await archive.ended(first))[0].status == "cancelled"
-    assert (await archive.ended(second))[0].counts.archived == 1
+    await archive.command(first, "cancel")
+    assert (await archive.wait_for_end(first))[0].status == "cancelled"
+    assert (await archive.wait_for_end(second))[0].counts.archived == 1
     assert len(archive.emulator.log(kind="watch", video_id=sample.VIDEO_LARGE)) == 1
 
 
-async def test_pause_holds_a_job_and_resume_goes_on(archive: Archive) -> None:
+async def test_a_paused_job_starts_no_download_until_it_is_resumed(archive: Archive) -> None:
     job_id = await archive.create(sample.PLAYLIST_20, quality="144p", include_captions=False)
     await asyncio.to_thread(archive.emulator.wait_for, kind="media", count=2)
-    assert (await archive.wish(job_id, "pause")).paused
-    await archive.save(sample.VIDEO_OK, quality="144p", include_captions=False)  # other jobs go on
+    assert (await archive.command(job_id, "pause")).paused
+    await archive.save(sample.VIDEO_OK, quality="144p", include_captions=False)  # other jobs continue
     mark = archive.emulator.last()
     await archive.save(sample.VIDEO_480P, quality="144p", include_captions=False)
     assert {entry["video_id"] for entry in archive.emulator.log(since=mark, kind="watch")} == {sample.VIDEO_480P}
-    await archive.wish(job_id, "resume")
-    assert (await archive.ended(job_id))[0].counts.archived == 20
+    await archive.command(job_id, "resume")
+    assert (await archive.wait_for_end(job_id))[0].counts.archived == 20
 
 
-async def test_retry_of_a_finished_job_tries_just_the_gaps(archive: Archive) -> None:
+async def test_a_retry_of_a_completed_job_requests_only_the_missing_videos(archive: Archive) -> None:
     job, _items = await archive.save(sample.DEMO_PLAYLIST)
     archive.emulator.set_kind(sample.VIDEO_PRIVATE, "ok")
     mark = archive.emulator.last()
-    await archive.wish(job.job_id, "retry")
-    again, items = await archive.ended(job.job_id)
+    await archive.command(job.job_id, "retry")
+    again, items = await archive.wait_for_end(job.job_id)
     assert (again.counts.archived, again.counts.unavailable) == (11, 1)
     assert items[sample.VIDEO_PRIVATE].status is ItemStatus.ARCHIVED
     asked = {entry["video_id"] for entry in archive.emulator.log(since=mark)}

@@ -1,7 +1,7 @@
-"""A handler that raises six times: its message becomes a dead letter, and what waited for it ends with E999.
+"""Handlers that raise six times: the message becomes a dead letter, and what depends on it ends with E999.
 
-The handlers are the real ones, given something that makes them raise: a file where a folder must be. Where no data
-can do that, the service is left out of the stack, and a table of the test stands in for it on the real bus.
+The handlers are the real ones, and a file in place of a folder makes them raise. Where no data can do that, the service
+is left out of the stack, and handlers of the test replace it on the real bus.
 """
 
 import asyncio
@@ -34,35 +34,35 @@ VIDEO = sample.VIDEO_OK
 
 
 class Broken(Exception):
-    """What a handler of these tests raises."""
+    """The exception that handlers of these tests raise."""
 
 
 class System:
-    """A stack, its REST, and a bus that hears its dead letters."""
+    """A stack, its REST API, and the dead letters that it published."""
 
     def __init__(self, stack: Stack, http: aiohttp.ClientSession, bus: Bus, eventually: Eventually) -> None:
         self.stack = stack
         self.root = stack.config.storage.base_path
         self.bus = bus
-        self.letters: list[DeadLettered] = []
+        self.dead_letters: list[DeadLettered] = []
         self._http = http
         self._eventually = eventually
         self._jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
 
     async def save(self, *targets: str, type: str = "video_download") -> dict[str, Any]:
-        """The job at its end."""
+        """Create a job and return it at its end."""
         options = {"quality": "144p", "include_captions": False}
         async with self._http.post(self._jobs, json={"targets": targets, "type": type, "options": options}) as response:
             assert response.status == 201, await response.text()
             job_id = (await response.json())["data"]["job_id"]
-        return await self.ended(job_id)
+        return await self.wait_for_end(job_id)
 
     async def retry(self, job_id: str) -> dict[str, Any]:
         async with self._http.post(f"{self._jobs}/{job_id}/retry", json={}) as response:
             assert response.status == 200, await response.text()
-        return await self.ended(job_id)
+        return await self.wait_for_end(job_id)
 
-    async def ended(self, job_id: str) -> dict[str, Any]:
+    async def wait_for_end(self, job_id: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             async with self._http.get(f"{self._jobs}/{job_id}") as response:
                 job: dict[str, Any] = (await response.json())["data"]["job"]
@@ -81,18 +81,18 @@ class System:
             checks: dict[str, bool] = (await response.json())["data"]["checks"]
         return checks["no_critical_errors"]
 
-    async def expect_given_up(self, job: dict[str, Any], video_id: str, consumer: str) -> dict[str, Any]:
+    async def expect_failed_item(self, job: dict[str, Any], video_id: str, consumer: str) -> dict[str, Any]:
         item = (await self.items(job))[video_id]
         assert (item["status"], item["error_code"]) == ("failed", ErrorCode.INTERNAL_ERROR), item
-        await self.buried(consumer)
-        assert not any(letter.unreadable for letter in self.letters)
+        await self.wait_for_dead_letter(consumer)
+        assert not any(dead_letter.unreadable for dead_letter in self.dead_letters)
         return item
 
-    async def buried(self, consumer: str) -> None:
-        """Until its dead letter has come. The first of several ends the item, and the job; the others come later."""
+    async def wait_for_dead_letter(self, consumer: str) -> None:
+        """Wait for a dead letter. The first of several ends the item and the job; the others come later."""
 
         async def look() -> bool:
-            return consumer in {letter.consumer for letter in self.letters}
+            return consumer in {dead_letter.consumer for dead_letter in self.dead_letters}
 
         await self._eventually(look)
 
@@ -106,14 +106,14 @@ def plan_of(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def block(path: Path) -> None:
-    """A folder where a file must be."""
+    """Replace a file with a folder."""
     path.unlink()
     path.mkdir()
 
 
 @pytest.fixture(autouse=True)
 def brief_logs() -> Iterator[None]:
-    """Rich tracebacks of every try would take most of the time."""
+    """Disable rich tracebacks, which would take most of the time."""
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
@@ -121,7 +121,7 @@ def brief_logs() -> Iterator[None]:
 
 @pytest.fixture
 def running(config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually) -> Running:
-    """`async with running(without="storage") as system`. A failed message comes again 30 times as soon as usual."""
+    """`async with running(without="storage") as system`; failed messages are redelivered after 2 s instead of 60 s."""
     env = {
         "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
         "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
@@ -142,23 +142,23 @@ def running(config: Config, emulator: EmulatorClient, tmp_path: Path, eventually
                 for handlers in instead:
                     await bus.serve(handlers, system)
                 async with bus.tail(DeadLettered) as told:
-                    hearing = asyncio.create_task(_hear(told, system.letters))
+                    collecting = asyncio.create_task(_collect(told, system.dead_letters))
                     if without:
-                        await bus.publish(_alive(without), trace_id="t")
+                        await bus.publish(_registration(without), trace_id="t")
                     yield system
-                    hearing.cancel()
+                    collecting.cancel()
             finally:
                 await bus.close()
 
     return run
 
 
-async def _hear(told: AsyncIterator[Any], letters: list[DeadLettered]) -> None:
+async def _collect(told: AsyncIterator[Any], dead_letters: list[DeadLettered]) -> None:
     async for envelope in told:
-        letters.append(DeadLettered.read(envelope))
+        dead_letters.append(DeadLettered.read(envelope))
 
 
-def _alive(name: str) -> e.ServiceRegistered:
+def _registration(name: str) -> e.ServiceRegistered:
     info = ServiceInfo(
         name=name, instance="stand-in", url="http://x", version="1", pid=os.getpid(), slots=1, free_slots=1,
         egress="e", started_at=datetime.now(UTC),
@@ -170,28 +170,30 @@ def _alive(name: str) -> e.ServiceRegistered:
 
 
 @pytest.mark.parametrize("type", ["metadata_only", "video_download"])
-async def test_metadata_that_cannot_be_kept(running: Running, type: str, eventually: Eventually) -> None:
+async def test_metadata_that_cannot_be_stored_fail_the_item(
+    running: Running, type: str, eventually: Eventually
+) -> None:
     async with running() as system:
         (system.root / "metadata").mkdir(parents=True)
         (system.root / "metadata" / "videos").write_text("a file where a folder must be")
         job = await system.save(VIDEO, type=type)
         assert job["status"] == "completed"
-        await system.expect_given_up(job, VIDEO, "storage-metadata_fetched")
+        await system.expect_failed_item(job, VIDEO, "storage-metadata_fetched")
         plan = plan_of(job)
         assert plan["failed_downloads"][0]["errors"][-1]["code"] == ErrorCode.INTERNAL_ERROR
 
-        async def unwell() -> bool:
+        async def unhealthy() -> bool:
             return not await system.healthy("storage")
 
-        await eventually(unwell)  # its handler failed: that is not a stranger's doing
+        await eventually(unhealthy)  # a failed handler is a critical error of the service
 
         (system.root / "metadata" / "videos").unlink()
         again = await system.retry(job["job_id"])
-        # skipped when the delivery, which the worker brought again meanwhile, had been taken in by then
+        # skipped if the redelivered download has been archived in the meantime
         assert again["counts"]["archived"] + again["counts"]["skipped"] == 1, again
 
 
-async def test_a_page_that_cannot_be_looked_up(running: Running) -> None:
+async def test_a_listing_page_that_cannot_be_checked_fails_its_items(running: Running) -> None:
     other = sample.VIDEO_480P
     async with running() as system:
         broken = system.root / "videos" / VIDEO / f"{VIDEO}_metadata.json"
@@ -199,34 +201,34 @@ async def test_a_page_that_cannot_be_looked_up(running: Running) -> None:
         job = await system.save(VIDEO, other)
         assert (job["status"], job["counts"]["failed"]) == ("completed", 2)
         for video_id in (VIDEO, other):
-            await system.expect_given_up(job, video_id, "storage-listing_page_fetched")
+            await system.expect_failed_item(job, video_id, "storage-listing_page_fetched")
         broken.rmdir()
         assert (await system.retry(job["job_id"]))["counts"]["archived"] == 2
 
 
-async def test_a_delivery_that_cannot_be_noted_and_a_plan_that_cannot_be_written(
+async def test_an_unwritable_work_plan_fails_the_item_until_it_is_writable(
     running: Running, emulator: EmulatorClient
 ) -> None:
     emulator.set_kind(VIDEO, "private")
     async with running() as system:
         job = await system.save(VIDEO)
         assert job["counts"]["unavailable"] == 1
-        block(Path(job["work_plan"]))  # so that it cannot be marked there that the video came after all
+        block(Path(job["work_plan"]))  # the plan cannot be updated once the video is archived
         emulator.set_kind(VIDEO, "ok")
         again = await system.retry(job["job_id"])
-        item = await system.expect_given_up(again, VIDEO, "storage-video_failed")
+        item = await system.expect_failed_item(again, VIDEO, "storage-video_failed")
         assert "video.failed could not be handled" in item["message"]
         for consumer in ("storage-metadata_fetched", "storage-download_completed"):  # in any order
-            await system.buried(consumer)
+            await system.wait_for_dead_letter(consumer)
         os.rmdir(job["work_plan"])  # noqa: PTH106 - blocks no longer than a stat
         last = await system.retry(job["job_id"])
-        assert last["counts"]["skipped"] == 1, "its files had been taken in"
+        assert last["counts"]["skipped"] == 1, "the files were archived before"
 
 
-# --- services that a table of the test stands in for --------------------------------------------------------------
+# --- services that handlers of the test replace -------------------------------------------------------------------
 
 
-async def test_a_listing_that_breaks_metadata(running: Running) -> None:
+async def test_a_failing_handler_of_metadata_fails_the_job(running: Running) -> None:
     metadata = Handlers("metadata")
 
     @metadata.on(e.JobQueued)
@@ -237,11 +239,11 @@ async def test_a_listing_that_breaks_metadata(running: Running) -> None:
         job = await system.save(sample.PLAYLIST_3)
         assert (job["status"], job["error"]["code"]) == ("failed", ErrorCode.INTERNAL_ERROR)
         assert "Broken" in job["error"]["message"]
-        await system.buried("metadata-job_queued")
-        assert len(system.letters) == 1
+        await system.wait_for_dead_letter("metadata-job_queued")
+        assert len(system.dead_letters) == 1
 
 
-async def test_a_request_that_breaks_download(running: Running) -> None:
+async def test_a_failing_handler_of_download_fails_the_items(running: Running) -> None:
     download = Handlers("download")
     asked: list[str] = []
 
@@ -254,11 +256,11 @@ async def test_a_request_that_breaks_download(running: Running) -> None:
         job = await system.save(VIDEO, sample.VIDEO_480P)
         assert (job["status"], job["counts"]["failed"]) == ("completed", 2)
         for video_id in (VIDEO, sample.VIDEO_480P):
-            await system.expect_given_up(job, video_id, "download-download_requested")
+            await system.expect_failed_item(job, video_id, "download-download_requested")
         assert [asked.count(one) for one in set(asked)] == [6, 6]
 
 
-async def test_an_answer_that_breaks_jobs(running: Running) -> None:
+async def test_an_event_that_the_inbox_of_jobs_cannot_handle_fails_the_item(running: Running) -> None:
     storage = Handlers("storage")
 
     @storage.on(e.ListingPageFetched)
@@ -275,5 +277,5 @@ async def test_an_answer_that_breaks_jobs(running: Running) -> None:
 
     async with running(without="storage", instead=[storage]) as system:
         job = await system.save(VIDEO)
-        await system.expect_given_up(job, VIDEO, "jobs-inbox")
-        assert {letter.type for letter in system.letters} == {"archive.checked"}
+        await system.expect_failed_item(job, VIDEO, "jobs-inbox")
+        assert {dead_letter.type for dead_letter in system.dead_letters} == {"archive.checked"}

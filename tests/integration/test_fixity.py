@@ -1,4 +1,4 @@
-"""Verification by the storage service: real files, real broker, real deaths."""
+"""Verification by the storage service, with real files, a real broker and killed processes."""
 
 import asyncio
 import hashlib
@@ -30,11 +30,11 @@ ROLES = {"mp4": FileRole.VIDEO, "jpg": FileRole.THUMBNAIL, "info.json": FileRole
 
 
 class Storage:
-    """The service, and what it says to others."""
+    """A REST client of the storage service, with the events that the service published."""
 
-    def __init__(self, service: StorageService, http: aiohttp.ClientSession, heard: list[Envelope]) -> None:
+    def __init__(self, service: StorageService, http: aiohttp.ClientSession, events: list[Envelope]) -> None:
         self.service = service
-        self.heard = heard
+        self.events = events
         self.url = f"{service.url}/api/v1/storage/verify"
         self._http = http
 
@@ -54,12 +54,12 @@ class Storage:
         page: dict[str, Any] = told["data"]
         return page
 
-    async def verified(self, **body: Any) -> dict[str, Any]:
-        """Verify to the end."""
+    async def verify(self, **body: Any) -> dict[str, Any]:
+        """Run a verification to its end."""
         await self.begin(**body)
-        return await self.ended()
+        return await self.wait_for_end()
 
-    async def ended(self) -> dict[str, Any]:
+    async def wait_for_end(self) -> dict[str, Any]:
         async with asyncio.timeout(60):
             while True:
                 page = await self.state()
@@ -71,7 +71,7 @@ class Storage:
         await self.service.parts.archive.take_in(delivery(self.service.config, video_id, dispatch, **files), "t")
 
     def jobs(self) -> dict[str, JobCreated]:
-        told = [JobCreated.read(one) for one in self.heard if one.type == JobCreated.subject]
+        told = [JobCreated.read(one) for one in self.events if one.type == JobCreated.subject]
         return {job.job_id: job for job in told}
 
 
@@ -99,19 +99,19 @@ def delivery(config: Config, video_id: str, dispatch: str, **files: bytes) -> Do
 
 
 @pytest.fixture
-async def heard(broker: BusSettings) -> AsyncIterator[list[Envelope]]:
+async def events(broker: BusSettings) -> AsyncIterator[list[Envelope]]:
     bus = await connect_bus(broker, source="jobs/test")
     envelopes: list[Envelope] = []
 
-    async def hear() -> None:
+    async def record_events() -> None:
         async with bus.tail(JobCreated, FixityFailed) as told:
             async for envelope in told:
                 envelopes.append(envelope)
 
-    hearing = asyncio.create_task(hear())
+    recording = asyncio.create_task(record_events())
     yield envelopes
-    hearing.cancel()
-    await asyncio.gather(hearing, return_exceptions=True)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
     await bus.close()
 
 
@@ -121,19 +121,19 @@ def limited(config: Config, *, rate: int = 10**12, days: int = 0) -> Config:
 
 
 @asynccontextmanager
-async def running(
-    config: Config, broker: BusSettings, heard: list[Envelope] | None = None, quiet: float = 300.0
+async def running_storage(
+    config: Config, broker: BusSettings, events: list[Envelope] | None = None, quiet: float = 300.0
 ) -> AsyncIterator[Storage]:
     service = StorageService(config, broker, quiet=quiet)
     await service.startup()
     try:
         async with aiohttp.ClientSession() as http:
-            yield Storage(service, http, heard if heard is not None else [])
+            yield Storage(service, http, events if events is not None else [])
     finally:
         await service.shutdown(5.0)
 
 
-def place(config: Config, video_id: str, ending: str = ".mp4") -> Path:
+def path_of(config: Config, video_id: str, ending: str = ".mp4") -> Path:
     return config.storage.base_path / "videos" / video_id / f"{video_id}{ending}"
 
 
@@ -141,18 +141,18 @@ def content(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-async def test_damage_is_found_set_aside_and_becomes_a_job(
-    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+async def test_damaged_files_are_quarantined_and_a_repair_job_is_created(
+    config: Config, broker: BusSettings, events: list[Envelope], eventually: Eventually
 ) -> None:
     config = limited(config)
-    async with running(config, broker, heard) as storage:
+    async with running_storage(config, broker, events) as storage:
         for video_id in (A, B, C):
             await storage.archive(video_id, mp4=b"film", jpg=b"picture")
-        place(config, A).write_bytes(b"f1lm")
-        place(config, B, "_thumb.jpg").write_bytes(b"pic")
-        place(config, C).unlink()
-        place(config, C, ".txt").write_text("mine")
-        page = await storage.verified()
+        path_of(config, A).write_bytes(b"f1lm")
+        path_of(config, B, "_thumb.jpg").write_bytes(b"pic")
+        path_of(config, C).unlink()
+        path_of(config, C, ".txt").write_text("mine")
+        page = await storage.verify()
         told = {one["name"]: one for one in page["findings"]}
         assert {name: one["kind"] for name, one in told.items()} == {
             f"{A}.mp4": "changed",
@@ -162,8 +162,8 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         }
         assert content(told[f"{A}.mp4"]["set_aside"]) == b"f1lm"
         assert content(told[f"{B}_thumb.jpg"]["set_aside"]) == b"pic"
-        assert not place(config, A).exists()
-        assert place(config, C, ".txt").read_text() == "mine"
+        assert not path_of(config, A).exists()
+        assert path_of(config, C, ".txt").read_text() == "mine"
         state = page["verification"]
         counts = {key: state[key] for key in ("status", "videos", "videos_total", "files", "damaged", "extra")}
         assert counts == {
@@ -171,7 +171,7 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         }  # fmt: skip
 
         async def published() -> bool:
-            return len(heard) == 4
+            return len(events) == 4
 
         await eventually(published)
         assert state["jobs"] == list(storage.jobs()) == [told[f"{A}.mp4"]["job_id"]]
@@ -179,19 +179,19 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         assert (job.type, job.targets) == (JobType.VIDEO_DOWNLOAD, (A, B, C))
         assert job.options.chosen_output_dir == str(config.storage.base_path)
         assert (job.options.quality, job.options.include_metadata, job.options.skip_existing) == ("720p", False, True)
-        assert {one.trace_id for one in heard} == {state["trace_id"]}
+        assert {one.trace_id for one in events} == {state["trace_id"]}
         held = {
             one.video_id: one for one in await storage.service.parts.archive.held(job.options.output_dir, job.targets)
         }
         assert (held[A].qualities, held[A].thumbnail) == ((), True)
         assert (held[B].qualities, held[B].thumbnail) == (("720p",), False)
 
-        # the same bytes come again: they are really put in place
+        # the same content is delivered again and must be written
         for video_id in (A, C):
             await storage.archive(video_id, "d2", mp4=b"film")
-            assert place(config, video_id).read_bytes() == b"film"
+            assert path_of(config, video_id).read_bytes() == b"film"
         await storage.archive(B, "d2", jpg=b"picture")
-        clean = await storage.verified()
+        clean = await storage.verify()
         assert [one["kind"] for one in clean["findings"]] == ["extra"]
         assert (await storage.service.parts.indexer.rescan(config.storage.base_path)).videos == 3
         metrics = storage.service.metrics()
@@ -200,25 +200,25 @@ async def test_damage_is_found_set_aside_and_becomes_a_job(
         assert (first["total"], first["findings"]) == (1, [])
 
 
-async def test_what_cannot_be_mended_is_reported_and_left_alone(
-    config: Config, broker: BusSettings, heard: list[Envelope]
+async def test_no_file_changes_without_repair_or_with_an_unreadable_manifest(
+    config: Config, broker: BusSettings, events: list[Envelope]
 ) -> None:
     config = limited(config)
-    async with running(config, broker, heard) as storage:
+    async with running_storage(config, broker, events) as storage:
         await storage.archive(A, mp4=b"film")
         await storage.archive(B, mp4=b"film")
-        record = place(config, A, "_metadata.json")
+        record = path_of(config, A, "_metadata.json")
         record.write_text("{")
-        place(config, B).write_bytes(b"f1lm")
-        page = await storage.verified(repair=False)
+        path_of(config, B).write_bytes(b"f1lm")
+        page = await storage.verify(repair=False)
         assert {one["name"]: one["kind"] for one in page["findings"]} == {
             record.name: "unreadable",
             f"{B}.mp4": "changed",
         }
-        page = await storage.verified(video_ids=[A])
+        page = await storage.verify(video_ids=[A])
         assert [one["set_aside"] for one in page["findings"]] == [None]
         assert record.read_text() == "{"
-        assert place(config, B).read_bytes() == b"f1lm"
+        assert path_of(config, B).read_bytes() == b"f1lm"
         assert storage.jobs() == {}
 
 
@@ -232,44 +232,44 @@ async def test_what_cannot_be_mended_is_reported_and_left_alone(
         ("storage.repair_published", 0),
     ],
 )
-async def test_a_killed_verification_goes_on_where_it_was(
+async def test_a_killed_verification_resumes_where_it_stopped(
     config: Config,
     broker: BusSettings,
-    heard: list[Envelope],
+    events: list[Envelope],
     eventually: Eventually,
     killed_at: Callable[..., Awaitable[None]],
     point: str,
     left: int,
 ) -> None:
-    """`left`: the bytes that are still to be read. B, the second, is damaged."""
-    async with running(config, broker) as storage:
+    """`left`: the bytes to be read after the restart. The second video, B, is damaged."""
+    async with running_storage(config, broker) as storage:
         for video_id in (A, B, C):
             await storage.archive(video_id, mp4=video_id.encode()[:4] * 1000)
-    damaged = place(config, B).read_bytes()[:-1] + b"!"
-    place(config, B).write_bytes(damaged)
+    damaged = path_of(config, B).read_bytes()[:-1] + b"!"
+    path_of(config, B).write_bytes(damaged)
     await killed_at(point, post="storage/verify")
-    async with running(config, broker, heard) as storage:
-        page = await storage.ended()
+    async with running_storage(config, broker, events) as storage:
+        page = await storage.wait_for_end()
         (finding,) = page["findings"]
         assert (finding["name"], finding["kind"]) == (f"{B}.mp4", "changed")
         assert content(finding["set_aside"]) == damaged
         assert page["verification"]["videos"] == 3
 
         async def published() -> bool:
-            return any(one.type == JobCreated.subject for one in heard)
+            return any(one.type == JobCreated.subject for one in events)
 
         await eventually(published)
         assert list(storage.jobs()) == page["verification"]["jobs"] == [finding["job_id"]]
-        assert len([one for one in heard if one.type == JobCreated.subject]) == 1
+        assert len([one for one in events if one.type == JobCreated.subject]) == 1
         assert storage.service.metrics()["verify_bytes_read"] == left
 
 
 @pytest.mark.claim("16.4")
-async def test_a_stop_is_at_once_and_the_next_start_goes_on(
+async def test_a_stop_interrupts_a_verification_and_the_next_start_resumes_it(
     config: Config, broker: BusSettings, eventually: Eventually
 ) -> None:
     slow = limited(config, rate=20_000)
-    async with running(slow, broker) as storage:
+    async with running_storage(slow, broker) as storage:
         for video_id in (A, B):
             await storage.archive(video_id, mp4=b"x" * 200_000)
         await storage.begin()
@@ -286,50 +286,50 @@ async def test_a_stop_is_at_once_and_the_next_start_goes_on(
         assert 0 < progress["speed_bps"] < 40_000
         assert progress["eta_seconds"] > 5
         begun = time.monotonic()
-    assert time.monotonic() - begun < 5  # of the 20 s that are left
-    async with running(limited(config), broker) as storage:
-        page = await storage.ended()
+    assert time.monotonic() - begun < 5  # of the remaining 20 s
+    async with running_storage(limited(config), broker) as storage:
+        page = await storage.wait_for_end()
         assert (page["verification"]["status"], page["verification"]["videos"]) == ("completed", 2)
         assert page["findings"] == []
 
 
-async def test_the_rate_holds_over_the_whole_verification(config: Config, broker: BusSettings) -> None:
+async def test_the_rate_limit_applies_to_the_whole_verification(config: Config, broker: BusSettings) -> None:
     took = {}
     for rate in (200_000, 50_000):
-        async with running(limited(config, rate=rate), broker) as storage:
+        async with running_storage(limited(config, rate=rate), broker) as storage:
             for video_id in (A, B, C):
                 await storage.archive(video_id, mp4=b"x" * 25_000)
             begun = time.monotonic()
-            await storage.verified()
+            await storage.verify()
             took[rate] = time.monotonic() - begun
     assert took[50_000] > 1.45  # seconds for 75,000 bytes
     assert took[200_000] < took[50_000]
 
 
-async def test_a_video_that_is_replaced_while_it_is_read_is_not_damaged(
-    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+async def test_a_video_replaced_during_its_verification_is_not_reported_as_damaged(
+    config: Config, broker: BusSettings, events: list[Envelope], eventually: Eventually
 ) -> None:
     config = limited(config, rate=50_000)
-    async with running(config, broker, heard) as storage:
+    async with running_storage(config, broker, events) as storage:
         await storage.archive(A, mp4=b"x" * 25_000, jpg=b"picture")
-        place(config, A, "_thumb.jpg").write_bytes(b"p1cture")  # what only looks like damage of the new thumbnail
+        path_of(config, A, "_thumb.jpg").write_bytes(b"p1cture")  # damage until the thumbnail below replaces it
         await storage.begin()
 
         async def reads() -> bool:
             return bool(storage.service.metrics()["verify_bytes_read"] > 5_000)
 
         await eventually(reads)
-        await storage.archive(A, "d2", mp4=b"y" * 20_000, jpg=b"p1cture")  # it waits for no lock
+        await storage.archive(A, "d2", mp4=b"y" * 20_000, jpg=b"p1cture")  # does not wait for a lock
         assert (await storage.state())["verification"]["status"] == "running"
-        page = await storage.ended()
+        page = await storage.wait_for_end()
         assert page["findings"] == []
-        assert place(config, A).read_bytes() == b"y" * 20_000
+        assert path_of(config, A).read_bytes() == b"y" * 20_000
         assert storage.jobs() == {}
 
 
-async def test_what_rest_refuses(config: Config, broker: BusSettings) -> None:
+async def test_invalid_verification_requests_are_refused(config: Config, broker: BusSettings) -> None:
     config = limited(config, rate=2_000)
-    async with running(config, broker) as storage:
+    async with running_storage(config, broker) as storage:
         assert (await storage.state())["verification"] is None
         assert await refusal(storage, "DELETE", None) == "No verification runs."
         assert "not an archive root" in await refusal(storage, "POST", {"root": "/etc"})
@@ -360,9 +360,11 @@ async def refusal(storage: Storage, method: str, body: Any) -> str:
     return message
 
 
-async def test_a_disk_that_goes_away_is_no_damage(config: Config, broker: BusSettings, eventually: Eventually) -> None:
+async def test_an_unmounted_disk_fails_the_verification_and_is_not_damage(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
     config = limited(config, rate=20_000)
-    async with running(config, broker) as storage:
+    async with running_storage(config, broker) as storage:
         for video_id in (A, B):
             await storage.archive(video_id, mp4=b"x" * 20_000)
         await storage.begin()
@@ -373,17 +375,17 @@ async def test_a_disk_that_goes_away_is_no_damage(config: Config, broker: BusSet
         await eventually(reads)
         videos = config.storage.base_path / "videos"
         videos.rename(videos.with_name("unplugged"))
-        page = await storage.ended()
+        page = await storage.wait_for_end()
         assert (page["verification"]["status"], page["findings"]) == ("failed", [])
         assert "Is its disk mounted?" in page["verification"]["error"]
         status, told = await storage.ask("POST", {})
         assert (status, told["error"]["code"]) == (503, "E006")
 
 
-async def test_a_root_that_cannot_be_looked_into_does_not_end_the_schedule(
+async def test_an_unreadable_root_does_not_stop_the_service_from_verifying_again(
     config: Config, broker: BusSettings, tmp_path: Path, eventually: Eventually
 ) -> None:
-    async with running(config, broker) as storage:
+    async with running_storage(config, broker) as storage:
         await storage.archive(A, mp4=b"film")
 
         def long_ago(db: Any) -> None:
@@ -394,9 +396,9 @@ async def test_a_root_that_cannot_be_looked_into_does_not_end_the_schedule(
     two = config.storage.model_copy(update={"roots": (other,)})
     config = limited(config.model_copy(update={"storage": two}), days=2)
     with structlog.testing.capture_logs() as said:
-        async with running(config, broker, quiet=3.0) as storage:
+        async with running_storage(config, broker, quiet=3.0) as storage:
             other.rename(aside)
-            other.symlink_to(other)  # ELOOP, as a network share in trouble answers ESTALE or EIO
+            other.symlink_to(other)  # ELOOP stands for ESTALE or EIO of a broken network share
 
             async def fails() -> bool:
                 return any(one["event"] == "verification_failed" for one in said)
@@ -407,38 +409,38 @@ async def test_a_root_that_cannot_be_looked_into_does_not_end_the_schedule(
             assert str(other) in told["error"]["message"]
             assert storage.service.critical_errors() == []
             other.unlink()
-            page = await storage.verified()
+            page = await storage.verify()
             assert page["verification"]["status"] == "completed"
 
 
-async def test_archives_below_a_root_are_verified_with_it(config: Config, broker: BusSettings) -> None:
+async def test_archive_trees_below_a_root_are_verified_with_it(config: Config, broker: BusSettings) -> None:
     config = limited(config)
-    async with running(config, broker) as storage:
+    async with running_storage(config, broker) as storage:
         below = config.storage.base_path / "music"
         event = delivery(config, A, "d1", mp4=b"film").model_copy(update={"root": str(below)})
         await storage.service.parts.archive.take_in(event, "t")
         await storage.archive(B, mp4=b"film")
         film = below / "videos" / A / f"{A}.mp4"
         film.write_bytes(b"f1lm")
-        page = await storage.verified(root=str(below), repair=False)
+        page = await storage.verify(root=str(below), repair=False)
         assert (page["verification"]["videos"], page["verification"]["damaged"]) == (1, 1)
-        page = await storage.verified()
+        page = await storage.verify()
         assert page["verification"]["roots"] == [str(config.storage.base_path), str(below)]
         (finding,) = page["findings"]
         assert finding["set_aside"].startswith(str(below / "videos" / ".damaged" / A))
 
 
-async def test_a_video_whose_folder_is_gone_is_fetched_again(
-    config: Config, broker: BusSettings, heard: list[Envelope], eventually: Eventually
+async def test_a_repair_job_is_created_for_a_video_whose_folder_is_missing(
+    config: Config, broker: BusSettings, events: list[Envelope], eventually: Eventually
 ) -> None:
     config = limited(config)
-    async with running(config, broker, heard) as storage:
+    async with running_storage(config, broker, events) as storage:
         await storage.archive(A, mp4=b"film")
-        folder = place(config, A).parent
+        folder = path_of(config, A).parent
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-        page = await storage.verified()
+        page = await storage.verify()
         assert [one["kind"] for one in page["findings"]] == ["missing", "missing"]
 
         async def published() -> bool:
@@ -449,19 +451,19 @@ async def test_a_video_whose_folder_is_gone_is_fetched_again(
         assert (job.targets, job.options.quality) == ((A,), "720p")
 
 
-async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
+async def test_a_requested_verification_interrupts_the_scheduled_one(
     config: Config, broker: BusSettings, eventually: Eventually
 ) -> None:
-    async with running(limited(config), broker) as storage:
+    async with running_storage(limited(config), broker) as storage:
         for video_id in (A, B, C):
             await storage.archive(video_id, mp4=b"x" * 50_000)
-        await storage.verified(video_ids=[B])  # now; the others when they came
+        await storage.verify(video_ids=[B])  # B is verified now, the others when they were archived
 
         def long_ago(db: Any) -> None:
             db.execute("UPDATE videos SET archived_at = ?", ((AT - timedelta(days=400)).isoformat(),))
 
         await storage.service.parts.database.run(long_ago)
-    async with running(limited(config, rate=20_000, days=2), broker, quiet=0.0) as storage:
+    async with running_storage(limited(config, rate=20_000, days=2), broker, quiet=0.0) as storage:
 
         async def reads() -> bool:
             return bool(storage.service.metrics()["verify_bytes_read"])
@@ -469,27 +471,28 @@ async def test_the_schedule_verifies_what_is_due_and_gives_way_to_a_wish(
         await eventually(reads)
         state = (await storage.state())["verification"]
         assert (state["asked"], state["videos_total"], state["video_id"]) == (False, 2, A)
-        await storage.begin(video_ids=[B])  # is not refused, and waits for nothing
+        await storage.begin(video_ids=[B])  # neither refused nor delayed
 
         async def turn() -> bool:
             return bool((await storage.state())["verification"]["video_id"] == B)
 
         await eventually(turn)
-    async with running(limited(config, days=2), broker, quiet=0.0) as storage:
-        page = await storage.ended()
+    async with running_storage(limited(config, days=2), broker, quiet=0.0) as storage:
+        page = await storage.wait_for_end()
         assert (page["verification"]["asked"], page["verification"]["videos"]) == (True, 1)
         repository = storage.service.parts.verifications
-        assert await repository.verified_at(str(config.storage.base_path), C) is None  # tomorrow's round
+        # C is left to the next scheduled verification
+        assert await repository.verified_at(str(config.storage.base_path), C) is None
 
 
-async def test_a_verification_leaves_the_shared_threads_to_others(
+async def test_a_verification_does_not_occupy_the_shared_thread_pool(
     config: Config, broker: BusSettings, eventually: Eventually
 ) -> None:
-    """It reads for hours. With a single shared thread, that thread must be free meanwhile."""
+    """A verification reads for hours; a single shared thread must stay free meanwhile."""
     config = limited(config, rate=100)
     with ThreadPoolExecutor(max_workers=1) as shared:
         asyncio.get_running_loop().set_default_executor(shared)
-        async with running(config, broker) as storage:
+        async with running_storage(config, broker) as storage:
             await storage.archive(A, mp4=b"x" * 100_000)
             await storage.begin()
 

@@ -1,4 +1,4 @@
-"""An archive on a disk that is really full: a tmpfs in a namespace of a child, for which no rights are needed."""
+"""An archive on a full disk: a tmpfs in the user namespace of a child process, which needs no privileges."""
 
 import hashlib
 import subprocess
@@ -23,14 +23,14 @@ AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.claim("9.4")
-def test_a_disk_that_fills_up_midway(tmp_path: Path) -> None:
-    """The look beforehand saw room enough. What was begun is cleared away, and comes in once there is room."""
+def test_a_disk_that_fills_up_while_archiving_is_reported_and_cleaned_up(tmp_path: Path) -> None:
+    """The check beforehand finds enough space. Partial files are removed, and a later try with space succeeds."""
     (tmp_path / "archive").mkdir()
     try:
         mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "archive")]
         subprocess.run([*NAMESPACE, *mount], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"users may not mount anything here, also in a namespace: {error}")
+        pytest.skip(f"mounting in a user namespace is not permitted here: {error}")
     mounted = 'mount -t tmpfs -o size="$1" tmpfs "$2/archive" && exec "$3" -c "$4" "$2"'
     told = "import asyncio, sys; from tests.integration.test_full_disk import fill; asyncio.run(fill(sys.argv[1]))"
     command = [*NAMESPACE, "sh", "-c", mounted, "sh", str(DISK), str(tmp_path), sys.executable, told]
@@ -39,7 +39,7 @@ def test_a_disk_that_fills_up_midway(tmp_path: Path) -> None:
 
 
 async def fill(home: str) -> None:
-    """In the child."""
+    """The part of the test that runs in the child."""
     place = Path(home)
     env = {
         "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(place / "data"),
@@ -48,12 +48,12 @@ async def fill(home: str) -> None:
     }
     storage = load_config(env=env, cwd=place).storage
     with archive_parts(storage) as parts:
-        await take_in_until_full(place, parts.store)
+        await archive_until_full(place, parts.store)
 
 
-async def take_in_until_full(place: Path, archive: ArchiveStore) -> None:
+async def archive_until_full(place: Path, archive: ArchiveStore) -> None:
     no_record = delivery(place, "fullrecord1", film=DISK)
-    no_caption = delivery(place, "fullcaption", film=DISK - PAGE, captions=2)  # of which each takes a page
+    no_caption = delivery(place, "fullcaption", film=DISK - PAGE, captions=2)  # each caption takes a page
     for event, words in ((no_record, "No space left"), (no_caption, "no space for")):
         with pytest.raises(StorageFull, match=words) as caught:
             await archive.take_in(event, "t")
@@ -65,7 +65,7 @@ async def take_in_until_full(place: Path, archive: ArchiveStore) -> None:
 
 
 def delivery(home: Path, video_id: str, film: int, captions: int = 0) -> DownloadCompleted:
-    """A film of that many bytes, and captions of one byte."""
+    """Return a delivery of a film of that many bytes and of captions of one byte each."""
     directory = home / "data" / "tmp" / f"{video_id}.part"
     directory.mkdir(parents=True)
     files: list[tuple[str, FileRole, str | None, bytes]] = [(f"{video_id}.mp4", FileRole.VIDEO, None, b"f" * film)]

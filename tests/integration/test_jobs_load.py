@@ -1,4 +1,4 @@
-"""The scheduler under load: fifty jobs at once, their priorities, attempts and timers; a playlist of 5,000 entries."""
+"""The scheduler under load: fifty jobs with priorities, attempts and timers, and a playlist of 5,000 entries."""
 
 import asyncio
 import json
@@ -26,20 +26,20 @@ from services.common.models import ErrorCode
 from services.common.settings.load import Config
 from services.jobs.rest_models import ItemQuery, JobQuery
 from services.jobs.service import JobsService
-from tests.fixtures.heartbeats import Heart
+from tests.fixtures.heartbeats import HeartbeatSender
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
 JOBS, EACH, SLOTS = 50, 3, 4
 
 
-class Others:
-    """Metadata, storage and one worker with SLOTS slots, played; `failing` says how a video fails, every time."""
+class OtherServices:
+    """Stand-ins for metadata, storage and one worker with SLOTS slots; `failing` holds the failures by video."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.heart = Heart(bus)
-        self.begun: list[tuple[str, datetime]] = []  # video and time of every attempt, in their order
+        self.heartbeats = HeartbeatSender(bus)
+        self.begun: list[tuple[str, datetime]] = []  # video and time of every attempt, in order
         self.failing: dict[str, Failure] = {}
         self.listed = 0
 
@@ -51,7 +51,7 @@ class Others:
             )
             for name in ("download", "metadata", "storage")
         ]  # fmt: skip
-        await self.heart.announce(*services)
+        await self.heartbeats.announce(*services)
 
     async def attempt(self, event: e.DownloadRequested) -> AsyncIterator[Event]:
         claim = e.DownloadClaim(instance="download", egress="e", dispatch_id=event.dispatch_id)
@@ -67,18 +67,18 @@ class Others:
         yield e.VideoArchived(**names, directory="/x", files=(), bytes=1, held=held)
 
 
-class _Anyone(Handlers):
-    """The played services publish what the real ones would."""
+class _AnyService(Handlers):
+    """Handlers that may publish the events of all replaced services."""
 
     def check_publishes(self, event: Event) -> None:
         assert type(event).publishers & {"metadata", "download", "storage"}
 
 
-played = _Anyone("others")
+other_handlers = _AnyService("others")
 
 
-@played.on(e.JobQueued, slots=4)
-async def _queued(event: e.JobQueued, others: Others) -> AsyncIterator[Event]:
+@other_handlers.on(e.JobQueued, slots=4)
+async def _queued(event: e.JobQueued, others: OtherServices) -> AsyncIterator[Event]:
     about = {"job_id": event.job_id, "root": event.root, "target_index": 0, "listing": event.listing}
     entries = tuple(Entry(video_id=v, position=n) for n, v in enumerate(event.target.video_ids))
     held = tuple(Held(video_id=v.video_id) for v in entries)
@@ -86,16 +86,16 @@ async def _queued(event: e.JobQueued, others: Others) -> AsyncIterator[Event]:
     yield e.ListingCompleted(**about, page_keys=("p",), total=len(entries))
 
 
-@played.on(e.VideoFailed, slots=4)
-async def _given_up(event: e.VideoFailed, _others: Others) -> AsyncIterator[Event]:
+@other_handlers.on(e.VideoFailed, slots=4)
+async def _given_up(event: e.VideoFailed, _others: OtherServices) -> AsyncIterator[Event]:
     yield e.WorkPlanUpdated(
         plan_id=event.job_id, job_id=event.job_id, video_ids=(event.video_id,), number=event.number,
         path="/plan.json", unavailable=0, failed=1, resolved=0,
     )  # fmt: skip
 
 
-@played.on(e.DownloadRequested, slots=SLOTS)
-async def _requested(event: e.DownloadRequested, others: Others) -> AsyncIterator[Event]:
+@other_handlers.on(e.DownloadRequested, slots=SLOTS)
+async def _requested(event: e.DownloadRequested, others: OtherServices) -> AsyncIterator[Event]:
     async for fact in others.attempt(event):
         yield fact
 
@@ -109,11 +109,11 @@ async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService
 
 
 @pytest.fixture
-async def others(broker: BusSettings) -> AsyncIterator[Others]:
+async def others(broker: BusSettings) -> AsyncIterator[OtherServices]:
     bus = await connect_bus(broker, source="others/1")
-    everyone = Others(bus)
-    await bus.serve(played, everyone)
-    async with everyone.heart.beating():
+    everyone = OtherServices(bus)
+    await bus.serve(other_handlers, everyone)
+    async with everyone.heartbeats.sending():
         yield everyone
     await bus.stop_serving(1)
     await bus.close()
@@ -138,10 +138,10 @@ async def all_jobs(jobs: JobsService) -> list[Job]:
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-async def test_fifty_jobs_are_served_in_turn_and_the_urgent_first(
-    jobs: JobsService, others: Others, eventually: Eventually
+async def test_fifty_jobs_are_served_round_robin_after_the_urgent_one(
+    jobs: JobsService, others: OtherServices, eventually: Eventually
 ) -> None:
-    await others.announce(0)  # nothing is released before all are listed
+    await others.announce(0)  # no slots: nothing is released before all jobs are listed
     for job in range(JOBS):
         await create(jobs, job, priority=5 if job == JOBS - 1 else 0)
 
@@ -158,18 +158,18 @@ async def test_fifty_jobs_are_served_in_turn_and_the_urgent_first(
     assert all(job.counts.archived == EACH for job in await all_jobs(jobs))
     order = [begun[:7] for begun, _at in others.begun]
     assert len(order) == JOBS * EACH  # each video once
-    assert set(order[:EACH]) == {video(JOBS - 1, 0)[:7]}  # the urgent one, though it came last
+    assert set(order[:EACH]) == {video(JOBS - 1, 0)[:7]}  # the urgent job, although it was created last
     rest = order[EACH:]
     for job in range(JOBS - 1):
         turns = [turn for turn, name in enumerate(rest) if name == video(job, 0)[:7]]
         waits = [later - earlier for earlier, later in zip([-1, *turns], turns, strict=False)]
-        assert max(waits) <= JOBS + 2 * SLOTS, (job, turns)  # a round, and what is under way at once
+        assert max(waits) <= JOBS + 2 * SLOTS, (job, turns)  # one round, and the dispatches in progress
 
 
-async def test_three_attempts_and_no_more_and_not_before_the_time(
-    jobs: JobsService, others: Others, eventually: Eventually
+async def test_a_failing_video_has_three_attempts_and_none_before_its_retry_time(
+    jobs: JobsService, others: OtherServices, eventually: Eventually
 ) -> None:
-    """Three jobs at once: one fails until it is given up, one names a time, one is not held up by either."""
+    """Of three jobs one fails until its last attempt, one has a retry time, and one is delayed by neither."""
     later = datetime.now(UTC) + timedelta(seconds=4)
     about = {"code": ErrorCode.NETWORK_TIMEOUT, "reason": "http_503", "message": "503"}
     others.failing[video(0, 0)] = Failure.model_validate(about | {"kind": FailureKind.PASSING})
@@ -202,20 +202,20 @@ async def test_three_attempts_and_no_more_and_not_before_the_time(
     assert gaps[2] - gaps[1] >= timedelta(seconds=4)
 
 
-# --- a playlist of 5,000 entries, on the real stack in a process of its own ------------------------------------------
+# --- a playlist of 5,000 entries, on a real stack in its own process --------------------------------------------------
 
 LARGE = 5_000
 PLAYLIST = "PLlarge_playlist_of_5000_x"
-GROWS_BY = 40 * 1024**2  # bytes
+MEMORY_LIMIT = 40 * 1024**2  # bytes
 
 
 def memory(pid: int) -> int:
-    """Resident bytes of a process (not of its children: broker and yt-dlp have their own)."""
+    """Return the resident memory of a process in bytes, without its children (broker and yt-dlp)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class StackProcess:
-    """`ytarchive up` as a child, against the emulator."""
+    """`ytarchive up` as a child process that uses the emulator."""
 
     def __init__(self, config: Config, emulator: EmulatorClient, folder: Path) -> None:
         names = ("JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING")
@@ -240,7 +240,7 @@ class StackProcess:
 
     async def ready(self) -> bool:
         assert self.process is not None
-        assert self.process.returncode is None, "the stack ended"
+        assert self.process.returncode is None, "the stack has exited"
         return self.info.exists()
 
     @property
@@ -265,8 +265,8 @@ class StackProcess:
             await self.process.wait()
 
 
-class Watched:
-    """A job of the stack process, and the memory of that process whenever it is looked at."""
+class WatchedJob:
+    """A job of the stack process, and the peak memory of that process while the job is polled."""
 
     def __init__(self, stack: StackProcess, http: aiohttp.ClientSession) -> None:
         self.stack, self.http = stack, http
@@ -279,7 +279,7 @@ class Watched:
             assert response.status == 201, await response.text()
             self.job_id = (await response.json())["data"]["job_id"]
 
-    async def until(self, true: Callable[[Job], bool], seconds: float = 60) -> Job:
+    async def wait_until(self, true: Callable[[Job], bool], seconds: float = 60) -> Job:
         async with asyncio.timeout(seconds):
             while True:
                 async with self.http.get(f"{self.stack.jobs_url}/{self.job_id}") as response:
@@ -295,33 +295,35 @@ class Watched:
 
 
 @pytest.mark.timeout(600)
-async def test_a_playlist_of_5000_streams_and_keeps_memory_small(
+async def test_a_playlist_of_5000_is_streamed_with_bounded_memory(
     config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """The first video is saved while the rest of the list is held back; then all 5,000 are listed. They are not
-    downloaded: the job is cancelled."""
+    """The first video is archived while the rest of the listing is delayed; then all 5,000 are listed.
+
+    The job is cancelled instead of downloading them.
+    """
     emulator.put_playlist(PLAYLIST, count=LARGE, channel=sample.CHANNEL)
     stack = StackProcess(config, emulator, tmp_path)
     await stack.start()
     try:
         await eventually(stack.ready)
         async with aiohttp.ClientSession() as http:
-            watched = Watched(stack, http)
-            await watched.create(sample.PLAYLIST_20)  # what is loaded once is loaded
-            await watched.until(lambda job: job.status.ended)
+            watched = WatchedJob(stack, http)
+            await watched.create(sample.PLAYLIST_20)  # loads what is loaded only once
+            await watched.wait_until(lambda job: job.status.ended)
             before = memory(stack.pid)
-            held_back = emulator.add_fault("browse", "delay", seconds=1.0)
+            delay = emulator.add_fault("browse", "delay", seconds=1.0)
             await watched.create(PLAYLIST)
-            first = await watched.until(lambda job: job.counts.archived > 0)
+            first = await watched.wait_until(lambda job: job.counts.archived > 0)
             assert not first.listed
             assert first.counts.total < LARGE / 2
-            emulator.remove_fault(held_back)
-            listed = await watched.until(lambda job: job.listed)
+            emulator.remove_fault(delay)
+            listed = await watched.wait_until(lambda job: job.listed)
             assert listed.counts.total == LARGE
             await watched.cancel()
-            ended = await watched.until(lambda job: job.status.ended)
+            ended = await watched.wait_until(lambda job: job.status.ended)
         assert ended.status == "cancelled"
         assert ended.counts.archived + ended.counts.cancelled == LARGE
-        assert watched.peak - before < GROWS_BY, f"{(watched.peak - before) / 1024**2:.0f} MB"
+        assert watched.peak - before < MEMORY_LIMIT, f"{(watched.peak - before) / 1024**2:.0f} MB"
     finally:
         await stack.stop()

@@ -1,4 +1,4 @@
-"""REST of jobs: lists by type, priority, commands, removal, the stream of all jobs, the registry."""
+"""REST of jobs: lists, priority, commands, removal, the change stream of all jobs, and the registry."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ from services.jobs.service import JobsService
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-class Rest:
-    """A jobs service, asked over HTTP; what other services would tell it is given to it by hand."""
+class JobsClient:
+    """A REST client of a jobs service that also injects the events of other services."""
 
     def __init__(self, jobs: JobsService, http: aiohttp.ClientSession) -> None:
         self.jobs, self.http = jobs, http
@@ -45,7 +45,7 @@ class Rest:
         entries = tuple(Entry(video_id=f"{job_id:x<9}0{n}", position=n) for n in (1, 2))
         held = tuple(Held(video_id=entry.video_id) for entry in entries)
         root = str(self.jobs.config.storage.base_path)
-        await self.say(
+        await self.inject(
             e.ArchiveChecked(
                 job_id=job_id, root=root, target_index=0, listing=1, page_key=page_key, entries=entries, held=held
             )
@@ -61,8 +61,8 @@ class Rest:
     async def cancel(self, job_id: str) -> None:
         assert (await self.ask("POST", f"/jobs/{job_id}/cancel", json={}))["status"] == "cancelled"
 
-    def worker(self) -> None:
-        """One with a slot for each video of a job."""
+    def register_worker(self) -> None:
+        """Register a worker with a slot for each video of a job."""
         worker = {"name": "download", "instance": "w", "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
         slots = {"slots": 2, "egress": "e", "started_at": datetime.now(UTC)}
         self.jobs.parts.registry.seen(ServiceInfo.model_validate(worker | slots))
@@ -71,25 +71,25 @@ class Rest:
         return (await self.jobs.parts.dispatcher.claim(e.DownloadClaim(instance="w", egress="e", **what))).verdict
 
     async def listing(self, job_id: str) -> tuple[str, int]:
-        """The state of its first target, and how often that was sent out; after what the dispatcher is at now."""
+        """Let the dispatcher run; return the state of the first target and how often it was dispatched."""
         for _ in range(10):
             await asyncio.sleep(0)
         row = await self.jobs.parts.store.read(lambda rows, _sql: rows.listing(job_id, 0))
         assert row is not None
         return row.state, row.number
 
-    async def say(self, event: Event) -> None:
+    async def inject(self, event: Event) -> None:
         await self.jobs.parts.queue.take([Envelope.around(event, source="test/1", trace_id="t")])
 
     @asynccontextmanager
-    async def following(self, last: str | None = None) -> AsyncIterator[AsyncIterator[tuple[str, Any, str]]]:
+    async def change_stream(self, last: str | None = None) -> AsyncIterator[AsyncIterator[tuple[str, Any, str]]]:
         headers = {"Last-Event-ID": last} if last is not None else {}
         async with self.http.get(f"{self.url}/events", headers=headers) as response:
             assert response.status == 200
-            yield _told(response)
+            yield _read_events(response)
 
 
-async def _told(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any, str]]:
+async def _read_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any, str]]:
     fields: dict[str, str] = {}
     async for raw in response.content:
         key, _, value = raw.decode().strip().partition(": ")
@@ -101,15 +101,15 @@ async def _told(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, An
 
 
 @pytest.fixture
-async def rest(config: Config, broker: BusSettings) -> AsyncIterator[Rest]:
+async def rest(config: Config, broker: BusSettings) -> AsyncIterator[JobsClient]:
     jobs = JobsService(config, broker)
     await jobs.startup()
     async with aiohttp.ClientSession() as http:
-        yield Rest(jobs, http)
+        yield JobsClient(jobs, http)
     await jobs.shutdown(5)
 
 
-async def test_a_list_by_type_and_status(rest: Rest) -> None:
+async def test_jobs_are_listed_by_type_and_status(rest: JobsClient) -> None:
     await rest.create("a")
     await rest.create("b", type="metadata_only")
     await rest.create("c", type="metadata_only")
@@ -121,25 +121,25 @@ async def test_a_list_by_type_and_status(rest: Rest) -> None:
     assert (await rest.ask("GET", "/jobs?type=nonsense", 400))["code"] == "E007"
 
 
-async def test_priority_counts_for_the_next_video(rest: Rest) -> None:
-    """The younger job goes first once its priority is higher; the change is published like every command."""
+async def test_a_raised_priority_applies_to_the_next_video(rest: JobsClient) -> None:
+    """The younger job is dispatched first after its priority was raised; the change is published as a command."""
     for job_id in ("first", "second"):
         await rest.create(job_id)
         await rest.listed(job_id)
     async with rest.jobs.bus.tail(e.DownloadRequested, e.JobPriorityRequested) as tail:
         assert (await rest.ask("PATCH", "/jobs/second", json={"priority": 50}))["priority"] == 50
-        rest.worker()
+        rest.register_worker()
         async with asyncio.timeout(60):
             told = [await anext(tail) for _ in range(3)]
     assert [envelope.type for envelope in told] == ["job.priority_requested", *["download.requested"] * 2]
     assert {envelope.data["job_id"] for envelope in told} == {"second"}
 
 
-async def test_what_was_sent_out_for_a_paused_job_is_not_begun(rest: Rest) -> None:
+async def test_dispatches_of_a_paused_job_are_stale(rest: JobsClient) -> None:
     async with rest.jobs.bus.tail(e.DownloadRequested) as tail, asyncio.timeout(60):
         await rest.create("a")
         await rest.listed("a")
-        rest.worker()
+        rest.register_worker()
         before = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
         await rest.ask("POST", "/jobs/a/pause")
         assert {await rest.claim(dispatch_id=one.dispatch_id) for one in before} == {ClaimVerdict.STALE}
@@ -150,11 +150,11 @@ async def test_what_was_sent_out_for_a_paused_job_is_not_begun(rest: Rest) -> No
     assert {await rest.claim(dispatch_id=one.dispatch_id) for one in before} == {ClaimVerdict.STALE}
 
 
-async def test_a_paused_job_is_not_listed_before_it_goes_on(rest: Rest, eventually: Eventually) -> None:
+async def test_a_paused_job_is_not_listed_until_it_is_resumed(rest: JobsClient, eventually: Eventually) -> None:
     await rest.create("a")
     await rest.ask("POST", "/jobs/a/pause")
     assert await rest.claim(job_id="a", listing=1) is ClaimVerdict.STALE
-    rest.worker()  # the dispatcher looks at everything
+    rest.register_worker()  # makes the dispatcher check all jobs
     assert await rest.listing("a") == ("timer", 1)
     await rest.ask("POST", "/jobs/a/resume")
 
@@ -165,8 +165,8 @@ async def test_a_paused_job_is_not_listed_before_it_goes_on(rest: Rest, eventual
     assert await rest.claim(job_id="a", listing=2) is ClaimVerdict.GO
 
 
-async def test_a_redelivered_command_is_not_applied_again(rest: Rest) -> None:
-    """It is redelivered after the user has requested the opposite."""
+async def test_a_redelivered_command_is_not_applied_again(rest: JobsClient) -> None:
+    """The command is redelivered after the user has requested the opposite."""
     await rest.create("a")
     command = Envelope.around(e.JobPauseRequested(job_id="a"), source="cli/1", trace_id="t")
     await rest.jobs.parts.queue.take([command])
@@ -176,12 +176,12 @@ async def test_a_redelivered_command_is_not_applied_again(rest: Rest) -> None:
     assert (await rest.ask("GET", "/jobs/a"))["job"]["paused"] is False
 
 
-async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> None:
-    """The request is not stored by the broker: it may be lost."""
+async def test_a_cancel_request_is_repeated_until_the_worker_has_stopped(rest: JobsClient) -> None:
+    """The broker does not store the request, so it may be lost."""
     async with rest.jobs.bus.tail(e.DownloadRequested, e.DownloadCancelRequested) as tail, asyncio.timeout(60):
         await rest.create("a")
         await rest.listed("a")
-        rest.worker()
+        rest.register_worker()
         running = [e.DownloadRequested.read(await anext(tail)) for _ in range(2)]
         assert {await rest.claim(dispatch_id=one.dispatch_id) for one in running} == {ClaimVerdict.GO}
         await rest.ask("POST", "/jobs/a/cancel", json={})
@@ -190,11 +190,11 @@ async def test_a_worker_is_asked_to_stop_until_it_has_stopped(rest: Rest) -> Non
             asked[e.DownloadCancelRequested.read(await anext(tail)).dispatch_id] += 1
     for one in running:
         names = one.model_dump(include={"job_id", "video_id", "root", "dispatch_id", "fetch_id"})
-        await rest.say(e.DownloadCancelled(**names))
+        await rest.inject(e.DownloadCancelled(**names))
     assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "cancelled"
 
 
-async def test_a_command_without_effect_is_rejected(rest: Rest) -> None:
+async def test_a_command_without_effect_is_rejected(rest: JobsClient) -> None:
     await rest.create("a")
     await rest.listed("a")
     first, second = (f"{'a':x<9}0{n}" for n in (1, 2))
@@ -203,25 +203,25 @@ async def test_a_command_without_effect_is_rejected(rest: Rest) -> None:
     await rest.ask("POST", "/jobs/a/cancel", json={"video_id": first})
     assert "has ended" in (await rest.ask("POST", "/jobs/a/cancel", 400, json={"video_id": first}))["message"]
     root = str(rest.jobs.config.storage.base_path)
-    await rest.say(e.ListingCompleted(job_id="a", root=root, target_index=0, listing=1, page_keys=("p",), total=2))
-    await rest.say(rest.archived("a", second))
+    await rest.inject(e.ListingCompleted(job_id="a", root=root, target_index=0, listing=1, page_keys=("p",), total=2))
+    await rest.inject(rest.archived("a", second))
     assert (await rest.ask("GET", "/jobs/a"))["job"]["status"] == "completed"
-    assert (await rest.ask("POST", "/jobs/a/retry"))["status"] == "running"  # the cancelled one
+    assert (await rest.ask("POST", "/jobs/a/retry"))["status"] == "running"  # retries the cancelled item
     await rest.listed("a", "again")
-    await rest.say(rest.archived("a", first))
+    await rest.inject(rest.archived("a", first))
     assert "nothing to retry" in (await rest.ask("POST", "/jobs/a/retry", 400))["message"]
-    await rest.say(e.JobCreated(job_id="b", targets=("nonsense!",)))
+    await rest.inject(e.JobCreated(job_id="b", targets=("nonsense!",)))
     assert "rejected" in (await rest.ask("POST", "/jobs/b/retry", 400))["message"]
 
 
 @pytest.mark.parametrize("body", [{"priority": 101}, {"priority": -101}, {"priority": "x"}, {}, {"title": "x"}])
-async def test_no_other_change_of_a_job(rest: Rest, body: dict[str, Any]) -> None:
+async def test_invalid_changes_of_a_job_are_refused(rest: JobsClient, body: dict[str, Any]) -> None:
     await rest.create("a")
     assert (await rest.ask("PATCH", "/jobs/a", 400, json=body))["code"] == "E007"
     assert (await rest.ask("GET", "/jobs/a"))["job"]["priority"] == 0
 
 
-async def test_an_ended_job_has_no_priority_and_none_has_none(rest: Rest) -> None:
+async def test_the_priority_of_an_ended_or_unknown_job_cannot_be_changed(rest: JobsClient) -> None:
     await rest.create("a")
     await rest.cancel("a")
     error = await rest.ask("PATCH", "/jobs/a", 400, json={"priority": 1})
@@ -229,7 +229,7 @@ async def test_an_ended_job_has_no_priority_and_none_has_none(rest: Rest) -> Non
     await rest.ask("PATCH", "/jobs/none", 404, json={"priority": 1})
 
 
-async def test_only_an_ended_job_is_removed_and_with_all_that_it_had(rest: Rest) -> None:
+async def test_only_an_ended_job_can_be_removed_and_its_rows_go_with_it(rest: JobsClient) -> None:
     await rest.create("a")
     await rest.create("b")
     await rest.listed("a")
@@ -248,16 +248,16 @@ async def test_only_an_ended_job_is_removed_and_with_all_that_it_had(rest: Rest)
         }
     )
     assert left == {"jobs": ["b"], "items": ["b"], "listings": ["b"]}
-    await rest.create("a")  # the same id again: nothing of the removed one is met
+    await rest.create("a")  # a new job with the same id starts empty
     assert (await rest.ask("GET", "/jobs/a"))["items"] == []
 
 
-async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None:
-    """A late joiner, and one that comes back, end with what the list says."""
+async def test_the_change_stream_resumes_after_a_reconnect(rest: JobsClient, eventually: Eventually) -> None:
+    """A new subscriber gets a snapshot, a reconnecting one the changes that it missed."""
     for job_id in ("old", "a", "b"):
         await rest.create(job_id)
     await rest.cancel("old")
-    async with asyncio.timeout(60), rest.following() as told:
+    async with asyncio.timeout(60), rest.change_stream() as told:
         name, data, last = await anext(told)
         assert (name, {job["job_id"] for job in data["jobs"]}, data["total"]) == ("snapshot", {"a", "b"}, 2)
         await rest.create("c")
@@ -266,7 +266,7 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
     await rest.cancel("a")
     await rest.ask("DELETE", "/jobs/old")
     await rest.ask("PATCH", "/jobs/b", json={"priority": 7})
-    async with asyncio.timeout(60), rest.following(last) as told:
+    async with asyncio.timeout(60), rest.change_stream(last) as told:
         missed = [await anext(told) for _ in range(3)]
         assert [(name, data["job_id"]) for name, data, _id in missed] == [
             ("job", "a"),
@@ -278,17 +278,17 @@ async def test_the_story_of_all_jobs(rest: Rest, eventually: Eventually) -> None
     async def gone() -> bool:
         return not rest.jobs.parts.subscribers._to_all
 
-    await rest.cancel("b")  # what is told next finds that nobody reads any more
+    await rest.cancel("b")  # the next event reveals that the subscriber has gone
     await eventually(gone)
 
 
-async def test_who_is_cut_off_in_the_middle_of_a_long_snapshot_gets_it_anew(rest: Rest) -> None:
-    mine = {f"j{number}" for number in range(101)}  # one more than a message holds
+async def test_a_subscriber_interrupted_during_a_snapshot_gets_all_of_it_again(rest: JobsClient) -> None:
+    mine = {f"j{number}" for number in range(101)}  # one more than fits in a message
     made = (e.JobCreated(job_id=job_id, targets=("axxxxxxxx01",)) for job_id in sorted(mine))
     await rest.jobs.parts.queue.take([Envelope.around(one, source="test/1", trace_id="t") for one in made])
-    async with asyncio.timeout(60), rest.following() as told:
+    async with asyncio.timeout(60), rest.change_stream() as told:
         _name, first, last = await anext(told)
-    async with asyncio.timeout(60), rest.following(last) as told:
+    async with asyncio.timeout(60), rest.change_stream(last) as told:
         parts = [await anext(told) for _ in range(2)]
     assert len(first["jobs"]) == 100
     assert [name for name, _data, _id in parts] == ["snapshot"] * 2
@@ -296,20 +296,20 @@ async def test_who_is_cut_off_in_the_middle_of_a_long_snapshot_gets_it_anew(rest
 
 
 @pytest.mark.parametrize("last", ["0", "999999", "-1", "x", "9" * 30])
-async def test_an_id_that_is_none_of_ours_begins_anew(rest: Rest, last: str) -> None:
+async def test_an_unknown_last_event_id_starts_with_a_snapshot(rest: JobsClient, last: str) -> None:
     await rest.create("a")
-    async with asyncio.timeout(60), rest.following(last) as told:
+    async with asyncio.timeout(60), rest.change_stream(last) as told:
         name, data, _id = await anext(told)
     assert (name, [job["job_id"] for job in data["jobs"]]) == ("snapshot", ["a"])
 
 
-async def test_what_runs_is_forgotten_at_its_end_however_late_its_progress_comes(rest: Rest) -> None:
+async def test_late_progress_of_an_ended_dispatch_is_ignored(rest: JobsClient) -> None:
     names = {"job_id": "a", "video_id": "axxxxxxxx01", "root": "/x", "dispatch_id": "f.1"}
     progress = {"current": 1, "total": 2, "percentage": 50.0, "message": "x"}
     late = e.DownloadProgress.model_validate(names | {"fetch_id": "f", "progress": progress})
     rest.jobs.parts.subscribers.progressed(late)
     assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"])
-    await rest.say(e.DownloadCancelled.model_validate(names | {"fetch_id": "f"}))
+    await rest.inject(e.DownloadCancelled.model_validate(names | {"fetch_id": "f"}))
     rest.jobs.parts.subscribers.progressed(late)
     assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"]) == {}
     again = late.model_copy(update={"dispatch_id": "f.2"})
@@ -317,7 +317,7 @@ async def test_what_runs_is_forgotten_at_its_end_however_late_its_progress_comes
     assert rest.jobs.parts.subscribers.running(["axxxxxxxx01"]) == {"axxxxxxxx01": again}
 
 
-async def test_the_services_that_are_alive(rest: Rest) -> None:
+async def test_the_registry_lists_the_running_services_in_pages(rest: JobsClient) -> None:
     for name in ("storage", "download"):
         info = {"name": name, "instance": name, "url": "http://x", "version": "1", "pid": 1, "host": "elsewhere"}
         rest.jobs.parts.registry.seen(ServiceInfo.model_validate(info | {"started_at": datetime.now(UTC)}))
@@ -328,6 +328,6 @@ async def test_the_services_that_are_alive(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "retry"])
-async def test_a_command_is_a_post(rest: Rest, action: str) -> None:
+async def test_a_command_accepts_only_post(rest: JobsClient, action: str) -> None:
     await rest.create("a")
     await rest.ask("PUT", f"/jobs/a/{action}", 405, json={})

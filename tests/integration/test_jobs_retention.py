@@ -1,4 +1,4 @@
-"""Retention of ended jobs, upkeep of jobs.db, and its migrations."""
+"""Retention of ended jobs, maintenance of jobs.db, and its migrations."""
 
 import sqlite3
 import subprocess
@@ -28,9 +28,9 @@ from services.jobs.service import JobsService
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-KEPT = Retention()
-NOBODY = CommitNotifier()  # nobody is notified
-ENDED = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
+RETENTION = Retention()
+NOTIFIER = CommitNotifier()  # without subscribers
+DAYS_KEPT = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
 
 
 @pytest.fixture
@@ -54,49 +54,49 @@ async def add(store: Store, job_id: str, status: str, finished_at: datetime | No
     await store.change(work)  # type: ignore[arg-type]  # it causes no event
 
 
-@pytest.mark.parametrize(("status", "days"), ENDED.items())
+@pytest.mark.parametrize(("status", "days"), DAYS_KEPT.items())
 @pytest.mark.claim("3.1", "3.2", "3.3")
-def test_when_a_job_is_due(status: str, days: int) -> None:
+def test_an_ended_job_is_due_after_its_retention_period(status: str, days: int) -> None:
     for age, due in ((timedelta(days=days), False), (timedelta(days=days, seconds=1), True)):
         job = EndedJob(job_id="a", status=JobStatus(status), finished_at=NOW - age, items=0)
-        assert retention.is_due(job, KEPT, NOW) is due
+        assert retention.is_due(job, RETENTION, NOW) is due
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if not status.ended])
 def test_an_open_job_is_never_due(status: JobStatus) -> None:
     job = EndedJob(job_id="a", status=status, finished_at=NOW - timedelta(days=9999), items=0)
-    assert not retention.is_due(job, KEPT, NOW)
+    assert not retention.is_due(job, RETENTION, NOW)
 
 
-async def test_what_is_due_goes_and_nothing_else(store: Store, tmp_path: Path) -> None:
-    for status, days in ENDED.items():
+async def test_maintenance_removes_only_jobs_that_are_due(store: Store, tmp_path: Path) -> None:
+    for status, days in DAYS_KEPT.items():
         await add(store, f"old-{status}", status, NOW - timedelta(days=days + 1))
         await add(store, f"young-{status}", status, NOW - timedelta(days=days - 1))
     await add(store, "open", "running", None)
-    looking = Store(tmp_path / "jobs.db", "cli", read_only=True)  # as the CLI does where nothing runs
-    due = await retention.due(looking, KEPT, NOW)
-    looking.close()
-    assert {job.job_id for job in due} == {f"old-{status}" for status in ENDED}
+    read_only = Store(tmp_path / "jobs.db", "cli", read_only=True)  # as the CLI does without a running stack
+    due = await retention.due(read_only, RETENTION, NOW)
+    read_only.close()
+    assert {job.job_id for job in due} == {f"old-{status}" for status in DAYS_KEPT}
     assert (await JobReader(store).jobs(JobQuery())).total == 7
-    done = await retention.upkeep(store, KEPT, NOW, NOBODY)
+    done = await retention.upkeep(store, RETENTION, NOW, NOTIFIER)
     assert (done.total, done.items, done.dry_run) == (3, 6, False)
     left = {job.job_id for job in (await JobReader(store).jobs(JobQuery())).jobs}
-    assert left == {"open", *(f"young-{status}" for status in ENDED)}
+    assert left == {"open", *(f"young-{status}" for status in DAYS_KEPT)}
     items = await store.read(lambda _r, sql: {row[0] for row in sql.execute("SELECT DISTINCT job_id FROM items")})
     assert items == left
 
 
-async def test_a_job_that_was_taken_up_again_stays(store: Store) -> None:
+async def test_a_due_job_that_was_retried_is_not_removed(store: Store) -> None:
     await add(store, "a", "failed", NOW - timedelta(days=100))
-    due = await retention.due(store, KEPT, NOW)
+    due = await retention.due(store, RETENTION, NOW)
     await add(store, "a", "running", None)
-    assert (await retention.remove_due(store, due, NOBODY)).total == 0
+    assert (await retention.remove_due(store, due, NOTIFIER)).total == 0
     await add(store, "a", "failed", NOW)
-    assert (await retention.remove_due(store, due, NOBODY)).total == 0
+    assert (await retention.remove_due(store, due, NOTIFIER)).total == 0
     assert await JobReader(store).find("a") is not None
 
 
-async def test_a_large_job_goes_bit_by_bit(store: Store) -> None:
+async def test_a_large_job_is_removed_in_batches(store: Store) -> None:
     await add(store, "a", "cancelled", NOW - timedelta(days=8), items=2 * retention.BATCH + 1)
     sizes: list[int] = []
 
@@ -104,39 +104,39 @@ async def test_a_large_job_goes_bit_by_bit(store: Store) -> None:
         return int(sql.execute("SELECT count(*) FROM items").fetchone()[0])
 
     for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
-        # as far as a removal was when the machine lost power
-        await store.change(partial(_say, statement=statement))
+        # the state of a removal that a power failure interrupted
+        await store.change(partial(_execute, statement=statement))
     while await store.write(retention._delete_batch):
         sizes.append(await store.read(lambda _r, sql: count(sql)))
     assert sizes == [retention.BATCH + 1, 1, 0]
 
 
-async def test_a_removal_that_was_cut_off_is_finished_by_the_next_start(store: Store) -> None:
+async def test_an_interrupted_removal_is_finished_by_the_next_maintenance(store: Store) -> None:
     await add(store, "a", "cancelled", NOW)
     for statement in ("DELETE FROM jobs", "INSERT INTO removals VALUES ('a', 1, 'x', 1)"):
-        await store.change(partial(_say, statement=statement))
-    assert (await retention.upkeep(store, KEPT, NOW, NOBODY)).total == 0
+        await store.change(partial(_execute, statement=statement))
+    assert (await retention.upkeep(store, RETENTION, NOW, NOTIFIER)).total == 0
     assert (await JobReader(store).items("a", ItemQuery())).items == []
 
 
 async def test_an_open_job_cannot_be_removed(store: Store) -> None:
     await add(store, "a", "retrying", None)
-    assert not await retention.remove(store, "a", NOBODY)
-    assert not await retention.remove(store, "none", NOBODY)
+    assert not await retention.remove(store, "a", NOTIFIER)
+    assert not await retention.remove(store, "none", NOTIFIER)
     assert len((await JobReader(store).items("a", ItemQuery())).items) == 2
 
 
-async def test_a_job_of_an_id_whose_removal_was_cut_off_meets_nothing_of_it(store: Store) -> None:
+async def test_a_new_job_with_the_id_of_an_interrupted_removal_has_only_its_own_rows(store: Store) -> None:
     await add(store, "a", "cancelled", NOW, items=5)
     await store.write(lambda sql: sql.execute("INSERT INTO removals VALUES ('a', 1, 'x', 1)"))
     await store.write(lambda sql: SqlRows(sql).discard_removed("a"))
     assert (await JobReader(store).items("a", ItemQuery())).items == []
     await add(store, "a", "running", None, items=1)
-    await retention.delete_rows(store)  # it is the new one's now
+    await retention.delete_rows(store)  # the id belongs to the new job now
     assert len((await JobReader(store).items("a", ItemQuery())).items) == 1
 
 
-async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp_path: Path) -> None:
+async def test_old_inbox_ids_are_deleted_and_the_file_shrinks(store: Store, tmp_path: Path) -> None:
     def fill(sql: sqlite3.Connection) -> None:
         old, young = (NOW - timedelta(days=15, seconds=1)).isoformat(), (NOW - timedelta(days=14)).isoformat()
         sql.executemany("INSERT INTO inbox VALUES (?,?)", [(f"{n:036d}", old) for n in range(20_000)])
@@ -149,14 +149,14 @@ async def test_ids_of_old_messages_go_and_the_space_comes_back(store: Store, tmp
     empty = pages()
     await store.write(fill)
     full = pages()
-    await retention.upkeep(store, KEPT, NOW, NOBODY)
+    await retention.upkeep(store, RETENTION, NOW, NOTIFIER)
     left = await store.read(lambda _r, sql: [row["id"] for row in sql.execute("SELECT id FROM inbox ORDER BY id")])
     assert left == [f"y{n}" for n in range(5)]
     assert full > empty + 200
     assert pages() < empty + 10
 
 
-async def test_rest_says_and_does_it_and_so_does_a_start(
+async def test_due_jobs_are_removed_at_a_start_and_by_a_cleanup_request(
     config: Config, broker: BusSettings, eventually: Eventually
 ) -> None:
     path = config.storage.jobs_dir / "jobs.db"
@@ -194,7 +194,7 @@ async def test_rest_says_and_does_it_and_so_does_a_start(
     await jobs.shutdown(5)
 
 
-# --- jobs.db of the version before ----------------------------------------------------------------------------------
+# --- jobs.db of the previous version --------------------------------------------------------------------------------
 
 VERSION_1 = """
 CREATE TABLE jobs (
@@ -221,20 +221,20 @@ PRAGMA user_version=1;
 """
 
 
-async def test_a_file_of_the_version_before_is_moved_up_with_its_jobs(tmp_path: Path) -> None:
+async def test_a_database_of_the_previous_version_is_migrated_with_its_jobs(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with closing(sqlite3.connect(path)) as sql:
         sql.executescript(VERSION_1)
-    looking = Store(path, "cli", read_only=True)  # not moved up by who only looks
-    assert await JobReader(looking).find("a") is not None
-    assert await retention.due(looking, KEPT, NOW) == []
-    looking.close()
+    read_only = Store(path, "cli", read_only=True)  # a read-only store does not migrate the file
+    assert await JobReader(read_only).find("a") is not None
+    assert await retention.due(read_only, RETENTION, NOW) == []
+    read_only.close()
     for _start in range(2):
         store = Store(path, "jobs/1")
         assert [job.job_id for job in (await JobReader(store).jobs(JobQuery(status=JobStatus.RUNNING))).jobs] == ["a"]
         assert [item.video_id for item in (await JobReader(store).items("a", ItemQuery())).items] == ["video000001"]
         await add(store, "a", "cancelled", NOW - timedelta(days=8))
-        assert (await retention.upkeep(store, KEPT, NOW, NOBODY)).total == 1
+        assert (await retention.upkeep(store, RETENTION, NOW, NOTIFIER)).total == 1
         await add(store, "a", "running", None, items=0)
         item = ItemRow("a", "video000001", 0, 0, ItemStatus.WAITING, NOW)
         await store.change(partial(_add_item, item=item))
@@ -243,8 +243,8 @@ async def test_a_file_of_the_version_before_is_moved_up_with_its_jobs(tmp_path: 
         assert sql.execute("PRAGMA user_version").fetchone() == (2,)
 
 
-def test_a_step_that_fails_half_way_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """In a process of its own, as a start would: the next one begins from the version that there is."""
+def test_a_failed_migration_leaves_the_database_unchanged(tmp_path: Path) -> None:
+    """Run the migrations in another process, as a start would; the next start continues from the kept version."""
     code = """
 import sys, sqlite3
 from pathlib import Path
@@ -268,6 +268,6 @@ def _add_item(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime, item: Ite
     return []
 
 
-def _say(_rows: SqlRows, sql: sqlite3.Connection, _now: datetime, statement: str) -> list[tuple[Event, str]]:
+def _execute(_rows: SqlRows, sql: sqlite3.Connection, _now: datetime, statement: str) -> list[tuple[Event, str]]:
     sql.execute(statement)
     return []

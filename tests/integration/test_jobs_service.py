@@ -1,4 +1,4 @@
-"""The jobs service on a real broker and a real SQLite file, the other services played over the bus."""
+"""The jobs service with a real broker and a real SQLite file; stand-ins on the bus replace the other services."""
 
 import asyncio
 import json
@@ -23,18 +23,18 @@ from services.common.models import ErrorCode, Progress
 from services.common.settings.load import Config
 from services.jobs.rest_models import ItemQuery
 from services.jobs.service import JobsService
-from tests.fixtures.heartbeats import Heart
+from tests.fixtures.heartbeats import HeartbeatSender
 
 VIDEOS = [f"video{n:06d}" for n in range(1, 7)]
 WORKER = "worker-1"
 
 
-class Others:
-    """Metadata, download and storage, played: every request of jobs is answered at once, as the test says."""
+class OtherServices:
+    """Stand-ins for metadata, download and storage that answer every request of jobs as configured."""
 
     def __init__(self, bus: Bus, slots: int = 2) -> None:
         self.bus = bus
-        self.heart = Heart(bus)
+        self.heartbeats = HeartbeatSender(bus)
         self.slots = slots
         self.held: dict[str, Held] = {}
         self.fails: dict[str, Failure] = {}
@@ -51,7 +51,7 @@ class Others:
             )
             for name in ("download", "metadata", "storage")
         ]  # fmt: skip
-        await self.heart.announce(*services)
+        await self.heartbeats.announce(*services)
 
     async def answer(self, event: Event) -> AsyncIterator[Event]:
         match event:
@@ -94,31 +94,31 @@ others_handlers = Handlers("others")
 
 
 @others_handlers.on(e.JobQueued, slots=4)
-async def _queued(event: e.JobQueued, others: Others) -> AsyncIterator[Event]:
+async def _queued(event: e.JobQueued, others: OtherServices) -> AsyncIterator[Event]:
     async for fact in others.answer(event):
         yield fact
 
 
 @others_handlers.on(e.VideoFailed, slots=4)
-async def _failed(event: e.VideoFailed, others: Others) -> AsyncIterator[Event]:
+async def _failed(event: e.VideoFailed, others: OtherServices) -> AsyncIterator[Event]:
     async for fact in others.answer(event):
         yield fact
 
 
 @others_handlers.on(e.DownloadRequested, slots=16)
-async def _requested(event: e.DownloadRequested, others: Others) -> AsyncIterator[Event]:
+async def _requested(event: e.DownloadRequested, others: OtherServices) -> AsyncIterator[Event]:
     async for fact in others.download(event):
         yield fact
 
 
-class _Anyone(Handlers):
-    """The played services publish what the real ones would."""
+class _AnyService(Handlers):
+    """Handlers that may publish the events of all replaced services."""
 
     def check_publishes(self, event: Event) -> None:
         assert type(event).publishers & {"metadata", "download", "storage"}
 
 
-others_handlers.__class__ = _Anyone
+others_handlers.__class__ = _AnyService
 
 
 @pytest.fixture
@@ -137,11 +137,11 @@ async def _running(service: JobsService) -> AsyncIterator[JobsService]:
 
 
 @pytest.fixture
-async def others(broker: BusSettings) -> AsyncIterator[Others]:
+async def others(broker: BusSettings) -> AsyncIterator[OtherServices]:
     bus = await connect_bus(broker, source="others/1")
-    played = Others(bus)
+    played = OtherServices(bus)
     await bus.serve(others_handlers, played)
-    async with played.heart.beating():
+    async with played.heartbeats.sending():
         yield played
     await bus.stop_serving(1)
     await bus.close()
@@ -156,9 +156,9 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 async def _follow(
     http: aiohttp.ClientSession, jobs: JobsService, job_id: str, last: str | None = None
 ) -> list[tuple[str, Any]]:
-    """The SSE story of a job to its end: (event, data)."""
+    """Return all server-sent events of a job until its end, as (event, data)."""
     headers = {"Last-Event-ID": last} if last else {}
-    story: list[tuple[str, Any]] = []
+    events: list[tuple[str, Any]] = []
     name = ""
     async with http.get(f"{jobs.url}/api/v1/jobs/{job_id}/events", headers=headers) as response:
         assert response.status == 200
@@ -167,8 +167,8 @@ async def _follow(
             if text.startswith("event: "):
                 name = text.removeprefix("event: ")
             elif text.startswith("data: "):
-                story.append((name, json.loads(text.removeprefix("data: "))))
-    return story
+                events.append((name, json.loads(text.removeprefix("data: "))))
+    return events
 
 
 async def _create(http: aiohttp.ClientSession, jobs: JobsService, **body: Any) -> dict[str, Any]:
@@ -179,16 +179,18 @@ async def _create(http: aiohttp.ClientSession, jobs: JobsService, **body: Any) -
         return created
 
 
-async def test_a_job_runs_from_rest_to_its_end(jobs: JobsService, others: Others, http: aiohttp.ClientSession) -> None:
+async def test_a_job_created_over_rest_runs_to_its_end(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
+) -> None:
     await others.announce()
     others.held[VIDEOS[0]] = Held(video_id=VIDEOS[0], qualities=("best",), thumbnail=True, metadata=True)
     others.fails[VIDEOS[1]] = Failure(
         kind=FailureKind.GONE, code=ErrorCode.VIDEO_UNAVAILABLE, reason="private", message="Private video"
     )
     job = await _create(http, jobs)
-    story = await _follow(http, jobs, job["job_id"])
-    assert story[0][0] == "snapshot"
-    end = story[-1]
+    events = await _follow(http, jobs, job["job_id"])
+    assert events[0][0] == "snapshot"
+    end = events[-1]
     assert end[0] == "end"
     assert end[1]["status"] == "completed"
     counts = end[1]["counts"]
@@ -200,24 +202,24 @@ async def test_a_job_runs_from_rest_to_its_end(jobs: JobsService, others: Others
     assert [item["video_id"] for item in detail["items"]] == VIDEOS
 
 
-async def test_no_progress_is_told_of_a_job_that_has_ended(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession
+async def test_no_progress_is_published_for_an_ended_job(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
 ) -> None:
-    """It overtakes `job.completed`, which waits for the stream: who follows a job would see its end and miss that."""
+    """Progress overtakes `job.completed`, which is stored first, so a subscriber would see the end too early."""
     await others.announce()
     async with others.bus.tail(e.JobProgress) as tail, asyncio.timeout(60):
         ended = (await _create(http, jobs, targets=VIDEOS[:1]))["job_id"]
         await _follow(http, jobs, ended)
         others.hold.clear()
-        for video in VIDEOS[1:3]:  # what is told of the second comes after all that is told of the first
+        for video in VIDEOS[1:3]:  # progress of the second job follows all progress of the first
             job_id = (await _create(http, jobs, targets=[video]))["job_id"]
             while (told := e.JobProgress.read(await anext(tail))).job_id != job_id:
                 assert not told.job.status.ended
     others.hold.set()
 
 
-async def test_all_events_of_a_job_carry_its_trace(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession
+async def test_all_events_of_a_job_carry_its_trace_id(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
 ) -> None:
     await others.announce()
     seen: list[Envelope] = []
@@ -225,19 +227,19 @@ async def test_all_events_of_a_job_carry_its_trace(
         async with http.post(
             f"{jobs.url}/api/v1/jobs",
             json={"targets": VIDEOS[:2], "options": {"include_captions": False}},
-            headers={"X-Trace-Id": "story-1"},
+            headers={"X-Trace-Id": "trace-1"},
         ) as response:
             assert response.status == 201
         async for envelope in tail:
             seen.append(envelope)
             if envelope.type == "job.completed":
                 break
-    assert {envelope.trace_id for envelope in seen} == {"story-1"}
+    assert {envelope.trace_id for envelope in seen} == {"trace-1"}
     assert len(seen) == 5
 
 
-async def test_two_jobs_that_want_one_video_fetch_it_once(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession, eventually: Callable[..., Awaitable[object]]
+async def test_two_jobs_for_one_video_download_it_once(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession, eventually: Callable[..., Awaitable[object]]
 ) -> None:
     await others.announce()
     others.hold.clear()
@@ -256,8 +258,8 @@ async def test_two_jobs_that_want_one_video_fetch_it_once(
     assert len(others.dispatched) == 1
 
 
-async def test_a_small_job_does_not_wait_behind_a_large_one(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession
+async def test_a_small_job_does_not_wait_for_a_large_one(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
 ) -> None:
     await others.announce()
     others.hold.clear()
@@ -267,11 +269,11 @@ async def test_a_small_job_does_not_wait_behind_a_large_one(
     others.hold.set()
     await _follow(http, jobs, small["job_id"])
     order = [event.video_id for event in others.dispatched]
-    assert order.index(VIDEOS[0]) <= 2 * others.slots  # what had been released, and no more, went first
+    assert order.index(VIDEOS[0]) <= 2 * others.slots  # only dispatches released before went first
 
 
-async def test_no_more_is_released_than_there_are_slots(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession
+async def test_no_more_dispatches_are_released_than_there_are_slots(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
 ) -> None:
     await others.announce()
     others.hold.clear()
@@ -287,18 +289,20 @@ async def test_no_more_is_released_than_there_are_slots(
     await _follow(http, jobs, job["job_id"])
 
 
-async def test_a_restart_goes_on_where_it_was(config: Config, broker: BusSettings, others: Others) -> None:
+async def test_an_open_job_continues_after_a_restart(
+    config: Config, broker: BusSettings, others: OtherServices
+) -> None:
     async with aiohttp.ClientSession() as http:
         async with _running(JobsService(config, broker)) as before:
-            job = await _create(http, before)  # nobody has announced slots: nothing starts
+            job = await _create(http, before)  # without announced slots nothing starts
         async with _running(JobsService(config, broker)) as after:
             await others.announce()
-            story = await _follow(http, after, job["job_id"])
-            assert story[-1][1]["counts"]["archived"] == len(VIDEOS)
+            events = await _follow(http, after, job["job_id"])
+            assert events[-1][1]["counts"]["archived"] == len(VIDEOS)
 
 
-async def test_a_parked_job_stays_and_goes_on_when_it_is_created_again(
-    config: Config, broker: BusSettings, others: Others
+async def test_a_parked_job_continues_when_it_is_created_again(
+    config: Config, broker: BusSettings, others: OtherServices
 ) -> None:
     async with aiohttp.ClientSession() as http:
         async with _running(JobsService(config, broker)) as before:
@@ -309,11 +313,13 @@ async def test_a_parked_job_stays_and_goes_on_when_it_is_created_again(
             await _follow(http, after, other["job_id"])
             assert [event.job_id for event in others.dispatched] == [other["job_id"]]
             await others.bus.publish(e.JobCreated(job_id="parked", targets=("x",)), trace_id="t")
-            story = await _follow(http, after, parked["job_id"])
-            assert story[-1][1]["status"] == "completed"
+            events = await _follow(http, after, parked["job_id"])
+            assert events[-1][1]["status"] == "completed"
 
 
-async def test_who_comes_back_gets_what_is_new(jobs: JobsService, others: Others, http: aiohttp.ClientSession) -> None:
+async def test_a_reconnecting_subscriber_gets_the_changes_since_its_last_event(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
+) -> None:
     await others.announce()
     job = await _create(http, jobs)
     whole = await _follow(http, jobs, job["job_id"])
@@ -324,8 +330,8 @@ async def test_who_comes_back_gets_what_is_new(jobs: JobsService, others: Others
     assert [name for name, _ in ahead] == ["snapshot", "items", "job", "end"]
 
 
-async def test_progress_reaches_who_listens(
-    jobs: JobsService, others: Others, http: aiohttp.ClientSession, eventually: Callable[..., Awaitable[object]]
+async def test_progress_is_sent_to_the_subscribers_of_the_job(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession, eventually: Callable[..., Awaitable[object]]
 ) -> None:
     await others.announce()
     others.hold.clear()
@@ -343,12 +349,12 @@ async def test_progress_reaches_who_listens(
 
     await eventually(shown)
     others.hold.set()
-    story = await following
-    assert any(name == "progress" and data["progress"]["percentage"] == 50 for name, data in story)
+    events = await following
+    assert any(name == "progress" and data["progress"]["percentage"] == 50 for name, data in events)
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ({"targets": []}, "targets"),
         ({"targets": ["https://example.com/x"]}, "example.com"),
@@ -359,19 +365,19 @@ async def test_progress_reaches_who_listens(
         ({"targets": VIDEOS, "wrong": 1}, "wrong"),
     ],
 )
-async def test_bad_input_is_refused_and_changes_nothing(
-    jobs: JobsService, http: aiohttp.ClientSession, body: dict[str, Any], says: str
+async def test_an_invalid_job_is_refused_and_not_created(
+    jobs: JobsService, http: aiohttp.ClientSession, body: dict[str, Any], message: str
 ) -> None:
     async with http.post(f"{jobs.url}/api/v1/jobs", json=body) as response:
         answer = await response.json()
     assert response.status == 400
     assert answer["error"]["code"] == "E007"
-    assert says in answer["error"]["message"]
+    assert message in answer["error"]["message"]
     async with http.get(f"{jobs.url}/api/v1/jobs") as response:
         assert (await response.json())["data"]["total"] == 0
 
 
-async def test_a_bad_job_on_the_bus_ends_as_failed(jobs: JobsService, others: Others) -> None:
+async def test_an_invalid_job_published_on_the_bus_fails(jobs: JobsService, others: OtherServices) -> None:
     async with others.bus.tail(e.JobFailed) as tail:
         await others.bus.publish(e.JobCreated(job_id="bad", targets=("nonsense here",)), trace_id="t-bad")
         envelope = await anext(tail)
@@ -381,7 +387,9 @@ async def test_a_bad_job_on_the_bus_ends_as_failed(jobs: JobsService, others: Ot
     assert failed.job.error.code is ErrorCode.INVALID_REQUEST
 
 
-async def test_lists_are_paged_and_filtered(jobs: JobsService, others: Others, http: aiohttp.ClientSession) -> None:
+async def test_lists_are_paged_and_filtered(
+    jobs: JobsService, others: OtherServices, http: aiohttp.ClientSession
+) -> None:
     await others.announce()
     ids = [(await _create(http, jobs, targets=VIDEOS[:1]))["job_id"] for _ in range(3)]
     for job_id in ids:

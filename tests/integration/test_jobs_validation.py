@@ -1,4 +1,4 @@
-"""A new job is validated before the transaction: a file system that does not answer delays that job and no other."""
+"""A new job is validated before the transaction: an unresponsive file system delays that job and no other."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 class SlowPath(type(Path())):  # type: ignore[misc]  # the Path of this system
-    """A folder on a file system that does not answer until `answers` is set."""
+    """A folder on a file system that does not respond until `answers` is set."""
 
     answers = threading.Event()
 
@@ -88,7 +88,7 @@ async def test_a_slow_file_system_delays_no_other_job(
     await eventually(paused)
 
 
-async def test_a_slow_file_system_delays_no_request(jobs: JobsService, slow: SlowPath) -> None:
+async def test_a_slow_file_system_delays_no_other_request(jobs: JobsService, slow: SlowPath) -> None:
     async with aiohttp.ClientSession() as http:
         body = {"targets": [VIDEO], "options": {"output_dir": str(slow)}, "job_id": "slow"}
         waiting = asyncio.create_task(http.post(f"{jobs.url}/api/v1/jobs", json=body))

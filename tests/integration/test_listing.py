@@ -1,4 +1,4 @@
-"""The operation `list` in a real child of yt-dlp, against the emulator."""
+"""The operation `list` of a real yt-dlp child, with the emulator."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,15 +22,15 @@ CHANNEL = TargetKind.CHANNEL
 TIMEOUT = 60
 
 
-class Told:
-    """What a listing told: its metadata, and its pages as (offset, lines, entries)."""
+class ListingResult:
+    """The messages of a listing: its metadata, and its pages as (offset, lines, entries)."""
 
     def __init__(self) -> None:
         self.playlists: list[PlaylistMetadata] = []
         self.pages: list[tuple[int, int, list[Entry]]] = []
         self.first_page = asyncio.Event()
 
-    async def hear(self, message: dict[str, Any]) -> None:
+    async def add(self, message: dict[str, Any]) -> None:
         if "playlist" in message:
             assert not self.pages
             self.playlists.append(PlaylistMetadata.model_validate(message["playlist"]))
@@ -59,16 +59,16 @@ async def lister(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def child(lister: YtDlpChild, emulator: EmulatorClient) -> YtDlpChild:
-    """One for all tests, and the emulator as it is at first."""
+    """The child of the module, with the emulator in its initial state."""
     return lister
 
 
-async def listed(child: YtDlpChild, kind: TargetKind, id: str, offset: int = 0) -> Told:
-    told = Told()
+async def listed(child: YtDlpChild, kind: TargetKind, id: str, offset: int = 0) -> ListingResult:
+    result = ListingResult()
     request = {"target": Target(kind=kind, id=id).model_dump(mode="json"), "offset": offset}
     async with asyncio.timeout(TIMEOUT):
-        await child.run("list", request, on_message=told.hear)
-    return told
+        await child.run("list", request, on_message=result.add)
+    return result
 
 
 def requests(emulator: EmulatorClient) -> list[str]:
@@ -83,20 +83,20 @@ def requests(emulator: EmulatorClient) -> list[str]:
         (sample.PLAYLIST_250, [100, 100, 50], ["playlist_page", "browse", "browse", "browse"]),
     ],
 )
-async def test_a_playlist_comes_in_pages_and_in_order(
+async def test_a_playlist_is_listed_in_pages_and_in_order(
     child: YtDlpChild, emulator: EmulatorClient, playlist: str, pages: list[int], asked: list[str]
 ) -> None:
-    told = await listed(child, PLAYLIST, playlist)
-    assert [lines for _, lines, _ in told.pages] == pages
-    assert [offset for offset, _, _ in told.pages] == [sum(pages[:n]) for n in range(len(pages))]
-    assert [entry.position for entry in told.entries] == list(range(sum(pages)))
-    assert len({entry.video_id for entry in told.entries}) == sum(pages)
+    result = await listed(child, PLAYLIST, playlist)
+    assert [lines for _, lines, _ in result.pages] == pages
+    assert [offset for offset, _, _ in result.pages] == [sum(pages[:n]) for n in range(len(pages))]
+    assert [entry.position for entry in result.entries] == list(range(sum(pages)))
+    assert len({entry.video_id for entry in result.entries}) == sum(pages)
     assert requests(emulator) == asked
 
 
-async def test_the_playlist_itself_is_told_before_its_pages(child: YtDlpChild, emulator: EmulatorClient) -> None:
-    told = await listed(child, PLAYLIST, sample.PLAYLIST_20)
-    assert told.playlists == [
+async def test_the_metadata_of_a_playlist_precede_its_pages(child: YtDlpChild, emulator: EmulatorClient) -> None:
+    result = await listed(child, PLAYLIST, sample.PLAYLIST_20)
+    assert result.playlists == [
         PlaylistMetadata(
             playlist_id=sample.PLAYLIST_20,
             title="A playlist of 20",
@@ -109,53 +109,53 @@ async def test_the_playlist_itself_is_told_before_its_pages(child: YtDlpChild, e
             availability="public",
         )
     ]
-    first = told.entries[0]
+    first = result.entries[0]
     assert (first.title, first.duration_seconds, first.channel) == ("Part 1 of 20", 2.0, "Loopback Lectures")
 
 
-async def test_what_is_gone_is_listed_and_marked(child: YtDlpChild) -> None:
-    told = await listed(child, PLAYLIST, sample.PLAYLIST_250)
-    marks = {entry.position: entry.marked for entry in told.entries if entry.marked}
+async def test_unavailable_videos_are_listed_and_marked(child: YtDlpChild) -> None:
+    result = await listed(child, PLAYLIST, sample.PLAYLIST_250)
+    marks = {entry.position: entry.marked for entry in result.entries if entry.marked}
     expected = dict.fromkeys(sample.PLAYLIST_250_DELETED, "deleted") | dict.fromkeys(
         sample.PLAYLIST_250_PRIVATE, "private"
     )
     assert marks == expected
 
 
-async def test_a_video_that_only_calls_itself_deleted_is_not_marked(
+async def test_an_available_video_titled_deleted_video_is_not_marked(
     child: YtDlpChild, emulator: EmulatorClient
 ) -> None:
     emulator.put_video("a-real-one1", title="[Deleted video]", channel=sample.CHANNEL)
     emulator.put_playlist("PLtitles0000000000", title="x", channel=sample.CHANNEL, entries=["a-real-one1"])
-    told = await listed(child, PLAYLIST, "PLtitles0000000000")
-    assert [(entry.title, entry.marked) for entry in told.entries] == [("[Deleted video]", None)]
+    result = await listed(child, PLAYLIST, "PLtitles0000000000")
+    assert [(entry.title, entry.marked) for entry in result.entries] == [("[Deleted video]", None)]
 
 
-async def test_the_first_page_leaves_before_the_second_is_there(child: YtDlpChild, emulator: EmulatorClient) -> None:
-    emulator.add_fault("browse", "delay", seconds=0, times=1)  # the first browse brings the gone entries
+async def test_the_first_page_is_sent_before_the_second_is_read(child: YtDlpChild, emulator: EmulatorClient) -> None:
+    emulator.add_fault("browse", "delay", seconds=0, times=1)  # the first browse request adds the unavailable entries
     emulator.add_fault("browse", "delay", seconds=3600)
-    told = Told()
+    result = ListingResult()
     request = {"target": Target(kind=PLAYLIST, id=sample.PLAYLIST_250).model_dump(mode="json")}
-    listing = asyncio.create_task(child.run("list", request, on_message=told.hear))
+    listing = asyncio.create_task(child.run("list", request, on_message=result.add))
     async with asyncio.timeout(TIMEOUT):
-        await told.first_page.wait()
+        await result.first_page.wait()
     assert not listing.done()
-    assert [lines for _, lines, _ in told.pages] == [100]
+    assert [lines for _, lines, _ in result.pages] == [100]
     listing.cancel()
     await asyncio.gather(listing, return_exceptions=True)
-    assert not child.alive  # what is not wanted any more does not go on
+    assert not child.alive  # a cancelled listing ends its child
 
 
-async def test_an_offset_leaves_out_what_is_known(child: YtDlpChild) -> None:
-    told = await listed(child, PLAYLIST, sample.PLAYLIST_250, offset=130)
-    assert [(offset, lines) for offset, lines, _ in told.pages] == [(130, 100), (230, 20)]
-    assert [entry.position for entry in told.entries] == list(range(130, 250))
+async def test_an_offset_skips_the_entries_before_it(child: YtDlpChild) -> None:
+    result = await listed(child, PLAYLIST, sample.PLAYLIST_250, offset=130)
+    assert [(offset, lines) for offset, lines, _ in result.pages] == [(130, 100), (230, 20)]
+    assert [entry.position for entry in result.entries] == list(range(130, 250))
 
 
 async def test_an_offset_beyond_the_end_lists_nothing(child: YtDlpChild) -> None:
-    told = await listed(child, PLAYLIST, sample.PLAYLIST_3, offset=200)
-    assert told.playlists
-    assert not told.pages
+    result = await listed(child, PLAYLIST, sample.PLAYLIST_3, offset=200)
+    assert result.playlists
+    assert not result.pages
 
 
 @pytest.mark.parametrize(
@@ -167,26 +167,26 @@ async def test_an_offset_beyond_the_end_lists_nothing(child: YtDlpChild) -> None
         (sample.CHANNEL, "Loopback Lectures", ["playlist_page", "browse"]),
     ],
 )
-async def test_a_channel_is_the_list_of_its_uploads(
+async def test_a_channel_is_listed_as_its_uploads(
     child: YtDlpChild, emulator: EmulatorClient, id: str, title: str, asked: list[str]
 ) -> None:
-    told = await listed(child, CHANNEL, id)
-    (playlist,) = told.playlists
+    result = await listed(child, CHANNEL, id)
+    (playlist,) = result.playlists
     assert playlist.playlist_id == sample.UPLOADS_PLAYLIST
     assert playlist.title == playlist.channel == title
     assert (playlist.channel_id, playlist.channel_handle) == (sample.CHANNEL, sample.CHANNEL_HANDLE)
-    assert len(told.entries) == sample.CHANNEL_UPLOADS
+    assert len(result.entries) == sample.CHANNEL_UPLOADS
     assert requests(emulator) == asked
 
 
 async def test_an_empty_playlist_has_no_pages(child: YtDlpChild, emulator: EmulatorClient) -> None:
     emulator.put_playlist("PLempty00000000000", title="Nothing yet", channel=sample.CHANNEL, entries=[])
-    told = await listed(child, PLAYLIST, "PLempty00000000000")
-    assert told.playlists[0].title == "Nothing yet"
-    assert not told.pages
+    result = await listed(child, PLAYLIST, "PLempty00000000000")
+    assert result.playlists[0].title == "Nothing yet"
+    assert not result.pages
 
 
-async def test_a_missing_playlist_fails_and_the_child_serves_on(child: YtDlpChild) -> None:
+async def test_a_missing_playlist_fails_and_the_child_keeps_running(child: YtDlpChild) -> None:
     with pytest.raises(ChildFailed, match="does not exist"):
         await listed(child, PLAYLIST, sample.PLAYLIST_MISSING)
     pid = child.pid
@@ -201,21 +201,21 @@ async def test_a_missing_channel_fails_with_its_status(child: YtDlpChild) -> Non
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_an_error_between_two_pages_is_an_error_and_not_the_end(
+async def test_an_error_between_two_pages_fails_the_listing(
     child: YtDlpChild, emulator: EmulatorClient, status: int
 ) -> None:
     emulator.add_fault("browse", "delay", seconds=0, times=1)
     emulator.add_fault("browse", "status", status=status)
-    told = Told()
+    result = ListingResult()
     request = {"target": Target(kind=PLAYLIST, id=sample.PLAYLIST_250).model_dump(mode="json")}
     with pytest.raises(ChildFailed) as failed:
-        await child.run("list", request, on_message=told.hear)
+        await child.run("list", request, on_message=result.add)
     assert failed.value.facts.status == status
-    assert len(told.entries) == 100
+    assert len(result.entries) == 100
 
 
-async def test_a_passing_error_between_two_pages_is_tried_again(child: YtDlpChild, emulator: EmulatorClient) -> None:
+async def test_a_transient_error_between_two_pages_is_retried(child: YtDlpChild, emulator: EmulatorClient) -> None:
     emulator.add_fault("browse", "delay", seconds=0, times=1)
     emulator.add_fault("browse", "status", status=503, times=1)
-    told = await listed(child, PLAYLIST, sample.PLAYLIST_250)
-    assert len(told.entries) == 250
+    result = await listed(child, PLAYLIST, sample.PLAYLIST_250)
+    assert len(result.entries) == 250

@@ -1,4 +1,4 @@
-"""REST of the logging service: a real broker, records that travel over it, and questions to what was written."""
+"""REST of the logging service: records that travel over a real broker, and queries of what was written."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ class Client:
         told = tuple({"timestamp": at, "level": "info", **record} for record in records)
         await self.bus.publish(LogRecorded(records=told), trace_id="shipped")
 
-    async def logged(self, count: int, query: str) -> Any:
+    async def wait_for_logs(self, count: int, query: str) -> Any:
         async with asyncio.timeout(60):
             while True:
                 status, page = await self.ask(f"logs?{query}")
@@ -54,23 +54,23 @@ async def client(config: Config, broker: BusSettings) -> AsyncIterator[Client]:
         await service.shutdown()
 
 
-async def test_records_are_found(client: Client) -> None:
+async def test_records_are_found_by_level_service_and_text(client: Client) -> None:
     await client.log({"event": "one", "service": "jobs"}, {"event": "two", "service": "storage", "level": "error"})
-    page = await client.logged(2, "limit=10")
+    page = await client.wait_for_logs(2, "limit=10")
     assert [record["event"] for record in page["logs"]] == ["two", "one"]
     status, page = await client.ask("logs/services/storage?level=warning")
     assert (status, [record["event"] for record in page["logs"]], page["total"]) == (200, ["two"], 1)
     assert (await client.ask("logs?search=ONE&offset=1"))[1]["logs"] == []
 
 
-async def test_the_story_of_a_trace(client: Client) -> None:
-    asked = await client.bus.publish(JobCancelRequested(job_id="j-1"), trace_id="story-1")
-    await client.log({"event": "heard", "service": "jobs", "trace_id": "story-1"})
-    await client.logged(1, "trace_id=story-1")
+async def test_a_trace_contains_its_events_and_log_records(client: Client) -> None:
+    asked = await client.bus.publish(JobCancelRequested(job_id="j-1"), trace_id="trace-1")
+    await client.log({"event": "heard", "service": "jobs", "trace_id": "trace-1"})
+    await client.wait_for_logs(1, "trace_id=trace-1")
     async with asyncio.timeout(60):
-        while (await client.ask("logs/traces/story-1"))[1]["total"] < 2:  # noqa: ASYNC110 - a file tells nobody
+        while (await client.ask("logs/traces/trace-1"))[1]["total"] < 2:  # noqa: ASYNC110 - a file sends no notification
             await asyncio.sleep(0.02)
-    _, page = await client.ask("logs/traces/story-1")
+    _, page = await client.ask("logs/traces/trace-1")
     event, record = page["entries"]
     assert (event["subject"], event["message_id"], event["data"]["job_id"]) == ("job.cancel_requested", asked.id, "j-1")
     assert record["event"] == "heard"
@@ -91,12 +91,12 @@ async def test_the_story_of_a_trace(client: Client) -> None:
         ("logs/traces/", 404),
     ],
 )
-async def test_bad_questions(client: Client, path: str, status: int) -> None:
+async def test_invalid_queries_are_refused(client: Client, path: str, status: int) -> None:
     found, error = await client.ask(path)
     assert (found, error["code"]) == (status, "E007")
 
 
-async def test_records_as_they_come(client: Client) -> None:
+async def test_new_records_are_streamed(client: Client) -> None:
     async with client.http.get(f"{client.base}/api/v1/logs/stream?level=warning") as response:
         async with asyncio.timeout(60):
             async for line in response.content:
@@ -110,7 +110,7 @@ async def test_records_as_they_come(client: Client) -> None:
     assert json.loads(line[6:])["event"] == "loud"
 
 
-async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: BusSettings) -> None:
+async def test_old_journals_are_deleted_at_a_start_and_on_request(config: Config, broker: BusSettings) -> None:
     logs = config.storage.logs_dir
     logs.mkdir(parents=True)
     old = logs / f"{datetime.now(UTC).date() - timedelta(days=31)}.jsonl"
@@ -121,7 +121,7 @@ async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: B
     await service.startup()
     try:
         async with asyncio.timeout(60):
-            while old.exists():  # noqa: ASYNC110 - a background task that tells nobody
+            while old.exists():  # noqa: ASYNC110 - a background task without a notification
                 await asyncio.sleep(0.02)
         assert kept.exists()
         old.write_text("{}\n")
@@ -138,7 +138,7 @@ async def test_old_journals_go_when_asked_and_at_start(config: Config, broker: B
         await service.shutdown()
 
 
-async def test_who_is_too_slow_is_told(config: Config) -> None:
+async def test_a_slow_subscriber_gets_the_number_of_dropped_records(config: Config) -> None:
     from services.logging.queries import LogFilter
     from services.logging.subscribers import LogSubscribers
 

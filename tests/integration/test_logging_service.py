@@ -1,4 +1,4 @@
-"""The logging service on a real broker: records and events end in daily files, once, without secrets."""
+"""The logging service with a real broker: it writes records and events to daily files once, without secrets."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,9 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 @asynccontextmanager
-async def running(config: Config, broker: BusSettings, *, disk_patience: float = 5.0) -> AsyncIterator[LoggingService]:
+async def running_service(
+    config: Config, broker: BusSettings, *, disk_patience: float = 5.0
+) -> AsyncIterator[LoggingService]:
     service = LoggingService(config, broker, disk_patience=disk_patience)
     await service.startup()
     try:
@@ -38,7 +40,7 @@ async def sender(broker: BusSettings) -> AsyncIterator[Bus]:
 
 
 def lines(config: Config, prefix: str = "") -> list[dict[str, Any]]:
-    """What the file of today holds (of yesterday too, for a test at midnight)."""
+    """Return the lines of today's file (and of yesterday's, for a test at midnight)."""
     files = sorted(path for path in config.storage.logs_dir.glob(f"{prefix}20*.jsonl"))
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
@@ -48,11 +50,11 @@ def record(number: int, **more: Any) -> dict[str, Any]:
     return {"timestamp": at, "level": "info", "event": "tried", "service": "download", "number": number, **more}
 
 
-async def test_records_are_written_as_they_are(
+async def test_records_are_written_unchanged_except_for_secrets(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     first = tuple(record(number, trace_id="t1") for number in range(100))
-    async with running(config, broker) as service:
+    async with running_service(config, broker) as service:
         envelope = await sender.publish(LogRecorded(records=first), trace_id="x")
         await sender.publish(LogRecorded(records=(record(100, api_key="geheim", title="Ünïcode"),)), trace_id="x")
 
@@ -70,7 +72,7 @@ async def test_records_are_written_as_they_are(
     assert (config.storage.logs_dir / f"{today}.jsonl").exists()
 
 
-async def test_what_was_said_while_it_was_away_is_written_later_and_once(
+async def test_records_published_during_a_stop_are_written_once_after_the_start(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     async def written(count: int) -> None:
@@ -79,31 +81,31 @@ async def test_what_was_said_while_it_was_away_is_written_later_and_once(
 
         await eventually(there)
 
-    async with running(config, broker):
+    async with running_service(config, broker):
         await sender.publish(LogRecorded(records=(record(0),)), trace_id="x", id="m0")
         await written(1)
     await sender.publish(LogRecorded(records=(record(1),)), trace_id="x", id="m1")
-    async with running(config, broker) as service:
+    async with running_service(config, broker) as service:
         await written(2)
         envelopes = [await sender.publish(LogRecorded(records=(record(n),)), trace_id="x", id=f"m{n}") for n in (2, 3)]
         await written(4)
-        await service.parts.recorder.write_logs(envelopes)  # as after a crash before the ack
+        await service.parts.recorder.write_logs(envelopes)  # as after a crash before the acknowledgement
     assert [line["number"] for line in lines(config)] == [0, 1, 2, 3]
 
 
-async def test_every_durable_event_is_told_with_its_trace_and_no_secret(
+async def test_every_stored_event_is_written_with_its_trace_and_without_secrets(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     created = JobCreated(job_id="job-1", targets=("dQw4w9WgXcQ",), options=JobOptions(api_key="geheim"))
-    async with running(config, broker):
-        envelope = await sender.publish(created, trace_id="story")
-        await sender.publish(SourceCleared(egress="e"), trace_id="story", caused_by=envelope.id)
+    async with running_service(config, broker):
+        envelope = await sender.publish(created, trace_id="trace")
+        await sender.publish(SourceCleared(egress="e"), trace_id="trace", caused_by=envelope.id)
 
         async def both() -> bool:
-            return len([line for line in lines(config, "events-") if line["trace_id"] == "story"]) == 2
+            return len([line for line in lines(config, "events-") if line["trace_id"] == "trace"]) == 2
 
         await eventually(both)
-    told = [line for line in lines(config, "events-") if line["trace_id"] == "story"]
+    told = [line for line in lines(config, "events-") if line["trace_id"] == "trace"]
     assert [line["subject"] for line in told] == ["job.created", "source.cleared"]
     assert told[0]["event"] == "event_seen"
     assert told[0]["message_id"] == told[1]["caused_by"] == envelope.id
@@ -112,24 +114,26 @@ async def test_every_durable_event_is_told_with_its_trace_and_no_secret(
     assert "geheim" not in "".join(path.read_text() for path in config.storage.logs_dir.iterdir())
 
 
-def farewells(config: Config) -> list[dict[str, Any]]:
+def stop_events(config: Config) -> list[dict[str, Any]]:
     return [line["data"] for line in lines(config, "events-") if line["subject"] == ServiceStopped.subject]
 
 
-async def test_its_own_end_is_read_by_the_next_run(config: Config, broker: BusSettings, eventually: Eventually) -> None:
-    async with running(config, broker) as before:
+async def test_the_stop_event_of_the_service_is_written_by_its_next_run(
+    config: Config, broker: BusSettings, eventually: Eventually
+) -> None:
+    async with running_service(config, broker) as before:
         pass
-    async with running(config, broker):
+    async with running_service(config, broker):
 
         async def told() -> bool:
-            return bool(farewells(config))
+            return bool(stop_events(config))
 
         await eventually(told)
-    assert farewells(config)[0] == {"instance": before.instance, "name": "logging"}
+    assert stop_events(config)[0] == {"instance": before.instance, "name": "logging"}
 
 
 def block(config: Config) -> list[Path]:
-    """Folders where the files of the log would be: today's, and tomorrow's for a test at midnight."""
+    """Create folders in place of the log files of today and, for a test at midnight, of tomorrow."""
     today = datetime.now(UTC).date()
     folders = [config.storage.logs_dir / f"{today + timedelta(days=days)}.jsonl" for days in (0, 1)]
     for folder in folders:
@@ -142,11 +146,11 @@ def unblock(folders: list[Path]) -> None:
         folder.rmdir()
 
 
-async def test_a_disk_that_takes_nothing_is_waited_for(
+async def test_records_are_written_once_the_disk_is_writable_again(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     folders = block(config)
-    async with running(config, broker, disk_patience=0.05) as service:
+    async with running_service(config, broker, disk_patience=0.05) as service:
         await sender.publish(LogRecorded(records=(record(1),)), trace_id="x")
 
         async def tried() -> bool:
@@ -162,8 +166,8 @@ async def test_a_disk_that_takes_nothing_is_waited_for(
     assert [line["number"] for line in lines(config)] == [1]
 
 
-async def test_what_is_delivered_again_is_written_and_told_once(config: Config) -> None:
-    service = LoggingService(config, BusSettings(url="nats://127.0.0.1:1"))  # it needs none for this
+async def test_a_redelivered_record_is_written_and_streamed_once(config: Config) -> None:
+    service = LoggingService(config, BusSettings(url="nats://127.0.0.1:1"))  # this test needs no broker
     messages = [Envelope.around(LogRecorded(records=(record(n),)), source="jobs/1", trace_id="t") for n in range(2)]
     with service.parts.subscribers.subscribe(LogFilter()) as subscriber:
         await service.parts.recorder.write_logs(messages[:1])

@@ -1,5 +1,7 @@
-"""A quota that is used up, through jobs, metadata and storage: with `keyless_fallback` off a job waits for the reset
-and goes on by itself; and a way out that jobs knows to be blocked is closed to people too."""
+"""A used-up quota in jobs, metadata and storage: without `keyless_fallback` a job waits for the reset and then resumes.
+
+An egress that jobs has blocked is blocked for lookups, too.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +36,7 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 class Zone(tzinfo):
-    """A place where the day ends when a test wants it to."""
+    """A time zone whose day ends when the test requires it."""
 
     offset = timedelta(0)
 
@@ -69,19 +71,19 @@ def config(config: Config, emulator: EmulatorClient) -> Config:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServices:
     jobs: JobsService
     metadata: MetadataService
 
 
 @asynccontextmanager
-async def running(config: Config, broker: BusSettings, zone: Zone) -> AsyncIterator[Running]:
+async def running_services(config: Config, broker: BusSettings, zone: Zone) -> AsyncIterator[RunningServices]:
     jobs, metadata = JobsService(config, broker), MetadataService(config, broker, quota_zone=zone, quota_late=LATE)
     services: list[ServiceBase] = [jobs, StorageService(config, broker), metadata]
     try:
         for service in services:
             await service.startup()
-        yield Running(jobs, metadata)
+        yield RunningServices(jobs, metadata)
     finally:
         for service in reversed(services):
             await service.shutdown(5)
@@ -100,12 +102,16 @@ async def create(bus: Bus) -> str:
     return job_id
 
 
-async def test_without_the_keyless_source_a_job_waits_for_the_reset_and_goes_on_from_its_cursor(
+async def test_without_keyless_fallback_a_job_waits_for_the_quota_reset_and_resumes(
     config: Config, broker: BusSettings, client: Bus, emulator: EmulatorClient
 ) -> None:
     zone = Zone()
-    emulator.set_quota_left(4)  # the playlist, a page and its videos, a page
-    async with running(config, broker, zone), client.tail(ListingFailed, JobCompleted) as told, asyncio.timeout(60):
+    emulator.set_quota_left(4)  # enough for the playlist, a page with its videos, and a second page
+    async with (
+        running_services(config, broker, zone),
+        client.tail(ListingFailed, JobCompleted) as told,
+        asyncio.timeout(60),
+    ):
         reset = zone.midnight_in(5)
         job_id = await create(client)
         failed = ListingFailed.read(await anext(told))
@@ -121,16 +127,16 @@ async def test_without_the_keyless_source_a_job_waits_for_the_reset_and_goes_on_
     assert (completed.job.counts.archived, completed.job.counts.total) == (60, 60)
     assert {entry["kind"] for entry in emulator.log()} == {"data_api"}
     asked = [entry["path"].rpartition("/")[2] for entry in emulator.log()]
-    assert asked == ["playlists", "playlistItems", "videos"]  # the second page alone
+    assert asked == ["playlists", "playlistItems", "videos"]  # only the second page
 
 
-async def test_a_job_that_waits_says_until_when(
+async def test_a_job_that_waits_for_the_quota_reports_its_retry_time(
     config: Config, broker: BusSettings, client: Bus, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     zone = Zone()
     reset = zone.midnight_in(7200)
     emulator.set_quota_left(0)
-    async with running(config, broker, zone) as up, aiohttp.ClientSession() as http:
+    async with running_services(config, broker, zone) as up, aiohttp.ClientSession() as http:
         job_id = await create(client)
         found: list[Job] = []
 
@@ -152,14 +158,14 @@ async def test_a_job_that_waits_says_until_when(
     assert [entry["kind"] for entry in emulator.log()] == ["data_api"]
 
 
-async def test_a_block_that_jobs_knows_of_is_a_persons_too(
+async def test_a_blocked_egress_is_blocked_for_lookups_too(
     config: Config, broker: BusSettings, emulator: EmulatorClient, eventually: Eventually
 ) -> None:
     keyless = config.model_copy(update={"youtube": config.youtube.model_copy(update={"api_key": None})})
     until = datetime.now(UTC) + timedelta(minutes=10)
     egress = egress_of(config.youtube.proxy, name="a-test")
     download = await connect_bus(broker, source="download/test")
-    async with running(keyless, broker, Zone()) as up, aiohttp.ClientSession() as http:
+    async with running_services(keyless, broker, Zone()) as up, aiohttp.ClientSession() as http:
         url = f"{up.metadata.url}/api/v1/metadata/playlist/{sample.PLAYLIST_3}"
         async with http.get(url) as response:
             assert response.status == 200
@@ -177,6 +183,6 @@ async def test_a_block_that_jobs_knows_of_is_a_persons_too(
         await refused()
         assert len(emulator.log()) == asked
         assert 500 < int(answers[-1][1]) <= 600
-        async with http.get(url) as response:  # what is known already needs nobody's leave
+        async with http.get(url) as response:  # a cached page needs no permit
             assert response.status == 200
     await download.close()

@@ -1,7 +1,7 @@
-"""schemathesis on the REST of a whole running stack: what the OpenAPI documents promise is kept, and nothing is a 5xx.
+"""schemathesis on the REST APIs of a running stack: responses match the OpenAPI documents, and none is a 5xx.
 
-Event streams are left out: an answer that does not end has no schema to check, and each would hold its example until
-a timeout. tests/integration/test_sse.py follows them.
+Event streams are left out: an endless response has no schema to check and would block its example until a timeout.
+tests/integration/test_sse.py covers them.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Operation = APIOperation[Any, Any, Any, Any]
 AnyCase = Case[Any]
-UPSTREAM = ("/api/v1/metadata/", "/api/v1/download/formats/")  # they ask YouTube while somebody waits
+UPSTREAM = ("/api/v1/metadata/", "/api/v1/download/formats/")  # they query YouTube during the request
 
 
 def no_server_error(_ctx: CheckContext, response: Response, case: AnyCase) -> None:
-    """503 is true in one case only: the emulator did not answer in time, because the machine is busy."""
+    """Accept 503 in one case only: the emulator did not answer in time because the machine is busy."""
     late = response.status_code == 503 and case.path.startswith(UPSTREAM) and response.json()["error"]["code"] == "E003"
     if not late:
         not_a_server_error(_ctx, response, case)
@@ -56,13 +56,13 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-SOME = settings(
+EXAMPLES = settings(
     max_examples=3,
-    phases=[Phase.generate],  # shrinking would ask a real stack for minutes
-    suppress_health_check=list(HealthCheck),  # generating is slow for some patterns, and that is no fault of ours
+    phases=[Phase.generate],  # shrinking would take minutes with a real stack
+    suppress_health_check=list(HealthCheck),  # generating is slow for some patterns
 )
 KNOWN = {"job_id": "a-job-of-the-fuzzer", "video_id": sample.VIDEO_OK}
-TIMEOUT = 60  # seconds for one answer
+TIMEOUT = 60  # seconds for run_examples answer
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -82,13 +82,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, emulator_child: Emulat
 
 
 async def archive_one(jobs: str, download: str) -> None:
-    """A job that downloads a video, to its end: then there is something of every kind."""
+    """Run a job that downloads a video to its end, so that there are data of every kind."""
     body = {"targets": [KNOWN["video_id"]], "job_id": KNOWN["job_id"]}
     async with asyncio.timeout(240), aiohttp.ClientSession() as http:
         async with http.post(f"{jobs}/api/v1/jobs", json=body) as created:
             assert created.status == 201
-        async with http.get(f"{jobs}/api/v1/jobs/{KNOWN['job_id']}/events") as story:
-            told = await story.text()  # the stream ends with the job
+        async with http.get(f"{jobs}/api/v1/jobs/{KNOWN['job_id']}/events") as events:
+            told = await events.text()  # the stream ends with the job
         async with http.get(f"{download}/api/v1/download/tasks") as tasks:
             KNOWN["task_id"] = (await tasks.json())["data"]["tasks"][0]["task_id"]
     assert '"status":"completed"' in told
@@ -96,55 +96,59 @@ async def archive_one(jobs: str, download: str) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_answers_are_as_promised(stack: Stack, name: str) -> None:
+async def test_responses_match_the_openapi_document(stack: Stack, name: str) -> None:
     service = stack.services[name]
-    found = await asyncio.to_thread(lambda: dict(defects(service.url)))
+    found = await asyncio.to_thread(lambda: dict(violations_by_operation(service.url)))
     assert not found, "\n\n".join(f"{place}\n{told}" for place, told in found.items())
     assert service.background_failures == 0
 
 
-def defects(url: str) -> Iterator[tuple[str, str]]:
-    """What is wrong, by operation; empty when nothing is."""
+def violations_by_operation(url: str) -> Iterator[tuple[str, str]]:
+    """Yield the violations by operation."""
     schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json", config=SchemathesisConfig(), timeout=TIMEOUT)
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) >= 3  # schemathesis leaves the document itself out
     with requests.Session() as session:
-        session.trust_env = False  # no proxy of the environment comes between
+        session.trust_env = False  # ignore proxies of the environment
         for operation in operations:
-            if not follows(operation):
-                yield from tried(operation, url, session)
+            if not streams_events(operation):
+                yield from violations(operation, url, session)
 
 
-def follows(operation: Operation) -> bool:
-    """Whether it answers with an event stream."""
+def streams_events(operation: Operation) -> bool:
+    """Whether the operation answers with an event stream."""
     return "text/event-stream" in operation.definition.raw["responses"].get("200", {}).get("content", {})
 
 
-def tried(operation: Operation, url: str, session: requests.Session) -> Iterator[tuple[str, str]]:
-    for what, mode, parts in ways(operation):
+def violations(operation: Operation, url: str, session: requests.Session) -> Iterator[tuple[str, str]]:
+    for what, mode, parts in request_kinds(operation):
         try:
-            one(operation, mode, parts, url, session)
+            run_examples(operation, mode, parts, url, session)
         except Unsatisfiable:
             if mode is GenerationMode.POSITIVE:
-                raise  # else: without a parameter or a body there is nothing that could not fit
+                raise  # otherwise: without a parameter or a body no request is invalid
         except (Failure, FailureGroup) as error:
             told = error.exceptions if isinstance(error, FailureGroup) else [error]
             yield f"{operation.label} ({what})", "\n".join(str(each) for each in told)
 
 
-def ways(operation: Operation) -> Iterator[tuple[str, GenerationMode, dict[str, str] | None]]:
-    """What fits, what does not fit, and what fits and is there: other ids than these are found nowhere."""
-    yield "fits", GenerationMode.POSITIVE, None
-    yield "does not fit", GenerationMode.NEGATIVE, None
-    known = {one.name: KNOWN[one.name] for one in operation.path_parameters if one.name in KNOWN}
+def request_kinds(operation: Operation) -> Iterator[tuple[str, GenerationMode, dict[str, str] | None]]:
+    """Yield the kinds of requests: valid, invalid, and valid with existing ids (generated ids are unknown)."""
+    yield "valid", GenerationMode.POSITIVE, None
+    yield "invalid", GenerationMode.NEGATIVE, None
+    known = {
+        run_examples.name: KNOWN[run_examples.name]
+        for run_examples in operation.path_parameters
+        if run_examples.name in KNOWN
+    }
     if known:
-        yield "is there", GenerationMode.POSITIVE, known
+        yield "existing ids", GenerationMode.POSITIVE, known
 
 
-def one(
+def run_examples(
     operation: Operation, mode: GenerationMode, parts: dict[str, str] | None, url: str, session: requests.Session
 ) -> None:
-    @SOME
+    @EXAMPLES
     @given(case=operation.as_strategy(generation_mode=mode, path_parameters=parts))
     def answers(case: AnyCase) -> None:
         answer = case.call(base_url=url, session=session, timeout=TIMEOUT)

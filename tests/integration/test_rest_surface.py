@@ -1,4 +1,4 @@
-"""What every service's REST has: its description, its page, its metrics, HEAD, paths by model, Retry-After."""
+"""The REST surface that all services share: OpenAPI document, documentation page, metrics, HEAD, paths, Retry-After."""
 
 import asyncio
 import re
@@ -74,7 +74,7 @@ class Probe(ServiceBase):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answer:
     status: int
     headers: Any
     text: str
@@ -86,14 +86,14 @@ class Client:
         self._http = http
         self.probe = probe
 
-    async def ask(self, method: str, path: str, **headers: str) -> Asked:
+    async def ask(self, method: str, path: str, **headers: str) -> Answer:
         async with self._http.request(method, f"{self.probe.url}{API}/{path}", headers=headers) as answer:
             text = await answer.text()
             told = await answer.json() if text and answer.content_type == "application/json" else None
-            return Asked(answer.status, answer.headers, text, told)
+            return Answer(answer.status, answer.headers, text, told)
 
-    async def numbers(self) -> dict[tuple[str, ...], float]:
-        """The samples: name, and the values of the labels by the name of the label (but for the service) -> value."""
+    async def read_metrics(self) -> dict[tuple[str, ...], float]:
+        """Return the samples by name and label values (sorted by label name, without the service)."""
         answer = await self.ask("GET", "metrics")
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -121,14 +121,14 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
         await server.stop()
 
 
-async def test_the_description_is_served(client: Client) -> None:
+async def test_the_openapi_document_is_served(client: Client) -> None:
     answer = await client.ask("GET", "openapi.json")
     assert answer.headers["Content-Type"].startswith("application/json")
     assert answer.json["openapi"] == "3.1.0"
     assert f"{API}/things/{{thing_id}}/{{number}}" in answer.json["paths"]
 
 
-async def test_the_page_is_served_with_its_policy(client: Client) -> None:
+async def test_the_documentation_page_is_served_with_its_security_policy(client: Client) -> None:
     answer = await client.ask("GET", "docs")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/html")
@@ -137,7 +137,7 @@ async def test_the_page_is_served_with_its_policy(client: Client) -> None:
     assert 'href="http://127.0.0.1:8000/api/v1/docs"' in answer.text
 
 
-async def test_a_trace_is_on_every_answer(client: Client) -> None:
+async def test_every_response_carries_the_trace_id(client: Client) -> None:
     for path in ("health", "metrics", "docs", "openapi.json", "stream", "nothing", "things/abc/1"):
         assert (await client.ask("GET", path, **{"X-Trace-Id": "mine"})).headers["X-Trace-Id"] == "mine", path
 
@@ -152,7 +152,7 @@ async def test_head_is_get_without_the_body(client: Client) -> None:
     assert (await client.ask("HEAD", "stream")).status == 405
 
 
-async def test_a_wrong_method_hears_the_right_ones(client: Client) -> None:
+async def test_a_wrong_method_is_answered_with_the_allowed_ones(client: Client) -> None:
     for method in ("OPTIONS", "POST", "PATCH"):
         answer = await client.ask(method, "things/abc/1")
         assert answer.status == 405
@@ -160,13 +160,13 @@ async def test_a_wrong_method_hears_the_right_ones(client: Client) -> None:
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_a_path_comes_as_its_model(client: Client) -> None:
+async def test_path_parameters_are_passed_as_their_model(client: Client) -> None:
     answer = await client.ask("GET", "things/abc/7")
     assert answer.json["data"] == {"thing_id": "abc", "number": 7}
 
 
 @pytest.mark.parametrize("path", ["things/ABC/1", "things/abcd/1", "things/abc/0", "things/abc/x", "things/abc%0A/1"])
-async def test_a_path_that_cannot_be_is_not_found(client: Client, path: str) -> None:
+async def test_invalid_path_parameters_are_not_found(client: Client, path: str) -> None:
     for method in ("GET", "DELETE"):
         answer = await client.ask(method, path)
         assert answer.status == 404
@@ -175,7 +175,7 @@ async def test_a_path_that_cannot_be_is_not_found(client: Client, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["things/abc/1", "health", "metrics", "docs", "openapi.json", "stream"])
-async def test_a_query_that_nobody_takes_is_refused(client: Client, path: str) -> None:
+async def test_an_unknown_query_parameter_is_refused(client: Client, path: str) -> None:
     answer = await client.ask("GET", f"{path}?surprise=1")
     assert answer.status == 400
     assert answer.json["error"]["code"] == "E007"
@@ -185,20 +185,20 @@ async def test_a_query_that_nobody_takes_is_refused(client: Client, path: str) -
 @pytest.mark.parametrize(
     ("kind", "told"), [("time", "89|90"), ("seconds", "3"), ("past", "0"), ("text", "absent"), ("none", "absent")]
 )
-async def test_when_to_try_again(client: Client, kind: str, told: str) -> None:
+async def test_retry_after_follows_the_retry_time_of_the_error(client: Client, kind: str, told: str) -> None:
     answer = await client.ask("GET", f"quota?kind={kind}")
     assert answer.status == 429
     assert answer.json["error"]["code"] == "E001"
     assert re.fullmatch(told, answer.headers.get("Retry-After", "absent"))
 
 
-async def test_metrics_count_by_route(client: Client) -> None:
-    before = await client.numbers()
+async def test_metrics_count_requests_by_route(client: Client) -> None:
+    before = await client.read_metrics()
     one = f"{API}/things/{{thing_id}}/{{number}}"
     for path in ("things/abc/1", "things/abc/2", "things/ABC/1", "nothing"):
         await client.ask("GET", path)
     await client.ask("PROPFIND", "things/abc/1")
-    after = await client.numbers()
+    after = await client.read_metrics()
 
     def more(*key: str) -> float:
         return after[key] - before.get(key, 0.0)
@@ -211,8 +211,8 @@ async def test_metrics_count_by_route(client: Client) -> None:
     assert after["ytarchive_http_requests_in_hand",] == 1  # the scrape
 
 
-async def test_metrics_tell_the_state(client: Client) -> None:
-    found = await client.numbers()
+async def test_metrics_contain_the_state_of_the_service(client: Client) -> None:
+    found = await client.read_metrics()
     assert found["ytarchive_up",] == 1
     assert found["ytarchive_bus_connected",] == 1
     assert found["ytarchive_uptime_seconds",] > 0
@@ -222,8 +222,8 @@ async def test_metrics_tell_the_state(client: Client) -> None:
     assert len([key for key in found if key[0] == "ytarchive_health_check"]) == 4
 
 
-async def test_metrics_tell_the_numbers_of_the_service(client: Client) -> None:
-    found = await client.numbers()
+async def test_metrics_contain_the_numbers_of_the_service(client: Client) -> None:
+    found = await client.read_metrics()
     own = {key: value for key, value in found.items() if key[0].startswith("ytarchive_logging_")}
     assert own == {
         ("ytarchive_logging_lines",): 3,
@@ -232,7 +232,7 @@ async def test_metrics_tell_the_numbers_of_the_service(client: Client) -> None:
     }
 
 
-async def test_metrics_count_what_went_wrong(client: Client) -> None:
+async def test_metrics_count_task_failures_and_dead_letters(client: Client) -> None:
     failed = asyncio.Event()
 
     async def fail() -> None:
@@ -241,9 +241,11 @@ async def test_metrics_count_what_went_wrong(client: Client) -> None:
 
     client.probe.spawn(fail, "one that fails")
     await failed.wait()
-    letter = DeadLettered(consumer="logging-events", sequence=1, type="job.created", error="for the test", payload="")
-    client.probe.dead_letters.note(letter)
-    found = await client.numbers()
+    dead_letter = DeadLettered(
+        consumer="logging-events", sequence=1, type="job.created", error="for the test", payload=""
+    )
+    client.probe.dead_letters.note(dead_letter)
+    found = await client.read_metrics()
     assert found["ytarchive_background_task_failures",] == 1
     assert found["ytarchive_dead_letters",] == 1
     assert found["ytarchive_up",] == 0
@@ -251,9 +253,7 @@ async def test_metrics_count_what_went_wrong(client: Client) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="function")
-async def test_without_a_broker_metrics_are_told_all_the_same(
-    config: Config, tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_metrics_are_served_without_a_broker(config: Config, tmp_path: Path, eventually: Eventually) -> None:
     server = EmbeddedServer(tmp_path / "nats", like=BusSettings(url="nats://127.0.0.1"))
     probe = Probe(config, await server.start())
     await probe.startup()
@@ -266,7 +266,7 @@ async def test_without_a_broker_metrics_are_told_all_the_same(
                 return not probe.bus_connected
 
             await eventually(noticed)
-            found = await client.numbers()
+            found = await client.read_metrics()
         assert found["ytarchive_bus_connected",] == 0
         assert found["ytarchive_up",] == 0
         assert found["ytarchive_health_check", "dependencies_available"] == 0

@@ -1,5 +1,7 @@
-"""SPEC's request between services, as it is on the wire: what jobs, metadata, storage and download say to each other
-while a video is saved, heard by a client that knows nothing of our code."""
+"""The specified request between services on the wire: the messages of all services while a video is archived.
+
+They are received by a client that shares no code with the product.
+"""
 
 import asyncio
 import json
@@ -17,7 +19,7 @@ from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 Json = dict[str, Any]
-TOLD_BY = {
+PUBLISHERS = {
     "job.created": "jobs",  # REST of jobs
     "job.queued": "jobs",
     "listing.page_fetched": "metadata",
@@ -32,27 +34,27 @@ TOLD_BY = {
 
 
 @pytest.fixture
-async def heard(config: Config, emulator: EmulatorClient) -> AsyncIterator[list[Json]]:
-    """Every message of the bus, of a job that saved one video."""
+async def received(config: Config, emulator: EmulatorClient) -> AsyncIterator[list[Json]]:
+    """All bus messages of a job that archives one video."""
     youtube = config.youtube.model_copy(update={"proxy": emulator.proxy_url, "ca_file": emulator.ca_file})
     messages: list[Json] = []
     ended = asyncio.Event()
 
-    async def hear(message: Any) -> None:
-        if message.subject in TOLD_BY:
+    async def record(message: Any) -> None:
+        if message.subject in PUBLISHERS:
             messages.append({"subject": message.subject, **json.loads(message.data)})
-        if {"job.completed", *TOLD_BY} == {one["subject"] for one in messages} | {message.subject}:
+        if {"job.completed", *PUBLISHERS} == {one["subject"] for one in messages} | {message.subject}:
             ended.set()
 
     async with Stack(config.model_copy(update={"youtube": youtube}), embedded=True) as stack:
         token = stack.settings.token
         client = await nats.connect(stack.settings.url, token=token.get_secret_value() if token else None)
-        await client.subscribe(">", cb=hear)
+        await client.subscribe(">", cb=record)
         await client.flush()
         jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
         async with (
             aiohttp.ClientSession() as http,
-            http.post(jobs, json={"targets": [sample.VIDEO_OK]}, headers={"X-Trace-Id": "story-1"}) as answer,
+            http.post(jobs, json={"targets": [sample.VIDEO_OK]}, headers={"X-Trace-Id": "trace-1"}) as answer,
         ):
             assert answer.status == 201
         await asyncio.wait_for(ended.wait(), 60)
@@ -61,20 +63,20 @@ async def heard(config: Config, emulator: EmulatorClient) -> AsyncIterator[list[
 
 
 @pytest.mark.claim("4.3", "7.9")
-async def test_services_tell_each_other_with_trace_timestamp_and_data(heard: list[Json]) -> None:
-    assert {message["subject"] for message in heard} == set(TOLD_BY)
-    for message in heard:
-        assert message["source"].partition("/")[0] == TOLD_BY[message["subject"]]
-        assert message["trace_id"] == "story-1"
+async def test_messages_between_services_have_a_source_trace_id_timestamp_and_data(received: list[Json]) -> None:
+    assert {message["subject"] for message in received} == set(PUBLISHERS)
+    for message in received:
+        assert message["source"].partition("/")[0] == PUBLISHERS[message["subject"]]
+        assert message["trace_id"] == "trace-1"
         assert datetime.fromisoformat(message["timestamp"]) <= datetime.now(UTC)
         assert isinstance(message["data"], dict)
 
 
-async def test_every_fact_names_the_message_that_caused_it(heard: list[Json]) -> None:
-    """The story can be followed back to the request that began it."""
-    by_id = {message["id"]: message for message in heard}
+async def test_every_event_names_the_message_that_caused_it(received: list[Json]) -> None:
+    """Events can be traced back to the request that started them."""
+    by_id = {message["id"]: message for message in received}
     causes = {message["subject"]: by_id[message["caused_by"]]["subject"]
-              for message in heard if message.get("caused_by") in by_id}  # fmt: skip
+              for message in received if message.get("caused_by") in by_id}  # fmt: skip
     expected = {
         "job.queued": "job.created",
         "listing.page_fetched": "job.queued",

@@ -1,4 +1,4 @@
-"""The composition root: a stack is found, is alone, and ends cleanly, by signal too."""
+"""The composition root: finding a running stack, mutual exclusion, shutdown and signals."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from ytarchive.stack import Stack, StackInfo, find_running
 
-ONE = ("logging",)  # a stack of one is a stack, when it brings its broker
+ONE = ("logging",)  # one service with an embedded broker is a stack
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-async def test_the_file_is_for_its_owner_only_and_holds_the_token(config: Config, stack: Stack) -> None:
+async def test_the_stack_file_is_private_and_contains_the_token(config: Config, stack: Stack) -> None:
     assert mode(stack_file(config)) == 0o600
     token = stack.settings.token
     assert token is not None
@@ -67,25 +67,27 @@ async def test_the_file_is_for_its_owner_only_and_holds_the_token(config: Config
     assert token.get_secret_value() not in repr(stack.info)
 
 
-async def test_there_is_one_stack_per_data_directory(config: Config, stack: Stack) -> None:
+async def test_only_one_stack_can_run_per_data_directory(config: Config, stack: Stack) -> None:
     with pytest.raises(LockHeld) as caught:
         await Stack(config, ONE, embedded=True).__aenter__()
     assert caught.value.pid == os.getpid()
-    assert find_running(config) == stack.info  # the second left no mark
+    assert find_running(config) == stack.info  # the second one left the stack file unchanged
 
 
-async def test_nothing_is_left_when_it_has_ended(config: Config) -> None:
+async def test_a_stopped_stack_leaves_nothing_and_can_start_again(config: Config) -> None:
     async with Stack(config, ONE, embedded=True) as stack:
         url = stack.services["logging"].url
     assert find_running(config) is None
     assert not stack_file(config).exists()
     with pytest.raises(aiohttp.ClientConnectionError):
         await healthy(url)
-    async with Stack(config, ONE, embedded=True):  # and it can start again
+    async with Stack(config, ONE, embedded=True):  # it can start again
         assert find_running(config) is not None
 
 
-async def test_a_file_without_the_lock_is_no_stack(config: Config, stack: Stack, tmp_path: Path) -> None:
+async def test_a_stack_file_without_its_lock_is_not_a_running_stack(
+    config: Config, stack: Stack, tmp_path: Path
+) -> None:
     other = config.model_copy(update={"storage": config.storage.model_copy(update={"base_data_dir": tmp_path / "b"})})
     assert stack.info is not None
     stack_file(other).parent.mkdir(parents=True)
@@ -94,7 +96,7 @@ async def test_a_file_without_the_lock_is_no_stack(config: Config, stack: Stack,
 
 
 @pytest.fixture
-def taken_port() -> Iterator[int]:
+def port_in_use() -> Iterator[int]:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -107,16 +109,16 @@ def with_port(config: Config, port: int) -> Config:
     return config.model_copy(update={"services": services})
 
 
-async def test_a_taken_port_stops_a_stack_and_undoes_it(config: Config, taken_port: int) -> None:
+async def test_a_port_in_use_fails_the_start_and_releases_lock_and_broker(config: Config, port_in_use: int) -> None:
     with pytest.raises(ConfigError, match=r"services\.logging\.port"):
-        await Stack(with_port(config, taken_port), ONE, embedded=True).__aenter__()
-    async with Stack(config, ONE, embedded=True):  # lock and broker were given back
+        await Stack(with_port(config, port_in_use), ONE, embedded=True).__aenter__()
+    async with Stack(config, ONE, embedded=True):  # lock and broker were released
         pass
 
 
-async def test_a_one_shot_takes_a_free_port_instead(config: Config, taken_port: int) -> None:
-    async with Stack(with_port(config, taken_port), ONE, embedded=True, ports="free_if_taken") as stack:
-        assert stack.services["logging"].port not in (0, taken_port)
+async def test_a_one_shot_stack_uses_a_free_port_instead(config: Config, port_in_use: int) -> None:
+    async with Stack(with_port(config, port_in_use), ONE, embedded=True, ports="free_if_taken") as stack:
+        assert stack.services["logging"].port not in (0, port_in_use)
         assert await healthy(stack.services["logging"].url)
 
 
@@ -127,17 +129,17 @@ async def test_an_external_broker_is_used_and_its_secret_not_written(config: Con
         assert not stack.embedded
         assert stack.settings.ack_wait == 3.0
         assert await healthy(stack.services["logging"].url)
-        assert not stack_file(config).exists()  # a service alone is no stack
+        assert not stack_file(config).exists()  # a single service with an external broker is not a stack
 
 
-async def test_a_service_alone_uses_the_broker_of_the_running_stack(config: Config, stack: Stack) -> None:
+async def test_a_single_service_uses_the_broker_of_the_running_stack(config: Config, stack: Stack) -> None:
     async with Stack(config, ONE) as alone:
         assert alone.settings.url == stack.settings.url
         assert await healthy(alone.services["logging"].url)
     assert find_running(config) == stack.info
 
 
-async def test_a_service_alone_without_a_broker_says_what_to_do(config: Config) -> None:
+async def test_a_single_service_without_a_broker_fails_with_instructions(config: Config) -> None:
     with pytest.raises(ServiceUnavailable, match=r"ytarchive up.*\[nats\] url"):
         await Stack(config, ONE).__aenter__()
 
@@ -147,14 +149,14 @@ def test_an_unknown_service_is_refused(config: Config) -> None:
         Stack(config, ["cron"])
 
 
-def test_further_roots_are_roots_of_this_stack(config: Config, tmp_path: Path) -> None:
+def test_extra_roots_are_added_to_the_configuration_of_the_stack(config: Config, tmp_path: Path) -> None:
     stack = Stack(config, ONE, extra_roots=[tmp_path / "other", config.storage.base_path])
     assert stack.config.storage.all_roots == (config.storage.base_path, tmp_path / "other")
     assert config.storage.roots == ()
 
 
-class Stubborn(ServiceBase):
-    """Fails at its end."""
+class FailingAtShutdown(ServiceBase):
+    """A service whose shutdown fails."""
 
     name: ClassVar[str] = "download"
     handlers: ClassVar[Handlers] = Handlers("download")
@@ -164,11 +166,11 @@ class Stubborn(ServiceBase):
         raise OSError("the end went wrong")
 
 
-async def test_a_service_that_fails_at_its_end_does_not_keep_the_others(config: Config) -> None:
+async def test_a_failing_shutdown_does_not_prevent_the_shutdown_of_other_services(config: Config) -> None:
     async with Stack(config, ONE, embedded=True) as stack:
-        stubborn = Stubborn(config, stack.settings)
-        await stubborn.startup()
-        stack.services["download"] = stubborn
+        failing = FailingAtShutdown(config, stack.settings)
+        await failing.startup()
+        stack.services["download"] = failing
         url = stack.services["logging"].url
     with pytest.raises(aiohttp.ClientConnectionError):
         await healthy(url)
@@ -194,7 +196,7 @@ asyncio.run(run_services(["logging"], config, embedded=True, on_ready=ready))
 
 
 @contextmanager
-def started(config: Config, how: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_program(config: Config, how: str) -> Iterator[subprocess.Popen[bytes]]:
     settings = [
         f"YTARCHIVE_STORAGE__BASE_DATA_DIR={config.storage.base_data_dir}",
         f"YTARCHIVE_STORAGE__BASE_PATH={config.storage.base_path}",
@@ -213,14 +215,14 @@ def started(config: Config, how: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def program(config: Config) -> Iterator[subprocess.Popen[bytes]]:
-    with started(config, "run") as child:
+    with running_program(config, "run") as child:
         yield child
 
 
 @pytest.fixture
 def hanging(config: Config) -> Iterator[subprocess.Popen[bytes]]:
-    """One that does not come to its end by the first signal."""
-    with started(config, "hang") as child:
+    """A program that does not end at the first signal."""
+    with running_program(config, "hang") as child:
         yield child
 
 
@@ -231,7 +233,9 @@ def info_of(config: Config) -> StackInfo:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(number: signal.Signals, config: Config, program: subprocess.Popen[bytes]) -> None:
+def test_a_signal_stops_the_stack_cleanly(
+    number: signal.Signals, config: Config, program: subprocess.Popen[bytes]
+) -> None:
     assert info_of(config).pid == program.pid
     program.send_signal(number)
     assert program.wait(30) == 0
@@ -239,7 +243,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, config: Config, progra
     assert find_running(config) is None
 
 
-def test_a_second_signal_ends_it_at_once(config: Config, hanging: subprocess.Popen[bytes]) -> None:
+def test_a_second_signal_stops_the_stack_at_once(config: Config, hanging: subprocess.Popen[bytes]) -> None:
     info = info_of(config)
     hanging.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -249,12 +253,10 @@ def test_a_second_signal_ends_it_at_once(config: Config, hanging: subprocess.Pop
     assert find_running(config) is None
     port = int(info.nats_url.rpartition(":")[2])
     with socket.socket() as client:
-        assert client.connect_ex(("127.0.0.1", port)) != 0  # the broker went with it
+        assert client.connect_ex(("127.0.0.1", port)) != 0  # the broker has ended, too
 
 
-def test_a_stack_that_was_killed_is_not_found_and_its_place_is_free(
-    config: Config, program: subprocess.Popen[bytes]
-) -> None:
+def test_a_killed_stack_is_not_found_and_another_can_start(config: Config, program: subprocess.Popen[bytes]) -> None:
     info_of(config)
     program.kill()
     program.wait(10)

@@ -1,4 +1,4 @@
-"""Storage and its disk: full, not mounted, gone while it is used, slow to read."""
+"""Storage whose disk is full, not mounted, or removed while it is in use."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,20 +21,32 @@ from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
 from services.storage.formats.layout import dispatch_tag
 from services.storage.service import StorageService
-from tests.fixtures.storage_world import AT, TIMEOUT, A, B, C, Others, delivery, entry, listening, page, running
+from tests.fixtures.storage_world import (
+    AT,
+    TIMEOUT,
+    A,
+    B,
+    C,
+    StorageClient,
+    delivery,
+    entry,
+    page,
+    running_storage,
+    storage_client,
+)
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
 @pytest.fixture
-async def others(broker: BusSettings) -> AsyncIterator[Others]:
-    async with listening(broker) as others:
-        yield others
+async def client(broker: BusSettings) -> AsyncIterator[StorageClient]:
+    async with storage_client(broker) as client:
+        yield client
 
 
 @contextmanager
 def unmounted(root: Path) -> Iterator[None]:
-    """The empty mount point is there, what was on the disk is not."""
+    """Leave only the empty mount point inside the context."""
     away = root.rename(root.with_name("unmounted"))
     root.mkdir()
     try:
@@ -45,47 +57,47 @@ def unmounted(root: Path) -> Iterator[None]:
         away.rename(root)
 
 
-async def test_a_full_disk_is_waited_for_and_then_reported(
-    config: Config, broker: BusSettings, others: Others, eventually: Any
+async def test_a_full_disk_is_reported_after_waiting_for_space(
+    config: Config, broker: BusSettings, client: StorageClient, eventually: Any
 ) -> None:
     event = delivery(config, A, mp4=b"film")
-    async with running(config, broker, DiskSpace(min_free=1 << 62, patience=0.3, recheck=0.05)):
-        failed = await others.answer(event, StorageFailed)
+    async with running_storage(config, broker, DiskSpace(min_free=1 << 62, patience=0.3, recheck=0.05)):
+        failed = await client.request(event, StorageFailed)
         assert failed.failure.code is ErrorCode.STORAGE_FULL
         assert failed.failure.kind is FailureKind.LOCAL
         assert failed.failure.retry_after is not None
         assert failed.failure.retry_after > datetime.now(UTC)
         assert not (config.storage.base_path / "videos" / A).exists()
         assert (Path(event.directory) / f"{A}.mp4").exists()
-    async with running(config, broker):
-        await others.answer(event.model_copy(update={"dispatch_id": "d2"}), VideoArchived)
+    async with running_storage(config, broker):
+        await client.request(event.model_copy(update={"dispatch_id": "d2"}), VideoArchived)
 
 
-async def test_an_archive_that_is_not_mounted_is_not_begun_anew(
-    config: Config, broker: BusSettings, others: Others
+async def test_an_unmounted_archive_prevents_the_start(
+    config: Config, broker: BusSettings, client: StorageClient
 ) -> None:
-    async with running(config, broker):
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+    async with running_storage(config, broker):
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
     root = config.storage.base_path
     unmounted = root.rename(root.with_name("unmounted"))
     with pytest.raises(ServiceUnavailable, match=r"held 1 video and is empty now\. Is its disk mounted\?"):
         await StorageService(config, broker).startup()
     root.rmdir()
     unmounted.rename(root)
-    async with running(config, broker):
-        assert (await others.answer(page(config, "p1", entry(A, 0)), ArchiveChecked)).held[0].qualities
+    async with running_storage(config, broker):
+        assert (await client.request(page(config, "p1", entry(A, 0)), ArchiveChecked)).held[0].qualities
 
 
 @pytest.fixture
-async def storage(config: Config, broker: BusSettings, others: Others) -> AsyncIterator[StorageService]:
-    """It holds one video, and looks for a disk that is away every 50 ms."""
-    async with running(config, broker, DiskSpace(recheck=0.05)) as service:
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+async def storage(config: Config, broker: BusSettings, client: StorageClient) -> AsyncIterator[StorageService]:
+    """A storage service with one video that checks for a missing disk every 50 ms."""
+    async with running_storage(config, broker, DiskSpace(recheck=0.05)) as service:
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
         yield service
 
 
-async def test_what_arrives_while_the_disk_is_away_waits_for_it(
-    config: Config, storage: StorageService, others: Others, eventually: Eventually
+async def test_messages_wait_while_the_disk_is_not_mounted(
+    config: Config, storage: StorageService, client: StorageClient, eventually: Eventually
 ) -> None:
     root = config.storage.base_path
     described = MetadataFetched(
@@ -97,80 +109,80 @@ async def test_what_arrives_while_the_disk_is_away_waits_for_it(
         return any("Is its disk mounted?" in error for error in storage.critical_errors())
 
     with unmounted(root):
-        delivered = await others.tell(delivery(config, B, "d2", mp4=b"second"))
-        checked = await others.tell(page(config, "p1", entry(A, 0)))
-        noted = await others.tell(described)
+        delivered = await client.publish(delivery(config, B, "d2", mp4=b"second"))
+        checked = await client.publish(page(config, "p1", entry(A, 0)))
+        noted = await client.publish(described)
         await eventually(told)
-        assert not {one.caused_by for one in others.heard} & {delivered.id, checked.id, noted.id}
-    assert (await others.reply_to(delivered, VideoArchived)).video_id == B
-    assert (await others.reply_to(checked, ArchiveChecked)).held[0].qualities, "A was never forgotten"
+        assert not {one.caused_by for one in client.events} & {delivered.id, checked.id, noted.id}
+    assert (await client.wait_for_reply(delivered, VideoArchived)).video_id == B
+    assert (await client.wait_for_reply(checked, ArchiveChecked)).held[0].qualities, "A is still in the catalogue"
 
-    async def well() -> bool:
+    async def healthy() -> bool:
         return not storage.critical_errors()
 
-    await eventually(well)
+    await eventually(healthy)
 
 
-async def test_one_disk_that_is_away_keeps_nothing_of_another_waiting(
-    config: Config, broker: BusSettings, others: Others, tmp_path: Path
+async def test_a_missing_disk_does_not_delay_messages_for_another(
+    config: Config, broker: BusSettings, client: StorageClient, tmp_path: Path
 ) -> None:
-    """However much is asked of the one that is away."""
+    """Not even with many messages for the missing disk."""
     second = tmp_path / "second"
     both = config.storage.model_copy(update={"roots": (second,)})
-    async with running(config.model_copy(update={"storage": both}), broker, DiskSpace(recheck=0.5)):
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+    async with running_storage(config.model_copy(update={"storage": both}), broker, DiskSpace(recheck=0.5)):
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
         with unmounted(config.storage.base_path):
             for number in range(20):
-                await others.tell(page(config, f"p{number}", entry(A, number)))
+                await client.publish(page(config, f"p{number}", entry(A, number)))
             for number, video in enumerate((B, C, "ddddddddddd")):
-                await others.tell(delivery(config, video, f"d{number + 5}", mp4=b"x"))
+                await client.publish(delivery(config, video, f"d{number + 5}", mp4=b"x"))
             there = delivery(config, "eeeeeeeeeee", "d9", mp4=b"y").model_copy(update={"root": str(second)})
-            assert (await others.answer(there, VideoArchived)).root == str(second)
-            assert await others.answer(page(config, "q", entry(A, 0), root=str(second)), ArchiveChecked)
+            assert (await client.request(there, VideoArchived)).root == str(second)
+            assert await client.request(page(config, "q", entry(A, 0), root=str(second)), ArchiveChecked)
 
 
-async def test_a_folder_below_a_root_that_is_away_is_not_begun(
-    config: Config, storage: StorageService, others: Others
+async def test_no_folder_is_created_below_a_root_that_is_not_mounted(
+    config: Config, storage: StorageService, client: StorageClient
 ) -> None:
-    """An --output-dir below the root, which would be made below the mount point."""
+    """An --output-dir below the root would be created below the mount point."""
     root = config.storage.base_path
     with unmounted(root):
         below = delivery(config, B, "d2", mp4=b"x").model_copy(update={"root": str(root / "music")})
-        told = await others.tell(below)
+        told = await client.publish(below)
         with pytest.raises(ServiceUnavailable):
             await storage.parts.archive.held(str(root / "music"), [B])
-    assert (await others.reply_to(told, VideoArchived)).root == str(root / "music")
+    assert (await client.wait_for_reply(told, VideoArchived)).root == str(root / "music")
 
 
-async def test_what_is_for_the_root_of_another_command_waits_for_that(
-    config: Config, broker: BusSettings, others: Others, tmp_path: Path, eventually: Eventually
+async def test_messages_for_an_unknown_root_wait_for_a_service_with_that_root(
+    config: Config, broker: BusSettings, client: StorageClient, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """`--output-dir` of a command that was interrupted: the next one, without it, is no reason to give that up."""
+    """The messages of an interrupted command with `--output-dir` survive a run without that root."""
     own = tmp_path / "own"
     extra = config.storage.model_copy(update={"roots": (own,)})
     with_own = config.model_copy(update={"storage": extra})
-    async with running(with_own, broker) as service:
+    async with running_storage(with_own, broker) as service:
 
         async def read() -> bool:
             return await service.parts.catalogue.is_scanned(str(own))
 
         await eventually(read)
-    async with running(config, broker):
-        waiting = await others.tell(page(config, "p1", entry(A, 0), root=str(own)))
-        await others.answer(page(config, "p2", entry(A, 0)), ArchiveChecked)
-    async with running(with_own, broker):
-        assert (await others.reply_to(waiting, ArchiveChecked)).root == str(own)
+    async with running_storage(config, broker):
+        waiting = await client.publish(page(config, "p1", entry(A, 0), root=str(own)))
+        await client.request(page(config, "p2", entry(A, 0)), ArchiveChecked)
+    async with running_storage(with_own, broker):
+        assert (await client.wait_for_reply(waiting, ArchiveChecked)).root == str(own)
 
 
-async def test_a_service_whose_disk_is_away_can_be_stopped(
-    config: Config, broker: BusSettings, others: Others, eventually: Eventually
+async def test_storage_can_be_stopped_while_its_disk_is_not_mounted(
+    config: Config, broker: BusSettings, client: StorageClient, eventually: Eventually
 ) -> None:
-    """What waits is given back, and done after the next start."""
+    """Waiting messages are released and handled after the next start."""
     root = config.storage.base_path
-    async with running(config, broker) as service:
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+    async with running_storage(config, broker) as service:
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
         with unmounted(root):
-            checked = await others.tell(page(config, "p1", entry(A, 0)))
+            checked = await client.publish(page(config, "p1", entry(A, 0)))
 
             async def waits() -> bool:
                 return bool(service.parts.roots.unavailable)
@@ -178,11 +190,11 @@ async def test_a_service_whose_disk_is_away_can_be_stopped(
             await eventually(waits)
             async with asyncio.timeout(TIMEOUT):
                 await service.shutdown(0.5)
-    async with running(config, broker):
-        assert (await others.reply_to(checked, ArchiveChecked)).held[0].qualities
+    async with running_storage(config, broker):
+        assert (await client.wait_for_reply(checked, ArchiveChecked)).held[0].qualities
 
 
-async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
+async def test_a_rescan_of_an_unmounted_disk_is_refused_and_keeps_the_catalogue(
     config: Config, storage: StorageService
 ) -> None:
     root = config.storage.base_path
@@ -194,7 +206,7 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
                 assert "Is its disk mounted?" in error["message"]
             url = f"{storage.url}/api/v1/storage/holdings"
             async with http.post(url, json={"video_ids": [A]}) as response:
-                assert response.status == 503, "neither held nor not held"
+                assert response.status == 503, "neither held nor missing is a correct answer"
             with pytest.raises(ServiceUnavailable):
                 await storage.parts.indexer.rescan(root)
         assert await storage.parts.catalogue.count_videos(str(root)) == 1
@@ -202,16 +214,16 @@ async def test_a_rescan_without_the_disk_is_refused_and_forgets_nothing(
             assert response.status == 201
 
 
-async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
-    config: Config, storage: StorageService, others: Others, eventually: Eventually
+async def test_a_video_archived_during_a_rescan_stays_in_the_catalogue(
+    config: Config, storage: StorageService, client: StorageClient, eventually: Eventually
 ) -> None:
-    """The list of folders is older than the folder."""
+    """The list of folders of the rescan is older than the new folder."""
     root = config.storage.base_path
-    await others.answer(delivery(config, C, "d3", mp4=b"third"), VideoArchived)
+    await client.request(delivery(config, C, "d3", mp4=b"third"), VideoArchived)
     left = [root / "videos" / one / f".{one}.mp4.{dispatch_tag('dead')}.new" for one in (A, C)]
     for path in left:
         path.write_bytes(b"of a take-in that was killed")
-    another = NamedLocks(config.storage.run_dir / "storage-locks")  # of another process
+    another = NamedLocks(config.storage.run_dir / "storage-locks")  # as if held by another process
     async with another.hold(str(root), C):
         reading = asyncio.create_task(storage.parts.indexer.rescan(root))
 
@@ -219,7 +231,7 @@ async def test_what_is_archived_while_a_root_is_read_is_not_forgotten(
             return not left[0].exists()
 
         await eventually(is_at_the_second)
-        await others.answer(delivery(config, B, "d2", mp4=b"second"), VideoArchived)
+        await client.request(delivery(config, B, "d2", mp4=b"second"), VideoArchived)
         assert left[1].exists()
     assert (await reading).forgotten == 0
     assert await storage.parts.catalogue.count_videos(str(root)) == 3

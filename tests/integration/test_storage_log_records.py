@@ -12,7 +12,7 @@ from bus import BusSettings
 from services.common.events import LogRecorded, StorageFailed, VideoArchived
 from services.common.infra import logs
 from services.common.settings.load import Config
-from tests.fixtures.storage_world import TIMEOUT, A, B, Others, delivery, listening, running
+from tests.fixtures.storage_world import TIMEOUT, A, B, StorageClient, delivery, running_storage, storage_client
 
 
 @pytest.fixture
@@ -25,28 +25,28 @@ def recorded() -> Iterator[None]:
 class Records:
     def __init__(self) -> None:
         self._found: list[dict[str, Any]] = []
-        self._news = asyncio.Condition()
+        self._arrived = asyncio.Condition()
 
-    async def receive(self, others: Others) -> None:
-        async with others.bus.tail(LogRecorded) as envelopes:
+    async def receive(self, client: StorageClient) -> None:
+        async with client.bus.tail(LogRecorded) as envelopes:
             async for envelope in envelopes:
-                async with self._news:
+                async with self._arrived:
                     self._found += LogRecorded.read(envelope).records
-                    self._news.notify_all()
+                    self._arrived.notify_all()
 
     async def first(self, event: str) -> dict[str, Any]:
         def found() -> list[dict[str, Any]]:
             return [record for record in self._found if record["event"] == event]
 
-        async with asyncio.timeout(TIMEOUT), self._news:
-            await self._news.wait_for(found)
+        async with asyncio.timeout(TIMEOUT), self._arrived:
+            await self._arrived.wait_for(found)
         return found()[0]
 
 
 @asynccontextmanager
-async def recording(others: Others) -> AsyncIterator[Records]:
+async def recording(client: StorageClient) -> AsyncIterator[Records]:
     records = Records()
-    receiving = asyncio.create_task(records.receive(others))
+    receiving = asyncio.create_task(records.receive(client))
     try:
         yield records
     finally:
@@ -56,11 +56,15 @@ async def recording(others: Others) -> AsyncIterator[Records]:
 
 @pytest.mark.usefixtures("recorded")
 async def test_records_of_all_modules_name_their_service(config: Config, broker: BusSettings) -> None:
-    async with listening(broker) as others, recording(others) as records, running(config, broker) as service:
-        await others.answer(delivery(config, A, mp4=b"film"), VideoArchived)
+    async with (
+        storage_client(broker) as client,
+        recording(client) as records,
+        running_storage(config, broker) as service,
+    ):
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
         broken = delivery(config, B, mp4=b"film")
         (config.storage.tmp_dir / f"{B}.part" / f"{B}.mp4").write_bytes(b"f1lm")
-        await others.answer(broken, StorageFailed)
+        await client.request(broken, StorageFailed)
         failed = await records.first("take_in_failed")  # from a handler
         assert (failed["service"], failed["trace_id"]) == ("storage", "trace-1")
 

@@ -1,4 +1,4 @@
-"""Re-checks in the real storage service on a real broker: asked once, answered onto the plan that asked."""
+"""Re-checks by the storage service with a real broker: requested once, and recorded in the original work plan."""
 
 import asyncio
 import json
@@ -33,24 +33,24 @@ E = TypeVar("E", bound=Event)
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
 
-class Others:
-    """The rest of the system, as storage sees it."""
+class FakeServices:
+    """A stand-in for the services that communicate with storage."""
 
     def __init__(self, bus: Bus, config: Config, eventually: Eventually) -> None:
         self.bus = bus
         self.root = str(config.storage.base_path)
         self.plans = config.storage.work_plans_dir
-        self.heard: list[Envelope] = []
+        self.received: list[Envelope] = []
         self._eventually = eventually
 
-    async def hear(self) -> None:
+    async def record_events(self) -> None:
         async with self.bus.tail(JobCreated, MetadataArchived, WorkPlanUpdated) as envelopes:
             async for envelope in envelopes:
-                self.heard.append(envelope)
+                self.received.append(envelope)
 
     async def wait_for(self, kind: type[E], count: int) -> list[E]:
         async def look() -> list[E]:
-            found = [kind.read(one) for one in self.heard if one.type == kind.subject]
+            found = [kind.read(one) for one in self.received if one.type == kind.subject]
             return found if len(found) >= count else []
 
         found: Any = await self._eventually(look)
@@ -58,7 +58,7 @@ class Others:
         return list(found)
 
     async def give_up(self, video_id: str, job_id: str, *, number: int = 1, **about: Any) -> WorkPlanUpdated:
-        """Tell storage that a video was given up, and wait for its answer; `failed`: its attempts are used up."""
+        """Publish that a video was given up and wait for the answer; with `failed`, because no attempts are left."""
         failed = about.pop("failed", False)
         at = about.pop("at", AT)
         gone = UnavailableVideo(video_id=video_id, reason=about.pop("reason", "private"), detected_at=at)
@@ -71,7 +71,7 @@ class Others:
         told = await self.bus.publish(event, trace_id="t")
 
         async def answered() -> WorkPlanUpdated | None:
-            found = [one for one in self.heard if one.caused_by == told.id]
+            found = [one for one in self.received if one.caused_by == told.id]
             return WorkPlanUpdated.read(found[0]) if found else None
 
         answer: Any = await self._eventually(answered)
@@ -86,13 +86,13 @@ class Others:
 
 
 @pytest.fixture
-async def others(broker: BusSettings, config: Config, eventually: Eventually) -> AsyncIterator[Others]:
+async def others(broker: BusSettings, config: Config, eventually: Eventually) -> AsyncIterator[FakeServices]:
     bus = await connect_bus(broker, source="jobs/test")
-    others = Others(bus, config, eventually)
-    hearing = asyncio.create_task(others.hear())
+    others = FakeServices(bus, config, eventually)
+    recording = asyncio.create_task(others.record_events())
     yield others
-    hearing.cancel()
-    await asyncio.gather(hearing, return_exceptions=True)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
     await bus.close()
 
 
@@ -106,8 +106,8 @@ async def running(config: Config, broker: BusSettings, **words: Any) -> AsyncIte
         await service.shutdown(5.0)
 
 
-async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
-    config: Config, broker: BusSettings, others: Others, eventually: Eventually
+async def test_a_recheck_is_requested_once_and_recorded_in_the_original_plan(
+    config: Config, broker: BusSettings, others: FakeServices, eventually: Eventually
 ) -> None:
     async with running(config, broker, rechecks=False) as service:
         await others.give_up(A, "job-1")
@@ -115,13 +115,13 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
         (asked,) = await service.parts.rechecks.round()
         (created,) = await others.wait_for(JobCreated, 1)
         assert created == asked.event()
-        assert created.targets == (A,)  # one of two videos in six hours is often enough for once a week
+        assert created.targets == (A,)  # one of two videos every six hours is enough for once a week
         assert (created.options.quality, created.options.output_dir, created.priority) == ("720p", others.root, -100)
 
         (second,) = await service.parts.rechecks.round()
         assert second.event().targets == (B,)
-        assert await service.parts.rechecks.round() == []  # both are being looked at
-    # what a process that died had noted and perhaps not said is said again, under the same names
+        assert await service.parts.rechecks.round() == []  # both re-checks are in progress
+    # requests that were recorded but perhaps not published are published again with the same ids
     async with running(config, broker) as service:
         jobs = await others.wait_for(JobCreated, 4)
         assert {(job.job_id, job.targets) for job in jobs[2:]} == {(job.job_id, job.targets) for job in jobs[:2]}
@@ -139,7 +139,7 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
         ]
         (known,) = (await service.parts.catalogue.known_gone([A])).values()
         assert (known.reason, known.at) == ("deleted", now)
-        # the other one was cancelled: it is not waited for
+        # the other re-check was cancelled, so it counts as ended
         job = Job(
             job_id=second.job_id, trace_id="t", type=JobType.VIDEO_DOWNLOAD, status=JobStatus.CANCELLED, targets=[B],
             options=JobOptions(), root=others.root, created_at=now, updated_at=now,
@@ -151,11 +151,13 @@ async def test_a_recheck_is_asked_once_and_answered_onto_the_plan_that_asked(
             return bool(others.plan("job-1")["failed_downloads"][0]["recheck"]["ended_at"])
 
         await eventually(ended)
-        assert await service.parts.rechecks.round() == []  # an interval has to pass
+        assert await service.parts.rechecks.round() == []  # not before the interval has passed
 
 
-async def test_a_plan_that_was_removed_meanwhile(config: Config, broker: BusSettings, others: Others) -> None:
-    """What nobody asked for any more is not lost: the re-check has a plan of its own, as any job."""
+async def test_a_recheck_of_a_removed_plan_gets_its_own_plan(
+    config: Config, broker: BusSettings, others: FakeServices
+) -> None:
+    """The result is not lost: the re-check gets its own plan, as any job does."""
     async with running(config, broker, rechecks=False) as service:
         await others.give_up(A, "job-1")
         (asked,) = await service.parts.rechecks.round()
@@ -164,25 +166,25 @@ async def test_a_plan_that_was_removed_meanwhile(config: Config, broker: BusSett
         assert others.plan_ids() == [asked.job_id]
 
 
-async def test_who_is_not_to_look_again_does_not(config: Config, broker: BusSettings, others: Others) -> None:
+async def test_an_interval_of_zero_disables_rechecks(config: Config, broker: BusSettings, others: FakeServices) -> None:
     never = config.model_copy(update={"recheck": config.recheck.model_copy(update={"interval_days": 0.0})})
     async with running(config, broker, rechecks=False):
         await others.give_up(A, "job-1")
     async with running(never, broker) as service:
         await service.parts.rechecks.run()  # returns at once
-    assert [one.type for one in others.heard] == [WorkPlanUpdated.subject]
-    async with running(config, broker):  # by itself
+    assert [one.type for one in others.received] == [WorkPlanUpdated.subject]
+    async with running(config, broker):  # re-checks are enabled by default
         (created,) = await others.wait_for(JobCreated, 1)
     assert created.targets == (A,)
 
 
-async def test_a_plan_that_cannot_be_read_does_not_keep_the_others_from_being_looked_at(
-    config: Config, broker: BusSettings, others: Others
+async def test_an_unreadable_plan_does_not_prevent_rechecks_of_others(
+    config: Config, broker: BusSettings, others: FakeServices
 ) -> None:
     async with running(config, broker, rechecks=False):
         await others.give_up(A, "job-1")
     loop = others.plans / "another.json"
-    loop.symlink_to(loop)  # an error of the disk, and not of its content
+    loop.symlink_to(loop)  # a disk error, not invalid content
     async with running(config, broker) as service, aiohttp.ClientSession() as http:
         (created,) = await others.wait_for(JobCreated, 1)
         assert created.targets == (A,)
@@ -191,8 +193,8 @@ async def test_a_plan_that_cannot_be_read_does_not_keep_the_others_from_being_lo
         assert service.critical_errors() == []
 
 
-async def test_a_retry_by_hand_is_answered_onto_its_plan_too(
-    config: Config, broker: BusSettings, others: Others
+async def test_a_requested_retry_is_recorded_in_its_plan(
+    config: Config, broker: BusSettings, others: FakeServices
 ) -> None:
     async with running(config, broker, rechecks=False) as service, aiohttp.ClientSession() as http:
         await others.give_up(A, "job-1", at=datetime.now(UTC))
@@ -205,8 +207,8 @@ async def test_a_retry_by_hand_is_answered_onto_its_plan_too(
         assert others.plan_ids() == ["job-1"]
 
 
-async def test_metadata_that_come_are_all_that_their_plan_waits_for(
-    config: Config, broker: BusSettings, others: Others
+async def test_arriving_metadata_resolve_a_metadata_only_plan_and_no_other(
+    config: Config, broker: BusSettings, others: FakeServices
 ) -> None:
     async with running(config, broker, rechecks=False) as service:
         await others.give_up(A, "job-1", type=JobType.METADATA_ONLY)

@@ -1,4 +1,4 @@
-"""The yt-dlp child on the loopback YouTube: what it fetches, what it makes of failures, and how it ends."""
+"""The yt-dlp child with the emulator: downloads, classification of failures, resumption, and its end."""
 
 import asyncio
 import fcntl
@@ -57,13 +57,13 @@ def config(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFact
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def child(config: Config) -> AsyncIterator[YtDlpChild]:
-    """One for all tests: it makes itself anew when it was killed."""
+    """One child for all tests; it is started again after it was killed."""
     child = YtDlpChild(ChildSettings.of(config))
     yield child
     await child.kill()
 
 
-def order(directory: Path, video_id: str, quality: str = "1080p", **wanted: Any) -> dict[str, Any]:
+def fetch_request(directory: Path, video_id: str, quality: str = "1080p", **wanted: Any) -> dict[str, Any]:
     return FetchRequest(
         video_id=video_id,
         dispatch_id="d1",
@@ -83,10 +83,10 @@ def fetch(child: YtDlpChild, directory: Path, emulator: EmulatorClient) -> Fetch
     async def run(video_id: str, quality: str = "1080p", **wanted: Any) -> Messages:
         messages: Messages = []
 
-        async def hear(message: dict[str, Any]) -> None:
+        async def record(message: dict[str, Any]) -> None:
             messages.append(message)
 
-        await child.run("fetch", order(directory, video_id, quality, **wanted), on_message=hear)
+        await child.run("fetch", fetch_request(directory, video_id, quality, **wanted), on_message=record)
         return messages
 
     return run
@@ -98,7 +98,7 @@ async def failure_of(run: Awaitable[object]) -> Failure:
     return classify(caught.value.facts, datetime.now(UTC))
 
 
-def held_in(directory: Path) -> list[str]:
+def files_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
 
@@ -109,7 +109,9 @@ def decodes(path: Path) -> bool:
     return ran.returncode == 0 and not ran.stderr
 
 
-async def test_a_video_with_captions_in_two_languages(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+async def test_a_video_is_downloaded_with_captions_in_two_languages(
+    fetch: Fetch, directory: Path, emulator: EmulatorClient
+) -> None:
     messages = await fetch(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de", "fr"))
     kinds = [message["type"] for message in messages]
     assert (kinds[0], kinds[1], kinds[-1]) == ("metadata", "downloading", "result")
@@ -149,7 +151,7 @@ async def test_progress_counts_all_formats(fetch: Fetch) -> None:
     assert amounts[-1] == progress[-1]["total"] > sample.LARGE_SIZE
 
 
-async def test_audio_only(fetch: Fetch, directory: Path) -> None:
+async def test_quality_audio_downloads_only_the_sound(fetch: Fetch, directory: Path) -> None:
     result = (await fetch(sample.VIDEO_OK, "audio"))[-1]
     assert [file["name"] for file in result["files"] if file["role"] == "audio"] == [f"{sample.VIDEO_OK}.m4a"]
     assert decodes(directory / f"{sample.VIDEO_OK}.m4a")
@@ -165,49 +167,53 @@ async def test_audio_only(fetch: Fetch, directory: Path) -> None:
         (sample.VIDEO_HOSTILE_TITLE, "720p", 720),
     ],
 )
-async def test_quality(fetch: Fetch, directory: Path, video_id: str, quality: str, height: int) -> None:
+async def test_the_requested_quality_is_downloaded(
+    fetch: Fetch, directory: Path, video_id: str, quality: str, height: int
+) -> None:
     result = (await fetch(video_id, quality))[-1]
     assert result["provenance"]["height"] == height
     assert result["files"][0]["name"] == f"{video_id}.mp4"
     assert (directory / f"{video_id}.mp4").is_file()
 
 
-async def test_a_raw_selector_of_audio_makes_an_m4a(fetch: Fetch) -> None:
+async def test_a_raw_audio_selector_produces_an_m4a(fetch: Fetch) -> None:
     result = (await fetch(sample.VIDEO_OK, "bestaudio"))[-1]
     assert (result["files"][0]["name"], result["files"][0]["role"]) == (f"{sample.VIDEO_OK}.m4a", "audio")
 
 
-async def test_a_format_that_is_not_there_still_tells_the_metadata(child: YtDlpChild, directory: Path) -> None:
+async def test_an_unavailable_format_fails_after_the_metadata_were_sent(child: YtDlpChild, directory: Path) -> None:
     messages: Messages = []
 
-    async def hear(message: dict[str, Any]) -> None:
+    async def record(message: dict[str, Any]) -> None:
         messages.append(message)
 
-    failure = await failure_of(child.run("fetch", order(directory, sample.VIDEO_OK, "9999"), on_message=hear))
+    failure = await failure_of(child.run("fetch", fetch_request(directory, sample.VIDEO_OK, "9999"), on_message=record))
     assert (failure.reason, failure.code) == ("format_unavailable", ErrorCode.INVALID_REQUEST)
     assert [message["type"] for message in messages] == ["metadata"]
 
 
-async def test_the_first_thumbnail_that_exists(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+async def test_the_first_existing_thumbnail_is_downloaded(
+    fetch: Fetch, directory: Path, emulator: EmulatorClient
+) -> None:
     result = (await fetch(sample.VIDEO_NO_MAXRES))[-1]
     assert f"{sample.VIDEO_NO_MAXRES}_thumb.jpg" in [file["name"] for file in result["files"]]
     asked = [(Path(entry["path"]).name, entry["status"]) for entry in emulator.log(kind="thumbnail")]
     assert asked == [("maxresdefault.jpg", 404), ("sddefault.jpg", 404), ("hqdefault.jpg", 200)]
 
 
-async def test_no_thumbnail_and_no_captions_are_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
+async def test_missing_thumbnails_and_captions_are_reported_as_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
     emulator.change_video(sample.VIDEO_NO_CAPTIONS, thumbnails=[])
     result = (await fetch(sample.VIDEO_NO_CAPTIONS, captions=("en",)))[-1]
     assert sorted(result["absent"]) == ["captions/en", "thumbnail"]
     assert [file["role"] for file in result["files"]] == ["video", "info"]
 
 
-async def test_captions_by_machine_when_nobody_wrote_any(fetch: Fetch) -> None:
+async def test_automatic_captions_are_used_if_there_are_no_others(fetch: Fetch) -> None:
     result = (await fetch(sample.VIDEO_AUTO_CAPTIONS, captions=("en",)))[-1]
     assert f"{sample.VIDEO_AUTO_CAPTIONS}_en.vtt" in [file["name"] for file in result["files"]]
 
 
-async def test_a_caption_that_fails_is_neither_held_nor_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
+async def test_a_failed_caption_is_neither_a_file_nor_absent(fetch: Fetch, emulator: EmulatorClient) -> None:
     emulator.add_fault("caption", "status", status=429)
     result = (await fetch(sample.VIDEO_TWO_CAPTIONS, captions=("en", "de")))[-1]
     assert [file["role"] for file in result["files"]] == ["video", "thumbnail", "info"]
@@ -215,11 +221,11 @@ async def test_a_caption_that_fails_is_neither_held_nor_absent(fetch: Fetch, emu
     assert any("captions" in warning for warning in result["warnings"])
 
 
-async def test_metadata_only_writes_nothing(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+async def test_a_metadata_only_request_writes_no_files(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
     messages = await fetch(sample.VIDEO_OK, media=False, thumbnail=False)
     assert [message["type"] for message in messages] == ["metadata", "result"]
     assert messages[-1]["files"] == []
-    assert held_in(directory) == []
+    assert files_in(directory) == []
     assert {entry["kind"] for entry in emulator.log()} == {"watch", "player"}
 
 
@@ -236,14 +242,16 @@ GONE = {
 
 
 @pytest.mark.parametrize(("kind", "reason"), GONE.items())
-async def test_every_kind_of_gone(fetch: Fetch, directory: Path, kind: str, reason: str) -> None:
+async def test_unavailable_videos_are_classified_as_gone_with_their_reason(
+    fetch: Fetch, directory: Path, kind: str, reason: str
+) -> None:
     failure = await failure_of(fetch(sample.KINDS[kind]))
     assert (failure.kind, failure.code, failure.reason) == (FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, reason)
-    assert held_in(directory) == []
+    assert files_in(directory) == []
 
 
 @pytest.mark.parametrize(("kind", "hours"), [("upcoming", 3), ("premiere", 3), ("ended_live", 6)])
-async def test_every_kind_of_not_yet(fetch: Fetch, kind: str, hours: int) -> None:
+async def test_videos_that_are_not_available_yet_have_a_retry_time(fetch: Fetch, kind: str, hours: int) -> None:
     failure = await failure_of(fetch(sample.KINDS[kind]))
     assert failure.kind is FailureKind.NOT_YET
     assert failure.retry_after is not None
@@ -252,20 +260,24 @@ async def test_every_kind_of_not_yet(fetch: Fetch, kind: str, hours: int) -> Non
 
 
 @pytest.mark.parametrize("kind", ["bot_check", "rate_limit"])
-async def test_every_kind_of_site_wide(fetch: Fetch, kind: str) -> None:
+async def test_bot_checks_and_rate_limits_are_classified_as_site_wide(fetch: Fetch, kind: str) -> None:
     failure = await failure_of(fetch(sample.KINDS[kind]))
     assert (failure.kind, failure.reason) == (FailureKind.SITE_WIDE, kind)
 
 
 @pytest.mark.parametrize("status", [403, 429])
-async def test_a_player_that_refuses_is_site_wide(fetch: Fetch, emulator: EmulatorClient, status: int) -> None:
+async def test_a_refused_player_request_is_classified_as_site_wide(
+    fetch: Fetch, emulator: EmulatorClient, status: int
+) -> None:
     emulator.add_fault("player", "status", status=status)
     failure = await failure_of(fetch(sample.VIDEO_OK))
     assert (failure.kind, failure.reason) == (FailureKind.SITE_WIDE, f"http_{status}")
 
 
 @pytest.mark.parametrize("status", [403, 429])
-async def test_one_refused_file_is_passing(fetch: Fetch, emulator: EmulatorClient, status: int) -> None:
+async def test_a_refused_media_file_is_classified_as_passing(
+    fetch: Fetch, emulator: EmulatorClient, status: int
+) -> None:
     emulator.add_fault("media", "status", status=status)
     failure = await failure_of(fetch(sample.VIDEO_OK))
     assert (failure.kind, failure.reason) == (FailureKind.PASSING, f"http_{status}")
@@ -281,7 +293,7 @@ async def test_one_refused_file_is_passing(fetch: Fetch, emulator: EmulatorClien
     ],
     ids=lambda fault: str(fault["effect"]),
 )
-async def test_what_passes_is_overcome(
+async def test_transient_media_faults_are_overcome_by_retries(
     fetch: Fetch, directory: Path, emulator: EmulatorClient, fault: dict[str, Any]
 ) -> None:
     emulator.add_fault("media", **fault)
@@ -297,14 +309,14 @@ def partial_bytes(directory: Path) -> int:
 
 async def wait_for_bytes(directory: Path, least: int) -> None:
     async with asyncio.timeout(60):
-        while partial_bytes(directory) < least:  # noqa: ASYNC110  # files of another process tell of no event
+        while partial_bytes(directory) < least:  # noqa: ASYNC110  # files of another process raise no event
             await asyncio.sleep(0.02)
 
 
-async def test_killed_when_all_bytes_were_there_it_goes_on(
+async def test_a_download_killed_before_its_final_rename_is_completed(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
-    """Before the part got its name."""
+    """All bytes were received, but the partial file was not renamed yet."""
     throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
     running = asyncio.create_task(fetch(LARGE))
     await wait_for_bytes(directory, 1_000_000)
@@ -313,7 +325,7 @@ async def test_killed_when_all_bytes_were_there_it_goes_on(
     with pytest.raises(ChildCrashed):
         await running
     emulator.remove_fault(throttle)
-    [name] = [name for name in held_in(directory) if name.endswith(".part")]
+    [name] = [name for name in files_in(directory) if name.endswith(".part")]
     asked = emulator.log(kind="media")[-1]
     url = f"https://{asked['host']}{asked['path']}?{urllib.parse.urlencode(asked['query'])}"
     opener = urllib.request.build_opener(
@@ -326,7 +338,7 @@ async def test_killed_when_all_bytes_were_there_it_goes_on(
     assert decodes(directory / f"{LARGE}.mp4")
 
 
-async def test_killed_by_force_it_resumes_by_range(
+async def test_a_killed_download_is_resumed_by_range(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
     throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
@@ -347,34 +359,36 @@ async def test_killed_by_force_it_resumes_by_range(
     assert decodes(directory / f"{LARGE}.mp4")
 
 
-async def test_what_is_whole_is_not_fetched_again(fetch: Fetch, emulator: EmulatorClient) -> None:
+async def test_complete_files_are_not_downloaded_again(fetch: Fetch, emulator: EmulatorClient) -> None:
     first = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
     since = emulator.last()
     again = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
-    media = [file for file in first["files"] if file["role"] != "info"]  # info.json has the time in it
+    media = [file for file in first["files"] if file["role"] != "info"]  # info.json contains the time
     assert [file for file in again["files"] if file["role"] != "info"] == media
     assert {entry["kind"] for entry in emulator.log(since=since)} == {"watch", "player"}
 
 
-async def test_killed_between_merging_and_tidying_up(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+async def test_leftovers_of_an_interrupted_merge_are_removed(
+    fetch: Fetch, directory: Path, emulator: EmulatorClient
+) -> None:
     await fetch(sample.VIDEO_OK)
     for name in (f"{sample.VIDEO_OK}.f137.mp4", f"{sample.VIDEO_OK}.temp.mp4"):
         (directory / name).write_bytes(b"left over")
     since = emulator.last()
     assert (await fetch(sample.VIDEO_OK))[-1]["type"] == "result"
     assert emulator.log(since=since, kind="media") == []
-    assert [name for name in held_in(directory) if name.endswith(".mp4")] == [f"{sample.VIDEO_OK}.mp4"]
+    assert [name for name in files_in(directory) if name.endswith(".mp4")] == [f"{sample.VIDEO_OK}.mp4"]
     assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
 
 
-async def test_another_quality_does_not_resume_the_wrong_bytes(fetch: Fetch, directory: Path) -> None:
+async def test_another_quality_does_not_resume_the_files_of_the_first(fetch: Fetch, directory: Path) -> None:
     await fetch(sample.VIDEO_OK, "720p")
     result = (await fetch(sample.VIDEO_OK, "1080p"))[-1]
     assert result["provenance"]["height"] == 1080
     assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
 
 
-async def test_kill_takes_less_than_2_seconds_and_the_whole_group(
+async def test_a_cancelled_download_ends_its_process_group_within_2_seconds(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
     emulator.add_fault("media", "throttle", rate=200_000)
@@ -392,13 +406,13 @@ async def test_kill_takes_less_than_2_seconds_and_the_whole_group(
         os.killpg(group, 0)
 
 
-async def test_a_child_that_does_not_speak_is_taken_for_hung(config: Config, directory: Path) -> None:
+async def test_a_silent_child_is_considered_hung_and_ended(config: Config, directory: Path) -> None:
     child = YtDlpChild(ChildSettings.of(config), hang_after=2.0)
     await child.start()
     assert child.pid is not None
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(ChildCrashed, match="hung"):
-        await child.run("fetch", order(directory, sample.VIDEO_OK), on_message=_ignore)
+        await child.run("fetch", fetch_request(directory, sample.VIDEO_OK), on_message=_ignore)
     assert not child.alive
 
 
@@ -417,7 +431,7 @@ async def test_after_a_crash_the_next_request_gets_a_new_child(fetch: Fetch, chi
     assert child.pid != first
 
 
-async def test_one_process_serves_many(fetch: Fetch, child: YtDlpChild) -> None:
+async def test_one_child_serves_several_requests(fetch: Fetch, child: YtDlpChild) -> None:
     await fetch(sample.VIDEO_OK, media=False, thumbnail=False)
     first = child.pid
     await failure_of(fetch(sample.KINDS["private"]))
@@ -433,9 +447,9 @@ from services.common.youtube.settings import ChildSettings
 async def main():
     options, environment, request = map(json.loads, sys.argv[1:])
     child = YtDlpChild(ChildSettings(options, environment))
-    async def hear(message):
+    async def record(message):
         pass
-    await child.run("fetch", request, on_message=hear)
+    await child.run("fetch", request, on_message=record)
     print(child.pid, flush=True)
     await asyncio.sleep(600)
 
@@ -453,7 +467,7 @@ Path(PLACE).write_text(str(helper.pid))
 
 @pytest.fixture
 def stubborn(config: Config, tmp_path: Path) -> Iterator[tuple[ChildSettings, Path]]:
-    """A child that ignores SIGTERM and has started another program; and the file where the pid of that one will be."""
+    """The settings of a child that ignores SIGTERM and starts a helper, and the file for the pid of the helper."""
     place = tmp_path / "helper"
     yield with_plugin(config, tmp_path, STUBBORN.replace("PLACE", repr(str(place)))), place
     if place.exists():
@@ -461,17 +475,17 @@ def stubborn(config: Config, tmp_path: Path) -> Iterator[tuple[ChildSettings, Pa
             os.kill(int(place.read_text()), signal.SIGKILL)
 
 
-async def until_gone(*pids: int, within: float) -> None:
+async def wait_until_gone(*pids: int, within: float) -> None:
     async with asyncio.timeout(within):
-        while any(map(is_running, pids)):  # noqa: ASYNC110  # they are nobody's children by now
+        while any(map(is_running, pids)):  # noqa: ASYNC110  # they are orphans by now
             await asyncio.sleep(0.02)
 
 
-async def test_it_goes_with_a_parent_that_is_killed_and_takes_along_what_it_started(
+async def test_the_child_and_its_helper_end_with_a_killed_parent(
     config: Config, stubborn: tuple[ChildSettings, Path], tmp_path: Path
 ) -> None:
     settings, place = stubborn
-    request = order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
+    request = fetch_request(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
     words = map(json.dumps, (settings.options, settings.environment, request))
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, *words),
@@ -484,28 +498,28 @@ async def test_it_goes_with_a_parent_that_is_killed_and_takes_along_what_it_star
     assert all(map(is_running, pids))
     parent.kill()
     await parent.wait()
-    await until_gone(*pids, within=10)
+    await wait_until_gone(*pids, within=10)
 
 
-@pytest.mark.parametrize("by_itself", [False, True], ids=["it is killed", "it crashes"])
-async def test_what_ignores_sigterm_is_gone_within_2_seconds_all_the_same(
-    stubborn: tuple[ChildSettings, Path], tmp_path: Path, by_itself: bool
+@pytest.mark.parametrize("crashed", [False, True], ids=["killed", "crashed"])
+async def test_a_child_that_ignores_sigterm_ends_within_2_seconds(
+    stubborn: tuple[ChildSettings, Path], tmp_path: Path, crashed: bool
 ) -> None:
     settings, place = stubborn
     child = YtDlpChild(settings)
-    request = order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
+    request = fetch_request(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
     await child.run("fetch", request, on_message=_ignore)
     assert child.pid is not None
     pids = child.pid, int(place.read_text())
     assert all(map(is_running, pids))
     begun = time.monotonic()
-    if by_itself:
+    if crashed:
         os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(ChildCrashed):
             await child.run("fetch", request, on_message=_ignore)
     else:
         await child.kill()
-    await until_gone(*pids, within=10)
+    await wait_until_gone(*pids, within=10)
     assert time.monotonic() - begun < 2.0
     assert not child.alive
 
@@ -517,15 +531,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def test_what_is_printed_does_not_break_the_protocol(config: Config, tmp_path: Path) -> None:
-    """A yt-dlp plug-in is other people's code, and prints."""
+async def test_output_of_a_plugin_does_not_break_the_protocol(config: Config, tmp_path: Path) -> None:
+    """A yt-dlp plug-in is foreign code and may print."""
     child = YtDlpChild(with_plugin(config, tmp_path, "import os\nprint('hello')\nos.write(1, b'from C\\n')\n"))
     messages: Messages = []
 
-    async def hear(message: dict[str, Any]) -> None:
+    async def record(message: dict[str, Any]) -> None:
         messages.append(message)
 
-    await child.run("fetch", order(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False), on_message=hear)
+    await child.run("fetch", fetch_request(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False), on_message=record)
     assert [message["type"] for message in messages] == ["metadata", "result"]
     assert "from C" in child.stderr_tail()
     await child.kill()
@@ -548,13 +562,13 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
-async def test_a_directory_in_use_is_left_alone(fetch: Fetch, directory: Path) -> None:
+async def test_a_locked_directory_is_reported_as_busy(fetch: Fetch, directory: Path) -> None:
     with locked(directory):
         failure = await failure_of(fetch(sample.VIDEO_OK))
     assert (failure.kind, failure.reason) == (FailureKind.LOCAL, "partial_busy")
 
 
-async def test_no_more_requests_than_the_command_line(
+async def test_the_child_sends_no_more_requests_than_the_yt_dlp_command(
     fetch: Fetch, emulator: EmulatorClient, config: Config, tmp_path: Path
 ) -> None:
     videos = [sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_OK, sample.VIDEO_NO_MAXRES, sample.VIDEO_NO_CAPTIONS]

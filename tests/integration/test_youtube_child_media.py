@@ -1,4 +1,4 @@
-"""Streams that YouTube serves and the emulator does not (VP9, Opus): they too end in an mp4 or an m4a."""
+"""Streams that YouTube serves and the emulator does not (VP9, Opus): they also end in an mp4 or an m4a."""
 
 import subprocess
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SOUND = ("-f", "lavfi", "-i", "sine=d=1")
 
 class _Silent(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test's output is not a log."""
+        """Discard the message."""
 
 
 @pytest.fixture(scope="module")
@@ -66,34 +66,34 @@ def fetch(directory: Path, streams: list[dict[str, Any]], selector: str) -> tupl
     return path, told
 
 
-def described(path: Path) -> str:
+def ffmpeg_report(path: Path) -> str:
     ran = subprocess.run([FFMPEG, "-i", str(path)], capture_output=True, text=True, check=False)
     return ran.stderr
 
 
-def test_two_webm_streams_make_an_mp4(streams: str, tmp_path: Path) -> None:
+def test_two_webm_streams_are_merged_into_an_mp4(streams: str, tmp_path: Path) -> None:
     formats = [stream(f"{streams}/video.webm", "vp9", "none"), stream(f"{streams}/audio.webm", "none", "opus")]
     path, told = fetch(tmp_path / "work", formats, "bv*+ba/b")
     assert path.name == f"{VIDEO}.mp4"
-    text = described(path)
+    text = ffmpeg_report(path)
     assert "Video: vp9" in text
     assert "Audio: opus" in text
     assert told[-1].downloaded > 0
 
 
-def test_one_webm_stream_makes_an_mp4(streams: str, tmp_path: Path) -> None:
+def test_one_webm_stream_is_remuxed_into_an_mp4(streams: str, tmp_path: Path) -> None:
     path, _ = fetch(tmp_path / "work", [stream(f"{streams}/both.webm", "vp9", "opus")], "b")
     assert path.name == f"{VIDEO}.mp4"
-    assert "Video: vp9" in described(path)
+    assert "Video: vp9" in ffmpeg_report(path)
 
 
-def test_opus_that_fits_into_no_m4a_is_encoded_again(streams: str, tmp_path: Path) -> None:
+def test_opus_is_transcoded_for_an_m4a(streams: str, tmp_path: Path) -> None:
     path, _ = fetch(tmp_path / "work", [stream(f"{streams}/audio.webm", "none", "opus")], "ba")
     assert path.name == f"{VIDEO}.m4a"
-    assert "Audio: aac" in described(path)
+    assert "Audio: aac" in ffmpeg_report(path)
 
 
-def test_a_stream_that_is_not_as_long_as_announced_is_not_taken(streams: str, tmp_path: Path) -> None:
+def test_a_stream_shorter_than_announced_is_refused(streams: str, tmp_path: Path) -> None:
     announced = stream(f"{streams}/both.webm", "vp9", "opus", filesize=10_000_000)
     with pytest.raises(MediaIncomplete, match="10000000 expected"):
         fetch(tmp_path / "work", [announced], "b")

@@ -1,4 +1,4 @@
-"""One system for all claims that can share it: `ytarchive up` as users have it, and a playlist that it has saved."""
+"""A stack from `ytarchive up` that the tests of the specification share, and a playlist that it has saved."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What REST said."""
+    """A REST response."""
 
     status: int
     headers: dict[str, str]
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass
 class System:
-    """A running stack, used from outside: REST, the bus, the tree, the command line."""
+    """A running stack, used from outside: through REST, the bus, the archive tree and the command line."""
 
     cli: Any
     child: Any
@@ -58,74 +58,76 @@ class System:
     def data(self) -> Path:
         return Path(self.cli.data)
 
-    def ask(
+    def request(
         self, service: str, path: str, *, method: str = "GET", body: Any = None, headers: Json | None = None
     ) -> Answer:
-        """`path` below /api/v1/, or from the root when it begins with a slash."""
+        """Send a request. `path` is relative to /api/v1/, or absolute if it begins with a slash."""
         url = self.urls[service] + (path if path.startswith("/") else f"/api/v1/{path}")
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        said = {"Content-Type": "application/json", **(headers or {})}
-        request = urllib.request.Request(url, data=raw, method=method, headers=said)  # noqa: S310 - http, ours
+        sent_headers = {"Content-Type": "application/json", **(headers or {})}
+        sent = urllib.request.Request(url, data=raw, method=method, headers=sent_headers)  # noqa: S310 - http, ours
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - as above
+            with urllib.request.urlopen(sent, timeout=30) as response:  # noqa: S310 - as above
                 return Answer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, dict(error.headers), error.read())
 
-    def begin(self, *targets: str, type: str = "playlist_download", **options: Any) -> str:
-        """A new job; its id."""
-        created = self.ask("jobs", "jobs", method="POST", body={"targets": targets, "type": type, "options": options})
+    def create_job(self, *targets: str, type: str = "playlist_download", **options: Any) -> str:
+        """Create a job; return its id."""
+        created = self.request(
+            "jobs", "jobs", method="POST", body={"targets": targets, "type": type, "options": options}
+        )
         assert created.status == 201, created.body
         return str(created.data["job_id"])
 
-    def save(self, *targets: str, type: str = "playlist_download", **options: Any) -> Json:
-        """A job, followed to its end: what GET /jobs/{id} then says."""
-        return self.ended(self.begin(*targets, type=type, **options))
+    def run_job(self, *targets: str, type: str = "playlist_download", **options: Any) -> Json:
+        """Create a job and wait for its end; return the final GET /jobs/{id}."""
+        return self.wait_for_end(self.create_job(*targets, type=type, **options))
 
-    def ended(self, job_id: str) -> Json:
+    def wait_for_end(self, job_id: str) -> Json:
         def look() -> Json | None:
-            told: Json = self.ask("jobs", f"jobs/{job_id}").data
-            return told if told["job"]["finished_at"] else None
+            result: Json = self.request("jobs", f"jobs/{job_id}").data
+            return result if result["job"]["finished_at"] else None
 
-        told: Json = until(look)
-        return told
+        result: Json = until(look)
+        return result
 
-    def overhear(self, *subjects: str, during: Callable[[list[Json]], Any]) -> list[Json]:
-        """The envelopes on these subjects while something is done, as a plain client of the broker sees them, each
-        with its subject and the (monotonic) second in which it came. `during` gets the list as it grows."""
-        return asyncio.run(self._overhear(subjects, during))
+    def record_events(self, *subjects: str, during: Callable[[list[Json]], Any]) -> list[Json]:
+        """Return the envelopes that a plain NATS client receives on these subjects while `during` runs, each with its
+        subject and its time of arrival (monotonic seconds). `during` is called with the growing list."""
+        return asyncio.run(self._record_events(subjects, during))
 
-    async def _overhear(self, subjects: tuple[str, ...], during: Callable[[list[Json]], Any]) -> list[Json]:
+    async def _record_events(self, subjects: tuple[str, ...], during: Callable[[list[Json]], Any]) -> list[Json]:
         stack = json.loads((self.data / "run" / "stack.json").read_text())
         client = await nats.connect(stack["nats_url"], token=stack["nats_token"])
-        heard: list[Json] = []
+        received: list[Json] = []
 
-        async def hear(message: Any) -> None:
-            heard.append({**json.loads(message.data), "subject": message.subject, "at": time.monotonic()})
+        async def receive(message: Any) -> None:
+            received.append({**json.loads(message.data), "subject": message.subject, "at": time.monotonic()})
 
         for subject in subjects:
-            await client.subscribe(subject, cb=hear)
+            await client.subscribe(subject, cb=receive)
         await client.flush()
-        await asyncio.to_thread(during, heard)
-        await client.flush()  # what was said before is here now
+        await asyncio.to_thread(during, received)
+        await client.flush()  # everything published before has arrived now
         await client.close()
-        return heard
+        return received
 
     def stop(self) -> Any:
-        """End it as `kill` does; what it did."""
+        """Stop the stack with SIGTERM; return its exit code and output."""
         self.child.process.terminate()
         return self.child.end()
 
-    def records(self, **wanted: Any) -> list[Json]:
-        """The log records that have these values, of all services, from logs/."""
+    def log_records(self, **wanted: Any) -> list[Json]:
+        """Return the log records of all services in logs/ that have these values."""
         files = [path for path in (self.data / "logs").glob("*.jsonl") if not path.name.startswith("events-")]
-        whole = [path.read_bytes().rpartition(b"\n")[0] for path in files]  # the last line may be on its way
+        whole = [path.read_bytes().rpartition(b"\n")[0] for path in files]  # the last line may be incomplete
         lines = [json.loads(line) for text in whole for line in text.splitlines()]
         return [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
 
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        """From jobs.db."""
+    def query_jobs(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows of a query on jobs.db."""
         with closing(sqlite3.connect(f"file:{self.data}/jobs/jobs.db?mode=ro", uri=True)) as db:
             return db.execute(query, values).fetchall()
 
@@ -134,7 +136,7 @@ class System:
 def start(
     cli_at: Callable[..., Any], emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., System]:
-    """`start(**settings)`: another system, with variables of its own; it ends with the session."""
+    """`start(**settings)` starts another stack with these environment variables; it ends with the session."""
 
     def begin(**settings: str) -> System:
         settings = {"YTARCHIVE_YOUTUBE__API_ENDPOINT": emulator_child.api_endpoint} | settings
@@ -149,16 +151,17 @@ def start(
 
 @pytest.fixture(scope="session")
 def system(start: Callable[..., System], request: pytest.FixtureRequest) -> System:
-    """Where a test of this session asks for `demo`, it is saved before anything else, so that nothing of it is held."""
+    """Return the shared stack. If a test of this session uses `demo`, it is saved first, before another test archives
+    one of its videos."""
     started = start()
     started.emulator.reset()
     if any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        started.demo = started.save(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
+        started.demo = started.run_job(sample.DEMO_PLAYLIST, caption_languages=["en", "de"])
     return started
 
 
 @pytest.fixture(scope="session")
 def demo(system: System) -> Json:
-    """The job that saved the demo playlist: ten videos with captions, two that are gone."""
+    """Return the job that saved the demo playlist: ten videos with captions, two unavailable ones."""
     assert system.demo is not None
     return system.demo

@@ -1,4 +1,4 @@
-"""Chapters 8 and 16: configuration and ports, through `config show` and what a system does with it."""
+"""Chapters 8 and 16: configuration and ports, through `config show` and the behaviour of a stack."""
 
 import json
 import socket
@@ -13,16 +13,16 @@ from ytarchive.emulator.site import sample
 PORTS = {"jobs": 8000, "metadata": 8001, "download": 8002, "storage": 8003, "logging": 8004}
 
 
-def shown(cli: Any) -> dict[str, Any]:
+def config_values(cli: Any) -> dict[str, Any]:
     keys = json.loads(cli("config", "show", "--json").out)["keys"]
-    return {key: told["value"] for key, told in keys.items()}
+    return {key: result["value"] for key, result in keys.items()}
 
 
 @pytest.mark.claim("7.2", "8.2", "8.5", "8.6", "16.1")
-def test_defaults(make_cli: Any) -> None:
+def test_default_values_match_the_specification(make_cli: Any) -> None:
     cli = make_cli()
     cli.env = {key: value for key, value in cli.env.items() if not key.startswith("YTARCHIVE_")}
-    values = shown(cli)
+    values = config_values(cli)
     assert (values["general.log_level"], values["general.api_version"]) == ("INFO", "v1")
     assert (values["youtube.quota_limit"], values["youtube.quota_reserve"]) == (10_000, 1_000)
     assert values["download.timeout"] == 3600
@@ -31,7 +31,7 @@ def test_defaults(make_cli: Any) -> None:
 
 
 @pytest.mark.claim("8.1", "8.2", "8.3", "8.4", "8.5", "8.6")
-def test_every_key_of_the_file_counts(make_cli: Any) -> None:
+def test_every_key_of_config_toml_is_applied(make_cli: Any) -> None:
     cli = make_cli()
     cli.env = {key: value for key, value in cli.env.items() if not key.startswith("YTARCHIVE_")}
     text = """
@@ -55,7 +55,7 @@ def test_every_key_of_the_file_counts(make_cli: Any) -> None:
     services = "".join(f'[services.{name}]\nhost = "127.0.0.1"\nport = {port + 1000}\n' for name, port in PORTS.items())
     lines = [line.strip() for line in text.splitlines()]
     (cli.home / "config.toml").write_text("\n".join(lines) + "\n" + services)
-    values = shown(cli)
+    values = config_values(cli)
     state, tree = cli.home / "state", cli.home / "tree"
     expected = {
         "general.log_level": "DEBUG",
@@ -78,12 +78,12 @@ def test_every_key_of_the_file_counts(make_cli: Any) -> None:
 
 
 @pytest.mark.claim("8.3", "8.4")
-def test_the_folders_that_are_named_are_used(make_cli: Any, tmp_path: Path) -> None:
+def test_configured_directories_are_used(make_cli: Any, tmp_path: Path) -> None:
     names = ("JOBS", "REGISTRY", "WORK_PLANS", "TMP", "LOGS", "METADATA", "VIDEOS")
     cli = make_cli(**{f"YTARCHIVE_STORAGE__{name}_DIR": str(tmp_path / name.lower()) for name in names})
     ran = cli("download", sample.VIDEO_OK, sample.VIDEO_DELETED)
     assert ran.code == 3, ran.err
-    assert {path.name for path in cli.data.iterdir()} == {"catalogue.db", "run"}  # all else was named
+    assert {path.name for path in cli.data.iterdir()} == {"catalogue.db", "run"}  # all other directories are configured
     assert (tmp_path / "jobs" / "jobs.db").is_file()
     assert list((tmp_path / "registry").glob("*.json"))
     assert list((tmp_path / "work_plans").glob("*.json"))
@@ -95,16 +95,16 @@ def test_the_folders_that_are_named_are_used(make_cli: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.claim("8.2", "8.6", "16.1")
-def test_a_service_listens_where_its_table_says(start: Any) -> None:
-    """And log_level DEBUG records what INFO leaves out: who asked for health."""
+def test_a_service_listens_on_its_configured_host_and_port(start: Any) -> None:
+    """With log_level DEBUG, health requests are recorded, too."""
     free = {}
-    held = []
+    probes = []
     for name in PORTS:
         probe = socket.socket()
         probe.bind(("127.0.0.1", 0))
-        held.append(probe)
+        probes.append(probe)
         free[name] = probe.getsockname()[1]
-    for probe in held:
+    for probe in probes:
         probe.close()
     settings = {f"YTARCHIVE_SERVICES__{name.upper()}__PORT": str(port) for name, port in free.items()}
     hosts = {"jobs": "localhost", "logging": "127.0.0.2"}
@@ -112,33 +112,32 @@ def test_a_service_listens_where_its_table_says(start: Any) -> None:
     system = start(YTARCHIVE_GENERAL__LOG_LEVEL="DEBUG", **settings)
     for name, port in free.items():
         system.urls[name] = f"http://{hosts.get(name, '127.0.0.1').replace('localhost', '127.0.0.1')}:{port}"
-        assert system.ask(name, "health").data["service"] == name
-    until(lambda: system.records(event="request_received", endpoint="/api/v1/health", service="jobs"))
+        assert system.request(name, "health").data["service"] == name
+    until(lambda: system.log_records(event="request_received", endpoint="/api/v1/health", service="jobs"))
     assert system.stop().code in {0, 143}
 
 
 @pytest.mark.claim("8.5")
-def test_the_quota_and_its_reserve(start: Any) -> None:
-    """What is reserved for people is not there for jobs, and past the limit there is nothing for anybody."""
+def test_jobs_cannot_use_the_quota_reserve_and_lookups_stop_at_the_limit(start: Any) -> None:
     system = start(
         YOUTUBE_API_KEY="AIzaSyReserveReserveReserveReserveReserve",
         YTARCHIVE_YOUTUBE__QUOTA_LIMIT="3",
         YTARCHIVE_YOUTUBE__QUOTA_RESERVE="3",
         YTARCHIVE_YOUTUBE__KEYLESS_FALLBACK="false",
     )
-    job_id = system.begin(sample.PLAYLIST_3)
-    until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
+    job_id = system.create_job(sample.PLAYLIST_3)
+    until(lambda: system.request("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
     for video_id in (sample.VIDEO_OK, sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_NO_CAPTIONS):
-        assert system.ask("metadata", f"metadata/video/{video_id}").status == 200
-    answer = system.ask("metadata", f"metadata/video/{sample.VIDEO_480P}")
+        assert system.request("metadata", f"metadata/video/{video_id}").status == 200
+    answer = system.request("metadata", f"metadata/video/{sample.VIDEO_480P}")
     assert (answer.status, answer.json["error"]["code"]) == (429, "E001")
-    (key,) = system.ask("metadata", "metadata/quota").data["keys"]
+    (key,) = system.request("metadata", "metadata/quota").data["keys"]
     assert (key["used"], key["remaining_people"]) == (3, 0)
     system.stop()
 
 
 @pytest.mark.claim("8.7")
-def test_the_key_of_the_environment_is_used(make_cli: Any, emulator: Any) -> None:
+def test_the_api_key_of_the_environment_is_used(make_cli: Any, emulator: Any) -> None:
     cli = make_cli(
         YOUTUBE_API_KEY="AIzaSyEnvironmentEnvironmentEnvironmentE",
         YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint,
@@ -148,7 +147,7 @@ def test_the_key_of_the_environment_is_used(make_cli: Any, emulator: Any) -> Non
 
 
 @pytest.mark.claim("8.7")
-def test_no_key_is_needed(make_cli: Any, emulator: Any) -> None:
+def test_downloads_work_without_an_api_key(make_cli: Any, emulator: Any) -> None:
     cli = make_cli(YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint)
     assert cli("download", sample.VIDEO_OK).code == 0
     assert not [entry for entry in emulator.log() if "/youtube/v3/" in entry["path"]]

@@ -1,4 +1,4 @@
-"""Chapters 1, 2 and 13: where things lie and what they are called."""
+"""Chapters 1, 2 and 13: directories and file names."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def names(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -29,12 +29,14 @@ def folder(system: Any, demo: Any) -> Path:
 
 
 @pytest.mark.claim("1.1", "2.1", "8.3", "8.4")
-def test_where_everything_lies_by_default(make_cli: Any) -> None:
+def test_default_directories_match_the_specification(make_cli: Any) -> None:
     cli = make_cli()
     for name in ("BASE_DATA_DIR", "BASE_PATH"):
         del cli.env[f"YTARCHIVE_STORAGE__{name}"]
     keys = json.loads(cli("config", "show", "--json").out)["keys"]
-    found = {key.removeprefix("storage."): Path(told["value"]) for key, told in keys.items() if key.endswith("_dir")}
+    found = {
+        key.removeprefix("storage."): Path(result["value"]) for key, result in keys.items() if key.endswith("_dir")
+    }
     data, archive = cli.home / ".ytarchive" / "data", cli.home / "YTArchive"
     assert found == {
         "base_data_dir": data,
@@ -50,7 +52,7 @@ def test_where_everything_lies_by_default(make_cli: Any) -> None:
 
 
 @pytest.mark.claim("1.1", "2.1", "8.1")
-def test_config_toml_moves_both(make_cli: Any, tmp_path: Path) -> None:
+def test_config_toml_sets_the_data_and_archive_directories(make_cli: Any, tmp_path: Path) -> None:
     cli = make_cli()
     for name in ("BASE_DATA_DIR", "BASE_PATH"):
         del cli.env[f"YTARCHIVE_STORAGE__{name}"]
@@ -64,25 +66,25 @@ def test_config_toml_moves_both(make_cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.claim("1.2")
-def test_jobs_holds_jobs_and_their_state(system: Any, demo: Any) -> None:
+def test_jobs_db_holds_jobs_and_their_status(system: Any, demo: Any) -> None:
     job = demo["job"]
-    assert system.rows("SELECT status FROM jobs WHERE job_id = ?", job["job_id"]) == [("completed",)]
+    assert system.query_jobs("SELECT status FROM jobs WHERE job_id = ?", job["job_id"]) == [("completed",)]
 
 
 @pytest.mark.claim("1.3", "11.2")
-def test_registry_knows_all_services(system: Any) -> None:
-    told = until(lambda: _registry(system))
-    assert {name: entry["url"] for name, entry in told.items()} == system.urls
+def test_the_registry_lists_all_services(system: Any) -> None:
+    result = until(lambda: _read_registry(system))
+    assert {name: entry["url"] for name, entry in result.items()} == system.urls
 
 
-def _registry(system: Any) -> dict[str, Any] | None:
+def _read_registry(system: Any) -> dict[str, Any] | None:
     (path,) = (system.data / "registry").glob("*.json")
     services = {entry["name"]: entry for entry in json.loads(path.read_text())["services"]}
     return services if len(services) == 5 else None
 
 
 @pytest.mark.claim("1.4", "6.1", "6.2")
-def test_work_plans_name_what_is_missing_and_why(system: Any, demo: Any) -> None:
+def test_a_work_plan_lists_unavailable_videos_with_their_reasons(system: Any, demo: Any) -> None:
     job = demo["job"]
     plan = json.loads((system.data / "work_plans" / f"{job['job_id']}.json").read_text())
     gaps = {gap["video_id"]: gap for gap in plan["unavailable_videos"]}
@@ -99,7 +101,7 @@ def test_work_plans_name_what_is_missing_and_why(system: Any, demo: Any) -> None
 
 @pytest.mark.claim("1.5", "13.7")
 @pytest.mark.usefixtures("demo")
-def test_tmp_is_empty_once_a_job_is_done(system: Any) -> None:
+def test_tmp_is_empty_after_a_job(system: Any) -> None:
     def left() -> bool:
         return not list((system.data / "tmp").rglob("*.*"))
 
@@ -108,8 +110,8 @@ def test_tmp_is_empty_once_a_job_is_done(system: Any) -> None:
 
 
 @pytest.mark.claim("1.6", "3.6")
-def test_logs_has_a_file_per_day(system: Any) -> None:
-    records = until(lambda: system.records(event="service_started"))
+def test_logs_has_one_file_per_day(system: Any) -> None:
+    records = until(lambda: system.log_records(event="service_started"))
     for path in (system.data / "logs").glob("2*.jsonl"):
         days = {json.loads(line)["timestamp"][:10] for line in path.read_bytes().splitlines()}
         assert days == {path.stem}
@@ -117,7 +119,7 @@ def test_logs_has_a_file_per_day(system: Any) -> None:
 
 
 @pytest.mark.claim("2.2")
-def test_metadata_of_every_saved_video(system: Any, demo: Any) -> None:
+def test_every_saved_video_has_a_metadata_file(system: Any, demo: Any) -> None:
     saved = {item["video_id"] for item in demo["items"] if item["status"] == "archived"}
     found = {path.stem: json.loads(path.read_text()) for path in (system.archive / "metadata/videos").glob("*.json")}
     assert set(found) == saved
@@ -127,15 +129,15 @@ def test_metadata_of_every_saved_video(system: Any, demo: Any) -> None:
 
 @pytest.mark.claim("2.3")
 @pytest.mark.usefixtures("demo")
-def test_metadata_of_the_playlist(system: Any) -> None:
-    told = json.loads((system.archive / "metadata" / "playlists" / f"{sample.DEMO_PLAYLIST}.json").read_text())
-    assert (told["playlist_id"], told["title"]) == (sample.DEMO_PLAYLIST, "YTArchive demo")
-    assert len(told["entries"]) == 12
+def test_the_playlist_has_a_metadata_file(system: Any) -> None:
+    result = json.loads((system.archive / "metadata" / "playlists" / f"{sample.DEMO_PLAYLIST}.json").read_text())
+    assert (result["playlist_id"], result["title"]) == (sample.DEMO_PLAYLIST, "YTArchive demo")
+    assert len(result["entries"]) == 12
 
 
 @pytest.mark.claim("2.4", "2.5", "2.6", "2.7", "2.8")
-def test_the_files_of_a_video(folder: Path) -> None:
-    assert names(folder) == {
+def test_a_saved_video_has_exactly_the_specified_files(folder: Path) -> None:
+    assert file_names(folder) == {
         f"{SAVED}.mp4",
         f"{SAVED}_thumb.jpg",
         f"{SAVED}_metadata.json",
@@ -150,25 +152,25 @@ def test_the_files_of_a_video(folder: Path) -> None:
     for language in ("en", "de"):
         caption = (folder / "captions" / f"{SAVED}_{language}.vtt").read_text()
         assert caption.startswith("WEBVTT")
-        assert f"({language})" in caption  # the emulator's captions say what they are in
+        assert f"({language})" in caption  # the emulator's captions contain their language
 
 
 @pytest.mark.claim("2.6")
-def test_what_the_record_of_a_video_says(folder: Path, demo: Any) -> None:
-    """What it is, where it came from, and the digest of every file beside it."""
+def test_the_manifest_holds_metadata_provenance_and_digests(folder: Path, demo: Any) -> None:
+    """The manifest identifies the video and its source, and has the digest of every other file."""
     record = json.loads((folder / f"{SAVED}_metadata.json").read_text())
     assert (record["video_id"], record["metadata"]["title"]) == (SAVED, "Part 2: in two languages")
     assert record["provenance"]["source_url"] == f"https://www.youtube.com/watch?v={SAVED}"
     assert record["provenance"]["trace_id"] == demo["job"]["trace_id"]
-    files = names(folder) - {f"{SAVED}_metadata.json"}
+    files = file_names(folder) - {f"{SAVED}_metadata.json"}
     assert {name: entry["sha256"] for name, entry in record["fixity"].items()} == {
         name: digest(folder / name) for name in files
     }
 
 
 @pytest.mark.claim("2.8")
-def test_the_extractors_own_description_tells_no_secrets(folder: Path) -> None:
-    """No headers and cookies, no signed addresses, no path of this machine."""
+def test_info_json_contains_no_secrets(folder: Path) -> None:
+    """There are no headers, cookies, signed URLs or local paths."""
     text = (folder / f"{SAVED}.info.json").read_text()
     assert json.loads(text)["id"] == SAVED
     for secret in ("http_headers", "cookies", "sig=", "expire=", str(folder.parents[2])):
@@ -176,18 +178,18 @@ def test_the_extractors_own_description_tells_no_secrets(folder: Path) -> None:
 
 
 @pytest.mark.claim("2.8")
-def test_audio_is_m4a(system: Any) -> None:
-    job = system.save(sample.VIDEO_LEADING_DASH, quality="audio", output_dir=str(system.archive / "audio"))
+def test_audio_is_saved_as_m4a(system: Any) -> None:
+    job = system.run_job(sample.VIDEO_LEADING_DASH, quality="audio", output_dir=str(system.archive / "audio"))
     assert job["job"]["status"] == "completed"
     video_id = sample.VIDEO_LEADING_DASH
-    found = names(system.archive / "audio" / "videos" / video_id)
+    found = file_names(system.archive / "audio" / "videos" / video_id)
     assert f"{video_id}.m4a" in found
     assert f"{video_id}.mp4" not in found
 
 
 @pytest.mark.claim("13.1")
 @pytest.mark.parametrize(
-    "there",
+    "available",
     [
         ("maxresdefault", "sddefault", "hqdefault", "mqdefault", "default"),
         ("sddefault", "hqdefault", "mqdefault", "default"),
@@ -197,35 +199,37 @@ def test_audio_is_m4a(system: Any) -> None:
     ],
     ids=["maxres", "standard", "high", "medium", "default"],
 )
-def test_the_best_thumbnail_there_is(system: Any, there: tuple[str, ...]) -> None:
-    video_id = f"thumb-{there[0][:5]}".ljust(11, "_")
-    system.emulator.put_video(video_id, title="Thumbnails", channel=sample.CHANNEL, thumbnails=list(there), webp=False)
+def test_the_best_available_thumbnail_is_saved(system: Any, available: tuple[str, ...]) -> None:
+    video_id = f"thumb-{available[0][:5]}".ljust(11, "_")
+    system.emulator.put_video(
+        video_id, title="Thumbnails", channel=sample.CHANNEL, thumbnails=list(available), webp=False
+    )
     before = system.emulator.last()
-    assert system.save(video_id)["job"]["counts"]["archived"] == 1
+    assert system.run_job(video_id)["job"]["counts"]["archived"] == 1
     asked = [
         entry for entry in system.emulator.log(since=before) if "/vi" in entry["path"] and video_id in entry["path"]
     ]
     (served,) = [entry for entry in asked if entry["status"] == 200]
-    assert f"/{there[0]}." in served["path"]
+    assert f"/{available[0]}." in served["path"]
     thumbnail = system.archive / "videos" / video_id / f"{video_id}_thumb.jpg"
     assert thumbnail.read_bytes()[:3] == b"\xff\xd8\xff"
 
 
 @pytest.mark.claim("1.5", "13.5", "13.6", "13.7")
-def test_a_partial_is_named_for_its_video(system: Any) -> None:
-    """It lies below tmp/ and nowhere else, and goes with a cancel."""
+def test_a_partial_download_exists_only_in_tmp_and_is_removed_by_a_cancel(system: Any) -> None:
+    """It is named after its video."""
     system.emulator.put_video("partial-001", title="Slow", channel=sample.CHANNEL, size=1024**2)
     fault = system.emulator.add_fault("media", "throttle", video_id="partial-001", rate=200_000)
     try:
         body = {"targets": ["partial-001"]}
-        job_id = system.ask("jobs", "jobs", method="POST", body=body).data["job_id"]
+        job_id = system.request("jobs", "jobs", method="POST", body=body).data["job_id"]
         part = system.data / "tmp" / "partial-001.part"
-        until(part.is_dir, "its partials lie below tmp/")
+        until(part.is_dir, "the partial download is in tmp/")
         until(lambda: list(part.glob("partial-001*.part")))
         elsewhere = {path for path in system.cli.home.rglob("*partial-001*") if part not in (path, *path.parents)}
         assert elsewhere <= {system.archive / "metadata" / "videos" / "partial-001.json"}
-        system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
-        assert system.ended(job_id)["job"]["status"] == "cancelled"
+        system.request("jobs", f"jobs/{job_id}/cancel", method="POST")
+        assert system.wait_for_end(job_id)["job"]["status"] == "cancelled"
         until(lambda: not part.exists())
     finally:
         system.emulator.remove_fault(fault)

@@ -1,4 +1,4 @@
-"""Chapters 10 and 11: how a service starts, what it logs, how it ends. Each system here is a process of its own."""
+"""Chapters 10 and 11: start, logging and shutdown of services. Each stack here is a separate process."""
 
 import json
 import re
@@ -18,14 +18,14 @@ from ytarchive.emulator.site import sample
 SERVICES = ["jobs", "metadata", "download", "storage", "logging"]
 
 
-def said(child: Any) -> list[str]:
-    """The events that a child logged to its terminal, in order: `service_started (jobs)`."""
+def logged_events(child: Any) -> list[str]:
+    """Return the events that a child logged to its terminal, in order, for example `service_started (jobs)`."""
     text = child.out.read_text() + child.err.read_text()
     return re.findall(r"^(?:info|warning|error)\s+(\w+ \([\w.]+\))", text, re.MULTILINE)
 
 
 @pytest.mark.claim("11.1")
-def test_configuration_is_first(make_cli: Any) -> None:
+def test_an_invalid_configuration_stops_the_start_before_anything_is_created(make_cli: Any) -> None:
     cli = make_cli()
     del cli.env["YTARCHIVE_SERVICES__JOBS__PORT"]
     (cli.home / "config.toml").write_text('[services.jobs]\nport = "none"\n')
@@ -36,8 +36,7 @@ def test_configuration_is_first(make_cli: Any) -> None:
 
 
 @pytest.mark.claim("11.1")
-def test_the_environment_is_next(make_cli: Any) -> None:
-    """A taken port is told of before anything is opened."""
+def test_a_taken_port_stops_the_start_before_anything_is_opened(make_cli: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -51,24 +50,26 @@ def test_the_environment_is_next(make_cli: Any) -> None:
 
 
 @pytest.mark.claim("11.1", "11.2", "11.3", "10.1")
-def test_registered_then_reachable_then_said(system: Any) -> None:
-    shipped = [name for name in SERVICES if name != "logging"]  # whose own records stay local: each would make another
-    assert "service_started (logging)" in said(system.child)
+def test_services_register_and_listen_before_they_log_service_started(system: Any) -> None:
+    shipped = [
+        name for name in SERVICES if name != "logging"
+    ]  # its own records are not published: each would cause another
+    assert "service_started (logging)" in logged_events(system.child)
     for name in shipped:
-        (started,) = until(partial(system.records, event="service_started", service=name))
+        (started,) = until(partial(system.log_records, event="service_started", service=name))
         assert started["port"] == int(system.urls[name].rpartition(":")[2])
         assert re.fullmatch(r"\d+\.\d+\.\d+.*", started["version"])
-    registered = until(lambda: _registered(system))
+    registered = until(lambda: _registrations(system))
     assert set(registered) == set(SERVICES) - {"jobs"}
     for name in set(shipped) - {"jobs"}:
         line = registered[name]
-        (started,) = system.records(event="service_started", service=name)
+        (started,) = system.log_records(event="service_started", service=name)
         assert line["timestamp"] <= started["timestamp"]
         assert line["data"]["service"]["url"] == system.urls[name]
 
 
-def _registered(system: Any) -> dict[str, Any] | None:
-    """By name: the registrations, once the journal of the events has one of each that registers."""
+def _registrations(system: Any) -> dict[str, Any] | None:
+    """Return the registration of each service that registers, once logging has recorded all of them."""
     whole = [path.read_bytes().rpartition(b"\n")[0] for path in (system.data / "logs").glob("events-*")]
     seen = [json.loads(line) for text in whole for line in text.splitlines()]
     found = {line["data"]["service"]["name"]: line for line in seen if line["subject"] == "service.registered"}
@@ -77,7 +78,9 @@ def _registered(system: Any) -> dict[str, Any] | None:
 
 @pytest.mark.claim("11.4", "11.7")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_both_signals_end_it_and_the_end_is_said_last(start: Any, number: signal.Signals) -> None:
+def test_sigint_and_sigterm_both_stop_the_stack_and_the_exit_message_comes_last(
+    start: Any, number: signal.Signals
+) -> None:
     system = start()
     system.child.signal(number)
     ran = system.child.end()
@@ -85,19 +88,19 @@ def test_both_signals_end_it_and_the_end_is_said_last(start: Any, number: signal
     text = ran.out + ran.err
     assert "shutdown_signal_received" in text
     assert f"signal={number.name}" in text
-    told = said(system.child)
+    events = logged_events(system.child)
     for name in SERVICES:
-        assert told.count(f"service_stopped ({name})") == 1
-        own = [line for line in told if line.endswith(f"({name})")]
+        assert events.count(f"service_stopped ({name})") == 1
+        own = [line for line in events if line.endswith(f"({name})")]
         assert own[-1] == f"service_stopped ({name})"
     with pytest.raises((urllib.error.URLError, ConnectionError)):
-        system.ask("jobs", "health")
+        system.request("jobs", "health")
     assert not (system.data / "run" / "stack.json").exists()
 
 
 @pytest.mark.claim("11.5", "11.6", "11.7", "13.7")
-def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
-    """A request under way is answered and new ones are refused; a download is given back whole: its partial stays."""
+def test_shutdown_finishes_requests_rejects_new_ones_and_keeps_partials(start: Any) -> None:
+    """A request in progress is answered, new ones are refused, and an interrupted video keeps its partial download."""
     system = start()
     for video_id in ("stopping-01", "looking-001"):
         system.emulator.put_video(video_id, title="Stopping", channel=sample.CHANNEL, size=4 * 1024**2)
@@ -105,12 +108,12 @@ def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
         system.emulator.add_fault("media", "throttle", video_id="stopping-01", rate=300_000),
         system.emulator.add_fault("watch", "delay", video_id="looking-001", seconds=4),
     ]
-    job_id = system.begin("stopping-01")
+    job_id = system.create_job("stopping-01")
     until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.part")))
     since = system.emulator.last()
     with ThreadPoolExecutor(1) as aside:
         asked = {"X-Trace-Id": "in-hand-1"}
-        answer = aside.submit(system.ask, "metadata", "metadata/video/looking-001", headers=asked)
+        answer = aside.submit(system.request, "metadata", "metadata/video/looking-001", headers=asked)
         system.emulator.wait_for(since=since, kind="watch", video_id="looking-001")
         began = time.monotonic()
         system.child.signal(signal.SIGTERM)
@@ -122,23 +125,23 @@ def test_what_is_in_hand_is_finished_and_nothing_new_begun(start: Any) -> None:
     for fault in faults:
         system.emulator.remove_fault(fault)
     assert list((system.data / "tmp").glob("stopping-01.part/*"))
-    statuses = system.rows("SELECT status FROM jobs WHERE job_id = ?", job_id)
+    statuses = system.query_jobs("SELECT status FROM jobs WHERE job_id = ?", job_id)
     assert statuses[0][0] not in {"completed", "failed", "cancelled"}
-    told = said(system.child)
-    assert told.index("request_completed (metadata)") < told.index("service_stopped (metadata)")
+    events = logged_events(system.child)
+    assert events.index("request_completed (metadata)") < events.index("service_stopped (metadata)")
 
 
 def _refusal(system: Any, service: str) -> Any:
-    answer = system.ask(service, "jobs")
+    answer = system.request(service, "jobs")
     return answer if answer.status == 503 else None
 
 
 @pytest.mark.claim("10.2", "10.3", "16.2")
-def test_requests_are_logged_when_they_come_and_when_they_are_answered(system: Any) -> None:
-    system.ask("jobs", "jobs/spec-logged", headers={"X-Trace-Id": "spec-log-1"})
+def test_requests_are_logged_on_arrival_and_on_completion(system: Any) -> None:
+    system.request("jobs", "jobs/spec-logged", headers={"X-Trace-Id": "spec-log-1"})
 
     def both() -> dict[str, Any] | None:
-        found = {record["event"]: record for record in system.records(trace_id="spec-log-1")}
+        found = {record["event"]: record for record in system.log_records(trace_id="spec-log-1")}
         return found if {"request_received", "request_completed"} <= set(found) else None
 
     records = until(both)
@@ -150,60 +153,60 @@ def test_requests_are_logged_when_they_come_and_when_they_are_answered(system: A
 
 
 @pytest.mark.claim("10.3")
-def test_durations_are_milliseconds(system: Any) -> None:
-    """Of a look-up for which the site takes its time."""
+def test_request_durations_are_logged_in_milliseconds(system: Any) -> None:
+    """Measured on a lookup that the site answers slowly."""
     video_id = "slowpage-01"
     system.emulator.put_video(video_id, title="Slow", channel=sample.CHANNEL)
     fault = system.emulator.add_fault("watch", "delay", video_id=video_id, seconds=0.5)
     began = time.monotonic()
-    assert system.ask("metadata", f"metadata/video/{video_id}", headers={"X-Trace-Id": "spec-slow-1"}).status == 200
+    assert system.request("metadata", f"metadata/video/{video_id}", headers={"X-Trace-Id": "spec-slow-1"}).status == 200
     took = 1000 * (time.monotonic() - began)
     system.emulator.remove_fault(fault)
-    (record,) = until(lambda: system.records(event="request_completed", trace_id="spec-slow-1"))
+    (record,) = until(lambda: system.log_records(event="request_completed", trace_id="spec-slow-1"))
     assert 500 <= record["duration_ms"] <= took
 
 
 @pytest.mark.claim("10.1", "16.2")
-def test_what_services_log_of_a_job_carries_its_trace(system: Any) -> None:
+def test_log_records_of_a_job_carry_its_trace_id(system: Any) -> None:
     body = {"targets": [sample.VIDEO_DELETED], "options": {"skip_existing": False}}
     headers = {"X-Trace-Id": "spec-job-1"}
-    job_id = system.ask("jobs", "jobs", method="POST", body=body, headers=headers).data["job_id"]
-    until(lambda: system.ask("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
-    (failed,) = until(lambda: system.records(event="download_failed", trace_id="spec-job-1"))
+    job_id = system.request("jobs", "jobs", method="POST", body=body, headers=headers).data["job_id"]
+    until(lambda: system.request("jobs", f"jobs/{job_id}").data["job"]["finished_at"])
+    (failed,) = until(lambda: system.log_records(event="download_failed", trace_id="spec-job-1"))
     assert failed["service"] == "download"
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", failed["version"])
 
 
 @pytest.mark.claim("10.4", "9.2")
 def test_errors_are_logged_with_code_and_message(system: Any) -> None:
-    system.save(sample.VIDEO_PRIVATE, skip_existing=False)
-    records = until(lambda: system.records(event="download_failed", video_id=sample.VIDEO_PRIVATE))
+    system.run_job(sample.VIDEO_PRIVATE, skip_existing=False)
+    records = until(lambda: system.log_records(event="download_failed", video_id=sample.VIDEO_PRIVATE))
     assert records[-1]["error_code"] == "E002"
     assert "Private video" in records[-1]["error_message"]
 
 
 @pytest.mark.claim("10.4", "9.8")
-def test_a_take_in_that_fails_is_logged_so_too(system: Any) -> None:
-    """A file stands where the video's folder shall be: our own trouble, hence E999."""
+def test_a_failed_commit_is_logged_with_code_and_message(system: Any) -> None:
+    """A file in place of the video's directory is an internal error, hence E999."""
     video_id = "takein-0001"
     system.emulator.put_video(video_id, title="In the way", channel=sample.CHANNEL)
     (system.archive / "videos").mkdir(parents=True, exist_ok=True)
     (system.archive / "videos" / video_id).write_text("in the way")
-    job_id = system.begin(video_id)
-    records = until(lambda: system.records(event="take_in_failed", video_id=video_id))
-    system.ask("jobs", f"jobs/{job_id}/cancel", method="POST")
-    system.ended(job_id)
+    job_id = system.create_job(video_id)
+    records = until(lambda: system.log_records(event="take_in_failed", video_id=video_id))
+    system.request("jobs", f"jobs/{job_id}/cancel", method="POST")
+    system.wait_for_end(job_id)
     (system.archive / "videos" / video_id).unlink()
     assert records[0]["error_code"] == "E999"
     assert video_id in records[0]["error_message"]
 
 
 @pytest.mark.claim("10.7", "10.8", "12.10")
-def test_health_sees_a_full_disk(start: Any) -> None:
-    """Each service that writes looks at its own disk; metadata writes nothing."""
+def test_health_reports_a_full_disk(start: Any) -> None:
+    """Each service that writes checks its own disk; metadata writes nothing."""
     system = start(YTARCHIVE_STORAGE__MIN_FREE="1000TiB")
     for service in ("jobs", "download", "storage", "logging"):
-        answer = system.ask(service, "health")
+        answer = system.request(service, "health")
         assert answer.status == 503
         assert answer.json["error"]["code"] == "E006"
         assert answer.data["status"] == "unhealthy"
@@ -213,6 +216,6 @@ def test_health_sees_a_full_disk(start: Any) -> None:
             "no_critical_errors": True,
             "disk_space_available": False,
         }
-    assert system.ask("metadata", "health").status == 200
+    assert system.request("metadata", "health").status == 200
     system.child.signal(signal.SIGTERM)
     system.child.end()

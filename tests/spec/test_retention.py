@@ -1,4 +1,4 @@
-"""Chapter 3: what goes when its time is up, and what stays: what a system did, made older, and what it does then."""
+"""Chapter 3: retention. Jobs and logs of a stack are backdated; its next start removes what has expired."""
 
 import json
 import os
@@ -19,40 +19,40 @@ LOG_DAYS = 30
 
 
 @pytest.fixture(scope="module")
-def ended(start: Any) -> dict[str, Any]:
-    """A system that has stopped, with a job of each end; the completed one has a work plan."""
+def stopped_stack(start: Any) -> dict[str, Any]:
+    """Return a stopped stack with a job of each final status; the completed one has a work plan."""
     system = start()
     jobs = {
-        "completed": system.save(sample.VIDEO_OK, sample.VIDEO_DELETED)["job"]["job_id"],
-        "failed": system.save(sample.PLAYLIST_MISSING)["job"]["job_id"],
+        "completed": system.run_job(sample.VIDEO_OK, sample.VIDEO_DELETED)["job"]["job_id"],
+        "failed": system.run_job(sample.PLAYLIST_MISSING)["job"]["job_id"],
     }
     fault = system.emulator.add_fault("playlist_page", "delay", seconds=2)
-    jobs["cancelled"] = system.begin(sample.PLAYLIST_3)
-    system.ask("jobs", f"jobs/{jobs['cancelled']}/cancel", method="POST")
-    system.ended(jobs["cancelled"])
+    jobs["cancelled"] = system.create_job(sample.PLAYLIST_3)
+    system.request("jobs", f"jobs/{jobs['cancelled']}/cancel", method="POST")
+    system.wait_for_end(jobs["cancelled"])
     system.emulator.remove_fault(fault)
     system.stop()
-    statuses = dict(system.rows("SELECT status, job_id FROM jobs"))
+    statuses = dict(system.query_jobs("SELECT status, job_id FROM jobs"))
     assert statuses == jobs
     return {"system": system, "jobs": jobs}
 
 
-def aged(system: Any, job_id: str, days: float) -> None:
-    """Its end lies so many days back."""
+def backdate(system: Any, job_id: str, days: float) -> None:
+    """Set the end of a job to `days` ago."""
     at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     with closing(sqlite3.connect(system.data / "jobs" / "jobs.db")) as db, db:
         db.execute("UPDATE jobs SET body = json_set(body, '$.finished_at', ?) WHERE job_id = ?", (at, job_id))
 
 
-def foreseen(system: Any) -> dict[str, Any]:
+def preview_cleanup(system: Any) -> dict[str, Any]:
     ran = system.cli("cleanup", "--dry-run", "--json")
     assert ran.code == 0, ran.err
-    told: dict[str, Any] = json.loads(ran.out)
-    return told
+    result: dict[str, Any] = json.loads(ran.out)
+    return result
 
 
-def journals(system: Any, today: date) -> Iterator[tuple[int, Path]]:
-    """Both of a day, for days around the limit."""
+def log_files(system: Any, today: date) -> Iterator[tuple[int, Path]]:
+    """Yield age and path of the two log files of a day, for days around the limit."""
     for age in (LOG_DAYS - 1, LOG_DAYS, LOG_DAYS + 1, 400):
         for prefix in ("", "events-"):
             yield age, system.data / "logs" / f"{prefix}{today - timedelta(days=age)}.jsonl"
@@ -66,36 +66,36 @@ def journals(system: Any, today: date) -> Iterator[tuple[int, Path]]:
         pytest.param("cancelled", marks=pytest.mark.claim("3.3")),
     ],
 )
-def test_a_job_is_kept_so_long_and_no_longer(ended: dict[str, Any], status: str) -> None:
-    system, job_id = ended["system"], ended["jobs"][status]
-    aged(system, job_id, DAYS[status] - 0.1)
-    assert foreseen(system)["jobs"]["jobs"] == []
-    aged(system, job_id, DAYS[status] + 0.1)
-    assert [job["job_id"] for job in foreseen(system)["jobs"]["jobs"]] == [job_id]
-    aged(system, job_id, 0)
+def test_a_job_is_kept_for_the_retention_time_of_its_status(stopped_stack: dict[str, Any], status: str) -> None:
+    system, job_id = stopped_stack["system"], stopped_stack["jobs"][status]
+    backdate(system, job_id, DAYS[status] - 0.1)
+    assert preview_cleanup(system)["jobs"]["jobs"] == []
+    backdate(system, job_id, DAYS[status] + 0.1)
+    assert [job["job_id"] for job in preview_cleanup(system)["jobs"]["jobs"]] == [job_id]
+    backdate(system, job_id, 0)
 
 
 @pytest.mark.claim("3.1", "3.2", "3.3", "3.4", "3.5")
-def test_a_start_removes_what_is_due_and_no_work_plan(ended: dict[str, Any]) -> None:
-    """The plan of a job that is gone stays, however old it is; so does every file that is no journal."""
-    system, jobs = ended["system"], ended["jobs"]
+def test_a_start_removes_expired_jobs_and_logs_and_keeps_work_plans(stopped_stack: dict[str, Any]) -> None:
+    """The work plan of a removed job is kept whatever its age."""
+    system, jobs = stopped_stack["system"], stopped_stack["jobs"]
     for status, job_id in jobs.items():
-        aged(system, job_id, DAYS[status] + 0.1)
+        backdate(system, job_id, DAYS[status] + 0.1)
     plan = system.data / "work_plans" / f"{jobs['completed']}.json"
     os.utime(plan, (0, 0))
     today = datetime.now(UTC).date()
-    for _age, path in journals(system, today):
+    for _age, path in log_files(system, today):
         path.write_text("{}\n")
-    old = {path.name for age, path in journals(system, today) if age > LOG_DAYS}
-    assert {file["name"] for file in foreseen(system)["logs"]["files"]} == old
+    old = {path.name for age, path in log_files(system, today) if age > LOG_DAYS}
+    assert {file["name"] for file in preview_cleanup(system)["logs"]["files"]} == old
     system.child = system.cli.start("up")
     system.child.wait_for("Ready.")
-    until(lambda: system.rows("SELECT count(*) FROM jobs") == [(0,)])
-    until(lambda: not [path for age, path in journals(system, today) if age > LOG_DAYS and path.exists()])
-    assert all(path.exists() for age, path in journals(system, today) if age <= LOG_DAYS)
+    until(lambda: system.query_jobs("SELECT count(*) FROM jobs") == [(0,)])
+    until(lambda: not [path for age, path in log_files(system, today) if age > LOG_DAYS and path.exists()])
+    assert all(path.exists() for age, path in log_files(system, today) if age <= LOG_DAYS)
     system.urls = json.loads((system.data / "run" / "stack.json").read_text())["services"]
-    told = system.ask("storage", f"storage/work-plans/{plan.stem}").data
-    assert [gap["video_id"] for gap in told["unavailable_videos"]] == [sample.VIDEO_DELETED]
-    assert system.ask("storage", f"storage/work-plans/{plan.stem}", method="DELETE").status == 200
+    result = system.request("storage", f"storage/work-plans/{plan.stem}").data
+    assert [gap["video_id"] for gap in result["unavailable_videos"]] == [sample.VIDEO_DELETED]
+    assert system.request("storage", f"storage/work-plans/{plan.stem}", method="DELETE").status == 200
     assert not plan.exists()
     system.stop()

@@ -1,4 +1,4 @@
-"""Chapters 13 and 14: paths and ids, through the command line, which checks them as REST does."""
+"""Chapters 13 and 14: validation of paths by the command line."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ytarchive.emulator.site import sample
 
 
 @pytest.mark.claim("13.2", "14.3")
-def test_a_relative_path_is_refused(cli: Any) -> None:
+def test_a_relative_base_path_is_rejected(cli: Any) -> None:
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "archive"
     ran = cli("download", sample.VIDEO_OK)
     assert ran.code == 2
@@ -19,14 +19,14 @@ def test_a_relative_path_is_refused(cli: Any) -> None:
 
 
 @pytest.mark.claim("13.2", "14.3")
-def test_home_is_expanded(cli: Any) -> None:
+def test_a_tilde_in_base_path_is_expanded(cli: Any) -> None:
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "~/films"
     assert cli("download", sample.VIDEO_OK).code == 0
     assert (cli.home / "films" / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}.mp4").is_file()
 
 
 @pytest.mark.claim("13.3", "14.3")
-def test_a_path_that_cannot_be_written_to(cli: Any) -> None:
+def test_a_base_path_that_cannot_be_created_is_reported(cli: Any) -> None:
     (cli.home / "file").write_text("in the way")
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = str(cli.home / "file" / "archive")
     ran = cli("download", sample.VIDEO_OK)
@@ -35,8 +35,8 @@ def test_a_path_that_cannot_be_written_to(cli: Any) -> None:
 
 
 @pytest.mark.claim("13.4")
-def test_no_byte_is_written_to_a_disk_that_is_full(make_cli: Any, emulator: Any) -> None:
-    """The download gives the video back before it asks the site for anything, and nobody's attempt is spent."""
+def test_nothing_is_downloaded_to_a_full_disk(make_cli: Any, emulator: Any) -> None:
+    """The worker returns the video to the queue before it sends any request to the site."""
     cli = make_cli(YTARCHIVE_STORAGE__MIN_FREE="1000TiB")
     child = cli.start("download", sample.VIDEO_OK, "--json")
     child.wait_for("disk")

@@ -1,4 +1,4 @@
-"""`make PYTHON=…` runs on that Python, whichever the environment was made with."""
+"""`make PYTHON=...` creates the virtual environment with that Python, again if it was created with another."""
 
 import os
 import platform
@@ -13,12 +13,12 @@ MAKEFILE = Path(__file__).parents[2] / "Makefile"
 GIVEN = f"PYTHON={sys.executable}"
 
 
-def commands(folder: Path, *words: str) -> str:
-    """What `make test` would run. What is known of a make that runs this test is left out."""
-    known = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV"}
-    env = {name: value for name, value in os.environ.items() if name not in known}
+def commands(folder: Path, *arguments: str) -> str:
+    """Return the commands that `make test` would run, independent of a make that runs this test."""
+    inherited = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV"}
+    env = {name: value for name, value in os.environ.items() if name not in inherited}
     ran = subprocess.run(
-        ["make", "--dry-run", "test", *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "test", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=True
     )
     return ran.stdout
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make_environment(folder: Path, release: str) -> None:
-    """One that is up to date, and whose Python is of this release."""
+    """Create an up-to-date environment whose Python reports this release."""
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\necho {release}\n")
@@ -43,24 +43,24 @@ def make_environment(folder: Path, release: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "words", "anew"),
+    ("release", "arguments", "recreated"),
     [
         ("3.9.1", [GIVEN], True),
         (platform.python_version(), [GIVEN], False),
         ("3.9.1", [], False),
     ],
 )
-def test_an_environment_of_another_python_is_made_anew(
-    folder: Path, release: str, words: list[str], anew: bool
+def test_an_environment_of_another_python_release_is_recreated(
+    folder: Path, release: str, arguments: list[str], recreated: bool
 ) -> None:
     make_environment(folder, release)
-    told = commands(folder, *words)
-    assert ("-m venv --clear .venv" in told, "pip install" in told) == (anew, anew)
-    assert ".venv/bin/pytest" in told
+    output = commands(folder, *arguments)
+    assert ("-m venv --clear .venv" in output, "pip install" in output) == (recreated, recreated)
+    assert ".venv/bin/pytest" in output
 
 
-def test_a_folder_that_is_no_environment_is_not_emptied(folder: Path) -> None:
+def test_a_folder_that_is_not_an_environment_is_not_cleared(folder: Path) -> None:
     (folder / ".venv").mkdir()
-    told = commands(folder, GIVEN)
-    assert "-m venv" in told
-    assert "--clear" not in told
+    output = commands(folder, GIVEN)
+    assert "-m venv" in output
+    assert "--clear" not in output

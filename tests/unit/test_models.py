@@ -1,4 +1,4 @@
-"""SPEC: Common Data Models, as they are written and read back."""
+"""The common data models of the specification, and the errors."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
         (JobStatus, ["created", "queued", "running", "completed", "failed", "cancelled", "retrying"]),
     ],
 )
-def test_enums_have_specs_values(enum: type[Any], values: list[str]) -> None:
+def test_enums_have_the_values_of_the_specification(enum: type[Any], values: list[str]) -> None:
     assert [member.value for member in enum] == values
 
 
@@ -75,14 +75,14 @@ def test_enums_have_specs_values(enum: type[Any], values: list[str]) -> None:
         ),
     ],
 )
-def test_models_have_specs_fields(model: type[BaseModel], fields: str) -> None:
-    """`?`: it may be left out."""
-    told = [name if field.is_required() else f"{name}?" for name, field in model.model_fields.items()]
-    assert told == fields.split()
+def test_models_have_the_fields_of_the_specification(model: type[BaseModel], fields: str) -> None:
+    """`?` marks an optional field."""
+    actual = [name if field.is_required() else f"{name}?" for name, field in model.model_fields.items()]
+    assert actual == fields.split()
 
 
 @pytest.mark.claim("4.4")
-def test_a_response_is_written_as_spec_shows_it() -> None:
+def test_a_response_is_serialized_as_in_the_specification() -> None:
     good = ServiceResponse(success=True, data={"a": 1}, trace_id="uuid")
     assert good.model_dump(mode="json") == {"success": True, "data": {"a": 1}, "error": None, "trace_id": "uuid"}
     bare = ServiceResponse(success=True, trace_id="uuid")
@@ -90,7 +90,7 @@ def test_a_response_is_written_as_spec_shows_it() -> None:
 
 
 @pytest.mark.claim("4.6")
-def test_health_starts_with_specs_checks() -> None:
+def test_health_has_the_checks_of_the_specification_by_default() -> None:
     health = HealthCheck(service="jobs", status=HealthStatus.HEALTHY, version="0.1.0", uptime_seconds=1)
     assert health.checks == {
         "http_responsive": True,
@@ -101,7 +101,7 @@ def test_health_starts_with_specs_checks() -> None:
     assert health.metrics is None
 
 
-def test_options_have_specs_defaults() -> None:
+def test_job_options_have_the_defaults_of_the_specification() -> None:
     options = JobOptions()
     assert (options.output_dir, options.quality, options.caption_languages) == ("~/YTArchive", "1080p", ["en"])
     assert options.include_metadata
@@ -110,14 +110,14 @@ def test_options_have_specs_defaults() -> None:
     assert options.api_key is None
 
 
-def test_an_output_dir_that_was_not_chosen_stays_unchosen_on_the_wire() -> None:
+def test_an_unset_output_dir_stays_unset_after_serialization() -> None:
     unset = JobOptions.model_validate_json(JobOptions().model_dump_json())
     chosen = JobOptions.model_validate_json(JobOptions(output_dir="~/YTArchive").model_dump_json())
     assert unset.chosen_output_dir is None
     assert chosen.chosen_output_dir == "~/YTArchive"
 
 
-def test_an_api_key_is_not_in_a_repr_and_an_absent_one_not_on_the_wire() -> None:
+def test_an_api_key_is_not_in_the_repr_and_an_unset_key_is_not_serialized() -> None:
     assert "geheim" not in repr(JobOptions(api_key="geheim"))
     assert "api_key" not in JobOptions().model_dump_json()
 
@@ -132,31 +132,33 @@ def test_an_api_key_is_not_in_a_repr_and_an_absent_one_not_on_the_wire() -> None
         (JobType.METADATA_ONLY, JobOptions(include_metadata=False), Wanted(media=False, thumbnail=False)),
     ],
 )
-def test_what_a_job_wants_of_a_video(job_type: JobType, options: JobOptions, expected: Wanted) -> None:
+def test_the_wanted_files_depend_on_job_type_and_options(
+    job_type: JobType, options: JobOptions, expected: Wanted
+) -> None:
     assert Wanted.of(job_type, options) == expected
 
 
 @pytest.mark.parametrize(
     ("model", "data"),
     [
-        (ServiceRequest, {"trace_id": "t", "timestamp": datetime(2024, 1, 1), "data": {}}),  # noqa: DTZ001 - the point
+        (ServiceRequest, {"trace_id": "t", "timestamp": datetime(2024, 1, 1), "data": {}}),  # noqa: DTZ001 - under test
         (
             UnavailableVideo,
-            {"video_id": "a", "reason": "private", "detected_at": datetime(2024, 1, 1)},  # noqa: DTZ001 - the point
+            {"video_id": "a", "reason": "private", "detected_at": datetime(2024, 1, 1)},  # noqa: DTZ001 - under test
         ),
     ],
 )
-def test_times_without_a_zone_are_refused(model: type[BaseModel], data: dict[str, Any]) -> None:
+def test_times_without_a_time_zone_are_refused(model: type[BaseModel], data: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="timezone"):
         model.model_validate(data)
 
 
-def test_a_failed_download_survives_the_wire() -> None:
+def test_a_failed_download_is_unchanged_after_serialization() -> None:
     failed = FailedDownload(video_id="a", title="b", attempts=3, last_attempt=NOW, errors=[{"code": "E003"}])
     assert FailedDownload.model_validate_json(failed.model_dump_json()) == failed
 
 
-def test_ended_and_open_states() -> None:
+def test_which_statuses_are_ended_or_open() -> None:
     assert [status for status in JobStatus if status.ended] == [
         JobStatus.COMPLETED,
         JobStatus.FAILED,
@@ -165,12 +167,12 @@ def test_ended_and_open_states() -> None:
     assert [status.value for status in ItemStatus if status.open] == ["listed", "waiting", "running", "closing"]
 
 
-def test_each_error_knows_its_code_and_status() -> None:
+def test_each_error_has_a_code_and_an_http_status() -> None:
     tree = [errors.YTArchiveError]
     for kind in tree:
         tree += kind.__subclasses__()
-    told = {kind.__name__: (kind.code.value, kind.http_status) for kind in tree if kind.__module__ == errors.__name__}
-    assert told == {
+    actual = {kind.__name__: (kind.code.value, kind.http_status) for kind in tree if kind.__module__ == errors.__name__}
+    assert actual == {
         "YTArchiveError": ("E999", 500),
         "InvalidRequest": ("E007", 400),
         "NotFound": ("E007", 404),
@@ -185,7 +187,7 @@ def test_each_error_knows_its_code_and_status() -> None:
     }
 
 
-def test_an_error_becomes_a_detail() -> None:
+def test_an_error_is_converted_to_an_error_detail() -> None:
     detail = errors.NotFound("There is no job x.", job_id="x").detail()
     assert detail.model_dump(mode="json") == {
         "code": "E007",

@@ -1,4 +1,4 @@
-"""SPEC: Validation Rules."""
+"""The validation rules of the specification."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ from services.common.validation import (
         ("", False),
     ],
 )
-def test_video_id(video_id: str, valid: bool) -> None:
+def test_validate_video_id(video_id: str, valid: bool) -> None:
     assert validate_video_id(video_id) is valid
 
 
@@ -49,18 +49,18 @@ def test_video_id(video_id: str, valid: bool) -> None:
         ("", False),
     ],
 )
-def test_playlist_id(playlist_id: str, valid: bool) -> None:
+def test_validate_playlist_id(playlist_id: str, valid: bool) -> None:
     assert validate_playlist_id(playlist_id) is valid
 
 
 @pytest.mark.parametrize(
     ("channel_id", "valid"), [("UC" + "a" * 22, True), ("UC" + "a" * 21, False), ("UU" + "a" * 22, False)]
 )
-def test_channel_id(channel_id: str, valid: bool) -> None:
+def test_validate_channel_id(channel_id: str, valid: bool) -> None:
     assert validate_channel_id(channel_id) is valid
 
 
-def test_storage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_storage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "file").write_text("x")
     for path, valid in {
@@ -79,6 +79,6 @@ def test_storage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_storage_path_that_is_read_only(tmp_path: Path) -> None:
+def test_a_storage_path_in_a_read_only_folder_is_invalid(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     assert validate_storage_path(f"{tmp_path}/archive") is False

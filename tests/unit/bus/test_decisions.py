@@ -1,4 +1,4 @@
-"""The pure decisions of the bus: what to purge, how a stream is to look, which pattern covers a tail."""
+"""Pure functions of the bus: purge limits, stream and consumer configuration, subject patterns."""
 
 from datetime import UTC, datetime
 
@@ -32,7 +32,7 @@ def stream(size: int, *, first: int = 1, last: int = 100) -> StreamInfo:
     )
 
 
-def reader(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> ConsumerInfo:
+def consumer(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> ConsumerInfo:
     return ConsumerInfo(
         name=name,
         stream_name="EVENTS",
@@ -47,42 +47,60 @@ def reader(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> Cons
 @pytest.mark.parametrize(
     ("info", "readers", "keep_from"),
     [
-        pytest.param(stream(500), [reader("jobs-inbox", 50)], None, id="half full is not yet full"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50)], 51, id="what all have acked goes"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50), reader("storage-x", 20)], 21, id="the slowest decides"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50), reader("logging-all", 2)], 51, id="but not the logger"),
-        pytest.param(stream(501), [reader("logging-all", 99)], None, id="the logger alone decides nothing"),
-        pytest.param(stream(501), [], None, id="nobody has read it yet"),
-        pytest.param(stream(501), [reader("jobs-inbox", 0)], None, id="nothing was acked"),
+        pytest.param(stream(500), [consumer("jobs-inbox", 50)], None, id="half full: nothing to purge"),
+        pytest.param(stream(501), [consumer("jobs-inbox", 50)], 51, id="purge what all consumers have acknowledged"),
         pytest.param(
-            stream(501), [reader("jobs-inbox", 50), reader("storage-x", 3, pending=0)], 51, id="idle: counts as told"
+            stream(501),
+            [consumer("jobs-inbox", 50), consumer("storage-x", 20)],
+            21,
+            id="the slowest consumer sets the limit",
         ),
         pytest.param(
-            stream(501), [reader("jobs-inbox", 50), reader("storage-x", 3, pending=0, unacked=1)], 4, id="at work"
+            stream(501),
+            [consumer("jobs-inbox", 50), consumer("logging-all", 2)],
+            51,
+            id="the logging consumer is ignored",
         ),
-        pytest.param(stream(501), [reader("jobs-inbox", 7, pending=0)], 101, id="all is read"),
-        pytest.param(stream(501, first=60), [reader("jobs-inbox", 59)], None, id="it went already"),
-        pytest.param(stream(501, first=60), [reader("jobs-inbox", 60)], 61, id="one message"),
+        pytest.param(stream(501), [consumer("logging-all", 99)], None, id="only the logging consumer exists"),
+        pytest.param(stream(501), [], None, id="no consumers"),
+        pytest.param(stream(501), [consumer("jobs-inbox", 0)], None, id="nothing acknowledged"),
+        pytest.param(
+            stream(501),
+            [consumer("jobs-inbox", 50), consumer("storage-x", 3, pending=0)],
+            51,
+            id="an idle consumer does not limit the purge",
+        ),
+        pytest.param(
+            stream(501),
+            [consumer("jobs-inbox", 50), consumer("storage-x", 3, pending=0, unacked=1)],
+            4,
+            id="an in-flight message limits the purge",
+        ),
+        pytest.param(stream(501), [consumer("jobs-inbox", 7, pending=0)], 101, id="everything read"),
+        pytest.param(stream(501, first=60), [consumer("jobs-inbox", 59)], None, id="already purged"),
+        pytest.param(stream(501, first=60), [consumer("jobs-inbox", 60)], 61, id="one message to purge"),
     ],
 )
-def test_what_may_be_purged(info: StreamInfo, readers: list[ConsumerInfo], keep_from: int | None) -> None:
+def test_purge_up_to_what_all_consumers_have_acknowledged(
+    info: StreamInfo, readers: list[ConsumerInfo], keep_from: int | None
+) -> None:
     assert purge_up_to(info, readers, "logging-") == keep_from
 
 
 def test_a_stream_without_a_limit_is_never_purged() -> None:
     info = stream(10**9)
     info.config.max_bytes = -1
-    assert purge_up_to(info, [reader("jobs-inbox", 50)], None) is None
+    assert purge_up_to(info, [consumer("jobs-inbox", 50)], None) is None
 
 
-def test_durable_subjects_are_spelled_out() -> None:
+def test_stream_configurations_list_their_subjects_without_wildcards() -> None:
     events, logs = stream_configs(SETTINGS, [JobCreated, DownloadCompleted, DownloadProgress, LogRecorded])
     assert (events.subjects, logs.subjects) == (["download.completed", "job.created"], ["log.recorded"])
     assert (events.max_bytes, events.max_age, events.duplicate_window) == (2_000_000, 14 * 86_400, 3600)
     assert (events.discard, logs.discard) == ("new", "old")
 
 
-def test_subjects_of_another_version_stay() -> None:
+def test_merging_keeps_unknown_subjects_of_an_existing_stream() -> None:
     present = StreamConfig(name="EVENTS", subjects=["old.subject", "job.created"], max_bytes=5, description="theirs")
     (wanted,) = stream_configs(SETTINGS, [JobCreated, DownloadCompleted])
     merged = merge(present, wanted)
@@ -91,7 +109,7 @@ def test_subjects_of_another_version_stay() -> None:
     assert merge(merged, wanted) == merged
 
 
-def test_events_that_no_stream_keeps_have_no_stream() -> None:
+def test_the_stream_of_an_event_that_is_not_stored_is_a_type_error() -> None:
     assert stream_of(JobCreated) == "EVENTS"
     assert stream_of(LogRecorded) == "LOGS"
     for kind in (DownloadProgress, DownloadClaim):
@@ -99,7 +117,7 @@ def test_events_that_no_stream_keeps_have_no_stream() -> None:
             stream_of(kind)
 
 
-def test_a_durable_filters_by_its_subjects_and_never_gives_up() -> None:
+def test_a_consumer_filters_by_its_subjects_and_has_no_delivery_limit() -> None:
     handlers = Handlers("jobs")
 
     @handlers.on(SourceBlocked)
@@ -123,14 +141,14 @@ def test_a_durable_filters_by_its_subjects_and_never_gives_up() -> None:
         ((JobProgress, DownloadCompleted), "*.*"),
     ],
 )
-def test_one_pattern_covers_a_tail(kinds: tuple[type[Event], ...], pattern: str) -> None:
+def test_one_subject_pattern_covers_all_given_events(kinds: tuple[type[Event], ...], pattern: str) -> None:
     assert cover(kinds) == pattern
 
 
-def test_a_tail_of_nothing_is_a_mistake() -> None:
+def test_a_pattern_for_no_events_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="at least one"):
         cover(())
 
 
-def test_addresses_are_shown_without_their_secrets() -> None:
+def test_server_addresses_are_shown_without_credentials() -> None:
     assert without_credentials("nats://user:secret@one:4222, token@two,three:1") == "one:4222, two, three:1"

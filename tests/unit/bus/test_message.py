@@ -1,4 +1,4 @@
-"""Envelopes on the wire, and the ids that make a repetition harmless."""
+"""Envelopes: the wire format, and the deterministic ids that make publishing idempotent."""
 
 import json
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def wire(**changes: Any) -> bytes:
     return json.dumps(envelope | changes).encode()
 
 
-def test_an_envelope_survives_the_wire() -> None:
+def test_an_envelope_is_unchanged_after_serialization() -> None:
     written = Envelope.around(CLEARED, source="download/1", trace_id="t", caused_by="c")
     read = Envelope.from_bytes(written.to_bytes(), "source.cleared")
     assert read == written
@@ -44,7 +44,7 @@ def test_a_newer_minor_version_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "complaint"),
+    ("raw", "reason"),
     [
         (b"\xff\x00 not json", "not an envelope"),
         (b"[]", "not an envelope"),
@@ -56,12 +56,12 @@ def test_a_newer_minor_version_is_read() -> None:
         (wire(data=None), "data"),
     ],
 )
-def test_what_is_not_ours_is_unreadable_and_says_why(raw: bytes, complaint: str) -> None:
-    with pytest.raises(UnreadableMessage, match=complaint):
+def test_a_malformed_envelope_is_unreadable_with_the_reason(raw: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableMessage, match=reason):
         Envelope.from_bytes(raw, "source.cleared")
 
 
-def test_an_event_that_lacks_a_field_is_unreadable_without_showing_the_input() -> None:
+def test_an_event_without_a_required_field_is_unreadable_and_the_input_is_not_shown() -> None:
     with pytest.raises(UnreadableMessage, match=r"source\.blocked: until") as caught:
         SourceBlocked.read(
             Envelope.around(CLEARED, source="x", trace_id="t").model_copy(
@@ -71,7 +71,7 @@ def test_an_event_that_lacks_a_field_is_unreadable_without_showing_the_input() -
     assert "secret-egress" not in str(caught.value)
 
 
-def test_the_same_fact_of_the_same_cause_has_the_same_id() -> None:
+def test_an_event_id_depends_on_the_cause_and_the_key_fields_only() -> None:
     until = datetime(2026, 1, 1, tzinfo=UTC)
     one = SourceBlocked(egress="home", reason="bot check", until=until)
     assert one.id_after("cause") == one.model_copy(update={"reason": "another"}).id_after("cause")
@@ -96,7 +96,7 @@ def test_pages_of_one_listing_have_different_ids() -> None:
     assert page("1/flat/0/aa").id_after("c") != page("1/flat/100/bb").id_after("c")
 
 
-def test_ids_of_envelopes() -> None:
+def test_an_envelope_id_is_given_or_derived_from_the_cause_or_random() -> None:
     def around(event: Event, caused_by: str | None = None, id: str | None = None) -> str:
         return Envelope.around(event, source="x", trace_id="t", caused_by=caused_by, id=id).id
 
@@ -105,7 +105,7 @@ def test_ids_of_envelopes() -> None:
     assert around(CLEARED, "c", "mine") == "mine"
 
 
-def test_core_events_of_one_cause_have_ids_of_their_own() -> None:
+def test_core_events_of_the_same_cause_have_different_ids() -> None:
     progress = DownloadProgress(
         dispatch_id="d",
         fetch_id="f",
@@ -118,15 +118,15 @@ def test_core_events_of_one_cause_have_ids_of_their_own() -> None:
     assert first.id != second.id
 
 
-def test_a_key_must_name_fields() -> None:
+def test_the_key_of_an_event_must_name_existing_fields() -> None:
     with pytest.raises(TypeError, match="unknown fields"):
         type("Wrong", (Event,), {"__annotations__": {}}, subject="wrong.key", key=("nothing",))
     assert "wrong.key" not in {kind.subject for kind in catalogue()}
 
 
-def test_events_cannot_be_changed() -> None:
+def test_events_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        CLEARED.egress = "other"  # type: ignore[misc]  # that it is refused is what is tested
+        CLEARED.egress = "other"  # type: ignore[misc]  # the refusal is under test
 
 
 def test_the_catalogue_lists_each_subject_once() -> None:

@@ -1,4 +1,4 @@
-"""Tasks are ended whatever the moment."""
+"""Cancellation of tasks."""
 
 import asyncio
 from contextlib import suppress
@@ -9,7 +9,7 @@ from bus.tasks import cancel_and_wait
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_a_loop_ends_even_if_what_it_waits_for_comes_in_that_moment(turns: int) -> None:
+async def test_a_loop_is_cancelled_even_if_its_awaited_item_arrives_at_the_same_time(turns: int) -> None:
     queue: asyncio.Queue[str] = asyncio.Queue()
 
     async def loop() -> None:
@@ -26,24 +26,24 @@ async def test_a_loop_ends_even_if_what_it_waits_for_comes_in_that_moment(turns:
     assert task.cancelled()
 
 
-async def test_all_are_waited_for_however_they_end() -> None:
+async def test_cancel_and_wait_waits_for_tasks_that_clean_up_or_fail() -> None:
     ended = []
 
-    async def tidy() -> None:
+    async def cleans_up() -> None:
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.02)
-            ended.append("tidy")
+            ended.append("cleans_up")
 
     async def fails() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
         raise ValueError
 
-    tasks = [asyncio.create_task(tidy()), asyncio.create_task(fails())]
+    tasks = [asyncio.create_task(cleans_up()), asyncio.create_task(fails())]
     await asyncio.sleep(0)
     await cancel_and_wait(tasks)
     await cancel_and_wait([])
-    assert ended == ["tidy"]
+    assert ended == ["cleans_up"]
     assert all(task.done() for task in tasks)

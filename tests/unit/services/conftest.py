@@ -1,4 +1,4 @@
-"""What tests of one service's parts share."""
+"""Fixtures for the tests of the services."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The state machine of jobs: an item from its dispatch to its end. Listings, commands and dead letters: jobs/domain."""
+"""The state machine of jobs: items from dispatch to end. Listings, commands and dead letters: jobs/domain."""
 
 from datetime import timedelta
 
@@ -15,10 +15,10 @@ from services.jobs.domain import dispatches, state_machine
 from services.jobs.domain.accounting import set_retrying
 from services.jobs.domain.rows import FetchState
 from services.jobs.domain.state_machine import Accepted
-from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of
+from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, request_ids
 
 
-def test_a_saved_video_ends_its_item_and_the_job(world: World) -> None:
+def test_an_archived_video_ends_its_item_and_the_job(world: World) -> None:
     world.queued()
     request = world.dispatch()
     assert world.status() is ItemStatus.RUNNING
@@ -28,7 +28,7 @@ def test_a_saved_video_ends_its_item_and_the_job(world: World) -> None:
     assert world.rows.fetches == {}
 
 
-def test_gone_costs_one_try_and_ends_with_the_work_plan(world: World) -> None:
+def test_a_gone_video_has_one_attempt_and_ends_with_its_work_plan_entry(world: World) -> None:
     world.queued()
     (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
     assert isinstance(failed, e.VideoFailed)
@@ -36,14 +36,14 @@ def test_gone_costs_one_try_and_ends_with_the_work_plan(world: World) -> None:
     assert failed.unavailable.reason == "private"
     assert world.rows.items["j1", VIDEO].attempts == 1
     assert not world.rows.jobs["j1"].status.ended
-    (done,) = world.plan_answers(failed)
+    (done,) = world.answer_work_plan(failed)
     assert isinstance(done, e.JobCompleted)
     assert done.job.counts.unavailable == 1
     assert done.job.work_plan == "/plans/x.json"
 
 
 @pytest.mark.claim("7.3", "7.4", "16.3")
-def test_three_attempts_and_no_more(world: World) -> None:
+def test_a_video_has_at_most_three_attempts(world: World) -> None:
     world.queued()
     for wait in (2, 4):
         assert world.failed(world.dispatch(), FailureKind.PASSING) == []
@@ -57,22 +57,22 @@ def test_three_attempts_and_no_more(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "fields"),
     [
         (FailureKind.NOT_YET, {"retry_after": NOW + timedelta(hours=3)}),
         (FailureKind.PASSING, {"gained_bytes": True}),
         (FailureKind.LOCAL, {"retry_after": NOW + timedelta(minutes=1)}),
     ],
 )
-def test_some_failures_are_free(world: World, kind: FailureKind, words: dict[str, object]) -> None:
+def test_some_failures_do_not_count_as_attempts(world: World, kind: FailureKind, fields: dict[str, object]) -> None:
     world.queued()
     for _ in range(5):
-        world.failed(world.dispatch(), kind, **words)
+        world.failed(world.dispatch(), kind, **fields)
     assert world.status() is ItemStatus.WAITING
     assert world.rows.items["j1", VIDEO].attempts == 0
 
 
-def test_two_jobs_that_want_one_video_share_one_fetch(world: World) -> None:
+def test_two_jobs_with_the_same_video_share_one_fetch(world: World) -> None:
     world.queued("j1")
     world.queued("j2")
     ends = world.archived(world.dispatch())
@@ -80,7 +80,7 @@ def test_two_jobs_that_want_one_video_share_one_fetch(world: World) -> None:
     assert sum(isinstance(event, e.DownloadRequested) for event in world.out) == 1
 
 
-def test_who_joins_a_running_fetch_and_wants_more_gets_another_dispatch(world: World) -> None:
+def test_a_job_that_joins_a_running_fetch_and_wants_more_gets_another_dispatch(world: World) -> None:
     world.queued("j1", quality="720p")
     first = world.dispatch()
     world.queued("j2", quality="1080p")
@@ -92,7 +92,7 @@ def test_who_joins_a_running_fetch_and_wants_more_gets_another_dispatch(world: W
     assert second.wanted.quality == "1080p"
 
 
-def test_who_wants_only_a_caption_more_does_not_fetch_the_media_again(world: World) -> None:
+def test_a_missing_caption_is_fetched_without_the_media(world: World) -> None:
     held = Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True, captions=("en",))
     world.create(include_captions=True, caption_languages=["en", "de"])
     world.checked(held=held)
@@ -101,7 +101,7 @@ def test_who_wants_only_a_caption_more_does_not_fetch_the_media_again(world: Wor
     )
 
 
-def test_another_root_gets_its_own_dispatch(world: World) -> None:
+def test_each_root_gets_its_own_dispatch(world: World) -> None:
     world.queued("j1")
     world.queued("j2", root="/elsewhere")
     world.archived(world.dispatch())
@@ -112,7 +112,7 @@ def test_another_root_gets_its_own_dispatch(world: World) -> None:
     assert world.rows.jobs["j2"].status is JobStatus.COMPLETED
 
 
-def test_facts_of_an_older_dispatch_change_nothing_but_an_archived_video_counts(world: World) -> None:
+def test_a_failure_of_an_older_dispatch_is_ignored_but_its_archived_video_counts(world: World) -> None:
     world.queued()
     old = world.dispatch()
     dispatches.release(world.rows, world.rows.fetches[VIDEO], world.now)
@@ -124,7 +124,7 @@ def test_facts_of_an_older_dispatch_change_nothing_but_an_archived_video_counts(
     assert isinstance(done, e.JobCompleted)
 
 
-def test_force_is_not_content_with_a_copy_that_was_under_way(world: World) -> None:
+def test_a_forced_job_does_not_use_a_fetch_that_was_already_running(world: World) -> None:
     world.queued("j1")
     first = world.dispatch()
     world.queued("j2", skip_existing=False)
@@ -134,7 +134,7 @@ def test_force_is_not_content_with_a_copy_that_was_under_way(world: World) -> No
     assert world.rows.jobs["j2"].status is JobStatus.COMPLETED
 
 
-def test_what_could_not_be_fetched_beside_the_media_is_tried_again_alone(world: World) -> None:
+def test_missing_captions_are_fetched_again_without_the_media(world: World) -> None:
     world.queued(include_captions=True)
     world.archived(world.dispatch(), captions=())
     again = world.dispatch()
@@ -143,7 +143,7 @@ def test_what_could_not_be_fetched_beside_the_media_is_tried_again_alone(world: 
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
 
 
-def test_a_fact_that_comes_twice_changes_nothing(world: World) -> None:
+def test_redelivered_events_change_nothing(world: World) -> None:
     world.create()
     for _ in range(2):
         world.checked("j1", VIDEO, OTHER)
@@ -170,8 +170,8 @@ def test_metadata_only_ends_with_metadata_archived(world: World) -> None:
     assert world.rows.fetches == {}
 
 
-def described(world: World, type: JobType = JobType.METADATA_ONLY, **held: object) -> list[Event]:
-    """A job whose only entry the Data API describes, as far as storage's answer to the page."""
+def check_described_entry(world: World, type: JobType = JobType.METADATA_ONLY, **held: object) -> list[Event]:
+    """Create a job whose only entry has metadata of the Data API, and apply the archive check of its page."""
     event = e.JobCreated(job_id="j1", targets=("x",), type=type)
     state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     return world.step(
@@ -189,8 +189,8 @@ METADATA_ARCHIVED = e.MetadataArchived(
 
 
 @pytest.mark.parametrize("held", [{}, {"metadata": True}, {"known_gone": KnownGone(reason="region_blocked", at=NOW)}])
-def test_metadata_that_the_data_api_brings_need_no_fetch(world: World, held: dict[str, object]) -> None:
-    described(world, JobType.METADATA_ONLY, **held)
+def test_metadata_of_the_data_api_needs_no_fetch(world: World, held: dict[str, object]) -> None:
+    check_described_entry(world, JobType.METADATA_ONLY, **held)
     assert world.rows.items["j1", VIDEO].status is ItemStatus.LISTED
     assert world.rows.fetches == {}
     world.listed()
@@ -199,10 +199,10 @@ def test_metadata_that_the_data_api_brings_need_no_fetch(world: World, held: dic
     assert (done.job.counts.archived, world.rows.fetches) == (1, {})
 
 
-def test_a_forced_description_is_not_content_with_that_of_another_job(world: World) -> None:
-    for job_id, words in (("j1", {}), ("j2", {"skip_existing": False})):
+def test_a_forced_metadata_job_does_not_end_with_the_metadata_of_another_job(world: World) -> None:
+    for job_id, options in (("j1", {}), ("j2", {"skip_existing": False})):
         event = e.JobCreated.model_validate(
-            {"job_id": job_id, "targets": ("x",), "type": JobType.METADATA_ONLY, "options": words}
+            {"job_id": job_id, "targets": ("x",), "type": JobType.METADATA_ONLY, "options": options}
         )
         state_machine.create(
             world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW
@@ -214,7 +214,7 @@ def test_a_forced_description_is_not_content_with_that_of_another_job(world: Wor
     assert world.status("j2") is ItemStatus.ARCHIVED
 
 
-def test_a_description_alone_does_not_bring_back_a_lost_record_of_yt_dlp(world: World) -> None:
+def test_a_missing_info_json_is_not_satisfied_by_metadata_alone(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
     state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     world.checked(held=Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True, info=False))
@@ -226,7 +226,7 @@ def test_a_description_alone_does_not_bring_back_a_lost_record_of_yt_dlp(world: 
     assert world.status() is ItemStatus.ARCHIVED
 
 
-def test_metadata_that_are_archived_before_storage_answers_the_page(world: World) -> None:
+def test_metadata_archived_before_the_archive_check_counts(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
     state_machine.create(world.rows, event, "t", Accepted((Target(kind=TargetKind.PLAYLIST, id="PL0"),), ROOT, ""), NOW)
     world.step(
@@ -240,14 +240,14 @@ def test_metadata_that_are_archived_before_storage_answers_the_page(world: World
     assert world.rows.jobs["j1"].archived == 1
 
 
-def test_media_are_fetched_however_well_a_video_is_described(world: World) -> None:
-    described(world, JobType.PLAYLIST_DOWNLOAD)
+def test_media_is_fetched_even_if_metadata_is_archived(world: World) -> None:
+    check_described_entry(world, JobType.PLAYLIST_DOWNLOAD)
     world.step(METADATA_ARCHIVED)
     assert world.rows.items["j1", VIDEO].status is ItemStatus.WAITING
 
 
-def test_metadata_that_cannot_be_archived_are_fetched_instead(world: World) -> None:
-    described(world)
+def test_metadata_that_cannot_be_archived_is_fetched_instead(world: World) -> None:
+    check_described_entry(world)
     world.step(
         e.DeadLettered(
             type="metadata.fetched", consumer="storage", sequence=1, error="x", payload="", job_id="j1", video_id=VIDEO
@@ -259,67 +259,69 @@ def test_metadata_that_cannot_be_archived_are_fetched_instead(world: World) -> N
 def test_a_deferred_dispatch_costs_no_attempt(world: World) -> None:
     world.queued()
     request = world.dispatch()
-    world.step(e.DownloadDeferred(**names_of(request), reason="shutdown"))
+    world.step(e.DownloadDeferred(**request_ids(request), reason="shutdown"))
     assert world.rows.items["j1", VIDEO].attempts == 0
     assert world.rows.fetches[VIDEO].state is FetchState.IDLE
     again = world.dispatch()
     assert again.dispatch_id != request.dispatch_id
     later = NOW + timedelta(minutes=1)
-    world.step(e.DownloadDeferred(**names_of(again), reason="disk_full", retry_after=later))
+    world.step(e.DownloadDeferred(**request_ids(again), reason="disk_full", retry_after=later))
     assert (world.status(), world.rows.items["j1", VIDEO].retry_at) == (ItemStatus.WAITING, later)
 
 
-def refused(world: World) -> list[Event]:
-    """The site refuses the machine when it is asked for VIDEO; a minute later it may be asked again."""
+def refuse(world: World) -> list[Event]:
+    """Dispatch VIDEO, defer it by a bot check for a minute, and advance the clock to the end of the block."""
     request = world.dispatch()
     failure = Failure(
         kind=FailureKind.SITE_WIDE, code=ErrorCode.SERVICE_UNAVAILABLE, reason="bot_check", message="not a bot?"
     )
     until = world.now + timedelta(minutes=1)
-    told = world.step(e.DownloadDeferred(**names_of(request), reason="bot_check", retry_after=until, failure=failure))
+    published = world.step(
+        e.DownloadDeferred(**request_ids(request), reason="bot_check", retry_after=until, failure=failure)
+    )
     world.now = until
-    return told
+    return published
 
 
-def test_a_refusal_of_the_site_is_nobodys_attempt_however_often(world: World) -> None:
+def test_a_refusal_of_the_site_never_counts_as_an_attempt(world: World) -> None:
     world.queued()
     for _ in range(10):
-        assert refused(world) == []
+        assert refuse(world) == []
     item = world.rows.items["j1", VIDEO]
     assert (item.status, item.attempts, item.errors) == (ItemStatus.WAITING, 0, [])
     assert (item.reason, item.message) == ("bot_check", "not a bot?")
 
 
-def test_a_video_that_is_refused_while_others_are_served_is_given_up(world: World) -> None:
-    """Else it would look after each block whether it is over, cause the next one, and all others would wait."""
+def test_a_video_that_is_refused_three_times_while_others_succeed_fails(world: World) -> None:
+    """Otherwise it would be the probe after every block, cause the next block, and delay all other videos."""
     world.create()
     world.checked("j1", VIDEO, OTHER)
     world.listed()
-    assert refused(world) == []
+    assert refuse(world) == []
     world.archived(world.dispatch(OTHER))
-    assert refused(world) == []
-    (failed,) = refused(world)
+    assert refuse(world) == []
+    (failed,) = refuse(world)
     assert isinstance(failed, e.VideoFailed)
     assert failed.failed is not None
     assert (failed.failed.attempts, failed.failed.errors[-1]["reason"]) == (3, "bot_check")
-    (done,) = world.plan_answers(failed)
+    (done,) = world.answer_work_plan(failed)
     assert isinstance(done, e.JobCompleted)
     world.step(e.JobRetryRequested(job_id="j1"))
     world.checked("j1", VIDEO, key="again")
-    assert refused(world) == [], "a retry begins anew"
+    assert refuse(world) == [], "a retry resets the count"
 
 
-def test_what_was_let_through_before_a_refusal_proves_nothing(world: World) -> None:
-    """Two slots: what the other one had fetched already is taken in a moment later."""
+def test_a_video_dispatched_before_the_refusal_does_not_count_as_a_success_after_it(world: World) -> None:
+    """With two slots, the download of the other slot is committed after the refusal."""
     world.create()
     world.checked("j1", VIDEO, OTHER)
     world.listed()
     other = world.dispatch(OTHER)
     world.now += timedelta(seconds=1)
-    assert refused(world) == []
+    assert refuse(world) == []
     world.archived(other)
     for _ in range(5):
-        assert refused(world) == []
+        assert refuse(world) == []
     assert world.status() is ItemStatus.WAITING
 
 
@@ -331,13 +333,13 @@ def test_a_completed_download_waits_for_storage(world: World) -> None:
     assert world.rows.items["j1", VIDEO].title == "the title"
 
 
-def test_an_item_that_lacks_only_its_metadata_ends_when_they_are_archived(world: World) -> None:
-    """Of such a fetch there are no files, hence no take-in to wait for."""
+def test_an_item_without_metadata_ends_when_its_metadata_is_archived(world: World) -> None:
+    """A metadata fetch has no files, so there is no commit to wait for."""
     world.queued()
     request = world.dispatch()
     held = Held(video_id=VIDEO, qualities=(request.wanted.quality,), thumbnail=True)
     world.step(
-        e.VideoArchived(**{k: v for k, v in names_of(request).items() if k != "fetch_id"}, directory="/x", files=(),
+        e.VideoArchived(**{k: v for k, v in request_ids(request).items() if k != "fetch_id"}, directory="/x", files=(),
                         bytes=1, held=held)
     )  # fmt: skip
     assert world.rows.items["j1", VIDEO].need == Wanted(media=False, quality=request.wanted.quality, thumbnail=False)
@@ -350,7 +352,7 @@ def test_an_item_that_lacks_only_its_metadata_ends_when_they_are_archived(world:
     assert world.rows.fetches == {}
 
 
-def test_retrying_means_that_only_timers_are_left(world: World) -> None:
+def test_a_job_is_retrying_while_it_only_waits_for_timers(world: World) -> None:
     world.queued()
     later = NOW + timedelta(hours=1)
     world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=later)

@@ -1,4 +1,4 @@
-"""Metadata without a broker or a child: the names of pages, and what a listing does on every answer it may get."""
+"""The metadata service without a broker or a child: page keys, cursors, listings, claims and failures."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -66,8 +66,8 @@ PLAYLIST = PlaylistMetadata(playlist_id=LIST, title="A list")
 PARTS: tuple[Part, ...] = (PLAYLIST, page(0, 100), page(100, 100), page(200, 50))
 
 
-class Script:
-    """A source that says what it was given, then fails, falls silent or ends; and the answers of jobs to claims."""
+class ScriptedSource:
+    """A source that yields given parts and then fails, hangs or ends; also answers claims in place of jobs."""
 
     name = "scripted"
 
@@ -76,22 +76,22 @@ class Script:
         parts: Iterable[Part] = PARTS,
         *,
         failure: Failure | None = None,
-        silent: bool = False,
+        hangs: bool = False,
         answers: Iterable[ClaimAnswer] = (),
     ) -> None:
         self._parts = parts
         self._failure = failure
-        self._silent = silent
+        self._silent = hangs
         self._answers = iter(answers)
-        self.asked: list[tuple[Target, int]] = []
+        self.calls: list[tuple[Target, int]] = []
         self.tokens: list[str] = []
         self.claims = 0
         self.closed = False
-        self.reached_silence = asyncio.Event()
+        self.hanging = asyncio.Event()
         self.closing = asyncio.Event()
 
     async def parts(self, target: Target, offset: int, token: str) -> AsyncGenerator[Part, None]:
-        self.asked.append((target, offset))
+        self.calls.append((target, offset))
         self.tokens.append(token)
         try:
             for part in self._parts:
@@ -99,7 +99,7 @@ class Script:
             if self._failure:
                 raise SourceFailed(self._failure)
             if self._silent:
-                self.reached_silence.set()
+                self.hanging.set()
                 await asyncio.Event().wait()
         finally:
             self.closed = True
@@ -111,15 +111,15 @@ class Script:
         return next(self._answers, GO)
 
     @property
-    def way(self) -> ClaimedSource:
+    def claimed(self) -> ClaimedSource:
         return ClaimedSource(self, self.claim, f"egress of {self.name}")
 
     async def run(self, event: JobQueued) -> list[Event]:
         return await run(event, self)
 
 
-async def run(event: JobQueued, *scripts: Script) -> list[Event]:
-    lister = Lister(lambda _queued: [script.way for script in scripts], scripts[0].closing)
+async def run(event: JobQueued, *scripts: ScriptedSource) -> list[Event]:
+    lister = Lister(lambda _queued: [script.claimed for script in scripts], scripts[0].closing)
     async with asyncio.timeout(TIMEOUT):
         return [fact async for fact in lister.run(event)]
 
@@ -140,30 +140,30 @@ def last_failed(facts: list[Event]) -> ListingFailed:
 # --- pages --------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_key_names_listing_source_offset_and_content() -> None:
+def test_a_page_key_contains_listing_source_offset_and_a_content_hash() -> None:
     key = page_key(3, "yt_dlp", page(100, 50))
     assert key.rpartition("/")[0] == "3/yt_dlp/100"
     assert key == page_key(3, "yt_dlp", page(100, 50))
     assert key != page_key(3, "yt_dlp", page(100, 49))
 
 
-def test_a_cursor_reads_back() -> None:
+def test_a_cursor_is_parsed_from_its_text() -> None:
     cursor = Cursor("yt_dlp", UPLOADS, 200)
     assert Cursor.read(str(cursor)) == cursor
     assert cursor.target() == Target(kind=TargetKind.PLAYLIST, id=UPLOADS)
 
 
 @pytest.mark.parametrize("text", [None, "", "200", "yt_dlp/PLx", "yt_dlp/PLx/-1", "yt_dlp/PLx/1/2", "a/b/c", "a/../1"])
-def test_a_cursor_of_nobody_is_none(text: str | None) -> None:
+def test_an_invalid_cursor_is_ignored(text: str | None) -> None:
     assert Cursor.read(text) is None
 
 
-# --- listings that go well ------------------------------------------------------------------------------------------
+# --- successful listings --------------------------------------------------------------------------------------------
 
 
-async def test_given_videos_are_a_page_with_no_request() -> None:
+async def test_given_videos_are_one_page_without_a_request() -> None:
     target = Target(kind=TargetKind.VIDEOS, video_ids=("dQw4w9WgXcQ", "-demo_00012"))
-    script = Script()
+    script = ScriptedSource()
     lister = Lister(lambda _queued: [ClaimedSource(GivenSource(), script.claim, "none")], script.closing)
     fetched, completed = [fact async for fact in lister.run(queued(target))]
     assert isinstance(fetched, ListingPageFetched)
@@ -174,8 +174,8 @@ async def test_given_videos_are_a_page_with_no_request() -> None:
     assert fetched.playlist_id is completed.playlist_id is completed.title is None
 
 
-async def test_a_playlist_is_told_then_its_pages_then_that_this_was_all() -> None:
-    script = Script()
+async def test_a_listing_publishes_the_playlist_then_its_pages_then_its_completion() -> None:
+    script = ScriptedSource()
     facts = await script.run(queued())
     assert kinds(facts) == [PlaylistFetched, *[ListingPageFetched] * 3, ListingCompleted]
     pages = [fact for fact in facts if isinstance(fact, ListingPageFetched)]
@@ -187,115 +187,115 @@ async def test_a_playlist_is_told_then_its_pages_then_that_this_was_all() -> Non
         assert (fact.job_id, fact.root, fact.target_index, fact.listing) == ("job-1", "/archive", 2, 3)
         assert (fact.type, fact.options.quality) == (JobType.PLAYLIST_DOWNLOAD, "720p")
         assert fact.playlist_id == LIST
-    assert script.claims == 3  # before it starts, and before every page but the first
+    assert script.claims == 3  # before the start, and before every page but the first
     assert script.closed
 
 
-async def test_an_empty_playlist_is_complete() -> None:
-    facts = await Script([PLAYLIST]).run(queued())
+async def test_the_listing_of_an_empty_playlist_completes() -> None:
+    facts = await ScriptedSource([PLAYLIST]).run(queued())
     assert kinds(facts) == [PlaylistFetched, ListingCompleted]
     assert isinstance(facts[-1], ListingCompleted)
     assert (facts[-1].page_keys, facts[-1].total) == ((), 0)
 
 
-async def test_a_cursor_is_where_it_goes_on() -> None:
-    script = Script([PLAYLIST, page(200, 50)])
+async def test_a_listing_resumes_at_its_cursor() -> None:
+    script = ScriptedSource([PLAYLIST, page(200, 50)])
     handle = Target(kind=TargetKind.CHANNEL, id="@name")
     facts = await script.run(queued(handle, cursor=f"scripted/{UPLOADS}/200"))
     expected: list[type[Event]] = [ListingPageFetched, ListingCompleted]
-    assert script.asked == [(Target(kind=TargetKind.PLAYLIST, id=UPLOADS), 200)]
+    assert script.calls == [(Target(kind=TargetKind.PLAYLIST, id=UPLOADS), 200)]
     assert kinds(facts) == expected
     assert isinstance(facts[-1], ListingCompleted)
     assert facts[-1].total == 250
 
 
-async def test_a_cursor_of_another_source_means_nothing_here() -> None:
-    script = Script()
+async def test_a_cursor_of_another_source_is_ignored() -> None:
+    script = ScriptedSource()
     await script.run(queued(cursor=f"data_api/{LIST}/200"))
-    assert script.asked == [(Target(kind=TargetKind.PLAYLIST, id=LIST), 0)]
+    assert script.calls == [(Target(kind=TargetKind.PLAYLIST, id=LIST), 0)]
 
 
 # --- claims ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_stale_listing_is_dropped_without_a_word_or_a_request() -> None:
-    script = Script(answers=[STALE])
+async def test_a_stale_listing_is_dropped_without_an_event_or_a_request() -> None:
+    script = ScriptedSource(answers=[STALE])
     assert await script.run(queued()) == []
-    assert script.asked == []
+    assert script.calls == []
 
 
-async def test_a_listing_that_becomes_stale_stops() -> None:
-    script = Script(answers=[GO, GO, STALE])
+async def test_a_listing_that_becomes_stale_stops_without_a_further_event() -> None:
+    script = ScriptedSource(answers=[GO, GO, STALE])
     facts = await script.run(queued())
     assert kinds(facts) == [PlaylistFetched, ListingPageFetched, ListingPageFetched]
     assert script.closed
 
 
 async def test_a_blocked_source_costs_no_attempt_and_no_request() -> None:
-    script = Script(answers=[WAIT])
+    script = ScriptedSource(answers=[WAIT])
     failed = last_failed(await script.run(queued()))
     assert (failed.retry_after, failed.spent, failed.final, failed.cursor) == (NOW, False, False, None)
-    assert script.asked == []
+    assert script.calls == []
 
 
-async def test_a_source_that_is_blocked_midway_goes_on_from_there() -> None:
-    script = Script(answers=[GO, GO, WAIT])
+async def test_a_source_that_is_blocked_during_a_listing_keeps_its_cursor() -> None:
+    script = ScriptedSource(answers=[GO, GO, WAIT])
     failed = last_failed(await script.run(queued()))
     assert (failed.retry_after, failed.spent, failed.cursor) == (NOW, False, f"scripted/{LIST}/200")
     assert script.closed
 
 
-async def test_a_probe_that_gets_an_answer_clears_the_source_once() -> None:
-    facts = await Script(answers=[PROBE, PROBE, PROBE]).run(queued())
+async def test_a_successful_probe_clears_the_source_once() -> None:
+    facts = await ScriptedSource(answers=[PROBE, PROBE, PROBE]).run(queued())
     assert kinds(facts) == [SourceCleared, PlaylistFetched, *[ListingPageFetched] * 3, ListingCompleted]
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_passing_failure_goes_on_from_the_last_page_and_counts() -> None:
-    script = Script([PLAYLIST, page(0, 100)], failure=failure(FailureKind.PASSING))
+async def test_a_passing_failure_counts_and_keeps_the_cursor_of_the_last_page() -> None:
+    script = ScriptedSource([PLAYLIST, page(0, 100)], failure=failure(FailureKind.PASSING))
     failed = last_failed(await script.run(queued()))
     assert (failed.cursor, failed.spent, failed.final) == (f"scripted/{LIST}/100", True, False)
-    assert failed.retry_after is None  # jobs counts the attempts, so it knows how long to wait
+    assert failed.retry_after is None  # jobs counts the attempts and computes the wait
     assert failed.error.code is ErrorCode.NETWORK_TIMEOUT
     assert failed.error.message == f"{LIST}: why"
 
 
 async def test_a_failure_before_any_page_has_no_cursor() -> None:
-    failed = last_failed(await Script([], failure=failure(FailureKind.LOCAL)).run(queued()))
+    failed = last_failed(await ScriptedSource([], failure=failure(FailureKind.LOCAL)).run(queued()))
     assert (failed.cursor, failed.spent, failed.final) == (None, True, False)
 
 
-async def test_a_failure_before_any_page_of_a_try_that_went_on_keeps_its_cursor() -> None:
-    """Else storage would drop the pages that were told, while jobs goes on after them."""
+async def test_a_failure_of_a_resumed_listing_before_any_page_keeps_its_cursor() -> None:
+    """Otherwise storage would drop the published pages although jobs resumes after them."""
     cursor = f"scripted/{LIST}/100"
-    broken = Script([], failure=failure(FailureKind.LOCAL))
+    broken = ScriptedSource([], failure=failure(FailureKind.LOCAL))
     assert last_failed(await broken.run(queued(cursor=cursor))).cursor == cursor
-    assert last_failed(await Script(answers=[WAIT]).run(queued(cursor=cursor))).cursor == cursor
+    assert last_failed(await ScriptedSource(answers=[WAIT]).run(queued(cursor=cursor))).cursor == cursor
 
 
-async def test_what_does_not_exist_is_final() -> None:
-    facts = await Script([], failure=failure(FailureKind.GONE)).run(queued())
+async def test_a_missing_playlist_is_a_final_failure() -> None:
+    facts = await ScriptedSource([], failure=failure(FailureKind.GONE)).run(queued())
     assert kinds(facts) == [ListingFailed]
     assert last_failed(facts).final
 
 
-async def test_a_probe_that_learns_that_a_list_does_not_exist_got_its_answer() -> None:
-    facts = await Script([], failure=failure(FailureKind.GONE), answers=[PROBE]).run(queued())
+async def test_a_probe_for_a_missing_playlist_clears_the_source() -> None:
+    facts = await ScriptedSource([], failure=failure(FailureKind.GONE), answers=[PROBE]).run(queued())
     assert kinds(facts) == [SourceCleared, ListingFailed]
 
 
 async def test_a_refusal_blocks_the_egress_and_costs_no_attempt() -> None:
     until = datetime.now(UTC) + timedelta(minutes=1)
-    facts = await Script([], failure=failure(FailureKind.SITE_WIDE, "bot_check", until)).run(queued())
+    facts = await ScriptedSource([], failure=failure(FailureKind.SITE_WIDE, "bot_check", until)).run(queued())
     blocked, failed = facts[0], last_failed(facts)
     assert blocked == SourceBlocked(egress="egress of scripted", reason="bot_check", until=until)
     assert (failed.retry_after, failed.spent, failed.final) == (until, False, False)
 
 
-async def test_a_refusal_without_a_time_blocks_for_a_while() -> None:
-    facts = await Script([], failure=failure(FailureKind.SITE_WIDE)).run(queued())
+async def test_a_refusal_without_a_retry_time_blocks_for_a_default_time() -> None:
+    facts = await ScriptedSource([], failure=failure(FailureKind.SITE_WIDE)).run(queued())
     assert isinstance(facts[0], SourceBlocked)
     assert facts[0].until > datetime.now(UTC)
     assert facts[0].until == last_failed(facts).retry_after
@@ -304,11 +304,11 @@ async def test_a_refusal_without_a_time_blocks_for_a_while() -> None:
 # --- endings ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_service_that_closes_gives_the_listing_back_at_once() -> None:
-    script = Script([PLAYLIST, page(0, 100)], silent=True)
+async def test_closing_the_service_returns_the_running_listing_at_once() -> None:
+    script = ScriptedSource([PLAYLIST, page(0, 100)], hangs=True)
     running = asyncio.create_task(script.run(queued()))
     async with asyncio.timeout(TIMEOUT):
-        await script.reached_silence.wait()
+        await script.hanging.wait()
     script.closing.set()
     failed = last_failed(await running)
     assert (failed.cursor, failed.spent, failed.final) == (f"scripted/{LIST}/100", False, False)
@@ -317,37 +317,37 @@ async def test_a_service_that_closes_gives_the_listing_back_at_once() -> None:
     assert script.closed
 
 
-async def test_a_service_that_closes_does_not_start_a_listing() -> None:
-    script = Script()
+async def test_a_closing_service_does_not_start_a_listing() -> None:
+    script = ScriptedSource()
     script.closing.set()
     assert kinds(await script.run(queued())) == [ListingFailed]
-    assert script.asked == []
+    assert script.calls == []
 
 
-async def test_a_handler_that_is_cancelled_ends_its_source() -> None:
-    script = Script([PLAYLIST], silent=True)
+async def test_cancelling_the_handler_closes_its_source() -> None:
+    script = ScriptedSource([PLAYLIST], hangs=True)
     running = asyncio.create_task(script.run(queued()))
     async with asyncio.timeout(TIMEOUT):
-        await script.reached_silence.wait()
+        await script.hanging.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert script.closed
 
 
-async def test_a_handler_that_is_closed_between_two_facts_ends_its_source() -> None:
-    script = Script()
-    facts = Lister(lambda _queued: [script.way], script.closing).run(queued())
+async def test_closing_the_handler_between_two_events_closes_its_source() -> None:
+    script = ScriptedSource()
+    facts = Lister(lambda _queued: [script.claimed], script.closing).run(queued())
     assert isinstance(await anext(facts), PlaylistFetched)
     await facts.aclose()
     assert script.closed
 
 
-# --- a source gives up in favour of the next --------------------------------------------------------------------------
+# --- fallback to the next source --------------------------------------------------------------------------------------
 
 
-class Giving(Script):
-    """Gives up, or whatever `error` makes, where Script would fail."""
+class GivingUpSource(ScriptedSource):
+    """Raise `error` (SourceGivesUp by default) where ScriptedSource would fail."""
 
     name = "giving"
     error: Callable[[Failure], SourceFailed] = SourceGivesUp
@@ -365,8 +365,8 @@ QUOTA = Failure(
 )
 
 
-async def test_the_next_source_lists_all_over_again_after_a_claim_of_its_own() -> None:
-    first, second = Giving([PLAYLIST, page(0, 50)], failure=QUOTA), Script()
+async def test_the_next_source_claims_and_lists_from_the_beginning() -> None:
+    first, second = GivingUpSource([PLAYLIST, page(0, 50)], failure=QUOTA), ScriptedSource()
     facts = await run(queued(), first, second)
     assert kinds(facts) == [PlaylistFetched, *[ListingPageFetched] * 4, ListingCompleted]
     completed = facts[-1]
@@ -377,44 +377,44 @@ async def test_the_next_source_lists_all_over_again_after_a_claim_of_its_own() -
     assert first.closed
 
 
-async def test_a_list_that_the_first_source_did_not_announce_is_announced_by_the_next() -> None:
-    facts = await run(queued(), Giving([], failure=QUOTA), Script())
+async def test_the_playlist_is_published_by_the_next_source_if_the_first_did_not() -> None:
+    facts = await run(queued(), GivingUpSource([], failure=QUOTA), ScriptedSource())
     assert kinds(facts)[0] is PlaylistFetched
 
 
-async def test_the_last_source_that_gives_up_waits_without_an_attempt_spent() -> None:
-    failed = last_failed(await run(queued(), Giving([PLAYLIST, page(0, 50)], failure=QUOTA)))
+async def test_if_the_last_source_gives_up_the_listing_waits_without_using_an_attempt() -> None:
+    failed = last_failed(await run(queued(), GivingUpSource([PLAYLIST, page(0, 50)], failure=QUOTA)))
     assert (failed.retry_after, failed.spent, failed.final) == (NOW, False, False)
     assert (failed.error.code, failed.cursor) == (ErrorCode.API_QUOTA_EXCEEDED, f"giving/{LIST}/50")
 
 
-async def test_who_fails_does_not_give_up() -> None:
-    second = Script()
-    facts = await run(queued(), Script([], failure=failure(FailureKind.PASSING)), second)
+async def test_a_failed_source_is_not_replaced_by_the_next() -> None:
+    second = ScriptedSource()
+    facts = await run(queued(), ScriptedSource([], failure=failure(FailureKind.PASSING)), second)
     assert kinds(facts) == [ListingFailed]
-    assert second.asked == []
+    assert second.calls == []
 
 
-async def test_a_failure_that_would_be_the_same_again_is_final() -> None:
-    refused = Giving([], failure=failure(FailureKind.LOCAL))
+async def test_a_failure_marked_final_ends_the_listing() -> None:
+    refused = GivingUpSource([], failure=failure(FailureKind.LOCAL))
     refused.error = partial(SourceFailed, final=True)
-    assert last_failed(await run(queued(), refused, Script())).final
+    assert last_failed(await run(queued(), refused, ScriptedSource())).final
 
 
-async def test_a_sources_own_name_of_a_place_goes_into_the_cursor_and_back() -> None:
-    with_token = ListingPage(0, 50, page(0, 50).entries, token="EAAaBlBUOkNESQ")  # noqa: S106 - no password
-    script = Script([PLAYLIST, with_token], failure=failure(FailureKind.PASSING))
+async def test_the_page_token_of_a_source_is_stored_in_the_cursor_and_used_on_resume() -> None:
+    with_token = ListingPage(0, 50, page(0, 50).entries, token="EAAaBlBUOkNESQ")  # noqa: S106 - a page token
+    script = ScriptedSource([PLAYLIST, with_token], failure=failure(FailureKind.PASSING))
     failed = last_failed(await script.run(queued()))
     assert failed.cursor == f"scripted/{LIST}/50@EAAaBlBUOkNESQ"
-    again = Script([PLAYLIST])
+    again = ScriptedSource([PLAYLIST])
     await again.run(queued(cursor=failed.cursor))
     assert again.tokens == ["EAAaBlBUOkNESQ"]
 
 
-async def test_metadata_that_come_along_follow_their_page() -> None:
+async def test_metadata_of_listed_videos_follows_their_page() -> None:
     known = tuple(VideoMetadata(video_id=f"video{n:06d}", title=f"Title {n}") for n in (0, 1))
     first = ListingPage(0, 2, page(0, 2).entries, described=known)
-    facts = await Script([PLAYLIST, first, page(2, 1)]).run(queued())
+    facts = await ScriptedSource([PLAYLIST, first, page(2, 1)]).run(queued())
     assert kinds(facts) == [
         PlaylistFetched,
         ListingPageFetched,
@@ -428,7 +428,7 @@ async def test_metadata_that_come_along_follow_their_page() -> None:
     assert {(fact.job_id, fact.root, fact.source_name) for fact in described} == {("job-1", "/archive", "scripted")}
 
 
-# --- what a failed child means ----------------------------------------------------------------------------------------
+# --- failures of the yt-dlp child -------------------------------------------------------------------------------------
 
 
 def failed_child(message: str, status: int | None = None) -> ChildFailed:
@@ -448,11 +448,11 @@ def failed_child(message: str, status: int | None = None) -> ChildFailed:
         (ChildCrashed("the child ended with -9"), FailureKind.LOCAL),
     ],
 )
-def test_what_a_failed_listing_means(error: ChildFailed | ChildCrashed, kind: FailureKind) -> None:
+def test_a_failed_listing_is_classified(error: ChildFailed | ChildCrashed, kind: FailureKind) -> None:
     assert classify_failure(error, begun=False, now=NOW).kind is kind
 
 
-def test_a_404_between_two_pages_says_nothing_about_the_list() -> None:
+def test_a_404_between_two_pages_is_a_passing_failure() -> None:
     error = failed_child("Unable to download API page: HTTP Error 404: Not Found", 404)
     assert classify_failure(error, begun=True, now=NOW).kind is FailureKind.PASSING
 
@@ -466,11 +466,11 @@ def test_a_404_between_two_pages_says_nothing_about_the_list() -> None:
         ("user:secret@proxy.example", "box/proxy.example"),
     ],
 )
-def test_an_egress_is_named_without_its_password(proxy: str | None, egress: str) -> None:
+def test_an_egress_name_contains_no_password(proxy: str | None, egress: str) -> None:
     assert egress_of(proxy, "box") == egress
 
 
-def test_an_egress_may_be_named_for_all_that_share_it() -> None:
+def test_a_configured_egress_name_is_shared_by_several_hosts() -> None:
     assert {egress_of(None, host, name="home") for host in ("box-1", "box-2")} == {"home/direct"}
     assert data_api_egress("home") == "home/data_api"
 
@@ -483,11 +483,11 @@ def test_an_egress_may_be_named_for_all_that_share_it() -> None:
         (ErrorCode.INVALID_CREDENTIALS, 400),
         (ErrorCode.NETWORK_TIMEOUT, 503),
         (ErrorCode.SERVICE_UNAVAILABLE, 503),
-        (ErrorCode.INTERNAL_ERROR, 503),  # nobody has a word for it: the source's trouble
+        (ErrorCode.INTERNAL_ERROR, 503),  # unclassified: a failure of the source
     ],
 )
-def test_what_a_failed_look_up_answers(code: ErrorCode, status: int) -> None:
-    told = Failure(kind=FailureKind.PASSING, code=code, reason="some", message="why", retry_after=NOW)
-    error = refusal(told, "a video", NOW - timedelta(seconds=90))
+def test_the_http_status_and_details_of_a_refused_lookup(code: ErrorCode, status: int) -> None:
+    failed = Failure(kind=FailureKind.PASSING, code=code, reason="some", message="why", retry_after=NOW)
+    error = refusal(failed, "a video", NOW - timedelta(seconds=90))
     assert (error.http_status, error.message) == (status, "a video: why")
     assert error.details == {"kind": "passing", "reason": "some", "until": NOW.isoformat(), "retry_after": 90}

@@ -1,4 +1,4 @@
-"""The private parts of nats-py that bus/connection/nats_client.py uses exist.
+"""Check that the private attributes of nats-py used by bus/connection/nats_client.py exist.
 
 If this fails after an upgrade of nats-py, adapt that module, run tests/integration/test_bus*.py, and raise the upper
 bound in pyproject.toml.
@@ -13,7 +13,7 @@ from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
 
-def test_the_client_has_a_status_a_transport_and_the_methods_that_are_used() -> None:
+def test_the_client_has_the_private_attributes_and_methods_that_are_used() -> None:
     client = Client()
     assert client._status == Client.DISCONNECTED
     assert client._transport is None
@@ -21,16 +21,16 @@ def test_the_client_has_a_status_a_transport_and_the_methods_that_are_used() -> 
     assert next(iter(inspect.signature(client._send_unsubscribe).parameters)) == "sid"
 
 
-def test_a_transport_has_a_writer_and_one_below_tls() -> None:
+def test_a_transport_has_a_writer_and_a_plain_writer_below_tls() -> None:
     transport = TcpTransport()  # type: ignore[no-untyped-call]  # nats-py has no annotation there
     assert (transport._io_writer, transport._bare_io_writer) == (None, None)
 
 
-def test_a_pull_subscription_leads_to_the_id_of_its_subscription() -> None:
+def test_the_id_of_the_inner_subscription_is_reachable_from_a_pull_subscription() -> None:
     assert "self._sub = " in inspect.getsource(JetStreamContext.PullSubscription.__init__)
     assert "self._id = " in inspect.getsource(Subscription.__init__)
 
 
-def test_a_message_leads_to_its_client() -> None:
+def test_a_message_refers_to_its_client() -> None:
     client = Client()
     assert Msg(client, subject="a", data=b"")._client is client

@@ -1,4 +1,4 @@
-"""Coverage of requests by what is archived, as tables."""
+"""Comparison of requested files with archived files."""
 
 import pytest
 
@@ -22,11 +22,11 @@ from services.common.domain.videos import Wanted
         ("bv[height<=480]+ba", "bv[height<=480]+ba", True),
     ],
 )
-def test_quality_covers(have: str, want: str, covers: bool) -> None:
+def test_whether_an_archived_quality_covers_the_requested_one(have: str, want: str, covers: bool) -> None:
     assert quality_covers(have, want) is covers
 
 
-def test_missing_names_only_what_is_missing() -> None:
+def test_missing_returns_only_the_parts_that_are_not_archived() -> None:
     wanted = Wanted(quality="720p", captions=("en", "de", "fr"))
     held = Held(
         video_id="aaaaaaaaaaa", qualities=("1080p",), thumbnail=True, captions=("en",), absent=("captions/fr",),
@@ -36,8 +36,8 @@ def test_missing_names_only_what_is_missing() -> None:
     assert need == Wanted(media=False, quality="720p", thumbnail=False, captions=("de",), metadata=False)
 
 
-def test_with_media_the_description_of_yt_dlp_is_fetched_too() -> None:
-    """Also when another source has described the video before storage was asked: both are kept."""
+def test_media_is_always_fetched_together_with_the_metadata_of_yt_dlp() -> None:
+    """Even if metadata from another source is archived already: both are kept."""
     need = missing(Wanted(), Held(video_id="aaaaaaaaaaa", metadata=True))
     assert need is not None
     assert (need.media, need.metadata) == (True, True)
@@ -48,5 +48,5 @@ def test_union_takes_the_better_quality_and_all_captions() -> None:
     assert union(first, second) == Wanted(quality="best", captions=("en", "de"))
 
 
-def test_audio_and_video_are_two_files() -> None:
+def test_audio_and_video_requests_have_no_union() -> None:
     assert union(Wanted(quality="audio"), Wanted(quality="720p")) is None

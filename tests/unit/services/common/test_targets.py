@@ -1,4 +1,4 @@
-"""Targets: what people paste. The table is the specification; the properties keep hostile text out."""
+"""Parsing of targets: tables of accepted and refused texts, and properties for arbitrary text."""
 
 import string
 
@@ -54,7 +54,7 @@ VIDEOS = [
     f"https://www.youtube.com/oembed?url=https%3A%2F%2Fyoutu.be%2F{VIDEO}&format=json",
     f"https://consent.youtube.com/m?continue=https%3A%2F%2Fwww.youtube.com%2Fwatch%3Fv%3D{VIDEO}&gl=DE",
     f"https://www.google.com/url?sa=t&q=https://www.youtube.com/watch%3Fv%3D{VIDEO}",
-    # beside a mix without end, and beside the viewer's own lists, the video is meant
+    # with an endless mix or a list of the viewer, the video is the target
     f"https://www.youtube.com/watch?v={VIDEO}&list=RD{VIDEO}&start_radio=1",
     f"https://www.youtube.com/watch?v={VIDEO}&list=RDMM{VIDEO}",
     f"https://www.youtube.com/watch?v={VIDEO}&list=RDAMVM{VIDEO}",
@@ -166,27 +166,27 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("text", VIDEOS)
-def test_a_video(text: str) -> None:
+def test_a_video_url_or_id_is_parsed(text: str) -> None:
     assert parse_target(text) == ParsedTarget(TargetKind.VIDEOS, VIDEO)
 
 
 @pytest.mark.parametrize("id", ["-demo_00012", "___________", "watch_later", "UCaaaaaaaaa", "PLaaaaaaaaa"])
-def test_eleven_characters_are_a_video_whatever_they_look_like(id: str) -> None:
+def test_eleven_characters_are_a_video_id_whatever_their_prefix(id: str) -> None:
     assert parse_target(id) == ParsedTarget(TargetKind.VIDEOS, id)
 
 
 @pytest.mark.parametrize(("text", "id"), PLAYLISTS)
-def test_a_playlist(text: str, id: str) -> None:
+def test_a_playlist_url_or_id_is_parsed(text: str, id: str) -> None:
     assert parse_target(text) == ParsedTarget(TargetKind.PLAYLIST, id)
 
 
 @pytest.mark.parametrize(("text", "id"), CHANNELS)
-def test_a_channel(text: str, id: str) -> None:
+def test_a_channel_url_or_handle_is_parsed(text: str, id: str) -> None:
     assert parse_target(text) == ParsedTarget(TargetKind.CHANNEL, id)
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_anything_else_is_refused_with_what_would_do(text: str) -> None:
+def test_any_other_text_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(InvalidRequest, match="give the URL of a YouTube video") as refused:
         parse_target(text)
     assert refused.value.message.isprintable()
@@ -196,12 +196,12 @@ def test_anything_else_is_refused_with_what_would_do(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["WL", "LL", "LM", "https://www.youtube.com/playlist?list=WL", "youtube.com/watch?list=LL"]
 )
-def test_the_lists_of_the_viewer_are_refused_with_the_way_round(text: str) -> None:
+def test_private_lists_of_the_viewer_are_refused_with_a_workaround(text: str) -> None:
     with pytest.raises(InvalidRequest, match="playlist of your own"):
         parse_target(text)
 
 
-def test_links_inside_links_end_somewhere() -> None:
+def test_deeply_nested_redirect_links_are_refused() -> None:
     text = f"https://youtu.be/{VIDEO}"
     for _ in range(5):
         text = "https://www.youtube.com/redirect?q=" + text.replace("%", "%25").replace(":", "%3A").replace("?", "%3F")
@@ -210,7 +210,7 @@ def test_links_inside_links_end_somewhere() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_either_parsed_or_refused(text: str) -> None:
     try:
         found = parse_target(text)
     except InvalidRequest as refused:
@@ -220,9 +220,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @given(st.sampled_from([*VIDEOS, *(text for text, _ in PLAYLISTS + CHANNELS)]), st.characters(), st.integers(0, 80))
-def test_a_slip_of_the_finger_never_leads_out_of_youtube(text: str, slip: str, place: int) -> None:
+def test_an_inserted_character_never_leads_to_another_site(text: str, inserted: str, place: int) -> None:
     try:
-        found = parse_target(text[:place] + slip + text[place:])
+        found = parse_target(text[:place] + inserted + text[place:])
     except InvalidRequest:
         return
     match found.kind:
@@ -236,7 +236,7 @@ def test_a_slip_of_the_finger_never_leads_out_of_youtube(text: str, slip: str, p
             assert ".." not in url
 
 
-def test_videos_are_gathered_and_what_comes_twice_is_dropped() -> None:
+def test_videos_are_grouped_and_duplicate_targets_dropped() -> None:
     targets = group_targets(
         [
             "aaaaaaaaaa1",
@@ -256,18 +256,18 @@ def test_videos_are_gathered_and_what_comes_twice_is_dropped() -> None:
     ]
 
 
-def test_a_group_is_at_most_one_page() -> None:
+def test_a_group_of_videos_has_a_maximum_size() -> None:
     ids = [f"video{n:06d}" for n in range(250)]
     groups = group_targets(ids)
     assert [len(group.video_ids) for group in groups] == [MAX_VIDEOS, MAX_VIDEOS, 50]
     assert [video_id for group in groups for video_id in group.video_ids] == ids
 
 
-def test_no_targets_are_no_groups() -> None:
+def test_no_targets_give_no_groups() -> None:
     assert group_targets([]) == []
 
 
-def test_every_refused_text_is_named() -> None:
+def test_all_refused_texts_are_named_in_the_error() -> None:
     with pytest.raises(InvalidRequest, match="first") as refused:
         group_targets(["first", VIDEO, "second"])
     assert "1 more" in refused.value.message
@@ -284,13 +284,13 @@ def test_every_refused_text_is_named() -> None:
         (TargetKind.CHANNEL, "user/vsauce", "https://www.youtube.com/user/vsauce"),
     ],
 )
-def test_the_page_of_a_target(kind: TargetKind, id: str, url: str) -> None:
+def test_the_url_of_a_target_is_parsed_to_the_same_target(kind: TargetKind, id: str, url: str) -> None:
     target = Target(kind=kind, id=id)
     assert target_url(target) == url
     assert parse_target(url) == ParsedTarget(kind, id)
 
 
-def test_the_digest_knows_the_same_targets_again() -> None:
+def test_equivalent_targets_have_the_same_digest() -> None:
     written = [f"https://youtu.be/{VIDEO}", "@SomeChannel", VIDEO]
     assert digest(written) == digest(["@somechannel", VIDEO])
     assert digest(written) != digest([VIDEO])

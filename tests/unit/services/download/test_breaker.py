@@ -1,4 +1,4 @@
-"""The circuit breaker of an egress: when it blocks, for how long, and what ends it."""
+"""The circuit breaker of an egress: what opens it, for how long, and what closes it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,11 +18,11 @@ def failure(kind: FailureKind, reason: str) -> Failure:
 SITE_WIDE = failure(FailureKind.SITE_WIDE, "bot_check")
 REFUSED = failure(FailureKind.PASSING, "http_403")
 PASSING = failure(FailureKind.PASSING, "truncated")
-UNREACHED = failure(FailureKind.PASSING, "network")
+UNREACHABLE = failure(FailureKind.PASSING, "network")
 
 
 @pytest.mark.claim("7.7")
-def test_a_site_wide_failure_blocks_longer_each_time() -> None:
+def test_each_site_wide_failure_doubles_the_block_up_to_a_maximum() -> None:
     breaker, now, waits = Breaker(), NOW, []
     for _ in range(6):
         assert breaker.judge(SITE_WIDE)
@@ -34,13 +34,13 @@ def test_a_site_wide_failure_blocks_longer_each_time() -> None:
     assert waits == [FIRST_WAIT, FIRST_WAIT * 2, FIRST_WAIT * 4, FIRST_WAIT * 8, LONGEST_WAIT, LONGEST_WAIT]
 
 
-def test_what_fails_during_a_block_does_not_make_it_longer() -> None:
+def test_a_failure_during_a_block_does_not_extend_it() -> None:
     breaker = Breaker()
     until = breaker.trip(NOW, SITE_WIDE)
     assert breaker.trip(NOW + timedelta(seconds=1), SITE_WIDE) == until
 
 
-def test_success_ends_it_and_is_worth_telling_once() -> None:
+def test_a_success_ends_the_block_and_is_reported_once() -> None:
     breaker = Breaker()
     breaker.trip(NOW, SITE_WIDE)
     assert breaker.succeed()
@@ -48,12 +48,12 @@ def test_success_ends_it_and_is_worth_telling_once() -> None:
     assert breaker.trip(NOW, SITE_WIDE) - NOW == FIRST_WAIT
 
 
-def test_one_refused_file_is_an_expired_url_five_in_a_row_are_not() -> None:
+def test_only_consecutive_http_403_failures_open_the_breaker() -> None:
     breaker = Breaker()
     assert [breaker.judge(REFUSED) for _ in range(THRESHOLD)] == [False] * (THRESHOLD - 1) + [True]
 
 
-def test_a_success_between_refusals_starts_the_count_anew() -> None:
+def test_a_success_resets_the_count_of_refusals() -> None:
     breaker = Breaker()
     for _ in range(THRESHOLD - 1):
         assert not breaker.judge(REFUSED)
@@ -63,22 +63,22 @@ def test_a_success_between_refusals_starts_the_count_anew() -> None:
 
 
 @pytest.mark.claim("7.6", "7.7")
-def test_a_network_that_is_down_is_no_attempt_of_every_video() -> None:
+def test_consecutive_network_failures_open_the_breaker_for_60_seconds() -> None:
     breaker = Breaker()
-    assert [breaker.judge(UNREACHED) for _ in range(THRESHOLD)] == [False] * (THRESHOLD - 1) + [True]
-    until = breaker.trip(NOW, UNREACHED)
+    assert [breaker.judge(UNREACHABLE) for _ in range(THRESHOLD)] == [False] * (THRESHOLD - 1) + [True]
+    until = breaker.trip(NOW, UNREACHABLE)
     assert until - NOW == OUTAGE_WAIT == timedelta(seconds=60)
     assert breaker.state(until).state == "half_open"
-    assert breaker.judge(UNREACHED), "one probe is enough to know that it is still down"
-    assert breaker.trip(until, UNREACHED) - until == OUTAGE_WAIT, "and not longer each time"
+    assert breaker.judge(UNREACHABLE), "one failed probe reopens the breaker"
+    assert breaker.trip(until, UNREACHABLE) - until == OUTAGE_WAIT, "the wait does not grow"
     assert breaker.succeed()
-    assert not breaker.judge(UNREACHED)
+    assert not breaker.judge(UNREACHABLE)
 
 
-@pytest.mark.parametrize("between", [REFUSED, PASSING, UNREACHED.model_copy(update={"gained_bytes": True})])
-def test_an_answer_between_says_that_the_network_is_there(between: Failure) -> None:
+@pytest.mark.parametrize("between", [REFUSED, PASSING, UNREACHABLE.model_copy(update={"gained_bytes": True})])
+def test_an_answer_of_the_host_resets_the_count_of_network_failures(between: Failure) -> None:
     breaker = Breaker()
     for _ in range(THRESHOLD - 1):
-        assert not breaker.judge(UNREACHED)
+        assert not breaker.judge(UNREACHABLE)
     assert not breaker.judge(between)
-    assert not breaker.judge(UNREACHED)
+    assert not breaker.judge(UNREACHABLE)

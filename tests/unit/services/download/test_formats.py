@@ -1,4 +1,4 @@
-"""Which streams a quality means: yt-dlp's own choice among formats like YouTube's, and which selectors are refused."""
+"""Qualities: the streams that yt-dlp selects for them, and which selectors are valid."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ YOUTUBE = [
     video("271", 1440, "vp9", "webm"),
     video("313", 2160, "vp9", "webm"),
 ]
-UPRIGHT = [
+PORTRAIT = [
     audio("140", "mp4a.40.2", "m4a", 129),
     video("1080", 1920, "avc1.640028", "mp4", width=1080),
     video("720", 1280, "avc1.4d401f", "mp4", width=720),
@@ -91,16 +91,16 @@ def chosen(quality: str, formats: list[Any]) -> str:
         ("bv[vcodec=vp9][height<=720]+ba[acodec=opus]", "247+251"),
     ],
 )
-def test_the_highest_resolution_wins_then_what_plays_everywhere(quality: str, expected: str) -> None:
+def test_the_highest_resolution_is_chosen_then_the_most_compatible_codec(quality: str, expected: str) -> None:
     assert chosen(quality, YOUTUBE) == expected
 
 
-def test_an_upright_video_counts_by_its_shorter_side() -> None:
-    assert chosen("1080p", UPRIGHT) == "1080+140"
-    assert chosen("720p", UPRIGHT) == "720+140"
+def test_the_quality_of_a_portrait_video_is_its_shorter_side() -> None:
+    assert chosen("1080p", PORTRAIT) == "1080+140"
+    assert chosen("720p", PORTRAIT) == "720+140"
 
 
-def test_one_muxed_stream_is_enough() -> None:
+def test_a_muxed_stream_is_chosen_if_there_is_no_other() -> None:
     assert chosen("1080p", [video("18", 360, "avc1.42001E", "mp4", acodec="mp4a.40.2")]) == "18"
 
 
@@ -108,12 +108,12 @@ def test_one_muxed_stream_is_enough() -> None:
     "quality",
     [*sorted(NAMED), JobOptions().quality, "bv*+ba/b", "137+140", "best[height<=?720]", "bv*[vcodec^=avc1]+ba"],
 )
-def test_valid(quality: str) -> None:
+def test_valid_qualities_are_accepted(quality: str) -> None:
     assert valid_quality(quality)
 
 
 @pytest.mark.parametrize(
     "quality", ["", " ", "-", "all", "1080", "137,140", "(137,136)+140", "best[", "bv*+", "best[height<", "+ba"]
 )
-def test_invalid(quality: str) -> None:
+def test_invalid_qualities_are_refused(quality: str) -> None:
     assert not valid_quality(quality)

@@ -1,4 +1,4 @@
-"""When progress is published, and its content."""
+"""Progress of a download: when it is published, and its content."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from services.download.progress import ProgressRule, progress_of
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "expected"),
     [
         ([(0.0, 0.0)], [True]),
         ([(0.0, 0.0), (1.0, 0.04), (2.0, 0.05)], [True, False, True]),
@@ -15,12 +15,12 @@ from services.download.progress import ProgressRule, progress_of
         ([(0.0, 0.5), (0.1, 0.54), (0.2, 0.56), (0.3, 0.60), (0.4, 0.62)], [True, False, True, False, True]),
     ],
 )
-def test_every_5_seconds_or_5_percent(steps: list[tuple[float, float]], told: list[bool]) -> None:
+def test_progress_is_due_every_5_seconds_or_5_percent(steps: list[tuple[float, float]], expected: list[bool]) -> None:
     rule = ProgressRule()
-    assert [rule.due(now, share) for now, share in steps] == told
+    assert [rule.due(now, share) for now, share in steps] == expected
 
 
-def test_the_last_one_is_always_told() -> None:
+def test_the_last_progress_is_always_due() -> None:
     rule = ProgressRule()
     assert rule.due(0.0, 0.99)
     assert not rule.due(0.1, 1.0)
@@ -28,12 +28,12 @@ def test_the_last_one_is_always_told() -> None:
 
 
 @pytest.mark.claim("10.5")
-def test_progress_as_spec_words_it() -> None:
+def test_progress_has_the_fields_of_the_specification() -> None:
     progress = progress_of(Downloading(downloaded=250, total=1000, speed=50.0, eta=15))
     assert (progress.current, progress.total, progress.percentage) == (250, 1000, 25.0)
     assert (progress.speed_bps, progress.eta_seconds) == (50.0, 15)
 
 
-def test_progress_of_an_unknown_total_and_at_the_end() -> None:
+def test_the_percentage_is_0_without_a_total_and_100_at_the_end() -> None:
     assert progress_of(Downloading(downloaded=250)).percentage == 0.0
     assert progress_of(Downloading(downloaded=250), finished=True).percentage == 100.0

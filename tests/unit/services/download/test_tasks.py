@@ -1,4 +1,4 @@
-"""The tasks of the download service."""
+"""The task list of the download service."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -51,7 +51,7 @@ def ended(tasks: Tasks, number: int, kind: type[Event] | None) -> TaskRecord:
     return record
 
 
-def test_speed_and_eta_are_told_only_while_bytes_arrive() -> None:
+def test_speed_and_eta_are_shown_only_while_downloading() -> None:
     record = Tasks().begin(requested(), "t")
     assert (record.progress_view().state, record.progress_view().current, record.progress_view().total) == (
         TaskState.WAITING,
@@ -59,15 +59,15 @@ def test_speed_and_eta_are_told_only_while_bytes_arrive() -> None:
         0,
     )
     record.arrived(Downloading(downloaded=250, total=1000, speed=50.0, eta=15))
-    told = record.progress_view()
-    assert (told.percentage, told.speed_bps, told.eta_seconds, told.message) == (25.0, 50.0, 15, "downloading")
+    view = record.progress_view()
+    assert (view.percentage, view.speed_bps, view.eta_seconds, view.message) == (25.0, 50.0, 15, "downloading")
     record.state = TaskState.FINISHING
-    told = record.progress_view()
-    assert (told.percentage, told.speed_bps, told.eta_seconds) == (25.0, None, None)
-    assert told.message == "merging and checking the files"
+    view = record.progress_view()
+    assert (view.percentage, view.speed_bps, view.eta_seconds) == (25.0, None, None)
+    assert view.message == "merging and checking the files"
 
 
-def test_every_end_is_told_with_its_reason() -> None:
+def test_every_ended_task_shows_its_result_and_reason() -> None:
     tasks = Tasks()
     kinds: tuple[type[Event], ...] = (DownloadCompleted, DownloadFailed, DownloadDeferred, DownloadCancelled)
     records = [ended(tasks, number, kind) for number, kind in enumerate(kinds)]
@@ -84,14 +84,14 @@ def test_every_end_is_told_with_its_reason() -> None:
     assert tasks.numbers()["tasks_ended"] == {"completed": 1, "failed": 1, "deferred": 1, "cancelled": 1}
 
 
-def test_what_was_stale_leaves_no_trace() -> None:
+def test_a_task_that_ends_without_an_event_is_removed() -> None:
     tasks = Tasks()
     ended(tasks, 1, None)
     assert tasks.find("f.1") is None
     assert list(tasks.all()) == []
 
 
-def test_only_the_last_ends_are_kept_and_what_runs_comes_first() -> None:
+def test_running_tasks_come_first_and_only_the_latest_ended_tasks_are_kept() -> None:
     tasks = Tasks()
     running = [tasks.begin(requested(number), "t") for number in (1, 2)]
     for number in range(3, KEPT + 5):
@@ -103,7 +103,7 @@ def test_only_the_last_ends_are_kept_and_what_runs_comes_first() -> None:
     assert tasks.find("f.1") is running[0]
 
 
-def test_bytes_of_earlier_attempts_do_not_count() -> None:
+def test_bytes_of_earlier_attempts_are_not_counted() -> None:
     tasks = Tasks()
     record = tasks.begin(requested(), "t")
     record.arrived(Downloading(downloaded=400, total=1000))

@@ -1,4 +1,4 @@
-"""The dispatcher on a real jobs.db."""
+"""The dispatcher, with a real jobs.db."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import state_machine
 from services.jobs.domain.accounting import Out
 from services.jobs.domain.state_machine import Accepted
-from tests.fixtures.jobs_world import names_of
+from tests.fixtures.jobs_world import request_ids
 
 LIST = "PLdispatcher"
 
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 class Rounds:
-    """Counts the rounds of a dispatcher."""
+    """Count the rounds of a dispatcher."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,8 +47,8 @@ class Rounds:
         self.count += 1
 
 
-async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_again(store: Store, tmp_path: Path) -> None:
-    def waits_for_quota_and_is_paused(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+async def test_a_paused_job_with_a_due_listing_does_not_keep_the_dispatcher_busy(store: Store, tmp_path: Path) -> None:
+    def create_paused_job_that_waits_for_quota(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         ordered = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         state_machine.create(rows, ordered, "t", accepted, now)
@@ -64,11 +64,11 @@ async def test_a_paused_job_whose_listing_is_due_is_not_looked_at_again_and_agai
         state_machine.step(rows, refused, now)
         return state_machine.step(rows, e.JobPauseRequested(job_id="j"), now)
 
-    await store.change(waits_for_quota_and_is_paused)
+    await store.change(create_paused_job_that_waits_for_quota)
     rounds = Rounds()
     dispatcher = Dispatcher(store, Registry(tmp_path / "services.json"), (), CommitNotifier(rounds))
     running = asyncio.create_task(dispatcher.run())
-    await asyncio.sleep(1.0)  # the absence of something can only be waited for
+    await asyncio.sleep(1.0)  # rounds that must not happen can only be counted over time
     running.cancel()
     assert 0 < rounds.count < 4
 
@@ -77,8 +77,8 @@ KEPT, LOST = "kept0000000", "lost0000000"
 ABOUT = {"job_id": "j", "root": "/archive", "target_index": 0}
 
 
-class Asked:
-    """A dispatcher whose look at everything is a minute after the one before; storage is there and never answers."""
+class DispatcherWithoutStorage:
+    """A dispatcher with a decision every minute; storage is registered but never answers."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
@@ -87,21 +87,21 @@ class Asked:
         self.now = datetime.now(UTC)
 
     async def step(self, *facts: Event) -> list[Event]:
-        said: list[Out] = []
+        outs: list[Out] = []
 
         def apply(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
             for fact in facts:
-                said.extend(state_machine.step(rows, fact, self.now))
+                outs.extend(state_machine.step(rows, fact, self.now))
             return []
 
         await self.store.change(apply)
-        return [event for event, _trace in said]
+        return [event for event, _trace in outs]
 
-    async def look(self, slots: int = 0) -> list[Event]:
-        said: list[Out] = []
+    async def decide(self, slots: int = 0) -> list[Event]:
+        outs: list[Out] = []
 
-        def decide(rows: SqlRows, sql: sqlite3.Connection, _now: datetime) -> list[Out]:
-            said.extend(self.dispatcher._decide(rows, sql, self.now))
+        def apply(rows: SqlRows, sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+            outs.extend(self.dispatcher._decide(rows, sql, self.now))
             return []
 
         self.now += timedelta(seconds=61)
@@ -111,69 +111,69 @@ class Asked:
                 started_at=self.now, slots=slots if name == "download" else 0, egress="e",
             )  # fmt: skip
             self.registry.seen(info)
-        await self.store.change(decide)
-        return [event for event, _trace in said]
+        await self.store.change(apply)
+        return [event for event, _trace in outs]
 
 
 def page(listing: int, *videos: str) -> e.ArchiveChecked:
     entries = tuple(Entry(video_id=video, position=n) for n, video in enumerate(videos))
-    whole = {"qualities": ("best",), "thumbnail": True, "captions": ("en",), "metadata": True, "info": True}
-    held = tuple(Held.model_validate({"video_id": video} | (whole if video == KEPT else {})) for video in videos)
+    complete = {"qualities": ("best",), "thumbnail": True, "captions": ("en",), "metadata": True, "info": True}
+    held = tuple(Held.model_validate({"video_id": video} | (complete if video == KEPT else {})) for video in videos)
     named = ABOUT | {"listing": listing, "page_key": f"p{listing}", "playlist_id": LIST}
     return e.ArchiveChecked(**named, entries=entries, held=held)
 
 
-async def test_what_a_list_does_not_name_any_more_is_asked_for_by_itself(store: Store, tmp_path: Path) -> None:
-    """The page of a video was lost with the broker's store, and the video has left the playlist since."""
-    asked = Asked(store, tmp_path)
+async def test_a_video_that_left_its_playlist_is_checked_with_a_page_of_its_own(store: Store, tmp_path: Path) -> None:
+    """The page with the video was lost together with the broker's streams."""
+    world = DispatcherWithoutStorage(store, tmp_path)
 
-    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+    def create_job(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         return state_machine.create(rows, job, "t", accepted, now)
 
-    await store.change(ordered)
-    told = e.ListingPageFetched(
+    await store.change(create_job)
+    lost_page = e.ListingPageFetched(
         **ABOUT, type=JobType.PLAYLIST_DOWNLOAD, options={}, listing=1, page_key="p1", playlist_id=LIST,
         entries=(Entry(video_id=LOST, position=0),),
     )  # fmt: skip
-    await asked.step(told, page(1, KEPT), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=2))
-    (again,) = await asked.look()
+    await world.step(lost_page, page(1, KEPT), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=2))
+    (again,) = await world.decide()
     assert isinstance(again, e.JobQueued)
     number = again.listing
     keys = (f"p{number}",)
-    await asked.step(page(number, KEPT), e.ListingCompleted(**ABOUT, listing=number, page_keys=keys, total=1))
-    looks = [event for _ in range(30) for event in await asked.look()]
-    assert {type(event) for event in looks} == {e.ListingPageFetched}, "YouTube is not asked for the list for ever"
-    assert 3 <= len(looks) <= 6, "less and less often"
-    await asked.step(page(number, LOST).model_copy(update={"page_key": "again"}))
+    await world.step(page(number, KEPT), e.ListingCompleted(**ABOUT, listing=number, page_keys=keys, total=1))
+    published = [event for _ in range(30) for event in await world.decide()]
+    assert {type(event) for event in published} == {e.ListingPageFetched}, "the playlist is not listed again"
+    assert 3 <= len(published) <= 6, "the page is repeated at growing intervals"
+    await world.step(page(number, LOST).model_copy(update={"page_key": "again"}))
     item = await store.read(lambda rows, _sql: rows.item("j", LOST))
     assert item is not None
     assert item.status is ItemStatus.WAITING
 
 
-async def test_nothing_more_is_fetched_while_storage_takes_nothing_in(store: Store, tmp_path: Path) -> None:
-    """Its disk is away, or slow: the partials would fill the disk of tmp/."""
-    asked = Asked(store, tmp_path)
+async def test_dispatching_stops_while_storage_commits_nothing(store: Store, tmp_path: Path) -> None:
+    """Otherwise the partial downloads would fill the disk of tmp/."""
+    world = DispatcherWithoutStorage(store, tmp_path)
     videos = [f"video{n:06d}" for n in range(100)]
 
-    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+    def create_job(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
         job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
         accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
         return state_machine.create(rows, job, "t", accepted, now)
 
-    await store.change(ordered)
-    await asked.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=100))
+    await store.change(create_job)
+    await world.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=100))
     fetched = 0
     for _ in range(20):
-        for event in await asked.look(slots=2):
+        for event in await world.decide(slots=2):
             if isinstance(event, e.DownloadRequested):
                 fetched += 1
-                names = names_of(event)
+                names = request_ids(event)
                 done = e.DownloadCompleted(
                     **names, wanted=event.wanted, directory="/d", files=(),
                     metadata=VideoMetadata(video_id=event.video_id, title="t"),
-                    provenance=Provenance(source_url="https://x", started_at=asked.now, finished_at=asked.now),
+                    provenance=Provenance(source_url="https://x", started_at=world.now, finished_at=world.now),
                 )  # fmt: skip
-                await asked.step(done)
+                await world.step(done)
     assert fetched == 8

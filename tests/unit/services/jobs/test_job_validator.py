@@ -19,13 +19,13 @@ def check(config: Config, **options: object) -> Verdict:
     return validate(JobCreated(job_id="j", targets=(VIDEO,), options=JobOptions.model_validate(options)), config)
 
 
-def test_without_an_output_dir_it_is_base_path(config: Config) -> None:
+def test_the_default_root_is_base_path(config: Config) -> None:
     verdict = check(config)
     assert isinstance(verdict, Accepted)
     assert verdict.root == str(config.storage.base_path)
 
 
-def test_a_folder_below_a_root_that_is_a_link_is_what_storage_takes_it_for(config: Config, tmp_path: Path) -> None:
+def test_a_folder_below_a_symbolic_link_is_resolved_as_storage_resolves_it(config: Config, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     config.storage.base_path.symlink_to(disk)
@@ -46,25 +46,27 @@ def test_a_folder_below_a_root_that_is_a_link_is_what_storage_takes_it_for(confi
         {"caption_languages": ["en;rm"]},
     ],
 )
-def test_what_cannot_be_is_refused_with_e007(config: Config, options: dict[str, object]) -> None:
+def test_invalid_options_are_rejected_with_e007(config: Config, options: dict[str, object]) -> None:
     verdict = check(config, **options)
     assert isinstance(verdict, Rejected)
     assert verdict.error.code is ErrorCode.INVALID_REQUEST
     assert str(next(iter(options.values()))).strip("[]'") in verdict.error.message
 
 
-class SlowPath(type(Path())):  # type: ignore[misc]  # the Path of this system
-    """A folder on a file system that does not answer until `answers` is set."""
+class SlowPath(type(Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
+    """A folder on a file system that blocks until `unblocked` is set."""
 
-    answers = threading.Event()
+    unblocked = threading.Event()
 
     def resolve(self, strict: bool = False) -> Path:
-        assert self.answers.wait(60)
+        assert self.unblocked.wait(60)
         return Path(self).resolve(strict)
 
 
-async def test_a_validation_that_takes_long_goes_on_and_its_result_is_kept(config: Config, tmp_path: Path) -> None:
-    SlowPath.answers = threading.Event()
+async def test_a_slow_validation_continues_in_the_background_and_its_verdict_is_kept(
+    config: Config, tmp_path: Path
+) -> None:
+    SlowPath.unblocked = threading.Event()
     nas = SlowPath(tmp_path / "nas")
     nas.mkdir()
     storage = config.storage.model_copy(update={"roots": (nas,)})
@@ -75,10 +77,10 @@ async def test_a_validation_that_takes_long_goes_on_and_its_result_is_kept(confi
     assert validator.running("slow")
     assert isinstance(await validator.verdict(fast, 30), Accepted)
     assert await validator.verdict(slow, 0.0) is None
-    SlowPath.answers.set()
+    SlowPath.unblocked.set()
     verdict = await validator.verdict(slow, 30)
     assert isinstance(verdict, Accepted)
     assert not validator.running("slow")
     assert await validator.verdict(slow, 0.0) is verdict
-    other = slow.model_copy(update={"targets": ("nonsense",)})  # another job of this id has a verdict of its own
+    other = slow.model_copy(update={"targets": ("nonsense",)})  # another job with the same id has its own verdict
     assert isinstance(await validator.verdict(other, 30), Rejected)

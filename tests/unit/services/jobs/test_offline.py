@@ -1,4 +1,4 @@
-"""jobs.db while nothing runs: the same answers as over REST, and nothing is written."""
+"""Offline access to jobs.db: the same answers as over REST, without writing."""
 
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def _save(sql: sqlite3.Connection, rows: tuple[JobRow, ItemRow]) -> None:
     unit.save()
 
 
-async def test_where_there_never_was_a_job_all_is_empty(config: Config) -> None:
+async def test_without_a_database_all_answers_are_empty_and_no_file_is_created(config: Config) -> None:
     async with OfflineJobs.open(config) as jobs:
         assert (await jobs.jobs(JobQuery())).total == 0
         assert await jobs.find("a") is None
@@ -44,7 +44,7 @@ async def test_where_there_never_was_a_job_all_is_empty(config: Config) -> None:
     assert not (config.storage.jobs_dir / "jobs.db").exists()
 
 
-async def test_jobs_items_and_what_a_cleanup_would_remove(config: Config) -> None:
+async def test_jobs_items_and_the_cleanup_preview_are_read_from_the_database(config: Config) -> None:
     await add(config, "old", JobStatus.COMPLETED, NOW - timedelta(days=31))
     await add(config, "new", JobStatus.RUNNING, None)
     async with OfflineJobs.open(config) as jobs:

@@ -1,9 +1,9 @@
-"""The filters of the job list are the statuses of jobs, and `open`."""
+"""Filters of the job list."""
 
 from services.common.models import JobStatus
 from services.common.names import JOB_FILTERS
 from services.jobs.rest_models import OPEN
 
 
-def test_every_status_is_a_filter() -> None:
+def test_the_filters_are_open_and_every_job_status() -> None:
     assert (OPEN, *JobStatus) == JOB_FILTERS

@@ -1,4 +1,4 @@
-"""Subscribers are woken by a change itself, not by the next periodic read of their stream."""
+"""Subscribers are woken by a change, not by the next periodic read of their stream."""
 
 import asyncio
 from contextlib import ExitStack
@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from services.jobs.adapters.commits import Commit
 from services.jobs.subscribers import Subscribers
 
-LONG = 3600.0  # seconds until a stream would read by itself
+LONG = 3600.0  # seconds until the periodic read
 
 
-async def test_every_subscriber_of_a_job_is_woken_and_nobody_else() -> None:
+async def test_a_change_wakes_all_subscribers_of_its_job_and_no_others() -> None:
     subscribers = Subscribers()
     with ExitStack() as held:
         subscriptions = [held.enter_context(subscribers.subscribe("j")) for _ in range(200)]
@@ -20,7 +20,7 @@ async def test_every_subscriber_of_a_job_is_woken_and_nobody_else() -> None:
         assert not other._woken.is_set()
 
 
-async def test_who_subscribes_to_all_jobs_is_woken_by_any() -> None:
+async def test_a_change_of_any_job_wakes_the_subscribers_to_all_jobs() -> None:
     subscribers = Subscribers()
     with subscribers.subscribe_to_all() as one, subscribers.subscribe_to_all() as another:
         subscribers.committed(Commit(frozenset({"j"}), outbox=False))

@@ -1,4 +1,4 @@
-"""The journal: whole lines, each message once, a torn line repaired."""
+"""The journal: complete lines, deduplication, repair of a truncated last line."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_record_is_a_line_with_its_message(tmp_path: Path) -> None:
+def test_each_record_is_a_line_with_the_id_of_its_message(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert len(journal.append([message("a", 1, 2), message("b", 3)])) == 3
     journal.close()
@@ -33,12 +33,12 @@ def test_each_record_is_a_line_with_its_message(tmp_path: Path) -> None:
     ]
 
 
-def test_a_message_belongs_to_its_utc_day(tmp_path: Path) -> None:
+def test_a_message_is_written_to_the_file_of_its_utc_day(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "events-")
     berlin = datetime.fromisoformat("2026-03-01T00:30:00+01:00")
     late = [message(str(day), day, at=NOON + timedelta(days=day)) for day in range(6)]
     journal.append([message("x", 0, at=berlin), *late])
-    journal.append([message("y", 9, at=berlin)])  # a file that was closed meanwhile
+    journal.append([message("y", 9, at=berlin)])  # the file was closed meanwhile
     journal.close()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["events-2026-02-28.jsonl", *(f"events-2026-03-0{day}.jsonl" for day in range(1, 7))]
@@ -46,7 +46,7 @@ def test_a_message_belongs_to_its_utc_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_what_comes_again_is_not_written_again(restart: bool, tmp_path: Path) -> None:
+def test_a_redelivered_message_is_not_written_twice(restart: bool, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append([message("a", 1, 2)])
     if restart:
@@ -60,7 +60,7 @@ def test_what_comes_again_is_not_written_again(restart: bool, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "how", [Path.unlink, lambda path: path.rename(path.with_suffix(".1"))], ids=["removed", "moved"]
 )
-def test_a_file_that_somebody_takes_away_is_begun_anew(how: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_a_removed_or_renamed_journal_file_is_created_again(how: Callable[[Path], Any], tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append([message("a", 1)])
     how(journal.path(NOON.date()))
@@ -71,26 +71,26 @@ def test_a_file_that_somebody_takes_away_is_begun_anew(how: Callable[[Path], Any
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_crash_in_the_middle_loses_and_doubles_nothing(cut: int, tmp_path: Path) -> None:
+def test_after_a_crash_during_a_write_no_record_is_lost_or_duplicated(cut: int, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append([message("a", 1, 2, 3)])
     journal.close()
     path = journal.path(NOON.date())
-    path.write_bytes(path.read_bytes()[:-cut])  # what a crash left of it
+    path.write_bytes(path.read_bytes()[:-cut])  # truncated by a crash
     again = Journal(tmp_path)
     again.append([message("a", 1, 2, 3)])
     again.close()
-    whole = []
+    complete = []
     for line in path.read_bytes().splitlines():
         try:
-            whole.append(json.loads(line)["n"])
+            complete.append(json.loads(line)["n"])
         except json.JSONDecodeError:
-            continue  # the torn line stays, ended
-    assert whole == [1, 2, 3]
+            continue  # the truncated line stays, terminated by a newline
+    assert complete == [1, 2, 3]
     assert path.read_bytes().endswith(b"\n")
 
 
-def test_foreign_lines_do_no_harm(tmp_path: Path) -> None:
+def test_malformed_lines_in_a_journal_file_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "2026-03-01.jsonl").write_bytes(b'[1]\n"x"\n{"message_id": 7}\n\xff\xfe\n')
     journal = Journal(tmp_path)
     assert len(journal.append([message("a", 1)])) == 1

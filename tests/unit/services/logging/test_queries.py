@@ -1,4 +1,4 @@
-"""Questions to the journals, over files as the service writes them."""
+"""Queries over journal files written by the service, and retention."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -34,7 +34,7 @@ def events(page: Any) -> list[str]:
     return [one["event"] for one in page.logs]
 
 
-def ask(directory: Path, limit: int = 50, offset: int = 0, **wanted: Any) -> Any:
+def query(directory: Path, limit: int = 50, offset: int = 0, **wanted: Any) -> Any:
     return JournalQueries(directory).logs(LogFilter.model_validate(wanted), limit, offset)
 
 
@@ -44,7 +44,7 @@ def ask(directory: Path, limit: int = 50, offset: int = 0, **wanted: Any) -> Any
     block=some.integers(min_value=1, max_value=9),
     needle=some.sampled_from([b"", b"a", b"\x00"]),
 )
-def test_backwards_is_forwards_reversed_whatever_the_blocks(
+def test_reading_backwards_reverses_reading_forwards_for_any_block_size(
     lines: list[bytes], torn: bytes, block: int, needle: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "lines"
@@ -54,17 +54,17 @@ def test_backwards_is_forwards_reversed_whatever_the_blocks(
     assert list(read_backwards(path, [needle], block)) == expected[::-1]
 
 
-def test_the_newest_first_and_pages(tmp_path: Path) -> None:
+def test_the_newest_records_come_first_and_are_paged(tmp_path: Path) -> None:
     write(tmp_path, [record(number) for number in range(10)])
-    first, second = ask(tmp_path, limit=3), ask(tmp_path, limit=3, offset=3)
+    first, second = query(tmp_path, limit=3), query(tmp_path, limit=3, offset=3)
     assert events(first) == ["e9", "e8", "e7"]
     assert events(second) == ["e6", "e5", "e4"]
     assert (first.total, first.limit, first.offset, first.complete) == (10, 3, 0, True)
 
 
-def test_over_days(tmp_path: Path) -> None:
+def test_records_are_read_across_daily_files(tmp_path: Path) -> None:
     write(tmp_path, [record(number * 86_400) for number in range(3)])
-    assert events(ask(tmp_path)) == ["e172800", "e86400", "e0"]
+    assert events(query(tmp_path)) == ["e172800", "e86400", "e0"]
     assert [file.path.name for file in journal_files(tmp_path)] == [
         "2026-03-01.jsonl", "2026-03-02.jsonl", "2026-03-03.jsonl",
     ]  # fmt: skip
@@ -88,7 +88,9 @@ def test_over_days(tmp_path: Path) -> None:
         ({"service": "storage", "level": "error"}, []),
     ],
 )
-def test_filters(tmp_path: Path, wanted: dict[str, Any], found: list[str]) -> None:
+def test_records_are_filtered_by_service_level_time_trace_and_text(
+    tmp_path: Path, wanted: dict[str, Any], found: list[str]
+) -> None:
     records = [
         record(0),
         record(1, service="storage", note="jobs"),
@@ -99,34 +101,34 @@ def test_filters(tmp_path: Path, wanted: dict[str, Any], found: list[str]) -> No
         record(6, title="Über uns"),
     ]
     write(tmp_path, records)
-    page = ask(tmp_path, **wanted)
+    page = query(tmp_path, **wanted)
     assert events(page) == found
     assert page.total == len(found)
 
 
-def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
+def test_truncated_lines_and_files_with_other_names_are_skipped(tmp_path: Path) -> None:
     write(tmp_path, [record(0), record(1)])
     with (tmp_path / "2026-03-01.jsonl").open("ab") as file:
         file.write(b'{"event": "torn"\n[1]\n{"event": "half')
     (tmp_path / "2026-13-01.jsonl").write_text('{"event": "no day"}\n')
     (tmp_path / "notes.jsonl").write_text('{"event": "not ours"}\n')
-    assert events(ask(tmp_path)) == ["e1", "e0"]
+    assert events(query(tmp_path)) == ["e1", "e0"]
 
 
-def test_a_story_is_told_in_order_of_time(tmp_path: Path) -> None:
-    """Services ship their records in batches, so lines stand out of order, within and between the journals."""
-    mine = {"trace_id": "story"}
-    write(tmp_path, [record(4, **mine), record(1, **mine), record(2, trace_id="other"), record(90_000, **mine)])
-    told = [record(3, **mine), record(0, **mine), record(5, **mine)]
-    write(tmp_path, [one | {"event": f"event {one['event']}"} for one in told], "events-")
-    page = JournalQueries(tmp_path).trace("story", 50, 0)
+def test_the_entries_of_a_trace_are_sorted_by_time(tmp_path: Path) -> None:
+    """Services send their records in batches, so lines are out of order within and between the journals."""
+    trace = {"trace_id": "trace-1"}
+    write(tmp_path, [record(4, **trace), record(1, **trace), record(2, trace_id="other"), record(90_000, **trace)])
+    published = [record(3, **trace), record(0, **trace), record(5, **trace)]
+    write(tmp_path, [one | {"event": f"event {one['event']}"} for one in published], "events-")
+    page = JournalQueries(tmp_path).trace("trace-1", 50, 0)
     assert [one["event"] for one in page.entries] == ["event e0", "e1", "event e3", "e4", "event e5", "e90000"]
-    part = JournalQueries(tmp_path).trace("story", 2, 3)
+    part = JournalQueries(tmp_path).trace("trace-1", 2, 3)
     assert [one["event"] for one in part.entries] == ["e4", "event e5"]
     assert (part.total, part.complete) == (6, True)
 
 
-def test_what_was_not_read_is_said(tmp_path: Path) -> None:
+def test_a_page_is_marked_incomplete_if_the_byte_limit_was_reached(tmp_path: Path) -> None:
     write(tmp_path, [record(number * 86_400) for number in range(3)])
     size = (tmp_path / "2026-03-01.jsonl").stat().st_size
     page = JournalQueries(tmp_path, most_bytes=2 * size + 10).logs(LogFilter(), 50, 0)
@@ -135,25 +137,25 @@ def test_what_was_not_read_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", [{"from": "0001-01-01T00:00:00+14:00"}, {"to": "9999-12-31T23:00:00-05:00"}])
-def test_a_time_that_utc_does_not_know_is_refused(wanted: dict[str, Any]) -> None:
+def test_a_time_outside_the_range_of_utc_is_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="no such time in UTC"):
         LogFilter.model_validate(wanted)
 
 
-def test_of_too_much_the_newest_days_are_read_for_a_story_too(tmp_path: Path) -> None:
-    write(tmp_path, [record(number * 86_400, trace_id="story") for number in range(3)])
+def test_the_byte_limit_of_a_trace_keeps_the_newest_days(tmp_path: Path) -> None:
+    write(tmp_path, [record(number * 86_400, trace_id="trace-1") for number in range(3)])
     size = (tmp_path / "2026-03-03.jsonl").stat().st_size
-    page = JournalQueries(tmp_path, most_bytes=2 * size + 10).trace("story", 50, 0)
+    page = JournalQueries(tmp_path, most_bytes=2 * size + 10).trace("trace-1", 50, 0)
     assert ([one["event"] for one in page.entries], page.complete) == (["e86400", "e172800"], False)
 
 
-def test_a_search_that_takes_too_long_ends_and_says_so(tmp_path: Path) -> None:
+def test_a_search_that_exceeds_its_time_limit_is_marked_incomplete(tmp_path: Path) -> None:
     write(tmp_path, [record(number) for number in range(10)])
     page = JournalQueries(tmp_path, patience=-1.0).logs(LogFilter(service="jobs"), 50, 0)
     assert (events(page), page.total, page.complete) == (["e9"], 1, False)
 
 
-def test_lines_are_counted_while_the_file_grows_shrinks_and_goes(tmp_path: Path) -> None:
+def test_the_line_count_follows_a_file_that_grows_shrinks_and_is_removed(tmp_path: Path) -> None:
     counts, path = LineCounts(), tmp_path / "2026-03-01.jsonl"
     found = []
     for text in ("a\nb\nhalf", "a\nb\nhalf done\nd\n", "a\n"):
@@ -163,20 +165,20 @@ def test_lines_are_counted_while_the_file_grows_shrinks_and_goes(tmp_path: Path)
     assert [*found, counts.count(path)] == [2, 4, 1, 0]
 
 
-def test_a_folder_with_the_name_of_a_journal_is_none(tmp_path: Path) -> None:
+def test_a_directory_named_like_a_journal_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "2025-01-01.jsonl").mkdir()
-    assert ask(tmp_path).logs == []
+    assert query(tmp_path).logs == []
     assert clean_up(tmp_path, 30, date(2026, 3, 31)).files == []
 
 
-def test_nothing_was_ever_logged(tmp_path: Path) -> None:
-    assert ask(tmp_path / "logs").logs == []
-    assert JournalQueries(tmp_path / "logs").trace("story", 50, 0).entries == []
+def test_queries_without_a_log_directory_return_nothing(tmp_path: Path) -> None:
+    assert query(tmp_path / "logs").logs == []
+    assert JournalQueries(tmp_path / "logs").trace("trace-1", 50, 0).entries == []
     assert JournalQueries(tmp_path / "logs").size() == 0
 
 
 @pytest.mark.claim("3.5")
-def test_logs_are_kept_for_thirty_days(tmp_path: Path) -> None:
+def test_journal_files_are_removed_after_30_days(tmp_path: Path) -> None:
     today = date(2026, 3, 31)
     for name in ("2026-02-28", "events-2026-02-28", "2026-03-01", "2026-03-30", "2026-03-31", "2025-01-01"):
         (tmp_path / f"{name}.jsonl").write_text("{}\n")
@@ -184,15 +186,15 @@ def test_logs_are_kept_for_thirty_days(tmp_path: Path) -> None:
     old = {"2025-01-01.jsonl", "2026-02-28.jsonl", "events-2026-02-28.jsonl"}
     assert {file.path.name for file in expired(tmp_path, 30, today)} == old
     before = sorted(tmp_path.iterdir())
-    told = clean_up(tmp_path, 30, today, dry_run=True)
+    preview = clean_up(tmp_path, 30, today, dry_run=True)
     assert sorted(tmp_path.iterdir()) == before
-    assert ({file.name for file in told.files}, told.bytes) == (old, 9)
-    assert clean_up(tmp_path, 30, today).files == told.files
+    assert ({file.name for file in preview.files}, preview.bytes) == (old, 9)
+    assert clean_up(tmp_path, 30, today).files == preview.files
     assert set(before) - set(tmp_path.iterdir()) == {tmp_path / name for name in old}
 
 
 @pytest.mark.claim("3.6")
-def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
+def test_each_utc_day_has_its_own_file(tmp_path: Path) -> None:
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     journal = Journal(tmp_path)
     for number, at in enumerate([midnight - timedelta(milliseconds=1), midnight]):

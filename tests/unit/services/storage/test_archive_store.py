@@ -1,4 +1,4 @@
-"""The archive store: tree, catalogue, locks and disk space together, on real files."""
+"""The archive store: archive tree, catalogue, locks and disk space, on real files."""
 
 import asyncio
 import errno
@@ -57,14 +57,12 @@ def delivery(config: Config, video_id: str, data: bytes = b"film", dispatch: str
     )
 
 
-async def test_a_catalogue_that_missed_something_is_put_right_by_the_question(
-    parts: ArchiveParts, config: Config
-) -> None:
+async def test_a_query_of_held_files_updates_an_outdated_catalogue(parts: ArchiveParts, config: Config) -> None:
     root = str(config.storage.base_path)
     await parts.store.take_in(delivery(config, A), "t")
     manifest = parts.roots.tree(root).manifest(A)
     text = manifest.read_text()
-    manifest.unlink()  # without its record a video is not held, whatever else lies there
+    manifest.unlink()  # without its manifest a video is not held
     (held,) = await parts.store.held(root, [A])
     assert held.qualities == ()
     manifest.write_text(text.replace('"1080p"', '"best"'))
@@ -73,7 +71,7 @@ async def test_a_catalogue_that_missed_something_is_put_right_by_the_question(
     assert (await parts.catalogue.get(root, [A]))[A].holding.asked.qualities == ("best",)
 
 
-async def test_a_rescan_forgets_recovers_and_passes_over(parts: ArchiveParts, config: Config) -> None:
+async def test_a_rescan_forgets_missing_videos_and_removes_leftovers(parts: ArchiveParts, config: Config) -> None:
     root = config.storage.base_path
     for video_id in (A, B, C):
         await parts.store.take_in(delivery(config, video_id), "t")
@@ -89,14 +87,14 @@ async def test_a_rescan_forgets_recovers_and_passes_over(parts: ArchiveParts, co
     young.write_text("{")
     os.utime(half, (0, 0))
     assert await parts.indexer.rescan(root) == RescanResult(str(root), videos=1, forgotten=2, unreadable=2)
-    assert sorted(os.listdir(tree.video_dir(C))) == [f"{C}.mp4", f"{C}_metadata.json"]  # noqa: PTH208 - names
+    assert sorted(os.listdir(tree.video_dir(C))) == [f"{C}.mp4", f"{C}_metadata.json"]  # noqa: PTH208 - names only
     assert not half.exists()
-    assert young.exists()  # somebody may be writing it
+    assert young.exists()  # another process may be writing it
     assert (await parts.catalogue.totals()).videos == 1
     assert await parts.catalogue.is_scanned(str(root))
 
 
-async def test_the_journal_names_what_a_dead_process_left(parts: ArchiveParts, config: Config) -> None:
+async def test_unfinished_commits_of_a_dead_process_are_recovered(parts: ArchiveParts, config: Config) -> None:
     root = str(config.storage.base_path)
     left = parts.roots.tree(root).video_dir(A) / f".{A}.mp4.9.new"
     left.parent.mkdir(parents=True)
@@ -105,10 +103,10 @@ async def test_the_journal_names_what_a_dead_process_left(parts: ArchiveParts, c
     await parts.catalogue.begin_take_in("/unplugged", A)
     assert await parts.store.recover_unfinished() == 2
     assert not left.parent.exists()
-    assert await parts.catalogue.unfinished_take_ins() == [("/unplugged", A)]  # until that root is back
+    assert await parts.catalogue.unfinished_take_ins() == [("/unplugged", A)]  # until that root is mounted again
 
 
-async def test_a_failed_take_in_leaves_no_journal(parts: ArchiveParts, config: Config) -> None:
+async def test_a_failed_commit_leaves_no_unfinished_entry(parts: ArchiveParts, config: Config) -> None:
     event = delivery(config, A)
     (Path(event.directory) / "x.mp4").write_bytes(b"f1lm")
     with pytest.raises(Exception, match="sha256"):
@@ -116,7 +114,7 @@ async def test_a_failed_take_in_leaves_no_journal(parts: ArchiveParts, config: C
     assert await parts.catalogue.unfinished_take_ins() == []
 
 
-async def test_two_at_once_for_one_video_come_one_after_the_other(parts: ArchiveParts, config: Config) -> None:
+async def test_concurrent_commits_of_one_video_are_serialized(parts: ArchiveParts, config: Config) -> None:
     first, second = delivery(config, A), delivery(config, A, dispatch="d2")
     manifests = await asyncio.gather(parts.store.take_in(first, "t"), parts.store.take_in(second, "t"))
     assert sorted(len(manifest.take_ins) for manifest in manifests) == [1, 2]
@@ -132,10 +130,10 @@ with locked(Path(sys.argv[1])):
 """
 
 
-async def test_another_process_is_waited_for(tmp_path: Path) -> None:
+async def test_a_lock_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
     locks = NamedLocks(tmp_path)
     async with locks.hold("root", A):
-        (name,) = os.listdir(tmp_path)  # noqa: PTH208 - a name
+        (name,) = os.listdir(tmp_path)  # noqa: PTH208 - names only
     holder = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", HOLDER, str(tmp_path / name)),
@@ -157,7 +155,7 @@ async def test_another_process_is_waited_for(tmp_path: Path) -> None:
     await asyncio.wait_for(entering, 60)
 
 
-async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_disproved(
+async def test_indexing_a_plan_again_does_not_restore_a_known_gone_video_archived_since(
     parts: ArchiveParts, config: Config
 ) -> None:
     gone = UnavailableEntry(video_id=A, reason="private", detected_at=AT)
@@ -171,7 +169,7 @@ async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_
         targets=[A],
         created_at=AT,
         updated_at=AT,
-        unavailable_videos=[gone, gone.model_copy(update={"video_id": B, "reason": "not a reason of ours"})],
+        unavailable_videos=[gone, gone.model_copy(update={"video_id": B, "reason": "an unknown reason"})],
     )
     await parts.catalogue.index_plan(plan)
     assert await parts.catalogue.known_gone([A, B]) == {A: KnownGone(reason="private", at=AT)}
@@ -185,13 +183,13 @@ async def test_a_plan_that_is_indexed_again_does_not_bring_back_what_an_arrival_
 # --- a full disk --------------------------------------------------------------------------------------------------
 
 
-async def test_space_that_comes_is_enough(tmp_path: Path) -> None:
+async def test_waiting_for_disk_space_ends_when_there_is_enough_or_after_the_patience(tmp_path: Path) -> None:
     await DiskSpace(min_free=0).wait_for(tmp_path / "not there yet", 1)
     with pytest.raises(StorageFull, match="min_free"):
         await DiskSpace(min_free=1 << 62, patience=0.1, recheck=0.02).wait_for(tmp_path, 0)
 
 
-async def test_a_small_write_is_tried_until_it_fits(tmp_path: Path) -> None:
+async def test_a_small_write_is_repeated_until_there_is_space(tmp_path: Path) -> None:
     tries: list[Path] = []
 
     def write() -> None:
@@ -205,7 +203,7 @@ async def test_a_small_write_is_tried_until_it_fits(tmp_path: Path) -> None:
     assert caught.value.errno == errno.EISDIR
 
 
-async def test_who_waits_for_space_gives_up_when_the_service_closes(tmp_path: Path) -> None:
+async def test_waiting_for_disk_space_is_cancelled_when_the_service_closes(tmp_path: Path) -> None:
     space = DiskSpace(min_free=1 << 62)
     waiting = asyncio.create_task(space.wait_for(tmp_path, 0))
     await asyncio.sleep(0)
@@ -215,7 +213,7 @@ async def test_who_waits_for_space_gives_up_when_the_service_closes(tmp_path: Pa
 
 
 @pytest.mark.claim("9.4")
-async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
+async def test_a_catalogue_write_waits_for_disk_space(tmp_path: Path) -> None:
     database = open_catalogue(tmp_path, DiskSpace(recheck=0.02).pause)
     catalogue = Catalogue(database)
     pages = {"free": False}
@@ -238,8 +236,8 @@ async def test_a_catalogue_without_space_waits_for_it(tmp_path: Path) -> None:
         database.close()
 
 
-async def test_a_root_that_cannot_be_looked_into_is_away(parts: ArchiveParts, config: Config) -> None:
-    """EIO, ESTALE; here a name that is too long for the disk."""
+async def test_a_root_that_cannot_be_read_is_unavailable(parts: ArchiveParts, config: Config) -> None:
+    """As with EIO or ESTALE; here the name is too long for the file system."""
     root = config.storage.base_path
     root.mkdir(parents=True)
     broken = ArchiveTree(root, root / "metadata", root / ("x" * 300))

@@ -1,48 +1,48 @@
-"""The tree of commands as a whole: help, headings, --json, the reference, completion."""
+"""The command tree: help, headings, --json, the CLI reference, completion."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.processes import Nursery
+from tests.fixtures.processes import ProcessPool
 from ytarchive.cli.app import app
 from ytarchive.cli.help_sections import SECTIONS
 from ytarchive.cli.jobs.exit_codes import MEANINGS, Exit
 from ytarchive.docgen import cli_reference
 
 COMMANDS = list(cli_reference.commands(app))
-# These print no data: the first three run until they are stopped, the last one answers with its exit code.
+# Commands without data: the first three run until they are stopped, the last one only has an exit code.
 WITHOUT_JSON = {("up",), ("service",), ("demo",), ("config", "check")}
-ids = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
+for_each_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
 
 
 class Run:
-    """Runs the program in a home without anything, at a given width, with more variables."""
+    """Run the program with an empty home directory, a fixed width and additional environment variables."""
 
-    def __init__(self, home: Path, nursery: Nursery) -> None:
+    def __init__(self, home: Path, process_pool: ProcessPool) -> None:
         self.home = home
-        self._nursery = nursery
+        self._process_pool = process_pool
 
     def __call__(self, *words: str, **variables: str) -> str:
         env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "COLUMNS": "80"}
         out, err = self.home / "out", self.home / "err"
-        self._nursery.start(words, out, env | variables, err=err, cwd=self.home).wait()
+        self._process_pool.start(words, out, env | variables, err=err, cwd=self.home).wait()
         assert err.read_text() == ""
         return out.read_text()
 
     def completes(self, line: str, **variables: str) -> list[str]:
-        """What bash offers at the end of the line."""
+        """Return the completions of bash at the end of the line."""
         place = str(len(line.split(" ")) - 1)
         return self(COMP_WORDS=line, COMP_CWORD=place, _YTARCHIVE_COMPLETE="complete_bash", **variables).split()
 
 
 @pytest.fixture
-def run(tmp_path: Path, nursery: Nursery) -> Run:
-    return Run(tmp_path, nursery)
+def run(tmp_path: Path, process_pool: ProcessPool) -> Run:
+    return Run(tmp_path, process_pool)
 
 
-@ids
+@for_each_command
 def test_every_command_and_parameter_has_a_help_text(command: cli_reference.Command) -> None:
     first, *_rest = command.help.strip().splitlines()
     assert first.endswith(".") and len(first) <= 110
@@ -50,33 +50,33 @@ def test_every_command_and_parameter_has_a_help_text(command: cli_reference.Comm
         assert parameter.help.rstrip("]").endswith((".", "default: 1080p", "default: base_path", "default: en"))
 
 
-@ids
-def test_the_usage_is_that_of_the_reference(command: cli_reference.Command, run: Run) -> None:
-    """Which words may be left out, and which may be several."""
+@for_each_command
+def test_the_usage_in_the_help_equals_the_cli_reference(command: cli_reference.Command, run: Run) -> None:
+    """Including which arguments are optional and which can be repeated."""
     shown = run(*command.words, "--help")
     usage = shown.partition("Usage: ")[2].partition("\n\n")[0].replace("{", "").replace("}", "")
     assert " ".join(usage.split()) == cli_reference.usage(command)
 
 
-@ids
-def test_every_command_that_prints_data_has_json(command: cli_reference.Command) -> None:
+@for_each_command
+def test_every_command_that_prints_data_has_a_json_option(command: cli_reference.Command) -> None:
     assert command.has_json is (command.words not in WITHOUT_JSON)
 
 
-def test_every_command_stands_under_one_heading() -> None:
+def test_every_command_is_listed_under_exactly_one_heading() -> None:
     named = [name for names in SECTIONS.values() for name in names]
     assert sorted(named) == sorted({command.words[0] for command in COMMANDS})
 
 
-def test_the_help_lists_groups_readably(run: Run) -> None:
+def test_the_help_is_grouped_fits_80_columns_and_truncates_nothing(run: Run) -> None:
     shown = run("--help")
     headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options:", *(f"{heading}:" for heading in SECTIONS)]
     assert all(len(line) <= 80 for line in shown.splitlines())
-    assert "..." not in shown.partition("Archive:")[2], "no text is cut short"
+    assert "..." not in shown.partition("Archive:")[2], "no text is truncated"
 
 
-def test_the_reference_tells_all() -> None:
+def test_the_cli_reference_describes_every_command_parameter_and_exit_code() -> None:
     page = cli_reference.page()
     for command in COMMANDS:
         section = page.partition(f"\n## ytarchive {' '.join(command.words)}\n")[2].partition("\n## ")[0]
@@ -95,25 +95,25 @@ def test_the_reference_tells_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shell", "says"),
+    ("shell", "expected"),
     [
         ("bash", "complete -o default -F _ytarchive_completion ytarchive"),
         ("zsh", "#compdef ytarchive"),
         ("fish", "complete --command ytarchive"),
     ],
 )
-def test_a_script_for_each_shell(run: Run, shell: str, says: str) -> None:
-    assert says in run(_YTARCHIVE_COMPLETE=f"source_{shell}")
+def test_each_shell_has_a_completion_script(run: Run, shell: str, expected: str) -> None:
+    assert expected in run(_YTARCHIVE_COMPLETE=f"source_{shell}")
 
 
-def test_completion_is_there_to_be_installed(run: Run) -> None:
+def test_completion_offers_commands_and_option_values(run: Run) -> None:
     assert "--install-completion" in run("--help")
     assert run.completes("ytarchive pl") == ["plan", "playlist"]
     assert run.completes("ytarchive logs --level ") == ["debug", "info", "warning", "error"]
     assert run.completes("ytarchive download -q 1") == ["1440p", "1080p", "144p"]
 
 
-def test_ids_are_silent_where_there_are_none(run: Run) -> None:
+def test_completion_of_ids_without_data_prints_no_error(run: Run) -> None:
     for line in ("jobs show ", "workplan show ", "storage show ", "trace "):
         assert run.completes(f"ytarchive {line}") == []
     (run.home / "jobs").mkdir()

@@ -1,4 +1,4 @@
-"""When a command for a job is applied, and the messages about it."""
+"""Commands for a job: refusals, when they are applied, and messages about the outcome."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,34 +56,36 @@ def refusal(kind: JobCommandKind, of: Job) -> InvalidRequest:
 
 
 @pytest.mark.parametrize("status", OPEN)
-def test_an_open_job_is_resumed_rather_than_retried(status: JobStatus) -> None:
+def test_the_refusal_to_retry_an_open_job_suggests_to_resume_it(status: JobStatus) -> None:
     assert "`ytarchive jobs resume 01234567` continues it" in refusal(JobCommandKind.RETRY, job(status)).message
     assert not nothing_to_retry(JobCommand(JobCommandKind.RETRY, job(status)))
 
 
 @pytest.mark.parametrize("status", ENDED)
 @pytest.mark.parametrize("kind", [JobCommandKind.CANCEL, JobCommandKind.PAUSE, JobCommandKind.RESUME])
-def test_an_ended_job_can_only_be_retried(status: JobStatus, kind: JobCommandKind) -> None:
+def test_the_refusal_of_a_command_for_an_ended_job_suggests_to_retry_it(
+    status: JobStatus, kind: JobCommandKind
+) -> None:
     message = refusal(kind, job(status, counts=JobCounts(total=1, failed=1))).message
     assert f"has ended ({status}): there is nothing to {kind}." in message
     assert "`ytarchive jobs retry 01234567` retries its failed and unavailable videos" in message
-    assert nothing_to_retry(JobCommand(JobCommandKind.RETRY, job(status))), "no mistake: it is complete"
+    assert nothing_to_retry(JobCommand(JobCommandKind.RETRY, job(status))), "a complete job is not an error"
 
 
-def test_a_rejected_job_is_submitted_again() -> None:
+def test_the_refusal_of_a_command_for_a_rejected_job_suggests_to_submit_it_again() -> None:
     message = refusal(JobCommandKind.RETRY, rejected()).message
     assert "submit it again" in message and "quality 'x'" in message
     assert "retry" not in refusal(JobCommandKind.CANCEL, rejected()).message
     assert not nothing_to_retry(JobCommand(JobCommandKind.RETRY, rejected()))
 
 
-def test_a_video_that_the_job_does_not_have() -> None:
+def test_a_command_for_an_unknown_video_names_the_command_that_lists_the_videos() -> None:
     error = explain_refusal(JobCommand(JobCommandKind.CANCEL, job(), VIDEO), NotFound("no such video", video_id=VIDEO))
     assert isinstance(error, NotFound)
     assert error.message == "no such video `ytarchive jobs show 01234567` lists the videos of the job."
 
 
-async def test_without_a_running_system_the_rules_of_jobs_apply(config: Config) -> None:
+async def test_a_command_for_an_unknown_job_is_refused_offline(config: Config) -> None:
     with pytest.raises(NotFound, match="There is no job"):
         await check_offline(config, JobCommand(JobCommandKind.CANCEL, job()))
 
@@ -118,23 +120,25 @@ def test_when_a_command_is_applied(kind: JobCommandKind, after: Job, expected: t
         (ItemStatus.ARCHIVED, 8, (True, True)),
     ],
 )
-def test_when_one_video_is_cancelled(status: ItemStatus, revision: int, expected: tuple[bool, bool]) -> None:
+def test_when_the_cancellation_of_a_video_is_applied(
+    status: ItemStatus, revision: int, expected: tuple[bool, bool]
+) -> None:
     command = JobCommand(JobCommandKind.CANCEL, job(), VIDEO)
     assert command_state(command, job(revision=revision), item(status)) == expected
     assert command.event() == JobCancelRequested(job_id="01234567-89ab-cdef-0123-456789abcdef", video_id=VIDEO)
 
 
-def test_a_retry_that_was_applied_is_resumed() -> None:
+def test_an_applied_retry_waits_for_the_next_end_and_continues_by_resuming() -> None:
     ended = job(JobStatus.COMPLETED, revision=9)
     task = ContinuedJob(JobCommand(JobCommandKind.RETRY, ended), None)
 
-    assert task.existing([]).since == 9, "the end that is known is not the one that is waited for"
+    assert task.existing([]).since == 9, "wait for an end after the known one"
     assert ContinuedJob(JobCommand(JobCommandKind.RESUME, job()), None).existing([]).since == -1
     assert task.event(ended.job_id, again=False) == JobRetryRequested(job_id=ended.job_id)
     assert task.event(ended.job_id, again=True) == JobResumeRequested(job_id=ended.job_id)
 
 
-def test_the_root_of_the_job_is_added(config: Config) -> None:
+def test_a_root_outside_the_configuration_is_returned(config: Config) -> None:
     inside = config.storage.base_path / "music"
 
     assert root_outside_configuration(job(root=str(inside)), config) is None
@@ -143,7 +147,7 @@ def test_the_root_of_the_job_is_added(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "outcome", "says"),
+    ("kind", "outcome", "expected"),
     [
         (JobCommandKind.CANCEL, CommandOutcome(job(JobStatus.CANCELLED)), "is cancelled"),
         (JobCommandKind.CANCEL, CommandOutcome(job(cancelling=True), complete=False), "not stopped yet"),
@@ -157,5 +161,5 @@ def test_the_root_of_the_job_is_added(config: Config) -> None:
         (JobCommandKind.RETRY, CommandOutcome(job()), "are retried"),
     ],
 )
-def test_messages_about_the_outcome(kind: JobCommandKind, outcome: CommandOutcome, says: str) -> None:
-    assert says in outcome_message(JobCommand(kind, job(), VIDEO if outcome.item else None), outcome)
+def test_messages_about_the_outcome(kind: JobCommandKind, outcome: CommandOutcome, expected: str) -> None:
+    assert expected in outcome_message(JobCommand(kind, job(), VIDEO if outcome.item else None), outcome)

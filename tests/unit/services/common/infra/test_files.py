@@ -1,4 +1,4 @@
-"""Files that survive a crash, and locks that tell the truth."""
+"""Atomic writes, checksums, free space and lock files."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ from services.common.infra.files import (
 )
 
 
-def test_writing_replaces_the_whole_file_and_leaves_no_sibling(tmp_path: Path) -> None:
+def test_an_atomic_write_replaces_the_file_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.json"
     write_atomically(path, "first, and longer")
     write_atomically(path, b"second", mode=0o600)
@@ -31,7 +31,7 @@ def test_writing_replaces_the_whole_file_and_leaves_no_sibling(tmp_path: Path) -
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_atomic_write_leaves_the_target_and_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.mkdir()  # a folder cannot be replaced by a file
     with pytest.raises(OSError, match="directory"):
@@ -46,14 +46,14 @@ def test_sha256(content: bytes, tmp_path: Path) -> None:
     assert sha256(path) == hashlib.sha256(content).hexdigest()
 
 
-def test_free_space_and_writable_look_at_the_nearest_parent(tmp_path: Path) -> None:
+def test_free_space_and_writable_use_the_nearest_existing_parent(tmp_path: Path) -> None:
     assert free_space(tmp_path / "not" / "yet") > 0
     assert writable(tmp_path / "not" / "yet")
     (tmp_path / "file").touch()
     assert not writable(tmp_path / "file" / "below")
 
 
-def test_a_lock_is_held_once_and_names_its_owner(tmp_path: Path) -> None:
+def test_a_lock_is_exclusive_and_records_the_pid_of_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "run" / "lock"
     assert lock_holder(path) is None
     with locked(path):
@@ -67,7 +67,7 @@ def test_a_lock_is_held_once_and_names_its_owner(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
         "import sys,pathlib; from services.common.infra.files import locked\n"
@@ -84,10 +84,10 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert lock_holder(path) is None
 
 
-async def test_a_lock_that_is_held_for_a_moment_is_waited_for_and_the_loop_goes_on(tmp_path: Path) -> None:
+async def test_acquire_waits_for_a_lock_without_blocking_the_event_loop(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = await acquire(path)
-    asyncio.get_running_loop().call_later(0.05, first.close)  # it runs only if waiting does not block the loop
+    asyncio.get_running_loop().call_later(0.05, first.close)  # runs only if waiting does not block the loop
     second = await acquire(path, patience=30.0)
     assert lock_holder(path) == os.getpid()
     with pytest.raises(LockHeld):

@@ -1,4 +1,4 @@
-"""Databases: numbered migrations, read connections, a full disk."""
+"""Databases: migrations, read connections, a full disk."""
 
 import asyncio
 import sqlite3
@@ -22,10 +22,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def count(database: Database, table: str) -> int:
-    return int(await database.read(lambda db: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))  # noqa: S608 - ours
+    return int(await database.read(lambda db: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))  # noqa: S608 - a constant of this file
 
 
-async def test_each_step_runs_once(tmp_path: Path) -> None:
+async def test_each_migration_runs_once(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     old = Database(path, STEPS[:1])
     await old.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
@@ -38,7 +38,7 @@ async def test_each_step_runs_once(tmp_path: Path) -> None:
         Database(path, STEPS[:1])
 
 
-async def test_a_step_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
+async def test_a_failed_migration_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     with pytest.raises(sqlite3.OperationalError):
         Database(path, (STEPS[0], "CREATE TABLE b (x); CREATE TABLE a (x);"))
@@ -59,14 +59,14 @@ async def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
     writing = asyncio.create_task(database.run(write))
     try:
         assert await asyncio.to_thread(begun.wait, 60)
-        assert await asyncio.wait_for(count(database, "a"), 30) == 1  # what is committed
+        assert await asyncio.wait_for(count(database, "a"), 30) == 1  # sees the committed rows only
     finally:
         finish.set()
     await writing
     assert await count(database, "a") == 2
 
 
-async def test_readers_do_not_wait_for_each_other_and_cannot_write(database: Database) -> None:
+async def test_readers_run_in_parallel_and_cannot_write(database: Database) -> None:
     together = threading.Barrier(3, timeout=60)
     await asyncio.gather(*(database.read(lambda _db: together.wait()) for _ in range(3)))
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -74,14 +74,14 @@ async def test_readers_do_not_wait_for_each_other_and_cannot_write(database: Dat
     assert await count(database, "a") == 0
 
 
-async def test_an_error_of_a_reader_leaves_its_connection_usable(database: Database) -> None:
+async def test_a_read_connection_stays_usable_after_an_error(database: Database) -> None:
     for _ in range(10):
         with pytest.raises(ZeroDivisionError):
             await database.read(lambda _db: 1 // 0)
     assert await count(database, "a") == 0
 
 
-async def test_a_file_that_is_opened_to_be_read_stays_as_it_is(tmp_path: Path) -> None:
+async def test_a_read_only_database_is_not_migrated(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     Database(path, STEPS[:1]).close()
     reader = Database(path, None, read_only=True)
@@ -92,7 +92,7 @@ async def test_a_file_that_is_opened_to_be_read_stays_as_it_is(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_full_disk_is_an_error_or_is_waited_for(tmp_path: Path, waits: bool) -> None:
+async def test_a_write_on_a_full_disk_fails_or_waits_as_configured(tmp_path: Path, waits: bool) -> None:
     limit, pauses = [20], 0
     reported: list[Exception] = []
 
@@ -121,7 +121,7 @@ async def test_a_full_disk_is_an_error_or_is_waited_for(tmp_path: Path, waits: b
         database.close()
 
 
-async def test_a_read_is_one_snapshot(database: Database) -> None:
+async def test_a_read_is_a_consistent_snapshot(database: Database) -> None:
     read_once, written = threading.Event(), threading.Event()
 
     def twice(db: sqlite3.Connection) -> list[int]:

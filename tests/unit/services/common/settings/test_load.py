@@ -1,4 +1,4 @@
-"""config.toml: where it is found, what it may say, what an error tells, what `config show` gets."""
+"""config.toml: search order, accepted values, error messages, and the output of `config show`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from services.common.names import SERVICES
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
 
-OURS = "[services.jobs]\nport = 9000\n"
+JOBS_PORT = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[5] / "config.toml"
 
 
@@ -28,7 +28,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nobody's own configuration decides a test."""
+    """Isolate the tests from the user's own configuration."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -43,10 +43,10 @@ def value(config: Config, key: str) -> Any:
     return found
 
 
-# --- where it is found --------------------------------------------------------------------------------------------
+# --- search order -------------------------------------------------------------------------------------------------
 
 
-def test_without_a_file_the_defaults_are_specs(home: Path, tmp_path: Path) -> None:
+def test_without_a_file_the_defaults_of_the_specification_apply(home: Path, tmp_path: Path) -> None:
     config = load_config(env={}, cwd=tmp_path)
     assert config.source is None
     storage = config.storage
@@ -63,7 +63,7 @@ def test_without_a_file_the_defaults_are_specs(home: Path, tmp_path: Path) -> No
     assert (config.youtube.quota_limit, config.youtube.quota_reserve) == (10_000, 1_000)
 
 
-def test_the_shipped_file_says_the_defaults_and_names_every_key(tmp_path: Path) -> None:
+def test_the_shipped_config_file_contains_every_key_with_its_default(tmp_path: Path) -> None:
     shipped = load_config(SHIPPED, env={})
     assert shipped.model_dump() == load_config(env={}, cwd=tmp_path).model_dump()
     text = SHIPPED.read_text()
@@ -71,10 +71,10 @@ def test_the_shipped_file_says_the_defaults_and_names_every_key(tmp_path: Path) 
     assert missing == []
 
 
-def test_search_order(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_the_search_order_of_configuration_files(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
     users = write("[services.jobs]\nport = 1\n", "home/.config/ytarchive/config.toml")
     assert load_config(env={}, cwd=tmp_path).source == users
-    here = write(OURS)
+    here = write(JOBS_PORT)
     assert load_config(env={}, cwd=tmp_path).source == here
     named = write("[services.jobs]\nport = 2\n", "named.toml")
     assert load_config(env={"YTARCHIVE_CONFIG": str(named)}, cwd=tmp_path).source == named
@@ -83,7 +83,7 @@ def test_search_order(home: Path, tmp_path: Path, write: Callable[..., Path]) ->
 
 
 @pytest.mark.parametrize("text", ["[tool]\nx = 1\n", "[services.web]\nport = 1\n", "not toml at all ["])
-def test_a_foreign_config_toml_is_left_alone(text: str, tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_a_config_toml_of_another_program_is_ignored(text: str, tmp_path: Path, write: Callable[..., Path]) -> None:
     write(text)
     assert load_config(env={}, cwd=tmp_path).source is None
 
@@ -92,12 +92,12 @@ def test_a_foreign_config_toml_is_left_alone(text: str, tmp_path: Path, write: C
     ("path", "env", "by"),
     [(Path("gone.toml"), {}, ""), (None, {"YTARCHIVE_CONFIG": "gone.toml"}, ", which YTARCHIVE_CONFIG names")],
 )
-def test_a_named_file_must_exist(path: Path | None, env: dict[str, str], by: str, tmp_path: Path) -> None:
+def test_an_explicitly_named_file_must_exist(path: Path | None, env: dict[str, str], by: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"There is no configuration file /.*gone\.toml{by}\. Correct"):
         load_config(path, env=env, cwd=tmp_path)
 
 
-# --- what it says -------------------------------------------------------------------------------------------------
+# --- accepted values ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_named_file_must_exist(path: Path | None, env: dict[str, str], by: str
         ('[services.jobs]\nhost = "0.0.0.0"\n', "services.jobs.port", 8000),
     ],
 )
-def test_a_file_sets(text: str, key: str, expected: Any, write: Callable[..., Path]) -> None:
+def test_settings_are_read_from_the_file(text: str, key: str, expected: Any, write: Callable[..., Path]) -> None:
     assert value(load_config(write(text), env={}), key) == expected
 
 
-def test_a_tilde_is_the_home(home: Path, write: Callable[..., Path]) -> None:
+def test_a_tilde_is_expanded_to_the_home_directory(home: Path, write: Callable[..., Path]) -> None:
     config = load_config(write('[storage]\nbase_path = "~/x"\n[youtube]\nca_file = "~/ca.pem"\n'), env={})
     assert config.storage.videos_dir == home / "x/videos"
     assert config.youtube.ca_file == home / "ca.pem"
@@ -149,7 +149,7 @@ def test_a_tilde_is_the_home(home: Path, write: Callable[..., Path]) -> None:
         ("YTARCHIVE_GENERAL__LOG_LEVEL", "DEBUG", "general.log_level", "DEBUG"),
     ],
 )
-def test_a_variable_wins_over_the_file(
+def test_an_environment_variable_overrides_the_file(
     variable: str, text: str, key: str, expected: Any, write: Callable[..., Path]
 ) -> None:
     file = write(
@@ -166,17 +166,19 @@ def test_a_variable_wins_over_the_file(
         ({"YOUTUBE_API_KEY": "plain", "YTARCHIVE_YOUTUBE__API_KEY": "ours"}, "ours"),
     ],
 )
-def test_the_api_key_of_the_environment_wins(env: dict[str, str], expected: str, write: Callable[..., Path]) -> None:
+def test_an_api_key_in_the_environment_overrides_the_file(
+    env: dict[str, str], expected: str, write: Callable[..., Path]
+) -> None:
     key = load_config(write('[youtube]\napi_key = "file"\n'), env=env).youtube.api_key
     assert key is not None
     assert key.get_secret_value() == expected
 
 
-# --- what is wrong ------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ('[youtube]\nporxy = "x"\n', ["unknown key youtube.porxy", "Did you mean youtube.proxy?"]),
         ("[downlod]\nslots = 1\n", ["unknown key downlod", "Did you mean download?"]),
@@ -194,16 +196,18 @@ def test_the_api_key_of_the_environment_wins(env: dict[str, str], expected: str,
         ("youtube = 1\n", ["youtube = 1"]),
     ],
 )
-def test_an_error_in_the_file_names_file_key_and_remedy(text: str, told: list[str], write: Callable[..., Path]) -> None:
+def test_an_error_in_the_file_names_the_file_the_key_and_the_remedy(
+    text: str, expected: list[str], write: Callable[..., Path]
+) -> None:
     file = write(text)
     with pytest.raises(ConfigError) as caught:
         load_config(file, env={})
-    for part in (str(file), *told):
+    for part in (str(file), *expected):
         assert part in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "told"),
+    ("variable", "text", "expected"),
     [
         ("YTARCHIVE_YOUTUBE__PORXY", "x", "Did you mean YTARCHIVE_YOUTUBE__PROXY?"),
         ("YTARCHIVE_YOUTUBE_PROXY", "x", "Did you mean YTARCHIVE_YOUTUBE__PROXY?"),
@@ -216,30 +220,32 @@ def test_an_error_in_the_file_names_file_key_and_remedy(text: str, told: list[st
         ("YTARCHIVE_NATS__REPLICAS", "9", "nats.replicas"),
     ],
 )
-def test_an_error_in_a_variable_names_it(variable: str, text: str, told: str, tmp_path: Path) -> None:
+def test_an_error_in_an_environment_variable_names_the_variable(
+    variable: str, text: str, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(env={variable: text}, cwd=tmp_path)
     assert caught.value.message.startswith(variable)
-    assert told in caught.value.message
+    assert expected in caught.value.message
 
 
-def test_all_errors_are_told_at_once(write: Callable[..., Path]) -> None:
+def test_all_errors_are_reported_at_once(write: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write("[download]\nslots = 0\n[nats]\nreplicas = 0\n"), env={})
     assert len(caught.value.message.splitlines()) == 2
 
 
-def test_an_error_never_shows_a_secret(write: Callable[..., Path]) -> None:
+def test_an_error_message_does_not_contain_the_secret(write: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write("[youtube]\napi_key = [1234567]\n"), env={})
     assert "youtube.api_key" in caught.value.message
     assert "1234567" not in caught.value.message
 
 
-# --- what `config show` gets --------------------------------------------------------------------------------------
+# --- `config show` ------------------------------------------------------------------------------------------------
 
 
-def test_describe_masks_secrets_and_tells_origins(write: Callable[..., Path]) -> None:
+def test_describe_masks_secrets_and_names_the_origin_of_each_value(write: Callable[..., Path]) -> None:
     file = write('[youtube]\nproxy = "http://u:geheim@p:1"\n[nats]\ntoken = "geheim"\nurl = "nats://u:geheim@h:1"\n')
     env = {"YOUTUBE_API_KEY": "geheim", "YTARCHIVE_STORAGE__MIN_FREE": "3"}
     shown = describe(load_config(file, env=env))

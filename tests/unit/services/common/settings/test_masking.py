@@ -1,4 +1,4 @@
-"""Secrets do not leave, and what is no secret stays readable."""
+"""Masking of secrets in texts and structures."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_a_secret_in_a_text_is_masked(text: str) -> None:
         "page_key listing/1/flat/0",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assert mask(text) == text
 
 
@@ -53,5 +53,5 @@ def test_what_is_no_secret_stays(text: str) -> None:
         (("a", 1, None, True), ["a", 1, None, True]),
     ],
 )
-def test_masking_goes_deep(value: Any, expected: Any) -> None:
+def test_secrets_in_nested_structures_are_masked(value: Any, expected: Any) -> None:
     assert mask(value) == expected

@@ -1,7 +1,7 @@
-"""The private parts of aiohttp that services/common/web/error_protocol.py uses exist.
+"""Check that the private attributes of aiohttp used by services/common/web/error_protocol.py exist.
 
-If this fails after an upgrade of aiohttp, adapt that module, run tests/integration/test_rest_strangers.py, and raise
-the upper bound in pyproject.toml.
+If this fails after an upgrade of aiohttp, adapt that module, run tests/integration/test_untrusted_rest_requests.py, and
+raise the upper bound in pyproject.toml.
 """
 
 import inspect
@@ -9,16 +9,16 @@ import inspect
 from aiohttp import web
 
 
-def test_an_app_runner_makes_its_server_in_a_method_of_its_own() -> None:
+def test_an_app_runner_creates_its_server_in_an_overridable_coroutine() -> None:
     assert inspect.iscoroutinefunction(web.AppRunner._make_server)
 
 
-def test_a_server_keeps_its_loop_and_its_handler() -> None:
+def test_a_server_stores_its_loop_handler_and_request_factory() -> None:
     source = inspect.getsource(web.Server.__init__)
     for name in ("self._loop = ", "self.request_handler = ", "self.request_factory = "):
         assert name in source
 
 
-def test_a_request_handler_answers_errors_in_a_method_of_its_own() -> None:
+def test_a_request_handler_answers_errors_in_an_overridable_method() -> None:
     parameters = list(inspect.signature(web.RequestHandler.handle_error).parameters)
     assert parameters == ["self", "request", "status", "exc", "message"]

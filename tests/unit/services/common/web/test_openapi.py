@@ -1,4 +1,4 @@
-"""The OpenAPI documents: valid, complete, and as the routes say; the page that is made of them."""
+"""The OpenAPI documents (valid, complete, consistent with the routes) and the HTML page rendered from them."""
 
 import base64
 import hashlib
@@ -79,40 +79,40 @@ def document() -> openapi.Schema:
     return openapi.document("things", "1.0", ROUTES)
 
 
-def test_documents_are_valid_openapi(real: Surface, document: openapi.Schema) -> None:
+def test_every_document_is_valid_openapi(real: Surface, document: openapi.Schema) -> None:
     for one in (real.document, document):
         assert one["openapi"] == "3.1.0"
         OpenAPIV31SpecValidator(json.loads(json.dumps(one))).validate()
 
 
-def test_what_is_no_openapi_is_found(document: openapi.Schema) -> None:
+def test_the_validator_rejects_an_invalid_document(document: openapi.Schema) -> None:
     del document["paths"]["/api/v1/things"]["post"]["responses"]["201"]["description"]
     assert list(OpenAPIV31SpecValidator(document).iter_errors())
 
 
 def operations(document: openapi.Schema) -> list[tuple[str, str, openapi.Schema]]:
-    return [(m.upper(), path, told) for path, found in document["paths"].items() for m, told in found.items()]
+    return [(m.upper(), path, operation) for path, found in document["paths"].items() for m, operation in found.items()]
 
 
-def test_every_route_is_an_operation(real: Surface) -> None:
-    told = operations(real.document)
-    assert len(told) == len(real.routes)
-    assert {"health", "metrics", "openapi.json", "docs"} <= {path.rpartition("/")[2] for _, path, _ in told}
-    ids = [operation["operationId"] for *_, operation in told]
+def test_every_route_is_an_operation_with_unique_id_summary_and_tags(real: Surface) -> None:
+    listed = operations(real.document)
+    assert len(listed) == len(real.routes)
+    assert {"health", "metrics", "openapi.json", "docs"} <= {path.rpartition("/")[2] for _, path, _ in listed}
+    ids = [operation["operationId"] for *_, operation in listed]
     assert len(set(ids)) == len(ids)
-    assert [operation["operationId"] for *_, operation in told if not operation["summary"]] == []
+    assert [operation["operationId"] for *_, operation in listed if not operation["summary"]] == []
     tags = {tag["name"] for tag in real.document["tags"]}
-    assert {tag for *_, operation in told for tag in operation["tags"]} == tags
+    assert {tag for *_, operation in listed for tag in operation["tags"]} == tags
 
 
-def test_every_answer_has_its_trace_and_every_operation_takes_one(real: Surface) -> None:
+def test_every_operation_accepts_and_returns_a_trace_id(real: Surface) -> None:
     for *_, operation in operations(real.document):
         assert {"$ref": "#/components/parameters/TraceId"} in operation["parameters"]
         for answer in operation["responses"].values():
             assert "X-Trace-Id" in answer["headers"]
 
 
-def test_a_document_is_the_same_each_time(real: Surface) -> None:
+def test_generating_a_document_is_deterministic(real: Surface) -> None:
     assert surface(real.document["info"]["title"].split()[-1]).document == real.document
 
 
@@ -123,19 +123,19 @@ def references(value: Any) -> list[str]:
     return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
 
 
-def test_every_reference_leads_somewhere_and_nothing_is_left_over(real: Surface) -> None:
+def test_every_reference_resolves_and_every_schema_is_referenced(real: Surface) -> None:
     found = set(references(real.document))
     for reference in found:
         place: Any = real.document
         for part in reference.removeprefix("#/").split("/"):
-            place = place[part]  # KeyError: a dead reference
+            place = place[part]  # KeyError: unresolved reference
     named = {reference.removeprefix(openapi.REFERENCE) for reference in found}
     assert set(real.document["components"]["schemas"]) - named == set()
 
 
-def test_parameters(document: openapi.Schema) -> None:
-    told = document["paths"][ONE]["get"]["parameters"]
-    by_name = {one["name"]: one for one in told if "name" in one}
+def test_parameters_come_from_path_query_and_header_models(document: openapi.Schema) -> None:
+    operation = document["paths"][ONE]["get"]["parameters"]
+    by_name = {one["name"]: one for one in operation if "name" in one}
     assert by_name["thing_id"]["schema"]["pattern"] == "^[a-z]{3}$"
     assert by_name["thing_id"]["required"]
     assert by_name["limit"]["schema"] == {"type": "integer", "minimum": 1, "default": 50, "title": "Limit"}
@@ -146,7 +146,7 @@ def test_parameters(document: openapi.Schema) -> None:
     assert {"thing_id", "Last-Event-ID"} <= {one.get("name") for one in events}
 
 
-def test_answers_are_wrapped(document: openapi.Schema) -> None:
+def test_json_answers_are_wrapped_in_a_service_response(document: openapi.Schema) -> None:
     found = document["paths"]["/api/v1/things"]["post"]
     assert set(found["responses"]) == {"201", "400", "401", "403", "413", "503"}
     schema = found["responses"]["201"]["content"]["application/json"]["schema"]
@@ -157,14 +157,14 @@ def test_answers_are_wrapped(document: openapi.Schema) -> None:
     assert found["requestBody"]["required"]
 
 
-def test_a_failure_may_tell_something_too(document: openapi.Schema) -> None:
+def test_the_data_of_a_failure_can_have_a_schema(document: openapi.Schema) -> None:
     schema = document["paths"]["/api/v1/state"]["get"]["responses"]["503"]["content"]["application/json"]["schema"]
     assert schema["allOf"][1]["properties"]["data"] == {
         "anyOf": [{"$ref": "#/components/schemas/Thing"}, {"type": "null"}]
     }
 
 
-def test_what_is_no_service_response(document: openapi.Schema) -> None:
+def test_streams_files_and_empty_answers_are_not_service_responses(document: openapi.Schema) -> None:
     paths = document["paths"]
     assert list(paths[f"{ONE}/events"]["get"]["responses"]["200"]["content"]) == ["text/event-stream"]
     file = paths[f"{ONE}/files/{{name}}"]["get"]["responses"]
@@ -173,16 +173,16 @@ def test_what_is_no_service_response(document: openapi.Schema) -> None:
     assert "Retry-After" in paths[ONE]["get"]["responses"]["429"]["headers"]
 
 
-def test_two_routes_of_one_place_are_refused() -> None:
+def test_two_routes_with_the_same_method_and_path_are_refused() -> None:
     with pytest.raises(ValueError, match="GET /api/v1/state is declared twice"):
         openapi.document("things", "1.0", [ROUTES[-1], ROUTES[-1]])
 
 
-# --- the page -----------------------------------------------------------------------------------------------------
+# --- the HTML page ------------------------------------------------------------------------------------------------
 
 
-class Reader(HTMLParser):
-    """What a browser would see: tags, links and their targets."""
+class PageParser(HTMLParser):
+    """Collect the tags, attributes, ids and links of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -197,9 +197,9 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        told = dict(attrs)
-        self.ids += [told["id"]] if told.get("id") else []  # type: ignore[list-item]  # the condition says that it is a str
-        self.links += [told["href"]] if told.get("href") else []  # type: ignore[list-item]  # as above
+        by_name = dict(attrs)
+        self.ids += [by_name["id"]] if by_name.get("id") else []  # type: ignore[list-item]  # not None, by the condition
+        self.links += [by_name["href"]] if by_name.get("href") else []  # type: ignore[list-item]  # as above
         if tag not in {"meta", "br"}:
             self.open.append(tag)
 
@@ -207,28 +207,28 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_shows_all_and_fetches_nothing(real: Surface) -> None:
+def test_the_page_shows_every_operation_and_loads_no_resources(real: Surface) -> None:
     page = docs_page.page(real.document, ORIGIN, {"other": "http://127.0.0.1:9/api/v1/docs"})
-    seen = Reader(page)
+    seen = PageParser(page)
     assert seen.open == []
     assert not seen.tags & {"script", "link", "img", "iframe", "form", "object"}
     assert not {name for name in seen.attributes if name.startswith("on") or name in {"style", "src"}}
     assert len(set(seen.ids)) == len(seen.ids)
-    assert {told["operationId"] for *_, told in operations(real.document)} <= set(seen.ids)
+    assert {operation["operationId"] for *_, operation in operations(real.document)} <= set(seen.ids)
     assert {link for link in seen.links if link.startswith("#")} <= {f"#{name}" for name in seen.ids}
     outside = {link for link in seen.links if not link.startswith("#")}
     assert outside == {"/api/v1/openapi.json", "http://127.0.0.1:9/api/v1/docs"}
 
 
-def test_every_text_is_escaped(document: openapi.Schema) -> None:
+def test_every_text_on_the_page_is_escaped(document: openapi.Schema) -> None:
     page = docs_page.page(document, ORIGIN + "/<u>", {"<em>": 'http://x/"><s>'})
-    seen = Reader(page)
+    seen = PageParser(page)
     assert not seen.tags & {"script", "i", "b", "thing", "u", "em", "s"}
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
     assert "What &lt;i&gt;happens&lt;/i&gt;." in page
 
 
-def test_the_policy_allows_the_style_and_nothing_else(document: openapi.Schema) -> None:
+def test_the_content_security_policy_allows_only_the_inline_style(document: openapi.Schema) -> None:
     policy = docs_page.HEADERS["Content-Security-Policy"]
     style = docs_page.page(document, ORIGIN, {}).partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -237,13 +237,13 @@ def test_the_policy_allows_the_style_and_nothing_else(document: openapi.Schema) 
     assert "http" not in policy
 
 
-def test_examples(document: openapi.Schema) -> None:
-    told = document["paths"]["/api/v1/things"]["post"]
-    assert docs_page.curl("POST", "/api/v1/things", told, document, ORIGIN) == (
+def test_the_curl_example_of_an_operation(document: openapi.Schema) -> None:
+    operation = document["paths"]["/api/v1/things"]["post"]
+    assert docs_page.curl("POST", "/api/v1/things", operation, document, ORIGIN) == (
         "curl -X POST -H 'Content-Type: application/json' -d '{\"name\": \"...\"}' '" + ORIGIN + "/api/v1/things'"
     )
-    told = document["paths"][f"{ONE}/events"]["get"]
-    command = docs_page.curl("GET", f"{ONE}/events", told, document, ORIGIN)
+    operation = document["paths"][f"{ONE}/events"]["get"]
+    command = docs_page.curl("GET", f"{ONE}/events", operation, document, ORIGIN)
     assert command == f"curl --no-buffer '{ORIGIN}/api/v1/things/THING_ID/events'"
 
 
@@ -251,8 +251,8 @@ class _Jobs(ServiceBase):
     name = "jobs"
 
 
-def test_the_other_services_are_where_the_configuration_says() -> None:
-    services = {"storage": {"host": "nas", "port": 9}, "logging": {"port": 0}, "download": {"host": "0.0.0.0"}}  # noqa: S104 - read, not bound to
+def test_links_to_the_other_services_use_their_configured_addresses() -> None:
+    services = {"storage": {"host": "nas", "port": 9}, "logging": {"port": 0}, "download": {"host": "0.0.0.0"}}  # noqa: S104 - not bound
     config = Config.model_validate({"services": services})
     found = docs_page.others(_Jobs(config, BusSettings(url="nats://nowhere")), URL("http://me:1"))
     assert found == {
@@ -262,5 +262,5 @@ def test_the_other_services_are_where_the_configuration_says() -> None:
     }
 
 
-def test_ids_are_words(real: Surface) -> None:
+def test_operation_ids_are_identifiers(real: Surface) -> None:
     assert all(re.fullmatch(r"\w+", openapi.operation_id(route)) for route in real.routes)

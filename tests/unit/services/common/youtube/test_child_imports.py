@@ -1,4 +1,4 @@
-"""What the yt-dlp child loads: each start of one pays for it, in time and in memory."""
+"""Modules loaded by the yt-dlp child; they cost time and memory at every start."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
 """
 
 
-def test_it_loads_yt_dlp_and_no_bus() -> None:
+def test_the_yt_dlp_child_loads_yt_dlp_but_not_the_bus() -> None:
     ran = subprocess.run([sys.executable, "-P", "-c", LOADED], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(json.loads(ran.stdout))
     assert "yt_dlp" in loaded

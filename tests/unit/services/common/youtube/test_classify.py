@@ -1,4 +1,4 @@
-"""Every way in which a video fails, and what it means: by YouTube's own words."""
+"""Classification of errors of yt-dlp, by the messages of YouTube."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -51,13 +51,13 @@ def facts(message: str = "", type: str = "ExtractorError", **more: object) -> Er
         ("Join this channel to get access to members-only content", "members_only"),
     ],
 )
-def test_gone(message: str, reason: str) -> None:
+def test_a_permanently_unavailable_video_is_gone_with_its_reason(message: str, reason: str) -> None:
     failure = classify(facts(message), NOW)
     assert (failure.kind, failure.code, failure.reason) == (FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, reason)
     assert failure.retry_after is None
 
 
-def test_geo_names_the_countries() -> None:
+def test_a_region_block_lists_the_available_countries() -> None:
     words = "The uploader has not made this video available in your country"
     failure = classify(facts(words, "GeoRestrictedError", countries=("DE", "FR")), NOW)
     assert failure.reason == "region_blocked"
@@ -75,7 +75,7 @@ def test_geo_names_the_countries() -> None:
         (facts("live_status is_live", "LiveNow"), "live_now", FALLBACK_WAIT),
     ],
 )
-def test_not_yet_says_when(seen: ErrorFacts, reason: str, wait: timedelta) -> None:
+def test_a_video_that_is_not_yet_available_has_a_retry_time(seen: ErrorFacts, reason: str, wait: timedelta) -> None:
     failure = classify(seen, NOW)
     assert (failure.kind, failure.reason) == (FailureKind.NOT_YET, reason)
     assert failure.retry_after == NOW + wait
@@ -102,7 +102,7 @@ def test_not_yet_says_when(seen: ErrorFacts, reason: str, wait: timedelta) -> No
         (facts("Unable to download webpage: HTTP Error 429", status=429, stage="extraction"), "http_429"),
     ],
 )
-def test_site_wide(seen: ErrorFacts, reason: str) -> None:
+def test_rate_limits_and_bot_checks_are_site_wide(seen: ErrorFacts, reason: str) -> None:
     failure = classify(seen, NOW)
     assert (failure.kind, failure.reason) == (FailureKind.SITE_WIDE, reason)
 
@@ -129,7 +129,7 @@ def test_site_wide(seen: ErrorFacts, reason: str) -> None:
         (facts("Something that nobody has seen before"), "E999", "unknown"),
     ],
 )
-def test_passing(seen: ErrorFacts, code: str, reason: str) -> None:
+def test_temporary_failures_are_passing(seen: ErrorFacts, code: str, reason: str) -> None:
     failure = classify(seen, NOW)
     assert (failure.kind, failure.code, failure.reason) == (FailureKind.PASSING, code, reason)
 
@@ -145,18 +145,18 @@ def test_passing(seen: ErrorFacts, code: str, reason: str) -> None:
         (facts("could not find firefox cookies database", "CookieLoadError"), "E005", "cookies"),
     ],
 )
-def test_local(seen: ErrorFacts, code: str, reason: str) -> None:
+def test_failures_of_this_machine_are_local(seen: ErrorFacts, code: str, reason: str) -> None:
     failure = classify(seen, NOW)
     assert (failure.kind, failure.code, failure.reason) == (FailureKind.LOCAL, code, reason)
 
 
-def test_the_message_is_for_people() -> None:
+def test_the_message_has_no_control_characters_and_no_yt_dlp_options() -> None:
     failure = classify(facts("ERROR: Private\x1b[31m video\u202e. Use --cookies-from-browser or --cookies for it"), NOW)
     assert failure.message == "Private [31m video ."
 
 
-def test_facts_look_through_the_wrappers() -> None:
-    class Telling(Exception):
+def test_facts_are_collected_from_all_wrapped_exceptions() -> None:
+    class YoutubeError(Exception):
         orig_msg = "what YouTube said"
         countries = ("DE",)
 
@@ -164,13 +164,13 @@ def test_facts_look_through_the_wrappers() -> None:
         status = 503
 
     wrapped = RuntimeError("outer")
-    inner = Telling("[youtube] x: what YouTube said; please report this")
+    inner = YoutubeError("[youtube] x: what YouTube said; please report this")
     inner.__cause__ = Status("HTTP Error 503")
     wrapped.__context__ = inner
     seen = facts_of(wrapped, ["a warning"], "media")
     assert seen == ErrorFacts(
-        type="Telling",
-        types=("RuntimeError", "Telling", "Status"),
+        type="YoutubeError",
+        types=("RuntimeError", "YoutubeError", "Status"),
         message="what YouTube said",
         status=503,
         countries=("DE",),

@@ -1,4 +1,4 @@
-"""The name of an egress."""
+"""Names of egresses."""
 
 import pytest
 
@@ -15,5 +15,5 @@ from services.common.youtube.egress import egress_of
         ("user:secret@proxy.example:3128", "box/proxy.example:3128"),
     ],
 )
-def test_the_way_out_has_a_name_without_secrets(proxy: str | None, expected: str) -> None:
+def test_an_egress_name_contains_host_and_proxy_but_no_credentials(proxy: str | None, expected: str) -> None:
     assert egress_of(proxy, "box") == expected

@@ -1,4 +1,4 @@
-"""What the child is told: settings to YoutubeDL options and environment, and what is shown of a video."""
+"""Input and output of the yt-dlp child: YoutubeDL options, environment, info.json, metadata and captions."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from services.common.youtube.options import base_options, child_environment
 
 
 @pytest.mark.claim("7.1")
-def test_the_defaults_name_nothing_that_is_not_set() -> None:
+def test_the_default_options_contain_no_unset_settings() -> None:
     options = base_options(YouTube(), socket_timeout=Download().socket_timeout)
     assert options["socket_timeout"] == SPEC.read == 30
     assert not {"proxy", "cookiefile", "cookiesfrombrowser", "ratelimit", "ffmpeg_location"} & set(options)
     assert options["compat_opts"] == []
 
 
-def test_every_setting_arrives() -> None:
+def test_every_setting_becomes_a_yt_dlp_option() -> None:
     youtube = YouTube(
         proxy="http://127.0.0.1:1",
         ca_file=Path("/ca.pem"),
@@ -52,18 +52,18 @@ def test_every_setting_arrives() -> None:
         ("firefox:default::Personal", ["firefox", "default", None, "Personal"]),
     ],
 )
-def test_a_browser_is_read_as_on_the_command_line(text: str, expected: list[str | None]) -> None:
+def test_cookies_from_browser_is_parsed_like_the_yt_dlp_option(text: str, expected: list[str | None]) -> None:
     specification = base_options(YouTube(cookies_from_browser=text), socket_timeout=5)["cookiesfrombrowser"]
     assert specification == expected
-    assert _parse_browser_specification(*specification)  # yt-dlp itself takes it
+    assert _parse_browser_specification(*specification)  # yt-dlp accepts it
 
 
-def test_a_browser_that_cannot_be_read_names_the_key() -> None:
+def test_an_invalid_browser_is_a_configuration_error_that_names_the_key() -> None:
     with pytest.raises(ConfigError, match="cookies_from_browser"):
         base_options(YouTube(cookies_from_browser=":"), socket_timeout=5)
 
 
-def test_the_environment_has_no_proxy_but_the_ca_and_our_programs() -> None:
+def test_the_child_environment_has_no_proxy_but_the_ca_file_and_our_scripts() -> None:
     environment = child_environment(
         YouTube(ca_file=Path("/ca.pem")),
         {"PATH": "/usr/bin", "HTTPS_PROXY": "http://other", "no_proxy": "*", "HOME": "/home/me"},
@@ -79,7 +79,7 @@ def test_the_environment_has_no_proxy_but_the_ca_and_our_programs() -> None:
     }
 
 
-def test_an_info_json_that_can_be_shown() -> None:
+def test_signed_urls_cookies_and_addresses_are_removed_from_info_json() -> None:
     signed = "https://rr1.googlevideo.com/videoplayback?expire=1&ip=1.2.3.4&sig=abc"
     shown = public_info(
         {
@@ -106,7 +106,7 @@ def test_an_info_json_that_can_be_shown() -> None:
     }
 
 
-def test_metadata_are_normalised() -> None:
+def test_video_metadata_is_normalised() -> None:
     metadata = video_metadata(
         {
             "id": "dQw4w9WgXcQ",
@@ -122,7 +122,7 @@ def test_metadata_are_normalised() -> None:
     assert metadata.caption_languages == ["en"]
 
 
-def test_an_upload_date_comes_from_the_timestamp_if_need_be() -> None:
+def test_the_upload_date_falls_back_to_the_timestamp() -> None:
     assert video_metadata({"id": "x", "timestamp": 1709290800}).upload_date == "2024-03-01"
 
 
@@ -131,7 +131,7 @@ def tracks(*languages: str) -> dict[str, list[dict[str, str]]]:
 
 
 @pytest.mark.parametrize(
-    ("wish", "manual", "automatic", "expected"),
+    ("language", "manual", "automatic", "expected"),
     [
         ("en", ("en",), ("en",), "en.vtt"),
         ("en", ("en-GB", "en-US"), ("en",), "en-GB.vtt"),
@@ -142,8 +142,8 @@ def tracks(*languages: str) -> dict[str, list[dict[str, str]]]:
         ("fr", (), (), None),
     ],
 )
-def test_captions_written_by_people_come_first(
-    wish: str, manual: tuple[str, ...], automatic: tuple[str, ...], expected: str | None
+def test_manual_captions_are_preferred_to_automatic_captions(
+    language: str, manual: tuple[str, ...], automatic: tuple[str, ...], expected: str | None
 ) -> None:
-    track = choose_track(wish, tracks(*manual), tracks(*automatic))
+    track = choose_track(language, tracks(*manual), tracks(*automatic))
     assert (track["url"] if track else None) == expected

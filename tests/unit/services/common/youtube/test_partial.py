@@ -1,4 +1,4 @@
-"""The directory of a fetch: whose it is, what of it is kept, who may remove it."""
+"""The directory of a partial download: ownership, locking, reuse and removal."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "tmp" / f"{VIDEO}.part"
 
 
-def test_only_one_works_in_it(directory: Path) -> None:
+def test_only_one_dispatch_can_work_in_the_directory(directory: Path) -> None:
     with working_in(directory, "d1"):
         with pytest.raises(PartialBusy), working_in(directory, "d2"):
-            raise AssertionError("two at once")
+            raise AssertionError("locked twice")
         assert not remove_partial(directory, "d1")
     with working_in(directory, "d2"):
         assert directory.is_dir()
 
 
-def test_it_goes_when_its_own_dispatch_is_archived(directory: Path) -> None:
+def test_only_the_owning_dispatch_can_remove_the_directory(directory: Path) -> None:
     with working_in(directory, "d1"):
         (directory / "left.over").touch()
     assert not remove_partial(directory, "d0")
@@ -33,7 +33,7 @@ def test_it_goes_when_its_own_dispatch_is_archived(directory: Path) -> None:
     assert not remove_partial(directory, "d1")
 
 
-def test_a_later_dispatch_owns_it(directory: Path) -> None:
+def test_a_later_dispatch_takes_over_the_ownership(directory: Path) -> None:
     for dispatch in ("d1", "d2"):
         with working_in(directory, dispatch):
             pass
@@ -41,13 +41,13 @@ def test_a_later_dispatch_owns_it(directory: Path) -> None:
     assert remove_partial(directory, "d2")
 
 
-def test_a_directory_of_others_is_left_alone(directory: Path) -> None:
+def test_a_directory_without_an_owner_file_is_not_removed(directory: Path) -> None:
     directory.mkdir(parents=True)
     assert not remove_partial(directory, "d1")
     assert directory.exists()
 
 
-def test_media_are_kept_for_the_same_streams_only(directory: Path) -> None:
+def test_partial_media_is_kept_only_if_the_streams_are_unchanged(directory: Path) -> None:
     directory.mkdir(parents=True)
     keep_if_same(directory, VIDEO, [STREAM])
     partial = directory / f"{VIDEO}.f137.mp4.part"
@@ -61,28 +61,28 @@ def test_media_are_kept_for_the_same_streams_only(directory: Path) -> None:
     assert all(path.exists() for path in others)
 
 
-def test_an_earlier_dispatch_of_the_same_fetch_may_be_cleared_away(tmp_path: Path) -> None:
+def test_a_dispatch_can_remove_the_directory_of_an_earlier_one_of_its_fetch(tmp_path: Path) -> None:
     directory = tmp_path / "v.part"
     with working_in(directory, "fetch-a.9"):
         pass
 
-    assert not remove_partial(directory, "fetch-a.8"), "a later dispatch went on with it"
-    assert not remove_partial(directory, "fetch-b.10"), "another fetch went on with it"
-    assert remove_partial(directory, "fetch-a.10"), "a dispatch that never began leaves what the one before it left"
+    assert not remove_partial(directory, "fetch-a.8"), "a later dispatch owns it"
+    assert not remove_partial(directory, "fetch-b.10"), "another fetch owns it"
+    assert remove_partial(directory, "fetch-a.10"), "a later dispatch of the same fetch can remove it"
 
 
-def test_nobody_downloads_into_it_while_its_files_are_taken(directory: Path) -> None:
+def test_working_in_the_directory_and_holding_its_files_exclude_each_other(directory: Path) -> None:
     with working_in(directory, "d1"), pytest.raises(PartialBusy), holding(directory, patience=0.0):
-        raise AssertionError("taken while it is worked in")
+        raise AssertionError("held while a dispatch works in it")
     with holding(directory), pytest.raises(PartialBusy), working_in(directory, "d2"):
-        raise AssertionError("worked in while it is taken")
+        raise AssertionError("a dispatch works in it while it is held")
     with holding(directory.with_name("gone.part"), patience=0.0):
-        pass  # what is gone needs no lock
+        pass  # a missing directory needs no lock
     assert not directory.with_name("gone.part").exists()
 
 
-def test_what_the_archive_shares_is_not_written_into(directory: Path, tmp_path: Path) -> None:
-    """A take-in links the files; one that was cut short leaves them linked."""
+def test_files_hard_linked_into_the_archive_are_not_overwritten(directory: Path, tmp_path: Path) -> None:
+    """Storage hard-links the files into the archive; after an interrupted commit the links remain."""
     with working_in(directory, "d1"):
         (directory / "x.info.json").write_text("archived")
         (directory / "x.f137.mp4.part").write_text("half")
@@ -93,7 +93,7 @@ def test_what_the_archive_shares_is_not_written_into(directory: Path, tmp_path: 
     assert (tmp_path / "archived").read_text() == "archived"
 
 
-def test_what_nobody_owns_goes_whoever_left_it(directory: Path) -> None:
+def test_any_directory_can_be_removed_once_no_dispatch_works_in_it(directory: Path) -> None:
     with working_in(directory, "d1"):
         assert not remove_partial(directory, None)
     assert remove_partial(directory, None)

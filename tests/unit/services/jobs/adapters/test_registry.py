@@ -1,4 +1,4 @@
-"""The registry: live and dead instances, and its file after a restart. With real processes."""
+"""The registry of service instances: liveness of real processes, and its file after a restart."""
 
 import asyncio
 import os
@@ -37,15 +37,15 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _info(pid: int, instance: str = "one", **more: str) -> ServiceInfo:
-    words = {"name": "download", "url": "http://x", "version": "1", **more}
-    return ServiceInfo(**words, instance=instance, pid=pid, started_at=datetime.now(UTC))
+    fields = {"name": "download", "url": "http://x", "version": "1", **more}
+    return ServiceInfo(**fields, instance=instance, pid=pid, started_at=datetime.now(UTC))
 
 
 def _instances(registry: Registry) -> list[str]:
     return [info.instance for info in registry.live("download")]
 
 
-def test_one_whose_process_died_is_gone_at_once(file: Path, process: subprocess.Popen[bytes]) -> None:
+def test_an_instance_is_gone_as_soon_as_its_process_dies(file: Path, process: subprocess.Popen[bytes]) -> None:
     registry = Registry(file)
     registry.seen(_info(process.pid))
     assert (_instances(registry), registry.gone("one"), registry.lost("download")) == (["one"], False, None)
@@ -60,7 +60,7 @@ def test_one_whose_process_died_is_gone_at_once(file: Path, process: subprocess.
     assert registry.everyone() == []
 
 
-def test_the_successor_of_a_dead_one_makes_it_known_as_gone(file: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_dead_instance_is_gone_when_its_successor_registers(file: Path, process: subprocess.Popen[bytes]) -> None:
     registry = Registry(file)
     registry.seen(_info(process.pid))
     _kill(process)
@@ -69,14 +69,14 @@ def test_the_successor_of_a_dead_one_makes_it_known_as_gone(file: Path, process:
     assert registry.lost("download")
 
 
-def test_what_a_dead_one_had_said_does_not_bring_it_back(file: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_late_heartbeat_of_a_dead_process_does_not_register_it(file: Path, process: subprocess.Popen[bytes]) -> None:
     registry = Registry(file)
     _kill(process)
     registry.seen(_info(process.pid))
     assert registry.everyone() == []
 
 
-def test_after_a_restart_those_at_work_here_are_known_before_they_are_heard(
+def test_after_a_restart_running_local_instances_are_live_without_a_heartbeat(
     file: Path, process: subprocess.Popen[bytes]
 ) -> None:
     first = Registry(file)
@@ -91,7 +91,7 @@ def test_after_a_restart_those_at_work_here_are_known_before_they_are_heard(
     assert second.lost("download")
 
 
-def test_one_on_another_machine_is_gone_after_20_seconds_of_silence(file: Path, clock: Any) -> None:
+def test_a_remote_instance_is_gone_20_seconds_after_its_last_heartbeat(file: Path, clock: Any) -> None:
     registry = Registry(file, clock.monotonic)
     registry.seen(_info(1, "far", host="elsewhere"))
     clock.seconds += 19
@@ -107,7 +107,7 @@ def test_one_on_another_machine_is_gone_after_20_seconds_of_silence(file: Path, 
     assert registry.everyone() == []
 
 
-def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:
+def test_an_instance_that_stopped_normally_is_gone_but_not_lost(file: Path) -> None:
     registry = Registry(file)
     registry.seen(_info(os.getpid()))
     registry.stopped("one")
@@ -117,7 +117,7 @@ def test_one_that_said_goodbye_is_gone_but_not_lost(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b'{"services": [1]}', b"\xff"])
-def test_a_damaged_file_keeps_nobody_from_starting(file: Path, damaged: bytes) -> None:
+def test_a_damaged_registry_file_is_ignored(file: Path, damaged: bytes) -> None:
     file.write_bytes(damaged)
     registry = Registry(file)
     assert registry.everyone() == []
@@ -126,21 +126,21 @@ def test_a_damaged_file_keeps_nobody_from_starting(file: Path, damaged: bytes) -
     assert _instances(Registry(file)) == ["one"]
 
 
-class SlowPath(type(Path())):  # type: ignore[misc]  # the Path of this system
-    """A file on a disk that writes nothing until `writes` is set."""
+class SlowPath(type(Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
+    """A path whose writes block until `unblocked` is set."""
 
-    writes = threading.Event()
+    unblocked = threading.Event()
 
     @property
     def parent(self) -> Path:
-        assert self.writes.wait(60)
+        assert self.unblocked.wait(60)
         return Path(self).parent
 
 
-async def test_a_slow_disk_does_not_block_the_event_loop_and_the_file_has_the_latest_state(tmp_path: Path) -> None:
-    SlowPath.writes = threading.Event()
+async def test_saving_to_a_slow_disk_does_not_block_the_loop_and_stores_the_latest_state(tmp_path: Path) -> None:
+    SlowPath.unblocked = threading.Event()
     registry = Registry(SlowPath(tmp_path / "services.json"))
-    timer = threading.Timer(20.0, SlowPath.writes.set)  # of a loop that is blocked
+    timer = threading.Timer(20.0, SlowPath.unblocked.set)  # ends the test if the event loop is blocked
     timer.start()
     saving = asyncio.create_task(registry.save_changes())
     began = asyncio.get_running_loop().time()
@@ -149,7 +149,7 @@ async def test_a_slow_disk_does_not_block_the_event_loop_and_the_file_has_the_la
         await asyncio.sleep(0)
     assert asyncio.get_running_loop().time() - began < 10
     timer.cancel()
-    SlowPath.writes.set()
+    SlowPath.unblocked.set()
     await end([saving])
     await registry.close()
     registry.save()

@@ -1,4 +1,4 @@
-"""jobs.db: the cost of the dispatcher's queries is independent of the size of a job; reads do not wait."""
+"""jobs.db: results and query plans of the dispatcher's queries; reads during a write."""
 
 import asyncio
 import sqlite3
@@ -31,7 +31,7 @@ def sql() -> Iterator[sqlite3.Connection]:
 
 
 def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) -> JobRow:
-    """A job with these items, by position: status and retry_at."""
+    """Insert a job with these items (status, retry_at) in the order of their positions."""
     rows = SqlRows(sql)
     job = JobRow(
         "j", "t", JobType.PLAYLIST_DOWNLOAD, JobOptions(), ("x",), 0, "/archive", JobStatus.RUNNING, NOW, NOW,
@@ -50,8 +50,8 @@ def fill(sql: sqlite3.Connection, *items: tuple[ItemStatus, datetime | None]) ->
 WAITING, RUNNING, LISTED = ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.LISTED
 
 
-def test_a_paused_job_is_no_candidate(sql: sqlite3.Connection) -> None:
-    """Else it would have its turn again and again, and those behind it none."""
+def test_a_paused_job_is_not_a_candidate(sql: sqlite3.Connection) -> None:
+    """Otherwise it would be chosen at every turn and starve the jobs after it."""
     fill(sql, (WAITING, None))
     rows = SqlRows(sql)
     assert [one.job_id for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == ["j"]
@@ -74,7 +74,7 @@ def test_a_paused_job_is_no_candidate(sql: sqlite3.Connection) -> None:
         ([(WAITING, NOW), (WAITING, NOW - timedelta(minutes=1))], 1),
     ],
 )
-def test_the_next_video(
+def test_the_next_ready_video_depends_on_status_retry_time_and_position(
     sql: sqlite3.Connection, items: list[tuple[ItemStatus, datetime | None]], ready: int | None
 ) -> None:
     fill(sql, *items)
@@ -82,8 +82,8 @@ def test_the_next_video(
     assert queries.ready_video(sql, "j", NOW) == expected
 
 
-def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.Connection) -> None:
-    """Else the first video of a list would be the one that looks after every block, whatever the others wait for."""
+def test_refused_videos_come_after_videos_that_were_not_tried_yet(sql: sqlite3.Connection) -> None:
+    """Otherwise the first video of a playlist would be the probe after every block."""
     fill(sql, (WAITING, NOW), (WAITING, None))
     rows = SqlRows(sql)
     refused = rows.item("j", "video000000")
@@ -99,22 +99,22 @@ def test_what_the_site_refused_comes_after_what_was_not_tried_yet(sql: sqlite3.C
     assert [one.refused for one in queries.candidates(rows, sql, {"j": 0}, NOW)] == [True]
 
 
-def test_whether_anything_was_fetched_since(sql: sqlite3.Connection) -> None:
+def test_served_since_is_true_if_a_dispatch_begun_since_was_archived(sql: sqlite3.Connection) -> None:
     fill(sql, (WAITING, None), (ItemStatus.ARCHIVED, None))
     rows = SqlRows(sql)
     before = NOW - timedelta(seconds=1)
-    assert not rows.served_since(before), "archived since, and fetched by nobody: its metadata came from the Data API"
+    assert not rows.served_since(before), "archived without a dispatch: its metadata came from the Data API"
     item = rows.item("j", "video000001")
     assert item is not None
     item.begun = before
-    assert not rows.served_since(before), "it had been let through by then"
+    assert not rows.served_since(before), "its dispatch began earlier"
     item.begun = NOW
     assert rows.served_since(before)
     assert not rows.served_since(NOW)
 
 
 @pytest.mark.parametrize(
-    ("items", "blocked", "told"),
+    ("items", "blocked", "expected"),
     [
         ([], None, (0, None)),
         ([(WAITING, None)], None, (0, None)),
@@ -126,16 +126,16 @@ def test_whether_anything_was_fetched_since(sql: sqlite3.Connection) -> None:
         ([(WAITING, None), (RUNNING, None)], BLOCKED, (0, BLOCKED)),
     ],
 )
-def test_timers(
+def test_timers_count_waiting_items_and_the_earliest_retry_time(
     sql: sqlite3.Connection,
     items: list[tuple[ItemStatus, datetime | None]],
     blocked: datetime | None,
-    told: tuple[int, datetime | None],
+    expected: tuple[int, datetime | None],
 ) -> None:
-    assert queries.timers(sql, fill(sql, *items), NOW, blocked) == told
+    assert queries.timers(sql, fill(sql, *items), NOW, blocked) == expected
 
 
-def test_who_waits_longest_for_storage_comes_first(sql: sqlite3.Connection) -> None:
+def test_unanswered_items_are_sorted_by_the_longest_wait(sql: sqlite3.Connection) -> None:
     fill(sql, (LISTED, None), (WAITING, None), (LISTED, None), (LISTED, None))
     rows = SqlRows(sql)
     for position, minutes in ((0, 1), (2, 3), (3, -1)):
@@ -162,14 +162,14 @@ QUERIES: dict[str, Callable[[SqlRows, sqlite3.Connection, JobRow], object]] = {
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection, name: str) -> None:
-    """Every one finds what it wants at the start of an index; the index of the busy fetches has few rows."""
+def test_no_query_of_the_scheduler_scans_a_table(sql: sqlite3.Connection, name: str) -> None:
+    """Every query uses an index; a scan of the small index of the busy fetches is allowed."""
     job = fill(sql, (WAITING, None), (WAITING, LATER), (RUNNING, None), (LISTED, None))
-    asked: list[str] = []
-    sql.set_trace_callback(asked.append)
+    executed: list[str] = []
+    sql.set_trace_callback(executed.append)
     QUERIES[name](SqlRows(sql), sql, job)
     sql.set_trace_callback(None)
-    selects = [query for query in asked if query.lstrip().startswith("SELECT")]
+    selects = [query for query in executed if query.lstrip().startswith("SELECT")]
     assert selects
     for query in selects:
         for row in sql.execute(f"EXPLAIN QUERY PLAN {query}"):
@@ -178,7 +178,7 @@ def test_no_query_of_the_scheduler_walks_through_a_table(sql: sqlite3.Connection
             assert not step.startswith("SCAN") or "fetches_busy" in step, (query, step)
 
 
-def test_what_is_cancelled_already_costs_the_rest_of_a_cancel_nothing(sql: sqlite3.Connection) -> None:
+def test_the_cost_of_cancelling_does_not_depend_on_already_cancelled_items(sql: sqlite3.Connection) -> None:
     def steps(ended: int) -> int:
         sql.executescript("DELETE FROM items; DELETE FROM fetches; DELETE FROM jobs")
         fill(sql, *[(ItemStatus.CANCELLED, None)] * ended, (WAITING, None), (LISTED, None))
@@ -198,13 +198,13 @@ def test_what_is_cancelled_already_costs_the_rest_of_a_cancel_nothing(sql: sqlit
     assert steps(400) < 2 * steps(1)
 
 
-async def test_a_read_waits_for_no_transaction_and_writes_nothing(tmp_path: Path) -> None:
+async def test_a_read_does_not_wait_for_a_transaction_and_cannot_write(tmp_path: Path) -> None:
     store = Store(tmp_path / "jobs.db", "jobs/test")
-    began, goes_on = threading.Event(), threading.Event()
+    began, proceed = threading.Event(), threading.Event()
 
     def slow(_sql: sqlite3.Connection) -> None:
         began.set()
-        assert goes_on.wait(30)
+        assert proceed.wait(30)
 
     writing = asyncio.create_task(store.write(slow))
     try:
@@ -215,6 +215,6 @@ async def test_a_read_waits_for_no_transaction_and_writes_nothing(tmp_path: Path
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             await store.read(lambda _rows, sql: sql.execute("DELETE FROM items"))
     finally:
-        goes_on.set()
+        proceed.set()
         await writing
         store.close()

@@ -1,4 +1,4 @@
-"""The state machine of jobs: cancel, pause, resume, retry, priority."""
+"""The state machine of jobs: the commands cancel, pause, resume, retry and priority."""
 
 import pytest
 
@@ -11,14 +11,14 @@ from services.common.domain.videos import Target, TargetKind, VideoMetadata
 from services.common.models import ErrorCode, ErrorDetail, JobStatus, JobType
 from services.jobs.domain import commands, dispatches, state_machine
 from services.jobs.domain.state_machine import Accepted, Rejected
-from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, names_of
+from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, request_ids
 
 
 def cancel(world: World, job_id: str = "j1", video_id: str | None = None) -> list[Event]:
     return world.step(e.JobCancelRequested(job_id=job_id, video_id=video_id))
 
 
-def test_cancel_ends_what_waits_at_once(world: World) -> None:
+def test_cancelling_a_waiting_job_ends_it_at_once(world: World) -> None:
     world.queued()
     (end,) = cancel(world)
     assert isinstance(end, e.JobCancelled)
@@ -27,25 +27,25 @@ def test_cancel_ends_what_waits_at_once(world: World) -> None:
     assert cancel(world) == []
 
 
-def test_cancel_of_a_running_download_asks_its_worker_and_ends_with_its_answer(world: World) -> None:
+def test_cancelling_a_running_download_ends_the_job_when_the_worker_confirms(world: World) -> None:
     world.queued()
     request = world.dispatch()
-    (asked,) = cancel(world)
-    assert isinstance(asked, e.DownloadCancelRequested)
-    assert asked.dispatch_id == request.dispatch_id
+    (request_to_cancel,) = cancel(world)
+    assert isinstance(request_to_cancel, e.DownloadCancelRequested)
+    assert request_to_cancel.dispatch_id == request.dispatch_id
     assert not world.rows.jobs["j1"].status.ended
     fetch = world.rows.fetches[VIDEO]
-    dispatches.claimed(world.rows, fetch, "worker", world.now)  # it had not heard the answer, and asked again
-    assert world.step(e.DownloadStarted(**names_of(request), instance="worker")) == []
-    assert dispatches.cancel_requests(world.rows, fetch) == [(asked, "trace-j1")]
-    (end,) = world.step(e.DownloadCancelled(**names_of(request)))
+    dispatches.claimed(world.rows, fetch, "worker", world.now)  # the answer was lost, and the worker claims again
+    assert world.step(e.DownloadStarted(**request_ids(request), instance="worker")) == []
+    assert dispatches.cancel_requests(world.rows, fetch) == [(request_to_cancel, "trace-j1")]
+    (end,) = world.step(e.DownloadCancelled(**request_ids(request)))
     assert isinstance(end, e.JobCancelled)
     assert world.rows.fetches == {}
 
 
 @pytest.mark.parametrize("fact", ["archived", "failed", "deferred"])
-def test_cancel_at_the_moment_of_the_end(world: World, fact: str) -> None:
-    """What is complete is archived; what failed is not tried again."""
+def test_the_end_of_a_download_that_races_with_a_cancel(world: World, fact: str) -> None:
+    """A completed download is archived; a failed or deferred one is not retried."""
     world.queued()
     request = world.dispatch()
     cancel(world)
@@ -56,14 +56,14 @@ def test_cancel_at_the_moment_of_the_end(world: World, fact: str) -> None:
     if fact == "failed":
         (end,) = world.failed(request, FailureKind.PASSING)
     else:
-        (end,) = world.step(e.DownloadDeferred(**names_of(request), reason="shutdown"))
+        (end,) = world.step(e.DownloadDeferred(**request_ids(request), reason="shutdown"))
     assert isinstance(end, e.JobCancelled)
     assert world.status() is ItemStatus.CANCELLED
 
 
 @pytest.mark.parametrize("kind", [None, FailureKind.PASSING, FailureKind.LOCAL])
-def test_cancel_of_one_video_that_storage_takes_in(world: World, kind: FailureKind | None) -> None:
-    """It is archived; if that fails it is not tried again."""
+def test_cancelling_a_video_that_storage_is_committing(world: World, kind: FailureKind | None) -> None:
+    """The video is archived; if that fails, it is not retried."""
     world.queued()
     request = world.dispatch()
     completed(world, request)
@@ -74,21 +74,21 @@ def test_cancel_of_one_video_that_storage_takes_in(world: World, kind: FailureKi
         assert world.status() is ItemStatus.ARCHIVED
     else:
         failure = Failure(kind=kind, code=ErrorCode.STORAGE_FULL, reason="storage_full", message="full")
-        world.step(e.StorageFailed(**names_of(request), failure=failure))
+        world.step(e.StorageFailed(**request_ids(request), failure=failure))
         assert world.status() is ItemStatus.CANCELLED
         assert world.rows.fetches == {}
 
 
-def test_cancel_of_one_video_that_is_on_its_way_to_the_work_plan(world: World) -> None:
+def test_cancelling_a_video_that_is_being_added_to_the_work_plan_has_no_effect(world: World) -> None:
     world.queued()
     (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
     assert world.step(e.JobCancelRequested(job_id="j1", video_id=VIDEO)) == []
     assert world.status() is ItemStatus.CLOSING
-    world.plan_answers(failed)
+    world.answer_work_plan(failed)
     assert world.status() is ItemStatus.UNAVAILABLE
 
 
-def test_another_priority_is_for_open_jobs(world: World) -> None:
+def test_the_priority_of_an_ended_job_cannot_be_changed(world: World) -> None:
     world.queued()
     before = world.rows.jobs["j1"].revision
     world.step(e.JobPriorityRequested(job_id="j1", priority=9))
@@ -99,7 +99,7 @@ def test_another_priority_is_for_open_jobs(world: World) -> None:
     assert job.priority == 9
 
 
-def test_cancel_leaves_a_fetch_that_another_job_waits_for(world: World) -> None:
+def test_cancelling_a_job_keeps_a_fetch_that_another_job_waits_for(world: World) -> None:
     world.queued("j1")
     world.queued("j2")
     request = world.dispatch()
@@ -110,46 +110,46 @@ def test_cancel_leaves_a_fetch_that_another_job_waits_for(world: World) -> None:
     assert done.job_id == "j2"
 
 
-def test_who_joins_a_fetch_that_is_being_cancelled_gets_it_anew(world: World) -> None:
+def test_a_job_that_joins_a_fetch_during_its_cancellation_gets_a_new_dispatch(world: World) -> None:
     world.queued("j1")
     request = world.dispatch()
     cancel(world, "j1")
     world.queued("j2")
-    world.step(e.DownloadCancelled(**names_of(request)))
+    world.step(e.DownloadCancelled(**request_ids(request)))
     assert world.rows.jobs["j1"].status is JobStatus.CANCELLED
     assert world.dispatch().job_id == "j2"
 
 
-def test_a_worker_that_was_stopped_by_hand_ends_it_for_all_that_wait(world: World) -> None:
-    """Also for a job whose request this dispatch did not cover; the other videos of the job go on."""
+def test_a_download_stopped_by_hand_is_cancelled_for_all_waiting_jobs(world: World) -> None:
+    """Even for a job whose request the dispatch did not cover; other videos of that job continue."""
     world.queued("j1")
     world.create("j2", root="/elsewhere")
     world.checked("j2", VIDEO, OTHER)
     world.listed("j2")
     request = world.dispatch()
     assert request.job_id == "j1"
-    facts = world.step(e.DownloadCancelled(**names_of(request), by_hand=True))
+    facts = world.step(e.DownloadCancelled(**request_ids(request), by_hand=True))
     assert [fact.job_id for fact in facts if isinstance(fact, e.JobCompleted)] == ["j1"]
     assert world.status("j1") is world.status("j2") is ItemStatus.CANCELLED
     assert world.rows.items["j2", OTHER].status is ItemStatus.WAITING
     assert VIDEO not in world.rows.fetches
 
 
-def test_a_stop_by_hand_of_a_dispatch_that_was_given_up_on_stops_its_successor(world: World) -> None:
+def test_a_stop_by_hand_of_a_released_dispatch_cancels_its_successor(world: World) -> None:
     world.queued("j1")
     first = world.dispatch()
-    world.step(e.DownloadDeferred(**names_of(first), reason="gone"))
+    world.step(e.DownloadDeferred(**request_ids(first), reason="gone"))
     second = world.dispatch()
-    (asked,) = world.step(e.DownloadCancelled(**names_of(first), by_hand=True))
-    assert isinstance(asked, e.DownloadCancelRequested)
-    assert asked.dispatch_id == second.dispatch_id
-    (end,) = world.step(e.DownloadCancelled(**names_of(second)))
+    (request_to_cancel,) = world.step(e.DownloadCancelled(**request_ids(first), by_hand=True))
+    assert isinstance(request_to_cancel, e.DownloadCancelRequested)
+    assert request_to_cancel.dispatch_id == second.dispatch_id
+    (end,) = world.step(e.DownloadCancelled(**request_ids(second)))
     assert isinstance(end, e.JobCompleted)
     assert (end.job.counts.cancelled, world.status()) == (1, ItemStatus.CANCELLED)
-    assert world.step(e.DownloadCancelled(**names_of(second), by_hand=True)) == []  # nobody waits any more
+    assert world.step(e.DownloadCancelled(**request_ids(second), by_hand=True)) == []  # no job waits any more
 
 
-def test_cancel_ends_the_listing_and_late_pages_add_nothing(world: World) -> None:
+def test_pages_that_arrive_after_the_job_was_cancelled_add_no_items(world: World) -> None:
     world.create()
     (end,) = cancel(world)
     assert isinstance(end, e.JobCancelled)
@@ -158,7 +158,7 @@ def test_cancel_ends_the_listing_and_late_pages_add_nothing(world: World) -> Non
     assert world.rows.items == {}
 
 
-def test_a_late_page_adds_nothing_while_a_download_is_being_stopped(world: World) -> None:
+def test_pages_that_arrive_while_a_download_is_being_cancelled_add_no_items(world: World) -> None:
     world.queued()
     world.dispatch()
     cancel(world)
@@ -166,7 +166,7 @@ def test_a_late_page_adds_nothing_while_a_download_is_being_stopped(world: World
     assert [item.video_id for item in world.rows.items.values()] == [VIDEO]
 
 
-def test_cancel_of_one_video_lets_the_others_go_on(world: World) -> None:
+def test_cancelling_one_video_does_not_affect_the_others(world: World) -> None:
     world.create()
     world.checked("j1", VIDEO, OTHER)
     world.listed()
@@ -176,15 +176,15 @@ def test_cancel_of_one_video_lets_the_others_go_on(world: World) -> None:
     assert (done.job.counts.archived, done.job.counts.cancelled) == (1, 1)
 
 
-def test_cancel_of_a_failed_try_that_waits_has_its_partial_removed(world: World) -> None:
+def test_cancelling_before_a_retry_requests_removal_of_the_partial_download(world: World) -> None:
     world.queued()
     request = world.dispatch()
     world.failed(request, FailureKind.PASSING)
-    asked = [event for event in cancel(world) if isinstance(event, e.DownloadCancelRequested)]
-    assert [event.dispatch_id for event in asked] == [request.dispatch_id]
+    requests = [event for event in cancel(world) if isinstance(event, e.DownloadCancelRequested)]
+    assert [event.dispatch_id for event in requests] == [request.dispatch_id]
 
 
-def test_a_large_job_is_cancelled_bit_by_bit(world: World) -> None:
+def test_a_large_job_is_cancelled_in_batches(world: World) -> None:
     world.create()
     world.checked("j1", *(f"video{number:06}" for number in range(commands.BATCH + 1)))
     world.listed()
@@ -193,7 +193,7 @@ def test_a_large_job_is_cancelled_bit_by_bit(world: World) -> None:
     assert isinstance(end[0], e.JobCancelled)
 
 
-def test_pause_holds_the_queue_and_resume_lets_it_go(world: World) -> None:
+def test_a_paused_job_is_not_dispatched_until_it_is_resumed(world: World) -> None:
     world.queued()
     world.step(e.JobPauseRequested(job_id="j1"))
     assert dispatches.dispatch(world.rows, "j1", VIDEO, NOW) == []
@@ -201,20 +201,20 @@ def test_pause_holds_the_queue_and_resume_lets_it_go(world: World) -> None:
     assert world.dispatch().job_id == "j1"
 
 
-def test_retry_tries_just_the_gaps(world: World) -> None:
+def test_a_retry_fetches_only_the_missing_videos(world: World) -> None:
     world.create()
     world.checked("j1", VIDEO, OTHER)
     world.listed()
     world.archived(world.dispatch(VIDEO))
     first = world.dispatch(OTHER)
     (failed,) = world.failed(first, FailureKind.GONE)
-    world.plan_answers(failed)
+    world.answer_work_plan(failed)
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
-    (asked,) = world.step(e.JobRetryRequested(job_id="j1"))
-    assert isinstance(asked, e.ListingPageFetched)
-    assert ([entry.video_id for entry in asked.entries], asked.playlist_id) == ([OTHER], None)
+    (page,) = world.step(e.JobRetryRequested(job_id="j1"))
+    assert isinstance(page, e.ListingPageFetched)
+    assert ([entry.video_id for entry in page.entries], page.playlist_id) == ([OTHER], None)
     assert world.status(video=OTHER) is ItemStatus.LISTED
-    world.checked("j1", OTHER, key=asked.page_key)
+    world.checked("j1", OTHER, key=page.page_key)
     job = world.rows.jobs["j1"]
     assert (job.status, job.open, job.archived, job.unavailable) == (JobStatus.RUNNING, 1, 1, 0)
     second = world.dispatch(OTHER)
@@ -225,45 +225,45 @@ def test_retry_tries_just_the_gaps(world: World) -> None:
     assert done.job.counts.archived == 2
 
 
-def test_a_gap_that_is_tried_again_does_not_end_by_the_answer_of_before(world: World) -> None:
+def test_a_retried_video_does_not_end_by_the_work_plan_update_of_the_first_try(world: World) -> None:
     world.queued()
     (first,) = world.failed(world.dispatch(), FailureKind.GONE)
-    world.plan_answers(first)
+    world.answer_work_plan(first)
     assert world.status() is ItemStatus.UNAVAILABLE
     world.step(e.JobRetryRequested(job_id="j1"))
     world.checked("j1", held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)))
     (second,) = world.failed(world.dispatch(), FailureKind.GONE)
-    world.plan_answers(first)  # it comes once more
+    world.answer_work_plan(first)  # redelivered
     assert world.status() is ItemStatus.CLOSING
-    world.plan_answers(second)
+    world.answer_work_plan(second)
     assert world.status() is ItemStatus.UNAVAILABLE
 
 
-def test_what_another_job_has_brought_is_not_fetched_by_a_retry(world: World) -> None:
+def test_a_retry_skips_a_video_that_another_job_archived_meanwhile(world: World) -> None:
     world.queued()
     (failed,) = world.failed(world.dispatch(), FailureKind.GONE)
-    world.plan_answers(failed)
+    world.answer_work_plan(failed)
     world.step(e.JobRetryRequested(job_id="j1"))
-    whole = Held(video_id=VIDEO, qualities=("best",), thumbnail=True, metadata=True, info=True)
-    (done,) = world.checked("j1", held=whole)
+    complete = Held(video_id=VIDEO, qualities=("best",), thumbnail=True, metadata=True, info=True)
+    (done,) = world.checked("j1", held=complete)
     assert isinstance(done, e.JobCompleted)
     assert (world.status(), done.job.counts.skipped) == (ItemStatus.SKIPPED, 1)
 
 
-def test_a_retry_of_a_forced_job_fetches_what_it_lacked(world: World) -> None:
+def test_a_retry_of_a_forced_job_fetches_only_the_missing_files(world: World) -> None:
     world.queued(skip_existing=False)
     request = world.dispatch()
     world.archived(request, thumbnail=False)
     for _ in range(2):
         failed = world.failed(world.dispatch(), FailureKind.PASSING)
-    world.plan_answers(failed[0])
+    world.answer_work_plan(failed[0])
     assert world.step(e.JobRetryRequested(job_id="j1")) == []
     again = world.dispatch()
     assert (again.wanted.media, again.wanted.thumbnail) == (False, True)
 
 
-def test_a_retry_that_finds_nothing_to_do_is_an_end_too(world: World) -> None:
-    """For example of a job whose playlist file was not written: a client that follows it waits for the end."""
+def test_a_retry_without_missing_videos_completes_the_job_again(world: World) -> None:
+    """A client that follows the job, for example to get a missing playlist file written, waits for the end."""
     world.queued()
     world.archived(world.dispatch())
     before = world.rows.jobs["j1"].revision
@@ -272,18 +272,18 @@ def test_a_retry_that_finds_nothing_to_do_is_an_end_too(world: World) -> None:
     assert world.rows.jobs["j1"].revision > before
 
 
-def test_many_gaps_are_asked_for_in_pages(world: World) -> None:
+def test_a_retry_of_many_videos_is_split_into_pages(world: World) -> None:
     videos = [f"video{n:06d}" for n in range(150)]
     world.create()
     world.checked("j1", *videos)
     world.listed()
     world.step(e.JobCancelRequested(job_id="j1"))
-    asked = [event for event in world.step(e.JobRetryRequested(job_id="j1")) if isinstance(event, e.ListingPageFetched)]
-    assert [len(page.entries) for page in asked] == [100, 50]
-    assert len({page.page_key for page in asked}) == 2
+    pages = [event for event in world.step(e.JobRetryRequested(job_id="j1")) if isinstance(event, e.ListingPageFetched)]
+    assert [len(page.entries) for page in pages] == [100, 50]
+    assert len({page.page_key for page in pages}) == 2
 
 
-def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
+def test_a_retry_repeats_failed_listings(world: World) -> None:
     world.create(targets=2)
     error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
     for index in (0, 1):
@@ -296,7 +296,7 @@ def test_retry_lists_again_what_could_not_be_listed(world: World) -> None:
     assert world.rows.jobs["j1"].status is JobStatus.QUEUED
 
 
-def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
+def test_a_retry_of_a_rejected_job_has_no_effect(world: World) -> None:
     error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
     state_machine.create(world.rows, e.JobCreated(job_id="j1", targets=("x",)), "t", Rejected(error, ""), NOW)
     assert world.step(e.JobRetryRequested(job_id="j1")) == []
@@ -304,8 +304,8 @@ def test_retry_of_a_rejected_job_does_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("first", ["metadata.archived", "download.completed"])
-def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: str) -> None:
-    """Storage says nothing to a delivery without files: nobody may wait for it."""
+def test_a_job_that_joins_a_metadata_only_fetch_gets_its_media_by_a_second_dispatch(world: World, first: str) -> None:
+    """Storage publishes no event for a delivery without files, so no item may wait for one."""
     event = e.JobCreated(job_id="j1", targets=("x",), type=JobType.METADATA_ONLY)
     state_machine.create(
         world.rows, event, "t", Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, ""), NOW
@@ -318,7 +318,7 @@ def test_who_joins_a_fetch_of_metadata_gets_the_media_next(world: World, first: 
         job_id="j1", root=ROOT, video_id=VIDEO, source_name="yt_dlp", path="/m.json", dispatch_id=request.dispatch_id
     )
     delivered = e.DownloadCompleted(
-        **names_of(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
+        **request_ids(request), wanted=request.wanted, directory="/data/tmp/x.part", files=(),
         metadata=VideoMetadata(video_id=VIDEO, title="t"),
         provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
     )  # fmt: skip

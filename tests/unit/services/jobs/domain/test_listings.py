@@ -15,7 +15,7 @@ from services.jobs.domain.views import job_view
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World
 
 
-def test_each_target_is_listed_on_its_own(world: World) -> None:
+def test_each_target_has_its_own_listing(world: World) -> None:
     queued = world.create(targets=2)
     assert [(event.target_index, event.listing) for event in queued if isinstance(event, e.JobQueued)] == [
         (0, 1),
@@ -24,7 +24,7 @@ def test_each_target_is_listed_on_its_own(world: World) -> None:
     assert world.rows.jobs["j1"].status is JobStatus.QUEUED
 
 
-def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) -> None:
+def test_a_rejected_job_is_stored_as_failed_without_its_api_key(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=("x",), options=JobOptions(api_key="secret"))
     error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no")
     ((failed, trace),) = state_machine.create(world.rows, event, "t", Rejected(error, ""), NOW)
@@ -34,7 +34,7 @@ def test_a_rejected_job_is_kept_as_failed_and_never_holds_the_key(world: World) 
     assert failed.job.options.api_key is None
 
 
-def test_a_job_of_many_named_videos_does_not_carry_them_all_around(world: World) -> None:
+def test_the_view_of_a_job_contains_at_most_100_targets(world: World) -> None:
     event = e.JobCreated(job_id="j1", targets=tuple(f"video{n:06d}" for n in range(5_000)))
     accepted = Accepted((Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO,)),), ROOT, "")
     state_machine.create(world.rows, event, "t", accepted, NOW)
@@ -48,7 +48,7 @@ def test_an_empty_listing_ends_the_job_at_once(world: World) -> None:
     assert isinstance(done, e.JobCompleted)
 
 
-def test_a_job_does_not_end_before_every_page_of_the_listing_came(world: World) -> None:
+def test_a_job_does_not_end_before_every_page_of_its_listing_was_checked(world: World) -> None:
     world.create()
     assert world.listed("j1", "p1", "p2") == []
     held = Held(video_id=VIDEO, qualities=("1080p",), thumbnail=True, metadata=True)
@@ -58,7 +58,7 @@ def test_a_job_does_not_end_before_every_page_of_the_listing_came(world: World) 
     assert done.job.counts.skipped == 2
 
 
-def test_a_job_fails_only_when_all_its_targets_failed(world: World) -> None:
+def test_a_job_fails_only_if_the_listings_of_all_targets_failed(world: World) -> None:
     world.create(targets=2)
     error = ErrorDetail(code=ErrorCode.INVALID_REQUEST, message="no such playlist")
     world.step(e.ListingFailed(job_id="j1", root=ROOT, target_index=0, listing=1, error=error, final=True))
@@ -67,7 +67,7 @@ def test_a_job_fails_only_when_all_its_targets_failed(world: World) -> None:
     assert isinstance(end, e.JobFailed)
 
 
-def test_a_listing_goes_on_from_its_cursor_at_its_time(world: World) -> None:
+def test_a_listing_resumes_from_its_cursor_at_its_retry_time(world: World) -> None:
     world.create()
     error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
     at = NOW + timedelta(minutes=5)
@@ -84,7 +84,7 @@ def test_a_listing_goes_on_from_its_cursor_at_its_time(world: World) -> None:
 
 
 @pytest.mark.claim("7.3", "7.4", "16.3")
-def test_a_listing_has_three_attempts_too(world: World) -> None:
+def test_a_listing_has_at_most_three_attempts(world: World) -> None:
     world.create()
     error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="503")
 
@@ -132,8 +132,10 @@ def test_a_listing_has_three_attempts_too(world: World) -> None:
         ),
     ],
 )
-def test_what_is_held_decides(world: World, held: Held, options: dict[str, object], status: ItemStatus) -> None:
-    world.create(**options)  # type: ignore[arg-type]  # options by name
+def test_the_archive_check_decides_the_status_of_an_item(
+    world: World, held: Held, options: dict[str, object], status: ItemStatus
+) -> None:
+    world.create(**options)  # type: ignore[arg-type]  # options as keywords
     world.checked(held=held, marked="private")
     assert world.status() is status
 
@@ -144,12 +146,12 @@ def test_what_is_held_decides(world: World, held: Held, options: dict[str, objec
         ("j1", 1, 2, ItemStatus.CLOSING),
         ("j1", 2, 2, ItemStatus.WAITING),
         ("j1", 0.5, 0.25, ItemStatus.WAITING),
-        ("j1", 9_000, 0, ItemStatus.CLOSING),  # never without being asked
+        ("j1", 9_000, 0, ItemStatus.CLOSING),  # 0: never re-checked automatically
         ("recheck-1", 1, 2, ItemStatus.WAITING),
         ("recheck-1", 1, 0, ItemStatus.WAITING),
     ],
 )
-def test_how_long_what_is_gone_is_left_alone(
+def test_a_gone_video_is_tried_again_after_the_recheck_interval(
     world: World, job_id: str, age_days: float, recheck_days: float, status: ItemStatus
 ) -> None:
     world.recheck_after = timedelta(days=recheck_days)
@@ -159,8 +161,8 @@ def test_how_long_what_is_gone_is_left_alone(
     assert world.rows.items[job_id, VIDEO].status is status
 
 
-def test_what_is_known_to_be_gone_is_no_fresh_finding(world: World) -> None:
-    """Else the re-check interval would begin anew with every look at the playlist."""
+def test_a_known_gone_video_keeps_the_time_of_its_detection(world: World) -> None:
+    """Otherwise every listing of the playlist would restart the re-check interval."""
     found_at = NOW - timedelta(days=3)
     world.create()
     (failed,) = world.checked(
@@ -177,7 +179,7 @@ def test_what_is_known_to_be_gone_is_no_fresh_finding(world: World) -> None:
     assert (again.unavailable.detected_at, again.number) == (found_at, 2)
 
 
-def test_a_private_video_that_is_no_longer_marked_is_tried_again(world: World) -> None:
+def test_a_known_private_video_that_is_no_longer_marked_private_is_tried_again(world: World) -> None:
     world.create()
     world.checked(held=Held(video_id=VIDEO, known_gone=KnownGone(reason="private", at=NOW)), marked=None)
     assert world.status() is ItemStatus.WAITING

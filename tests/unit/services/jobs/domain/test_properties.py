@@ -1,7 +1,7 @@
-"""Whatever the order, the delay and the repetition of the facts: a job comes to the same end.
+"""Property tests: reordered, delayed and repeated events lead every job to the same end state.
 
-The machine runs on the real rows (SQLite in memory, a transaction a step); metadata, storage and workers are played:
-what they find is fixed by a script, when it arrives is up to hypothesis.
+The state machine runs on real rows (SQLite in memory, one transaction per step). Metadata, storage and the workers are
+simulated: a script fixes their results, hypothesis chooses when the messages arrive.
 """
 
 import sqlite3
@@ -32,60 +32,60 @@ from services.jobs.domain.state_machine import Accepted
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ROOT = "/archive"
-PAGE = 2  # entries of a page
-ENOUGH = 400  # rounds after which a job that is still open is stuck
+PAGE = 2  # entries per page
+MAX_ROUNDS = 400  # a job that is still open after these is stuck
 
 
-class Fate(StrEnum):
-    """What becomes of a video, whoever asks for it and however often."""
+class VideoOutcome(StrEnum):
+    """The outcome of a video, the same for all jobs and attempts."""
 
     HELD = "held"
     KNOWN_GONE = "known gone"
     SAVED = "saved"
-    THIRD_TIME = "saved by the third attempt"
+    THIRD_TIME = "saved at the third attempt"
     GONE = "gone"
     NEVER = "never"
-    NOT_STORED = "downloads, but is never taken in"
+    NOT_STORED = "downloaded, but never stored"
 
 
-END = {
-    Fate.HELD: ItemStatus.SKIPPED,
-    Fate.KNOWN_GONE: ItemStatus.UNAVAILABLE,
-    Fate.SAVED: ItemStatus.ARCHIVED,
-    Fate.THIRD_TIME: ItemStatus.ARCHIVED,
-    Fate.GONE: ItemStatus.UNAVAILABLE,
-    Fate.NEVER: ItemStatus.FAILED,
-    Fate.NOT_STORED: ItemStatus.FAILED,
+FINAL_STATUS = {
+    VideoOutcome.HELD: ItemStatus.SKIPPED,
+    VideoOutcome.KNOWN_GONE: ItemStatus.UNAVAILABLE,
+    VideoOutcome.SAVED: ItemStatus.ARCHIVED,
+    VideoOutcome.THIRD_TIME: ItemStatus.ARCHIVED,
+    VideoOutcome.GONE: ItemStatus.UNAVAILABLE,
+    VideoOutcome.NEVER: ItemStatus.FAILED,
+    VideoOutcome.NOT_STORED: ItemStatus.FAILED,
 }
 
 
-class Listing(StrEnum):
-    """What becomes of a target."""
+class ListingOutcome(StrEnum):
+    """The outcome of the listing of a target."""
 
     GOOD = "good"
-    FLAKY = "good by the third attempt"
+    FLAKY = "good at the third attempt"
     NEVER = "never"
     MISSING = "missing"
 
     @property
     def listed(self) -> bool:
-        return self in {Listing.GOOD, Listing.FLAKY}
+        return self in {ListingOutcome.GOOD, ListingOutcome.FLAKY}
 
 
 @dataclass(frozen=True)
 class Script:
-    """`jobs` are the targets of each job: how its listing goes, and the numbers of its videos."""
+    """`outcomes` by video number; `jobs`: for each job its targets, each with its listing and its video numbers."""
 
-    fates: tuple[Fate, ...]
-    jobs: tuple[tuple[tuple[Listing, tuple[int, ...]], ...], ...]
+    outcomes: tuple[VideoOutcome, ...]
+    jobs: tuple[tuple[tuple[ListingOutcome, tuple[int, ...]], ...], ...]
 
 
 def video_of(number: int) -> str:
     return f"video{number:06d}"
 
 
-class World:
-    """Jobs, and everybody else as messages on their way."""
+class Simulation:
+    """The jobs service, with all other services reduced to their in-flight messages."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -93,9 +93,9 @@ class World:
         self.sql = sqlite3.connect(":memory:", isolation_level=None)
         self.sql.row_factory = sqlite3.Row
         self.sql.executescript(SCHEMA)
-        self.on_way: list[Event] = []
-        self.told: list[Event] = []  # all that jobs ever published
-        self.past: list[Event] = []  # all that ever arrived
+        self.in_flight: list[Event] = []
+        self.published: list[Event] = []  # all events that jobs published
+        self.delivered: list[Event] = []  # all delivered messages
         for index, targets in enumerate(script.jobs):
             accepted = Accepted(
                 tuple(Target(kind=TargetKind.PLAYLIST, id=f"PL{n}") for n in range(len(targets))), ROOT, ""
@@ -103,7 +103,7 @@ class World:
             event = e.JobCreated(job_id=f"j{index}", targets=("x",), options=JobOptions(include_captions=False))
             with self.transaction() as rows:
                 outs = state_machine.create(rows, event, f"trace-{index}", accepted, self.now)
-            self.tell(outs)
+            self.publish(outs)
 
     def close(self) -> None:
         self.sql.close()
@@ -114,15 +114,15 @@ class World:
         yield rows
         rows.save()
 
-    def tell(self, outs: Sequence[Out]) -> None:
+    def publish(self, outs: Sequence[Out]) -> None:
         for event, _trace in outs:
-            self.told.append(event)
-            self.on_way += self.answer(event)
+            self.published.append(event)
+            self.in_flight += self.answer(event)
 
     def step(self, event: Event) -> None:
         with self.transaction() as rows:
             outs = state_machine.step(rows, event, self.now)
-        self.tell(outs)
+        self.publish(outs)
 
     # --- rows
 
@@ -140,22 +140,22 @@ class World:
         found = self.sql.execute("SELECT video_id FROM fetches ORDER BY video_id").fetchall()
         return [fetch for row in found if (fetch := rows.fetch(row["video_id"]))]
 
-    # --- the others
+    # --- the other services
 
     def answer(self, event: Event) -> list[Event]:
         match event:
             case e.JobQueued():
-                return self.listed(event)
-            case e.ListingPageFetched():  # of videos that are tried again
+                return self.list_target(event)
+            case e.ListingPageFetched():  # of a retry
                 held = tuple(self.held(int(entry.video_id.removeprefix("video"))) for entry in event.entries)
                 about = event.model_dump(include={"job_id", "root", "target_index", "listing", "page_key"})
                 return [e.ArchiveChecked(**about, entries=event.entries, held=held)]
             case e.DownloadRequested():
-                return self.worked(event)
+                return self.work(event)
             case e.DownloadCancelRequested():
-                mine = [fact for fact in self.on_way if getattr(fact, "dispatch_id", None) == event.dispatch_id]
+                mine = [fact for fact in self.in_flight if getattr(fact, "dispatch_id", None) == event.dispatch_id]
                 if any(isinstance(fact, e.VideoArchived | e.DownloadFailed | e.StorageFailed) for fact in mine):
-                    return []  # it had ended before it was asked to
+                    return []  # ended before the request arrived
                 return [e.DownloadCancelled(**names(event))]
             case e.VideoFailed():
                 return [
@@ -166,13 +166,13 @@ class World:
                 ]  # fmt: skip
         return []
 
-    def listed(self, event: e.JobQueued) -> list[Event]:
+    def list_target(self, event: e.JobQueued) -> list[Event]:
         about = {"job_id": event.job_id, "root": ROOT, "target_index": event.target_index, "listing": event.listing}
         kind, numbers = self.script.jobs[int(event.job_id[1:])][event.target_index]
         error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="no")
-        if kind is Listing.MISSING:
+        if kind is ListingOutcome.MISSING:
             return [e.ListingFailed(**about, error=error, final=True)]
-        if kind is Listing.NEVER:
+        if kind is ListingOutcome.NEVER:
             return [e.ListingFailed(**about, error=error)]
         facts: list[Event] = []
         keys: list[str] = []
@@ -187,58 +187,58 @@ class World:
             )
             facts.append(e.ArchiveChecked(**about, page_key=key, entries=entries, held=held))
         listing = SqlRows(self.sql).listing(event.job_id, event.target_index)
-        if kind is Listing.FLAKY and listing and listing.attempts < 2:
+        if kind is ListingOutcome.FLAKY and listing and listing.attempts < 2:
             return [*facts[:2], e.ListingFailed(**about, error=error)]
         return [*facts, e.ListingCompleted(**about, page_keys=tuple(keys), total=len(numbers))]
 
     def held(self, number: int) -> Held:
-        match self.script.fates[number]:
-            case Fate.HELD:
+        match self.script.outcomes[number]:
+            case VideoOutcome.HELD:
                 return whole(video_of(number))
-            case Fate.KNOWN_GONE:
+            case VideoOutcome.KNOWN_GONE:
                 return Held(video_id=video_of(number), known_gone=KnownGone(reason="copyright", at=NOW))
         return Held(video_id=video_of(number))
 
-    def worked(self, event: e.DownloadRequested) -> list[Event]:
+    def work(self, event: e.DownloadRequested) -> list[Event]:
         about = names(event)
         began = e.DownloadStarted(**about, instance="worker")
-        fate = self.script.fates[int(event.video_id.removeprefix("video"))]
+        outcome = self.script.outcomes[int(event.video_id.removeprefix("video"))]
         passing = Failure(kind=FailureKind.PASSING, code=ErrorCode.NETWORK_TIMEOUT, reason="http_503", message="503")
         attempts = max((item.attempts for item in SqlRows(self.sql).waiters(event.video_id)), default=0)
-        if fate is Fate.NEVER or (fate is Fate.THIRD_TIME and attempts < 2):
+        if outcome is VideoOutcome.NEVER or (outcome is VideoOutcome.THIRD_TIME and attempts < 2):
             return [began, e.DownloadFailed(**about, failure=passing)]
-        if fate is Fate.GONE:
+        if outcome is VideoOutcome.GONE:
             gone = Failure(kind=FailureKind.GONE, code=ErrorCode.VIDEO_UNAVAILABLE, reason="private", message="private")
             return [began, e.DownloadFailed(**about, failure=gone)]
         got = e.DownloadCompleted(
-            **about, wanted=event.wanted, directory="/tmp/x.part", files=(),  # noqa: S108 - a name, nothing is written
+            **about, wanted=event.wanted, directory="/tmp/x.part", files=(),  # noqa: S108 - never opened
             metadata=VideoMetadata(video_id=event.video_id, title="title"),
             provenance=Provenance(source_url="https://x", started_at=NOW, finished_at=NOW),
         )  # fmt: skip
         kept = event.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
-        if fate is Fate.NOT_STORED:
+        if outcome is VideoOutcome.NOT_STORED:
             return [began, got, e.StorageFailed(**kept, failure=passing)]
         held = whole(event.video_id)
         return [began, got, e.VideoArchived(**kept, directory="/x", files=(), bytes=1, held=held)]
 
-    # --- what may happen next: each takes a number that chooses among the possible
+    # --- actions; each takes a number that selects one of the possible objects
 
     def deliver(self, number: int) -> None:
-        if self.on_way:
-            self.past.append(self.on_way.pop(number % len(self.on_way)))
-            self.step(self.past[-1])
+        if self.in_flight:
+            self.delivered.append(self.in_flight.pop(number % len(self.in_flight)))
+            self.step(self.delivered[-1])
 
     def deliver_a_copy(self, number: int) -> None:
-        if self.on_way:
-            self.step(self.on_way[number % len(self.on_way)])
+        if self.in_flight:
+            self.step(self.in_flight[number % len(self.in_flight)])
 
     def replay(self, number: int) -> None:
-        """The last that arrived come once more."""
-        for event in self.past[-1 - number % 8 :]:
+        """Deliver the latest messages once more."""
+        for event in self.delivered[-1 - number % 8 :]:
             self.step(event)
 
     def dispatch(self, number: int) -> None:
-        """As the dispatcher: a ready video of an open job."""
+        """Dispatch a ready video of an open job."""
         open_jobs = sorted(queries.open_jobs(self.sql))
         if not open_jobs:
             return
@@ -246,41 +246,41 @@ class World:
         if ready := queries.ready_video(self.sql, job_id, self.now):
             with self.transaction() as rows:
                 outs = dispatches.dispatch(rows, job_id, ready.video_id, self.now)
-            self.tell(outs)
+            self.publish(outs)
 
     def busy(self, number: int) -> FetchRow | None:
         found = [fetch for fetch in self.fetches() if fetch.state in {FetchState.DISPATCHED, FetchState.CLAIMED}]
         return found[number % len(found)] if found else None
 
-    def vanish(self, number: int) -> None:
-        """The worker is gone, or seems to be: its facts come late, or (odd numbers) not at all."""
+    def lose_worker(self, number: int) -> None:
+        """Release the dispatch of a worker; its messages arrive late or, for odd numbers, never."""
         lost = self.busy(number // 2)
         if lost is None:
             return
         if number % 2:
-            self.on_way = [f for f in self.on_way if getattr(f, "dispatch_id", None) != lost.dispatch_id]
+            self.in_flight = [f for f in self.in_flight if getattr(f, "dispatch_id", None) != lost.dispatch_id]
         with self.transaction() as rows:
             fetch = rows.fetch(lost.video_id)
             outs = dispatches.release(rows, fetch, self.now) if fetch else []
-        self.tell(outs)
+        self.publish(outs)
 
     def defer(self, number: int) -> None:
-        """A worker that shuts down gives its dispatch back instead of ending it."""
+        """Replace the outcome of a dispatch by a deferral, as a worker does that shuts down."""
         fetch = self.busy(number)
         if fetch is not None:
-            self.on_way = [f for f in self.on_way if getattr(f, "dispatch_id", None) != fetch.dispatch_id]
-            self.on_way.append(e.DownloadDeferred(**fetch.names(), reason="shutdown"))
+            self.in_flight = [f for f in self.in_flight if getattr(f, "dispatch_id", None) != fetch.dispatch_id]
+            self.in_flight.append(e.DownloadDeferred(**fetch.names(), reason="shutdown"))
 
-    def list_again(self, number: int) -> None:
+    def requeue_listing(self, number: int) -> None:
         with self.transaction() as rows:
             found = queries.open_listings(rows, self.sql)
             listing = found[number % len(found)] if found else None
             job = rows.job(listing.job_id) if listing else None
             outs = listings.queue_listing(job, listing, self.now) if job and listing else []
-        self.tell(outs)
+        self.publish(outs)
 
-    def announce_again(self, number: int) -> None:
-        """Storage did not answer a video.failed in time: it is asked again."""
+    def repeat_video_failed(self, number: int) -> None:
+        """Publish a video.failed again that storage has not answered in time."""
         with self.transaction() as rows:
             closing = [
                 i
@@ -290,10 +290,10 @@ class World:
             item = closing[number % len(closing)] if closing else None
             job = rows.job(item.job_id) if item else None
             outs = [failures.announce_failure(job, item, self.now)] if job and item else []
-        self.tell(outs)
+        self.publish(outs)
 
     def pass_time(self, number: int) -> None:
-        """Timers of listings wake, cancels go on, and the jobs' status follows."""
+        """Advance the clock: repeat cancel requests, continue cancellations, requeue due listings, update statuses."""
         self.now += timedelta(seconds=number)
         outs: list[Out] = []
         with self.transaction() as rows:
@@ -316,32 +316,32 @@ class World:
                 if job:
                     waiting, earliest = queries.timers(self.sql, job, self.now, None)
                     set_retrying(job, waiting + timed.count(job_id), earliest, self.now)
-        self.tell(outs)
+        self.publish(outs)
 
     def command(self, number: int) -> None:
-        """A user changes their mind."""
+        """Send a command of a user."""
         kinds = (e.JobCancelRequested, e.JobPauseRequested, e.JobResumeRequested, e.JobRetryRequested)
         job_id = f"j{number // 8 % len(self.script.jobs)}"
         if number % 8 == 7:
-            self.step(e.JobCancelRequested(job_id=job_id, video_id=video_of(number % len(self.script.fates))))
+            self.step(e.JobCancelRequested(job_id=job_id, video_id=video_of(number % len(self.script.outcomes))))
         else:
             self.step(kinds[number % 4](job_id=job_id))
 
     def finish(self, newest_first: bool) -> None:
-        """All that is on its way arrives, all that can be done is done."""
-        for _ in range(ENOUGH):
-            if all(job.status.ended for job in self.jobs()) and not self.on_way:
+        """Deliver and dispatch until all jobs have ended."""
+        for _ in range(MAX_ROUNDS):
+            if all(job.status.ended for job in self.jobs()) and not self.in_flight:
                 return
             self.deliver(-1 if newest_first else 0)
             for number in range(len(self.script.jobs)):
                 self.dispatch(number)
             self.replay(3)
-            if not self.on_way:
+            if not self.in_flight:
                 self.pass_time(31)
             self.check()
         raise AssertionError(f"stuck: {[(j.job_id, j.status, j.open, j.listings_open) for j in self.jobs()]}")
 
-    # --- what is true at every moment
+    # --- invariants
 
     def check(self) -> None:
         fetches = {fetch.video_id: fetch for fetch in self.fetches()}
@@ -350,8 +350,8 @@ class World:
             self.check_counters(job, items)
             for item in items:
                 self.check_item(item, fetches.get(item.video_id))
-        asked = Counter(event.dispatch_id for event in self.told if isinstance(event, e.DownloadRequested))
-        assert not asked or max(asked.values()) == 1, "a dispatch was issued twice"
+        requested = Counter(event.dispatch_id for event in self.published if isinstance(event, e.DownloadRequested))
+        assert not requested or max(requested.values()) == 1, "a dispatch was issued twice"
 
     def check_counters(self, job: JobRow, items: list[ItemRow]) -> None:
         ended = (job.archived, job.skipped, job.unavailable, job.failed, job.cancelled)
@@ -371,9 +371,11 @@ class World:
 
     def check_item(self, item: ItemRow, fetch: FetchRow | None) -> None:
         assert item.attempts <= 3
-        assert not item.cancelling or (fetch is not None and fetch.state is not FetchState.IDLE), "nobody will answer"
+        assert not item.cancelling or (fetch is not None and fetch.state is not FetchState.IDLE), (
+            "no worker will confirm the cancellation"
+        )
         if item.status is ItemStatus.WAITING:
-            assert fetch is not None, "nobody will ever dispatch it"
+            assert fetch is not None, "waiting without a fetch"
         if item.status is ItemStatus.RUNNING:
             assert fetch is not None
             assert item.dispatch_id == fetch.dispatch_id
@@ -388,87 +390,96 @@ def whole(video_id: str) -> Held:
     return Held(video_id=video_id, qualities=("1080p",), thumbnail=True, metadata=True)
 
 
-Action = Callable[[World, int], None]
+Action = Callable[[Simulation, int], None]
 FACTS: tuple[Action, ...] = (
-    World.deliver, World.deliver, World.deliver, World.deliver_a_copy, World.replay, World.dispatch, World.dispatch,
-    World.vanish, World.defer, World.list_again, World.announce_again, World.pass_time,
+    Simulation.deliver, Simulation.deliver, Simulation.deliver, Simulation.deliver_a_copy, Simulation.replay,
+    Simulation.dispatch, Simulation.dispatch, Simulation.lose_worker, Simulation.defer, Simulation.requeue_listing,
+    Simulation.repeat_video_failed, Simulation.pass_time,
 )  # fmt: skip
-COMMANDS: tuple[Action, ...] = (*FACTS, World.command, World.command)
+COMMANDS: tuple[Action, ...] = (*FACTS, Simulation.command, Simulation.command)
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    fates = tuple(draw(st.lists(st.sampled_from(Fate), min_size=2, max_size=5)))
-    every = tuple(range(len(fates)))
+    outcomes = tuple(draw(st.lists(st.sampled_from(VideoOutcome), min_size=2, max_size=5)))
+    every = tuple(range(len(outcomes)))
     numbers = st.just(every) | st.lists(st.sampled_from(every), max_size=4, unique=True).map(tuple)
-    kinds = st.sampled_from((Listing.GOOD, Listing.GOOD, Listing.FLAKY, Listing.NEVER, Listing.MISSING))
+    kinds = st.sampled_from(
+        (ListingOutcome.GOOD, ListingOutcome.GOOD, ListingOutcome.FLAKY, ListingOutcome.NEVER, ListingOutcome.MISSING)
+    )
     targets = st.lists(st.tuples(kinds, numbers), min_size=1, max_size=2).map(tuple)
-    return Script(fates, tuple(draw(st.lists(targets, min_size=1, max_size=2))))
+    return Script(outcomes, tuple(draw(st.lists(targets, min_size=1, max_size=2))))
 
 
 def moves(actions: tuple[Action, ...]) -> st.SearchStrategy[list[tuple[Action, int]]]:
     move = st.tuples(st.sampled_from(actions), st.integers(0, 40))
-    return st.integers(0, 50).flatmap(lambda n: st.lists(move, min_size=n, max_size=n))  # a plain list stays short
+    return st.integers(0, 50).flatmap(
+        lambda n: st.lists(move, min_size=n, max_size=n)
+    )  # st.lists alone prefers short lists
 
 
-quickly = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+quick_settings = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
-@quickly
+@quick_settings
 @given(scripts(), moves(FACTS), st.booleans())
-def test_facts_in_any_order_end_in_the_same_state(
+def test_events_in_any_order_lead_to_the_same_end_state(
     script: Script, moves: list[tuple[Action, int]], newest_first: bool
 ) -> None:
-    with closing(World(script)) as world:
+    with closing(Simulation(script)) as simulation:
         for act, number in moves:
-            act(world, number)
-            world.check()
-        world.finish(newest_first)
-        for job, targets in zip(world.jobs(), script.jobs, strict=True):
+            act(simulation, number)
+            simulation.check()
+        simulation.finish(newest_first)
+        for job, targets in zip(simulation.jobs(), script.jobs, strict=True):
             listed = {n for kind, numbers in targets if kind.listed for n in numbers}
-            assert {i.video_id: i.status for i in world.items(job.job_id)} == {
-                video_of(n): END[script.fates[n]] for n in listed
+            assert {i.video_id: i.status for i in simulation.items(job.job_id)} == {
+                video_of(n): FINAL_STATUS[script.outcomes[n]] for n in listed
             }
             missing = not any(kind.listed for kind, _ in targets)
             assert job.status is (JobStatus.FAILED if missing else JobStatus.COMPLETED)
-            ends = [t for t in world.told if isinstance(t, e.JobCompleted | e.JobFailed) and t.job_id == job.job_id]
+            ends = [
+                t
+                for t in simulation.published
+                if isinstance(t, e.JobCompleted | e.JobFailed) and t.job_id == job.job_id
+            ]
             assert len(ends) == 1
-            for item in world.items(job.job_id):
+            for item in simulation.items(job.job_id):
                 assert item.attempts == 3 or item.status is not ItemStatus.FAILED
-        assert world.fetches() == []
+        assert simulation.fetches() == []
 
 
-@quickly
+@quick_settings
 @given(scripts(), moves(COMMANDS), st.booleans())
-def test_a_change_of_mind_at_any_moment_leaves_no_job_hanging(
+def test_commands_at_any_time_leave_no_job_unfinished(
     script: Script, moves: list[tuple[Action, int]], newest_first: bool
 ) -> None:
-    with closing(World(script)) as world:
+    with closing(Simulation(script)) as simulation:
         for act, number in moves:
-            act(world, number)
-            world.check()
-        for job in world.jobs():
-            world.step(e.JobResumeRequested(job_id=job.job_id))
-        world.finish(newest_first)
-        assert world.fetches() == []
+            act(simulation, number)
+            simulation.check()
+        for job in simulation.jobs():
+            simulation.step(e.JobResumeRequested(job_id=job.job_id))
+        simulation.finish(newest_first)
+        assert simulation.fetches() == []
 
 
-def test_a_cancel_reaches_the_worker_also_when_its_first_job_is_gone() -> None:
-    """The second job joined while the first one's download ran; both are cancelled, one after the other."""
-    with closing(World(Script((Fate.SAVED,), (((Listing.GOOD, (0,)),),) * 2))) as world:
+def test_the_worker_gets_a_cancel_request_after_the_last_of_its_jobs_is_cancelled() -> None:
+    """The second job joins the running download of the first; both are cancelled, one after the other."""
+    with closing(Simulation(Script((VideoOutcome.SAVED,), (((ListingOutcome.GOOD, (0,)),),) * 2))) as simulation:
         listed: dict[str, list[Event]] = {"j0": [], "j1": []}
-        for fact in world.on_way:
+        for fact in simulation.in_flight:
             listed[getattr(fact, "job_id", "")].append(fact)
         for fact in listed["j0"]:
-            world.step(fact)
-        world.dispatch(0)
-        (request,) = [event for event in world.told if isinstance(event, e.DownloadRequested)]
-        world.step(e.DownloadStarted(**names(request), instance="worker"))
+            simulation.step(fact)
+        simulation.dispatch(0)
+        (request,) = [event for event in simulation.published if isinstance(event, e.DownloadRequested)]
+        simulation.step(e.DownloadStarted(**names(request), instance="worker"))
         for fact in listed["j1"]:
-            world.step(fact)
-        world.step(e.JobCancelRequested(job_id="j0"))
-        world.step(e.JobCancelRequested(job_id="j1"))
-        asked = [event for event in world.told if isinstance(event, e.DownloadCancelRequested)]
-        assert [event.dispatch_id for event in asked] == [request.dispatch_id]
-        world.step(e.DownloadCancelled(**names(request)))
-        assert [job.status for job in world.jobs()] == [JobStatus.CANCELLED] * 2
+            simulation.step(fact)
+        simulation.step(e.JobCancelRequested(job_id="j0"))
+        simulation.step(e.JobCancelRequested(job_id="j1"))
+        cancel_requests = [event for event in simulation.published if isinstance(event, e.DownloadCancelRequested)]
+        assert [event.dispatch_id for event in cancel_requests] == [request.dispatch_id]
+        simulation.step(e.DownloadCancelled(**names(request)))
+        assert [job.status for job in simulation.jobs()] == [JobStatus.CANCELLED] * 2

@@ -1,4 +1,4 @@
-"""Decisions of the scheduler, as tables."""
+"""Decisions of the scheduler."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,18 +13,18 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (50, 30)])
 @pytest.mark.claim("16.3")
-def test_backoff(attempts: int, seconds: int) -> None:
+def test_the_back_off_doubles_up_to_30_seconds(attempts: int, seconds: int) -> None:
     assert backoff(attempts) == timedelta(seconds=seconds)
 
 
-def test_what_was_refused_comes_last_whatever_its_priority() -> None:
-    """Else it would look after each block whether it is over, and cause the next one, before all others."""
+def test_jobs_with_refused_videos_come_last_whatever_their_priority() -> None:
+    """Otherwise such a job would be the probe after every block and cause the next block."""
     refused = Candidate("urgent", 5, 0, 0, NOW, refused=True)
     assert next_job([refused, Candidate("other", 0, 0, 0, NOW)]) == "other"
     assert next_job([refused]) == "urgent"
 
 
-def test_turns_go_by_priority_then_fewest_running_then_longest_wait() -> None:
+def test_jobs_are_chosen_by_priority_then_fewest_running_then_longest_wait() -> None:
     def job(name: str, priority: int = 0, running: int = 0, served: int = 0) -> Candidate:
         return Candidate(name, priority, running, served, NOW)
 
@@ -40,7 +40,7 @@ def _worker(egress: str, slots: int = 2) -> ServiceInfo:
     )
 
 
-def test_a_blocked_egress_gets_nothing_and_then_one_probe() -> None:
+def test_a_blocked_egress_gets_no_slots_and_after_the_block_one_probe() -> None:
     workers = [_worker("a"), _worker("b"), _worker("b")]
     assert window(workers, {}, NOW) == 6
     blocks = {"b": Block(NOW + timedelta(minutes=5), "bot_check")}
@@ -48,7 +48,7 @@ def test_a_blocked_egress_gets_nothing_and_then_one_probe() -> None:
     assert window(workers, blocks, NOW + timedelta(minutes=6)) == 3
 
 
-def test_all_wait_only_while_everybody_is_blocked() -> None:
+def test_the_queue_is_blocked_only_while_every_egress_is_blocked() -> None:
     soon, later = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
     blocks = {"a": Block(soon, "x"), "b": Block(later, "x")}
     assert blocked_until([_worker("a"), _worker("b")], blocks, NOW) == soon
@@ -57,7 +57,7 @@ def test_all_wait_only_while_everybody_is_blocked() -> None:
     assert blocked_until([], blocks, NOW) is None
 
 
-def test_one_claim_probes_and_the_others_wait() -> None:
+def test_after_a_block_one_claim_probes_and_the_others_wait() -> None:
     block = Block(NOW, "bot_check")
     assert claim_verdict(None, "a", NOW).verdict is ClaimVerdict.GO
     assert claim_verdict(Block(NOW + timedelta(minutes=1), "x"), "a", NOW).verdict is ClaimVerdict.WAIT

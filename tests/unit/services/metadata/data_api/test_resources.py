@@ -1,4 +1,4 @@
-"""What the Data API says, read: its errors, its resources; and which key counts."""
+"""The Data API: classification of errors, parsing of resources, precedence of API keys."""
 
 import json
 from pathlib import Path
@@ -60,24 +60,26 @@ _NOT_VALID = "API key not valid. Please pass a valid API key."
         (404, b"[]", RefusalKind.UNABLE),
     ],
 )  # fmt: skip
-def test_what_an_error_means(status: int, content: bytes, kind: RefusalKind) -> None:
+def test_an_error_response_is_classified_by_status_reason_and_message(
+    status: int, content: bytes, kind: RefusalKind
+) -> None:
     assert classify_response(status, content, "a-key").kind is kind
 
 
-def test_an_error_is_told_without_the_key_and_without_markup() -> None:
-    told = classify_response(
+def test_the_message_of_a_refusal_contains_no_api_key_and_no_markup() -> None:
+    refused = classify_response(
         403, error(403, 'Key my-odd-key, see <a href="/x">quota</a>. ' + "x" * 9999, "quotaExceeded"), "my-odd-key"
     )
-    assert "my-odd-key" not in told.message
-    assert "see quota." in told.message
-    assert len(told.message) <= 500
-    assert told.reason == "quotaExceeded"
+    assert "my-odd-key" not in refused.message
+    assert "see quota." in refused.message
+    assert len(refused.message) <= 500
+    assert refused.reason == "quotaExceeded"
 
 
 # --- resources ----------------------------------------------------------------------------------------------------
 
 
-def test_a_video_reads_as_yt_dlp_words_it() -> None:
+def test_a_video_resource_is_converted_to_the_vocabulary_of_yt_dlp() -> None:
     metadata = video_metadata(
         {
             "id": VIDEO,
@@ -102,19 +104,19 @@ def test_a_video_reads_as_yt_dlp_words_it() -> None:
     metadata.model_dump_json().encode()
 
 
-def test_a_video_of_which_nearly_nothing_is_told() -> None:
+def test_a_video_resource_with_few_fields_is_converted() -> None:
     metadata = video_metadata(
         {"id": VIDEO, "contentDetails": {"duration": "P0D"}, "snippet": {"liveBroadcastContent": "upcoming"}}
     )
     assert (metadata.title, metadata.duration_seconds, metadata.live_status) == (VIDEO, None, "is_upcoming")
 
 
-def test_an_ended_stream_was_live() -> None:
+def test_an_ended_live_stream_has_the_status_was_live() -> None:
     stream = {"actualEndTime": "2026-01-01T00:00:00Z"}
     assert video_metadata({"id": VIDEO, "liveStreamingDetails": stream}).live_status == "was_live"
 
 
-def test_a_channel_is_the_playlist_of_its_uploads() -> None:
+def test_a_channel_resource_is_converted_to_the_playlist_of_its_uploads() -> None:
     channel = {
         "id": CHANNEL,
         "snippet": {"title": "A channel", "description": "About", "customUrl": "@achannel"},
@@ -129,13 +131,13 @@ def test_a_channel_is_the_playlist_of_its_uploads() -> None:
         "@achannel",
     )
     assert (uploads.channel_id, uploads.entry_count) == (CHANNEL, 7)
-    untold = uploads_metadata({"id": CHANNEL})
-    assert untold is not None
-    assert untold.playlist_id == f"UU{CHANNEL[2:]}"
+    minimal = uploads_metadata({"id": CHANNEL})
+    assert minimal is not None
+    assert minimal.playlist_id == f"UU{CHANNEL[2:]}"
     assert uploads_metadata({"id": "nonsense"}) is None
 
 
-def test_a_playlist() -> None:
+def test_a_playlist_resource_is_converted() -> None:
     playlist = playlist_metadata({"id": "PLx", "snippet": {"title": "T"}, "contentDetails": {"itemCount": 12}})
     assert (playlist.playlist_id, playlist.title, playlist.entry_count) == ("PLx", "T", 12)
 
@@ -148,7 +150,7 @@ def test_a_playlist() -> None:
         ("public", "A video that videos.list left out", None, "A video that videos.list left out"),
     ],
 )
-def test_a_line_without_metadata_is_marked_only_where_the_list_says_so(
+def test_an_item_without_metadata_is_marked_private_or_deleted_by_its_status(
     privacy: str, title: str, marked: str | None, shown: str | None
 ) -> None:
     item = {"snippet": {"title": title}, "contentDetails": {"videoId": VIDEO}, "status": {"privacyStatus": privacy}}
@@ -157,19 +159,19 @@ def test_a_line_without_metadata_is_marked_only_where_the_list_says_so(
     assert (entry.marked, entry.title, entry.position, entry.described) == (marked, shown, 7, False)
 
 
-def test_what_is_described_is_not_marked() -> None:
+def test_an_item_with_metadata_is_not_marked() -> None:
     described = video_metadata({"id": VIDEO, "snippet": {"title": "T"}, "contentDetails": {"duration": "PT5S"}})
     entry = entry_of({"status": {"privacyStatus": "private"}}, VIDEO, 0, described)
     assert (entry.marked, entry.title, entry.duration_seconds, entry.described) == (None, "T", 5.0, True)
 
 
-def test_a_line_that_is_no_video() -> None:
+def test_an_item_without_a_valid_video_id_is_not_a_video() -> None:
     assert item_video({"contentDetails": {"videoId": "../../etc"}}) is None
     assert item_video({"snippet": {"resourceId": {"videoId": VIDEO}}}) == VIDEO
     assert item_video({}) is None
 
 
-# --- which key counts -----------------------------------------------------------------------------------------------
+# --- API keys -----------------------------------------------------------------------------------------------------
 
 
 def keys_of(tmp_path: Path, env: dict[str, str], file: str = "") -> ApiKeys:
@@ -178,7 +180,7 @@ def keys_of(tmp_path: Path, env: dict[str, str], file: str = "") -> ApiKeys:
     return ApiKeys(load_config(path, env=env))
 
 
-def test_a_jobs_own_key_goes_before_the_variable_and_that_before_the_file(tmp_path: Path) -> None:
+def test_the_key_of_a_job_precedes_the_environment_which_precedes_the_file(tmp_path: Path) -> None:
     in_file = '[youtube]\napi_key = "of-file"\n'
     keys = keys_of(tmp_path, {}, in_file)
     assert keys.of("j") == ApiKey("of-file", f"[youtube] api_key in {tmp_path / 'config.toml'}")
@@ -189,13 +191,13 @@ def test_a_jobs_own_key_goes_before_the_variable_and_that_before_the_file(tmp_pa
     assert keys.of("other") == ApiKey("of-variable", "YOUTUBE_API_KEY")
 
 
-def test_without_any_key_there_is_none_and_a_blank_one_is_refused(tmp_path: Path) -> None:
+def test_without_a_configured_key_there_is_none_and_a_blank_key_is_refused(tmp_path: Path) -> None:
     keys = keys_of(tmp_path, {})
     assert not keys.offer("j", "  ")
     assert keys.of("j") is None
 
 
-def test_a_key_is_not_shown(tmp_path: Path) -> None:
+def test_the_repr_of_an_api_key_does_not_contain_the_key(tmp_path: Path) -> None:
     keys = keys_of(tmp_path, {"YOUTUBE_API_KEY": "of-variable"})
     assert "of-variable" not in repr(keys.of("j"))
 
@@ -218,12 +220,12 @@ def queued(kind: TargetKind, type: JobType = JobType.PLAYLIST_DOWNLOAD, *, metad
         (True, queued(TargetKind.PLAYLIST, JobType.METADATA_ONLY, metadata=False), ["data_api", "given"]),
     ],
 )
-def test_the_data_api_comes_first_where_there_is_a_key_and_metadata_are_wanted(
+def test_the_data_api_is_the_first_source_if_there_is_a_key_and_metadata_is_wanted(
     tmp_path: Path, key: bool, job: JobQueued, sources: list[str]
 ) -> None:
     async def claim(_queued: JobQueued) -> ClaimAnswer:
         return ClaimAnswer(verdict=ClaimVerdict.GO)
 
     keys = keys_of(tmp_path, {"YOUTUBE_API_KEY": "k"} if key else {})
-    ways = SourceSelection(keys, None, claim, ClaimedSource(GivenSource(), claim, "keyless"))  # type: ignore[arg-type]  # nothing is asked
-    assert [way.source.name for way in ways.of(job)] == sources
+    selection = SourceSelection(keys, None, claim, ClaimedSource(GivenSource(), claim, "keyless"))  # type: ignore[arg-type]  # never called
+    assert [claimed.source.name for claimed in selection.of(job)] == sources

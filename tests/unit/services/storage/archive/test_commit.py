@@ -1,4 +1,4 @@
-"""Take-in on real files: idempotent, merging, and safe to be killed anywhere."""
+"""Commit of deliveries on real files: idempotent, merging, and crash-safe at every step."""
 
 import hashlib
 import shutil
@@ -17,7 +17,7 @@ from services.storage.archive.manifest_file import read_manifest
 from services.storage.archive.staging import TakeInFailed
 from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.manifest import Manifest, held_of, kept_better
-from tests.fixtures.forked import killed_at, seen_between_steps
+from tests.fixtures.commit_processes import commit_killed_at, contents_during_commit
 
 VIDEO = "dQw4w9WgXcQ"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> ArchiveTree:
 
 @pytest.fixture
 def deliver(tmp_path: Path, tree: ArchiveTree) -> Deliver:
-    """Lay files into a partial directory and announce them: `deliver("1", mp4=b"...", vtt={"en": b"..."})`."""
+    """Write files to a partial download and return its event: `deliver("1", mp4=b"...", vtt={"en": b"..."})`."""
 
     def make(
         dispatch: str,
@@ -83,8 +83,8 @@ def deliver(tmp_path: Path, tree: ArchiveTree) -> Deliver:
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Callable[[DownloadCompleted], DownloadCompleted]]:
-    """Move a delivery to a disk from which no link leads to tmp_path."""
-    disk = Path("/dev/shm")  # noqa: S108 - the one place that is another file system on every Linux
+    """Move a delivery to another file system, from which hard links to tmp_path are impossible."""
+    disk = Path("/dev/shm")  # noqa: S108 - a separate file system on every Linux
     if not disk.is_dir() or disk.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("no second file system on this machine")
     with tempfile.TemporaryDirectory(dir=disk) as folder:
@@ -104,18 +104,18 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def assert_true(tree: ArchiveTree) -> Manifest:
-    """The manifest on the disk matches every file, and there are no other files."""
+def assert_manifest_matches_files(tree: ArchiveTree) -> Manifest:
+    """Assert that the manifest matches the files of the video exactly, and return it."""
     manifest = read_manifest(tree.manifest(VIDEO))
     assert manifest is not None
     found = snapshot(tree.video_dir(VIDEO))
     found.pop(f"{VIDEO}_metadata.json")
-    told = {name: (entry.size, entry.sha256) for name, entry in manifest.fixity.items()}
-    assert told == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in found.items()}
+    listed = {name: (entry.size, entry.sha256) for name, entry in manifest.fixity.items()}
+    assert listed == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in found.items()}
     return manifest
 
 
-def test_the_files_of_a_delivery_lie_where_the_specification_says(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_the_files_of_a_delivery_are_stored_under_the_specified_names(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello", "de": b"hallo"})
     manifest = take_in(tree, event)
     folder = tree.video_dir(VIDEO)
@@ -124,38 +124,38 @@ def test_the_files_of_a_delivery_lie_where_the_specification_says(tree: ArchiveT
         f"{VIDEO}.mp4", f"{VIDEO}_metadata.json", f"{VIDEO}_thumb.jpg",
     ]  # fmt: skip
     assert (folder / f"{VIDEO}.mp4").read_bytes() == b"film"
-    assert assert_true(tree) == manifest
+    assert assert_manifest_matches_files(tree) == manifest
     assert manifest.provenance.trace_id == "trace"
     assert manifest.metadata.title == "Title 1"
-    assert snapshot(Path(event.directory)) == {}  # a linked source could be written to from the other side
+    assert snapshot(Path(event.directory)) == {}  # a remaining hard link could be written to
 
 
-def test_again_is_the_same_answer_and_moves_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_repeating_a_commit_returns_the_same_manifest_and_moves_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
     first = take_in(tree, event)
     inodes = {path: path.stat() for path in tree.video_dir(VIDEO).rglob("*")}
     assert take_in(tree, event) == first
     assert {path: path.stat() for path in tree.video_dir(VIDEO).rglob("*")} == inodes
-    deliver("1", mp4=b"film", vtt={"en": b"hello"})  # the sources are there again
+    deliver("1", mp4=b"film", vtt={"en": b"hello"})  # the source files exist again
     assert take_in(tree, event) == first
 
 
-def test_on_another_disk_files_are_copied_and_sources_stay(
+def test_files_on_another_file_system_are_copied_and_the_sources_remain(
     tree: ArchiveTree, deliver: Deliver, other_disk: Callable[[DownloadCompleted], DownloadCompleted]
 ) -> None:
     event = other_disk(deliver("1", mp4=b"film" * 1000, vtt={"en": b"hello"}))
     take_in(tree, event)
-    assert_true(tree)
+    assert_manifest_matches_files(tree)
     assert len(snapshot(Path(event.directory))) == 2
 
 
-def test_what_comes_later_joins_what_is_held(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_later_deliveries_are_merged_into_the_manifest(tree: ArchiveTree, deliver: Deliver) -> None:
     wanted = Wanted(captions=("en", "de"))
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"hello"}, wanted=wanted, absent=("captions/de",))
     take_in(tree, event)
     take_in(tree, deliver("2", vtt={"de": b"hallo"}, absent=("captions/fr",), wanted=CAPTIONS))
     take_in(tree, deliver("3", m4a=b"sound", wanted=Wanted(quality="audio")))
-    manifest = assert_true(tree)
+    manifest = assert_manifest_matches_files(tree)
     held = held_of(manifest, present=commit.present_files(tree.video_dir(VIDEO), manifest), metadata=False)
     assert held.qualities == ("1080p", "audio")
     assert held.thumbnail
@@ -170,19 +170,19 @@ def test_what_comes_later_joins_what_is_held(tree: ArchiveTree, deliver: Deliver
 def test_a_higher_quality_replaces_the_lower_one(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"small", jpg=b"picture", wanted=Wanted(quality="360p")))
     take_in(tree, deliver("2", mp4=b"much larger", wanted=Wanted(quality="best", thumbnail=False)))
-    manifest = assert_true(tree)
+    manifest = assert_manifest_matches_files(tree)
     assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"much larger"
     assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("best",)
     assert f"{VIDEO}_thumb.jpg" in manifest.fixity
 
 
-def test_the_same_bytes_for_another_quality_count_for_both(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_identical_bytes_for_another_quality_satisfy_both_qualities(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film", wanted=Wanted(quality="720p")))
     manifest = take_in(tree, deliver("2", mp4=b"film", wanted=Wanted(quality="best")))
     assert manifest.fixity[f"{VIDEO}.mp4"].asked == ("720p", "best")
 
 
-def test_a_file_that_was_removed_by_hand_is_not_held_and_can_come_again(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_file_removed_by_hand_is_not_held_and_can_be_delivered_again(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
     manifest = take_in(tree, event)
     (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
@@ -191,17 +191,17 @@ def test_a_file_that_was_removed_by_hand_is_not_held_and_can_come_again(tree: Ar
     with pytest.raises(TakeInFailed, match="gone"):
         take_in(tree, event)
     take_in(tree, deliver("2", mp4=b"film"))
-    assert_true(tree)
+    assert_manifest_matches_files(tree)
 
 
-def test_damage_is_mended_by_a_new_delivery(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_damaged_file_is_replaced_by_a_new_delivery(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film"))
     (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").write_bytes(b"f1lm")
     take_in(tree, deliver("2", mp4=b"film"))
-    assert_true(tree)
+    assert_manifest_matches_files(tree)
 
 
-def test_bytes_that_are_not_the_announced_ones_change_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_delivery_with_a_wrong_checksum_or_file_type_changes_nothing(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film", jpg=b"picture"))
     before = snapshot(tree.root)
     event = deliver("2", jpg=b"other", mp4=b"movie")
@@ -218,7 +218,7 @@ def test_bytes_that_are_not_the_announced_ones_change_nothing(tree: ArchiveTree,
     assert snapshot(tree.root) == before
 
 
-def test_a_first_delivery_that_fails_leaves_no_folder(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_failed_first_commit_leaves_no_folder(tree: ArchiveTree, deliver: Deliver) -> None:
     event = deliver("1", mp4=b"film", vtt={"en": b"hello"})
     (Path(event.directory) / "subs.en.vtt").unlink()
     with pytest.raises(TakeInFailed) as caught:
@@ -228,13 +228,13 @@ def test_a_first_delivery_that_fails_leaves_no_folder(tree: ArchiveTree, deliver
     assert (Path(event.directory) / "out.mp4").read_bytes() == b"film"
 
 
-def test_media_that_were_wanted_must_be_there(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_delivery_without_the_wanted_media_is_refused(tree: ArchiveTree, deliver: Deliver) -> None:
     with pytest.raises(TakeInFailed) as caught:
         take_in(tree, deliver("1", jpg=b"picture"))
     assert caught.value.reason == "no_media"
 
 
-def test_an_unreadable_record_is_set_aside_not_lost(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_an_unreadable_manifest_is_renamed_and_kept(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film"))
     tree.manifest(VIDEO).write_text("{ not json")
     take_in(tree, deliver("2", mp4=b"film"))
@@ -242,7 +242,7 @@ def test_an_unreadable_record_is_set_aside_not_lost(tree: ArchiveTree, deliver: 
     assert read_manifest(tree.manifest(VIDEO)) is not None
 
 
-def test_what_a_newer_version_wrote_is_kept(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_unknown_manifest_fields_of_a_newer_version_are_kept(tree: ArchiveTree, deliver: Deliver) -> None:
     manifest = take_in(tree, deliver("1", mp4=b"film"))
     newer = manifest.model_copy(update={"stars": 5})
     tree.manifest(VIDEO).write_text(newer.model_dump_json())
@@ -252,7 +252,7 @@ def test_what_a_newer_version_wrote_is_kept(tree: ArchiveTree, deliver: Deliver)
     assert again.model_dump()["stars"] == 5
 
 
-def test_recovery_leaves_files_of_others_alone(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_recovery_removes_only_its_own_temporary_files(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"film"))
     folder = tree.video_dir(VIDEO)
     for name in (".DS_Store", "notes.txt", ".nfs0001", f".{VIDEO}.mp4.swp"):
@@ -263,11 +263,11 @@ def test_recovery_leaves_files_of_others_alone(tree: ArchiveTree, deliver: Deliv
     assert snapshot(folder) == {name: data for name, data in before.items() if not name.endswith("9.new")}
 
 
-def test_an_intent_whose_files_are_lost_gives_way(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_an_intent_with_missing_staged_files_is_rolled_back(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", mp4=b"old"))
     before = snapshot(tree.root)
     event = deliver("2", mp4=b"newer film")
-    assert killed_at("storage.after_intent", tree.root, event)
+    assert commit_killed_at("storage.after_intent", tree.root, event)
     (tree.video_dir(VIDEO) / f".{VIDEO}.mp4.2.new").unlink()
     assert commit.recover(tree, VIDEO) == commit.RecoveryResult(removed=1)
     assert snapshot(tree.root) == before
@@ -286,24 +286,26 @@ AFTER_THE_INTENT = (
 
 
 @pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
-def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_kill_during_a_replacement_leaves_the_old_or_the_new_files(
+    point: str, tree: ArchiveTree, deliver: Deliver
+) -> None:
     take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture", vtt={"en": b"old words"}))
     old = snapshot(tree.root)
     event = deliver("2", mp4=b"new film", jpg=b"new picture", vtt={"de": b"new words"})
-    assert killed_at(point, tree.root, event)
-    for name in (f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"):  # at no moment is a visible file missing or in pieces
+    assert commit_killed_at(point, tree.root, event)
+    for name in (f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"):  # a visible file is never missing or incomplete
         assert (tree.video_dir(VIDEO) / name).read_bytes().split()[0] in {b"old", b"new"}
 
     commit.recover(tree, VIDEO)
     if point in BEFORE_THE_INTENT:
         assert snapshot(tree.root) == old
     else:
-        manifest = assert_true(tree)
+        manifest = assert_manifest_matches_files(tree)
         assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"new film"
         assert manifest.metadata.title == "Title 2"
 
-    take_in(tree, event)  # the message comes again
-    manifest = assert_true(tree)
+    take_in(tree, event)  # the message is redelivered
+    manifest = assert_manifest_matches_files(tree)
     assert sorted(manifest.fixity) == [
         f"captions/{VIDEO}_de.vtt", f"captions/{VIDEO}_en.vtt", f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg",
     ]  # fmt: skip
@@ -311,30 +313,38 @@ def test_killed_while_replacing_leaves_old_or_new_whole(point: str, tree: Archiv
     assert snapshot(Path(event.directory)) == {}
 
 
-def test_between_any_two_steps_each_name_shows_the_old_file_or_the_new_one(tree: ArchiveTree, deliver: Deliver) -> None:
-    """Python audits each step on the file system beforehand; a kill there would leave exactly this state."""
+def test_between_any_two_file_operations_each_name_is_the_old_or_the_new_file(
+    tree: ArchiveTree, deliver: Deliver
+) -> None:
+    """An audit hook runs before each file operation; a kill at that point would leave exactly this state."""
     take_in(tree, deliver("1", mp4=b"old film", jpg=b"old picture"))
     event = deliver("2", mp4=b"new film", jpg=b"new picture")
     folder = tree.video_dir(VIDEO)
-    seen = seen_between_steps([folder / f"{VIDEO}.mp4", folder / f"{VIDEO}_thumb.jpg"], tree.root, event)
+    seen = contents_during_commit([folder / f"{VIDEO}.mp4", folder / f"{VIDEO}_thumb.jpg"], tree.root, event)
     assert seen == {b"new film", b"new picture", b"old film", b"old picture"}
 
 
 @pytest.mark.parametrize("point", [*BEFORE_THE_INTENT, *AFTER_THE_INTENT, "storage.after_commit"])
-def test_killed_at_a_first_take_in_leaves_nothing_or_all(point: str, tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_kill_during_a_first_commit_leaves_no_files_or_all_files(
+    point: str, tree: ArchiveTree, deliver: Deliver
+) -> None:
     event = deliver("1", mp4=b"film", jpg=b"picture", vtt={"en": b"words"})
-    assert killed_at(point, tree.root, event)
+    assert commit_killed_at(point, tree.root, event)
     recovery = commit.recover(tree, VIDEO)
     if point in BEFORE_THE_INTENT:
         assert not recovery.rolled_forward
         assert snapshot(tree.root) == {}
     else:
-        assert_true(tree)
+        assert_manifest_matches_files(tree)
     take_in(tree, event)
-    assert sorted(assert_true(tree).fixity) == [f"captions/{VIDEO}_en.vtt", f"{VIDEO}.mp4", f"{VIDEO}_thumb.jpg"]
+    assert sorted(assert_manifest_matches_files(tree).fixity) == [
+        f"captions/{VIDEO}_en.vtt",
+        f"{VIDEO}.mp4",
+        f"{VIDEO}_thumb.jpg",
+    ]
 
 
-def test_a_copy_stops_when_it_is_told_to(
+def test_copying_stops_on_request_and_leaves_no_folder(
     tree: ArchiveTree, deliver: Deliver, other_disk: Callable[..., DownloadCompleted]
 ) -> None:
     event = other_disk(deliver("1", mp4=b"film"))
@@ -344,7 +354,7 @@ def test_a_copy_stops_when_it_is_told_to(
     assert not tree.video_dir(VIDEO).exists()
 
 
-def test_a_source_is_removed_only_if_it_is_the_archived_file_itself(tmp_path: Path) -> None:
+def test_a_source_is_removed_only_if_it_is_a_hard_link_to_the_archived_file(tmp_path: Path) -> None:
     place, source, copy = tmp_path / "place", tmp_path / "source", tmp_path / "copy"
     place.write_text("x")
     source.hardlink_to(place)
@@ -356,28 +366,28 @@ def test_a_source_is_removed_only_if_it_is_the_archived_file_itself(tmp_path: Pa
     assert place.exists()
 
 
-LESS = Wanted(quality="360p")
+LOW_QUALITY = Wanted(quality="360p")
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 @pytest.mark.parametrize("quality", ["360p", "best", "wv*+wa"])
-def test_a_better_video_is_not_replaced_by_a_lesser_one(
+def test_a_video_is_not_replaced_by_one_of_lower_resolution(
     tree: ArchiveTree, deliver: Deliver, quality: str, ending: str
 ) -> None:
-    """An old job that is tried again, a day on which YouTube offers little, a selector that wants the worst."""
+    """Causes: a retried old job, fewer formats offered by YouTube, a selector of the worst quality."""
     take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film", json=b"of the film"))
     event = deliver(
         "2", wanted=Wanted(quality=quality), height=360, jpg=b"picture", json=b"of the lesser", **{ending: b"blur"}
     )
     manifest = take_in(tree, event)
-    assert assert_true(tree) == manifest
+    assert assert_manifest_matches_files(tree) == manifest
     files = snapshot(tree.video_dir(VIDEO))
     assert (files[f"{VIDEO}.mp4"], files[f"{VIDEO}_thumb.jpg"]) == (b"a fine film", b"picture")
     assert files[f"{VIDEO}.info.json"] == b"of the film"
     assert manifest.provenance.height == 1080
     assert kept_better(manifest, event)
     held = held_of(manifest, present=manifest.fixity, metadata=True)
-    assert set(held.qualities) == {"1080p", quality}, "it is not asked for again"
+    assert set(held.qualities) == {"1080p", quality}, "a held quality is not requested again"
     assert [one.dispatch_id for one in manifest.take_ins] == ["1", "2"]
     assert take_in(tree, event) == manifest
 
@@ -385,32 +395,31 @@ def test_a_better_video_is_not_replaced_by_a_lesser_one(
 @pytest.mark.parametrize(
     ("wanted", "height", "lost"),
     [
-        (LESS.model_copy(update={"force": True}), 360, False),
-        (LESS, 1080, False),
-        (LESS, 2160, False),
-        (LESS, None, False),
-        (LESS, 360, True),
+        (LOW_QUALITY.model_copy(update={"force": True}), 360, False),
+        (LOW_QUALITY, 1080, False),
+        (LOW_QUALITY, 2160, False),
+        (LOW_QUALITY, None, False),
+        (LOW_QUALITY, 360, True),
     ],
 )
-def test_what_does_replace_a_video(
+def test_a_video_is_replaced_if_forced_not_worse_of_unknown_height_or_missing(
     tree: ArchiveTree, deliver: Deliver, wanted: Wanted, height: int | None, lost: bool
 ) -> None:
-    """--force, one that is as good or better, one of which nobody knows; and a file that is not there any more."""
     take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
     if lost:
         (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").unlink()
     event = deliver("2", wanted=wanted, height=height, mp4=b"another")
     manifest = take_in(tree, event)
-    assert assert_true(tree) == manifest
+    assert assert_manifest_matches_files(tree) == manifest
     assert not kept_better(manifest, event)
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"another"
     assert manifest.provenance.height == height
 
 
-def test_a_video_that_was_kept_twice_is_still_the_best(tree: ArchiveTree, deliver: Deliver) -> None:
+def test_a_video_kept_against_two_worse_ones_is_replaced_by_a_better_one(tree: ArchiveTree, deliver: Deliver) -> None:
     take_in(tree, deliver("1", wanted=Wanted(quality="1080p"), height=1080, mp4=b"a fine film"))
     for dispatch in ("2", "3"):
-        take_in(tree, deliver(dispatch, wanted=LESS, height=360, mp4=b"blur"))
+        take_in(tree, deliver(dispatch, wanted=LOW_QUALITY, height=360, mp4=b"blur"))
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"a fine film"
     manifest = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
-    assert (manifest.provenance.height, assert_true(tree)) == (2160, manifest)
+    assert (manifest.provenance.height, assert_manifest_matches_files(tree)) == (2160, manifest)

@@ -1,4 +1,4 @@
-"""metadata/videos/{video_id}.json: the answers of several sources in one file."""
+"""metadata/videos/{video_id}.json: the metadata of several sources in one file."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ def fetched(source: str, at: datetime, **fields: object) -> MetadataFetched:
     return MetadataFetched(job_id="j", root="/a", video_id=VIDEO, source_name=source, fetched_at=at, metadata=metadata)
 
 
-def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: Path) -> None:
+def test_all_sources_are_kept_and_the_newest_has_precedence_in_the_top_level_fields(tmp_path: Path) -> None:
     path = tmp_path / "metadata" / "videos" / f"{VIDEO}.json"
     save_metadata(path, fetched("yt_dlp", AT + HOUR, view_count=7, tags=["a"]), "t1")
     save_metadata(path, fetched("data_api", AT, view_count=5, like_count=3), "t2")
@@ -32,7 +32,7 @@ def test_sources_are_kept_side_by_side_and_the_newest_leads_the_view(tmp_path: P
     assert file["fetched_at"] == "2026-05-01T13:00:00Z"
 
 
-def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
+def test_older_metadata_of_the_same_source_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "v.json"
     save_metadata(path, fetched("yt_dlp", AT, title="new"), "t1")
     before = (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
@@ -44,7 +44,7 @@ def test_an_older_answer_of_the_same_source_changes_nothing(tmp_path: Path) -> N
     assert json.loads(path.read_text())["title"] == "new"
 
 
-def test_another_title_of_the_same_source_is_remembered(tmp_path: Path) -> None:
+def test_a_title_change_of_the_same_source_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "v.json"
     hours_titles = [
         (0, "yt_dlp", "A"),

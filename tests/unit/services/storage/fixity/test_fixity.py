@@ -1,4 +1,4 @@
-"""Findings, repair plans and schedule of verifications, as tables; and the reading of real files."""
+"""Verification: findings, repair plans, schedule, and the reading of real files."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"
 ROOT = "/archive"
 MP4, M4A, THUMB, INFO, EN = f"{A}.mp4", f"{A}.m4a", f"{A}_thumb.jpg", f"{A}.info.json", f"captions/{A}_en.vtt"
-RECORD, METADATA = f"{A}_metadata.json", f"metadata/videos/{A}.json"
+MANIFEST, METADATA = f"{A}_metadata.json", f"metadata/videos/{A}.json"
 ROLES = {
     MP4: FileRole.VIDEO,
     M4A: FileRole.AUDIO,
@@ -59,14 +59,14 @@ RIGHT = FileState((1,), 4, "ab" * 32)
 THERE = FileState((2,), 10)
 
 
-def seen(held: Holding | None, files: dict[str, FileState] | None = None, **changes: Any) -> VideoState:
-    whole = dict.fromkeys(held.fixity, RIGHT) if held else {}
+def video_state(held: Holding | None, files: dict[str, FileState] | None = None, **changes: Any) -> VideoState:
+    intact = dict.fromkeys(held.fixity, RIGHT) if held else {}
     return VideoState(
-        **{"fingerprint": "s", "manifest": held, "files": {**whole, **(files or {})}, "metadata": THERE, **changes}
+        **{"fingerprint": "s", "manifest": held, "files": {**intact, **(files or {})}, "metadata": THERE, **changes}
     )
 
 
-def found(one: VideoState, known: Holding | None = None) -> dict[str, tuple[str, str]]:
+def findings_of(one: VideoState, known: Holding | None = None) -> dict[str, tuple[str, str]]:
     return {finding.name: (finding.kind, finding.message) for finding in compare(ROOT, A, one, known)}
 
 
@@ -77,45 +77,47 @@ NO_METADATA = holding(MP4, asked=Requested(qualities=("1080p",)))
 
 
 @pytest.mark.parametrize(
-    ("look_at_it", "expected"),
+    ("state", "expected"),
     [
-        (seen(ALL), {}),
-        (seen(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is missing")}),
-        (seen(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the manifest says 4")}),
+        (video_state(ALL), {}),
+        (video_state(ALL, {MP4: FileState(None)}), {MP4: ("missing", "is missing")}),
+        (video_state(ALL, {EN: FileState((1,), 3)}), {EN: ("changed", "has 3 bytes, the manifest says 4")}),
         (
-            seen(ALL, {MP4: FileState((1,), 4, "cd" * 32)}),
+            video_state(ALL, {MP4: FileState((1,), 4, "cd" * 32)}),
             {MP4: ("changed", f"its sha256 is {'cd' * 32}, the manifest says {'ab' * 32}")},
         ),
-        (seen(ALL, {THUMB: FileState((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
+        (video_state(ALL, {THUMB: FileState((1,), regular=False)}), {THUMB: ("changed", "is not a regular file")}),
         (
-            seen(ALL, {MP4: FileState((1,), error="Input/output error")}),
+            video_state(ALL, {MP4: FileState((1,), error="Input/output error")}),
             {MP4: ("unreadable", "cannot be read: Input/output error")},
         ),
-        (seen(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "not listed in the manifest")}),
+        (video_state(ALL, others=("notes.txt",)), {"notes.txt": ("extra", "not listed in the manifest")}),
         (
-            seen(ALL, metadata=FileState(None)),
+            video_state(ALL, metadata=FileState(None)),
             {METADATA: ("missing", "is missing, and metadata were requested")},
         ),
-        (seen(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
-        (seen(NO_METADATA, metadata=FileState(None)), {}),
-        (seen(None, manifest_error="is not a manifest: x"), {RECORD: ("unreadable", "is not a manifest: x")}),
-        (seen(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a manifest")}),
-        (seen(None, metadata=FileState(None)), {}),
+        (video_state(ALL, metadata=FileState((1,), 1, error="EOF")), {METADATA: ("unreadable", "cannot be read: EOF")}),
+        (video_state(NO_METADATA, metadata=FileState(None)), {}),
+        (video_state(None, manifest_error="is not a manifest: x"), {MANIFEST: ("unreadable", "is not a manifest: x")}),
+        (video_state(None, others=(MP4,), metadata=FileState(None)), {".": ("extra", "a folder without a manifest")}),
+        (video_state(None, metadata=FileState(None)), {}),
     ],
 )
-def test_what_was_seen_against_the_record(look_at_it: VideoState, expected: dict[str, tuple[str, str]]) -> None:
-    assert found(look_at_it) == expected
+def test_findings_are_the_differences_between_the_files_and_the_manifest(
+    state: VideoState, expected: dict[str, tuple[str, str]]
+) -> None:
+    assert findings_of(state) == expected
 
 
-def test_what_the_catalogue_remembers_counts_where_the_folder_is_gone() -> None:
-    gone = found(seen(None), holding(MP4, THUMB))
-    assert {name: kind for name, (kind, _message) in gone.items()} == dict.fromkeys((RECORD, MP4, THUMB), "missing")
-    assert found(seen(None, others=(MP4,)), holding(MP4)) == {
-        RECORD: ("missing", "the manifest is missing, and 1 files are here without one")
+def test_the_manifest_in_the_catalogue_is_used_if_the_folder_is_missing() -> None:
+    gone = findings_of(video_state(None), holding(MP4, THUMB))
+    assert {name: kind for name, (kind, _message) in gone.items()} == dict.fromkeys((MANIFEST, MP4, THUMB), "missing")
+    assert findings_of(video_state(None, others=(MP4,)), holding(MP4)) == {
+        MANIFEST: ("missing", "the manifest is missing, and 1 files are here without one")
     }
 
 
-# --- repair jobs -----------------------------------------------------------------------------------------------
+# --- repair jobs ------------------------------------------------------------------------------------------------------
 
 
 def broken(held: Holding, *names: str) -> tuple[FixityFinding, ...]:
@@ -126,8 +128,8 @@ def broken(held: Holding, *names: str) -> tuple[FixityFinding, ...]:
 
 
 def video(quality: str, **changes: Any) -> Repair:
-    asked = {"include_metadata": True, "include_captions": True, "caption_languages": ["en", "de"], **changes}
-    return Repair(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **asked))
+    options = {"include_metadata": True, "include_captions": True, "caption_languages": ["en", "de"], **changes}
+    return Repair(type=JobType.VIDEO_DOWNLOAD, options=JobOptions(output_dir=ROOT, quality=quality, **options))
 
 
 ONLY_METADATA = Repair(type=JobType.METADATA_ONLY, options=JobOptions(output_dir=ROOT))
@@ -142,7 +144,7 @@ BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
         (ALL, (THUMB,), (video("1080p"),)),
         (ALL, (INFO, METADATA), (video("1080p"),)),
         (ALL, (METADATA,), (ONLY_METADATA,)),
-        (ALL, (RECORD, MP4, THUMB), (video("1080p"),)),
+        (ALL, (MANIFEST, MP4, THUMB), (video("1080p"),)),
         (BOTH, (M4A,), (video("audio"),)),
         (BOTH, (MP4,), (video("best"),)),
         (BOTH, (MP4, M4A), (video("best"), video("audio"))),
@@ -153,7 +155,7 @@ BOTH = holding(MP4, M4A, video=("720p", "best"), audio=("audio",))
         ),
     ],
 )
-def test_the_jobs_that_fetch_what_is_damaged(
+def test_the_repair_jobs_fetch_the_damaged_files(
     held: Holding, names: tuple[str, ...], repairs: tuple[Repair, ...]
 ) -> None:
     assert plan_repairs(ROOT, held, broken(held, *names)) == repairs
@@ -170,27 +172,29 @@ def test_the_jobs_that_fetch_what_is_damaged(
         ((), "1080p"),
     ],
 )
-def test_the_strongest_of_what_was_asked(qualities: tuple[str, ...], best: str) -> None:
+def test_the_highest_of_the_requested_qualities(qualities: tuple[str, ...], best: str) -> None:
     assert highest_quality(qualities) == best
 
 
 @pytest.mark.parametrize(
     ("one", "known", "names"),
     [
-        (seen(ALL, {MP4: FileState(None)}, others=("notes.txt",)), None, [MP4]),
-        (seen(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
-        (seen(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
-        (seen(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
-        (seen(None, manifest_error="is not a manifest"), ALL, []),
-        (seen(None, others=(MP4,)), ALL, []),
-        (seen(None), holding(MP4), [RECORD, MP4]),
+        (video_state(ALL, {MP4: FileState(None)}, others=("notes.txt",)), None, [MP4]),
+        (video_state(ALL, {MP4: FileState((1,), error="Permission denied")}), None, []),
+        (video_state(ALL, {MP4: FileState((1,), error="Input/output error", broken=True)}), None, [MP4]),
+        (video_state(ALL, metadata=FileState((1,), 1, error="EOF", broken=True)), None, [METADATA]),
+        (video_state(None, manifest_error="is not a manifest"), ALL, []),
+        (video_state(None, others=(MP4,)), ALL, []),
+        (video_state(None), holding(MP4), [MANIFEST, MP4]),
     ],
 )
-def test_only_what_a_fetch_puts_right_is_mended(one: VideoState, known: Holding | None, names: list[str]) -> None:
+def test_only_findings_that_a_download_can_repair_are_repairable(
+    one: VideoState, known: Holding | None, names: list[str]
+) -> None:
     assert [finding.name for finding in repairable(compare(ROOT, A, one, known), one)] == names
 
 
-def test_a_lost_info_json_is_no_longer_held() -> None:
+def test_a_missing_info_json_is_not_held() -> None:
     assert held_of(ALL, present=ALL.fixity, metadata=True).info
     assert not held_of(ALL, present=[MP4], metadata=True).info
     assert held_of(NO_METADATA, present=[], metadata=True) == Held(video_id=A, metadata=True)
@@ -202,7 +206,7 @@ NOW = AT + timedelta(days=1000)
 
 
 def due(*ages: float | None) -> list[DueVideo]:
-    """Videos whose last check is so many days ago."""
+    """Return videos that were last checked this many days ago."""
     return [
         DueVideo(ROOT, f"video-{number:05d}", 1, None if days is None else NOW - timedelta(days=days))
         for number, days in enumerate(ages)
@@ -212,16 +216,16 @@ def due(*ages: float | None) -> list[DueVideo]:
 @pytest.mark.parametrize(
     ("ages", "last_round", "taken"),
     [
-        ([None] + [100.0] * 89, None, 2),  # 90 videos in 90 days: two a day, in the second half
+        ([None] + [100.0] * 89, None, 2),  # 90 videos in 90 days: two per day in the second half
         ([44.9] * 90, 1, 0),
         ([45.0] * 90, 1, 2),
-        ([100.0] * 90, 10, 20),  # it was off for ten days
+        ([100.0] * 90, 10, 20),  # no round for ten days
         ([100.0] * 90, 1000, 90),
         ([100.0], 1, 1),
         ([], None, 0),
     ],
 )
-def test_a_round_takes_the_oldest_and_spreads_the_work(
+def test_a_round_selects_the_oldest_checks_and_spreads_the_work(
     ages: list[float | None], last_round: float | None, taken: int
 ) -> None:
     last = None if last_round is None else NOW - timedelta(days=last_round)
@@ -229,7 +233,7 @@ def test_a_round_takes_the_oldest_and_spreads_the_work(
     assert select_round(videos, 90, NOW, last) == videos[:taken]
 
 
-def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
+def test_daily_rounds_keep_every_check_within_the_interval() -> None:
     checked = dict.fromkeys((f"video-{number:05d}" for number in range(1000)), NOW)
     busiest = 0
     for day in range(1, 400):
@@ -244,11 +248,11 @@ def test_by_the_schedule_no_check_gets_older_than_the_interval() -> None:
     assert busiest == 23  # of 1000
 
 
-def test_one_round_a_day() -> None:
+def test_a_round_is_due_every_24_hours() -> None:
     assert is_round_due(None, NOW)
     assert not is_round_due(NOW - timedelta(hours=23), NOW)
     assert is_round_due(NOW - timedelta(hours=24), NOW)
-    assert is_round_due(NOW + timedelta(hours=1), NOW)  # the clock was ahead
+    assert is_round_due(NOW + timedelta(hours=1), NOW)  # the clock was set back
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -260,7 +264,7 @@ def tree(tmp_path: Path) -> ArchiveTree:
 
 
 def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
-    """A video as a take-in leaves it."""
+    """Write a video with its manifest, as after a commit."""
     folder = tree.video_dir(A)
     (folder / "captions").mkdir(parents=True)
     names = {"mp4": MP4, "jpg": THUMB, "vtt": EN}
@@ -283,7 +287,7 @@ def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
         video_id=A,
         root=str(tree.root),
         wanted=Wanted(metadata=False),
-        directory="/tmp",  # noqa: S108 - never looked at
+        directory="/tmp",  # noqa: S108 - never opened
         files=tuple(facts),
         metadata=VideoMetadata(video_id=A, title="T"),
         provenance=Provenance(source_url="https://example.org", started_at=AT, finished_at=AT),
@@ -293,45 +297,47 @@ def archived(tree: ArchiveTree, **files: bytes) -> Manifest:
     return manifest
 
 
-def looked(tree: ArchiveTree) -> dict[str, str]:
+def verify(tree: ArchiveTree) -> dict[str, str]:
     return {one.name: one.kind for one in compare(tree.key, A, read_video(tree, A, RateLimiter(FAST)), None)}
 
 
-def damage_fifo(path: Path) -> None:
+def replace_by_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
 
 @pytest.mark.parametrize(
-    ("harm", "expected"),
+    ("damage", "expected"),
     [
         (lambda _folder: None, {}),
         (lambda folder: (folder / MP4).write_bytes(b"fil_"), {MP4: "changed"}),
         (lambda folder: (folder / MP4).write_bytes(b"fi"), {MP4: "changed"}),
         (lambda folder: (folder / EN).unlink(), {EN: "missing"}),
-        (lambda folder: damage_fifo(folder / MP4), {MP4: "changed"}),  # nobody waits for a writer
-        (lambda folder: (folder / RECORD).write_text("{}"), {RECORD: "unreadable"}),
-        (lambda folder: (folder / RECORD).unlink(), {".": "extra"}),
+        (lambda folder: replace_by_fifo(folder / MP4), {MP4: "changed"}),  # opening must not block
+        (lambda folder: (folder / MANIFEST).write_text("{}"), {MANIFEST: "unreadable"}),
+        (lambda folder: (folder / MANIFEST).unlink(), {".": "extra"}),
         (lambda folder: (folder / "x").mkdir(), {"x/": "extra"}),
         (lambda folder: (folder / "captions" / "x.vtt").touch(), {"captions/x.vtt": "extra"}),
         (lambda folder: (folder / ".DS_Store").touch(), {}),
         (
-            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(f'"{EN}"', '"../x"')),
-            {RECORD: "unreadable"},
+            lambda folder: (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace(f'"{EN}"', '"../x"')),
+            {MANIFEST: "unreadable"},
         ),
         (
-            lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace(A, "bbbbbbbbbbb")),
-            {RECORD: "unreadable"},
+            lambda folder: (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace(A, "bbbbbbbbbbb")),
+            {MANIFEST: "unreadable"},
         ),
     ],
 )
-def test_files_on_the_disk(tree: ArchiveTree, harm: Callable[[Path], Any], expected: dict[str, str]) -> None:
+def test_verification_reports_damaged_missing_and_extra_files(
+    tree: ArchiveTree, damage: Callable[[Path], Any], expected: dict[str, str]
+) -> None:
     archived(tree, mp4=b"film", vtt=b"words")
-    harm(tree.video_dir(A))
-    assert looked(tree) == expected
+    damage(tree.video_dir(A))
+    assert verify(tree) == expected
 
 
-def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: ArchiveTree) -> None:
+def test_a_file_replaced_during_the_verification_is_not_reported(tree: ArchiveTree) -> None:
     archived(tree, mp4=b"film")
     folder = tree.video_dir(A)
     (folder / MP4).write_bytes(b"fil_")
@@ -343,7 +349,7 @@ def test_what_was_replaced_meanwhile_is_not_called_damaged(tree: ArchiveTree) ->
     assert not is_unchanged(tree, A, one, findings)
 
 
-def test_a_record_that_was_written_meanwhile_is_the_measure(tree: ArchiveTree) -> None:
+def test_a_manifest_written_during_the_verification_invalidates_the_findings(tree: ArchiveTree) -> None:
     archived(tree, mp4=b"film")
     (tree.video_dir(A) / MP4).unlink()
     one = read_video(tree, A, RateLimiter(FAST))
@@ -351,7 +357,7 @@ def test_a_record_that_was_written_meanwhile_is_the_measure(tree: ArchiveTree) -
     assert not is_unchanged(tree, A, one, compare(tree.key, A, one, None))
 
 
-def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
+def test_the_rate_limit_applies_across_files(tmp_path: Path) -> None:
     rate_limiter = RateLimiter(1_000_000)
     begun = time.monotonic()
     for number in range(4):
@@ -361,15 +367,15 @@ def test_the_pace_holds_over_all_that_is_read(tmp_path: Path) -> None:
     assert 0.38 < time.monotonic() - begun < 3
 
 
-def test_a_stop_is_noticed_within_a_file(tmp_path: Path) -> None:
+def test_reading_a_file_can_be_stopped(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
     begun = time.monotonic()
     with pytest.raises(ReadingStopped):
         read_file(tmp_path / "x", 1000, RateLimiter(100, lambda: time.monotonic() - begun > 0.2))
-    assert time.monotonic() - begun < 5  # of ten seconds
+    assert time.monotonic() - begun < 5  # reading all of it would take 10 seconds
 
 
-def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: ArchiveTree) -> None:
+def test_quarantined_files_are_excluded_from_the_tree_and_never_overwritten(tree: ArchiveTree) -> None:
     archived(tree, vtt=b"words")
     (finding,) = (one for one in broken(holding(EN), EN))
     for content in (b"first", b"second"):
@@ -381,6 +387,6 @@ def test_what_is_set_aside_is_out_of_the_way_and_never_overwritten(tree: Archive
         assert quarantine.is_moved(moved)
     aside = tree.videos / ".damaged" / A / "20260501T120000Z" / "captions"
     assert sorted(path.name for path in aside.iterdir()) == [f"{A}_en.vtt", f"{A}_en.vtt.2"]
-    assert quarantine.plan_move(tree, finding, "x").set_aside is None  # nothing is there to move
+    assert quarantine.plan_move(tree, finding, "x").set_aside is None  # nothing to move
     assert list(video_ids(tree)) == [A]
     assert list(trees_below(tree.root)) == []

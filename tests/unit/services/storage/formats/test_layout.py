@@ -1,4 +1,4 @@
-"""SPEC's output tree, as a table."""
+"""The folders and file names of an archive tree."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def tree(config: Config) -> ArchiveTree:
     return layout.tree_of(config.storage.base_path, config.storage)
 
 
-def test_the_tree_is_the_one_of_the_specification(tree: ArchiveTree, config: Config) -> None:
+def test_the_paths_of_a_tree_are_those_of_the_specification(tree: ArchiveTree, config: Config) -> None:
     base = config.storage.base_path
     assert tree.video_metadata(VIDEO) == base / f"metadata/videos/{VIDEO}.json"
     assert tree.playlist_metadata(PLAYLIST) == base / f"metadata/playlists/{PLAYLIST}.json"
@@ -38,7 +38,7 @@ def test_the_tree_is_the_one_of_the_specification(tree: ArchiveTree, config: Con
         (FileRole.CAPTION, "zh-Hans", f"captions/{VIDEO}_zh-Hans.vtt"),
     ],
 )
-def test_names_follow_the_role_whatever_the_download_called_them(
+def test_the_archived_name_depends_on_the_role_not_on_the_downloaded_name(
     role: FileRole, language: str | None, name: str
 ) -> None:
     fact = FileFact(name="any thing.bin", role=role, size=1, sha256="0", language=language)
@@ -46,19 +46,19 @@ def test_names_follow_the_role_whatever_the_download_called_them(
 
 
 @pytest.mark.parametrize("language", [None, "", "../x", "a/b", "en.vtt", ".", "x" * 65])
-def test_a_caption_needs_a_language_that_stays_in_its_folder(language: str | None) -> None:
+def test_an_invalid_caption_language_is_refused(language: str | None) -> None:
     with pytest.raises(InvalidRequest):
         layout.file_name(VIDEO, FileRole.CAPTION, language)
 
 
-def test_ids_that_are_none_get_no_path(tree: ArchiveTree) -> None:
+def test_invalid_ids_are_refused(tree: ArchiveTree) -> None:
     for path in (tree.video_dir, tree.video_metadata, tree.manifest, tree.playlist_metadata):
         for text in ("..", "../../etc/x", "a/b", "", f"{VIDEO}\n"):
             with pytest.raises(InvalidRequest):
                 path(text)
 
 
-def test_a_root_of_its_own_has_both_halves_below_it(config: Config, tmp_path: Path) -> None:
+def test_an_additional_root_contains_both_metadata_and_videos(config: Config, tmp_path: Path) -> None:
     storage = config.storage.model_copy(
         update={"roots": (tmp_path / "nas",), "videos_dir": tmp_path / "elsewhere", "metadata_dir": tmp_path / "notes"}
     )
@@ -70,12 +70,12 @@ def test_a_root_of_its_own_has_both_halves_below_it(config: Config, tmp_path: Pa
 
 
 @pytest.mark.parametrize("root", ["/", "/etc", "relative", "", "{base}-other", "{base}/../x", "{base}/a\0b"])
-def test_other_places_are_refused(config: Config, root: str) -> None:
+def test_folders_outside_the_roots_are_refused(config: Config, root: str) -> None:
     with pytest.raises(InvalidRequest):
         layout.tree_of(root.format(base=config.storage.base_path), config.storage)
 
 
-def test_hidden_names_are_read_back() -> None:
+def test_hidden_file_names_are_parsed_back_to_their_parts() -> None:
     place = Path("/a/videos") / VIDEO / f"{VIDEO}.info.json"
     made = layout.hidden_path(place, "d-1_x")
     assert made == place.with_name(f".{VIDEO}.info.json.d-1_x.new")
@@ -90,11 +90,11 @@ def test_hidden_names_are_read_back() -> None:
     "name",
     [".DS_Store", f"{VIDEO}.mp4", f".{VIDEO}.mp4", f".{VIDEO}.mp4.new", ".notes.txt.1.new", ".AAAAAAAAAAA.mp4.1.new"],
 )
-def test_what_is_not_ours_is_not_recognized(name: str) -> None:
+def test_names_of_other_programs_are_not_parsed_as_hidden_files(name: str) -> None:
     assert layout.parse_hidden(name, VIDEO) is None
 
 
-def test_any_dispatch_id_becomes_a_safe_tag() -> None:
+def test_any_dispatch_id_is_converted_to_a_safe_tag() -> None:
     assert layout.dispatch_tag("3f2a-1") == "3f2a-1"
     strange = layout.dispatch_tag("../../etc/passwd")
     assert "/" not in strange
@@ -102,6 +102,6 @@ def test_any_dispatch_id_becomes_a_safe_tag() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b"])
-def test_a_source_stays_below_its_directory(name: str) -> None:
+def test_a_source_path_outside_its_directory_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
-        layout.source_path(Path("/tmp/x.part"), name)  # noqa: S108 - a name only, nothing is opened
+        layout.source_path(Path("/tmp/x.part"), name)  # noqa: S108 - never opened

@@ -1,4 +1,4 @@
-"""What two looks at a playlist differ in: tables, and histories of any looks at all."""
+"""Changes between listings of a playlist: tables, and properties of arbitrary histories."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,20 +23,22 @@ def video(name: str) -> str:
     return name * 11
 
 
-def shown(line: str, position: int, source: str) -> Entry:
-    """`a` is listed, `a:Title` under that title, `a!private` marked, `a?` a line that says nothing of the video. As the
-    sources do, the site titles what is marked and the Data API does not."""
-    name, mark, said = line[0], line[2:] if line[1:2] == "!" else None, line[1:2] != "?"
+def entry_of(line: str, position: int, source: str) -> Entry:
+    """Notation: `a` a listed video, `a:Title` with that title, `a!private` marked, `a?` without any information.
+
+    Like the real sources, the site gives marked entries a title and the Data API does not.
+    """
+    name, mark, informative = line[0], line[2:] if line[1:2] == "!" else None, line[1:2] != "?"
     title = line[2:] if line[1:2] == ":" else f"Title {name}"
-    if mark or not said:
+    if mark or not informative:
         title = _MARKED_TITLES.get(mark or "", "Video") if source == SITE else ""
-    described = source == API and said and mark is None
+    described = source == API and informative and mark is None
     return Entry(video_id=video(name), title=title or None, position=position, marked=mark, described=described)
 
 
-def look(lines: str, day: int, source: str = SITE, job_id: str | None = None) -> FinishedListing:
-    """`lines` are those of `shown`, apart by blanks."""
-    entries = tuple(shown(line, n, source) for n, line in enumerate(lines.split()))
+def listing(lines: str, day: int, source: str = SITE, job_id: str | None = None) -> FinishedListing:
+    """Return a finished listing; `lines` is in the notation of `entry_of`, separated by blanks."""
+    entries = tuple(entry_of(line, n, source) for n, line in enumerate(lines.split()))
     job_id = job_id or f"job-{day}"
     keys = ("page",) if entries else ()
     pages = [
@@ -53,25 +55,25 @@ def look(lines: str, day: int, source: str = SITE, job_id: str | None = None) ->
     return FinishedListing(done, AT + timedelta(days=day), "trace", pages, None)
 
 
-def after(*looks: FinishedListing, held: PlaylistFile | None = None) -> PlaylistFile:
-    for one in looks:
+def after(*listings: FinishedListing, held: PlaylistFile | None = None) -> PlaylistFile:
+    for one in listings:
         held = merge_listing(held, PLAYLIST, one)
-        held = PlaylistFile.model_validate_json(held.model_dump_json())  # the next look knows what the file says
+        held = PlaylistFile.model_validate_json(held.model_dump_json())  # as read back from the file
     assert held is not None
     return held
 
 
-def told(file: PlaylistFile, since: int = 1) -> list[str]:
-    """`private a`, in the order of the history, from that day on."""
+def changes(file: PlaylistFile, since: int = 1) -> list[str]:
+    """Return the history from this day on, as `private a`."""
     begin = AT + timedelta(days=since)
     return [f"{line.change} {line.video_id[0]}" for line in file.changes if line.at >= begin and line.video_id]
 
 
 @pytest.mark.parametrize(
-    ("looks", "expected"),
+    ("listings", "expected"),
     [
         (["a b", "a b"], []),
-        (["a b", "b a"], []),  # another order
+        (["a b", "b a"], []),  # only the order changed
         (["a", "a b"], ["appeared b"]),
         (["a b", "a"], ["vanished b"]),
         (["a b", ""], ["vanished a", "vanished b"]),
@@ -87,28 +89,30 @@ def told(file: PlaylistFile, since: int = 1) -> list[str]:
         (["a", "a b!private"], ["appeared b", "private b"]),
         (["a:Old", "a:New"], ["retitled a"]),
         (["a:Old", "a!private", "a:Old"], ["private a", "came_back a"]),
-        # one video on several lines
+        # a video with several entries
         (["a a", "a"], []),
         (["a a b", "b a"], []),
         (["a a", ""], ["vanished a"]),
         (["a!private a", "a a!private"], []),
         (["b", "b a a"], ["appeared a"]),
-        # a mark that nobody of ours knows is none
+        # an unknown mark is ignored
         (["a", "a!blessed"], []),
     ],
 )
-def test_what_a_look_shows(looks: list[str], expected: list[str]) -> None:
-    assert told(after(*(look(lines, day) for day, lines in enumerate(looks)))) == expected
+def test_changes_between_listings_of_one_source(listings: list[str], expected: list[str]) -> None:
+    assert changes(after(*(listing(lines, day) for day, lines in enumerate(listings)))) == expected
 
 
-def test_a_first_look_is_one_line_and_one_for_each_that_is_there_in_name_only() -> None:
-    file = after(look("a b!private c!deleted", 0))
+def test_the_first_listing_is_one_change_plus_one_for_each_unavailable_video() -> None:
+    file = after(listing("a b!private c!deleted", 0))
     assert [(line.change, line.total) for line in file.changes[:1]] == [(PlaylistChangeKind.FIRST_LOOK, 3)]
-    assert told(file, 0) == ["private b", "deleted c"]
+    assert changes(file, 0) == ["private b", "deleted c"]
 
 
-def test_what_goes_is_told_under_the_title_that_it_had() -> None:
-    file = after(look("a:Old b", 0), look("a:New b", 1), look("a!private", 2), look("", 3), look("a:Newer", 4))
+def test_a_change_of_an_unavailable_video_has_its_last_known_title() -> None:
+    file = after(
+        listing("a:Old b", 0), listing("a:New b", 1), listing("a!private", 2), listing("", 3), listing("a:Newer", 4)
+    )
     assert [(line.change, line.before, line.title) for line in file.changes[1:] if line.video_id == video("a")] == [
         (PlaylistChangeKind.RETITLED, "Old", "New"),
         (PlaylistChangeKind.PRIVATE, None, "New"),
@@ -118,21 +122,21 @@ def test_what_goes_is_told_under_the_title_that_it_had() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "expected"),
+    ("listings", "expected"),
     [
-        # the Data API leaves the unavailable ones out
+        # the Data API omits unavailable videos
         ([(SITE, "a b!private"), (API, "a"), (SITE, "a b!private"), (API, "a"), (SITE, "a b!private")], []),
         ([(API, "a"), (SITE, "a b!private"), (API, "a"), (SITE, "a b!private")], ["appeared b", "private b"]),
-        # … or one of them leaves out what is to be had
+        # ... or omits an available video
         ([(SITE, "a b"), (API, "a"), (SITE, "a b"), (API, "a")], []),
-        # … or shows a line that says nothing
+        # ... or lists an entry without any information
         ([(SITE, "a!deleted"), (API, "a?"), (SITE, "a!deleted"), (API, "a?")], []),
         ([(API, "a?"), (SITE, "a!deleted"), (API, "a?")], ["deleted a"]),
         ([(API, "a?"), (API, "a"), (API, "a?")], []),
-        # each titles it its own way
+        # each source has its own title
         ([(SITE, "a:Title"), (API, "a:Titel"), (SITE, "a:Title"), (API, "a:Titel")], []),
         ([(SITE, "a:Old"), (API, "a:Old"), (SITE, "a:New"), (API, "a:New"), (SITE, "a:New")], ["retitled a"]),
-        # a real change is recorded once, whichever source shows it
+        # a real change is recorded once, whichever source lists it
         ([(SITE, "a b"), (API, "a b"), (SITE, "a"), (API, "a"), (SITE, "a b"), (API, "a b")],
          ["vanished b", "came_back b"]),
         ([(SITE, "a b"), (API, "a b"), (API, "a"), (SITE, "a b!private"), (API, "a"), (SITE, "a b!private")],
@@ -142,84 +146,89 @@ def test_what_goes_is_told_under_the_title_that_it_had() -> None:
         ([(SITE, "a!private"), (API, ""), (SITE, "a!private"), (API, ""), (SITE, "")], ["vanished a"]),
     ],
 )  # fmt: skip
-def test_another_source_is_no_change(looks: list[tuple[str, str]], expected: list[str]) -> None:
-    assert told(after(*(look(lines, day, source) for day, (source, lines) in enumerate(looks)))) == expected
+def test_differences_between_sources_are_not_changes(listings: list[tuple[str, str]], expected: list[str]) -> None:
+    assert changes(after(*(listing(lines, day, source) for day, (source, lines) in enumerate(listings)))) == expected
 
 
-def test_a_look_that_is_late_or_comes_again_adds_nothing() -> None:
-    looks = [look("a b", 0), look("a!private", 2), look("a c", 4)]
-    file = after(*looks)
-    assert after(*looks[::-1], *looks, held=file).history == file.history
-    late = after(look("", 1), look("a b c d", 3), held=file)
+def test_a_late_or_repeated_listing_adds_no_changes() -> None:
+    listings = [listing("a b", 0), listing("a!private", 2), listing("a c", 4)]
+    file = after(*listings)
+    assert after(*listings[::-1], *listings, held=file).history == file.history
+    late = after(listing("", 1), listing("a b c d", 3), held=file)
     assert (late.history, late.entries, late.views) == (file.history, file.entries, file.views)
     assert [one.total for one in late.listings] == [2, 0, 1, 4, 2]
-    assert after(look("a c", 5), held=late).history == file.history
+    assert after(listing("a c", 5), held=late).history == file.history
 
 
-def test_a_file_of_before_there_were_histories_begins_with_the_look_it_holds() -> None:
-    file = after(look("a b", 0))
+def test_a_file_without_a_history_gets_one_from_its_stored_listing() -> None:
+    file = after(listing("a b", 0))
     written = file.model_dump(mode="json", exclude={"history", "source", "views"})
     old = PlaylistFile.model_validate({**written, "history": []})
-    file = after(look("a", 1), held=old)
+    file = after(listing("a", 1), held=old)
     assert [(line.change, line.at, line.job_id) for line in file.changes] == [
         (PlaylistChangeKind.FIRST_LOOK, AT, "job-0"),
         (PlaylistChangeKind.VANISHED, AT + timedelta(days=1), "job-1"),
     ]
 
 
-# --- any looks at all ---------------------------------------------------------------------------------------------
+# --- arbitrary histories ------------------------------------------------------------------------------------------
 
 LINES = st.lists(st.sampled_from(["a", "b", "c"]).flatmap(
     lambda name: st.sampled_from([name, f"{name}:Other", f"{name}!private", f"{name}!deleted"])
 ), max_size=5, unique_by=lambda line: line[0]).map(" ".join)  # fmt: skip
 
 
-quickly = settings(max_examples=60)
+quick_settings = settings(max_examples=60)
 
 
-def standings_of(lines: str) -> dict[str, PlaylistEntryState]:
+def states_of(lines: str) -> dict[str, PlaylistEntryState]:
     return {
         video(line[0]): PlaylistEntryState(line[2:]) if line[1:2] == "!" else PlaylistEntryState.LISTED
         for line in lines.split()
     }
 
 
-def folded(file: PlaylistFile) -> dict[str, PlaylistEntryState]:
-    """How the history says that all stands; what is listed and has no line has been so from the first look on."""
+def states_by_history(file: PlaylistFile) -> dict[str, PlaylistEntryState]:
+    """Return the state of each video by the history; a listed video without a change was listed from the beginning."""
     listed = [{entry.video_id: entry.title for entry in file.entries}, *file.views.values()]
     return entry_states(file.changes, listed)
 
 
-@quickly
+@quick_settings
 @given(st.lists(LINES, min_size=1, max_size=8))
-def test_the_history_of_one_source_folds_to_its_last_look(looks: Sequence[str]) -> None:
-    file = after(*(look(lines, day) for day, lines in enumerate(looks)))
-    standings = folded(file)
-    assert {v: s for v, s in standings.items() if s is not PlaylistEntryState.VANISHED} == standings_of(looks[-1])
-    assert standings.keys() == {video_id for lines in looks for video_id in standings_of(lines)}
+def test_the_history_of_one_source_reproduces_its_last_listing(listings: Sequence[str]) -> None:
+    file = after(*(listing(lines, day) for day, lines in enumerate(listings)))
+    states = states_by_history(file)
+    assert {v: s for v, s in states.items() if s is not PlaylistEntryState.VANISHED} == states_of(listings[-1])
+    assert states.keys() == {video_id for lines in listings for video_id in states_of(lines)}
 
 
-@quickly
+@quick_settings
 @given(st.lists(st.tuples(st.sampled_from([SITE, API]), LINES), min_size=1, max_size=8), st.data())
-def test_whoever_looks_what_is_shown_is_believed(looks: Sequence[tuple[str, str]], data: st.DataObject) -> None:
-    finished = [look(lines, day, source) for day, (source, lines) in enumerate(looks)]
+def test_the_last_listing_of_any_source_determines_the_states(
+    listings: Sequence[tuple[str, str]], data: st.DataObject
+) -> None:
+    finished = [listing(lines, day, source) for day, (source, lines) in enumerate(listings)]
     file = after(*finished)
-    assert standings_of(looks[-1][1]).items() <= folded(file).items()
+    assert states_of(listings[-1][1]).items() <= states_by_history(file).items()
     assert after(*data.draw(st.permutations(finished)), held=file).history == file.history
 
 
-@quickly
+@quick_settings
 @given(LINES, LINES, st.integers(1, 4))
-def test_two_sources_that_differ_only_in_what_they_leave_out_come_to_rest(
+def test_two_sources_that_differ_only_in_omissions_reach_a_stable_history(
     before: str, listed: str, rounds: int
 ) -> None:
-    """After each source has listed the current state once, further listings show no change."""
+    """After each source has listed the current state once, further listings add no changes."""
     fewer = " ".join(line for line in listed.split() if "!" not in line)
     days = iter(range(100))
     file = after(
-        look(before, next(days)), look(before, next(days), API), look(listed, next(days)), look(fewer, next(days), API)
+        listing(before, next(days)),
+        listing(before, next(days), API),
+        listing(listed, next(days)),
+        listing(fewer, next(days), API),
     )
-    rest = after(look(listed, next(days)), held=file)
+    stable = after(listing(listed, next(days)), held=file)
     for _ in range(rounds):
-        again = after(look(fewer, next(days), API), look(listed, next(days)), held=rest)
-        assert again.history == rest.history
+        again = after(listing(fewer, next(days), API), listing(listed, next(days)), held=stable)
+        assert again.history == stable.history

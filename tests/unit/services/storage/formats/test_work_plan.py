@@ -1,4 +1,4 @@
-"""Work plans: one entry per video, kept, marked when the video came after all."""
+"""Work plans: one entry per video, marked as resolved when the video is archived later."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -55,7 +55,7 @@ def ids(entries: list[UnavailableEntry] | list[FailedEntry]) -> list[str]:
     return [entry.video_id for entry in entries]
 
 
-def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
+def test_a_work_plan_contains_everything_that_a_retry_needs(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11), failed("b" * 11))
     path = plan_file.save_plan(tmp_path, None, plan)
     assert path == tmp_path / "job-1.json"
@@ -72,20 +72,20 @@ def test_a_plan_holds_all_that_a_retry_needs(tmp_path: Path) -> None:
     assert [one.plan_id for one in plan_file.all_plans(tmp_path)] == ["job-1"]
 
 
-def test_a_repeat_changes_nothing() -> None:
+def test_a_redelivered_failure_does_not_change_the_plan() -> None:
     plan = after(None, gone("a" * 11))
     assert after(plan, gone("a" * 11)) is plan
     assert after(plan, failed("a" * 11)) is plan
 
 
-def test_a_later_verdict_replaces_the_earlier_one() -> None:
+def test_a_later_failure_replaces_the_earlier_one() -> None:
     plan = after(None, failed("a" * 11), failed("b" * 11), gone("a" * 11, number=2))
     assert ids(plan.unavailable_videos) == ["a" * 11]
     assert ids(plan.failed_downloads) == ["b" * 11]
     assert after(plan, failed("a" * 11, number=1)) is plan
 
 
-def test_an_arrival_is_marked_once_and_survives_a_repeat_of_the_failure() -> None:
+def test_a_resolved_entry_stays_resolved_if_the_old_failure_is_redelivered() -> None:
     plan = after(None, gone("a" * 11), failed("b" * 11))
     assert work_plan.with_arrival(plan, "c" * 11, now=LATER) is plan
     resolved = work_plan.with_arrival(plan, "b" * 11, now=LATER)
@@ -97,7 +97,7 @@ def test_an_arrival_is_marked_once_and_survives_a_repeat_of_the_failure() -> Non
     assert (again.open_failed, again.resolved) == (1, 0)
 
 
-def test_a_plan_is_written_only_when_it_changed(tmp_path: Path) -> None:
+def test_a_plan_file_is_written_only_if_the_plan_changed(tmp_path: Path) -> None:
     plan = after(None, gone("a" * 11))
     path = plan_file.save_plan(tmp_path, None, plan)
     before = path.stat()
@@ -105,7 +105,7 @@ def test_a_plan_is_written_only_when_it_changed(tmp_path: Path) -> None:
     assert path.stat() == before
 
 
-def test_what_cannot_be_read_is_no_plan(tmp_path: Path) -> None:
+def test_unreadable_plan_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[]")
     assert plan_file.read_plan(tmp_path / "bad.json") is None
     assert plan_file.read_plan(tmp_path / "none.json") is None

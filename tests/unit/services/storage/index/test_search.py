@@ -1,4 +1,4 @@
-"""Search over an archive of real files: the index follows all that happens to a video."""
+"""Search in an archive of real files, and the updates of its index."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
 
 @dataclass
 class Archive:
-    """The archive, and queries that open its catalogue on their own, as commands do while no service runs."""
+    """The archive, with queries that open the catalogue themselves as offline commands do."""
 
     config: Config
     parts: ArchiveParts
@@ -70,8 +70,8 @@ class Archive:
         )
         await self.parts.store.take_in(event, "t")
 
-    async def tell(self, video_id: str, hours: int = 1, **metadata: Any) -> None:
-        """What a source says of a video, as the service keeps it."""
+    async def fetch_metadata(self, video_id: str, hours: int = 1, **metadata: Any) -> None:
+        """Save and index metadata of a video, as the service does for a metadata.fetched event."""
         tree = self.parts.roots.tree(self.root)
         event = MetadataFetched(
             job_id="j1",
@@ -91,12 +91,12 @@ class Archive:
     async def ids(self, words: str, **also: Any) -> list[str]:
         return [hit.video_id for hit in await self.hits(words, **also)]
 
-    async def listed(self, **asked: Any) -> list[str]:
-        page = await OfflineStorage(self.config).videos(VideoQuery.model_validate({"sort": "title", **asked}))
+    async def listed(self, **filters: Any) -> list[str]:
+        page = await OfflineStorage(self.config).videos(VideoQuery.model_validate({"sort": "title", **filters}))
         return [video.video_id for video in page.videos]
 
     async def check(self) -> None:
-        """Raises when the index is not what the texts say."""
+        """Raise an error if the index does not match the indexed texts."""
         query = "INSERT INTO search_index (search_index, rank) VALUES ('integrity-check', 1)"
         await self.parts.database.run(lambda db: db.execute(query))
 
@@ -108,12 +108,12 @@ async def archive(config: Config) -> AsyncIterator[Archive]:
 
 
 def vtt(*lines: str) -> bytes:
-    """One line every ten seconds, from 0:05 on."""
+    """Return captions with a line every ten seconds, starting at 0:05."""
     cues = [f"00:{n // 6:02}:{n % 6}5.250 --> 00:{n // 6:02}:{n % 6}9.000\n{line}\n" for n, line in enumerate(lines)]
     return ("WEBVTT\n\n" + "\n".join(cues)).encode()
 
 
-async def test_all_that_is_known_of_a_video_is_found(archive: Archive) -> None:
+async def test_a_video_is_found_by_title_channel_description_and_captions(archive: Archive) -> None:
     captions = {"en": vtt(*["hm"] * 70, "the quick brown", "fox jumps"), "ja": vtt("東京タワーへようこそ")}
     await archive.take_in(
         A, captions, title="Animals at night", channel="Nature Hour", channel_id="UCx", description="All\nin the dark"
@@ -135,7 +135,7 @@ async def test_all_that_is_known_of_a_video_is_found(archive: Archive) -> None:
     await archive.check()
 
 
-async def test_where_and_whose(archive: Archive) -> None:
+async def test_search_filters_by_place_channel_language_and_playlist(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("fox"), "de": vtt("Fuchs")}, title="One", channel="First", channel_id="UC1")
     await archive.take_in(B, {"de": vtt("der fox")}, title="Fox", channel="Second", channel_id="UC2")
     await archive.take_in(C, description="a fox", channel="Fox")
@@ -144,8 +144,8 @@ async def test_where_and_whose(archive: Archive) -> None:
         assert sorted(await archive.ids("fox", **{"in": place})) == ids, place
     assert await archive.ids("fox", channel="first") == await archive.ids("fox", channel="UC1") == [A]
     assert await archive.ids("fox", language="de") == [B]
-    assert await archive.ids("fuchs fox") == []  # captions in two languages are two texts
-    assert await archive.ids("fox -fuchs") == [B, C]  # and yet one video
+    assert await archive.ids("fuchs fox") == []  # captions in two languages are two texts,
+    assert await archive.ids("fox -fuchs") == [B, C]  # but belong to one video
     assert await archive.ids("fox", limit=1, offset=1) == [C]
     path = archive.parts.roots.tree(archive.root).playlist_metadata("PL1")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,20 +156,20 @@ async def test_where_and_whose(archive: Archive) -> None:
     assert await archive.ids("fox", playlist="PL2") == []
 
 
-async def test_a_name_counts_more_than_what_is_said_often(archive: Archive) -> None:
+async def test_matches_in_the_title_rank_above_frequent_matches_in_captions(archive: Archive) -> None:
     others = {"en": vtt(*["something else"] * 50)}
-    for number in range(8):  # a word that all have would count for nothing
+    for number in range(8):  # a word in every text would have no weight
         await archive.take_in(f"other-{number:05}", others, title="Nothing", description="at all")
     await archive.take_in(A, {"en": vtt(*["fox fox fox"] * 60)}, title="Last")
     await archive.take_in(B, others, title="Second", channel="The Fox Channel")
     await archive.take_in(C, others, title="A fox", description="long " * 500)
     await archive.take_in("ddddddddddd", others, title="Third", description="one fox")
     assert await archive.ids("fox") == [C, B, "ddddddddddd", A]
-    (said,) = await archive.hits("fox", channel=None, **{"in": "captions"}, moments=3)
-    assert (len(said.moments), said.moments_total) == (3, 60)
+    (hit,) = await archive.hits("fox", channel=None, **{"in": "captions"}, moments=3)
+    assert (len(hit.moments), hit.moments_total) == (3, 60)
 
 
-async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
+async def test_replaced_and_removed_captions_leave_the_index(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("old words"), "de": vtt("alte Worte")})
     await archive.take_in(A, {"en": vtt("new words")})
     assert await archive.ids("old") == []
@@ -187,11 +187,11 @@ async def test_captions_that_are_replaced_or_removed(archive: Archive) -> None:
     assert (await archive.parts.catalogue.dump())["searched"] == []
 
 
-async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
-    await archive.tell(A, title="Once", description="first words")
-    assert await archive.parts.texts.fingerprints(archive.root, [A]) == {}  # nothing is held of it
+async def test_new_metadata_of_a_held_video_updates_the_index(archive: Archive) -> None:
+    await archive.fetch_metadata(A, title="Once", description="first words")
+    assert await archive.parts.texts.fingerprints(archive.root, [A]) == {}  # no files are held
     await archive.take_in(A, {"en": vtt("said")}, title="Once", description="first words")
-    await archive.tell(A, hours=2, title="Now", description="second words")
+    await archive.fetch_metadata(A, hours=2, title="Now", description="second words")
     assert await archive.ids("first") == []
     assert await archive.ids("second said") == [A]
     (hit,) = await archive.hits("now")
@@ -203,7 +203,7 @@ async def test_new_metadata_of_what_is_held(archive: Archive) -> None:
     await archive.check()
 
 
-async def test_a_list_by_words(archive: Archive) -> None:
+async def test_the_video_list_is_filtered_by_words_of_title_and_channel(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("said")}, title="Über Füchse", channel="Nature", description="told")
     await archive.take_in(B, title="Another", channel="Nature")
     assert await archive.listed(q="fuchse") == [A]
@@ -214,14 +214,14 @@ async def test_a_list_by_words(archive: Archive) -> None:
         assert await archive.listed(q=nothing) == [], nothing
 
 
-async def test_captions_that_are_none_do_not_stop_a_take_in(archive: Archive) -> None:
+async def test_unreadable_captions_do_not_prevent_a_commit(archive: Archive) -> None:
     await archive.take_in(A, {"en": b"<html>sorry</html>", "de": b"\xff\xfe\x00broken", "fr": vtt("bien")}, title="One")
     assert await archive.ids("one", language="fr") == await archive.ids("bien") == [A]
     assert await archive.ids("sorry") == []
 
 
-async def test_what_was_missed_is_noticed_and_put_right(archive: Archive) -> None:
-    """A record that somebody else wrote, as another process of ours does."""
+async def test_a_changed_manifest_is_detected_and_indexed_again(archive: Archive) -> None:
+    """The manifest is changed outside this process."""
     await archive.take_in(A, {"en": vtt("word")}, title="Old")
     manifest = archive.parts.roots.tree(archive.root).manifest(A)
     manifest.write_text(manifest.read_text().replace('"Old"', '"Changed"'))
@@ -235,7 +235,7 @@ async def test_what_was_missed_is_noticed_and_put_right(archive: Archive) -> Non
     assert (archive.parts.indexer.texts_missing.is_set(), archive.parts.indexer.unindexed) == (False, 0)
 
 
-async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Config) -> None:
+async def test_a_catalogue_of_an_older_version_is_indexed_automatically(config: Config) -> None:
     path = config.storage.base_data_dir / "catalogue.db"
     with archive_parts(config.storage) as parts:
         archive = Archive(config, parts)
@@ -256,19 +256,18 @@ async def test_a_catalogue_of_an_older_version_is_indexed_by_itself(config: Conf
     assert await archive.ids("word") == [A, B]
 
 
-async def test_a_rescan_reads_no_captions_that_it_knows(archive: Archive) -> None:
+async def test_a_rescan_does_not_index_unchanged_captions_again(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
     before = await archive.parts.texts.fingerprints(archive.root, [A])
     changes = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
     await archive.parts.indexer.rescan(archive.root)
     after = await archive.parts.database.run(sqlite3.Connection.total_changes.__get__)
     assert await archive.parts.texts.fingerprints(archive.root, [A]) == before
-    assert after - changes < 6  # the video's row and marks; texts would be a dozen
+    assert after - changes < 6  # rows of the video only; indexing texts would change a dozen
 
 
-async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
-    """What a rescan read before somebody wrote something newer is read again. It waits at a pipe, with the old text of
-    the first video in hand."""
+async def test_a_rescan_does_not_overwrite_newer_texts(archive: Archive) -> None:
+    """The rescan has read the old text of the first video and is blocked by a pipe while newer texts are indexed."""
     await archive.take_in(A, title="Old", description="first words")
     await archive.take_in(B, {"en": vtt("word")})
     await archive.parts.database.run(lambda db: db.execute("UPDATE searched_videos SET format = 0"))
@@ -276,8 +275,8 @@ async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
     await asyncio.to_thread(captions.unlink)
     os.mkfifo(captions)
     rescan = asyncio.create_task(archive.parts.indexer.rescan(archive.root))
-    pipe = await asyncio.to_thread(captions.open, "wb")  # opens when the rescan does
-    await archive.tell(A, title="Old", description="second words")
+    pipe = await asyncio.to_thread(captions.open, "wb")  # returns when the rescan opens it
+    await archive.fetch_metadata(A, title="Old", description="second words")
     await asyncio.to_thread(captions.unlink)
     await asyncio.to_thread(captions.write_bytes, vtt("last"))
     with pipe:
@@ -288,19 +287,19 @@ async def test_who_overtakes_a_rescan_is_not_undone(archive: Archive) -> None:
     await archive.check()
 
 
-async def test_videos_by_status(archive: Archive) -> None:
+async def test_the_video_list_is_filtered_by_status(archive: Archive) -> None:
     await archive.take_in(A, {"en": vtt("word")})
     await archive.take_in(B)
     entry = (await archive.parts.catalogue.get(archive.root, [B]))[B]
     manifest = archive.parts.roots.tree(archive.root).manifest(B)
     text = manifest.read_text()
-    for asked in ('"captions": [\n      "de"\n    ]', '"thumbnail": true'):
-        name = asked.split(":")[0]
+    for wanted in ('"captions": [\n      "de"\n    ]', '"thumbnail": true'):
+        name = wanted.split(":")[0]
         old = f"{name}: []" if "captions" in name else f"{name}: false"
         assert old in text
-        manifest.write_text(text.replace(old, asked))
+        manifest.write_text(text.replace(old, wanted))
         await archive.parts.indexer.rescan(archive.root)
-        assert await archive.listed(status="incomplete") == [B], asked
+        assert await archive.listed(status="incomplete") == [B], wanted
         assert await archive.listed(status="complete") == [A]
     manifest.write_text(text.replace('"absent": []', '"absent": ["captions/de"]'))
     await archive.parts.indexer.rescan(archive.root)
@@ -317,8 +316,8 @@ async def test_videos_by_status(archive: Archive) -> None:
     words=st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"*-東a '), min_size=1, max_size=200),
     place=st.sampled_from([None, "title", "channel", "description", "captions"]),
 )
-def test_no_question_is_an_error(config: Config, words: str, place: str | None) -> None:
-    async def ask() -> None:
+def test_no_search_text_is_an_error(config: Config, words: str, place: str | None) -> None:
+    async def search() -> None:
         with archive_parts(config.storage) as parts:
             archive = Archive(config, parts)
             if not await archive.listed():
@@ -326,4 +325,4 @@ def test_no_question_is_an_error(config: Config, words: str, place: str | None) 
             await archive.hits(words, **{"in": place})
             await archive.listed(q=words)
 
-    asyncio.run(ask())
+    asyncio.run(search())

@@ -1,4 +1,4 @@
-"""Words: what people type, on a real FTS5 index."""
+"""Tokenizer and query syntax, on a real FTS5 index; highlighting of matches."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -43,19 +43,19 @@ def finds(index: sqlite3.Connection, typed: str, text: str, *columns: str) -> bo
         ('stuck"together"', ['"stuck"', '"together"'], []),
         ("a OR b NEAR(c) title:d ^e {f}", ['"a"', '"OR"', '"b"', '"NEAR(c)"', '"title:d"', '"^e"', '"{f}"'], []),
         ("nul\0 \ud800lone \x02mark", ['"nul "', '"lone"', '" mark"'], []),
-        ("ＦＵＬＬ width", ['"FULL"', '"width"'], []),  # noqa: RUF001 - what is tested
+        ("ＦＵＬＬ width", ['"FULL"', '"width"'], []),  # noqa: RUF001 - under test
         ('! - "" -"" * -* "*" ❤️', [], []),
         ("", [], []),
     ],
 )
-def test_a_question_is_read(typed: str, phrases: list[str], without: list[str]) -> None:
+def test_a_search_text_is_parsed_to_phrases_and_exclusions(typed: str, phrases: list[str], without: list[str]) -> None:
     assert parse_query(typed) == TextQuery(tuple(phrases), tuple(without))
 
 
-def test_a_question_for_fts5() -> None:
-    question = parse_query("a b -c -d")
-    assert question.expression() == '"a" AND "b"'
-    assert question.exclusion("title", "channel") == '{title channel} : ("c" OR "d")'
+def test_a_query_is_converted_to_fts5_expressions() -> None:
+    query = parse_query("a b -c -d")
+    assert query.expression() == '"a" AND "b"'
+    assert query.exclusion("title", "channel") == '{title channel} : ("c" OR "d")'
     assert parse_query("-c").expression() is None
     assert parse_query("a").exclusion() is None
 
@@ -87,11 +87,11 @@ def test_a_question_for_fts5() -> None:
         ("zero\u200bwidth", "zerowidth", True),
     ],
 )
-def test_what_finds_what(index: sqlite3.Connection, typed: str, text: str, found: bool) -> None:
+def test_which_search_texts_match_which_texts(index: sqlite3.Connection, typed: str, text: str, found: bool) -> None:
     assert finds(index, typed, text) is found
 
 
-ANYTHING = st.text(st.characters(), max_size=200)  # halves of surrogate pairs too
+ANYTHING = st.text(st.characters(), max_size=200)  # including lone surrogates
 SIGNS = st.text(st.sampled_from("\"*-+^(){}:,.\\'\0 \x02\x03ab東"), max_size=40)
 LETTERS = st.text(
     st.one_of(
@@ -104,61 +104,61 @@ LETTERS = st.text(
     min_size=1,
     max_size=40,
 )
-OFTEN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+fixture_settings = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@OFTEN
+@fixture_settings
 @given(typed=ANYTHING | SIGNS, text=ANYTHING)
-def test_no_question_is_an_error(index: sqlite3.Connection, typed: str, text: str) -> None:
+def test_no_search_text_is_an_error(index: sqlite3.Connection, typed: str, text: str) -> None:
     for columns in ([], ["title"], ["title", "captions"]):
         finds(index, typed, text, *columns)
     if (unwanted := parse_query(typed).exclusion("title")) is not None:
         index.execute("SELECT count(*) FROM texts WHERE texts MATCH ?", (unwanted,)).fetchone()
 
 
-@OFTEN
+@fixture_settings
 @given(text=LETTERS)
-def test_a_text_is_found_by_itself(index: sqlite3.Connection, text: str) -> None:
+def test_a_text_is_found_by_its_own_words(index: sqlite3.Connection, text: str) -> None:
     typed = '"' + text.replace('"', " ").translate({0xAB: " ", 0xBB: " "}) + '"'
     assume(parse_query(typed).phrases)
     assert finds(index, typed, text)
 
 
-@OFTEN
+@fixture_settings
 @given(before=LETTERS, word=st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x4FFF), min_size=1, max_size=5), after=LETTERS)  # fmt: skip  # noqa: E501
-def test_a_chinese_word_is_found_inside_any_text(index: sqlite3.Connection, before: str, word: str, after: str) -> None:
+def test_a_chinese_word_is_found_within_any_text(index: sqlite3.Connection, before: str, word: str, after: str) -> None:
     assert finds(index, word, before + word + after)
 
 
-@OFTEN
+@fixture_settings
 @given(text=ANYTHING)
-def test_the_index_has_no_marks_of_its_own_and_as_many_lines(text: str) -> None:
+def test_normalizing_removes_control_marks_and_keeps_the_number_of_lines(text: str) -> None:
     kept = normalize(text)
     assert not {MARK, UNMARK, "\0"} & set(kept)
     assert kept.count("\n") == text.count("\n")
-    kept.encode()  # raises for what could not be written
+    kept.encode()  # raises an error for lone surrogates
     assert normalize(displayable(kept)) == kept
 
 
-# --- what was found -----------------------------------------------------------------------------------------------
+# --- highlighting -------------------------------------------------------------------------------------------------
 
 
 def marked(text: str) -> str:
     return text.replace("[", MARK).replace("]", UNMARK)
 
 
-def test_a_passage_tells_where() -> None:
+def test_a_passage_contains_the_positions_of_its_matches() -> None:
     assert highlight(marked("a [b] c\n[d e]")) == Passage(text="a b c d e", matches=[(2, 3), (6, 9)])
     assert highlight(marked("\u200b東[\u200b京\u200b]都")) == Passage(text="東京都", matches=[(1, 2)])
     assert highlight("") == Passage(text="", matches=[])
 
 
-def test_of_two_names_those_that_match() -> None:
+def test_only_matching_names_are_highlighted() -> None:
     assert highlight_names(marked("old [name]\nnew title")).text == "old name"
     assert highlight_names(marked("old [name]\nnew [name]")).text == "old name / new name"
 
 
-def test_lines_of_captions() -> None:
+def test_matching_caption_lines_are_highlighted() -> None:
     text = marked("nothing\n[fox] and [fox]\n[quick\nbrown] fox\nend")
     assert list(highlight_lines(text)) == [
         (1, Passage(text="fox and fox", matches=[(0, 3), (8, 11)])),

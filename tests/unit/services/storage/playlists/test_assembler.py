@@ -1,4 +1,4 @@
-"""Listings whose parts arrive in any order."""
+"""Assembly of listings from messages that arrive in any order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from services.storage.playlists.playlist_file import read_playlist_file
 from tests.fixtures.listing_events import AT, PLAYLIST, completed, page
 
 
-async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> None:
+async def test_a_listing_is_finished_when_all_its_messages_have_arrived(tmp_path: Path) -> None:
     database = open_catalogue(tmp_path)
     listings = PageBuffer(database)
     try:
@@ -32,20 +32,20 @@ async def test_a_listing_is_finished_when_every_part_is_here(tmp_path: Path) -> 
             )
         )
         await listings.add_page(page("a", 0, "video_____1", "video_____2"))
-        whole = await listings.finished("j", 0)
-        assert whole is not None
-        assert {one.page_key for one in whole.pages} == {"a", "b"}
-        assert (whole.at, whole.trace_id) == (AT, "t")
+        finished_listing = await listings.finished("j", 0)
+        assert finished_listing is not None
+        assert {one.page_key for one in finished_listing.pages} == {"a", "b"}
+        assert (finished_listing.at, finished_listing.trace_id) == (AT, "t")
         assert await listings.finished("j", 1) is None
         await listings.mark_written("j", 0)
-        await listings.add_page(page("a", 0, "video_____1", "video_____2"))  # comes again
+        await listings.add_page(page("a", 0, "video_____1", "video_____2"))  # redelivered
         assert await listings.finished("j", 0) is None
         assert await listings.is_written("j", 0)
     finally:
         database.close()
 
 
-async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
+async def test_pages_of_a_failed_listing_are_dropped(tmp_path: Path) -> None:
     database = open_catalogue(tmp_path)
     listings = PageBuffer(database)
     try:
@@ -53,44 +53,44 @@ async def test_a_failed_listing_leaves_no_pages(tmp_path: Path) -> None:
         await listings.drop("j", 0)
         await listings.add_page(page("new", 0, "video_____2", listing=2))
         await listings.complete(completed(1, "new", listing=2), at=AT, trace_id="t")
-        whole = await listings.finished("j", 0)
-        assert whole is not None
-        assert [one.page_key for one in whole.pages] == ["new"]
+        finished_listing = await listings.finished("j", 0)
+        assert finished_listing is not None
+        assert [one.page_key for one in finished_listing.pages] == ["new"]
     finally:
         database.close()
 
 
 class _WatchedLocks(NamedLocks):
-    """Signals each request for a lock, before it is granted."""
+    """Signal each request for a lock before it is granted."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.came = asyncio.Semaphore(0)
+        self.requested = asyncio.Semaphore(0)
 
     @asynccontextmanager
     async def hold(self, *names: str) -> AsyncIterator[None]:
-        self.came.release()
+        self.requested.release()
         async with super().hold(*names):
             yield
 
 
-async def test_a_playlists_own_metadata_is_kept_that_comes_while_its_file_is_written(config: Config) -> None:
+async def test_playlist_metadata_that_arrives_while_the_file_is_written_is_kept(config: Config) -> None:
     root = config.storage.base_path
     here = {"root": str(root)}
     own = PlaylistMetadata(playlist_id=PLAYLIST, title="P", description="its own words")
-    told = PlaylistFetched(job_id="j", root=str(root), target_index=0, listing=1, playlist=own)
+    fetched = PlaylistFetched(job_id="j", root=str(root), target_index=0, listing=1, playlist=own)
     tree = tree_of(root, config.storage)
     database, locks = open_catalogue(config.storage.base_data_dir), _WatchedLocks(config.storage.run_dir)
     listings = PlaylistAssembler(config.storage, PageBuffer(database), locks, DiskSpace())
     try:
         await listings.add_page(page("a", 0, "video_____1").model_copy(update=here))
         async with locks.hold(tree.key, f"playlist/{PLAYLIST}"):
-            await locks.came.acquire()
+            await locks.requested.acquire()
             done = completed(1, "a").model_copy(update=here)
             end = asyncio.create_task(listings.complete(done, at=AT, trace_id="t"))
-            await locks.came.acquire()  # it has seen that every part is here
-            keeping = asyncio.create_task(listings.add_playlist_metadata(told))
-            coming = asyncio.create_task(locks.came.acquire())
+            await locks.requested.acquire()  # the listing is complete and waits for the lock
+            keeping = asyncio.create_task(listings.add_playlist_metadata(fetched))
+            coming = asyncio.create_task(locks.requested.acquire())
             await asyncio.wait({keeping, coming}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(end, keeping)
         coming.cancel()

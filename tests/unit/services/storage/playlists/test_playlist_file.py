@@ -1,4 +1,4 @@
-"""metadata/playlists/{playlist_id}.json, and files that cannot be read."""
+"""metadata/playlists/{playlist_id}.json, and unreadable files."""
 
 import json
 from datetime import datetime
@@ -35,19 +35,19 @@ def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, t
             ["a", "b"],
             ["video_____1", "video_____2", "video_____3"],
         ),
-        # the same video twice in a playlist stays twice
+        # a video that is in the playlist twice
         (
             [page("a", 0, "video_____1", "video_____2", "video_____1")],
             ["a"],
             ["video_____1", "video_____2", "video_____1"],
         ),
-        # a second try went on at the third entry; the first one's page is older there
+        # a second attempt resumed at the third entry; the page of the first attempt is older there
         (
             [page("1/a", 0, "video_____1", "video_____2", "old________"), page("2/a", 2, "video_____3", listing=2)],
             ["2/a"],
             ["video_____1", "video_____2", "video_____3"],
         ),
-        # a second try began anew
+        # a second attempt started from the beginning
         (
             [page("1/a", 0, "other_____1", "other_____2"), page("2/a", 0, "video_____1", listing=2)],
             ["2/a"],
@@ -56,30 +56,32 @@ def finished(at: datetime, done: ListingCompleted, *pages: ListingPageFetched, t
         ([], [], []),
     ],
 )
-def test_entries_come_in_their_order(pages: list[ListingPageFetched], keys: list[str], ids: list[str]) -> None:
+def test_entries_of_pages_are_sorted_by_position(
+    pages: list[ListingPageFetched], keys: list[str], ids: list[str]
+) -> None:
     assert [entry.video_id for entry in playlist.entries_of(pages, keys, total=len(ids))] == ids
 
 
-def test_a_try_that_found_nothing_more_keeps_what_was_told_before() -> None:
-    """The first attempt delivered a page and failed; the next one resumed at its cursor, where the list ended."""
+def test_a_resumed_listing_without_further_entries_keeps_the_earlier_pages() -> None:
+    """The first attempt delivered a page and failed; the next one resumed at the end of the playlist."""
     pages = [page("1/a", 0, "video_____1", "video_____2")]
     assert [entry.video_id for entry in playlist.entries_of(pages, [], total=2)] == ["video_____1", "video_____2"]
 
 
-def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -> None:
+def test_a_playlist_file_contains_the_latest_listing_and_the_whole_history(tmp_path: Path) -> None:
     path = tmp_path / f"{PLAYLIST}.json"
     save_listing(path, PLAYLIST, finished(AT, completed(2, "a"), page("a", 0, "video_____1", "video_____2")))
     file = json.loads(path.read_text())
     assert [(line["change"], line["total"]) for line in file["history"]] == [("first_look", 2)]
-    newer_programs = {"at": "2026-05-01T12:30:00Z", "video_id": "video_____1", "change": "blessed"}
-    file["history"].append(newer_programs)
+    unknown_change = {"at": "2026-05-01T12:30:00Z", "video_id": "video_____1", "change": "blessed"}
+    file["history"].append(unknown_change)
     path.write_text(json.dumps(file))
     save_listing(path, PLAYLIST, finished(AT + HOUR, completed(1, "a"), page("a", 0, "video_____2"), title="Q"))
     newer = json.loads(path.read_text())
     assert newer["playlist_id"] == PLAYLIST
     assert newer["title"] == "Q"
     assert [entry["video_id"] for entry in newer["entries"]] == ["video_____2"]
-    assert [look["total"] for look in newer["listings"]] == [2, 1]
+    assert [listing["total"] for listing in newer["listings"]] == [2, 1]
     vanished = {
         "at": "2026-05-01T13:00:00Z", "job_id": "j", "change": "vanished", "video_id": "video_____1",
         "title": "video_____1",
@@ -88,13 +90,13 @@ def test_a_playlist_file_holds_the_last_look_and_remembers_all(tmp_path: Path) -
     save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     late = json.loads(path.read_text())
     assert (late["entries"], late["history"]) == (newer["entries"], newer["history"])
-    assert [look["total"] for look in late["listings"]] == [1, 2, 1]
+    assert [listing["total"] for listing in late["listings"]] == [1, 2, 1]
     before = path.stat()
     save_listing(path, PLAYLIST, finished(AT - HOUR, completed(1, "a"), page("a", 0, "video_____9")))
     assert path.stat() == before
 
 
-def test_a_file_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_renamed_before_it_is_written(tmp_path: Path) -> None:
     video, listed, planned = tmp_path / "v.json", tmp_path / "p.json", tmp_path / "j.json"
     for path in (video, listed, planned):
         path.write_text("half of a histo")

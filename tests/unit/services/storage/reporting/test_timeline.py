@@ -1,4 +1,4 @@
-"""The story of a video, as its files and the plans tell it."""
+"""The timeline of a video, from its manifest and the work plans."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ VIDEO = "aaaaaaaaaaa"
 
 
 def finding(reason: str, since: int, last: int, resolved: int | None = None) -> Observation:
-    """In days."""
+    """Return a finding; all times in days."""
     resolved_at = None if resolved is None else AT + resolved * DAY
     return Observation(reason=reason, since=AT + since * DAY, last=AT + last * DAY, resolved_at=resolved_at)
 
@@ -50,42 +50,42 @@ def plan(name: str, *findings: Observation, root: str = "/a") -> WorkPlan:
             ["0 failed failed until 0", "1 found_gone private until 1", "2 found_gone deleted until 3", "4 came_back"],
         ),
         ([plan("p", finding("failed", 0, 2, 3))], ["0 failed failed until 2", "3 resolved"]),
-        # a plan each night tells the same story
+        # several plans with the same findings
         (
             [plan(f"p{n}", finding("private", n // 7 * 7, n // 7 * 7, 20)) for n in range(15)],
             ["0 found_gone private until 14", "20 came_back"],
         ),
-        # gone, back, and gone again
+        # gone, back and gone again
         (
             [plan("p", finding("private", 0, 1, 2), finding("private", 5, 5))],
             ["0 found_gone private until 1", "2 came_back", "5 found_gone private until 5"],
         ),
-        # each root has its own
+        # each root has its own events
         (
             [plan("p", finding("private", 0, 0, 2)), plan("q", finding("private", 1, 1), root="/b")],
             ["0 found_gone private until 0", "1 found_gone private until 1", "2 came_back"],
         ),
     ],
 )
-def test_what_plans_say(plans: list[WorkPlan], expected: list[str]) -> None:
+def test_timeline_events_of_work_plans(plans: list[WorkPlan], expected: list[str]) -> None:
     lines = sort_events(work_plan_events(plans, VIDEO))
     days = [(line.at - AT).days for line in lines]
-    said = [
+    texts = [
         f"{line.change} {line.reason} until {(line.last - AT).days}" if line.last else line.change for line in lines
     ]
-    assert [f"{day} {words}" for day, words in zip(days, said, strict=True)] == expected
+    assert [f"{day} {text}" for day, text in zip(days, texts, strict=True)] == expected
 
 
-def test_what_a_record_says() -> None:
+def test_timeline_events_of_a_manifest() -> None:
     provenance = Provenance(source_url="u", started_at=AT, finished_at=AT)
     deliveries = [("v.mp4", "thumb.jpg"), ("captions/de.vtt",), ("v.mp4",)]
-    taken = tuple(
+    take_ins = tuple(
         TakeIn(dispatch_id=f"d{n}", archived_at=AT + n * DAY, files=names, provenance=provenance)
         for n, names in enumerate(deliveries)
     )
     manifest = Manifest(
         video_id=VIDEO, fixity={}, metadata=VideoMetadata(video_id=VIDEO, title="T"), provenance=provenance,
-        archived_at=AT, updated_at=AT, take_ins=taken,
+        archived_at=AT, updated_at=AT, take_ins=take_ins,
     )  # fmt: skip
     assert [(line.change, line.files) for line in take_in_events(manifest, "/a")] == [
         (TimelineEventKind.ARCHIVED, ["thumb.jpg", "v.mp4"]),
@@ -95,18 +95,17 @@ def test_what_a_record_says() -> None:
 
 
 @pytest.mark.parametrize("kind", ["video", "playlist"])
-def test_every_milestone_has_words(kind: str) -> None:
-    """Whatever came from upstream in it is made harmless."""
-    shown = {"first_look", "appeared", "vanished", "private", "deleted", "came_back", "retitled"}
-    met = {*TimelineEventKind} - shown | {"came_back", "retitled"}
+def test_every_kind_of_event_has_a_description_without_control_characters(kind: str) -> None:
+    of_playlists = {"first_look", "appeared", "vanished", "private", "deleted", "came_back", "retitled"}
+    of_videos = {*TimelineEventKind} - of_playlists | {"came_back", "retitled"}
     for change in TimelineEventKind:
         line = TimelineEvent(
             at=AT, change=change, root="/a", video_id=VIDEO, title="\x1b[31mred", before="b", reason="private"
         )
-        words: list[Any] = []
-        if change in shown:
-            words.append(describe(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))
-        if change in met:
-            words.append(describe(line, of_video=kind == "video"))
-        assert words
-        assert all(text and "\x1b" not in text for text in words)
+        descriptions: list[Any] = []
+        if change in of_playlists:
+            descriptions.append(describe(line.model_copy(update={"playlist_id": "PL1"}), of_video=kind == "video"))
+        if change in of_videos:
+            descriptions.append(describe(line, of_video=kind == "video"))
+        assert descriptions
+        assert all(text and "\x1b" not in text for text in descriptions)

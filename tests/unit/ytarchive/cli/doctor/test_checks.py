@@ -1,4 +1,4 @@
-"""The judgements of `ytarchive doctor`, as tables."""
+"""The checks of `ytarchive doctor`."""
 
 import json
 from datetime import date
@@ -15,15 +15,15 @@ KEY = "AIza" + "a1-_B" * 7
 NOW = 1_800_000_000.0
 
 
-def told(finding: Finding, state: State, *parts: str) -> None:
-    """The state, what is said, and that all but `ok` says how to mend it."""
+def assert_finding(finding: Finding, state: State, *parts: str) -> None:
+    """Assert the state and the text of a finding, and that it has a remedy unless it is `ok`."""
     text = f"{finding.found} {finding.mend or ''}"
     assert finding.state is state, finding
     assert all(part in text for part in parts), finding
     assert finding.mend is None if state is OK else finding.mend
 
 
-def test_only_problems_are_an_illness() -> None:
+def test_only_problems_make_the_system_unhealthy() -> None:
     assert healthy([ok("a", "x"), warning("b", "x", "y")])
     assert not healthy([ok("a", "x"), problem("b", "x", "y")])
 
@@ -34,12 +34,12 @@ def test_only_problems_are_an_illness() -> None:
 @pytest.mark.parametrize(
     ("version", "state"), [((3, 10, 14), PROBLEM), ((3, 11, 0), OK), ((3, 14, 1), OK), ((4, 0, 0), OK)]
 )
-def test_python(version: tuple[int, int, int], state: State) -> None:
-    told(programs.python(version, "/usr/bin/python3"), state, ".".join(map(str, version)))
+def test_python_older_than_3_11_is_a_problem(version: tuple[int, int, int], state: State) -> None:
+    assert_finding(programs.python(version, "/usr/bin/python3"), state, ".".join(map(str, version)))
 
 
 @pytest.mark.parametrize(
-    ("version", "state", "says"),
+    ("version", "state", "expected"),
     [
         ("2026.09.01", OK, "80 days old"),
         ("2026.9.1", OK, "80 days old"),
@@ -53,30 +53,32 @@ def test_python(version: tuple[int, int, int], state: State) -> None:
         (None, PROBLEM, "not installed"),
     ],
 )
-def test_the_age_of_ytdlp(version: str | None, state: State, says: str) -> None:
+def test_an_old_or_unknown_version_of_ytdlp_is_a_warning(version: str | None, state: State, expected: str) -> None:
     today = date(2026, 11, 20)
-    told(programs.ytdlp(version, today), state, says)
+    assert_finding(programs.ytdlp(version, today), state, expected)
 
 
 FOUND = programs.Program(Path("/opt/x"), "7.1")
 BROKEN = programs.Program(Path("/opt/x"), None)
 
 
-@pytest.mark.parametrize(("found", "state", "says"), [(FOUND, OK, "7.1"), (BROKEN, PROBLEM, "does not run")])
-def test_programs_that_are_needed(found: programs.Program, state: State, says: str) -> None:
+@pytest.mark.parametrize(("found", "state", "expected"), [(FOUND, OK, "7.1"), (BROKEN, PROBLEM, "does not run")])
+def test_a_missing_or_broken_broker_or_ffmpeg_is_a_problem(
+    found: programs.Program, state: State, expected: str
+) -> None:
     for judge in (programs.broker, programs.ffmpeg):
-        told(judge(found), state, says, "/opt/x")
-        told(judge(None), PROBLEM, "pip install")
+        assert_finding(judge(found), state, expected, "/opt/x")
+        assert_finding(judge(None), PROBLEM, "pip install")
 
 
-def test_the_javascript_runtime_is_only_missed() -> None:
-    told(programs.javascript(FOUND), OK, "7.1")
-    told(programs.javascript(BROKEN), WARNING, "does not run", "pip install deno")
-    told(programs.javascript(None), WARNING, "pip install deno")
+def test_a_missing_or_broken_javascript_runtime_is_a_warning() -> None:
+    assert_finding(programs.javascript(FOUND), OK, "7.1")
+    assert_finding(programs.javascript(BROKEN), WARNING, "does not run", "pip install deno")
+    assert_finding(programs.javascript(None), WARNING, "pip install deno")
 
 
 @pytest.mark.parametrize(
-    ("greeting", "state", "says"),
+    ("greeting", "state", "expected"),
     [
         (b'INFO {"server_id":"A","version":"2.15.1","jetstream":true} \r\n', OK, "2.15.1"),
         (b'INFO {"server_id":"A","version":"2.15.1"} \r\n', PROBLEM, "no JetStream"),
@@ -87,11 +89,13 @@ def test_the_javascript_runtime_is_only_missed() -> None:
         ("Connection refused", PROBLEM, "Connection refused"),
     ],
 )
-def test_a_broker_of_others(greeting: bytes | str, state: State, says: str) -> None:
-    told(programs.external_broker("nas:4222", greeting), state, "nas:4222", says)
+def test_an_external_broker_must_be_a_nats_server_with_jetstream(
+    greeting: bytes | str, state: State, expected: str
+) -> None:
+    assert_finding(programs.external_broker("nas:4222", greeting), state, "nas:4222", expected)
 
 
-# --- places -------------------------------------------------------------------------------------------------------
+# --- folders, ports and the stack ---------------------------------------------------------------------------------
 
 MOUNTS = "\n".join(
     [
@@ -123,34 +127,34 @@ MOUNTS = "\n".join(
         ("/mnt/c/data", "9p", WARNING),
     ],
 )
-def test_databases_do_not_belong_on_a_network(path: str, kind: str, state: State) -> None:
+def test_databases_on_a_network_file_system_are_a_problem(path: str, kind: str, state: State) -> None:
     assert folder_checks.file_system(Path(path), MOUNTS) == kind
-    told(folder_checks.data_disk(Path(path), MOUNTS), state, kind, path)
+    assert_finding(folder_checks.data_disk(Path(path), MOUNTS), state, kind, path)
 
 
-def test_where_there_are_no_mounts_to_read() -> None:
-    told(folder_checks.data_disk(Path("/data"), ""), OK, "unknown on this system")
+def test_the_file_system_is_unknown_without_a_mount_table() -> None:
+    assert_finding(folder_checks.data_disk(Path("/data"), ""), OK, "unknown on this system")
 
 
 @pytest.mark.parametrize(
     ("free", "state"), [(0, PROBLEM), (999, PROBLEM), (1000, WARNING), (1999, WARNING), (2000, OK)]
 )
-def test_space(free: int, state: State) -> None:
-    told(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
+def test_free_space_is_compared_with_min_free(free: int, state: State) -> None:
+    assert_finding(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
 
 
-def test_no_demand_on_the_disk_is_met_by_a_full_one() -> None:
-    told(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, 0), 0), OK)
+def test_a_full_disk_is_ok_if_min_free_is_zero() -> None:
+    assert_finding(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, 0), 0), OK)
 
 
 @pytest.mark.parametrize(("usable", "state"), [(True, OK), (False, PROBLEM)])
-def test_writable(usable: bool, state: State) -> None:
+def test_a_folder_that_is_not_writable_is_a_problem(usable: bool, state: State) -> None:
     finding = folder_checks.writable(folder_checks.Place("tmp_dir", Path("/ro"), usable, 1))
-    told(finding, state, "/ro")
+    assert_finding(finding, state, "/ro")
     assert finding.check == "tmp_dir writable"
 
 
-def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
+def test_symbolic_links_are_resolved(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
@@ -158,7 +162,7 @@ def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("holders", "state", "says"),
+    ("holders", "state", "expected"),
     [
         (("nobody", "nobody"), OK, "8000, any: free"),
         (("ours", "nobody"), OK, "in use by the running stack"),
@@ -166,34 +170,36 @@ def test_a_link_is_followed_to_where_the_data_are(tmp_path: Path) -> None:
         (("stranger", "nobody"), WARNING, "localhost:8000 (jobs)"),
     ],
 )
-def test_ports(holders: tuple[folder_checks.Holder, folder_checks.Holder], state: State, says: str) -> None:
+def test_a_port_used_by_another_program_is_a_warning(
+    holders: tuple[folder_checks.Holder, folder_checks.Holder], state: State, expected: str
+) -> None:
     jobs, storage = holders
     found = [
         folder_checks.Port("jobs", "localhost:8000", 8000, jobs),
         folder_checks.Port("storage", "localhost:0", 0, storage),
     ]
-    told(folder_checks.ports(found), state, says)
+    assert_finding(folder_checks.ports(found), state, expected)
 
 
 @pytest.mark.parametrize(
-    ("pid", "held", "state", "says"),
+    ("pid", "held", "state", "expected"),
     [(None, False, OK, "not running"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
 )
-def test_the_stack(pid: int | None, held: bool, state: State, says: str) -> None:
-    told(folder_checks.stack(pid, held, 5), state, says)
+def test_the_state_of_the_stack(pid: int | None, held: bool, state: State, expected: str) -> None:
+    assert_finding(folder_checks.stack(pid, held, 5), state, expected)
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
 
 
-def test_a_broken_configuration_is_told_line_by_line() -> None:
-    told(settings.configuration(Path("/etc/config.toml"), None), OK, "/etc/config.toml")
-    told(settings.configuration(None, None), OK, "defaults")
-    told(settings.configuration(None, "a: wrong\nb: wrong"), PROBLEM, "a: wrong; b: wrong")
+def test_every_configuration_error_is_listed() -> None:
+    assert_finding(settings.configuration(Path("/etc/config.toml"), None), OK, "/etc/config.toml")
+    assert_finding(settings.configuration(None, None), OK, "defaults")
+    assert_finding(settings.configuration(None, "a: wrong\nb: wrong"), PROBLEM, "a: wrong; b: wrong")
 
 
 @pytest.mark.parametrize(
-    ("names", "state", "says"),
+    ("names", "state", "expected"),
     [
         (["PATH", "HOME"], OK, "no variables set"),
         (["YTARCHIVE_STORAGE__BASE_PATH", "YOUTUBE_API_KEY"], OK, "YOUTUBE_API_KEY, YTARCHIVE_STORAGE__BASE_PATH"),
@@ -203,8 +209,8 @@ def test_a_broken_configuration_is_told_line_by_line() -> None:
         (["YARN_CACHE", "YOUTUBE_DL_OPTS", "API_KEY"], OK, "no variables set"),
     ],
 )
-def test_variables(names: list[str], state: State, says: str) -> None:
-    told(settings.variables(names), state, says)
+def test_misspelled_environment_variables_are_a_warning(names: list[str], state: State, expected: str) -> None:
+    assert_finding(settings.variables(names), state, expected)
 
 
 # --- access -------------------------------------------------------------------------------------------------------
@@ -223,10 +229,10 @@ def test_variables(names: list[str], state: State, says: str) -> None:
         (KEY[:-1] + "ü", PROBLEM),
     ],
 )
-def test_the_form_of_an_api_key(key: str | None, state: State) -> None:
+def test_the_format_of_the_api_key_is_checked_without_showing_it(key: str | None, state: State) -> None:
     finding = access.api_key(key, "YOUTUBE_API_KEY")
 
-    told(finding, state)
+    assert_finding(finding, state)
     if key:
         assert "YOUTUBE_API_KEY" in finding.found
         assert key[4:20] not in finding.model_dump_json()
@@ -237,7 +243,7 @@ def refusal(message: str, reason: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "state", "says"),
+    ("status", "body", "state", "expected"),
     [
         (200, b'{"items": []}', OK, "accepted by the Data API"),
         (400, refusal("API key not valid.", "badRequest"), PROBLEM, "not valid"),
@@ -249,10 +255,12 @@ def refusal(message: str, reason: str) -> bytes:
         (404, b"[]", PROBLEM, "404"),
     ],
 )
-def test_the_answer_of_the_data_api(status: int, body: bytes, state: State, says: str) -> None:
+def test_the_answer_of_the_data_api_to_the_key_is_judged_without_showing_it(
+    status: int, body: bytes, state: State, expected: str
+) -> None:
     finding = access.live_key(status, body)
 
-    told(finding, state, says)
+    assert_finding(finding, state, expected)
     assert KEY not in finding.model_dump_json()
 
 
@@ -264,7 +272,7 @@ HEAD = "# Netscape HTTP Cookie File\n\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "state", "says"),
+    ("text", "mode", "state", "expected"),
     [
         (HEAD + cookie(), 0o600, OK, "1 of youtube.com"),
         (HEAD + "#HttpOnly_" + cookie() + "\n" + cookie(".google.com"), 0o400, OK, "2 of youtube.com"),
@@ -279,18 +287,20 @@ HEAD = "# Netscape HTTP Cookie File\n\n"
         (None, 0, PROBLEM, "No such file"),
     ],
 )
-def test_cookies(text: str | None, mode: int, state: State, says: str) -> None:
+def test_the_cookie_file_is_checked_without_showing_its_values(
+    text: str | None, mode: int, state: State, expected: str
+) -> None:
     file = access.CookieFile(Path("/cookies.txt"), text, mode, "No such file or directory")
 
     finding = access.cookies(file, None, NOW)
 
-    told(finding, state, says, "/cookies.txt" if state is not PROBLEM else "")
+    assert_finding(finding, state, expected, "/cookies.txt" if state is not PROBLEM else "")
     assert "secret" not in finding.model_dump_json()
 
 
-def test_cookies_of_a_browser_and_none() -> None:
-    told(access.cookies(None, "firefox", NOW), OK, "firefox")
-    told(access.cookies(None, None, NOW), OK, "none")
+def test_cookies_from_a_browser_or_no_cookies_are_ok() -> None:
+    assert_finding(access.cookies(None, "firefox", NOW), OK, "firefox")
+    assert_finding(access.cookies(None, None, NOW), OK, "none")
 
 
 @pytest.mark.parametrize(
@@ -304,31 +314,31 @@ def test_cookies_of_a_browser_and_none() -> None:
         ("https://proxy.example.org/", access.Way("proxy.example.org", 443)),
     ],
 )
-def test_the_way_out(proxy: str | None, way: access.Way | None) -> None:
+def test_the_proxy_is_parsed_and_shown_without_credentials(proxy: str | None, way: access.Way | None) -> None:
     assert access.way_out(proxy) == way
     finding = access.proxy(proxy, way)
-    told(finding, OK)
+    assert_finding(finding, OK)
     assert "secret" not in finding.found
 
 
 @pytest.mark.parametrize(
     "wrong", ["ftp://nas:21", "http://nas:port", "http://:8080", "http://nas:99999", "http://[::1"]
 )
-def test_a_proxy_that_cannot_be(wrong: str) -> None:
-    told(access.proxy(wrong, access.way_out(wrong)), PROBLEM, "[youtube] proxy")
+def test_an_invalid_proxy_is_a_problem(wrong: str) -> None:
+    assert_finding(access.proxy(wrong, access.way_out(wrong)), PROBLEM, "[youtube] proxy")
 
 
-def test_certificates_and_what_answers() -> None:
+def test_certificates_and_the_connection_to_the_proxy_or_the_site() -> None:
     way = access.Way("nas", 1)
-    told(access.certificates(None, None), OK)
-    told(access.certificates(Path("/ca.pem"), None), OK, "/ca.pem")
-    told(access.certificates(Path("/ca.pem"), "no certificate or crl found"), PROBLEM, "PEM")
-    told(access.live_way(way, None, direct=False), OK, "nas:1")
-    told(access.live_way(way, "Connection refused", direct=False), PROBLEM, "Start the proxy")
-    told(access.live_way(way, "Name or service not known", direct=True), PROBLEM, "internet")
+    assert_finding(access.certificates(None, None), OK)
+    assert_finding(access.certificates(Path("/ca.pem"), None), OK, "/ca.pem")
+    assert_finding(access.certificates(Path("/ca.pem"), "no certificate or crl found"), PROBLEM, "PEM")
+    assert_finding(access.live_way(way, None, direct=False), OK, "nas:1")
+    assert_finding(access.live_way(way, "Connection refused", direct=False), PROBLEM, "Start the proxy")
+    assert_finding(access.live_way(way, "Name or service not known", direct=True), PROBLEM, "internet")
 
 
-# --- what is to be done -------------------------------------------------------------------------------------------
+# --- remedies -----------------------------------------------------------------------------------------------------
 
 TODAY = date(2026, 11, 20)
 FILE = Path("/cookies.txt")
@@ -373,15 +383,15 @@ NAS = folder_checks.Place("tmp_dir", Path("/nas"), False, 0)
         (access.live_way(access.Way("nas", 1), "no", direct=True), "internet connection, or correct [youtube] proxy"),
     ],
 )
-def test_every_remedy_names_what_to_do(finding: Finding, remedy: str) -> None:
+def test_the_remedy_of_each_finding(finding: Finding, remedy: str) -> None:
     assert finding.mend is not None
     assert remedy in finding.mend
 
 
-# --- as it is shown -----------------------------------------------------------------------------------------------
+# --- rendering ----------------------------------------------------------------------------------------------------
 
 
-def test_the_view_says_how_to_mend_and_touches_no_terminal() -> None:
+def test_findings_are_rendered_with_remedies_and_without_control_characters() -> None:
     shown = [line.plain for line in lines([ok("one", "fine\x1b[31m"), warning("second", "so so", "Do this.")])]
 
     assert shown == [

@@ -1,4 +1,4 @@
-"""The predicted decisions of a job."""
+"""Predictions of the decisions of a job."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ from ytarchive.cli.jobs.download_plan import Prediction, predict
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"
 WANTED = Wanted(captions=("en",))
-WHOLE = Held(video_id=A, qualities=("1080p",), thumbnail=True, captions=("en",), metadata=True)
+COMPLETE = Held(video_id=A, qualities=("1080p",), thumbnail=True, captions=("en",), metadata=True)
 
 
 def gone(reason: str, ago: timedelta) -> Held:
@@ -33,31 +33,31 @@ def predicted(
     ("have", "held", "seconds"),
     [
         (None, False, 60.0),
-        (WHOLE, True, 60.0),
-        (WHOLE.model_copy(update={"qualities": ("best",)}), True, 60.0),
-        (WHOLE.model_copy(update={"qualities": ("720p",)}), False, 60.0),
-        (WHOLE.model_copy(update={"captions": ()}), False, 0.0),
-        (WHOLE.model_copy(update={"captions": (), "absent": ("captions/en",)}), True, 60.0),
+        (COMPLETE, True, 60.0),
+        (COMPLETE.model_copy(update={"qualities": ("best",)}), True, 60.0),
+        (COMPLETE.model_copy(update={"qualities": ("720p",)}), False, 60.0),
+        (COMPLETE.model_copy(update={"captions": ()}), False, 0.0),
+        (COMPLETE.model_copy(update={"captions": (), "absent": ("captions/en",)}), True, 60.0),
     ],
 )
-def test_held_as_a_job_decides(have: Held | None, held: bool, seconds: float) -> None:
+def test_held_videos_are_predicted_as_a_job_decides(have: Held | None, held: bool, seconds: float) -> None:
     found = predicted(have)
     assert (A in found.held) is held
     assert found.entries[0].duration_seconds == seconds
     assert A not in predicted(have, force=True).held
 
 
-def test_gone_as_a_job_decides() -> None:
+def test_gone_videos_are_predicted_as_a_job_decides() -> None:
     week = RECHECK_GONE_AFTER
     assert predicted(gone("terminated", timedelta())).gone == {A: "terminated"}
-    assert predicted(gone("terminated", week)).gone == {}, "it is time to look again"
-    assert predicted(gone("private", timedelta())).gone == {}, "the list does not mark it any more"
+    assert predicted(gone("terminated", week)).gone == {}, "the re-check is due"
+    assert predicted(gone("private", timedelta())).gone == {}, "the playlist does not mark it any more"
     assert predicted(gone("private", timedelta()), marked="private").gone == {A: "private"}
     assert predicted(gone("private", timedelta()), lists=False).gone == {A: "private"}
     assert predicted(gone("terminated", timedelta()), force=True).gone == {}
-    assert predicted(WHOLE, marked="deleted").gone == {}, "it is held, whatever the list says"
+    assert predicted(COMPLETE, marked="deleted").gone == {}, "held files take precedence over the mark"
 
 
-def test_metadata_alone_have_no_length() -> None:
+def test_metadata_alone_has_no_duration() -> None:
     found = predicted(None, wanted=Wanted(media=False, thumbnail=False))
     assert found.entries[0].duration_seconds == 0.0

@@ -1,4 +1,4 @@
-"""From events to a state, from a state to words, from the end of a job to an exit code."""
+"""The state of a followed job by its events, the messages about it, and exit codes."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -94,17 +94,17 @@ def rejected() -> Job:
         (job(JobStatus.RETRYING, retry_at=NOW + timedelta(hours=1)), Exit.PARKED),
     ],
 )
-def test_exit_codes(ended: Job, code: Exit) -> None:
+def test_the_exit_code_of_a_job(ended: Job, code: Exit) -> None:
     assert exit_code(ended) is code
 
 
-def test_parked_is_far_timers_only() -> None:
+def test_a_job_is_parked_only_if_its_next_retry_is_far_away() -> None:
     assert parked(job(JobStatus.RETRYING, retry_at=NOW + timedelta(minutes=11)), NOW)
     assert not parked(job(JobStatus.RETRYING, retry_at=NOW + timedelta(minutes=9)), NOW)
     assert not parked(job(JobStatus.RUNNING, retry_at=NOW + timedelta(hours=1)), NOW)
 
 
-def test_exit_codes_of_errors() -> None:
+def test_the_exit_code_of_an_error() -> None:
     assert of_error(ConfigError("x")) == 2
     assert of_error(ServiceUnavailable("x")) == 1
 
@@ -122,7 +122,7 @@ def apply(state: JobState, *events: Event) -> list[JobMessage]:
     return [message for event in events for message in state.apply(envelope(event))]
 
 
-def test_the_states_of_a_download() -> None:
+def test_the_running_downloads_follow_the_events() -> None:
     state = JobState("mine", "trace")
     checked = e.ArchiveChecked(
         job_id="mine", root="/archive", target_index=0, listing=1, page_key="k",
@@ -135,8 +135,8 @@ def test_the_states_of_a_download() -> None:
     assert state.running["demo-000001"].title == "One"
     assert apply(state, dispatch(e.DownloadProgress, progress=progress)) == []
     assert state.running["demo-000001"].progress == progress
-    lost = apply(state, dispatch(e.DownloadFailed, failure=failure))
-    assert lost == [AttemptFailedMessage("demo-000001", "One", "503")]
+    failed = apply(state, dispatch(e.DownloadFailed, failure=failure))
+    assert failed == [AttemptFailedMessage("demo-000001", "One", "503")]
     assert state.running == {}
     apply(state, dispatch(e.DownloadStarted, instance="i"))
     saved = dispatch(e.VideoArchived, directory="/d", files=(), bytes=7, held=Held(video_id="demo-000001"))
@@ -144,7 +144,7 @@ def test_the_states_of_a_download() -> None:
     assert state.running == {}
 
 
-def test_a_video_of_ours_that_another_job_fetches_is_ours_too() -> None:
+def test_a_download_for_another_job_belongs_to_this_job_if_it_has_the_video() -> None:
     state = JobState("mine", "trace")
     started = envelope(dispatch(e.DownloadStarted, "theirs", instance="i"), "their trace")
 
@@ -153,7 +153,7 @@ def test_a_video_of_ours_that_another_job_fetches_is_ours_too() -> None:
     assert state.is_of_job(started)
 
 
-def test_a_refusal_of_the_site_is_shown_once() -> None:
+def test_repeated_blocks_of_the_site_are_shown_once() -> None:
     state = JobState("mine", "trace")
     blocked = e.SourceBlocked(egress="vm", reason="bot_check", until=NOW)
 
@@ -161,7 +161,7 @@ def test_a_refusal_of_the_site_is_shown_once() -> None:
     assert apply(state, e.SourceCleared(egress="vm"), e.SourceCleared(egress="vm")) == [AvailableMessage()]
 
 
-def test_a_full_disk_is_shown_once_and_again_when_there_had_been_room() -> None:
+def test_a_full_disk_is_shown_once_and_again_after_a_started_download() -> None:
     state = JobState("mine", "trace")
     full = Failure(kind=FailureKind.LOCAL, code=ErrorCode.STORAGE_FULL, reason="disk_full", message="no room")
     deferred = dispatch(e.DownloadDeferred, reason="disk_full", failure=full)
@@ -172,7 +172,7 @@ def test_a_full_disk_is_shown_once_and_again_when_there_had_been_room() -> None:
     assert "The disk is full: no room" in printed(messages.message_line(DiskFullMessage("no room"), NOW))
 
 
-def test_an_older_job_does_not_replace_a_newer_one() -> None:
+def test_an_older_revision_of_the_job_is_ignored() -> None:
     state = JobState("mine", "trace")
     state.update_job(job(revision=5))
     state.update_job(job(revision=4, title="old"))
@@ -180,7 +180,7 @@ def test_an_older_job_does_not_replace_a_newer_one() -> None:
     assert state.job is not None and state.job.title is None
 
 
-def test_a_snapshot_ends_downloads_that_were_missed() -> None:
+def test_a_snapshot_ends_downloads_whose_end_was_missed() -> None:
     state = JobState("mine", "trace")
     apply(state, dispatch(e.DownloadStarted, instance="i"))
 
@@ -191,7 +191,7 @@ def test_a_snapshot_ends_downloads_that_were_missed() -> None:
     assert set(state.running) == {"demo-000002"}
 
 
-def test_gone_and_failed() -> None:
+def test_an_unavailable_video_gives_a_message() -> None:
     gone = UnavailableVideo(video_id="demo-000001", title="One", reason="private", detected_at=NOW)
     failed = e.VideoFailed(
         job_id="mine", video_id="demo-000001", root="/archive", number=1, type=JobType.VIDEO_DOWNLOAD,
@@ -209,7 +209,7 @@ def test_gone_and_failed() -> None:
         AttemptFailedMessage("v", HOSTILE, HOSTILE),
     ],
 )
-def test_messages_are_harmless_and_never_markup(message: JobMessage) -> None:
+def test_messages_contain_no_control_characters_and_no_markup(message: JobMessage) -> None:
     text = printed(messages.message_line(message, NOW))
 
     assert SHOWN in text
@@ -217,7 +217,7 @@ def test_messages_are_harmless_and_never_markup(message: JobMessage) -> None:
     assert text.count("\n") == 1
 
 
-def test_the_job_in_a_line() -> None:
+def test_the_progress_line_of_a_job() -> None:
     state = JobState("mine", "trace", titles={str(n): None for n in range(300)})
     state.update_job(job(JobStatus.RUNNING, listed=False, counts=JobCounts(total=200, open=200)))
     assert messages.job_line(state) == "listing… 300 so far, 0 done"
@@ -226,7 +226,7 @@ def test_the_job_in_a_line() -> None:
     assert messages.job_line(state) == "8 of 12 done, 2 already archived, 1 failure"
 
 
-def test_the_summary_names_every_failure_with_its_reason() -> None:
+def test_the_summary_lists_every_failure_with_its_reason() -> None:
     totals = ItemTotals()
     totals.add(
         [
@@ -249,7 +249,7 @@ def test_the_summary_names_every_failure_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exit", "attached", "said"),
+    ("exit", "attached", "expected"),
     [
         (Exit.INTERRUPTED, False, "Run the same command again to continue"),
         (Exit.INTERRUPTED, True, "The running stack continues the job"),
@@ -257,12 +257,12 @@ def test_the_summary_names_every_failure_with_its_reason() -> None:
         (Exit.PARKED, True, "The running stack continues it."),
     ],
 )
-def test_what_to_do_next(exit: Exit, attached: bool, said: str) -> None:
+def test_the_summary_explains_how_to_continue(exit: Exit, attached: bool, expected: str) -> None:
     open_job = job(JobStatus.RETRYING, retry_at=NOW + timedelta(hours=1))
-    assert said in printed(*messages.summary(RunResult(exit, open_job, 1.0, attached=attached), NOW))
+    assert expected in printed(*messages.summary(RunResult(exit, open_job, 1.0, attached=attached), NOW))
 
 
-def test_tables_are_harmless() -> None:
+def test_tables_contain_no_control_characters() -> None:
     shown = printed(
         tables.jobs_table(JobList(jobs=[job(title=HOSTILE)], total=1, limit=50, offset=0), NOW),
         tables.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
@@ -274,7 +274,7 @@ def test_tables_are_harmless() -> None:
     assert "\x1b" not in shown and "\u202e" not in shown
 
 
-def test_the_config_table_masks_and_names_origins(config: Config) -> None:
+def test_the_config_table_shows_the_origins_of_the_values(config: Config) -> None:
     shown = printed(tables.config_table(describe(config)))
 
     assert "YTARCHIVE_STORAGE__BASE_PATH" in shown

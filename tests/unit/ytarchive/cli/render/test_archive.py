@@ -1,4 +1,4 @@
-"""`storage search`: what the shell made of the words, and what people see of a hit."""
+"""`storage search`: joining the arguments to a query, and the rendering of hits."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -17,27 +17,27 @@ from ytarchive.text import clock
     ("words", "typed"),
     [
         (["brown", "fox"], "brown fox"),
-        (["brown fox", "dog"], '"brown fox" dog'),  # the shell took the quotes
+        (["brown fox", "dog"], '"brown fox" dog'),  # the shell has removed the quotes
         (["fox", "-lazy dog"], 'fox -"lazy dog"'),
         (['"quoted twice"', "be*"], '"quoted twice" be*'),
         (["-", ""], "- "),
     ],
 )
-def test_quotes_that_the_shell_took_are_put_back(words: list[str], typed: str) -> None:
+def test_quotes_removed_by_the_shell_are_restored(words: list[str], typed: str) -> None:
     assert join_query(words) == typed
 
 
-def test_what_is_typed_is_what_is_asked() -> None:
-    asked = parse_query(join_query(["brown fox", "-lazy dog", "be*"]))
-    assert (asked.phrases, asked.without) == (('"brown fox"', '"be*" *'), ('"lazy dog"',))
+def test_the_joined_arguments_are_parsed_as_typed() -> None:
+    query = parse_query(join_query(["brown fox", "-lazy dog", "be*"]))
+    assert (query.phrases, query.without) == (('"brown fox"', '"be*" *'), ('"lazy dog"',))
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (7.9, "0:07"), (754, "12:34"), (3723.5, "1:02:03")])
-def test_a_place_in_a_film(seconds: float, shown: str) -> None:
+def test_a_time_in_a_video_is_shown_as_a_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
 
 
-def test_a_hit_for_people_is_harmless_and_marked() -> None:
+def test_a_hit_is_rendered_with_highlights_and_without_control_characters() -> None:
     moment = Moment(
         text="the \x1b[2J brown fox\u202e jumps",
         matches=[(15, 18)],

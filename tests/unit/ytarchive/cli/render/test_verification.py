@@ -1,4 +1,4 @@
-"""What `storage verify` shows: pure functions of the state."""
+"""The output of `storage verify`."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def verification(**changes: Any) -> Verification:
-    facts = {
+    fields = {
         "verification_id": "v1",
         "trace_id": "t1",
         "asked": True,
@@ -32,7 +32,7 @@ def verification(**changes: Any) -> Verification:
         "bytes_total": 3 * 1024**2,
         **changes,
     }
-    return Verification.model_validate(facts)
+    return Verification.model_validate(fields)
 
 
 def page(*findings: FixityFinding, jobs: tuple[str, ...] = (), **changes: Any) -> VerificationPage:
@@ -57,7 +57,7 @@ EXTRA = finding("notes\x1b[31m.txt", FindingKind.EXTRA)
 
 
 @pytest.mark.parametrize(
-    ("told", "running", "said", "unsaid"),
+    ("verified", "running", "expected", "unexpected"),
     [
         (page(), True, ["3 videos, 9 files, 3.0 MiB read in 2:05: no damage."], ["job", "Nothing was changed"]),
         (
@@ -79,13 +79,15 @@ EXTRA = finding("notes\x1b[31m.txt", FindingKind.EXTRA)
         (page(error="Left out: x"), False, ["Left out: x"], []),
     ],
 )
-def test_the_end_in_words(told: VerificationPage, running: bool, said: list[str], unsaid: list[str]) -> None:
-    text = shown(report(told, running=running))
-    assert [words for words in said if words not in text] == []
-    assert [words for words in unsaid if words in text] == []
+def test_the_report_of_an_ended_verification(
+    verified: VerificationPage, running: bool, expected: list[str], unexpected: list[str]
+) -> None:
+    text = shown(report(verified, running=running))
+    assert [part for part in expected if part not in text] == []
+    assert [part for part in unexpected if part in text] == []
 
 
-def test_where_nothing_was_ever_verified() -> None:
+def test_the_report_without_any_verification() -> None:
     none = VerificationPage(verification=None, findings=[], total=0, limit=50, offset=0)
     assert "No verification yet" in shown(report(none, running=True))
 
@@ -96,13 +98,13 @@ def running_state() -> VerificationState:
     return VerificationState(**known.model_dump(), progress=progress_of(known, speed))
 
 
-def test_how_far_it_is() -> None:
+def test_the_progress_line_of_a_running_verification() -> None:
     line = "1 of 3 videos  1.0 MiB of 3.0 MiB  512.0 KiB/s  4.0 s left  1 file damaged"
     assert state_line(running_state()) == line
     assert running_state().progress.percentage == 33.3
 
 
-def test_a_terminal_gets_a_bar() -> None:
+def test_progress_is_shown_on_a_terminal() -> None:
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=True)
     with VerificationProgress(console) as progress:
@@ -110,6 +112,6 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "512.0 KiB/s" in out.getvalue()
 
 
-def test_an_empty_archive_is_done_at_once() -> None:
+def test_the_progress_of_an_empty_archive() -> None:
     assert progress_of(verification(bytes=0, bytes_total=0)).percentage == 100.0
     assert progress_of(verification(bytes=0, bytes_total=0, ended_at=None)).percentage == 0.0

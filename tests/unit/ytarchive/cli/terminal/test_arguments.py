@@ -1,4 +1,4 @@
-"""Words of a command line: where they may stand, which are ids, what a batch file holds, which command is the same."""
+"""Command-line arguments: order of options, ids that begin with a dash, batch files, job requests."""
 
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,18 @@ PLAYLIST = "PLemulator0000000000000000000demo"
         (["jobs", "show", "-demo_00012"], ["jobs", "show", "-demo_00012"]),
     ],
 )
-def test_arrange(given: list[str], arranged: list[str]) -> None:
+def test_global_options_are_moved_to_the_front_and_ids_behind_a_double_dash(
+    given: list[str], arranged: list[str]
+) -> None:
     assert arrange(given) == arranged
 
 
-def test_json_behind_the_dashes_is_a_target() -> None:
+def test_json_after_a_double_dash_is_a_target() -> None:
     assert wants_json(["download", "x", "--json"])
     assert not wants_json(["download", "--", "--json"])
 
 
-def test_a_batch_skips_comments_and_blank_lines() -> None:
+def test_a_batch_file_can_contain_comments_and_blank_lines() -> None:
     assert batch_targets(["# films", "", f"  {VIDEO} ", "; more", "@name"]) == [VIDEO, "@name"]
 
 
@@ -54,11 +56,13 @@ def test_a_batch_skips_comments_and_blank_lines() -> None:
         ([PLAYLIST], True, JobType.METADATA_ONLY),
     ],
 )
-def test_the_type_of_an_order(config: Config, targets: list[str], metadata_only: bool, type: JobType) -> None:
+def test_the_job_type_depends_on_the_targets_and_options(
+    config: Config, targets: list[str], metadata_only: bool, type: JobType
+) -> None:
     assert make_request(targets, config, metadata_only=metadata_only).type is type
 
 
-def test_every_refused_target_is_named(config: Config) -> None:
+def test_all_refused_targets_are_named_in_the_error(config: Config) -> None:
     with pytest.raises(InvalidRequest) as caught:
         make_request(["nonsense", VIDEO, "https://example.org/"], config)
     assert "'nonsense'" in caught.value.message
@@ -66,7 +70,7 @@ def test_every_refused_target_is_named(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("options", "expected"),
     [
         ({"quality": "bv*[height<"}, "quality"),
         ({"quality": "q" * 600}, "quality"),
@@ -74,12 +78,12 @@ def test_every_refused_target_is_named(config: Config) -> None:
         ({"captions": "en", "no_captions": True}, "exclude each other"),
     ],
 )
-def test_options_that_cannot_be(config: Config, words: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidRequest, match=complaint):
-        make_request([VIDEO], config, **words)
+def test_invalid_options_are_refused(config: Config, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidRequest, match=expected):
+        make_request([VIDEO], config, **options)
 
 
-def test_nothing_asked_for(config: Config) -> None:
+def test_a_request_without_targets_is_refused(config: Config) -> None:
     with pytest.raises(InvalidRequest, match="No targets"):
         make_request([], config)
 
@@ -103,7 +107,7 @@ def _job(config: Config, *targets: str, root: Path | None = None, **options: obj
     )
 
 
-def test_the_same_command_however_it_is_written(config: Config) -> None:
+def test_a_request_matches_a_job_with_equivalent_targets_and_options(config: Config) -> None:
     request = make_request([VIDEO, "demo-000002"], config)
 
     assert request.matches(_job(config, "https://youtu.be/demo-000002", VIDEO, VIDEO))
@@ -113,7 +117,7 @@ def test_the_same_command_however_it_is_written(config: Config) -> None:
     assert not request.matches(_job(config, VIDEO, "demo-000002", root=Path("/elsewhere")))
 
 
-def test_an_output_dir_is_part_of_the_command(config: Config, tmp_path: Path) -> None:
+def test_the_output_dir_is_part_of_the_comparison(config: Config, tmp_path: Path) -> None:
     request = make_request([VIDEO], config, output_dir=tmp_path / "other")
 
     assert request.extra_root == tmp_path / "other"
@@ -121,7 +125,7 @@ def test_an_output_dir_is_part_of_the_command(config: Config, tmp_path: Path) ->
     assert not request.matches(_job(config, VIDEO))
 
 
-def test_kinds_of_a_tail() -> None:
+def test_event_type_patterns_are_resolved_to_events() -> None:
     assert {kind.subject for kind in event_types(["job.c*", "video.archived"])} >= {"job.created", "video.archived"}
     everything = {kind.subject for kind in event_types([])}
     assert "download.progress" in everything
@@ -131,7 +135,7 @@ def test_kinds_of_a_tail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "version"),
+    ("output", "version"),
     [
         ("ffmpeg version 7.1-static Copyright (c) 2000\nbuilt with", "7.1-static"),
         ("deno 2.5.6 (stable)\nv8 1", "2.5.6"),
@@ -139,5 +143,5 @@ def test_kinds_of_a_tail() -> None:
         ("", None),
     ],
 )
-def test_versions_are_found_in_what_programs_say(words: str, version: str | None) -> None:
-    assert version_in(words) == version
+def test_the_version_is_extracted_from_the_output_of_a_program(output: str, version: str | None) -> None:
+    assert version_in(output) == version

@@ -40,7 +40,7 @@ async def test_a_signed_format_is_padded_to_its_size_and_playable(media: Media, 
         assert video.id.encode() in path.read_bytes()
 
 
-async def test_clips_are_small_and_encoded_once(media: Media, tmp_path: Path) -> None:
+async def test_clips_are_small_and_cached(media: Media, tmp_path: Path) -> None:
     formats = await media.itags(Video("small-films", "t", "c", heights=HEIGHTS))
     assert all(5_000 < blob.size < 300_000 for blob in formats.values())
 

@@ -7,8 +7,8 @@ import pytest
 from ytarchive.emulator.site import sample
 from ytarchive.emulator.site.world import VideoKind, World
 
-VIDEO_ID = re.compile(r"[a-zA-Z0-9_-]{11}")  # SPEC: Validation Rules
-PLAYLIST_ID = re.compile(r"(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41}")  # SPEC: Validation Rules
+VIDEO_ID = re.compile(r"[a-zA-Z0-9_-]{11}")  # specification: Validation Rules
+PLAYLIST_ID = re.compile(r"(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41}")  # specification: Validation Rules
 
 
 @pytest.fixture

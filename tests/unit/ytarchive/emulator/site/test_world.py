@@ -1,4 +1,4 @@
-"""World: kinds, look-up by name, validation of videos, playlists and channels."""
+"""The emulated world: kinds of videos, look-up by name, validation of videos, playlists and channels."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_an_invalid_video_is_rejected(data: dict[str, object]) -> None:
         (Channel("channel", "@c", "t"), "not a valid id of a channel"),
     ],
 )
-def test_ids_that_clients_reject_and_unknown_channels_are_rejected(
+def test_invalid_ids_and_unknown_channels_are_rejected(
     world: World, item: Video | Playlist | Channel, message: str
 ) -> None:
     with pytest.raises(WorldError, match=message):

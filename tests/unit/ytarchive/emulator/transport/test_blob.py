@@ -1,4 +1,4 @@
-"""Blob: any range of a padded body."""
+"""Blob: ranges of a padded body."""
 
 from hypothesis import given
 from hypothesis import strategies as st

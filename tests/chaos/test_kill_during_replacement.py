@@ -1,4 +1,4 @@
-"""Storage dies while it replaces a video that is held already: the old file or the new one stays, whole."""
+"""Storage is killed while it replaces an archived video: either the old or the new file remains, complete."""
 
 import json
 from hashlib import sha256
@@ -10,7 +10,7 @@ import pytest
 BEFORE = [
     "bus.taken.download.completed",
     "storage.before_stage_1",
-    "storage.before_stage_2",  # an upgrade brings one file only
+    "storage.before_stage_2",  # an upgrade delivers only one file
     "storage.after_stage",
     "storage.before_intent",
 ]
@@ -31,7 +31,7 @@ STEPS = [
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """What is visible in the folder of a video, and its digests."""
+    """Return the digest of each visible file of a video."""
     return {
         path.name: sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
@@ -40,34 +40,34 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("fault", "options"), STEPS)
-async def test_the_old_file_or_the_new_one_stays(
-    fault: str, options: dict[str, Any], quick: Any, deed_in: Any, again: Any
+async def test_killing_storage_during_a_replacement_keeps_the_old_or_the_new_file(
+    fault: str, options: dict[str, Any], short_ack_cluster: Any, new_job: Any, repeat_job: Any
 ) -> None:
-    first = await deed_in(quick, count=2)
+    first = await new_job(short_ack_cluster, count=2)
     (video_id,) = first.videos
-    await first.order()
-    await first.ended()
-    folder = quick.config.storage.base_path / "videos" / video_id
+    await first.submit()
+    await first.wait_for_end()
+    folder = short_ack_cluster.config.storage.base_path / "videos" / video_id
     before = _files(folder)
-    quick.doom("storage", fault)
-    second = again(first)
-    await second.order(**options)
-    await quick.died("storage")
+    short_ack_cluster.set_fault("storage", fault)
+    second = repeat_job(first)
+    await second.submit(**options)
+    await short_ack_cluster.wait_for_death("storage")
     between = _files(folder)
-    await quick.start("storage")
-    await second.ended()
-    assert (await second.items())[video_id].attempts == 0, "what was delivered was still there"
+    await short_ack_cluster.start("storage")
+    await second.wait_for_end()
+    assert (await second.items())[video_id].attempts == 0, "the delivered files were still there"
     after = _files(folder)
     assert set(before) == set(between) == set(after)
     for name, digest in between.items():
         assert digest in {before[name], after[name]}, name
     if fault in BEFORE:
         assert between == before
-    second.whole(video_id)
+    second.assert_files_intact(video_id)
     held = json.loads((folder / f"{video_id}_metadata.json").read_text())
     assert len(held["take_ins"]) == 2
     if options is UPGRADE:
         assert after[f"{video_id}.mp4"] != before[f"{video_id}.mp4"]
         assert held["provenance"]["height"] == 240
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    quick.sound = True
+    short_ack_cluster.reusable = True

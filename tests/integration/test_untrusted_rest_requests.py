@@ -1,5 +1,7 @@
-"""Strangers on the REST of jobs and download: whatever they send, they get a ServiceResponse with a code; the services
-live on."""
+"""Malformed and cross-site requests to the REST APIs of jobs and download.
+
+Each is answered with a ServiceResponse that has an error code, and the services stay healthy.
+"""
 
 import asyncio
 import gzip
@@ -21,22 +23,34 @@ from services.jobs.service import JobsService
 
 JOBS = "/api/v1/jobs"
 VIDEO = "video000001"
-NOBODY = ["nobody", "%00", "a%00b", "%FF%FE", "%ED%A0%80", "..", "%2e%2e%2f", "a" * 2000, "%F0%9F%92%A9", "'--", "1;x"]
+UNKNOWN_IDS = [
+    "nobody",
+    "%00",
+    "a%00b",
+    "%FF%FE",
+    "%ED%A0%80",
+    "..",
+    "%2e%2e%2f",
+    "a" * 2000,
+    "%F0%9F%92%A9",
+    "'--",
+    "1;x",
+]
 CHUNKED = (
     f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
 
-class Raw:
-    """HTTP by hand: what no well-behaved client would send."""
+class RawHttp:
+    """An HTTP client without checks: it sends what a well-behaved client would not."""
 
     def __init__(self, url: str) -> None:
         place = urlsplit(url)
         self.host, self.port = place.hostname or "", place.port or 0
 
     async def send(self, *parts: bytes) -> tuple[int, ServiceResponse]:
-        """One request on a connection of its own: the status, and the body, which must be a ServiceResponse."""
+        """Send one request on a new connection; return its status and its body, which must be a ServiceResponse."""
         async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(self.host, self.port)
             try:
@@ -76,22 +90,21 @@ async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService
 
 
 @pytest.fixture
-async def raw(jobs: JobsService) -> AsyncIterator[Raw]:
-    """Whatever a test sends: at its end nothing was created and the service is well."""
-    stranger = Raw(jobs.url)
-    yield stranger
+async def raw(jobs: JobsService) -> AsyncIterator[RawHttp]:
+    """A client of jobs; after the test no job exists and the service is healthy."""
+    yield RawHttp(jobs.url)
     assert (await jobs.parts.reader.jobs(JobQuery())).total == 0
     assert jobs.critical_errors() == []
 
 
-def refused(answer: tuple[int, ServiceResponse], *statuses: int, says: str = "", sent: object = None) -> None:
+def expect_refusal(answer: tuple[int, ServiceResponse], *statuses: int, message: str = "", sent: object = None) -> None:
     status, body = answer
     assert status in statuses, (sent, body)
     assert not body.success
     assert body.error is not None
     assert body.error.code is ErrorCode.INVALID_REQUEST
     assert body.error.message
-    assert says in body.error.message, body.error.message
+    assert message in body.error.message, body.error.message
     assert body.trace_id
 
 
@@ -116,12 +129,12 @@ BODIES: Sequence[bytes] = [
 ]  # fmt: skip
 
 
-async def test_bad_bodies_of_a_new_job(raw: Raw) -> None:
+async def test_invalid_bodies_of_a_new_job_are_refused(raw: RawHttp) -> None:
     for body in BODIES:
-        refused(await raw.ask("POST", JOBS, body), 400, sent=body[:200])
+        expect_refusal(await raw.ask("POST", JOBS, body), 400, sent=body[:200])
 
 
-async def test_bad_bodies_of_a_cancel(raw: Raw) -> None:
+async def test_invalid_bodies_of_a_cancellation_are_refused(raw: RawHttp) -> None:
     for body in (
         b"{",
         b"[]",
@@ -131,54 +144,55 @@ async def test_bad_bodies_of_a_cancel(raw: Raw) -> None:
         b'{"x": 1}',
         b'{"video_id": "\\u0000"}',
     ):
-        refused(await raw.ask("POST", f"{JOBS}/any/cancel", body), 400)
+        expect_refusal(await raw.ask("POST", f"{JOBS}/any/cancel", body), 400)
 
 
-async def test_a_job_that_nobody_has(raw: Raw) -> None:
-    for name in NOBODY:
+async def test_an_unknown_job_is_not_found(raw: RawHttp) -> None:
+    for name in UNKNOWN_IDS:
         for tail in ("", "/items", "/events"):
-            refused(await raw.ask("GET", f"{JOBS}/{name}{tail}"), 404)
+            expect_refusal(await raw.ask("GET", f"{JOBS}/{name}{tail}"), 404)
         for action in ACTIONS:
-            refused(await raw.ask("POST", f"{JOBS}/{name}/{action}"), 404)
+            expect_refusal(await raw.ask("POST", f"{JOBS}/{name}/{action}"), 404)
 
 
-async def test_bytes_that_are_no_characters(raw: Raw) -> None:
+async def test_paths_that_are_not_utf8_are_refused(raw: RawHttp) -> None:
     for path in (b"/\xff", b"/api/v1/jobs/\xff\xfe", b"/api/v1/jobs/\xed\xa0\x80/items", b"/api/v1/jobs?\xff=\xff"):
-        refused(await raw.ask("GET", path), 400, 404)
-    refused(await raw.ask("POST", b"/api/v1/jobs/\xff/pause"), 400, 404)
+        expect_refusal(await raw.ask("GET", path), 400, 404)
+    expect_refusal(await raw.ask("POST", b"/api/v1/jobs/\xff/pause"), 400, 404)
 
 
-async def test_bad_queries(raw: Raw) -> None:
+async def test_invalid_queries_of_jobs_are_refused(raw: RawHttp) -> None:
     for value in ("0", "-1", "501", "9" * 50, "9" * 5000, "x", "", "%00", "1.5", "%FF", "٣٣٣٣", "null"):
-        refused(await raw.ask("GET", f"{JOBS}?limit={value}"), 400, says="limit")
+        expect_refusal(await raw.ask("GET", f"{JOBS}?limit={value}"), 400, message="limit")
     for query in (
         "offset=-1", "offset=10000000000", "status=all", "status=", "status=%FF", "status=%ED%A0%80", "status=%00",
         "unknown=1", "%FF=1", "%ED%A0%80=1", "limit=1&limit=2", "limit[]=1", "=1",
     ):  # fmt: skip
-        refused(await raw.ask("GET", f"{JOBS}?{query}"), 400)
+        expect_refusal(await raw.ask("GET", f"{JOBS}?{query}"), 400)
 
 
-async def test_bad_queries_of_items(raw: Raw, jobs: JobsService) -> None:
-    """Whether the job exists is not looked at before: the query alone is wrong."""
+async def test_an_invalid_query_of_items_is_refused_before_the_job_is_looked_up(
+    raw: RawHttp, jobs: JobsService
+) -> None:
     for query in ("limit=0", "limit=1001", "offset=-1", "x=1", "offset=9999999999999999999999"):
-        refused(await raw.ask("GET", f"{JOBS}/any/items?{query}"), 400)
+        expect_refusal(await raw.ask("GET", f"{JOBS}/any/items?{query}"), 400)
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "foo", "CONNECT", "G\0T")
 
 
-async def test_wrong_methods(raw: Raw, jobs: JobsService) -> None:
-    """For every path of jobs: only what a route names. What is no HTTP at all cannot even be read: 400."""
+async def test_methods_without_a_route_are_refused(raw: RawHttp, jobs: JobsService) -> None:
+    """Check every path of jobs. A method that is not valid HTTP is answered with 400 instead of 405."""
     paths = {route.path.replace("{job_id}", "any") for route in jobs.routes}
     assert len(paths) >= 8
     for path in paths:
         methods = {route.method for route in jobs.routes if re.fullmatch(route.path.replace("{job_id}", "[^/]+"), path)}
-        for method in sorted(set(METHODS) - methods - {"HEAD"}):  # an answer to HEAD has no body
+        for method in sorted(set(METHODS) - methods - {"HEAD"}):  # a response to HEAD has no body
             statuses = {"foo": (400,), "G\0T": (400,), "CONNECT": (400, 404, 405)}.get(method, (405,))
-            refused(await raw.ask(method, path), *statuses, sent=(method, path))
+            expect_refusal(await raw.ask(method, path), *statuses, sent=(method, path))
 
 
-async def test_what_is_no_http(raw: Raw) -> None:
+async def test_malformed_http_is_refused(raw: RawHttp) -> None:
     for sent in (
         b"\r\n\r\n\0\0\0\0\r\n\r\n", b"GET /api/v1/jobs HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\r\n\r\n",
@@ -191,82 +205,82 @@ async def test_what_is_no_http(raw: Raw) -> None:
         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nExpect: miracles\r\n\r\n",
     ):  # fmt: skip
-        refused(await raw.send(sent), 400, sent=sent[:200])
+        expect_refusal(await raw.send(sent), 400, sent=sent[:200])
 
 
-async def test_large_bodies(raw: Raw) -> None:
+async def test_bodies_that_are_too_large_are_refused(raw: RawHttp) -> None:
     large = b'{"targets": ["' + b"x" * 1024**2 + b'"]}'
     for path in (JOBS, f"{JOBS}/any/cancel"):
-        refused(await raw.ask("POST", path, large), 413)
+        expect_refusal(await raw.ask("POST", path, large), 413)
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    refused(await raw.send(CHUNKED.encode(), chunk * 17, b"0\r\n\r\n"), 413)
+    expect_refusal(await raw.send(CHUNKED.encode(), chunk * 17, b"0\r\n\r\n"), 413)
 
 
-async def test_compressed_bodies(raw: Raw) -> None:
+async def test_decompression_bombs_and_invalid_gzip_bodies_are_refused(raw: RawHttp) -> None:
     bomb = gzip.compress(b" " * 50 * 1024**2)
     assert len(bomb) < 1024**2
-    refused(await raw.ask("POST", JOBS, bomb, "Content-Encoding: gzip"), 400, 413)
-    refused(await raw.ask("POST", JOBS, b"no gzip", "Content-Encoding: gzip"), 400)
+    expect_refusal(await raw.ask("POST", JOBS, bomb, "Content-Encoding: gzip"), 400, 413)
+    expect_refusal(await raw.ask("POST", JOBS, b"no gzip", "Content-Encoding: gzip"), 400)
 
 
-async def test_a_body_in_small_pieces_is_read(raw: Raw) -> None:
-    """A chunked body is as good as another: it is refused for what it says, not for how it came."""
+async def test_a_chunked_body_is_read_and_validated(raw: RawHttp) -> None:
+    """The refusal concerns the content of the body, not its transfer encoding."""
     pieces = [b"1\r\n%c\r\n" % letter for letter in b'{"targets": []}']
-    refused(await raw.send(CHUNKED.encode(), *pieces, b"0\r\n\r\n"), 400, says="targets")
+    expect_refusal(await raw.send(CHUNKED.encode(), *pieces, b"0\r\n\r\n"), 400, message="targets")
 
 
 @pytest.mark.parametrize(
     "kind",
     [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"],
 )
-async def test_only_json_is_json(raw: Raw, kind: str | None) -> None:
-    refused(await raw.ask("POST", JOBS, job(), kind=kind), 400, says="application/json")
-    refused(await raw.ask("POST", f"{JOBS}/any/cancel", b"{}", kind=kind), 400, says="application/json")
+async def test_a_body_of_another_content_type_is_refused(raw: RawHttp, kind: str | None) -> None:
+    expect_refusal(await raw.ask("POST", JOBS, job(), kind=kind), 400, message="application/json")
+    expect_refusal(await raw.ask("POST", f"{JOBS}/any/cancel", b"{}", kind=kind), 400, message="application/json")
 
 
-async def test_pages_of_other_sites_give_no_orders(raw: Raw, jobs: JobsService) -> None:
-    orders = [r for r in jobs.routes if r.method != "GET"]
-    assert len(orders) >= 8
-    for order in orders:
+async def test_cross_site_requests_that_change_something_are_refused(raw: RawHttp, jobs: JobsService) -> None:
+    routes = [r for r in jobs.routes if r.method != "GET"]
+    assert len(routes) >= 8
+    for route in routes:
         for header in (
             "Origin: https://example.com", "Origin: null", f"Origin: http://{raw.host}", "Origin: http://[",
             f"Origin: http://{raw.host}:{raw.port}.example.com", "Sec-Fetch-Site: cross-site",
             "Sec-Fetch-Site: same-site",
         ):  # fmt: skip
-            path = order.path.replace("{job_id}", "any")
-            refused(await raw.ask(order.method, path, job(), header), 403, says="another site")
+            path = route.path.replace("{job_id}", "any")
+            expect_refusal(await raw.ask(route.method, path, job(), header), 403, message="another site")
 
 
-async def test_a_page_of_its_own_may(raw: Raw) -> None:
-    own = f"Origin: http://{raw.host}:{raw.port}"
-    refused(await raw.ask("POST", f"{JOBS}/any/pause", b"", own, "Sec-Fetch-Site: same-origin"), 404)
+async def test_a_same_origin_request_passes_the_cross_site_check(raw: RawHttp) -> None:
+    same_origin = f"Origin: http://{raw.host}:{raw.port}"
+    expect_refusal(await raw.ask("POST", f"{JOBS}/any/pause", b"", same_origin, "Sec-Fetch-Site: same-origin"), 404)
 
 
 @pytest.mark.parametrize("trace", ["", "a b", "x" * 129, "\x80", "a\tb", "ü"])
-async def test_a_trace_that_is_none_is_replaced(raw: Raw, trace: str) -> None:
+async def test_an_invalid_trace_id_is_replaced(raw: RawHttp, trace: str) -> None:
     status, body = await raw.ask("GET", JOBS, b"", f"X-Trace-Id: {trace}")
     assert status == 200
     assert len(body.trace_id) == 36
     assert body.trace_id != trace
 
 
-async def test_many_at_once_are_all_answered(raw: Raw) -> None:
+async def test_concurrent_invalid_requests_are_all_answered(raw: RawHttp) -> None:
     answers = await asyncio.gather(*(raw.ask("POST", JOBS, body) for body in (*BODIES, *BODIES)))
     assert {status for status, _ in answers} == {400}
 
 
 # --- download -----------------------------------------------------------------------------------------------------
 
-ORDER = "/api/v1/download/video"
+DOWNLOAD = "/api/v1/download/video"
 
 
 @pytest.fixture
-async def download(config: Config, broker: BusSettings, jobs: JobsService) -> AsyncIterator[Raw]:
-    """Whatever a test sends: at its end no job was made, nothing was begun, and the service is well."""
+async def download(config: Config, broker: BusSettings, jobs: JobsService) -> AsyncIterator[RawHttp]:
+    """A client of download; after the test no job was created, no download started, and the service is healthy."""
     service = DownloadService(config, broker)
     await service.startup()
     async with service.bus.tail(JobCreated) as told:
-        yield Raw(service.url)
+        yield RawHttp(service.url)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(told), 0.2)
     assert service.parts.offers.asked == 0
@@ -275,30 +289,40 @@ async def download(config: Config, broker: BusSettings, jobs: JobsService) -> As
     await service.shutdown(5)
 
 
-def order(**changes: Any) -> bytes:
+def download_body(**changes: Any) -> bytes:
     return json.dumps({"video": VIDEO} | changes).encode()
 
 
-async def test_bad_bodies_of_an_order(download: Raw) -> None:
-    """What is wrong with a new job is wrong with an order; and so is what only an order does not take."""
+async def test_invalid_bodies_of_a_download_request_are_refused(download: RawHttp) -> None:
+    """Try the invalid bodies of a new job, and those that only a download request refuses."""
     same = [body.replace(b'"targets"', b'"video"') for body in BODIES]
     own = [
-        order(video=["x"]), order(video="PL" + "a" * 30), order(video="@somebody"), order(video="\ud800"),
-        order(targets=[VIDEO]), order(type="video_download"), order(job_id="mine"), order(priority=101),
-        order(options={"output_dir": "/\0"}), order(options={"quality": "("}), order(options={"api_key": 7}),
+        download_body(video=["x"]), download_body(video="PL" + "a" * 30), download_body(video="@somebody"),
+        download_body(video="\ud800"), download_body(targets=[VIDEO]), download_body(type="video_download"),
+        download_body(job_id="mine"), download_body(priority=101),
+        download_body(options={"output_dir": "/\0"}), download_body(options={"quality": "("}),
+        download_body(options={"api_key": 7}),
     ]  # fmt: skip
     for body in (*same, *own):
-        refused(await download.ask("POST", ORDER, body), 400, sent=body[:200])
-    refused(await download.ask("POST", ORDER, b'{"video": "' + b"x" * 1024**2 + b'"}'), 413)
-    refused(await download.ask("POST", ORDER, order(), kind="text/plain"), 400, says="application/json")
-    refused(await download.ask("POST", ORDER, order(), "Origin: https://example.com"), 403, says="another site")
+        expect_refusal(await download.ask("POST", DOWNLOAD, body), 400, sent=body[:200])
+    expect_refusal(await download.ask("POST", DOWNLOAD, b'{"video": "' + b"x" * 1024**2 + b'"}'), 413)
+    expect_refusal(
+        await download.ask("POST", DOWNLOAD, download_body(), kind="text/plain"), 400, message="application/json"
+    )
+    expect_refusal(
+        await download.ask("POST", DOWNLOAD, download_body(), "Origin: https://example.com"),
+        403,
+        message="another site",
+    )
 
 
-async def test_tasks_and_videos_that_nobody_has(download: Raw) -> None:
-    for name in NOBODY:
-        refused(await download.ask("GET", f"/api/v1/download/progress/{name}"), 404, sent=name)
-        refused(await download.ask("POST", f"/api/v1/download/cancel/{name}"), 404, sent=name)
-        refused(await download.ask("GET", f"/api/v1/download/formats/{name}"), 404, sent=name)
-    refused(await download.ask("POST", "/api/v1/download/cancel/x", b"{}", "Origin: null"), 403, says="another site")
+async def test_unknown_tasks_and_videos_are_not_found(download: RawHttp) -> None:
+    for name in UNKNOWN_IDS:
+        expect_refusal(await download.ask("GET", f"/api/v1/download/progress/{name}"), 404, sent=name)
+        expect_refusal(await download.ask("POST", f"/api/v1/download/cancel/{name}"), 404, sent=name)
+        expect_refusal(await download.ask("GET", f"/api/v1/download/formats/{name}"), 404, sent=name)
+    expect_refusal(
+        await download.ask("POST", "/api/v1/download/cancel/x", b"{}", "Origin: null"), 403, message="another site"
+    )
     for query in ("limit=0", "limit=501", "offset=-1", "state=ended", "limit=1&limit=2", "%FF=1"):
-        refused(await download.ask("GET", f"/api/v1/download/tasks?{query}"), 400, sent=query)
+        expect_refusal(await download.ask("GET", f"/api/v1/download/tasks?{query}"), 400, sent=query)

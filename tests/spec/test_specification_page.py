@@ -1,4 +1,4 @@
-"""The page of the specification is true: every claim names code that there is, every mark a claim."""
+"""The page of the specification is current: every claim names existing code, every marker an existing claim."""
 
 import asyncio
 import importlib.util
@@ -23,13 +23,13 @@ def specification() -> ModuleType:
     return module
 
 
-def test_the_page_is_fresh_and_names_what_there_is(specification: ModuleType) -> None:
+def test_the_page_is_current_and_its_references_are_valid(specification: ModuleType) -> None:
     chapters, tests = specification.sections(), specification.proofs()
     assert specification.problems(chapters, tests) == []
     assert specification.PAGE.read_text() == specification.page(chapters, tests), "run `make docs`"
 
 
-def test_a_claim_that_is_not_kept_is_told(specification: ModuleType) -> None:
+def test_invalid_references_and_unproven_claims_are_reported(specification: ModuleType) -> None:
     claim = specification.Claim(id="1.1", text="All is well.", code=("services.nowhere",))
     chapters = [specification.Section(number=1, title="One", claims=(claim,))]
     proof = specification.Proof(path="tests/test_x.py", name="test_x")
@@ -41,7 +41,7 @@ def test_a_claim_that_is_not_kept_is_told(specification: ModuleType) -> None:
 
 
 def test_a_claim_may_name_the_command_that_proves_it(specification: ModuleType) -> None:
-    """One that there is."""
+    """The command must be a target of the Makefile."""
 
     def claims(command: str) -> list[object]:
         claim = specification.Claim(id="1.1", text="All is well.", code=("tests",), command=command)
@@ -52,18 +52,18 @@ def test_a_claim_may_name_the_command_that_proves_it(specification: ModuleType) 
     assert "| `make coverage` |" in page
     assert "- 1.1" not in page
     for command in ("make sure", "make", "pytest --cov"):
-        told = f"claim 1.1 is proven by `{command}`, which there is not"
-        assert specification.problems(claims(command), {}) == [told]
+        problem = f"claim 1.1 is proven by `{command}`, which there is not"
+        assert specification.problems(claims(command), {}) == [problem]
 
 
-def test_what_only_some_parameters_claim_counts(specification: ModuleType) -> None:
+def test_claims_of_single_parameters_are_found(specification: ModuleType) -> None:
     found = {proof.name for proof in specification.proofs()["3.2"]}
-    assert "test_a_job_is_kept_so_long_and_no_longer" in found
+    assert "test_a_job_is_kept_for_the_retention_time_of_its_status" in found
 
 
 @pytest.mark.claim("15.1")
-def test_the_structure_of_the_tests() -> None:
-    """Every file that SPEC names is there and has tests of its own."""
+def test_the_test_files_of_the_specification_exist_and_have_tests() -> None:
+    """These are the test files that SPEC names."""
     here = Path(__file__).parents[1]
     wanted = [
         "unit/test_models.py",
@@ -80,8 +80,8 @@ def test_the_structure_of_the_tests() -> None:
 
 
 @pytest.mark.claim("15.4")
-def test_make_coverage_fails_below_what_is_asked_for() -> None:
-    """Of all our code, also what runs in other processes. The number itself is told by running it."""
+def test_make_coverage_fails_below_90_percent() -> None:
+    """All packages are measured, including code in child processes. Running the command proves the coverage itself."""
     root = Path(__file__).parents[2]
     measured = coverage.Coverage(config_file=str(root / "pyproject.toml"))
     assert float(str(measured.get_option("report:fail_under"))) >= 90
@@ -93,16 +93,16 @@ def test_make_coverage_fails_below_what_is_asked_for() -> None:
 
 
 @pytest.mark.claim("15.2")
-async def test_an_async_test_is_run_without_a_mark_of_its_own(request: pytest.FixtureRequest) -> None:
-    """As SPEC writes them: by pytest-asyncio, which gives each a loop of its own."""
+async def test_an_async_test_runs_without_a_marker(request: pytest.FixtureRequest) -> None:
+    """pytest-asyncio runs each in its own event loop."""
     assert asyncio.get_running_loop().is_running()
     assert request.config.pluginmanager.hasplugin("asyncio")
-    assert request.node.get_closest_marker("asyncio") is not None  # put there by the automatic mode
+    assert request.node.get_closest_marker("asyncio") is not None  # added by the automatic mode
 
 
 @pytest.mark.claim("15.2")
-def test_an_async_test_that_fails_is_seen_to_fail(tmp_path: Path) -> None:
-    """A plugin that is missing would let the coroutine pass unawaited."""
+def test_a_failing_async_test_is_reported_as_failed(tmp_path: Path) -> None:
+    """Without the plugin the coroutine would not be awaited and the test would pass."""
     (tmp_path / "test_it.py").write_text("async def test_it() -> None:\n    assert 1 == 2\n")
     settings = Path(__file__).parents[2] / "pyproject.toml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(settings), str(tmp_path)]

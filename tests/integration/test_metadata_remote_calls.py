@@ -1,4 +1,4 @@
-"""The metadata service and what it calls: attempts counted at the other end, breakers seen in health and metrics."""
+"""Calls of the metadata service to the Data API and the site: retries, timeouts and circuit breakers."""
 
 import asyncio
 import socket
@@ -35,12 +35,12 @@ SITE = "www.youtube.com"
 
 @pytest.fixture
 def config(config: Config, emulator: EmulatorClient) -> Config:
-    way_out = {
+    youtube = {
         "proxy": emulator.proxy_url,
         "ca_file": Path(str(emulator.ca_file)),
         "api_endpoint": emulator.api_endpoint,
     }
-    return config.model_copy(update={"youtube": config.youtube.model_copy(update=way_out)})
+    return config.model_copy(update={"youtube": config.youtube.model_copy(update=youtube)})
 
 
 def with_key(config: Config) -> Config:
@@ -49,7 +49,7 @@ def with_key(config: Config) -> Config:
 
 @pytest.fixture
 async def jobs(broker: BusSettings) -> AsyncIterator[Bus]:
-    """Jobs, as far as metadata needs it: it lets everybody go."""
+    """A stand-in for jobs that allows every claim."""
     bus = await connect_bus(broker, source="jobs/test")
     table = Handlers("jobs")
 
@@ -63,13 +63,13 @@ async def jobs(broker: BusSettings) -> AsyncIterator[Bus]:
     await bus.close()
 
 
-class Person:
+class MetadataClient:
     def __init__(self, service: MetadataService, http: aiohttp.ClientSession) -> None:
         self._service = service
         self._http = http
 
     async def ask(self, path: str) -> tuple[int, dict[str, Any], str | None]:
-        """Status, answer, Retry-After."""
+        """Return the status, the body and the Retry-After header."""
         async with self._http.get(f"{self._service.url}/api/v1/{path}") as response:
             return response.status, await response.json(), response.headers.get("Retry-After")
 
@@ -84,18 +84,18 @@ class Person:
         found: dict[str, Any] = answer["data"]["metrics"]["breakers"]
         return found
 
-    async def numbers(self) -> list[str]:
+    async def metrics(self) -> list[str]:
         async with self._http.get(f"{self._service.url}/api/v1/metrics") as response:
             return (await response.text()).splitlines()
 
 
 @asynccontextmanager
-async def asking(config: Config, broker: BusSettings, hosts: RemoteHosts) -> AsyncIterator[Person]:
+async def running_metadata(config: Config, broker: BusSettings, hosts: RemoteHosts) -> AsyncIterator[MetadataClient]:
     service = MetadataService(config, broker, hosts=hosts)
     await service.startup()
     try:
         async with aiohttp.ClientSession() as http:
-            yield Person(service, http)
+            yield MetadataClient(service, http)
     finally:
         await service.shutdown(5)
 
@@ -106,103 +106,103 @@ def api_calls(emulator: EmulatorClient) -> int:
 
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.claim("7.3", "7.4", "7.5", "7.6", "7.7", "7.8")
-async def test_a_data_api_that_is_down_is_left_alone_and_the_site_answers(
+async def test_a_failing_data_api_opens_its_breaker_and_the_site_is_used_instead(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any
 ) -> None:
     emulator.add_fault("data_api", "status", status=503)
     host = emulator.api_endpoint.removeprefix("http://")
-    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
-        assert (await person.look_up(sample.VIDEO_OK))["title"]
+    async with running_metadata(with_key(config), broker, RemoteHosts(clock=clock)) as client:
+        assert (await client.look_up(sample.VIDEO_OK))["title"]
         assert api_calls(emulator) == 3
         first, second = clock.slept
         assert 2 <= first <= 3
         assert 4 <= second <= 5
-        assert (await person.look_up(sample.VIDEO_480P))["title"]
+        assert (await client.look_up(sample.VIDEO_480P))["title"]
         assert api_calls(emulator) == 5  # the fifth failure in a row was the last one
-        opened = await person.breakers()
+        opened = await client.breakers()
         assert (opened[host]["state"], opened[host]["failures"]) == ("open", 5)
         assert opened[host]["until"] > clock.now().isoformat()
         assert opened[SITE] == {"state": "closed", "failures": 0, "until": None, "retries": 0}
-        assert (await person.look_up(sample.VIDEO_2160P))["title"]
+        assert (await client.look_up(sample.VIDEO_2160P))["title"]
         assert api_calls(emulator) == 5
-        told = await person.numbers()
+        told = await client.metrics()
         assert f'ytarchive_breaker_state{{host="{host}",service="metadata"}} 2.0' in told
         assert f'ytarchive_breaker_state{{host="{SITE}",service="metadata"}} 0.0' in told
         assert f'ytarchive_retries_total{{host="{host}",service="metadata"}} 3.0' in told
 
         emulator.clear_faults()
         clock.seconds += 60.01  # the clock has a fraction of jitter
-        assert (await person.breakers())[host]["state"] == "half_open"
-        assert (await person.look_up(sample.VIDEO_LARGE))["title"]
+        assert (await client.breakers())[host]["state"] == "half_open"
+        assert (await client.look_up(sample.VIDEO_LARGE))["title"]
         assert api_calls(emulator) == 6
-        assert (await person.breakers())[host]["state"] == "closed"
+        assert (await client.breakers())[host]["state"] == "closed"
 
 
 @pytest.mark.claim("7.5")
 @pytest.mark.usefixtures("jobs")
-async def test_another_error_of_the_data_api_is_not_asked_for_again(
+async def test_a_500_of_the_data_api_is_not_retried(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any
 ) -> None:
     emulator.add_fault("data_api", "status", status=500)
-    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
-        assert (await person.look_up(sample.VIDEO_OK))["title"]
+    async with running_metadata(with_key(config), broker, RemoteHosts(clock=clock)) as client:
+        assert (await client.look_up(sample.VIDEO_OK))["title"]
     assert api_calls(emulator) == 1
 
 
 @pytest.mark.usefixtures("jobs")
-async def test_the_data_api_is_waited_for_as_long_as_it_asks(
+async def test_a_retry_after_of_the_data_api_is_honored_up_to_the_longest_wait(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any
 ) -> None:
     emulator.add_fault("data_api", "status", status=429, retry_after=11, times=1)
-    emulator.add_fault("data_api", "status", status=503, retry_after=31, times=1)  # longer than we wait
-    async with asking(with_key(config), broker, RemoteHosts(clock=clock)) as person:
-        assert (await person.look_up(sample.VIDEO_OK))["title"]
+    emulator.add_fault("data_api", "status", status=503, retry_after=31, times=1)  # longer than the longest wait
+    async with running_metadata(with_key(config), broker, RemoteHosts(clock=clock)) as client:
+        assert (await client.look_up(sample.VIDEO_OK))["title"]
     assert api_calls(emulator) == 2
     assert clock.slept == [11.0]
 
 
-async def test_429_on_every_page_is_the_sites_word_and_opens_the_breaker(
+async def test_429_of_the_site_is_a_site_wide_block_and_opens_the_breaker(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any, jobs: Bus
 ) -> None:
     emulator.add_fault("*", "status", status=429)
     async with (
-        asking(config, broker, RemoteHosts(RetryPolicy(failures=2), clock)) as person,
+        running_metadata(config, broker, RemoteHosts(RetryPolicy(failures=2), clock)) as client,
         jobs.tail(SourceBlocked) as told,
     ):
         for video_id in (sample.VIDEO_OK, sample.VIDEO_480P):
-            status, answer, retry_after = await person.ask(f"metadata/video/{video_id}")
+            status, answer, retry_after = await client.ask(f"metadata/video/{video_id}")
             assert (status, answer["error"]["code"]) == (503, "E006")
             assert answer["error"]["details"]["kind"] == "site_wide"
             assert answer["error"]["details"]["reason"] == "http_429"
             assert retry_after
             assert SourceBlocked.read(await anext(told)).reason == "http_429"
         emulator.clear_log()
-        status, answer, retry_after = await person.ask(f"metadata/video/{sample.VIDEO_2160P}")
+        status, answer, retry_after = await client.ask(f"metadata/video/{sample.VIDEO_2160P}")
         assert (status, answer["error"]["code"]) == (503, "E006")
         assert answer["error"]["details"]["reason"] == "breaker_open"
         assert SITE in answer["error"]["message"]
         assert retry_after
         async with asyncio.timeout(60):
-            status, answer, _ = await person.ask(f"metadata/playlist/{sample.PLAYLIST_3}")
+            status, answer, _ = await client.ask(f"metadata/playlist/{sample.PLAYLIST_3}")
         assert (status, answer["error"]["details"]["reason"]) == (503, "breaker_open")
-        assert emulator.log() == []  # nothing left
-        assert (await person.breakers())[SITE]["state"] == "open"
+        assert emulator.log() == []  # no request was sent
+        assert (await client.breakers())[SITE]["state"] == "open"
         emulator.clear_faults()
         clock.seconds += 60.01  # the clock has a fraction of jitter
-        assert (await person.look_up(sample.VIDEO_OK))["title"]
-        assert (await person.breakers())[SITE] == {"state": "closed", "failures": 0, "until": None, "retries": 0}
+        assert (await client.look_up(sample.VIDEO_OK))["title"]
+        assert (await client.breakers())[SITE] == {"state": "closed", "failures": 0, "until": None, "retries": 0}
 
 
-async def test_a_listing_that_is_held_back_costs_no_attempt(
+async def test_a_listing_deferred_by_an_open_breaker_costs_no_attempt(
     config: Config, broker: BusSettings, emulator: EmulatorClient, clock: Any, jobs: Bus
 ) -> None:
-    clock.seconds = (time.time() - clock.now().timestamp()) + clock.seconds  # what is told are times of day
+    clock.seconds = (time.time() - clock.now().timestamp()) + clock.seconds  # published times are times of day
     emulator.add_fault("*", "status", status=429)
     async with (
-        asking(config, broker, RemoteHosts(RetryPolicy(failures=1), clock)) as person,
+        running_metadata(config, broker, RemoteHosts(RetryPolicy(failures=1), clock)) as client,
         jobs.tail(ListingFailed) as told,
     ):
-        await person.ask(f"metadata/video/{sample.VIDEO_OK}")
+        await client.ask(f"metadata/video/{sample.VIDEO_OK}")
         emulator.clear_log()
         queued = JobQueued(
             job_id="job-1",
@@ -215,7 +215,7 @@ async def test_a_listing_that_is_held_back_costs_no_attempt(
         )
         await jobs.publish(queued, trace_id="held-back")
         failed = ListingFailed.read(await anext(told))
-        until = (await person.breakers())[SITE]["until"]
+        until = (await client.breakers())[SITE]["until"]
     assert (failed.spent, failed.final, failed.error.code) == (False, False, "E006")
     assert failed.error.details == {"kind": "passing", "reason": "breaker_open"}
     assert failed.retry_after is not None
@@ -223,7 +223,7 @@ async def test_a_listing_that_is_held_back_costs_no_attempt(
     assert emulator.log() == []
 
 
-# --- connections of the Data API: its client blocks in a thread, where the hands of the clock cannot be turned --------
+# --- connections of the Data API: its client blocks in a thread, so these tests need the real clock -------------------
 
 
 @contextmanager
@@ -234,9 +234,9 @@ def listening(queue: int) -> Iterator[tuple[socket.socket, str]]:
         yield server, f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-async def given_up_after(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float:
+async def seconds_until_timeout(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float:
     api = DataApi(endpoint, QuotaStore(jobs, Budget(100, 0)), RemoteHosts(policy))
-    await api._ready()  # building the client is no part of the call
+    await api._ready()  # building the client is not part of the measured call
     began = time.monotonic()
     with pytest.raises(ApiRefused, match="does not answer") as refused:
         await api.list(KEY, "videos", part="id", id=sample.VIDEO_OK)
@@ -245,28 +245,28 @@ async def given_up_after(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float
 
 
 @pytest.mark.claim("7.1")
-async def test_the_data_api_has_one_time_to_connect_and_another_to_answer(jobs: Bus) -> None:
+async def test_the_data_api_has_separate_connect_and_read_timeouts(jobs: Bus) -> None:
     policy = RetryPolicy(connect=0.3, read=1.5, max_attempts=1)
     with listening(100) as (_server, endpoint):
-        assert 1.5 <= await given_up_after(endpoint, jobs, policy) < 10
+        assert 1.5 <= await seconds_until_timeout(endpoint, jobs, policy) < 10
     policy = RetryPolicy(connect=0.3, read=60, max_attempts=1)
-    with listening(0) as (server, endpoint):  # its queue is full: the kernel drops what would connect
+    with listening(0) as (server, endpoint):  # once the queue is full, the kernel drops new connections
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(server.getsockname())
-        assert 0.3 <= await given_up_after(endpoint, jobs, policy) < 10
+        assert 0.3 <= await seconds_until_timeout(endpoint, jobs, policy) < 10
         for one in waiting:
             one.close()
 
 
 @pytest.mark.claim("7.1")
-async def test_production_calls_with_the_numbers_of_the_specification(config: Config, broker: BusSettings) -> None:
+async def test_the_metadata_service_uses_the_specified_retry_policy(config: Config, broker: BusSettings) -> None:
     assert MetadataService(config, broker).hosts.policy is SPEC
 
 
-async def test_each_attempt_is_one_connection(jobs: Bus, clock: Any) -> None:
-    """Neither the client library nor httplib2 asks by itself again."""
+async def test_each_attempt_opens_one_connection(jobs: Bus, clock: Any) -> None:
+    """Neither the client library nor httplib2 retries on its own."""
     seen = 0
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -283,4 +283,4 @@ async def test_each_attempt_is_one_connection(jobs: Bus, clock: Any) -> None:
         with pytest.raises(ApiRefused, match="does not answer"):
             await api.list(KEY, "videos", part="id", id=sample.VIDEO_OK)
     assert seen == 3
-    assert (await ledger.today(KEY)).used == 3  # each was paid for
+    assert (await ledger.today(KEY)).used == 3  # each attempt costs quota
