@@ -11,6 +11,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.jobs.adapters import retention
+from services.jobs.adapters.broker_lease import BrokerLease
 from services.jobs.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 
 
@@ -32,6 +33,9 @@ class JobsService(ServiceBase):
 
     async def initialize_resources(self) -> Sequence[object]:
         self.parts = await bootstrap(self.config, self.bus, self.instance, self._resources, park_open=self._park_open)
+        self.lease = BrokerLease(self.bus, await self.parts.store.identity(), self.instance, self.url)
+        await self.lease.acquire()
+        self._resources.push_async_callback(self.lease.release)
         await self._check_broker_store()
         self.bus.on_store_lost.append(self._check_broker_store)
         return self.parts.all()
@@ -45,6 +49,7 @@ class JobsService(ServiceBase):
     async def after_start(self) -> None:
         parts = self.parts
         parts.registry.seen(self.info())
+        self.spawn(self.lease.keep, "broker lease", essential=True)
         self.spawn(parts.dispatcher.run, "dispatcher", essential=True)
         self.spawn(parts.outbox.run, "outbox", essential=True)
         self.spawn(parts.progress.run, "progress")

@@ -38,5 +38,11 @@ CREATE TABLE removals (
 CREATE INDEX removals_by_change ON removals (changed);
 """
 
-STEPS = (_V1, _V1 + _V2)  # a file of version 1 may lack the newest indexes of that version
-SCHEMA = "".join((_V1, _V2))
+# names this database: a copy of the file, on another machine say, is the same queue
+_V3 = """
+CREATE TABLE identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
+INSERT INTO identity VALUES (1, lower(hex(randomblob(8))));
+"""
+
+STEPS = (_V1, _V1 + _V2, _V3)  # a file of version 1 may lack the newest indexes of that version
+SCHEMA = "".join((_V1, _V2, _V3))

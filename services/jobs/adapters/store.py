@@ -122,6 +122,10 @@ class Store:
         query = "SELECT 1 FROM inbox WHERE id=?"
         return await self._db.read(lambda sql: sql.execute(query, (message_id,)).fetchone() is not None)
 
+    async def identity(self) -> str:
+        """Return the id of this database, which stays when the file is copied or restored."""
+        return await self._db.read(lambda sql: str(sql.execute("SELECT id FROM identity").fetchone()["id"]))
+
     async def note_broker_store(self, created: str) -> bool:
         """Store when the broker's store was created. Return whether it is another store than the last time."""
 

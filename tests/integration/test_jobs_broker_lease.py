@@ -1,0 +1,61 @@
+"""Two jobs services on one broker: allowed with one database only."""
+
+from pathlib import Path
+
+import pytest
+
+from bus import BusSettings
+from services.common.errors import ServiceUnavailable
+from services.common.settings.load import Config
+from services.jobs.adapters.broker_lease import BrokerLease
+from services.jobs.service import JobsService
+
+
+def elsewhere(config: Config, folder: Path) -> Config:
+    """The same configuration with another data directory."""
+    moved = {"jobs_dir": folder / "jobs", "registry_dir": folder / "registry"}
+    return config.model_copy(update={"storage": config.storage.model_copy(update=moved)})
+
+
+async def test_a_second_database_is_refused_while_the_first_one_is_in_use(
+    config: Config, broker: BusSettings, tmp_path: Path
+) -> None:
+    first = JobsService(config, broker)
+    await first.startup()
+    other = elsewhere(config, tmp_path / "other")
+    with pytest.raises(ServiceUnavailable, match="another database") as refused:
+        await JobsService(other, broker).startup()
+    assert first.url in refused.value.message
+    await first.shutdown(5)
+
+    second = JobsService(other, broker)  # the lease was released
+    await second.startup()
+    await second.shutdown(5)
+
+
+async def test_the_same_database_takes_over_at_once(config: Config, broker: BusSettings) -> None:
+    """As after a crash, which releases nothing."""
+    first = JobsService(config, broker)
+    await first.startup()
+    second = JobsService(config, broker)
+    await second.startup()
+    await first.shutdown(5)
+    with pytest.raises(ServiceUnavailable, match=second.url):  # the end of the first one left the lease alone
+        await BrokerLease(second.bus, "another", "x", "http://x").acquire()
+    await second.shutdown(5)
+
+
+async def test_a_lost_lease_is_noticed(config: Config, broker: BusSettings) -> None:
+    """The broker forgot the lease while the holder was suspended, and another queue took it."""
+    service = JobsService(config, broker)
+    await service.startup()
+    bucket = await service.bus.js.key_value("LEASES")
+    await bucket.delete("jobs")
+    other = BrokerLease(service.bus, "another", "other", "http://other")
+    await other.acquire()
+    with pytest.raises(ServiceUnavailable, match="http://other"):
+        await service.lease.renew()
+    await other.release()
+    await service.lease.renew()
+    assert await service.parts.store.identity() in (await bucket.get("jobs")).value.decode()  # type: ignore[union-attr]
+    await service.shutdown(5)
