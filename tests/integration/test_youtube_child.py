@@ -359,6 +359,44 @@ async def test_a_killed_download_is_resumed_by_range(
     assert decodes(directory / f"{LARGE}.mp4")
 
 
+def cut_power(directory: Path) -> None:
+    """Leave the directory as another boot finds it: partial files that were not synced read as zeros."""
+    for part in directory.glob("*.part"):
+        part.write_bytes(bytes(part.stat().st_size))
+    record = directory / ".synced"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "boot": "another"}))
+
+
+async def test_unsynced_bytes_are_fetched_again_after_a_power_cut(
+    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
+) -> None:
+    """After another boot the tail of a partial file may read as zeros: it must not be resumed and archived."""
+    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
+    running = asyncio.create_task(fetch(LARGE))
+    await wait_for_bytes(directory, 1_000_000)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(ChildCrashed):
+        await running
+    emulator.remove_fault(throttle)
+    cut_power(directory)
+    since = emulator.last()
+    messages = await fetch(LARGE)
+    assert messages[1]["downloaded"] == 0
+    assert emulator.log(since=since, kind="media")[0]["range"].startswith("bytes=0-")
+    assert decodes(directory / f"{LARGE}.mp4")
+
+
+async def test_complete_files_survive_a_power_cut(fetch: Fetch, directory: Path, emulator: EmulatorClient) -> None:
+    """They are synced before their digest counts."""
+    first = (await fetch(sample.VIDEO_OK))[-1]
+    cut_power(directory)
+    since = emulator.last()
+    again = (await fetch(sample.VIDEO_OK))[-1]
+    assert [file for file in first["files"] if file["role"] == "video"] == [again["files"][0]]
+    assert emulator.log(since=since, kind="media") == []
+
+
 async def test_complete_files_are_not_downloaded_again(fetch: Fetch, emulator: EmulatorClient) -> None:
     first = (await fetch(sample.VIDEO_OK, captions=("en",)))[-1]
     since = emulator.last()

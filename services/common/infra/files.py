@@ -51,6 +51,17 @@ def set_aside(path: Path) -> None:
         path.replace(path.with_name(f"{path.name}.unreadable"))
 
 
+def sync_file(path: Path) -> int:
+    """Make the content of a file durable. Return its length in bytes. Raise FileNotFoundError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        length = os.fstat(descriptor).st_size
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return length
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and new files in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.common.domain.archive import FileFact, FileRole, Provenance
-from services.common.infra.files import sha256
+from services.common.infra.files import sha256, sync_file
 from services.common.youtube import tools
 from services.common.youtube.child import captions, thumbnail
 from services.common.youtube.child.media import fetch_media, is_audio
@@ -157,4 +157,6 @@ class _Fetch:
 
     @staticmethod
     def _fact(path: Path, role: FileRole, language: str | None) -> FileFact:
+        """The file is synced first: a digest of bytes that a power cut can still lose would be wrong."""
+        sync_file(path)
         return FileFact(name=path.name, role=role, size=path.stat().st_size, sha256=sha256(path), language=language)

@@ -10,6 +10,7 @@ from yt_dlp.postprocessor.ffmpeg import FFmpegExtractAudioPP, FFmpegVideoRemuxer
 from services.common.youtube.child.session import Session
 from services.common.youtube.messages import Downloading
 from services.common.youtube.partial import keep_if_same, media_of
+from services.common.youtube.synced import SyncedLengths
 
 _MIN_INTERVAL = 0.2  # seconds between two progress messages
 _SLACK = 100  # bytes of tolerance for announced sizes, as in yt-dlp
@@ -22,21 +23,33 @@ class MediaIncomplete(Exception):
 class MediaProgress:
     """Aggregates yt-dlp's progress per file over all formats of a video."""
 
-    def __init__(self, streams: Sequence[Mapping[str, Any]], held: int, tell: Callable[[Downloading], None]) -> None:
+    def __init__(
+        self,
+        streams: Sequence[Mapping[str, Any]],
+        held: int,
+        tell: Callable[[Downloading], None],
+        synced: SyncedLengths,
+    ) -> None:
         sizes = [stream.get("filesize") or stream.get("filesize_approx") or 0 for stream in streams]
         self._total = sum(sizes) if all(sizes) else 0  # 0: not known
         self._files: dict[str, int] = {}
         self._tell = tell
         self._told = 0.0
+        self._synced = synced
         tell(Downloading(downloaded=held, total=self._whole(held)))
 
     def on_status(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's progress hook. Raise MediaIncomplete for a finished file that is shorter than announced."""
         finished = status["status"] == "finished"
+        if not finished:
+            self._synced.note(
+                Path(status.get("tmpfilename") or status["filename"]), status.get("downloaded_bytes") or 0
+            )
         have = status.get("downloaded_bytes") or (status.get("total_bytes") if finished else None) or 0
         self._files[status["filename"]] = have
         if finished:
             _check_size(status.get("info_dict") or {}, have, Path(status["filename"]))
+            self._synced.sync(Path(status["filename"]))
         elif time.monotonic() - self._told < _MIN_INTERVAL:
             return
         self._told = time.monotonic()
@@ -66,8 +79,12 @@ def fetch_media(
     """
     video_id = info["id"]
     streams = info.get("requested_formats") or [info]
+    synced = SyncedLengths(directory)
+    synced.drop_unsynced(media_of(directory, video_id))
     keep_if_same(directory, video_id, [_identity(stream) for stream in streams])
-    progress = MediaProgress(streams, sum(path.stat().st_size for path in media_of(directory, video_id)), tell)
+    synced.clip(media_of(directory, video_id))
+    held = sum(path.stat().st_size for path in media_of(directory, video_id))
+    progress = MediaProgress(streams, held, tell, synced)
     session.on_progress = progress.on_status
     try:
         session.ydl.process_info(info)
@@ -79,6 +96,7 @@ def fetch_media(
     if path.stat().st_size == 0 or (len(streams) > 1 and path.stem != video_id):
         raise MediaIncomplete(f"{path.name} is empty, or was not merged")
     path = _contain(session.ydl, info, path, audio=audio)
+    synced.sync(path)
     for leftover in media_of(directory, video_id):  # left by a process that was killed after merging
         if leftover != path:
             leftover.unlink()
