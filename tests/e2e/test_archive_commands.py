@@ -138,3 +138,21 @@ def test_cleanup_previews_without_a_stack_and_removes_with_a_running_one(make_cl
     assert cli.mp4(sample.VIDEO_OK).exists()
     up.process.terminate()
     up.end()
+
+
+def test_an_unreadable_work_plan_is_a_warning_on_stderr_and_the_json_stays_json(make_cli: Any) -> None:
+    cli = make_cli()
+    plans = cli.data / "work_plans"
+    plans.mkdir(parents=True)
+    (plans / "damaged.json").write_text("{")
+    ran = cli("workplan", "list", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["total"] == 0
+    assert "damaged.json" in ran.err
+
+
+def test_an_id_that_begins_with_a_dash_is_an_id(make_cli: Any) -> None:
+    cli = make_cli()
+    for command in ("show", "history", "verify"):
+        ran = cli("storage", command, "-aaaaaaaaaa", "--json")
+        assert "option" not in ran.out + ran.err, (command, ran)

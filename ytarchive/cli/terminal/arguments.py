@@ -6,25 +6,22 @@ from collections.abc import Sequence
 _ID = re.compile(r"-[A-Za-z0-9_-]{10}")  # one video id in 64 begins with a dash
 _GLOBAL = {"--verbose", "-v", "--debug"}
 _GLOBAL_WITH_VALUE = {"--config"}
-_TAKE_IDS = {"download", "plan", "metadata"}
-_TAKE_VALUE = {"--quality", "-q", "--output-dir", "-o", "--captions", "--batch", "--look-ups"}
-OPTIONS = {
-    "--quality",
-    "--output-dir",
-    "--captions",
-    "--no-captions",
-    "--metadata-only",
-    "--force",
-    "--batch",
-    "--look-ups",
-    "--json",
-}
+TAKE_IDS = {
+    ("download",), ("plan",), ("metadata",), ("storage", "show"), ("storage", "history"), ("storage", "verify"),
+}  # fmt: skip
+_TAKE_VALUE = {
+    "--quality", "-q", "--output-dir", "-o", "--captions", "--batch", "--look-ups", "--root", "--limit", "--offset",
+}  # fmt: skip
+_OPTIONS = {"--no-repair"}  # of these commands, that have the form of an id
 
 
 def arrange(words: Sequence[str]) -> list[str]:
     """Move global options to the front, and video ids that look like options behind `--`."""
     front, rest = _split_global(words)
-    return front + (_move_ids(rest) if rest and rest[0] in _TAKE_IDS else rest)
+    for command in TAKE_IDS:
+        if tuple(rest[: len(command)]) == command:
+            return [*front, *command, *_move_ids(rest[len(command) :])]
+    return front + rest
 
 
 def join_query(words: Sequence[str]) -> str:
@@ -68,7 +65,7 @@ def _move_ids(words: list[str]) -> list[str]:
     for place, word in enumerate(words):
         if word == "--":
             return [*kept, "--", *ids, *words[place + 1 :]]
-        if not is_value and _ID.fullmatch(word) and word not in OPTIONS:
+        if not is_value and _ID.fullmatch(word) and word not in _OPTIONS:
             ids.append(word)
         else:
             kept.append(word)

@@ -10,10 +10,12 @@ from services.common.errors import InvalidRequest
 from services.common.models import JobOptions, JobStatus, JobType, Progress
 from services.common.settings.load import Config
 from services.common.targets import digest
+from ytarchive.cli.app import app
 from ytarchive.cli.doctor.versions import version_in
 from ytarchive.cli.jobs.job_request import batch_targets, make_request
-from ytarchive.cli.terminal.arguments import arrange, wants_json
+from ytarchive.cli.terminal.arguments import TAKE_IDS, arrange, wants_json
 from ytarchive.client.events import event_types
+from ytarchive.docgen import cli_reference
 
 VIDEO = "demo-000001"
 PLAYLIST = "PLemulator0000000000000000000demo"
@@ -31,12 +33,32 @@ PLAYLIST = "PLemulator0000000000000000000demo"
         (["download", "-o", "-out_folder", "x"], ["download", "-o", "-out_folder", "x"]),
         (["download", "--captions", "en", "x"], ["download", "--captions", "en", "x"]),
         (["jobs", "show", "-demo_00012"], ["jobs", "show", "-demo_00012"]),
+        (["storage", "show", "-demo_00012", "--json"], ["storage", "show", "--json", "--", "-demo_00012"]),
+        (
+            ["storage", "history", "--limit", "5", "-demo_00012"],
+            ["storage", "history", "--limit", "5", "--", "-demo_00012"],
+        ),
+        (
+            ["storage", "verify", "--no-repair", "-v", "--demo_0012"],
+            ["-v", "storage", "verify", "--no-repair", "--", "--demo_0012"],
+        ),
     ],
 )
 def test_global_options_are_moved_to_the_front_and_ids_behind_a_double_dash(
     given: list[str], arranged: list[str]
 ) -> None:
     assert arrange(given) == arranged
+
+
+def test_no_option_of_a_command_that_takes_ids_is_mistaken_for_one() -> None:
+    """An option that has the form of an id, and one with a value, have to be known."""
+    for command in cli_reference.commands(app):
+        if command.words not in TAKE_IDS:
+            continue
+        for parameter in command.parameters:
+            for option in parameter.options:
+                given = [*command.words, option, *([] if parameter.kind is bool else ["-demo_00012"])]
+                assert arrange(given) == given
 
 
 def test_json_after_a_double_dash_is_a_target() -> None:
