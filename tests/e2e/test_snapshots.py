@@ -69,6 +69,8 @@ workplan delete {job} #once
 events tail #once
 events dead list #once
 config check #once
+auth token list #once
+auth token revoke nobody #once
 config show #shape
 doctor #shape
 version #shape
@@ -117,6 +119,7 @@ workplan delete {job} --json
 """
 # Commands that do not end by themselves or need their own setup, and the files that test them.
 ELSEWHERE = {
+    ("auth", "token", "add"): "tests/e2e/test_access.py",
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
     ("demo",): "tests/e2e/test_demo.py",

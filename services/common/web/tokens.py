@@ -123,12 +123,10 @@ class TokenStore:
 
     def revoke(self, name: str) -> None:
         """Remove an issued token; requests with it are refused from now on. Raise NotFound for an unknown name."""
-        self._prepare()
+        if all(token.name != name for token in self.issued()):
+            raise NotFound(f"There is no token {name!a}. `ytarchive auth token list` shows all.")
         with locked(self._dir / "lock"):
-            kept = [token for token in self.issued() if token.name != name]
-            if len(kept) == len(self.issued()):
-                raise NotFound(f"There is no token {name!a}. `ytarchive auth token list` shows all.")
-            self._write(kept)
+            self._write([token for token in self.issued() if token.name != name])
 
     def _write(self, issued: list[IssuedToken]) -> None:
         write_atomically(self._issued_file, _ISSUED.dump_json(issued, indent=2), mode=0o600)
