@@ -1,6 +1,7 @@
 """Storage whose disk is full, not mounted, or removed while it is in use."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -235,3 +236,37 @@ async def test_a_video_archived_during_a_rescan_stays_in_the_catalogue(
         assert left[1].exists()
     assert (await reading).forgotten == 0
     assert await storage.parts.catalogue.count_videos(str(root)) == 3
+
+
+@pytest.fixture
+def disk(config: Config) -> Iterator[Path]:
+    """A disk of its own for the archive, which can be made read-only."""
+    root = config.storage.base_path
+    root.mkdir(parents=True, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(root)], check=False).returncode:
+        pytest.skip("mounting a disk needs CAP_SYS_ADMIN")
+    yield root
+    subprocess.run(["umount", "--lazy", str(root)], check=True)
+
+
+async def test_downloads_wait_while_the_archive_is_read_only(
+    config: Config, broker: BusSettings, client: StorageClient, disk: Path, eventually: Eventually
+) -> None:
+    async with running_storage(config, broker, DiskSpace(recheck=0.05)) as storage:
+        await client.request(delivery(config, A, mp4=b"film"), VideoArchived)
+
+        async def reported() -> bool:
+            return any(f"{disk} is read-only" in error for error in storage.critical_errors())
+
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(disk)], check=True)
+        delivered = await client.publish(delivery(config, B, "d2", mp4=b"second"))
+        await eventually(reported)
+        assert not [event for event in client.events if event.caused_by == delivered.id]
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", str(disk)], check=True)
+        assert (await client.wait_for_reply(delivered, VideoArchived)).video_id == B
+
+        async def healthy() -> bool:
+            await storage.parts.roots.recheck_unavailable()
+            return storage.critical_errors() == []
+
+        await eventually(healthy)

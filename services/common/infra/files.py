@@ -88,6 +88,11 @@ def writable(path: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
+def is_read_only(path: Path) -> bool:
+    """Return whether the file system of `path` is mounted read-only, also after an error of the disk."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent

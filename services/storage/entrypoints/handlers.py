@@ -1,5 +1,6 @@
 """Event handlers of the storage service. Each is idempotent: an event that is delivered again has the same answer."""
 
+import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -168,6 +169,8 @@ async def take_in(
         manifest = await archive.take_in(event, handling().trace_id)
         await archive.ensure_metadata(event, handling().trace_id)
     except (YTArchiveError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EROFS:
+            raise NotNow(f"{event.root} is read-only: {error}", disk_space.recheck) from error
         failure = _failure(error)
         _log.error("take_in_failed", video_id=event.video_id, error_code=failure.code, error_message=failure.message)
         yield StorageFailed(

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.infra.files import is_read_only
 from services.common.settings.load import Storage
 from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.index.catalogue import Catalogue
@@ -51,7 +52,8 @@ class ArchiveRoots:
         return await self._catalogue.is_scanned(root)
 
     async def expect_mounted(self, tree: ArchiveTree) -> None:
-        """Raise ServiceUnavailable when the disk of the tree, or of a root above it, is not mounted or not readable.
+        """Raise ServiceUnavailable when the disk of the tree, or of a root above it, is not mounted, not readable, or
+        read-only.
 
         Without this check a whole archive would be downloaded again, into the folder below the mount point. Such a root
         stays in `unavailable` until it is back.
@@ -71,7 +73,12 @@ class ArchiveRoots:
     async def _problem(self, tree: ArchiveTree) -> str | None:
         try:
             if await asyncio.to_thread(tree.videos.exists):
-                return None
+                read_only = await asyncio.to_thread(is_read_only, tree.videos)
+                return (
+                    f"{tree.root} is read-only. Make its disk writable; what is to be saved waits."
+                    if read_only
+                    else None
+                )
         except OSError as error:  # a stale NFS handle, a disk that was pulled
             return f"{tree.root} cannot be read ({error.strerror}). Check its disk."
         if not (known := await self._catalogue.count_videos(tree.key)):
