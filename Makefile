@@ -1,6 +1,7 @@
 # make demo    archive a playlist from the bundled emulator, from nothing
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
+# make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
@@ -26,7 +27,7 @@ endif
 endif
 endif
 
-.PHONY: demo test coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -36,6 +37,10 @@ test: $(DEV)
 
 coverage: $(DEV)
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term $(ARGS)
+
+SEEDS ?= 20
+chaos: $(DEV)
+	$(BIN)/python -m tests.chaos.accidents --seeds $(SEEDS) $(ARGS)
 
 check: lint types contracts fresh test
 
