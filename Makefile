@@ -2,6 +2,7 @@
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
+# make soak    5,000 videos: memory, files and the broker's store must stay level
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
@@ -27,7 +28,7 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos soak coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -41,6 +42,9 @@ coverage: $(DEV)
 SEEDS ?= 20
 chaos: $(DEV)
 	$(BIN)/python -m tests.chaos.accidents --seeds $(SEEDS) $(ARGS)
+
+soak: $(DEV)
+	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
 check: lint types contracts fresh test
 
