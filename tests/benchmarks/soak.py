@@ -94,12 +94,12 @@ def run(videos: int, home: Path, emulator: EmulatorClient) -> list[Sample]:
             job = call(f"{jobs}/{job_id}")["job"]
             done = job["counts"]["total"] - job["counts"]["open"]
             if done >= _STEP * (len(samples) + 1) or job["finished_at"]:
-                samples.append(measure(up.pid, done, info.parent.parent / "nats"))
+                samples.append(measure(up.pid, done, info.parent.parent / "jobs" / "nats"))
                 print(*astuple(samples[-1]), sep="\t", flush=True)  # noqa: T201 - the result
                 emulator.clear_log()
             if job["finished_at"]:
                 break
-            time.sleep(0.5)
+            time.sleep(2.0)
         print(job["status"], job["counts"], flush=True)  # noqa: T201
         up.send_signal(signal.SIGTERM)
     return samples
