@@ -9,41 +9,53 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamInfo
 
 from bus.streams.configuration import EVENTS
+from bus.streams.durable_floor import durable_floor, known_floor
 
 log = structlog.get_logger("bus", logger_name="bus")
 
 INTERVAL = 30.0  # seconds between two runs
 
 
-def purge_up_to(stream: StreamInfo, consumers: Iterable[ConsumerInfo], expendable: str | None) -> int | None:
-    """Return the first sequence to keep, or None when nothing is to be purged.
-
-    Above half of max_bytes everything is purged that every durable has acknowledged, except those whose name begins
-    with `expendable`. The ack floor of an idle filtered durable stays behind, so one without pending and unacknowledged
-    messages counts as having read up to the last sequence of the stream; `stream` must therefore be fetched before
-    `consumers`.
-    """
-    limit = stream.config.max_bytes or 0
-    if limit <= 0 or stream.state.bytes <= limit // 2:
+def purge_up_to(stream: StreamInfo, lowest: int | None) -> int | None:
+    """Return the first sequence to keep, or None when nothing is to be purged. `lowest` is the lowest floor of the
+    durables. Nothing is purged below half of max_bytes."""
+    if not _fills(stream) or lowest is None:
         return None
-    counted = [one for one in consumers if expendable is None or not one.name.startswith(expendable)]
-    lowest = min((_read_up_to(one, stream.state.last_seq) for one in counted), default=0)
     return lowest + 1 if lowest >= stream.state.first_seq else None
 
 
-def _read_up_to(consumer: ConsumerInfo, last: int) -> int:
-    if not consumer.num_pending and not consumer.num_ack_pending:
-        return last
-    return (consumer.ack_floor.stream_seq if consumer.ack_floor else 0) or 0
+def _fills(stream: StreamInfo) -> bool:
+    limit = stream.config.max_bytes or 0
+    return limit > 0 and stream.state.bytes > limit // 2
+
+
+def counted(consumers: Iterable[ConsumerInfo], expendable: str | None) -> list[ConsumerInfo]:
+    """Return the consumers whose unread messages are kept: all but those whose name begins with `expendable`."""
+    return [one for one in consumers if expendable is None or not one.name.startswith(expendable)]
+
+
+async def lowest_floor(js: JetStreamContext, stream: StreamInfo, consumers: Iterable[ConsumerInfo]) -> int | None:
+    """Return the lowest floor of these consumers, None without any. `stream` was read before them."""
+    lowest: int | None = None
+    for one in sorted(consumers, key=known_floor):
+        if lowest is not None and known_floor(one) >= lowest:
+            break  # the floors of the rest are not lower: nobody needs to ask for them
+        floor = (await durable_floor(js, EVENTS, one, stream.state.last_seq)).sequence
+        lowest = floor if lowest is None else min(lowest, floor)
+    return lowest
 
 
 async def collect(js: JetStreamContext, expendable: str | None) -> None:
     """Purge once. Idempotent, so every service may do it. Does nothing while the broker is unavailable."""
     try:
         stream = await js.stream_info(EVENTS)
-        if (stream.config.max_bytes or 0) <= 0 or stream.state.bytes <= (stream.config.max_bytes or 0) // 2:
+        if not _fills(stream):
             return
-        keep_from = purge_up_to(stream, await js.consumers_info(EVENTS), expendable)
+        consumers = await js.consumers_info(EVENTS)
+        if len(consumers) < stream.state.consumer_count:
+            log.warning("janitor_could_not_look", error="the broker did not report all consumers")
+            return
+        keep_from = purge_up_to(stream, await lowest_floor(js, stream, counted(consumers, expendable)))
         if keep_from is None:
             log.warning("stream_fills", stream=EVENTS, bytes=stream.state.bytes, max_bytes=stream.config.max_bytes)
             return

@@ -316,6 +316,36 @@ async def test_a_full_stream_is_swept_when_all_have_read_it(connect: Connect) ->
     assert state.last_seq == 129
 
 
+async def test_a_filtered_durable_holds_the_stream_only_from_its_first_unread_message(connect: Connect) -> None:
+    """The ack floor of storage stays before the first message of the stream, and its only message is the newest."""
+    bus = await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked, SourceCleared)
+    rare, cleared = collecting("storage", SourceCleared)
+    await bus.serve(handlers, None)
+    storage = await connect("storage")
+    await storage.serve(rare, None)
+    await bus.publish(SourceCleared(egress="first"), trace_id="t")
+    await names(cleared, {"first"})
+
+    async def publish(first: int, number: int) -> None:
+        async with asyncio.timeout(LIMIT):
+            for index in range(first, first + number):
+                await bus.publish(blocked(f"e{index}", reason="x" * 32_768), trace_id="t", patience=5.0)
+        await names(queue, {f"e{index}" for index in range(first, first + number)})
+
+    await publish(0, 40)  # purged in between: the stream begins behind the message that storage has read
+    assert (await bus.js.stream_info(EVENTS)).state.first_seq > 1
+    await storage.stop_serving(timeout=1.0)
+    await publish(40, 20)
+    await bus.publish(SourceCleared(egress="last"), trace_id="t")
+    last = (await bus.js.stream_info(EVENTS)).state.last_seq
+    await publish(60, 8)
+    await collect(bus.js, SCHEMA.expendable)
+    assert (await bus.js.stream_info(EVENTS)).state.first_seq == last
+    await storage.serve(rare, None)
+    await names(cleared, {"last"})
+
+
 async def test_a_full_stream_that_somebody_has_not_read_refuses(connect: Connect) -> None:
     bus = await connect("download")
     handlers, _queue = collecting("jobs", SourceBlocked)

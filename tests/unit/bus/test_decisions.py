@@ -9,7 +9,8 @@ from bus import BusSettings, Event, Handlers
 from bus.connection.nats_client import without_credentials
 from bus.core_subscriptions import cover
 from bus.streams.configuration import consumer_config, merge, stream_configs, stream_of
-from bus.streams.stream_gc import purge_up_to
+from bus.streams.durable_floor import known_floor
+from bus.streams.stream_gc import counted, purge_up_to
 from services.common.events import (
     DownloadClaim,
     DownloadCompleted,
@@ -32,47 +33,49 @@ def stream(size: int, *, first: int = 1, last: int = 100) -> StreamInfo:
     )
 
 
-def reader(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> ConsumerInfo:
+@pytest.mark.parametrize(
+    ("info", "lowest", "keep_from"),
+    [
+        pytest.param(stream(500), 50, None, id="half full is not yet full"),
+        pytest.param(stream(501), 50, 51, id="what all have acked goes"),
+        pytest.param(stream(501), None, None, id="nobody has read it yet"),
+        pytest.param(stream(501), 0, None, id="nothing was acked"),
+        pytest.param(stream(501), 100, 101, id="all is read"),
+        pytest.param(stream(501, first=60), 59, None, id="it went already"),
+        pytest.param(stream(501, first=60), 60, 61, id="one message"),
+    ],
+)
+def test_what_may_be_purged(info: StreamInfo, lowest: int | None, keep_from: int | None) -> None:
+    assert purge_up_to(info, lowest) == keep_from
+
+
+def reader(name: str, acked: int, delivered: int, *, unacked: int = 0) -> ConsumerInfo:
     return ConsumerInfo(
         name=name,
         stream_name="EVENTS",
         created=datetime(2026, 1, 1, tzinfo=UTC),
         config=ConsumerConfig(),
-        ack_floor=SequenceInfo(consumer_seq=0, stream_seq=floor),
-        num_pending=pending,
+        delivered=SequenceInfo(consumer_seq=0, stream_seq=delivered),
+        ack_floor=SequenceInfo(consumer_seq=0, stream_seq=acked),
         num_ack_pending=unacked,
     )
 
 
-@pytest.mark.parametrize(
-    ("info", "readers", "keep_from"),
-    [
-        pytest.param(stream(500), [reader("jobs-inbox", 50)], None, id="half full is not yet full"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50)], 51, id="what all have acked goes"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50), reader("storage-x", 20)], 21, id="the slowest decides"),
-        pytest.param(stream(501), [reader("jobs-inbox", 50), reader("logging-all", 2)], 51, id="but not the logger"),
-        pytest.param(stream(501), [reader("logging-all", 99)], None, id="the logger alone decides nothing"),
-        pytest.param(stream(501), [], None, id="nobody has read it yet"),
-        pytest.param(stream(501), [reader("jobs-inbox", 0)], None, id="nothing was acked"),
-        pytest.param(
-            stream(501), [reader("jobs-inbox", 50), reader("storage-x", 3, pending=0)], 51, id="idle: counts as told"
-        ),
-        pytest.param(
-            stream(501), [reader("jobs-inbox", 50), reader("storage-x", 3, pending=0, unacked=1)], 4, id="at work"
-        ),
-        pytest.param(stream(501), [reader("jobs-inbox", 7, pending=0)], 101, id="all is read"),
-        pytest.param(stream(501, first=60), [reader("jobs-inbox", 59)], None, id="it went already"),
-        pytest.param(stream(501, first=60), [reader("jobs-inbox", 60)], 61, id="one message"),
-    ],
-)
-def test_what_may_be_purged(info: StreamInfo, readers: list[ConsumerInfo], keep_from: int | None) -> None:
-    assert purge_up_to(info, readers, "logging-") == keep_from
+def test_delivered_messages_count_as_acknowledged_unless_one_is_not() -> None:
+    assert known_floor(reader("storage-x", 3, 20)) == 20
+    assert known_floor(reader("storage-x", 3, 20, unacked=1)) == 3
+
+
+def test_the_logging_service_keeps_nothing() -> None:
+    both = [reader("jobs-inbox", 50, 50), reader("logging-all", 2, 2)]
+    assert counted(both, "logging-") == both[:1]
+    assert counted(both, None) == both
 
 
 def test_a_stream_without_a_limit_is_never_purged() -> None:
     info = stream(10**9)
     info.config.max_bytes = -1
-    assert purge_up_to(info, [reader("jobs-inbox", 50)], None) is None
+    assert purge_up_to(info, 50) is None
 
 
 def test_durable_subjects_are_spelled_out() -> None:
