@@ -39,7 +39,7 @@ from services.common.web.standard_routes import Surface
 VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
-FAREWELL = 2.0  # seconds to wait for an unavailable broker at the end
+FAREWELL = 2.0  # seconds to wait for an unavailable broker with the registration and its end
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a failed background task is restarted
 _LOST_AFTER = 3  # failures in a row
 _HEALTHY_AFTER = 120.0  # seconds without a failure; longer than the longest pause
@@ -116,8 +116,16 @@ class ServiceBase:
         """Return the circuit breakers of outgoing calls, by host or egress."""
         return {}
 
+    async def bus_problem(self, *, new_work: bool = True) -> str | None:
+        """Return why the broker stores no events, or none that begin new work, with the remedy; None when it does."""
+        return await self.bus.problem(new_work=new_work)
+
+    @property
+    def undeclared_durables(self) -> Mapping[str, int]:
+        return self.bus.undeclared_durables
+
     async def dependencies_available(self) -> bool:
-        return self.bus.connected and await self.bus.reachable()
+        return await self.bus.reachable()
 
     def info(self) -> ServiceInfo:
         """Return this instance's entry in the service registry."""
@@ -150,14 +158,22 @@ class ServiceBase:
             self._initialized = True
             self._parts = await self.initialize_resources()
             if self.name != "jobs":
-                registration = ServiceRegistered(instance=self.instance, service=self.info())
-                await self.bus.publish(registration, trace_id=str(uuid4()))
+                await self._register()
             await self._serve()
         except BaseException:
             await self._wind_down(0.0)
             if self._bus is not None:
                 await self._bus.close()
             raise
+
+    async def _register(self) -> None:
+        """Announce this instance. A broker that stores nothing must not keep the service from starting, which may be
+        the one that makes room; jobs adds the instance at its first heartbeat then."""
+        registration = ServiceRegistered(instance=self.instance, service=self.info())
+        try:
+            await self.bus.publish(registration, trace_id=str(uuid4()), patience=FAREWELL)
+        except BusError as error:
+            self.logger.warning("registration_not_stored", error_message=str(error))
 
     def _named(self) -> AbstractContextManager[None]:
         return bound_contextvars(service=self.name, version=VERSION)

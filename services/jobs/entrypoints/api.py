@@ -156,7 +156,8 @@ _JOBS, _JOB = "/api/v1/jobs", "/api/v1/jobs/{job_id}"
 _command = partial(Route, "POST", response=Job, needs_bus=True)
 
 ROUTES = (
-    Route("POST", _JOBS, create, "Create a job", body=NewJob, response=Job, status=201, needs_bus=True),
+    Route("POST", _JOBS, create, "Create a job", body=NewJob, response=Job, status=201,
+          needs_bus=True, begins_work=True),
     Route("GET", _JOBS, show_many, "List jobs, newest first", query=JobQuery, response=JobList),
     Route("GET", _JOB, show, "Show a job with its items and its progress", response=JobDetail),
     Route("GET", f"{_JOB}/items", show_items, "List the items of a job", query=ItemQuery, response=ItemList),
@@ -175,5 +176,5 @@ ROUTES = (
     _command(f"{_JOB}/cancel", cancel, "Cancel a job, or one of its videos", body=CancelBody),
     _command(f"{_JOB}/pause", pause, "Pause a job: nothing more of it is started"),
     _command(f"{_JOB}/resume", resume, "Resume a paused or parked job"),
-    _command(f"{_JOB}/retry", retry, "Retry the failures of an ended job"),
+    _command(f"{_JOB}/retry", retry, "Retry the failures of an ended job", begins_work=True),
 )  # fmt: skip

@@ -3,13 +3,23 @@
 from datetime import UTC, datetime
 
 import pytest
-from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo, StreamConfig, StreamInfo, StreamState
+from nats.js.api import (
+    ClusterInfo,
+    ConsumerConfig,
+    ConsumerInfo,
+    PeerInfo,
+    SequenceInfo,
+    StreamConfig,
+    StreamInfo,
+    StreamState,
+)
 
 from bus import BusSettings, Event, Handlers
 from bus.connection.nats_client import without_credentials
 from bus.core_subscriptions import cover
-from bus.streams.configuration import consumer_config, merge, stream_configs, stream_of
+from bus.streams.configuration import consumer_config, has_quorum, merge, stream_configs, stream_of
 from bus.streams.durable_floor import known_floor
+from bus.streams.durables import declared_by
 from bus.streams.stream_gc import counted, purge_up_to
 from services.common.events import (
     DownloadClaim,
@@ -22,6 +32,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
+from services.common.messaging import SCHEMA
 
 SETTINGS = BusSettings(url="nats://localhost", events_max_bytes=2_000_000, ack_wait=9)
 
@@ -70,6 +81,41 @@ def test_the_logging_service_keeps_nothing() -> None:
     both = [reader("jobs-inbox", 50, 50), reader("logging-all", 2, 2)]
     assert counted(both, "logging-") == both[:1]
     assert counted(both, None) == both
+
+
+def replica(seconds: float, *, offline: bool | None = None) -> PeerInfo:
+    return PeerInfo(name="n", current=True, offline=offline, active=int(seconds * 10**9))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "stores"),
+    [
+        pytest.param(None, True, id="no cluster"),
+        pytest.param(ClusterInfo(leader="n0"), True, id="one replica"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(0.9), replica(0.8)]), True, id="all"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(0.9), replica(60)]), True, id="two of three"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(6), replica(60)]), False, id="a leader on its own"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(1, offline=True)]), False, id="one of two"),
+        pytest.param(ClusterInfo(replicas=[replica(0), replica(0), replica(0)]), False, id="no leader"),
+    ],
+)
+def test_a_stream_without_a_quorum(cluster: ClusterInfo | None, stores: bool) -> None:
+    info = stream(1)
+    info.cluster = cluster
+    assert has_quorum(info) is stores
+
+
+def test_the_durables_that_a_service_can_judge() -> None:
+    table = Handlers("jobs")
+
+    @table.inbox(SourceBlocked)
+    async def take(_envelopes: object) -> None: ...
+
+    declared = declared_by(SCHEMA, [table])
+    assert declared("jobs-inbox")
+    assert declared("storage-removed"), "only storage can judge it"
+    assert not declared("jobs-removed")
+    assert not declared("cron-inbox"), "there is no such service"
 
 
 def test_a_stream_without_a_limit_is_never_purged() -> None:
