@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
 
 from bus.connection.nats_client import Callbacks, close_client, open_client, without_credentials
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerRefuses, BrokerUnavailable
 from bus.handlers import Consumption
 from bus.schema import BusSchema
 from bus.settings import BusSettings
@@ -107,7 +107,9 @@ class ConnectionManager:
                 await self._ensure()
                 break
             except (nats.errors.Error, TimeoutError) as error:
-                if _final(error) or time.monotonic() > deadline:
+                if _final(error):
+                    raise BrokerRefuses(str(self.refusal(error))) from error
+                if time.monotonic() > deadline:
                     raise self.refusal(error) from error
                 await asyncio.sleep(0.1)  # a server that has just started may still be loading its streams
         self.online.set()

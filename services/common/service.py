@@ -140,21 +140,22 @@ class ServiceBase:
 
     # --- life -----------------------------------------------------------------------------------------------------
 
-    async def startup(self) -> None:
+    async def startup(self, *, wait_for_broker: bool = False) -> None:
         """Start the service (SPEC: Startup Process; step 1, loading the configuration, is done). On an error everything
-        is undone.
+        is undone. `wait_for_broker`: as long as the broker is away.
 
         Consumers, requests and background tasks inherit the context of this call, and with it the name of the service
         in the log records of all modules.
         """
         with self._named():
-            await self._start()
+            await self._start(wait_for_broker)
         self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
 
-    async def _start(self) -> None:
+    async def _start(self, wait_for_broker: bool) -> None:
         try:
             self.validate_environment()
-            self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
+            source = f"{self.name}/{self.instance}"
+            self._bus = await connect_bus(self.bus_settings, source=source, wait=wait_for_broker)
             self._initialized = True
             self._parts = await self.initialize_resources()
             if self.name != "jobs":
