@@ -1,7 +1,8 @@
 """The errors of the bus.
 
     BusError
-    ├── BrokerUnavailable   no broker, wrong credentials, full store, another server on the store
+    ├── BrokerUnavailable   no broker, full store, another server on the store
+    │   └── BrokerRefuses   wrong credentials or limits: waiting does not help
     ├── MessageTooLarge     an event exceeds the maximum message size
     └── NoAnswer            no answer to a request in time
 
@@ -15,6 +16,11 @@ class BusError(Exception):
 
 class BrokerUnavailable(BusError):
     """The broker cannot be reached or rejects a message. Temporary, unless the message names a remedy."""
+
+
+class BrokerRefuses(BrokerUnavailable):
+    """The broker rejects the configuration: credentials, URL, size of the streams. A repetition fails in the same
+    way."""
 
 
 class MessageTooLarge(BusError):

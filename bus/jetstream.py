@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -26,14 +26,16 @@ from bus.message import Delivery, Envelope, Event, UnreadableMessage
 from bus.publisher import PATIENCE, Publisher
 from bus.schema import BusSchema
 from bus.settings import BusSettings
-from bus.streams import stream_gc
-from bus.streams.configuration import EVENTS, caught_up, ensure_consumer
+from bus.streams.configuration import EVENTS, caught_up, ensure_consumer, has_quorum
+from bus.streams.stream_gc import StreamGC
+from bus.streams.stream_room import StreamRoom
 from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")
 
 M = TypeVar("M", bound=BaseModel)
 
+_PATIENCE = 2.0  # seconds for the broker to describe a stream
 _TAIL_LIMIT = 10_000  # messages buffered for a tail; more are dropped
 
 
@@ -43,11 +45,12 @@ class Bus:
     def __init__(self, connection: ConnectionManager) -> None:
         """Use `Bus.connect`."""
         self._connection = connection
-        self._publisher = Publisher(connection)
+        self._gc = StreamGC(connection.schema, lambda: connection.js)
+        self._publisher = Publisher(connection, self._gc)
         self._consumers: list[Consumer] = []
         self._callbacks: list[tuple[str, str, Callback]] = []  # subject, queue group, callback
         self._subscriptions: list[Subscription] = []
-        self._gc: asyncio.Task[None] | None = None
+        self._collecting: asyncio.Task[None] | None = None
         connection.rebind.append(self._subscribe_again)
 
     @classmethod
@@ -111,14 +114,40 @@ class Bus:
         """Coroutine functions to call, before those, when the broker has lost its store."""
         return self._connection.on_store_lost
 
-    async def reachable(self) -> bool:
-        """Return whether the stream EVENTS answers within 2 s."""
+    @property
+    def room(self) -> StreamRoom:
+        """The room in the stream EVENTS, a few seconds ago at most while handlers are served."""
+        return self._gc.room
+
+    @property
+    def undeclared_durables(self) -> Mapping[str, int]:
+        """Durables of EVENTS that no service reads any more, with the number of their open messages."""
+        return self._gc.undeclared.found
+
+    async def problem(self, *, new_work: bool = False) -> str | None:
+        """Return why events cannot be stored, with the remedy; None when they can. With `new_work` also when the rest
+        of the room is kept for the events of running work. Takes about 2 s at most."""
+        connection = self._connection
+        if not self.connected:
+            return f"the broker at {connection.place} is away: start it, or correct [nats] url"
         try:
-            async with asyncio.timeout(2.0):
-                await self.js.stream_info(EVENTS)
-        except (nats.errors.Error, TimeoutError):
-            return False
-        return True
+            async with asyncio.timeout(_PATIENCE):
+                stream = await self.js.stream_info(EVENTS)
+                room = await self._gc.look(stream) if has_quorum(stream) else None
+        except (nats.errors.Error, TimeoutError) as error:
+            return str(connection.refusal(error))
+        if room is None:
+            return (
+                f"the broker at {connection.place} has no quorum for the stream {EVENTS}:"
+                " start the missing servers of its cluster"
+            )
+        if room.full or new_work:
+            return room.problem() or self._publisher.not_storing()
+        return self._publisher.not_storing()
+
+    async def reachable(self) -> bool:
+        """Return whether events can be stored."""
+        return await self.problem() is None
 
     async def caught_up(self, handlers: Handlers) -> bool:
         """Return whether these handlers have no messages left, in any instance. False while the broker is
@@ -237,6 +266,7 @@ class Bus:
         answer within about 30 s.
         """
         handlers = handlers.bind(*parts)
+        self._gc.serves(handlers)
         try:
             for consumption in handlers.consumptions:
                 await self._connection.retry(partial(ensure_consumer, self.js, consumption, self.settings))
@@ -252,8 +282,8 @@ class Bus:
             await self._connection.retry(self._connection.flush_subscriptions)
         except (nats.errors.Error, TimeoutError) as error:
             raise self._connection.refusal(error) from error
-        if self._gc is None and handlers.consumptions:
-            self._gc = asyncio.create_task(self._collect_periodically())
+        if self._collecting is None and handlers.consumptions:
+            self._collecting = asyncio.create_task(self._gc.run(self.online))
 
     async def stop_pulling(self) -> None:
         """Stop fetching while running handlers go on. Call it before they are stopped: an event that they publish at
@@ -263,9 +293,9 @@ class Bus:
     async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - it cancels handlers
         """Stop fetching and unsubscribe, wait up to `timeout` seconds for running handlers, give the remaining messages
         back."""
-        if self._gc is not None:
-            await cancel_and_wait([self._gc])
-            self._gc = None
+        if self._collecting is not None:
+            await cancel_and_wait([self._collecting])
+            self._collecting = None
         await self.stop_pulling()
         self._callbacks.clear()
         for subscription in self._subscriptions:
@@ -300,12 +330,6 @@ class Bus:
             self._connection.spawn(_finished(respond, message))
 
         return spawn
-
-    async def _collect_periodically(self) -> None:
-        while True:
-            await asyncio.sleep(stream_gc.INTERVAL)
-            if self.online.is_set():
-                await stream_gc.collect(self.js, self.schema.expendable)
 
 
 async def _finished(callback: Callback, message: Msg) -> None:

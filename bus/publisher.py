@@ -13,24 +13,33 @@ from bus.connection.connection_manager import API_TIMEOUT, FULL, ConnectionManag
 from bus.errors import BrokerUnavailable, MessageTooLarge
 from bus.fault_injection import fault_point
 from bus.message import Delivery, Envelope, Event
-from bus.streams import stream_gc
-from bus.streams.configuration import stream_of
+from bus.streams.configuration import EVENTS, stream_of
+from bus.streams.stream_gc import StreamGC
 
 log = structlog.get_logger("bus", logger_name="bus")
 
 PATIENCE = 30.0  # seconds that a publish waits for an unavailable broker
+_LATELY = 10.0  # seconds that a refusal is remembered: longer than the pause between two tries
 _HEADER_ROOM = 4096  # bytes of max_payload reserved for headers: the broker disconnects who exceeds max_payload
 
 
 class Publisher:
     """Publishes envelopes over one connection."""
 
-    def __init__(self, connection: ConnectionManager) -> None:
+    def __init__(self, connection: ConnectionManager, gc: StreamGC) -> None:
         self._connection = connection
+        self._gc = gc
+        self._refused: tuple[float, str] | None = None  # when (monotonic seconds) and why EVENTS last did not store
 
     @property
     def source(self) -> str:
         return self._connection.source
+
+    def not_storing(self) -> str | None:
+        """Return why the stream EVENTS did not store an event lately; None when the last one was stored."""
+        if self._refused is None or time.monotonic() - self._refused[0] > _LATELY:
+            return None
+        return self._refused[1]
 
     async def send(self, envelope: Envelope, kind: type[Event], *, patience: float | None = PATIENCE) -> None:
         """Publish an envelope as its event class declares. Return once the stream has stored it; a core event is sent
@@ -69,11 +78,15 @@ class Publisher:
                         await connection.js.publish(
                             kind.subject, raw, timeout=API_TIMEOUT, stream=stream_of(kind), headers=headers
                         )
+                if stream_of(kind) == EVENTS:
+                    self._refused = None
                 fault_point(f"bus.published.{kind.subject}")
                 return
             except BadRequestError as error:
                 raise connection.refusal(error) from error
             except (nats.errors.Error, TimeoutError) as error:
+                if stream_of(kind) == EVENTS and connection.online.is_set():
+                    self._refused = time.monotonic(), str(connection.refusal(error))
                 if connection.closing or (deadline is not None and time.monotonic() + pause >= deadline):
                     raise BrokerUnavailable(f"{kind.subject} is not stored: {reason(error)}") from error
                 log.warning("publish_waits", subject=kind.subject, error=reason(error), trace_id=envelope.trace_id)
@@ -83,6 +96,7 @@ class Publisher:
 
     async def _recover(self, error: Exception) -> None:
         if isinstance(error, APIError) and error.err_code in FULL:
-            await stream_gc.collect(self._connection.js, self._connection.schema.expendable)
+            with contextlib.suppress(nats.errors.Error, TimeoutError):  # the next try is soon
+                await self._gc.collect()
         else:
             self._connection.verify_soon()

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError, field
 
 from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
+from bus.tasks import unless
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.infra.files import acquire, lock_holder, write_atomically
 from services.common.names import SERVICES
@@ -36,6 +37,8 @@ STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")
 # Seconds after the signal until which running work may finish and services may clean up; the rest of SPEC's 30 s is for
 # the broker. Every service gets at least MIN_SHARE seconds.
 WORK_UNTIL, CLEANUP_UNTIL, MIN_SHARE = 20.0, 26.0, 0.5
+
+PATIENCE = 30.0  # seconds that a one-shot command waits for an external broker
 
 Ports = Literal["fixed", "free_if_taken"]
 log = structlog.get_logger("ytarchive.stack", service="stack")
@@ -109,7 +112,8 @@ class Stack:
     `embedded`: run an embedded broker; None: for several services without `[nats] url`. A single service without either
     uses the broker of the running stack. `ports`: "free_if_taken" replaces a taken port by a free one. `extra_roots`:
     archive roots in addition to the configured ones. `options`: further arguments of a service, by name
-    (`{"jobs": {"park_open": True}}`).
+    (`{"jobs": {"park_open": True}}`). `wait_for_broker`: for as long as the broker of `[nats] url` is away, instead of
+    up to 30 s.
 
     Raise LockHeld when another stack runs on this data directory, ConfigError, BrokerUnavailable.
     """
@@ -123,6 +127,7 @@ class Stack:
         ports: Ports = "fixed",
         extra_roots: Sequence[Path] = (),
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        wait_for_broker: bool = False,
     ) -> None:
         unknown = [name for name in names if name not in SERVICES]
         if unknown:
@@ -134,6 +139,7 @@ class Stack:
         self.embedded = config.nats.url is None and len(self.names) > 1 if embedded is None else embedded
         self.services: dict[str, ServiceBase] = {}
         self._options = options or {}
+        self._wait_for_broker = wait_for_broker
         self._settings: BusSettings | None = None
         self.info: StackInfo | None = None
         self._server: EmbeddedServer | None = None
@@ -168,7 +174,7 @@ class Stack:
         self._settings = await self._broker()
         for name in self.names:
             service = load_service(name)(self.config, self._settings, **self._options.get(name, {}))
-            await service.startup()
+            await service.startup(wait_for_broker=self._wait_for_broker)
             self.services[name] = service
         if locked:
             self.info = self._describe(self._settings)
@@ -182,7 +188,8 @@ class Stack:
             self._server = EmbeddedServer(self.config.storage.jobs_dir / "nats", like=limits)
             return await self._server.start()
         if self.config.nats.url is not None:
-            return bus_settings(self.config)
+            settings = bus_settings(self.config)
+            return settings if self._wait_for_broker else settings.model_copy(update={"connect_timeout": PATIENCE})
         running = find_running(self.config)
         if running is None:
             raise ServiceUnavailable(
@@ -309,7 +316,7 @@ async def run_services(
 
     `on_ready` is called with the started stack.
     """
-    stack = Stack(config, names, embedded=embedded, ports=ports)
+    stack = Stack(config, names, embedded=embedded, ports=ports, wait_for_broker=True)
     stop = asyncio.Event()
 
     def stop_on(number: signal.Signals) -> None:
@@ -323,7 +330,10 @@ async def run_services(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_on, number)
     try:
-        async with stack:
+        async with AsyncExitStack() as running:
+            if await unless(stack.__aenter__(), stop) is None:
+                return
+            running.push_async_exit(stack)
             if on_ready is not None:
                 waiting = on_ready(stack)
                 if waiting is not None:

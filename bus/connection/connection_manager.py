@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
 
 from bus.connection.nats_client import Callbacks, close_client, open_client, without_credentials
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerRefuses, BrokerUnavailable
 from bus.handlers import Consumption
 from bus.schema import BusSchema
 from bus.settings import BusSettings
@@ -107,7 +107,9 @@ class ConnectionManager:
                 await self._ensure()
                 break
             except (nats.errors.Error, TimeoutError) as error:
-                if _final(error) or time.monotonic() > deadline:
+                if _final(error):
+                    raise BrokerRefuses(str(self.refusal(error))) from error
+                if time.monotonic() > deadline:
                     raise self.refusal(error) from error
                 await asyncio.sleep(0.1)  # a server that has just started may still be loading its streams
         self.online.set()
@@ -146,9 +148,14 @@ class ConnectionManager:
         if self.client.is_connected and not self._recovering.locked() and not self.closing:
             self.spawn(self._recover(reconnected=False))
 
+    @property
+    def place(self) -> str:
+        """The addresses of the broker."""
+        return without_credentials(self.settings.url)
+
     def refusal(self, error: Exception) -> BrokerUnavailable:
         """Return an error of the broker as a BrokerUnavailable that names the remedy."""
-        place = without_credentials(self.settings.url)
+        place = self.place
         if isinstance(error, APIError):
             if error.err_code in FULL:
                 return BrokerUnavailable(
@@ -174,10 +181,10 @@ class ConnectionManager:
         for limit in list(self._waiting):
             limit.reschedule(asyncio.get_running_loop().time())
         if not self.closing and not self._opening:
-            log.warning("bus_disconnected", broker=without_credentials(self.settings.url))
+            log.warning("bus_disconnected", broker=self.place)
 
     async def _reconnected(self) -> None:
-        log.info("bus_reconnected", broker=without_credentials(self.settings.url))
+        log.info("bus_reconnected", broker=self.place)
         self.spawn(self._recover(reconnected=True))
 
     async def _closed(self) -> None:
@@ -186,7 +193,7 @@ class ConnectionManager:
             self.spawn(self._reopen())
 
     async def _reopen(self) -> None:
-        log.error("bus_connection_closed", broker=without_credentials(self.settings.url))
+        log.error("bus_connection_closed", broker=self.place)
         while True:
             try:
                 await self._connect()
@@ -226,7 +233,7 @@ class ConnectionManager:
         created = await ensure_streams(self.js, self.settings, self.schema.events)
         lost = self.created is not None and created != self.created
         if lost:
-            log.error("broker_store_lost", broker=without_credentials(self.settings.url))
+            log.error("broker_store_lost", broker=self.place)
             for one in self.bound:
                 one.invalidate()
         self.created = created

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
-from bus.errors import BrokerUnavailable
+from bus.errors import BrokerRefuses, BrokerUnavailable
 from bus.settings import BusSettings
 from bus.tasks import cancel_and_wait
 
@@ -47,14 +47,14 @@ def without_credentials(url: str) -> str:
 
 
 async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> Client:
-    """Connect within `settings.connect_timeout` seconds. Raise BrokerUnavailable, for refused credentials at once."""
+    """Connect within `settings.connect_timeout` seconds. Raise BrokerUnavailable; BrokerRefuses at once."""
     client = _Client()
     place = without_credentials(settings.url)
     errors = _ErrorLog(place)
     try:
         options = _credentials(settings)
     except OSError as error:
-        raise BrokerUnavailable(f"cannot connect to the broker at {place}: {error}") from error
+        raise BrokerRefuses(f"cannot connect to the broker at {place}: {error}") from error
     connecting = asyncio.ensure_future(
         client.connect(
             servers=_each(settings.url),
@@ -79,7 +79,9 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
         if connecting.done():
             connecting.result()
             return client
-    except (OSError, ImportError, ValueError, nats.errors.Error) as error:
+    except (ImportError, ValueError) as error:
+        raise BrokerRefuses(f"cannot connect to the broker at {place}: {error}") from error
+    except (OSError, nats.errors.Error) as error:
         raise BrokerUnavailable(f"cannot connect to the broker at {place}: {error}") from error
     finally:
         refused.cancel()
@@ -87,7 +89,7 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
             await cancel_and_wait([connecting], _CANCEL_AGAIN)
             await close_client(client)
     if errors.refused.is_set():
-        raise BrokerUnavailable(
+        raise BrokerRefuses(
             f"the broker at {place} refuses our credentials: check [nats] user, password, token or credentials_file"
         )
     raise BrokerUnavailable(

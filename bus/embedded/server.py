@@ -10,15 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import nats.errors
 import structlog
+from nats.aio.client import Client
 from pydantic import SecretStr
 
 from bus.connection.nats_client import Callbacks, close_client, open_client
+from bus.embedded.headway import Headway
 from bus.embedded.probe import HOST, accepts_connections, is_free, is_healthy, port_of
+from bus.embedded.store_check import STORE, StoreUnreadable, set_aside, unreadable_parts
 from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
@@ -28,7 +32,9 @@ log = structlog.get_logger("bus", logger_name="bus")
 
 _MAX_PAYLOAD = 8 * 1024**2
 _ROOM = 1024**3  # bytes of the store beside our two streams: key-value buckets, and purged space that is not freed yet
-_START_TIMEOUT = 30.0  # seconds; a large store is loaded before the port opens
+_STALLED = 30.0  # seconds without headway until a starting server is given up
+_LOADING = 10.0  # seconds between two log records about a store that takes long to load
+_PANIC = ("panic:", "fatal error:")  # the first words of a Go program that crashes
 _STOP_TIMEOUT = 10.0
 _POLL = 0.005
 _WATCH = 0.25  # seconds between two checks of the child
@@ -106,7 +112,7 @@ class EmbeddedServer:
         try:
             before = self._previous_config()
             token = before.get("authorization", {}).get("token") or secrets.token_urlsafe(32)
-            await self._launch(binary, token, [self._preferred_port or before.get("port") or -1, -1])
+            await self._launch_readable(binary, token, [self._preferred_port or before.get("port") or -1, -1])
             await self._reset_consumers()
         except BaseException:
             self._end_child(signal.SIGKILL)
@@ -118,13 +124,18 @@ class EmbeddedServer:
     async def _reset_consumers(self) -> None:
         """Make the broker redeliver unacknowledged messages: their consumers ended with the previous broker."""
         try:
-            client = await open_client(self.settings, source="broker", callbacks=Callbacks())
-            try:
+            async with self._client() as client:
                 await reset_consumers(client)
-            finally:
-                await close_client(client)
         except (BrokerUnavailable, nats.errors.Error, TimeoutError) as error:
             log.warning("messages_stay_held", error=str(error))
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[Client]:
+        client = await open_client(self.settings, source="broker", callbacks=Callbacks())
+        try:
+            yield client
+        finally:
+            await close_client(client)
 
     async def stop(self) -> None:
         """Stop the child: SIGTERM, and SIGKILL after 10 s. Idempotent."""
@@ -142,6 +153,33 @@ class EmbeddedServer:
         self._lock.release()
 
     # --- the child ------------------------------------------------------------------------------------------------
+
+    async def _launch_readable(self, binary: Path, token: str, ports: list[int]) -> None:
+        """Start, on an empty store if the present one cannot be loaded: clients notice that it is another one."""
+        try:
+            await self._launch(binary, token, ports)
+            await self._check_store()
+        except StoreUnreadable as error:
+            self._end_child(signal.SIGKILL)
+            place = set_aside(self._dir)
+            log.error(
+                "broker_store_set_aside",
+                store=str(place),
+                reason=str(error),
+                remedy="the work goes on from jobs.db; remove the folder when nothing is missed",
+            )
+            await self._launch(binary, token, ports)
+
+    async def _check_store(self) -> None:
+        """Raise StoreUnreadable when the server has started without a part of its store."""
+        try:
+            async with self._client() as client:
+                missing = await unreadable_parts(client.jetstream(), self._dir)
+        except (BrokerUnavailable, nats.errors.Error, TimeoutError) as error:
+            log.warning("broker_store_not_checked", error=str(error))
+            return
+        if missing:
+            raise StoreUnreadable(f"nats-server cannot load {missing[0]}; {len(missing)} such folders in all")
 
     async def _launch(self, binary: Path, token: str, ports: list[int]) -> None:
         """Start on the first free port of `ports`; -1 lets the server choose."""
@@ -182,19 +220,27 @@ class EmbeddedServer:
         self._lock.write(child=self.pid)
 
     async def _wait_until_ready(self) -> tuple[int, int] | None:
-        """Return the ports for clients and for health; None when the client port was taken. Raise BrokerUnavailable."""
+        """Return the ports for clients and for health; None when the client port was taken. A large store is loaded
+        before the port opens: wait while the child makes headway. Raise BrokerUnavailable, StoreUnreadable."""
         assert self._process is not None, "called after _spawn"  # noqa: S101 - for the type checker
-        deadline = time.monotonic() + _START_TIMEOUT
-        while time.monotonic() < deadline:
+        headway = Headway(self.pid, self._log)
+        reported = time.monotonic()
+        while headway.stalled_for() < _STALLED:
             if self._process.poll() is not None:
                 tail = self._log_tail()
                 if "address already in use" in tail:
                     return None
+                if any(line.startswith(_PANIC) for line in self._log_lines()) and (self._dir / STORE).exists():
+                    raise StoreUnreadable(f"nats-server crashed while it loaded its store: {tail}")
                 raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {tail}")
             if (ports := self._announced()) is not None and await accepts_connections(ports[0]):
                 return ports
+            if time.monotonic() - reported > _LOADING:
+                reported = time.monotonic()
+                log.warning("broker_loads_its_store", store=str(self._dir), log=self._log_tail())
             await asyncio.sleep(_POLL)
-        raise BrokerUnavailable(f"nats-server was not ready within {_START_TIMEOUT:g} s: {self._log_tail()}")
+        stalled = f"nats-server made no headway for {_STALLED:g} s while it started: {self._log_tail()}"
+        raise StoreUnreadable(stalled) if (self._dir / STORE).exists() else BrokerUnavailable(stalled)
 
     def _announced(self) -> tuple[int, int] | None:
         """Read the ports from the server's ports file, `<program>_<pid>.ports`."""
@@ -241,7 +287,7 @@ class EmbeddedServer:
         while True:
             self._end_child(signal.SIGKILL)
             try:
-                await self._launch(binary, token.get_secret_value(), [port])
+                await self._launch_readable(binary, token.get_secret_value(), [port])
                 return
             except (BrokerUnavailable, OSError) as error:
                 log.error("broker_restart_failed", error=str(error))
@@ -291,13 +337,17 @@ class EmbeddedServer:
         return config if isinstance(config, dict) else {}
 
     def _log_tail(self) -> str:
+        lines = self._log_lines()
+        severe = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
+        return "; ".join(severe[-3:]) or f"there is no output in {self._log}"
+
+    def _log_lines(self) -> list[str]:
+        """Return the last lines of the log of the present child."""
         try:
             size = self._log.stat().st_size
             start = self._log_from if self._log_from <= size else 0  # it was rotated
             with self._log.open("rb") as file:
                 file.seek(max(start, size - 8000))
-                lines = file.read().decode(errors="replace").splitlines()
+                return file.read().decode(errors="replace").splitlines()
         except OSError:
-            lines = []
-        severe = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines
-        return "; ".join(severe[-3:]) or f"there is no output in {self._log}"
+            return []

@@ -32,6 +32,7 @@ EVENTS = "EVENTS"
 LOGS = "LOGS"
 _DAY = 24 * 3600.0
 _NAME_IN_USE, _NO_STORAGE = 10058, 10047
+_SILENT = 5 * 10**9  # nanoseconds; the replicas of a stream exchange a heartbeat every second
 _TRIES, _PAUSE = 5, 0.2  # seconds between two tries
 
 
@@ -111,6 +112,16 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamIn
     raise BrokerUnavailable(
         f"the stream {wanted.name} is changed by others at the same time: do two versions run on this broker?"
     )
+
+
+def has_quorum(stream: StreamInfo) -> bool:
+    """Return whether the servers that answer can store events. A leader that has lost the others reports itself as the
+    leader for ten more seconds."""
+    cluster = stream.cluster
+    if cluster is None or not cluster.replicas:
+        return True
+    answering = sum(not one.offline and (one.active or 0) < _SILENT for one in cluster.replicas)
+    return cluster.leader is not None and 2 * (1 + answering) > 1 + len(cluster.replicas)
 
 
 def merge(present: StreamConfig, wanted: StreamConfig) -> StreamConfig:

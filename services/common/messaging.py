@@ -1,20 +1,37 @@
 """How YTArchive uses the bus: its events, the fields of its dead letters, the secrets that they must not contain."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bus import Bus, BusSchema, BusSettings
+import structlog
+
+from bus import BrokerUnavailable, Bus, BusSchema, BusSettings
 from bus.dead_letter import encodable, text_field
+from bus.errors import BrokerRefuses
 from services.common.events import DeadLettered, catalogue
 from services.common.settings.masking import mask_text
 
+_log = structlog.get_logger("services.common")
+
+_PAUSE = 1.0  # seconds between two attempts to connect
 _MOST_VIDEOS = 1_000
 _INDEX_LIMIT = 2**31
 
 
-async def connect_bus(settings: BusSettings, *, source: str) -> Bus:
-    """Connect as `source` (`service/instance`), as Bus.connect."""
-    return await Bus.connect(settings, source=source, schema=SCHEMA)
+async def connect_bus(settings: BusSettings, *, source: str, wait: bool = False) -> Bus:
+    """Connect as `source` (`service/instance`), as Bus.connect. `wait`: for as long as the broker is away; each attempt
+    of `settings.connect_timeout` seconds that fails is logged with the address of the broker."""
+    while True:
+        try:
+            return await Bus.connect(settings, source=source, schema=SCHEMA)
+        except BrokerRefuses:
+            raise
+        except BrokerUnavailable as error:
+            if not wait:
+                raise
+            _log.warning("broker_awaited", error_message=str(error))
+        await asyncio.sleep(_PAUSE)
 
 
 def _dead_letter_fields(data: Mapping[str, Any]) -> dict[str, Any]:

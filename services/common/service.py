@@ -40,7 +40,7 @@ from services.common.web.standard_routes import Surface
 VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
-FAREWELL = 2.0  # seconds to wait for an unavailable broker at the end
+FAREWELL = 2.0  # seconds to wait for an unavailable broker with the registration and its end
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a failed background task is restarted
 _LOST_AFTER = 3  # failures in a row
 _HEALTHY_AFTER = 120.0  # seconds without a failure; longer than the longest pause
@@ -117,8 +117,16 @@ class ServiceBase:
         """Return the circuit breakers of outgoing calls, by host or egress."""
         return {}
 
+    async def bus_problem(self, *, new_work: bool = True) -> str | None:
+        """Return why the broker stores no events, or none that begin new work, with the remedy; None when it does."""
+        return await self.bus.problem(new_work=new_work)
+
+    @property
+    def undeclared_durables(self) -> Mapping[str, int]:
+        return self.bus.undeclared_durables
+
     async def dependencies_available(self) -> bool:
-        return self.bus.connected and await self.bus.reachable()
+        return await self.bus.reachable()
 
     def info(self) -> ServiceInfo:
         """Return this instance's entry in the service registry."""
@@ -133,32 +141,41 @@ class ServiceBase:
 
     # --- life -----------------------------------------------------------------------------------------------------
 
-    async def startup(self) -> None:
+    async def startup(self, *, wait_for_broker: bool = False) -> None:
         """Start the service (SPEC: Startup Process; step 1, loading the configuration, is done). On an error everything
-        is undone.
+        is undone. `wait_for_broker`: as long as the broker is away.
 
         Consumers, requests and background tasks inherit the context of this call, and with it the name of the service
         in the log records of all modules.
         """
         with self._named():
-            await self._start()
+            await self._start(wait_for_broker)
         self.logger.info("service_started", port=self.port, url=self.url, instance=self.instance)
 
-    async def _start(self) -> None:
+    async def _start(self, wait_for_broker: bool) -> None:
         try:
             self.validate_environment()
-            self._bus = await connect_bus(self.bus_settings, source=f"{self.name}/{self.instance}")
+            source = f"{self.name}/{self.instance}"
+            self._bus = await connect_bus(self.bus_settings, source=source, wait=wait_for_broker)
             self._initialized = True
             self._parts = await self.initialize_resources()
             if self.name != "jobs":
-                registration = ServiceRegistered(instance=self.instance, service=self.info())
-                await self.bus.publish(registration, trace_id=str(uuid4()))
+                await self._register()
             await self._serve()
         except BaseException:
             await self._wind_down(0.0)
             if self._bus is not None:
                 await self._bus.close()
             raise
+
+    async def _register(self) -> None:
+        """Announce this instance. A broker that stores nothing must not keep the service from starting, which may be
+        the one that makes room; jobs adds the instance at its first heartbeat then."""
+        registration = ServiceRegistered(instance=self.instance, service=self.info())
+        try:
+            await self.bus.publish(registration, trace_id=str(uuid4()), patience=FAREWELL)
+        except BusError as error:
+            self.logger.warning("registration_not_stored", error_message=str(error))
 
     def _named(self) -> AbstractContextManager[None]:
         return bound_contextvars(service=self.name, version=VERSION)

@@ -104,7 +104,8 @@ _AT = "/api/v1/download"
 ROUTES = (
     Route(
         "POST", f"{_AT}/video", order,
-        summary="Order one video", body=VideoOrder, response=Ordered, status=201, needs_bus=True, scope="request",
+        summary="Order one video", body=VideoOrder, response=Ordered, status=201,
+        needs_bus=True, begins_work=True, scope="request",
     ),
     Route(
         "GET", f"{_AT}/tasks", show_tasks,

@@ -54,7 +54,7 @@ async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExi
     parked = await store.read(lambda _rows, sql: queries.open_jobs(sql)) if park_open else []
     notifier = CommitNotifier()
     subscribers = Subscribers()
-    dispatcher = Dispatcher(store, registry, parked, notifier)
+    dispatcher = Dispatcher(store, registry, parked, notifier, lambda: bus.room.waiting_for())
     validator = JobValidator(config)
     queue = JobQueue(config, bus, store, reader, validator, registry, dispatcher, subscribers, notifier)
     outbox = OutboxPublisher(store, bus, notifier)

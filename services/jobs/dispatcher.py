@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from bus.fault_injection import fault_point
@@ -15,7 +15,7 @@ from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain import commands, dispatches, failures, listings, scheduler
-from services.jobs.domain.accounting import Out, set_retrying
+from services.jobs.domain.accounting import Out, set_retrying, set_waiting
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
 _TICK = 5.0  # seconds between two rounds, unless a timer is nearer
@@ -24,13 +24,27 @@ _UNANSWERED = timedelta(seconds=60)
 _MAX_STORING = 8  # videos, or two per slot: no more are fetched while the archive's disk is unavailable or slow
 _UNANSWERED_STORING = timedelta(hours=1)  # a NAS may be slow
 
+_ROOM_AGAIN = timedelta(seconds=10)  # until a listing that had to wait for room is due again
+
 _STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
 
 
 class Dispatcher:
-    """`parked` jobs are not dispatched: a one-shot command runs only its own job, not the open ones of earlier runs."""
+    """`parked` jobs are not dispatched: a one-shot command runs only its own job, not the open ones of earlier runs.
 
-    def __init__(self, store: Store, registry: Registry, parked: Iterable[str], notifier: CommitNotifier) -> None:
+    `held` returns why no new work may begin at present, None when it may: then nothing is dispatched, and the room in
+    the event stream is left to the events of running work.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        parked: Iterable[str],
+        notifier: CommitNotifier,
+        held: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._held = held
         self._store = store
         self._registry = registry
         self._notifier = notifier
@@ -77,12 +91,14 @@ class Dispatcher:
         running = [job_id for job_id in queries.open_jobs(sql) if job_id not in self.parked]
         self._served = {job_id: self._served.get(job_id, 0) for job_id in running}
         out = self._cancels(rows, sql, now)
-        out += self._listings(rows, sql, now)
-        out += self._unanswered(rows, sql, now)
-        rows.save()  # the queries below read the tables
-        out += self._release(rows, sql, now)
+        held = self._held()
+        if held is None:
+            out += self._listings(rows, sql, now)
+            out += self._unanswered(rows, sql, now)
+            rows.save()  # the queries below read the tables
+            out += self._release(rows, sql, now)
         rows.save()
-        self._update_timers(rows, sql, now)
+        self._update_timers(rows, sql, now, held)
         return out
 
     # --- videos
@@ -191,7 +207,7 @@ class Dispatcher:
 
     # --- timers
 
-    def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
+    def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime, held: str | None) -> None:
         blocks = queries.load_blocks(sql)
         blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
         soonest = [block.until for block in blocks.values() if block.until > now]
@@ -208,9 +224,10 @@ class Dispatcher:
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
             set_retrying(job, waiting, earliest, now)
+            set_waiting(job, held, now)
             if not job.paused:  # its timers may be long over: they take effect when it is resumed
                 soonest += times
-        self._next_timer = min(soonest, default=None)
+        self._next_timer = None if held else min(soonest, default=None)  # nothing is started when one is over
 
     # --- claims
 
@@ -287,6 +304,8 @@ class Dispatcher:
         if self._held_back(rows, job.job_id):
             listing.state, listing.retry_at = ListingState.TIMER, None  # requested again when the job is resumed
             return _STALE
+        if held := self._held():
+            return ClaimAnswer(verdict=ClaimVerdict.WAIT, until=now + _ROOM_AGAIN, reason=held)
         answer = scheduler.claim_verdict(block, f"{listing.job_id}/{listing.number}", now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
             listing.state, listing.instance, listing.since = ListingState.CLAIMED, instance, now

@@ -140,7 +140,7 @@ class Lister:
     def _not_admitted(self, queued: JobQueued, answer: ClaimAnswer, listed: _Listed) -> list[Event]:
         if answer.verdict is ClaimVerdict.STALE:
             return []
-        return [self._interrupted(queued, listed, "YouTube blocks this machine for now", answer.until)]
+        return [self._interrupted(queued, listed, answer.reason or "YouTube blocks this machine for now", answer.until)]
 
     def _interrupted(self, queued: JobQueued, listed: _Listed, why: str, until: datetime | None) -> ListingFailed:
         error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=f"{queued.target}: {why}")

@@ -14,11 +14,9 @@ import pytest
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from bus.connection.connection_manager import API_TIMEOUT
 from bus.streams.configuration import EVENTS
-from bus.streams.stream_gc import collect
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.events import DownloadClaim, ServiceHeartbeat, SourceBlocked, SourceCleared
-from services.common.messaging import SCHEMA
 
 Connect = Callable[..., Awaitable[Bus]]
 UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -312,10 +310,39 @@ async def test_a_full_stream_is_purged_of_what_all_consumers_have_acknowledged(c
         for number in range(128):
             await bus.publish(blocked(f"e{number}", reason="x" * 32_768), trace_id="t", patience=LIMIT)
     await wait_for_names(queue, {f"e{number}" for number in range(128)})
-    await collect(bus.js, SCHEMA.expendable)
+    await bus.problem()
     state = (await bus.js.stream_info(EVENTS)).state
     assert state.bytes <= 1024**2 // 2
     assert state.last_seq == 129
+
+
+async def test_a_filtered_durable_holds_the_stream_only_from_its_first_unread_message(connect: Connect) -> None:
+    """The ack floor of storage stays before the first message of the stream, and its only message is the newest."""
+    bus = await connect("jobs")
+    handlers, queue = collecting("jobs", SourceBlocked, SourceCleared)
+    rare, cleared = collecting("storage", SourceCleared)
+    await bus.serve(handlers, None)
+    storage = await connect("storage")
+    await storage.serve(rare, None)
+    await bus.publish(SourceCleared(egress="first"), trace_id="t")
+    await wait_for_names(cleared, {"first"})
+
+    async def publish(first: int, number: int) -> None:
+        async with asyncio.timeout(LIMIT):
+            for index in range(first, first + number):
+                await bus.publish(blocked(f"e{index}", reason="x" * 32_768), trace_id="t", patience=5.0)
+        await wait_for_names(queue, {f"e{index}" for index in range(first, first + number)})
+
+    await publish(0, 40)  # purged in between: the stream begins behind the message that storage has read
+    assert (await bus.js.stream_info(EVENTS)).state.first_seq > 1
+    await storage.stop_serving(timeout=1.0)
+    await publish(40, 20)
+    await bus.publish(SourceCleared(egress="last"), trace_id="t")
+    last = (await bus.js.stream_info(EVENTS)).state.last_seq
+    await publish(60, 25)  # they fit when the stream is purged up to the open message of storage
+    assert (await bus.js.stream_info(EVENTS)).state.first_seq <= last
+    await storage.serve(rare, None)
+    await wait_for_names(cleared, {"last"})
 
 
 async def test_a_full_stream_with_unread_messages_refuses_new_ones(connect: Connect) -> None:

@@ -18,10 +18,13 @@ import nats
 import pytest
 import trustme
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from bus import BrokerUnavailable, BusSettings, EmbeddedServer
+from bus import BrokerUnavailable, BusSettings, EmbeddedServer, Handlers
 from bus.connection.nats_client import Callbacks, close_client, open_client
+from bus.embedded.headway import Headway
 from bus.embedded.server import find_server
+from bus.embedded.store_check import STORE
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus
 from tests.fixtures.processes import ending_with_parent
@@ -385,6 +388,75 @@ async def test_streams_larger_than_the_store_are_refused(server: EmbeddedServer)
     greedy = settings.model_copy(update={"events_max_bytes": 10**15})
     with pytest.raises(BrokerUnavailable, match="too little room"):
         await connect_bus(greedy, source="jobs/1")
+
+
+async def test_a_store_with_a_durable_that_does_not_read_is_set_aside(server: EmbeddedServer, tmp_path: Path) -> None:
+    """nats-server starts, and the durable can never be created again."""
+    handlers = Handlers("storage")
+
+    @handlers.on(SourceCleared)
+    async def read(_event: SourceCleared) -> None: ...
+
+    bus = await connect_bus(await server.start(), source="storage/1")
+    await bus.serve(handlers)
+    created = bus.store_created
+    await bus.close()
+    await server.stop()
+    (state,) = (tmp_path / "nats").rglob("o.dat")
+    state.write_bytes(os.urandom(200))
+    with capture_logs() as records:
+        settings = await server.start()
+    (told,) = [record for record in records if record["event"] == "broker_store_set_aside"]
+    assert list((tmp_path / "nats").glob(f"{STORE}.unreadable-*/**/o.dat"))
+    assert "storage-source_cleared" in told["reason"]
+    bus = await connect_bus(settings, source="storage/1")
+    await bus.serve(handlers)
+    assert bus.store_created != created, "jobs notices that it is another store"
+    await bus.close()
+    await server.stop()
+    with capture_logs() as records:
+        await server.start()
+    assert not [record for record in records if record["event"] == "broker_store_set_aside"]
+
+
+async def test_a_store_at_which_the_server_crashes_is_set_aside(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragile = tmp_path / "bin" / "nats-server"
+    fragile.parent.mkdir()
+    damaged = tmp_path / "nats" / STORE / "damaged"
+    script = f'[ -e {damaged} ] && {{ echo "panic: runtime error: index out of range" >&2; exit 2; }}\n'
+    fragile.write_text(f'#!/bin/sh\n{script}exec {find_server()} "$@"\n')
+    fragile.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fragile.parent), prepend=os.pathsep)
+    damaged.parent.mkdir(parents=True)
+    damaged.touch()
+    assert await is_healthy_store(await server.start())
+    (aside,) = (tmp_path / "nats").glob(f"{STORE}.unreadable-*/damaged")
+    assert aside.exists()
+
+
+async def is_healthy_store(settings: BusSettings) -> bool:
+    bus = await connect_bus(settings, source="jobs/1")
+    try:
+        return await bus.reachable()
+    finally:
+        await bus.close()
+
+
+async def test_a_child_makes_headway_while_it_computes(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "input()\nwhile True: pass", stdin=asyncio.subprocess.PIPE
+    )
+    assert child.stdin is not None
+    try:
+        headway = Headway(child.pid, tmp_path / "none.log")
+        await wait_until(lambda: headway.stalled_for() > 0.3)  # it waits for its input
+        child.stdin.write(b"\n")
+        await wait_until(lambda: headway.stalled_for() < 0.1)
+    finally:
+        child.kill()
+        await child.wait()
 
 
 async def test_a_deleted_store_directory_is_created_again(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -10,19 +10,22 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from bus import BusSettings, Handlers
+from bus import BrokerUnavailable, BusSettings, Handlers
+from bus.embedded.server import find_server
 from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
 from services.common.events import ServiceHeartbeat
 from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
-from ytarchive.stack import Stack, StackInfo, find_running
+from ytarchive.stack import PATIENCE, Stack, StackInfo, find_running, load_service
 
 ONE = ("logging",)  # one service with an embedded broker is a stack
 
@@ -104,6 +107,14 @@ def port_in_use() -> Iterator[int]:
         yield port
 
 
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 def with_port(config: Config, port: int) -> Config:
     services = config.services.model_copy(update={"logging": Endpoint(port=port)})
     return config.model_copy(update={"services": services})
@@ -128,8 +139,44 @@ async def test_an_external_broker_is_used_and_its_secret_not_written(config: Con
     async with Stack(config, ONE) as stack:
         assert not stack.embedded
         assert stack.settings.ack_wait == 3.0
+        assert stack.settings.connect_timeout == PATIENCE, "a one-shot command does not wait for ever"
         assert await healthy(stack.services["logging"].url)
         assert not stack_file(config).exists()  # a single service with an external broker is not a stack
+
+
+async def test_a_service_waits_for_a_broker_that_is_away(config: Config, tmp_path: Path, closed_port: int) -> None:
+    settings = BusSettings(url=f"nats://127.0.0.1:{closed_port}", connect_timeout=0.2)
+    service = load_service("logging")(config, settings)
+    with capture_logs() as records:
+        starting = asyncio.create_task(service.startup(wait_for_broker=True))
+        while not any(record["event"] == "broker_awaited" for record in records):
+            assert not starting.done(), starting.result()
+            await asyncio.sleep(0.01)
+    told = next(record for record in records if record["event"] == "broker_awaited")
+    assert f"127.0.0.1:{closed_port}" in told["error_message"]
+    words = ["-a", "127.0.0.1", "-p", str(closed_port), "-js", "-sd", str(tmp_path / "nats")]
+    broker = await asyncio.create_subprocess_exec(find_server(), *words, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await asyncio.wait_for(starting, 60)
+        assert await healthy(service.url)
+        await service.shutdown(1)
+    finally:
+        broker.terminate()
+        await broker.wait()
+
+
+async def test_a_service_does_not_wait_for_a_broker_that_refuses_it(config: Config, broker: BusSettings) -> None:
+    service = load_service("logging")(config, broker.model_copy(update={"token": SecretStr("wrong")}))
+    with pytest.raises(BrokerUnavailable, match="refuses our credentials"):
+        await asyncio.wait_for(service.startup(wait_for_broker=True), 60)
+
+
+def test_a_signal_ends_a_service_that_waits_for_its_broker(cli: Any, closed_port: int) -> None:
+    cli.env["YTARCHIVE_NATS__URL"] = f"nats://127.0.0.1:{closed_port}"
+    child = cli.start("service", "logging")
+    child.wait_for(f"127.0.0.1:{closed_port}")
+    child.process.terminate()
+    assert child.end().code == 0
 
 
 async def test_a_single_service_uses_the_broker_of_the_running_stack(config: Config, stack: Stack) -> None:

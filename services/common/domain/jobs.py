@@ -76,6 +76,9 @@ class Job(BaseModel):
     retry_at: AwareDatetime | None = Field(
         default=None, description="The earliest scheduled retry, in status retrying."
     )
+    waiting_for: str | None = Field(
+        default=None, description="Why nothing more of this job is started at present, and what to do about it."
+    )
     work_plan: str | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime

@@ -10,13 +10,14 @@ from services.common.domain.videos import VideoId
 class ClaimVerdict(StrEnum):
     GO = "go"
     STALE = "stale"  # cancelled, superseded or done: drop the message
-    WAIT = "wait"  # the source is blocked until `until`
+    WAIT = "wait"  # the source is blocked until `until`, or `reason` forbids it until then
     PROBE = "probe"  # as GO; the request tests whether a blocked source answers again
 
 
 class ClaimAnswer(BaseModel, frozen=True):
     verdict: ClaimVerdict
     until: AwareDatetime | None = None
+    reason: str | None = None  # of WAIT, when it is not a block of the source
 
 
 class CredentialsTaken(BaseModel, frozen=True):

@@ -66,46 +66,54 @@ class HealthReport:
 
     async def answer(self, _call: Call) -> Reply:
         """Answer 200 when healthy, else 503, with the HealthCheck as data in both cases."""
-        health = await self.check()
+        health, errors = await self._examine()
         if health.status is HealthStatus.HEALTHY:
             return Reply(health, 200)
         failed = [name for name, good in health.checks.items() if not good]
         error = ErrorDetail(
             code=ErrorCode.SERVICE_UNAVAILABLE,
             message=f"unhealthy: {', '.join(failed)}",
-            details={"failed_checks": failed, "critical_errors": self._service.critical_errors()},
+            details={"failed_checks": failed, "critical_errors": errors},
         )
         return Reply(health, 503, error=error)
 
     async def check(self) -> HealthCheck:
+        return (await self._examine())[0]
+
+    async def _examine(self) -> tuple[HealthCheck, list[str]]:
+        """Return the health and the critical errors, each with its remedy."""
         service = self._service
+        available, problem = await self._dependencies()
+        errors = [*service.critical_errors(), *([problem] if problem else [])]
         checks = {
             "http_responsive": service.accepting,
-            "dependencies_available": await self._dependencies(),
-            "no_critical_errors": not service.critical_errors(),
+            "dependencies_available": available,
+            "no_critical_errors": not errors,
             "disk_space_available": await asyncio.to_thread(self._has_space),
         }
         rest = service.rest
         counted = {"requests_answered": rest.answered, "requests_in_hand": rest.in_hand} if rest else {}
-        return HealthCheck(
+        undeclared = {"undeclared_durables": found} if (found := dict(service.undeclared_durables)) else {}
+        health = HealthCheck(
             service=service.name,
             status=HealthStatus.HEALTHY if all(checks.values()) else HealthStatus.UNHEALTHY,
             version=service.info().version,
             uptime_seconds=int(service.uptime),
             checks=checks,
-            metrics={**counted, **service.metrics(), **self._breakers()},
+            metrics={**counted, **service.metrics(), **undeclared, **self._breakers()},
         )
+        return health, errors
 
     def _breakers(self) -> dict[str, Any]:
         states = self._service.breakers()
         return {"breakers": {name: state.as_json() for name, state in states.items()}} if states else {}
 
-    async def _dependencies(self) -> bool:
+    async def _dependencies(self) -> tuple[bool, str | None]:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._service.dependencies_available()
+                return await asyncio.gather(self._service.dependencies_available(), self._service.bus_problem())
         except TimeoutError:
-            return False
+            return False, f"the message broker does not answer within {PATIENCE:g} s: see its log"
 
     def _has_space(self) -> bool:
         least = self._service.config.storage.min_free

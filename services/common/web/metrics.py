@@ -107,6 +107,12 @@ class _Now(Collector):
         yield checks
         yield from breaker_numbers(name, service.breakers())
         yield from own_numbers(name, service.metrics())
+        if service.undeclared_durables:
+            text = "Open messages of durables that no service reads."
+            undeclared = GaugeMetricFamily("ytarchive_undeclared_durables", text, labels=["service", "durable"])
+            for durable, messages in service.undeclared_durables.items():
+                undeclared.add_metric([name, durable], float(messages))
+            yield undeclared
 
 
 def breaker_numbers(service: str, states: Mapping[str, BreakerState]) -> Iterator[Metric]:

@@ -85,7 +85,8 @@ class Route:
     path_model: type[BaseModel] | None = None  # the parts of the path; a mismatch is 404
     response: Any = None  # a model, or a type that pydantic can describe
     status: int = 200
-    needs_bus: bool = False  # answer 503 at once while the broker is unavailable
+    needs_bus: bool = False  # answer 503 at once while the broker stores no events
+    begins_work: bool = False  # and also while its room is kept for the events of running work
     streams: bool = False  # shutdown does not wait for it
     quiet: bool = False  # logged at debug level, for routes that are polled
     media_type: str | None = None  # of an answer that is not a ServiceResponse; of a stream text/event-stream
@@ -130,8 +131,7 @@ class RestOwner(Protocol):
     accepting: bool
     closing: asyncio.Event
 
-    @property
-    def bus_connected(self) -> bool: ...
+    async def bus_problem(self, *, new_work: bool = True) -> str | None: ...
 
 
 class RestApplication:
@@ -249,8 +249,8 @@ class RestApplication:
             models: dict[str, BaseModel] = {}
             if route.path_model is not None:
                 models["path"] = read_path(request, route.path_model)
-            if route.needs_bus and not self._owner.bus_connected:
-                raise ServiceUnavailable("The message broker is unavailable. Try again later.")
+            if route.needs_bus and (problem := await self._owner.bus_problem(new_work=route.begins_work)):
+                raise ServiceUnavailable(f"The request is not taken: {problem}.")
             if route.body is not None:
                 models["body"] = await read_body(request, route.body)
             query = read_query(request, route.query or NoQuery)

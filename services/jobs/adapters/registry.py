@@ -17,6 +17,7 @@ from services.common.domain.registry import ServiceInfo
 from services.common.infra.files import write_atomically
 
 GONE_AFTER = 20.0  # seconds without a heartbeat (one comes every 5)
+_SILENT_AFTER = 10.0  # seconds without a heartbeat of anybody, not even of jobs itself: the broker is silent
 
 
 class _File(BaseModel):
@@ -32,6 +33,9 @@ class Registry:
 
     After a restart the file tells which instances are gone, because their process is dead, and which of those on this
     machine still run, before their first heartbeat arrives.
+
+    Time in which no heartbeat at all arrives counts for nobody: jobs receives its own, so it is the broker, or jobs
+    itself, that stood still. Afterwards everybody gets the whole time again.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,7 +46,7 @@ class Registry:
         self._lost: dict[str, datetime] = {}  # service name -> when an instance of it was last found to be gone
         self._changed = asyncio.Event()  # since the file was written
         self._writing = threading.Lock()
-        self._started = clock()
+        self._started = self._received = clock()
         self._known = {info.instance: info for info in _read(path)}
         here = platform.node()
         self._seen = {name: self._started for name, info in self._known.items() if info.host == here}
@@ -52,6 +56,7 @@ class Registry:
 
     def seen(self, info: ServiceInfo) -> None:
         """Record a registration or a heartbeat."""
+        self._end_silence()
         if _dead(info):
             return  # sent before it died
         self._gone.discard(info.instance)
@@ -76,6 +81,13 @@ class Registry:
         if lost:
             self._changed.set()
 
+    def _end_silence(self) -> None:
+        now = self._clock()
+        if now - self._received > _SILENT_AFTER:
+            self._started = now
+            self._seen = dict.fromkeys(self._seen, now)
+        self._received = now
+
     # --- queries
 
     def live(self, name: str) -> list[ServiceInfo]:
@@ -96,11 +108,16 @@ class Registry:
         info = self._known.get(instance)
         if instance in self._gone or (info and _dead(info)):
             return True
-        return self._clock() - self._seen.get(instance, self._started) > GONE_AFTER
+        return self._heard_until() - self._seen.get(instance, self._started) > GONE_AFTER
 
     def _at_work(self, info: ServiceInfo) -> bool:
         seen = self._seen.get(info.instance)
-        return seen is not None and self._clock() - seen < GONE_AFTER and not _dead(info)
+        return seen is not None and self._heard_until() - seen < GONE_AFTER and not _dead(info)
+
+    def _heard_until(self) -> float:
+        """Return the time until which a heartbeat would have arrived."""
+        now = self._clock()
+        return self._received if now - self._received > _SILENT_AFTER else now
 
     def _forget(self, instance: str) -> bool:
         self._gone.add(instance)

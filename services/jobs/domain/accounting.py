@@ -106,8 +106,15 @@ def set_retrying(job: JobRow, waiting: int, earliest: datetime | None, now: date
         touch(job, now)
 
 
+def set_waiting(job: JobRow, waiting_for: str | None, now: datetime) -> None:
+    if job.waiting_for != waiting_for:
+        job.waiting_for = waiting_for
+        touch(job, now)
+
+
 def end(job: JobRow, status: JobStatus, now: datetime) -> list[Out]:
     job.status, job.finished_at, job.retry_at = status, now, None
+    job.waiting_for = None
     job.cancelling = job.paused = False
     touch(job, now)
     kind = _ENDS[status]

@@ -54,6 +54,7 @@ class JobRow:
     title: str | None = None
     error: ErrorDetail | None = None
     retry_at: datetime | None = None
+    waiting_for: str | None = None
     work_plan: str | None = None
     revision: int = 0
     listings: int = 0  # number of targets

@@ -42,6 +42,7 @@ def job_view(job: JobRow) -> Job:
         ),
         error=job.error,
         retry_at=job.retry_at,
+        waiting_for=job.waiting_for,
         work_plan=job.work_plan,
         created_at=job.created_at,
         updated_at=job.updated_at,

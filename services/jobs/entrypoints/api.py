@@ -158,7 +158,7 @@ _command = partial(Route, "POST", response=Job, needs_bus=True)
 ROUTES = (
     Route(
         "POST", _JOBS, create, "Create a job",
-        body=NewJob, response=Job, status=201, needs_bus=True, scope="request",
+        body=NewJob, response=Job, status=201, needs_bus=True, begins_work=True, scope="request",
     ),
     Route("GET", _JOBS, show_many, "List jobs, newest first", query=JobQuery, response=JobList),
     Route("GET", _JOB, show, "Show a job with its items and its progress", response=JobDetail),
@@ -178,5 +178,5 @@ ROUTES = (
     _command(f"{_JOB}/cancel", cancel, "Cancel a job, or one of its videos", body=CancelBody),
     _command(f"{_JOB}/pause", pause, "Pause a job: nothing more of it is started"),
     _command(f"{_JOB}/resume", resume, "Resume a paused or parked job"),
-    _command(f"{_JOB}/retry", retry, "Retry the failures of an ended job"),
+    _command(f"{_JOB}/retry", retry, "Retry the failures of an ended job", begins_work=True),
 )  # fmt: skip

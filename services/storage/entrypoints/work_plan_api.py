@@ -56,7 +56,8 @@ ROUTES = (
     Route("GET", _PLAN, show_plan, "A work plan", path_model=PlanPath, response=WorkPlan),
     Route(
         "POST", f"{_PLAN}/retry", retry_plan, "Retry the unresolved entries of a work plan",
-        path_model=PlanPath, response=RetryBegun, status=201, needs_bus=True, scope="request",
+        path_model=PlanPath, response=RetryBegun, status=201,
+        needs_bus=True, begins_work=True, scope="request",
     ),
     Route("DELETE", _PLAN, remove_plan, "Remove a work plan", path_model=PlanPath, response=PlanRemoved),
 )  # fmt: skip

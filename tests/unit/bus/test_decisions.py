@@ -3,13 +3,24 @@
 from datetime import UTC, datetime
 
 import pytest
-from nats.js.api import ConsumerConfig, ConsumerInfo, SequenceInfo, StreamConfig, StreamInfo, StreamState
+from nats.js.api import (
+    ClusterInfo,
+    ConsumerConfig,
+    ConsumerInfo,
+    PeerInfo,
+    SequenceInfo,
+    StreamConfig,
+    StreamInfo,
+    StreamState,
+)
 
 from bus import BusSettings, Event, Handlers
 from bus.connection.nats_client import without_credentials
 from bus.core_subscriptions import cover
-from bus.streams.configuration import consumer_config, merge, stream_configs, stream_of
-from bus.streams.stream_gc import purge_up_to
+from bus.streams.configuration import consumer_config, has_quorum, merge, stream_configs, stream_of
+from bus.streams.durable_floor import known_floor
+from bus.streams.durables import declared_by
+from bus.streams.stream_gc import counted, purge_up_to
 from services.common.events import (
     DownloadClaim,
     DownloadCompleted,
@@ -21,6 +32,7 @@ from services.common.events import (
     SourceBlocked,
     SourceCleared,
 )
+from services.common.messaging import SCHEMA
 
 SETTINGS = BusSettings(url="nats://localhost", events_max_bytes=2_000_000, ack_wait=9)
 
@@ -32,65 +44,84 @@ def stream(size: int, *, first: int = 1, last: int = 100) -> StreamInfo:
     )
 
 
-def consumer(name: str, floor: int, *, pending: int = 5, unacked: int = 0) -> ConsumerInfo:
+@pytest.mark.parametrize(
+    ("info", "lowest", "keep_from"),
+    [
+        pytest.param(stream(500), 50, None, id="half full is not yet full"),
+        pytest.param(stream(501), 50, 51, id="what all have acked goes"),
+        pytest.param(stream(501), None, None, id="nobody has read it yet"),
+        pytest.param(stream(501), 0, None, id="nothing was acked"),
+        pytest.param(stream(501), 100, 101, id="all is read"),
+        pytest.param(stream(501, first=60), 59, None, id="it went already"),
+        pytest.param(stream(501, first=60), 60, 61, id="one message"),
+    ],
+)
+def test_what_may_be_purged(info: StreamInfo, lowest: int | None, keep_from: int | None) -> None:
+    assert purge_up_to(info, lowest) == keep_from
+
+
+def reader(name: str, acked: int, delivered: int, *, unacked: int = 0) -> ConsumerInfo:
     return ConsumerInfo(
         name=name,
         stream_name="EVENTS",
         created=datetime(2026, 1, 1, tzinfo=UTC),
         config=ConsumerConfig(),
-        ack_floor=SequenceInfo(consumer_seq=0, stream_seq=floor),
-        num_pending=pending,
+        delivered=SequenceInfo(consumer_seq=0, stream_seq=delivered),
+        ack_floor=SequenceInfo(consumer_seq=0, stream_seq=acked),
         num_ack_pending=unacked,
     )
 
 
+def test_delivered_messages_count_as_acknowledged_unless_one_is_not() -> None:
+    assert known_floor(reader("storage-x", 3, 20)) == 20
+    assert known_floor(reader("storage-x", 3, 20, unacked=1)) == 3
+
+
+def test_the_logging_service_keeps_nothing() -> None:
+    both = [reader("jobs-inbox", 50, 50), reader("logging-all", 2, 2)]
+    assert counted(both, "logging-") == both[:1]
+    assert counted(both, None) == both
+
+
+def replica(seconds: float, *, offline: bool | None = None) -> PeerInfo:
+    return PeerInfo(name="n", current=True, offline=offline, active=int(seconds * 10**9))
+
+
 @pytest.mark.parametrize(
-    ("info", "readers", "keep_from"),
+    ("cluster", "stores"),
     [
-        pytest.param(stream(500), [consumer("jobs-inbox", 50)], None, id="half full: nothing to purge"),
-        pytest.param(stream(501), [consumer("jobs-inbox", 50)], 51, id="purge what all consumers have acknowledged"),
-        pytest.param(
-            stream(501),
-            [consumer("jobs-inbox", 50), consumer("storage-x", 20)],
-            21,
-            id="the slowest consumer sets the limit",
-        ),
-        pytest.param(
-            stream(501),
-            [consumer("jobs-inbox", 50), consumer("logging-all", 2)],
-            51,
-            id="the logging consumer is ignored",
-        ),
-        pytest.param(stream(501), [consumer("logging-all", 99)], None, id="only the logging consumer exists"),
-        pytest.param(stream(501), [], None, id="no consumers"),
-        pytest.param(stream(501), [consumer("jobs-inbox", 0)], None, id="nothing acknowledged"),
-        pytest.param(
-            stream(501),
-            [consumer("jobs-inbox", 50), consumer("storage-x", 3, pending=0)],
-            51,
-            id="an idle consumer does not limit the purge",
-        ),
-        pytest.param(
-            stream(501),
-            [consumer("jobs-inbox", 50), consumer("storage-x", 3, pending=0, unacked=1)],
-            4,
-            id="an in-flight message limits the purge",
-        ),
-        pytest.param(stream(501), [consumer("jobs-inbox", 7, pending=0)], 101, id="everything read"),
-        pytest.param(stream(501, first=60), [consumer("jobs-inbox", 59)], None, id="already purged"),
-        pytest.param(stream(501, first=60), [consumer("jobs-inbox", 60)], 61, id="one message to purge"),
+        pytest.param(None, True, id="no cluster"),
+        pytest.param(ClusterInfo(leader="n0"), True, id="one replica"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(0.9), replica(0.8)]), True, id="all"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(0.9), replica(60)]), True, id="two of three"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(6), replica(60)]), False, id="a leader on its own"),
+        pytest.param(ClusterInfo(leader="n0", replicas=[replica(1, offline=True)]), False, id="one of two"),
+        pytest.param(ClusterInfo(replicas=[replica(0), replica(0), replica(0)]), False, id="no leader"),
     ],
 )
-def test_purge_up_to_what_all_consumers_have_acknowledged(
-    info: StreamInfo, readers: list[ConsumerInfo], keep_from: int | None
-) -> None:
-    assert purge_up_to(info, readers, "logging-") == keep_from
+def test_a_stream_without_a_quorum(cluster: ClusterInfo | None, stores: bool) -> None:
+    info = stream(1)
+    info.cluster = cluster
+    assert has_quorum(info) is stores
+
+
+def test_the_durables_that_a_service_can_judge() -> None:
+    table = Handlers("jobs")
+
+    @table.inbox(SourceBlocked)
+    async def take(_envelopes: object) -> None: ...
+
+    declared = declared_by(SCHEMA, [table])
+    assert declared("jobs-inbox")
+    assert declared("storage-removed"), "only storage can judge it"
+    assert not declared("jobs-removed")
+    assert not declared("cron-inbox"), "there is no such service"
 
 
 def test_a_stream_without_a_limit_is_never_purged() -> None:
     info = stream(10**9)
     info.config.max_bytes = -1
-    assert purge_up_to(info, [consumer("jobs-inbox", 50)], None) is None
+    assert purge_up_to(info, 50) is None
 
 
 def test_stream_configurations_list_their_subjects_without_wildcards() -> None:

@@ -85,6 +85,8 @@ def job_line(state: JobState) -> str:
     parts = [f"{done} of {counts.total} done" if job.listed else f"listing… {known} so far, {done} done"]
     if job.paused:
         parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` continues it")
+    if job.waiting_for:
+        parts.append(f"waiting: {safe_text(job.waiting_for)}")
     if not job.listed:
         return ", ".join(parts)
     if counts.skipped:

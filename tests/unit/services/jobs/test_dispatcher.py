@@ -83,7 +83,8 @@ class DispatcherWithoutStorage:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.registry = Registry(folder / "services.json")
-        self.dispatcher = Dispatcher(store, self.registry, (), CommitNotifier())
+        self.held: str | None = None
+        self.dispatcher = Dispatcher(store, self.registry, (), CommitNotifier(), lambda: self.held)
         self.now = datetime.now(UTC)
 
     async def step(self, *facts: Event) -> list[Event]:
@@ -177,3 +178,26 @@ async def test_dispatching_stops_while_storage_commits_nothing(store: Store, tmp
                 )  # fmt: skip
                 await world.step(done)
     assert fetched == 8
+
+
+async def test_nothing_is_dispatched_while_the_stream_has_no_room_for_new_work(store: Store, tmp_path: Path) -> None:
+    world = DispatcherWithoutStorage(store, tmp_path)
+
+    def ordered(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        return state_machine.create(rows, job, "t", accepted, now)
+
+    async def waiting_for() -> str | None:
+        job = await store.read(lambda rows, _sql: rows.job("j"))
+        assert job is not None
+        return job.waiting_for
+
+    await store.change(ordered)
+    await world.step(page(1, LOST), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=1))
+    world.held = "the stream is almost full"
+    assert await world.decide(slots=2) == []
+    assert await waiting_for() == "the stream is almost full"
+    world.held = None
+    assert [type(event) for event in await world.decide(slots=2)] == [e.DownloadRequested]
+    assert await waiting_for() is None

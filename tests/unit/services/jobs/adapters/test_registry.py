@@ -91,20 +91,46 @@ def test_after_a_restart_running_local_instances_are_live_without_a_heartbeat(
     assert second.lost("download")
 
 
+def _pass(registry: Registry, clock: Any, seconds: int) -> None:
+    """Let time pass while jobs receives its own heartbeats."""
+    for _ in range(seconds):
+        clock.seconds += 1
+        registry.seen(_info(os.getpid(), "jobs", name="jobs"))
+
+
 def test_a_remote_instance_is_gone_20_seconds_after_its_last_heartbeat(file: Path, clock: Any) -> None:
     registry = Registry(file, clock.monotonic)
     registry.seen(_info(1, "far", host="elsewhere"))
-    clock.seconds += 19
+    _pass(registry, clock, 19)
     registry.forget_dead()
     assert (_instances(registry), registry.gone("far"), registry.gone("unheard")) == (["far"], False, False)
     registry.seen(_info(1, "far", host="elsewhere"))
-    clock.seconds += 19
+    _pass(registry, clock, 19)
     assert (registry.gone("far"), registry.gone("unheard")) == (False, True)
-    clock.seconds += 2
+    _pass(registry, clock, 2)
     assert (_instances(registry), registry.gone("far"), registry.lost("download")) == ([], True, None)
     registry.forget_dead()
     assert registry.lost("download")
-    assert registry.everyone() == []
+    assert [info.name for info in registry.everyone()] == ["jobs"]
+
+
+def test_a_time_in_which_no_heartbeat_at_all_arrives_counts_for_nobody(file: Path, clock: Any) -> None:
+    """The broker was silent, or jobs itself was suspended: a worker that goes on must not be taken for dead."""
+    registry = Registry(file, clock.monotonic)
+    registry.seen(_info(1, "far", host="elsewhere"))
+    registry.seen(_info(1, "stopped", host="elsewhere"))
+    _pass(registry, clock, 15)
+    registry.seen(_info(1, "far", host="elsewhere"))
+    clock.seconds += 90
+    registry.forget_dead()
+    assert (_instances(registry), registry.gone("far"), registry.gone("unheard")) == (["far", "stopped"], False, False)
+    _pass(registry, clock, 19)  # the worker connects again later than jobs
+    registry.forget_dead()
+    assert (_instances(registry), registry.gone("far"), registry.gone("unheard")) == (["far", "stopped"], False, False)
+    registry.seen(_info(1, "far", host="elsewhere"))
+    _pass(registry, clock, 3)
+    registry.forget_dead()
+    assert (_instances(registry), registry.gone("stopped"), registry.gone("unheard")) == (["far"], True, True)
 
 
 def test_an_instance_that_stopped_normally_is_gone_but_not_lost(file: Path) -> None:
