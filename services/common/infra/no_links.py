@@ -40,7 +40,9 @@ def folder_below(base: Path, path: Path) -> Iterator[int]:
 def open_below(base: Path, path: Path) -> int:
     """Open the regular file `path` below `base` for reading. Raises as `folder_below`."""
     with folder_below(base, path.parent) as folder:
-        descriptor = _open(path, folder, os.O_NONBLOCK)  # without waiting for the writer of a pipe
+        if not stat.S_ISREG(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):  # a pipe would block
+            raise NotAFile("a symbolic link" if _is_link(path.name, folder) else "not a regular file", path)
+        descriptor = _open(path, folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotAFile("not a regular file", path)
@@ -53,7 +55,7 @@ def read_below(base: Path, path: Path) -> bytes:
         return file.read()
 
 
-def _open(path: Path, folder: int, flags: int) -> int:
+def _open(path: Path, folder: int, flags: int = 0) -> int:
     if path.name == "..":
         raise NotAFile("a parent folder", path)
     try:

@@ -193,9 +193,9 @@ def _finish(path: Path, intent: Path, tag: str) -> bool:
     if manifest is None or not manifest.take_ins:
         return False
     for name in manifest.take_ins[-1].files:
-        place, size = path.parent / name, manifest.fixity[name].size
+        place, entry = path.parent / name, manifest.fixity.get(name)
         staged = _size(hidden_path(place, tag))
-        if (_size(place) if staged is None else staged) != size:
+        if entry is None or (_size(place) if staged is None else staged) != entry.size:
             _log.error("intent_without_files", path=str(intent), file=name)
             return False
     _roll_forward(path, manifest, tag)
