@@ -5,9 +5,12 @@ services.common.settings.sections.
 """
 
 import difflib
+import grp
 import json
 import os
+import pwd
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,16 +52,17 @@ PREFIX = "YTARCHIVE_"
 CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
 _NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
-_OURS = {"source", "origins"}  # fields of Config that are not sections
+_OURS = {"source", "origins", "ignored"}  # fields of Config that are not sections
 
 
 def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Config:
     """Load the configuration; variables override the file.
 
-    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is one of YTArchive, else the one in the
-    user's configuration directory, else none. Raise ConfigError, which names file or variable, key and remedy.
+    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is one of YTArchive and nobody else can
+    have written it (`ignored` has the reason), else the one in the user's configuration directory, else none. Raise
+    ConfigError, which names file or variable, key and remedy.
     """
-    file = _find(path, env, cwd or Path.cwd())
+    file, ignored = _find(path, env, cwd)
     values = _read(file) if file else {}
     origins = dict.fromkeys(_leaves(values), str(file))
     for variable, key, value in _variables(env):
@@ -68,7 +72,7 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
     if foreign:
         raise ConfigError(f"{file}: unknown key {foreign.pop()}.", file=str(file))
     try:
-        return Config.model_validate({**values, "source": file, "origins": origins})
+        return Config.model_validate({**values, "source": file, "origins": origins, "ignored": ignored})
     except ValidationError as error:
         messages = [_explain(problem, origins) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(messages), file=str(file) if file else None) from error
@@ -101,23 +105,52 @@ def _values(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def _find(path: Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
+def _find(path: Path | None, env: Mapping[str, str], cwd: Path | None) -> tuple[Path | None, str | None]:
+    """Return the file, and why `./config.toml` was ignored."""
+    cwd = cwd or Path.cwd()
     named = path or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
     if named is not None:
         file = (cwd / named.expanduser()).absolute()
         if not file.is_file():
             by = "" if path else f", which {CONFIG_VARIABLE} names"
             raise ConfigError(f"There is no configuration file {file}{by}. Correct the path, or leave it out.")
-        return file
-    here = (cwd / "config.toml").absolute()
+        return file, None
+    here, ignored = (cwd / "config.toml").absolute(), None
     if here.is_file() and _is_ours(here):
-        return here
+        distrust = _distrust(here)
+        if distrust is None:
+            return here, None
+        ignored = f"{here} is ignored: {distrust}"
     users = user_config_path("ytarchive") / "config.toml"
-    return users if users.is_file() else None
+    return users if users.is_file() else None, ignored
+
+
+def _distrust(file: Path) -> str | None:
+    """Return why somebody else may have written the file, None if only we or root can: a folder such as /tmp contains
+    files of others, and a configuration names where secrets are sent."""
+    for found in (file.lstat(), file.stat()):
+        if found.st_uid not in {0, os.geteuid()}:
+            return "it belongs to another user. Name it with --config, if you trust it."
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_private_group(found.st_gid)):
+        return "other users can write to it. Run `chmod go-w` on it, or name it with --config."
+    return None
+
+
+def _is_private_group(gid: int) -> bool:
+    """Return whether the group contains nobody but us, as that of each user on Debian and Fedora."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _is_ours(file: Path) -> bool:
-    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True  # reported when it is read
     try:
         return "jobs" in tomllib.loads(text).get("services", {})
     except (tomllib.TOMLDecodeError, TypeError):

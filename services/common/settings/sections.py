@@ -182,7 +182,8 @@ class Services(Section):
 
 
 class Config(Section):
-    """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it."""
+    """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it. `ignored`: the
+    `./config.toml` that was not used, with the reason."""
 
     general: General = Field(default_factory=General)
     storage: Storage = Field(default_factory=Storage)
@@ -195,3 +196,4 @@ class Config(Section):
     services: Services = Field(default_factory=Services)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
     origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+    ignored: str | None = Field(default=None, exclude=True, repr=False)

@@ -101,10 +101,11 @@ def run_task(config: "Config", task: "JobTask", *, as_json: bool, verbose: bool)
 
     from services.common.errors import InvalidRequest
     from ytarchive.cli.jobs.exit_codes import rejected
-    from ytarchive.cli.terminal.console import log_to_stderr
+    from ytarchive.cli.terminal.console import log_to_stderr, name_configuration
     from ytarchive.cli.workflows.run_job import OneShot
 
     if verbose:
+        name_configuration(config)
         log_to_stderr(config, "INFO")
     else:
         log_to_stderr(config, "WARNING", without=_SHOWN_BY_DISPLAY)

@@ -31,10 +31,15 @@ class Invocation:
     debug: bool = False
 
     def config(self) -> "Config":
-        """Raises ConfigError."""
+        """Load the configuration, with a warning when `./config.toml` is ignored. Raises ConfigError."""
         from services.common.settings.load import load_config
 
-        return load_config(self.config_file)
+        config = load_config(self.config_file)
+        if config.ignored:
+            from ytarchive.cli.terminal.console import stderr
+
+            stderr().print(f"Warning: {config.ignored}", style="yellow")
+        return config
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

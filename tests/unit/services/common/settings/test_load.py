@@ -1,5 +1,6 @@
 """config.toml: search order, accepted values, error messages, and the output of `config show`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from services.common.errors import ConfigError
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
+from ytarchive.cli.doctor import settings
+from ytarchive.cli.doctor.finding import State
 
 JOBS_PORT = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[5] / "config.toml"
@@ -68,6 +71,33 @@ def test_the_shipped_config_file_contains_every_key_with_its_default(tmp_path: P
     text = SHIPPED.read_text()
     missing = [key for key in describe(shipped) if f"{key.rpartition('.')[2]} = " not in text]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "reason"),
+    [
+        (0o666, 0, "other users can write to it. Run `chmod go-w`"),
+        (0o664, 0, "other users can write to it"),
+        (0o644, 4321, "it belongs to another user. Name it with --config"),
+    ],
+)
+def test_a_config_file_of_the_working_directory_that_others_can_write_is_ignored(
+    tmp_path: Path, write: Callable[..., Path], mode: int, uid: int, reason: str
+) -> None:
+    if uid and os.geteuid():
+        pytest.skip("only root can give a file away")
+    here = write(JOBS_PORT)
+    assert load_config(env={}, cwd=tmp_path).ignored is None
+    here.chmod(mode)
+    os.chown(here, uid or -1, 4321 if not os.geteuid() else -1)
+    if mode == 0o664 and os.geteuid():
+        pytest.skip("the group may be that of the user alone")
+    config = load_config(env={}, cwd=tmp_path)
+    assert config.source is None
+    assert config.ignored is not None and config.ignored.startswith(f"{here} is ignored: {reason}")
+    assert load_config(here, env={}).services.jobs.port == 9000
+    finding = settings.configuration(config.source, None, config.ignored)
+    assert (finding.state, finding.mend is not None) == (State.WARNING, True)
 
 
 def test_the_search_order_of_configuration_files(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
