@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.common.events import MetadataFetched
-from services.common.infra.files import set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
 from services.common.infra.no_links import NotAFile, read_below
 from services.storage.formats.video_metadata import VideoFile, merge_sources
 
@@ -41,4 +41,4 @@ def save_metadata(path: Path, event: MetadataFetched, trace_id: str) -> None:
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)

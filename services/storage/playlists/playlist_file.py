@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.common.domain.videos import PlaylistMetadata
-from services.common.infra.files import set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
 from services.common.infra.no_links import NotAFile, read_below
 from services.common.settings.load import Storage
 from services.storage.formats.layout import tree_of
@@ -47,7 +47,7 @@ def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
 
 
 def save_own(path: Path, own: PlaylistMetadata) -> None:
@@ -57,4 +57,4 @@ def save_own(path: Path, own: PlaylistMetadata) -> None:
         return
     merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
     if merged != held:
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
