@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from bus import fault_injection
 from services.common.errors import ConfigError
-from services.common.settings.masking import MASK, mask
+from services.common.settings.masking import MASK, mask, mask_url
 from services.common.settings.sections import (
     Config,
     Download,
@@ -52,6 +52,7 @@ PREFIX = "YTARCHIVE_"
 CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
 _NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
+_URLS = frozenset({"youtube.proxy", "youtube.api_endpoint", "nats.url"})  # they may contain a password
 _OURS = {"source", "origins", "ignored"}  # fields of Config that are not sections
 
 
@@ -99,7 +100,11 @@ def _values(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         elif isinstance(value, SecretStr):
             yield prefix + name, MASK
         else:
-            yield prefix + name, mask(TypeAdapter(Any).dump_python(value, mode="json"))
+            yield prefix + name, _masked(prefix + name, TypeAdapter(Any).dump_python(value, mode="json"))
+
+
+def _masked(key: str, value: Any) -> Any:
+    return mask_url(value) if key in _URLS and isinstance(value, str) else mask(value)
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -246,7 +251,7 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
         return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
     message = problem["msg"].removeprefix("Value error, ")
     secret = any(part in {"api_key", "password", "token"} for part in parts)
-    value = "" if secret else f" = {mask(problem['input'])!r}"
+    value = "" if secret else f" = {_masked(key, problem['input'])!r}"
     return f"{origin}: {key}{value}: {message}. Correct it, or remove it for the default."
 
 

@@ -283,3 +283,13 @@ def test_describe_masks_secrets_and_names_the_origin_of_each_value(write: Callab
     assert shown["youtube.api_key"] == {"value": MASK, "origin": "YOUTUBE_API_KEY"}
     assert shown["storage.min_free"] == {"value": 3, "origin": "YTARCHIVE_STORAGE__MIN_FREE"}
     assert shown["download.slots"] == {"value": 2, "origin": "default"}
+
+
+def test_credentials_in_urls_are_masked_in_the_output_of_config_show() -> None:
+    env = {
+        "YTARCHIVE_YOUTUBE__PROXY": "http://user:pa'@geheim@proxy.example:3128",
+        "YTARCHIVE_NATS__URL": "geheim@[::1]:4222",
+    }
+    shown = describe(load_config(env=env))
+    assert shown["youtube.proxy"]["value"] == f"http://{MASK}@proxy.example:3128"
+    assert shown["nats.url"]["value"] == f"{MASK}@[::1]:4222"
