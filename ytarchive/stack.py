@@ -162,6 +162,8 @@ class Stack:
 
     async def _start(self) -> None:
         share_one_heap()
+        for name in self.names:
+            load_service(name).check_settings(self.config)
         await asyncio.to_thread(protect, self.config.storage)
         locked = self.embedded or len(self.names) > 1
         if locked:

@@ -127,7 +127,7 @@ def lock_holder(path: Path) -> int | None:
     """Return the pid of the process that holds the lock, 0 if it is unknown, None if the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         free = try_flock(descriptor, shared=True)

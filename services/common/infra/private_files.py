@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from services.common.errors import ConfigError
+from services.common.infra.files import writable
 from services.common.settings.sections import Storage
 
+_REMEDY = "Correct HOME, free some space or grant access, or set another [storage] base_data_dir."
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
@@ -17,16 +20,22 @@ def protect(storage: Storage) -> None:
     """Create the data folder for its owner only, and take the rights of others from the state in it. Blocks.
 
     A folder that contains an archive root stays open for others. What lies outside of the data folder, or belongs to
-    another user, is not changed. Raises OSError when the folder cannot be created.
+    another user, is not changed. Raises ConfigError when the folder cannot be created, or not be written to.
     """
     base = storage.base_data_dir
-    base.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        base.mkdir(mode=0o777 if any(root.is_relative_to(base) for root in storage.all_roots) else FOLDER_MODE)
+    mode = 0o777 if any(root.is_relative_to(base) for root in storage.all_roots) else FOLDER_MODE
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            base.mkdir(mode=mode)
+    except OSError as error:
+        raise ConfigError(f"The data folder {base} cannot be created ({error.strerror}). {_REMEDY}") from error
+    if not writable(base):
+        raise ConfigError(f"The data folder {base} is not writable. {_REMEDY}")
     for path in _state_files(storage):
         with suppress(FileNotFoundError, PermissionError):
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode) and stat.S_IMODE(mode) & ~FILE_MODE:
+            found = path.lstat().st_mode
+            if stat.S_ISREG(found) and stat.S_IMODE(found) & ~FILE_MODE:
                 path.chmod(FILE_MODE)
 
 

@@ -34,6 +34,7 @@ from services.common.settings.sections import (
     Storage,
     YouTube,
 )
+from services.common.validation import decode_utf8
 
 __all__ = [
     "Config",
@@ -53,6 +54,7 @@ CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
 _NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
 _URLS = frozenset({"youtube.proxy", "youtube.api_endpoint", "nats.url"})  # they may contain a password
+_ALL_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _OURS = {"source", "origins", "ignored"}  # fields of Config that are not sections
 
 
@@ -73,10 +75,33 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
     if foreign:
         raise ConfigError(f"{file}: unknown key {foreign.pop()}.", file=str(file))
     try:
-        return Config.model_validate({**values, "source": file, "origins": origins, "ignored": ignored})
+        config = Config.model_validate({**values, "source": file, "origins": origins, "ignored": ignored})
     except ValidationError as error:
         messages = [_explain(problem, origins) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(messages), file=str(file) if file else None) from error
+    _check_ports(config)
+    _check_data_folder(config.storage.base_data_dir)
+    return config
+
+
+def _check_ports(config: Config) -> None:
+    """Raise ConfigError for two services with one address. With an external broker they may run on several machines."""
+    taken: dict[tuple[str, int], str] = {}
+    for name in type(config.services).model_fields if config.nats.url is None else ():
+        endpoint: Endpoint = getattr(config.services, name)
+        place = ("localhost" if endpoint.host in _ALL_LOCAL else endpoint.host, endpoint.port)
+        if endpoint.port and (other := taken.setdefault(place, name)) != name:
+            raise ConfigError(
+                f"services.{other}.port and services.{name}.port are both {endpoint.port}: set another port for one of"
+                " them, 0 for any free one."
+            )
+
+
+def _check_data_folder(path: Path) -> None:
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - False where pathlib raises
+        raise ConfigError(
+            f"storage.base_data_dir = '{path}': it is a file, not a folder. Remove it, or set another path."
+        )
 
 
 def describe(config: Config) -> dict[str, dict[str, Any]]:
@@ -112,7 +137,10 @@ def _masked(key: str, value: Any) -> Any:
 
 def _find(path: Path | None, env: Mapping[str, str], cwd: Path | None) -> tuple[Path | None, str | None]:
     """Return the file, and why `./config.toml` was ignored."""
-    cwd = cwd or Path.cwd()
+    try:
+        cwd = cwd or Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError("The working directory was removed. Change to another one, for example with `cd`.") from error
     named = path or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
     if named is not None:
         file = (cwd / named.expanduser()).absolute()
@@ -126,7 +154,10 @@ def _find(path: Path | None, env: Mapping[str, str], cwd: Path | None) -> tuple[
         if distrust is None:
             return here, None
         ignored = f"{here} is ignored: {distrust}"
-    users = user_config_path("ytarchive") / "config.toml"
+    try:
+        users = user_config_path("ytarchive") / "config.toml"
+    except RuntimeError:  # the home directory is unknown
+        return None, ignored
     return users if users.is_file() else None, ignored
 
 
@@ -153,7 +184,7 @@ def _is_private_group(gid: int) -> bool:
 
 def _is_ours(file: Path) -> bool:
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = file.read_bytes().replace(b"\0", b"").decode(errors="replace")  # UTF-16 is reported when it is read
     except OSError:
         return True  # reported when it is read
     try:
@@ -166,10 +197,10 @@ def _is_ours(file: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(decode_utf8(file.read_bytes()))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}. Correct that line.", file=str(file)) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}.", file=str(file)) from error
 
 

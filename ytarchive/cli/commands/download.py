@@ -1,6 +1,5 @@
 """`ytarchive download`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +45,7 @@ Quality = Annotated[
     ),
 ]
 OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
+    str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
 ]
 Captions = Annotated[
     str | None, typer.Option("--captions", metavar="LANGS", help="Caption languages, as en,de. [default: en]")

@@ -1,6 +1,7 @@
 """config.toml: search order, accepted values, error messages, and the output of `config show`."""
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,24 @@ def test_credentials_in_urls_are_masked_in_the_output_of_config_show() -> None:
     shown = describe(load_config(env=env))
     assert shown["youtube.proxy"]["value"] == f"http://{MASK}@proxy.example:3128"
     assert shown["nats.url"]["value"] == f"{MASK}@[::1]:4222"
+
+
+def test_an_unknown_home_directory_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user id without an entry in the user database, as in some containers, and no HOME."""
+
+    def no_entry(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    with pytest.raises(ConfigError, match=r"base_path = .*: its home directory is unknown: set HOME"):
+        load_config(env={}, cwd=tmp_path)
+    storage = {"YTARCHIVE_STORAGE__BASE_DATA_DIR": "/data", "YTARCHIVE_STORAGE__BASE_PATH": "/archive"}
+    assert load_config(env=storage, cwd=tmp_path).storage.logs_dir == Path("/data/logs")
+
+
+def test_services_on_several_machines_may_have_the_same_port() -> None:
+    env = {"YTARCHIVE_SERVICES__JOBS__PORT": "8001", "YTARCHIVE_NATS__URL": "nats://broker:4222"}
+    assert load_config(env=env).services.jobs.port == 8001
+    with pytest.raises(ConfigError, match=r"services\.jobs\.port and services\.metadata\.port are both 8001"):
+        load_config(env={"YTARCHIVE_SERVICES__JOBS__PORT": "8001"})
