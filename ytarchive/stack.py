@@ -26,6 +26,7 @@ from bus.embedded.server import EmbeddedServer
 from bus.tasks import unless
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.infra.files import acquire, lock_holder, write_atomically
+from services.common.infra.private_files import protect
 from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
@@ -167,6 +168,9 @@ class Stack:
 
     async def _start(self) -> None:
         share_one_heap()
+        for name in self.names:
+            load_service(name).check_settings(self.config)
+        await asyncio.to_thread(protect, self.config.storage)
         locked = self.embedded or len(self.names) > 1
         if locked:
             self._held.enter_context(await acquire(_lock_path(self.config)))
@@ -179,7 +183,7 @@ class Stack:
         if locked:
             self.info = self._describe(self._settings)
             written = self.info.model_dump_json(indent=2)
-            await asyncio.to_thread(write_atomically, _info_path(self.config), written, mode=0o600)
+            await asyncio.to_thread(write_atomically, _info_path(self.config), written)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
 
     async def _broker(self) -> BusSettings:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import nats.errors
 import structlog
@@ -43,7 +42,8 @@ class Callbacks:
 
 def without_credentials(url: str) -> str:
     """Return the addresses of a server list without the user names and passwords in them."""
-    return ", ".join(urlsplit(one if "://" in one else f"nats://{one}").netloc.rpartition("@")[2] for one in _each(url))
+    places = (one.rpartition("://")[2].rpartition("@")[2] for one in _each(url))
+    return ", ".join(place.partition("/")[0] for place in places)
 
 
 async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> Client:

@@ -50,6 +50,10 @@ _SHIM = (
 )
 
 
+# Other variables may contain secrets.
+_NEEDED = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "GOMAXPROCS", "GOMEMLIMIT", "GODEBUG")
+
+
 def find_server() -> Path:
     """Find nats-server on PATH, or beside the interpreter (where pip installs it). Raise BrokerUnavailable."""
     beside = str(Path(sys.executable).parent)
@@ -214,6 +218,7 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={name: os.environ[name] for name in _NEEDED if name in os.environ},
                 start_new_session=True,  # Ctrl-C must not stop the server before its clients
                 pass_fds=(self._lock.fileno(),),  # the lock is held as long as either process lives
             )

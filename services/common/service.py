@@ -86,6 +86,10 @@ class ServiceBase:
         self._initialized = False
         self._parts: Sequence[object] = ()
 
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        """Raise ConfigError for settings with which this service cannot work, before anything is started."""
+
     # --- hooks ----------------------------------------------------------------------------------------------------
 
     async def initialize_resources(self) -> Sequence[object]:

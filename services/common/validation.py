@@ -1,4 +1,4 @@
-"""Validation of ids and storage paths (SPEC: Validation Rules). Pure, except validate_storage_path."""
+"""Validation of ids, storage paths (SPEC: Validation Rules) and texts. Pure, except validate_storage_path."""
 
 import os
 import re
@@ -33,6 +33,16 @@ def validate_storage_path(path: str) -> bool:
         return folder.is_dir() and os.access(folder, os.W_OK)
     except OSError:  # a name that is too long, a folder without permission
         return False
+
+
+def decode_utf8(data: bytes) -> str:
+    """Decode a file that a person wrote, with or without a byte order mark. Raises ValueError with the remedy."""
+    if b"\0" in data:
+        raise ValueError("it is not UTF-8 but probably UTF-16: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 (byte {data[error.start]:#x} at {error.start}): save it as UTF-8") from error
 
 
 def _whole(pattern: str, text: str) -> bool:

@@ -14,6 +14,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState
 from services.common.web.routing import Route
+from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 
@@ -30,6 +31,10 @@ class DownloadService(ServiceBase):
     def __init__(self, config: Config, bus: BusSettings) -> None:
         super().__init__(config, bus)
         self._resources = AsyncExitStack()
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        ChildSettings.of(config)
 
     async def initialize_resources(self) -> Sequence[object]:
         """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from services.common.infra.private_files import FILE_MODE
+
 MAX_REMEMBERED = 50_000  # messages per day; many more than the broker redelivers after a crash
 TAIL_BYTES = 32 * 1024**2  # read back when a file is opened
 OPEN_DAYS = 3
@@ -74,7 +76,8 @@ class _DayFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         self._written = _read_back(path, self._file)
 
     def is_replaced(self) -> bool:

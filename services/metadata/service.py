@@ -12,6 +12,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState
 from services.common.web.routing import Route
+from services.common.youtube.settings import ChildSettings
 from services.metadata.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 from services.metadata.data_api.quota import LATE, PACIFIC
 
@@ -44,6 +45,10 @@ class MetadataService(ServiceBase):
         self._quota_zone, self._quota_late = quota_zone, quota_late
         self._resources = AsyncExitStack()
         self._quota: dict[str, Any] | None = None
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        ChildSettings.of(config)
 
     async def initialize_resources(self) -> Sequence[object]:
         self.parts = bootstrap(

@@ -13,13 +13,14 @@ from services.common.domain.archive import Held
 from services.common.errors import InvalidRequest, StorageFull, YTArchiveError
 from services.common.events import DownloadCompleted, MetadataFetched
 from services.common.infra.disk_full import NO_SPACE
+from services.common.infra.no_links import NotAFile
 from services.common.settings.load import Storage
 from services.common.youtube.partial import PartialBusy, holding
 from services.storage.archive import commit
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.fingerprint import fingerprint_of
 from services.storage.archive.locks import NamedLocks
-from services.storage.archive.staging import TakeInFailed
+from services.storage.archive.staging import TakeInFailed, not_taken_in
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.video_metadata_file import is_up_to_date, save_metadata
 from services.storage.formats.layout import ArchiveTree, source_path
@@ -61,7 +62,7 @@ class ArchiveStore:
         file has changed.
         """
         tree = self._roots.tree(event.root)
-        self._expect_below_tmp(Path(event.directory))
+        self._expect_in_tmp(Path(event.directory))
         await self._roots.expect_mounted(tree)
         await self._disk_space.wait_for(tree.videos, await asyncio.to_thread(self._needed, tree, event))
         self.taking_in += 1
@@ -88,10 +89,10 @@ class ArchiveStore:
                 raise StorageFull(f"no space on the disk of {tree.videos}: {error}") from error
             raise
 
-    def _expect_below_tmp(self, directory: Path) -> None:
+    def _expect_in_tmp(self, directory: Path) -> None:
         tmp = self._settings.tmp_dir
-        if ".." in directory.parts or not directory.is_relative_to(tmp):
-            raise InvalidRequest(f"{directory} is not below {tmp}: files are taken in from there only")
+        if directory.name == ".." or directory.parent != tmp:
+            raise InvalidRequest(f"{directory} is not a folder of {tmp}: files are taken in from there only")
 
     @staticmethod
     def _needed(tree: ArchiveTree, event: DownloadCompleted) -> int:
@@ -169,6 +170,8 @@ def _commit(
     try:
         with holding(Path(event.directory)):
             return commit.take_in(tree, event, now=now, trace_id=trace_id, stop=stop.is_set)
+    except NotAFile as error:
+        raise not_taken_in(error) from error
     except PartialBusy as error:
         raise TakeInFailed(f"a later download is at work: {error}", reason="partial_busy") from error
 

@@ -120,7 +120,7 @@ def test_a_bad_environment_reports_every_problem_and_no_secret(make_cli: Callabl
         YTARCHIVE_STORAGE__MIN_FREE="1000TiB",
         YTARCHIVE_YOUTUBE__COOKIES_FILE=str(cookies),
         YTARCHIVE_YOUTUBE__CA_FILE=str(cookies),
-        YTARCHIVE_YOUTUBE__PROXY="gopher://user:very-secret-word@127.0.0.1:1",
+        YTARCHIVE_YOUTUBE__PROXY="http://user:very-secret-word@127.0.0.1:1",
         YTARCHIVE_NATS__URL="nats://127.0.0.1:1",
         YOUTUBE_API_KEY="very-secret-key",
         YOUTUBE_APIKEY="x",
@@ -132,12 +132,11 @@ def test_a_bad_environment_reports_every_problem_and_no_secret(make_cli: Callabl
     wrong = {check: finding for check, finding in found.items() if finding["state"] == "problem"}
     assert set(wrong) == {
         "broker", "base_path writable", "base_path space", "base_data_dir space", "API key", "cookies", "certificates",
-        "proxy",
     }  # fmt: skip
     assert found["environment"]["state"] == "warning"
     assert "refused" in found["broker"]["found"]
     assert shown.code == 1
-    assert "8 problems" in shown.out
+    assert "7 problems" in shown.out
     for finding in wrong.values():
         assert without_sizes(finding["found"]) in without_sizes(shown.out) and finding["mend"] in shown.out
     assert "very-secret" not in shown.out + shown.err + json.dumps(found)

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import stat
 from typing import Any
 
 import pytest
@@ -52,13 +53,27 @@ def test_download_uses_the_running_stack_and_leaves_it_running(cli: Any, up: Any
     listed = json.loads(cli("jobs", "list", "--json").out)
 
     assert run.code == 0, run.out + run.err
+    assert "Configuration:" not in run.err
+    assert "Configuration: no file" in up.err.read_text()
     assert cli.mp4(sample.VIDEO_OK).exists()
     assert [job["status"] for job in listed["jobs"]] == ["completed"]
+    assert stat.S_IMODE(cli.data.stat().st_mode) == 0o700
+    state = [path for path in cli.data.rglob("*") if path.is_file() and cli.data / "jobs" / "nats" not in path.parents]
+    assert {path.name for path in state} >= {"jobs.db", "jobs.db-wal", "catalogue.db", "services.json", "stack.json"}
+    assert {path.name: path.stat().st_mode & 0o077 for path in state if path.stat().st_mode & 0o077} == {}
+    archived = [path for path in cli.archive.rglob("*") if path.is_file()]
+    assert {path.name for path in archived if path.stat().st_mode & 0o777 != 0o644} == set()
     assert listed["total"] == 1
     assert up.process.is_running
 
-    second = cli("download", sample.VIDEO_NO_CAPTIONS)  # both `events tail` commands have subscribed by now
+    file = cli.home / "config.toml"
+    file.write_text("[services.jobs]\nport = 0\n")
+    file.chmod(0o666)
+    # both `events tail` commands have subscribed by now
+    second = cli("download", "--verbose", sample.VIDEO_NO_CAPTIONS)
     assert second.code == 0
+    assert f"Warning: {file} is ignored: other users can write to it." in second.err
+    assert "Configuration: no file" in second.err
     tail.wait_for("job.completed")
     listening.wait_for("job.completed")
     tail.signal(signal.SIGINT)

@@ -42,6 +42,10 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
+def environment(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
 def open_files(pid: int) -> list[str]:
     found = []
     for path in Path(f"/proc/{pid}/fd").iterdir():
@@ -79,8 +83,9 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
 
 
 async def test_a_started_server_has_a_private_token_a_lock_and_the_given_settings(
-    server: EmbeddedServer, tmp_path: Path
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("YTARCHIVE_NATS__PASSWORD", "geheim")
     settings = await server.start()
     assert settings == server.settings
     assert settings.url.startswith("nats://127.0.0.1:")
@@ -90,6 +95,7 @@ async def test_a_started_server_has_a_private_token_a_lock_and_the_given_setting
     config = tmp_path / "nats" / "nats.conf"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert settings.token.get_secret_value() not in command_line(server.pid)
+    assert "geheim" not in environment(server.pid)
     assert str(tmp_path / "nats" / "server.lock") in open_files(server.pid), "the server holds the lock until it exits"
     written = json.loads(config.read_text())
     assert written["jetstream"]["sync_interval"] == "always"

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 import structlog
+from yarl import URL
 
 from bus import BusSettings, Envelope
 from services.common.domain.archive import FileFact, FileRole, Provenance
@@ -220,6 +223,48 @@ async def test_no_file_changes_without_repair_or_with_an_unreadable_manifest(
         assert record.read_text() == "{"
         assert path_of(config, B).read_bytes() == b"f1lm"
         assert storage.jobs() == {}
+
+
+async def test_names_and_links_in_a_foreign_archive_lead_to_no_file_outside(
+    config: Config, broker: BusSettings, tmp_path: Path
+) -> None:
+    config, secret, forgotten = limited(config), tmp_path / "secret.mp4", "ddddddddddd"
+    async with running_storage(config, broker) as storage:
+        for video_id in (A, B, C, forgotten):
+            await storage.archive(video_id, mp4=b"film")
+        secret.write_bytes(b"film")
+        record = path_of(config, A, "_metadata.json")
+        record.write_text(record.read_text().replace(f'"{A}.mp4"', f'"{secret}"'))
+        path_of(config, B).unlink()
+        path_of(config, B).symlink_to(secret)
+        record = path_of(config, C, "_metadata.json")
+        record.rename(tmp_path / record.name)
+        record.symlink_to(tmp_path / record.name)
+        shutil.rmtree(path_of(config, forgotten).parent)
+        await storage.service.parts.indexer.rescan(config.storage.base_path)
+        await storage.service.parts.database.run(  # a row of a version that did not check the names
+            lambda db: db.execute(
+                "INSERT INTO videos SELECT root, ?1, stamp, title, channel, channel_id, duration_seconds, upload_date,"
+                " archived_at, bytes, qualities, replace(replace(holding, ?2 || '.mp4', ?3), ?2, ?1) FROM videos",
+                (forgotten, B, str(secret)),
+            )
+        )
+        base = storage.url.removesuffix("/verify")
+        for video_id, name in ((A, secret), (B, f"{B}.mp4"), (C, f"{C}.mp4"), (forgotten, secret)):
+            async with aiohttp.request(
+                "GET", URL(f"{base}/videos/{video_id}/files/{quote(str(name), '')}", encoded=True)
+            ) as got:
+                assert got.status == 404, (video_id, await got.text())
+        async with aiohttp.request("GET", f"{base}/metadata/{C}") as got:
+            assert got.status == 404
+        page = await storage.verify()
+    assert secret.read_bytes() == b"film"
+    findings = {(one["video_id"], one["name"]): one["message"] for one in page["findings"]}
+    assert "is not the name of a file in the folder of a video" in findings[A, f"{A}_metadata.json"]
+    assert findings[B, f"{B}.mp4"] == "cannot be read: a symbolic link, which is not opened"
+    assert findings[C, f"{C}_metadata.json"] == "cannot be read: a symbolic link, which is not opened"
+    assert not any(str(secret) in name for _video, name in findings)
+    assert path_of(config, B).is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -288,9 +288,14 @@ async def test_an_invalid_delivery_is_reported_and_changes_nothing(
     escaping = delivery(config, C, mp4=b"film")
     fact = escaping.files[0].model_copy(update={"name": "../../../secret"})
     escaping = escaping.model_copy(update={"files": (fact,)})
+    linked = delivery(config, "ddddddddddd", mp4=b"film")
+    outside_file = tmp_path / "film"
+    (Path(linked.directory) / linked.files[0].name).rename(outside_file)
+    (Path(linked.directory) / linked.files[0].name).symlink_to(outside_file)
     empty = delivery(config, C)
     async with running_storage(config, broker):
         for event, reason, kind in (
+            (linked, "not_a_file", FailureKind.LOCAL),
             (missing, "source_missing", FailureKind.PASSING),
             (changed, "hash_mismatch", FailureKind.PASSING),
             (outside, "invalid_request", FailureKind.LOCAL),
@@ -302,6 +307,7 @@ async def test_an_invalid_delivery_is_reported_and_changes_nothing(
             assert (failed.failure.reason, failed.failure.kind) == (reason, kind)
         videos = config.storage.base_path / "videos"
         assert not videos.exists() or not any(videos.iterdir())
+    assert outside_file.read_bytes() == b"film"
 
 
 async def test_a_metadata_only_delivery_creates_no_folder_and_absences_are_recorded(

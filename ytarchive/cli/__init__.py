@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ytarchive.cli.terminal.arguments import arrange, wants_json
 
+_UNWRITABLE = 1
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141  # the exit code that shells give a program that SIGPIPE ended
 
@@ -13,6 +15,7 @@ _BROKEN_PIPE = 141  # the exit code that shells give a program that SIGPIPE ende
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (without the program name) and return its exit code. Tracebacks are shown only with
     `--debug`."""
+    _replace_closed_streams()
     words = arrange(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -21,11 +24,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter reports an error at exit
+        _discard_output()
         return _BROKEN_PIPE
+    except OSError as error:
+        if "--debug" in words:
+            raise
+        with suppress(OSError):
+            print(f"Error: the output cannot be written: {error.strerror}. Redirect it elsewhere.", file=sys.stderr)  # noqa: T201 - nothing is loaded that prints
+        _discard_output()
+        return _UNWRITABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code
+
+
+def _replace_closed_streams() -> None:
+    """Open /dev/null in place of closed standard streams: the next opened file, such as a database, would get their
+    descriptor, and then what is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _discard_output() -> None:
+    """Send what is left in the buffers to /dev/null, or the interpreter would report an error at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _run(words: Sequence[str]) -> int:

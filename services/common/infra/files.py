@@ -27,8 +27,14 @@ class LockHeld(ServiceUnavailable):
         self.pid = pid
 
 
-def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created."""
+ARCHIVE_MODE = 0o666  # reduced by the umask: others may read the archive, for example on a NAS
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
+    """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created.
+
+    By default the file is for its owner only.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
     data = content.encode() if isinstance(content, str) else content
@@ -137,7 +143,7 @@ def lock_holder(path: Path) -> int | None:
     """Return the pid of the process that holds the lock, 0 if it is unknown, None if the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         free = try_flock(descriptor, shared=True)

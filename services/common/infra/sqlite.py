@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.infra.disk_full import report_waiting, retry_while_full
+from services.common.infra.private_files import create_private
 
 T = TypeVar("T")
 Functions = Callable[[sqlite3.Connection], None]
@@ -54,6 +55,7 @@ class Database:
         self._readers = ThreadPoolExecutor(max_workers=readers, thread_name_prefix=f"sqlite-{path.stem}-read")
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
+            create_private(path)  # SQLite gives -wal and -shm the same mode
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
         try:
             self._connection: sqlite3.Connection = self._writer.submit(self._open, steps).result()

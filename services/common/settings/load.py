@@ -5,9 +5,12 @@ services.common.settings.sections.
 """
 
 import difflib
+import grp
 import json
 import os
+import pwd
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from bus import fault_injection
 from services.common.errors import ConfigError
-from services.common.settings.masking import MASK, mask
+from services.common.settings.masking import MASK, mask, mask_url
 from services.common.settings.sections import (
     Config,
     Download,
@@ -31,6 +34,7 @@ from services.common.settings.sections import (
     Storage,
     YouTube,
 )
+from services.common.validation import decode_utf8
 
 __all__ = [
     "Config",
@@ -49,16 +53,19 @@ PREFIX = "YTARCHIVE_"
 CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
 _NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
-_OURS = {"source", "origins"}  # fields of Config that are not sections
+_URLS = frozenset({"youtube.proxy", "youtube.api_endpoint", "nats.url"})  # they may contain a password
+_ALL_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+_OURS = {"source", "origins", "ignored"}  # fields of Config that are not sections
 
 
 def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Config:
     """Load the configuration; variables override the file.
 
-    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is one of YTArchive, else the one in the
-    user's configuration directory, else none. Raise ConfigError, which names file or variable, key and remedy.
+    The file is `path`, else `$YTARCHIVE_CONFIG`, else `./config.toml` if it is one of YTArchive and nobody else can
+    have written it (`ignored` has the reason), else the one in the user's configuration directory, else none. Raise
+    ConfigError, which names file or variable, key and remedy.
     """
-    file = _find(path, env, cwd or Path.cwd())
+    file, ignored = _find(path, env, cwd)
     values = _read(file) if file else {}
     origins = dict.fromkeys(_leaves(values), str(file))
     for variable, key, value in _variables(env):
@@ -68,10 +75,33 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
     if foreign:
         raise ConfigError(f"{file}: unknown key {foreign.pop()}.", file=str(file))
     try:
-        return Config.model_validate({**values, "source": file, "origins": origins})
+        config = Config.model_validate({**values, "source": file, "origins": origins, "ignored": ignored})
     except ValidationError as error:
         messages = [_explain(problem, origins) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(messages), file=str(file) if file else None) from error
+    _check_ports(config)
+    _check_data_folder(config.storage.base_data_dir)
+    return config
+
+
+def _check_ports(config: Config) -> None:
+    """Raise ConfigError for two services with one address. With an external broker they may run on several machines."""
+    taken: dict[tuple[str, int], str] = {}
+    for name in type(config.services).model_fields if config.nats.url is None else ():
+        endpoint: Endpoint = getattr(config.services, name)
+        place = ("localhost" if endpoint.host in _ALL_LOCAL else endpoint.host, endpoint.port)
+        if endpoint.port and (other := taken.setdefault(place, name)) != name:
+            raise ConfigError(
+                f"services.{other}.port and services.{name}.port are both {endpoint.port}: set another port for one of"
+                " them, 0 for any free one."
+            )
+
+
+def _check_data_folder(path: Path) -> None:
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - False where pathlib raises
+        raise ConfigError(
+            f"storage.base_data_dir = '{path}': it is a file, not a folder. Remove it, or set another path."
+        )
 
 
 def describe(config: Config) -> dict[str, dict[str, Any]]:
@@ -95,29 +125,68 @@ def _values(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
         elif isinstance(value, SecretStr):
             yield prefix + name, MASK
         else:
-            yield prefix + name, mask(TypeAdapter(Any).dump_python(value, mode="json"))
+            yield prefix + name, _masked(prefix + name, TypeAdapter(Any).dump_python(value, mode="json"))
+
+
+def _masked(key: str, value: Any) -> Any:
+    return mask_url(value) if key in _URLS and isinstance(value, str) else mask(value)
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def _find(path: Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
+def _find(path: Path | None, env: Mapping[str, str], cwd: Path | None) -> tuple[Path | None, str | None]:
+    """Return the file, and why `./config.toml` was ignored."""
+    try:
+        cwd = cwd or Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError("The working directory was removed. Change to another one, for example with `cd`.") from error
     named = path or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
     if named is not None:
         file = (cwd / named.expanduser()).absolute()
         if not file.is_file():
             by = "" if path else f", which {CONFIG_VARIABLE} names"
             raise ConfigError(f"There is no configuration file {file}{by}. Correct the path, or leave it out.")
-        return file
-    here = (cwd / "config.toml").absolute()
+        return file, None
+    here, ignored = (cwd / "config.toml").absolute(), None
     if here.is_file() and _is_ours(here):
-        return here
-    users = user_config_path("ytarchive") / "config.toml"
-    return users if users.is_file() else None
+        distrust = _distrust(here)
+        if distrust is None:
+            return here, None
+        ignored = f"{here} is ignored: {distrust}"
+    try:
+        users = user_config_path("ytarchive") / "config.toml"
+    except RuntimeError:  # the home directory is unknown
+        return None, ignored
+    return users if users.is_file() else None, ignored
+
+
+def _distrust(file: Path) -> str | None:
+    """Return why somebody else may have written the file, None if only we or root can: a folder such as /tmp contains
+    files of others, and a configuration names where secrets are sent."""
+    for found in (file.lstat(), file.stat()):
+        if found.st_uid not in {0, os.geteuid()}:
+            return "it belongs to another user. Name it with --config, if you trust it."
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_private_group(found.st_gid)):
+        return "other users can write to it. Run `chmod go-w` on it, or name it with --config."
+    return None
+
+
+def _is_private_group(gid: int) -> bool:
+    """Return whether the group contains nobody but us, as that of each user on Debian and Fedora."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _is_ours(file: Path) -> bool:
-    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = file.read_bytes().replace(b"\0", b"").decode(errors="replace")  # UTF-16 is reported when it is read
+    except OSError:
+        return True  # reported when it is read
     try:
         return "jobs" in tomllib.loads(text).get("services", {})
     except (tomllib.TOMLDecodeError, TypeError):
@@ -128,10 +197,10 @@ def _is_ours(file: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(decode_utf8(file.read_bytes()))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}. Correct that line.", file=str(file)) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}.", file=str(file)) from error
 
 
@@ -213,7 +282,7 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
         return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
     message = problem["msg"].removeprefix("Value error, ")
     secret = any(part in {"api_key", "password", "token"} for part in parts)
-    value = "" if secret else f" = {mask(problem['input'])!r}"
+    value = "" if secret else f" = {_masked(key, problem['input'])!r}"
     return f"{origin}: {key}{value}: {message}. Correct it, or remove it for the default."
 
 

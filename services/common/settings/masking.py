@@ -15,8 +15,24 @@ _SECRET_ENDINGS = ("_api_key", "_token", "_password", "_secret", "_cookie", "_co
 _IN_TEXT = (
     # ?key=… and &access_token=… of a URL
     (re.compile(r"(?i)([?&](?:key|api_key|token|access_token|password)=)[^&#\s\"'<>]+"), rf"\1{MASK}"),
-    # user:password@ or token@ of a proxy or a broker
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)[^/@\s\"']+@"), rf"\1{MASK}@"),
+    # user:password@ of a proxy or a broker, also with / ? # in the password, unless it looks as a port does
+    (
+        re.compile(
+            r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)"
+            r"[^\s\"'<>\[/?#:@]{1,256}:(?!\d{1,5}[/?#])[^\s\"'<>]{0,512}@(?=[\w\[])"
+        ),
+        rf"\1{MASK}@",
+    ),
+    # token@, or what is left of the above, also with @ in it
+    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)[^\s\"'<>/?#]{1,512}@"), rf"\1{MASK}@"),
+    # user:password@host:port without a scheme
+    (
+        re.compile(
+            r"(?i)(?<![^\s\"'<>=,;(\[])[^\s\"'<>/:@=]{1,256}:[^\s\"'<>@/]"
+            r"[^\s\"'<>]{0,512}@(?=(?:\[[0-9a-f:.]+\]|[\w.-]+):\d{1,5}\b)"
+        ),
+        f"{MASK}@",
+    ),
     # quoted HTTP headers
     (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n]+"), rf"\1\2{MASK}"),
     # "nats_token": "..." of JSON, also when it is cut off
@@ -41,6 +57,14 @@ _SIGNS = re.compile(r"[=:]|AIza|yta_")  # a text without any of them contains no
 def is_secret_key(key: str) -> bool:
     plain = key.lower().replace("-", "_")
     return plain in _SECRET_KEYS or plain.endswith(_SECRET_ENDINGS)
+
+
+def mask_url(text: str) -> str:
+    """Mask everything before the address of a URL, or of a list of them: user, password, token, whatever their
+    characters. The scheme may be missing."""
+    head, scheme, rest = text.partition("://")
+    _secret, at, address = (rest if scheme else head).rpartition("@")
+    return f"{head if scheme else ''}{scheme}{MASK}@{address}" if at else mask_text(text)
 
 
 def mask_text(text: str) -> str:

@@ -22,6 +22,7 @@ from pydantic import (
 
 from services.common.names import SERVICES
 from services.common.settings.retry_policy import SPEC
+from services.common.settings.urls import BROKER_SCHEMES, PROXY_SCHEMES, parse_address
 
 
 def _bytes(value: Any) -> int:
@@ -35,12 +36,13 @@ def _absolute(value: Any) -> Any:
     try:
         path = Path(value).expanduser()
     except RuntimeError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError("its home directory is unknown: set HOME, or write an absolute path") from error
     if not path.is_absolute():
         raise ValueError("a path must be absolute or start with ~/")
     return path
 
 
+_MOST_DAYS = 36_500
 Size = Annotated[int, BeforeValidator(_bytes)]  # bytes, or a text such as "10GiB"
 FilePath = Annotated[Path, BeforeValidator(_absolute)]
 
@@ -119,6 +121,13 @@ class YouTube(Section):
     rate_limit: Annotated[Size, Field(ge=1)] | None = None  # bytes per second of one download
     sleep_interval: float = Field(default=0.0, ge=0)  # seconds between two downloads of one slot
 
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, proxy: str | None) -> str | None:
+        if proxy:
+            parse_address(proxy, PROXY_SCHEMES)
+        return proxy
+
 
 class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
@@ -129,23 +138,23 @@ class Download(Section):
 class Retention(Section):
     """Days that ended jobs and logs are kept (SPEC: Data Retention). Work plans are removed only manually."""
 
-    completed_jobs: int = Field(default=30, ge=0)
-    failed_jobs: int = Field(default=90, ge=0)
-    cancelled_jobs: int = Field(default=7, ge=0)
-    logs: int = Field(default=30, ge=1)
+    completed_jobs: int = Field(default=30, ge=0, le=_MOST_DAYS)
+    failed_jobs: int = Field(default=90, ge=0, le=_MOST_DAYS)
+    cancelled_jobs: int = Field(default=7, ge=0, le=_MOST_DAYS)
+    logs: int = Field(default=30, ge=1, le=_MOST_DAYS)
 
 
 class Fixity(Section):
     """Periodic verification of the archive's checksums."""
 
-    interval_days: int = Field(default=90, ge=0)  # maximum age of a verification; 0: only on request
+    interval_days: int = Field(default=90, ge=0, le=_MOST_DAYS)  # maximum age of a verification; 0: only on request
     rate_limit: Annotated[Size, Field(ge=1)] = 50 * 1024**2  # bytes per second
 
 
 class Recheck(Section):
     """Repeated attempts at videos that a work plan lists as unavailable."""
 
-    interval_days: float = Field(default=7.0, ge=0, le=36_500, allow_inf_nan=False)  # 0: never
+    interval_days: float = Field(default=7.0, ge=0, le=_MOST_DAYS, allow_inf_nan=False)  # 0: never
 
 
 class Nats(Section):
@@ -161,6 +170,14 @@ class Nats(Section):
     events_max_bytes: Size = Field(default=4 * 1024**3, ge=1024**2)
     logs_max_bytes: Size = Field(default=1024**3, ge=1024**2)
     ack_wait: float = Field(default=60.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        for server in (url or "").split(","):
+            if server.strip():
+                parse_address(server.strip(), BROKER_SCHEMES)
+        return url
 
 
 class Endpoint(Section):
@@ -206,7 +223,8 @@ class Auth(Section):
 
 
 class Config(Section):
-    """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it."""
+    """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it. `ignored`: the
+    `./config.toml` that was not used, with the reason."""
 
     general: General = Field(default_factory=General)
     storage: Storage = Field(default_factory=Storage)
@@ -220,3 +238,4 @@ class Config(Section):
     auth: Auth = Field(default_factory=Auth)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
     origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+    ignored: str | None = Field(default=None, exclude=True, repr=False)

@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bus import fault_injection
 from services.common.errors import ConfigError
 from services.common.settings.load import YouTube
 
-_PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
+# What Python, deno, ffmpeg and the reading of a browser's cookies need; any other variable may contain a secret.
+_NEEDED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {"DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "DESKTOP_SESSION", "GNOME_DESKTOP_SESSION_ID"}
+    | {fault_injection.VARIABLE}
+)
+_NEEDED_PREFIXES = ("LC_", "LD_", "DYLD_", "XDG_", "KDE_", "PYTHON", "DENO_", "COVERAGE_")
 _BROWSER = re.compile(
     r"(?P<name>[^+:]+)(?:\s*\+\s*(?P<keyring>[^:]+))?(?:\s*:\s*(?!:)(?P<profile>.+?))?(?:\s*::\s*(?P<container>.+))?"
 )
@@ -47,10 +54,11 @@ def base_options(youtube: YouTube, *, socket_timeout: float, ffmpeg: Path | None
 def child_environment(youtube: YouTube, environ: Mapping[str, str], *, scripts: Path, code: Path) -> dict[str, str]:
     """Return the child's environment: `scripts` (which contains deno) is added to PATH, `code` to PYTHONPATH.
 
-    Proxy variables are removed: only `[youtube] proxy` names a proxy, otherwise requests could use another egress than
-    the one for which blocks are recorded.
+    Only variables that the child needs are kept: others may contain secrets. Proxy variables are not, because only
+    `[youtube] proxy` names a proxy: otherwise requests could use another egress than the one for which blocks are
+    recorded.
     """
-    kept = {name: value for name, value in environ.items() if name.lower() not in _PROXY_VARIABLES}
+    kept = {name: text for name, text in environ.items() if name in _NEEDED or name.startswith(_NEEDED_PREFIXES)}
     kept["PATH"] = f"{scripts}:{kept['PATH']}" if kept.get("PATH") else str(scripts)
     kept["PYTHONPATH"] = f"{code}:{kept['PYTHONPATH']}" if kept.get("PYTHONPATH") else str(code)
     kept["PYTHONIOENCODING"] = "utf-8"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.infra.files import try_flock
+from services.common.infra.no_links import NotAFile, folder_below
 
 _LOCK = ".lock"
 _DISPATCH = ".dispatch"
@@ -26,7 +27,8 @@ class PartialBusy(Exception):
 
 @contextmanager
 def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
-    """Create the directory if necessary and hold its lock. Raise PartialBusy."""
+    """Create the directory if necessary and hold its lock. Raise PartialBusy; NotAFile when the directory is a
+    link."""
     lock = _lock(directory, make=True)
     if lock is None:
         raise PartialBusy(f"another process works in {directory.name}")
@@ -42,7 +44,8 @@ def working_in(directory: Path, dispatch_id: str) -> Iterator[Path]:
 def holding(directory: Path, patience: float = 5.0) -> Iterator[None]:
     """Hold the lock while files are moved out of the directory, so that no new download writes into them.
 
-    Wait up to `patience` seconds for the lock, then raise PartialBusy. A missing directory needs no lock.
+    Wait up to `patience` seconds for the lock, then raise PartialBusy. A missing directory needs no lock. Raise
+    NotAFile when it is a link.
     """
     end = time.monotonic() + patience
     while (lock := _lock(directory, make=False)) is None and directory.exists():
@@ -58,8 +61,11 @@ def holding(directory: Path, patience: float = 5.0) -> Iterator[None]:
 
 def remove_partial(directory: Path, dispatch_id: str | None) -> bool:
     """Remove the directory if it belongs to this dispatch or an earlier one of the same fetch (None: to any). Return
-    False when it is missing, in use, or belongs to another fetch or a later dispatch."""
-    lock = _lock(directory, make=False)
+    False when it is missing, a link, in use, or belongs to another fetch or a later dispatch."""
+    try:
+        lock = _lock(directory, make=False)
+    except NotAFile:
+        return False
     if lock is None:
         return False
     try:
@@ -99,10 +105,10 @@ def media_of(directory: Path, video_id: str) -> list[Path]:
 
 
 def _unshare(directory: Path) -> None:
-    """Unlink files that share an inode with the archive (left by an interrupted take-in): writing to them would change
-    archived files."""
+    """Unlink files that share an inode with the archive (left by an interrupted take-in), and symbolic links: writing
+    to them would change archived files, or files outside."""
     for path in directory.iterdir():
-        if path.is_file() and path.stat().st_nlink > 1:
+        if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
             path.unlink()
 
 
@@ -128,7 +134,8 @@ def _lock(directory: Path, *, make: bool) -> int | None:
         if make:
             directory.mkdir(parents=True, exist_ok=True)
         try:
-            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with folder_below(directory.parent, directory) as folder:
+                lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         except FileNotFoundError:
             if make:
                 continue  # removed in between

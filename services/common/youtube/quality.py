@@ -34,6 +34,6 @@ def valid_quality(quality: str) -> bool:
     with YoutubeDL({"quiet": True, "no_warnings": True}, auto_init=False) as ydl:
         try:
             ydl.build_format_selector(quality)
-        except (SyntaxError, ValueError):  # ValueError: a filter with an invalid number
+        except (SyntaxError, ValueError, TypeError, OverflowError, RecursionError, re.error):  # of Python's parsers
             return False
     return True

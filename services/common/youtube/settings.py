@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.common.errors import ConfigError
 from services.common.settings.load import Config
 from services.common.youtube import options, tools
 
@@ -17,7 +18,14 @@ class ChildSettings:
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
-        """Return the settings for a configuration. Raise ConfigError."""
+        """Return the settings for a configuration. Raise ConfigError, also for a missing cookies file: yt-dlp would go
+        on without cookies, and create it."""
+        cookies = config.youtube.cookies_file
+        if cookies is not None and not cookies.is_file():
+            raise ConfigError(
+                f"youtube.cookies_file = '{cookies}': there is no such file."
+                " Export the cookies to it, or remove the key."
+            )
         return cls(
             options.base_options(
                 config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()

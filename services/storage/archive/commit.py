@@ -18,6 +18,7 @@ import structlog
 
 from bus.fault_injection import fault_point
 from services.common.domain.archive import FileFact
+from services.common.domain.failures import FailureKind
 from services.common.events import DownloadCompleted
 from services.common.infra.files import set_aside, sync_directory
 from services.storage.archive.manifest_file import read_manifest
@@ -73,12 +74,12 @@ def take_in(
         held, event = keep_better(held, event, present_files(path.parent, held))
     moves = list(_moves(path.parent, event))
     if held is not None and _is_repeat(held, event, moves):
-        _remove_sources(moves)
+        _remove_sources(event, moves)
         return held
     tag = dispatch_tag(event.dispatch_id)
     try:
         _make_folders(path.parent, moves)
-        _stage_all(moves, held, tag, stop)
+        _stage_all(event, moves, held, tag, stop)
         manifest = merge(held, event, now=now, trace_id=trace_id)
         _write_intent(path, manifest, tag)
     except BaseException:
@@ -87,7 +88,7 @@ def take_in(
     if held is None:
         set_aside(path)
     _roll_forward(path, manifest, tag)
-    _remove_sources(moves)
+    _remove_sources(event, moves)
     return manifest
 
 
@@ -139,16 +140,22 @@ def _is_in_place(held: Manifest | None, move: _Move) -> bool:
 
 def _make_folders(folder: Path, moves: list[_Move]) -> None:
     for each in (folder, *(move.place.parent for move in moves)):
+        if each.is_symlink():
+            raise TakeInFailed(
+                f"{each} is a symbolic link: nothing is written through it; put a folder in its place",
+                reason="not_a_folder",
+                kind=FailureKind.LOCAL,
+            )
         if not each.exists():
             each.mkdir(parents=True)
             sync_directory(each.parent)
 
 
-def _stage_all(moves: list[_Move], held: Manifest | None, tag: str, stop: StopCheck) -> None:
+def _stage_all(event: DownloadCompleted, moves: list[_Move], held: Manifest | None, tag: str, stop: StopCheck) -> None:
     for number, move in enumerate(moves, start=1):
         fault_point(f"storage.before_stage_{number}")
-        if move.source.exists() or not _is_in_place(held, move):
-            stage(move.source, hidden_path(move.place, tag), move.fact, stop)
+        if os.path.lexists(move.source) or not _is_in_place(held, move):
+            stage(Path(event.directory), move.source, hidden_path(move.place, tag), move.fact, stop)
     _sync(moves)
     fault_point("storage.after_stage")
 
@@ -186,9 +193,9 @@ def _finish(path: Path, intent: Path, tag: str) -> bool:
     if manifest is None or not manifest.take_ins:
         return False
     for name in manifest.take_ins[-1].files:
-        place, size = path.parent / name, manifest.fixity[name].size
+        place, entry = path.parent / name, manifest.fixity.get(name)
         staged = _size(hidden_path(place, tag))
-        if (_size(place) if staged is None else staged) != size:
+        if entry is None or (_size(place) if staged is None else staged) != entry.size:
             _log.error("intent_without_files", path=str(intent), file=name)
             return False
     _roll_forward(path, manifest, tag)
@@ -197,6 +204,8 @@ def _finish(path: Path, intent: Path, tag: str) -> bool:
 
 def _hidden_files(folder: Path, video_id: str) -> Iterator[tuple[Path, HiddenFile]]:
     for each in (folder, folder / CAPTIONS):
+        if each.is_symlink():
+            return
         try:
             names = sorted(entry.name for entry in os.scandir(each))
         except FileNotFoundError:
@@ -208,7 +217,7 @@ def _hidden_files(folder: Path, video_id: str) -> Iterator[tuple[Path, HiddenFil
 
 def _remove_empty(folder: Path) -> None:
     for each in (folder / CAPTIONS, folder):
-        if each.is_dir() and not any(each.iterdir()):
+        if each.is_dir() and not each.is_symlink() and not any(each.iterdir()):
             each.rmdir()
 
 
@@ -217,9 +226,9 @@ def _sync(moves: list[_Move]) -> None:
         sync_directory(folder)
 
 
-def _remove_sources(moves: list[_Move]) -> None:
+def _remove_sources(event: DownloadCompleted, moves: list[_Move]) -> None:
     for move in moves:
-        remove_source(move.source, move.place)
+        remove_source(Path(event.directory), move.source, move.place)
 
 
 def _size(path: Path) -> int | None:

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from services.common.domain.failures import FailureKind
 from services.common.errors import StorageFull, YTArchiveError
 from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import sha256
+from services.common.infra.no_links import NotAFile, folder_below, open_below
 
 StopCheck = Callable[[], bool]  # called between two chunks of a copy
 
@@ -30,16 +30,20 @@ class TakeInFailed(YTArchiveError):
         self.kind = kind
 
 
-def stage(source: Path, place: Path, fact: FileFact, stop: StopCheck) -> None:
+def stage(directory: Path, source: Path, place: Path, fact: FileFact, stop: StopCheck) -> None:
     """Store the bytes of `source` at `place` durably, and verify that they match `fact`.
 
-    A link keeps the source, so that a crash loses nothing; the commit removes it. Raises TakeInFailed when the source
-    is missing or differs, StorageFull when the disk is full.
+    `source` is below `directory`, and neither is reached by a link that lies below the parent of `directory`: what is
+    outside is never taken in. A hard link keeps the source, so that a crash loses nothing; the commit removes it.
+    Raises TakeInFailed when the source is missing, not a regular file or different, StorageFull when the disk is full.
     """
     place.unlink(missing_ok=True)
     try:
-        _expect_file(source, fact)
-        digest = _link(source, place) or _copy(source, place, stop)
+        descriptor = _open_source(directory, source, fact)
+        try:
+            digest = _link(directory, source, descriptor, place) or _copy(source, descriptor, place, stop)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise StorageFull(f"no space for {fact.name} on the disk of {place.parent}") from error
@@ -48,33 +52,47 @@ def stage(source: Path, place: Path, fact: FileFact, stop: StopCheck) -> None:
         raise TakeInFailed(f"{source} is not what was announced: its sha256 is {digest}", reason="hash_mismatch")
 
 
-def _expect_file(source: Path, fact: FileFact) -> None:
+def _open_source(directory: Path, source: Path, fact: FileFact) -> int:
     try:
-        found = source.lstat()
+        descriptor = open_below(directory.parent, source)
+    except NotAFile as error:
+        raise not_taken_in(error) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TakeInFailed(f"{source} is gone, and the archive does not hold it", reason="source_missing") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise TakeInFailed(f"{source} is not a regular file", reason="source_missing")
-    if found.st_size != fact.size:
-        raise TakeInFailed(f"{source} has {found.st_size} bytes, {fact.size} were announced", reason="hash_mismatch")
+    if (size := os.fstat(descriptor).st_size) != fact.size:
+        os.close(descriptor)
+        raise TakeInFailed(f"{source} has {size} bytes, {fact.size} were announced", reason="hash_mismatch")
+    return descriptor
 
 
-def _link(source: Path, place: Path) -> str | None:
+def not_taken_in(error: NotAFile) -> TakeInFailed:
+    """Return the error of a delivery in which a link, a folder or a device stands in place of a file."""
+    return TakeInFailed(
+        f"{error.filename} is {error.strerror}: remove it, and start the download again",
+        reason="not_a_file",
+        kind=FailureKind.LOCAL,
+    )
+
+
+def _link(directory: Path, source: Path, descriptor: int, place: Path) -> str | None:
     """Return the checksum of the linked file, or None where this disk (or pair of disks) has no links."""
     try:
-        place.hardlink_to(source)
+        with folder_below(directory.parent, source.parent) as folder:
+            os.link(source.name, place, src_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno in _NO_LINKS:
             return None
         raise
-    with place.open("rb") as file:
-        os.fsync(file.fileno())
+    if not os.path.samestat(place.lstat(), os.fstat(descriptor)):
+        place.unlink()
+        raise TakeInFailed(f"{source} was replaced while it was taken in", reason="hash_mismatch")
+    os.fsync(descriptor)
     return sha256(place)
 
 
-def _copy(source: Path, place: Path, stop: StopCheck) -> str:
+def _copy(source: Path, descriptor: int, place: Path, stop: StopCheck) -> str:
     digest = hashlib.sha256()
-    with source.open("rb") as reader, place.open("xb") as writer:
+    with os.fdopen(descriptor, "rb", closefd=False) as reader, place.open("xb") as writer:
         while chunk := reader.read(_CHUNK):
             if stop():
                 raise TakeInFailed(f"the copy of {source} was stopped", reason="stopped")
@@ -85,10 +103,12 @@ def _copy(source: Path, place: Path, stop: StopCheck) -> str:
     return digest.hexdigest()
 
 
-def remove_source(source: Path, place: Path) -> None:
+def remove_source(directory: Path, source: Path, place: Path) -> None:
     """Remove the source if it is the same file as `place`: nothing may write to the archive through it."""
     try:
-        if source.samefile(place):
-            source.unlink()
-    except FileNotFoundError:
+        with folder_below(directory.parent, source.parent) as folder:
+            found = os.stat(source.name, dir_fd=folder, follow_symlinks=False)
+            if os.path.samestat(found, place.lstat()):
+                os.unlink(source.name, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError, NotAFile):
         return

@@ -9,19 +9,20 @@ import structlog
 from pydantic import ValidationError
 
 from services.common.events import MetadataFetched
-from services.common.infra.files import set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
+from services.common.infra.no_links import NotAFile, read_below
 from services.storage.formats.video_metadata import VideoFile, merge_sources
 
 _log = structlog.get_logger()
 
 
 def read_video_file(path: Path) -> VideoFile | None:
-    """Return the file's content; None when there is no file, or (logged) an invalid one. Raises OSError."""
+    """Return the file's content; None when there is no file, or (logged) an invalid one, or a link. Raises OSError."""
     try:
-        return VideoFile.model_validate_json(path.read_bytes())
+        return VideoFile.model_validate_json(read_below(path.parent, path))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except (ValidationError, NotAFile) as error:
         _log.warning("metadata_unreadable", path=str(path), error_message=str(error))
         return None
 
@@ -40,4 +41,4 @@ def save_metadata(path: Path, event: MetadataFetched, trace_id: str) -> None:
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)

@@ -1,10 +1,7 @@
 """REST routes of the archive: what is held, its files, search, history and rescans."""
 
 import asyncio
-import mimetypes
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.events import VideoId
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
+from services.storage.entrypoints.file_response import ArchivedFileResponse
 from services.storage.index.queries import ArchiveStats, CatalogueQueries, Existence, VideoPage, VideoQuery
 from services.storage.index.roots import ArchiveRoots
 from services.storage.index.search import ArchiveSearch, SearchPage, SearchQuery
@@ -84,7 +82,7 @@ async def stats(_call: Call, queries: CatalogueQueries, roots: ArchiveRoots) -> 
 
 async def file(_call: Call, path: ArchivedFilePath, query: RootQuery, videos: VideoReader) -> web.StreamResponse:
     """Only files that the catalogue lists. Range, If-None-Match and If-Modified-Since are supported."""
-    return _file_response(await videos.file(path.video_id, path.name, query.root))
+    return ArchivedFileResponse(*await videos.file(path.video_id, path.name, query.root))
 
 
 async def rescan(_call: Call, body: RescanBody, rescans: RescanRunner) -> RescanBegun:
@@ -120,15 +118,3 @@ ROUTES = (
         body=RescanBody, response=RescanBegun, status=201,
     ),
 )  # fmt: skip
-
-
-def _file_response(path: Path) -> web.FileResponse:
-    kind = {".vtt": "text/vtt", ".m4a": "audio/mp4"}.get(path.suffix) or mimetypes.guess_type(path.name)[0]
-    return web.FileResponse(
-        path,
-        headers={
-            "Content-Type": kind or "application/octet-stream",
-            "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.name)}",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from services.common.errors import InvalidRequest
+from services.common.infra.no_links import folder_below, open_below, read_below
 from services.storage.archive.fingerprint import fingerprint_of
 from services.storage.fixity.repair_plan import file_state
 from services.storage.fixity.rules import ABSENT, FileState, FixityFinding, VideoState, metadata_name
-from services.storage.formats.layout import CAPTIONS, ArchiveTree, manifest_name, source_path
+from services.storage.formats.layout import CAPTIONS, ArchiveTree, manifest_name
 from services.storage.formats.manifest import Manifest
 from services.storage.formats.video_metadata import VideoFile
 
@@ -70,7 +70,7 @@ def _read_video(tree: ArchiveTree, video_id: str, rate_limiter: RateLimiter) -> 
     manifest, error = _read_manifest(path, video_id)
     others = tuple(_unlisted(path.parent, {*(manifest.fixity if manifest else ()), manifest_name(video_id)}))
     entries = manifest.fixity.items() if manifest else ()
-    files = {name: read_file(path.parent / name, entry.size, rate_limiter) for name, entry in entries}
+    files = {name: read_file(tree.videos, path.parent / name, entry.size, rate_limiter) for name, entry in entries}
     metadata = read_metadata_file(tree.video_metadata(video_id), video_id)
     return VideoState(fingerprint, manifest, files, others, metadata, error)
 
@@ -97,21 +97,25 @@ def finding_path(tree: ArchiveTree, finding: FixityFinding) -> Path:
     return tree.video_dir(finding.video_id) / finding.name
 
 
-def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
-    """Return the state of a file, with its checksum if it has `size` bytes. Raises ReadingStopped."""
+def read_file(base: Path, path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
+    """Return the state of a file below `base`, with its checksum if it has `size` bytes. Links are not followed: then
+    `error` is set. Raises ReadingStopped."""
     try:
-        there = path.stat()
+        with folder_below(base, path.parent) as folder:
+            there = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError as error:
         return _unreadable(file_identity(path), error)
     who = _identity_of(there)
+    if stat.S_ISLNK(there.st_mode):
+        return FileState(who, error="a symbolic link, which is not opened")
     if not stat.S_ISREG(there.st_mode):
         return FileState(who, regular=False)
     if there.st_size != size:
         return FileState(who, there.st_size)
     try:
-        return _hash_file(path, rate_limiter)
+        return _hash_file(open_below(base, path), rate_limiter)
     except FileNotFoundError:
         return ABSENT
     except OSError as error:
@@ -121,8 +125,8 @@ def read_file(path: Path, size: int, rate_limiter: RateLimiter) -> FileState:
 def read_metadata_file(path: Path, video_id: str) -> FileState:
     """Return the state of a metadata file; `error` is set when it is not valid."""
     try:
-        there = path.stat()
-        content = path.read_bytes()
+        there = path.lstat()
+        content = read_below(path.parent, path)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
     except OSError as error:
@@ -139,7 +143,7 @@ def read_metadata_file(path: Path, video_id: str) -> FileState:
 def file_identity(path: Path) -> tuple[int, ...] | None:
     """Return a value that differs between a file and its replacement; None when there is no file."""
     try:
-        return _identity_of(path.stat())
+        return _identity_of(path.lstat())
     except OSError:
         return None
 
@@ -148,10 +152,10 @@ def _identity_of(there: os.stat_result) -> tuple[int, ...]:
     return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
 
 
-def _hash_file(path: Path, rate_limiter: RateLimiter) -> FileState:
+def _hash_file(descriptor: int, rate_limiter: RateLimiter) -> FileState:
     digest = hashlib.sha256()
     size = 0
-    with path.open("rb", buffering=0) as file:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
         _drop_page_cache(file.fileno())
         who = _identity_of(os.fstat(file.fileno()))
         while chunk := file.read(rate_limiter.chunk):
@@ -175,7 +179,7 @@ def _unreadable(who: tuple[int, ...] | None, error: OSError) -> FileState:
 def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | None]:
     """Return the manifest, or the reason why it is not valid. Both are None when there is no file."""
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(read_below(path.parents[1], path))
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
@@ -184,11 +188,6 @@ def _read_manifest(path: Path, video_id: str) -> tuple[Manifest | None, str | No
         return None, f"is not a manifest: {_first(error)}"
     if manifest.video_id != video_id:
         return None, f"is the manifest of {manifest.video_id}"
-    try:
-        for name in manifest.fixity:
-            source_path(path.parent, name)
-    except InvalidRequest as error:
-        return None, f"is not a manifest: {error.message}"
     return manifest, None
 
 

@@ -30,6 +30,7 @@ _ENDINGS = {
     FileRole.INFO: ".info.json",
 }
 _RECORD = "_metadata.json"
+_LISTED = re.compile(rf"(?:{CAPTIONS}/)?[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{{0,254}}")
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<tag>[A-Za-z0-9_-]{1,64})\.(?P<stage>new|intent|tmp)")
 
 
@@ -114,6 +115,12 @@ def file_name(video_id: str, role: FileRole, language: str | None = None) -> str
 def archive_fact(video_id: str, fact: FileFact) -> FileFact:
     """Return the fact with the file's name in the archive."""
     return fact.model_copy(update={"name": file_name(video_id, fact.role, fact.language)})
+
+
+def is_listed_name(name: str) -> bool:
+    """Return whether a manifest may list the name: a visible file of the video's folder, or of its `captions` folder.
+    A newer version may have other endings than this one."""
+    return _LISTED.fullmatch(name) is not None
 
 
 def dispatch_tag(dispatch_id: str) -> str:

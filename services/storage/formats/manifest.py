@@ -2,16 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from services.common.domain.archive import FileFact, FileRole, Held, Provenance
 from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
-from services.storage.formats.layout import archive_fact
+from services.storage.formats.layout import archive_fact, is_listed_name
 
 MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
+
+
+def _expect_listed_name(name: str) -> str:
+    if not is_listed_name(name):
+        raise ValueError(f"{name!r} is not the name of a file in the folder of a video")
+    return name
+
+
+ListedName = Annotated[str, AfterValidator(_expect_listed_name)]
 
 
 class _Persistent(BaseModel):
@@ -57,7 +66,7 @@ class TakeIn(_Persistent):
 
     dispatch_id: str
     archived_at: AwareDatetime
-    files: tuple[str, ...]
+    files: tuple[ListedName, ...]
     provenance: Provenance
 
 
@@ -73,12 +82,19 @@ class Holding(_Persistent):
     def bytes(self) -> int:
         return sum(entry.size for entry in self.fixity.values())
 
+    @field_validator("fixity")
+    @classmethod
+    def _check_names(cls, fixity: dict[str, ManifestEntry]) -> dict[str, ManifestEntry]:
+        """Leave out what is outside the folder: rows of the catalogue from before manifests were checked."""
+        return {name: entry for name, entry in fixity.items() if is_listed_name(name)}
+
 
 class Manifest(Holding):
     """`{video_id}_metadata.json`: the files that the archive holds of a video, their origin and their checksums.
 
     `fixity` maps names relative to the video's folder to sizes and checksums; `provenance` is that of the media;
-    `absent` lists what upstream did not have at the last request; `take_ins` lists all deliveries, oldest first.
+    `absent` lists what upstream did not have at the last request; `take_ins` lists all deliveries, oldest first. A name
+    outside of the folder makes the manifest invalid.
     """
 
     version: int = 1
@@ -87,6 +103,11 @@ class Manifest(Holding):
     archived_at: AwareDatetime
     updated_at: AwareDatetime
     take_ins: tuple[TakeIn, ...] = Field(default=())
+
+    @field_validator("fixity")
+    @classmethod
+    def _check_names(cls, fixity: dict[str, ManifestEntry]) -> dict[str, ManifestEntry]:
+        return {_expect_listed_name(name): entry for name, entry in fixity.items()}
 
     @property
     def files(self) -> tuple[FileFact, ...]:

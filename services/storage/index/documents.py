@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from services.common.domain.archive import FileRole
+from services.common.infra.no_links import read_below
 from services.storage.archive.fingerprint import TextFingerprints, fingerprint_of
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.captions import CaptionLine, CaptionsUnreadable, parse_vtt
@@ -52,14 +53,14 @@ def _join_names(*names: str | None) -> str:
 
 
 def _tracks(tree: ArchiveTree, manifest: Manifest) -> list[CaptionTrack]:
-    found = [(language, _lines(path)) for language, path in _caption_files(tree, manifest)]
+    found = [(language, _lines(tree, path)) for language, path in _caption_files(tree, manifest)]
     return [CaptionTrack(language, lines) for language, lines in found if lines]
 
 
-def _lines(path: Path) -> tuple[CaptionLine, ...]:
+def _lines(tree: ArchiveTree, path: Path) -> tuple[CaptionLine, ...]:
     """Return no lines for a file that (logged) cannot be read or is not valid."""
     try:
-        return tuple(parse_vtt(path.read_text(encoding="utf-8", errors="replace")))
+        return tuple(parse_vtt(read_below(tree.videos, path).decode(errors="replace")))
     except FileNotFoundError:
         return ()
     except (CaptionsUnreadable, OSError) as error:

@@ -15,11 +15,7 @@ def read_entry(tree: ArchiveTree, video_id: str) -> IndexEntry | None:
     path = tree.manifest(video_id)
     fingerprint = fingerprint_of(path)
     manifest = read_manifest(path) if fingerprint else None
-    return (
-        IndexEntry(tree.key, fingerprint, manifest)
-        if fingerprint and manifest and manifest.video_id == video_id
-        else None
-    )
+    return IndexEntry(tree.key, fingerprint, manifest) if fingerprint and manifest else None
 
 
 def read_entry_with_texts(tree: ArchiveTree, video_id: str, known: TextFingerprints | None) -> IndexEntry | None:

@@ -9,7 +9,8 @@ import structlog
 from pydantic import ValidationError
 
 from services.common.domain.videos import PlaylistMetadata
-from services.common.infra.files import set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
+from services.common.infra.no_links import NotAFile, read_below
 from services.common.settings.load import Storage
 from services.storage.formats.layout import tree_of
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
@@ -18,12 +19,12 @@ _log = structlog.get_logger()
 
 
 def read_playlist_file(path: Path) -> PlaylistFile | None:
-    """Return the file's content; None when there is no file, or (logged) an invalid one. Raises OSError."""
+    """Return the file's content; None when there is no file, or (logged) an invalid one, or a link. Raises OSError."""
     try:
-        return PlaylistFile.model_validate_json(path.read_bytes())
+        return PlaylistFile.model_validate_json(read_below(path.parent, path))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except (ValidationError, NotAFile) as error:
         _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
         return None
 
@@ -46,7 +47,7 @@ def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
 
 
 def save_own(path: Path, own: PlaylistMetadata) -> None:
@@ -56,4 +57,4 @@ def save_own(path: Path, own: PlaylistMetadata) -> None:
         return
     merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
     if merged != held:
-        write_atomically(path, merged.model_dump_json(indent=2))
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)

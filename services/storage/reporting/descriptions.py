@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from services.common.errors import NotFound
+from services.common.infra.no_links import NotAFile, open_below, read_below
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.index.queries import CatalogueQueries
 from services.storage.index.roots import ArchiveRoots
@@ -40,19 +42,29 @@ class VideoReader:
                 return VideoDescription(video_id=video_id, root=tree.key, record=record, metadata=metadata)
         raise NotFound(f"The archive has nothing of {video_id}.", video_id=video_id)
 
-    async def file(self, video_id: str, name: str, root: str | None) -> Path:
-        """Return the path of a file that the catalogue lists, in `root` or any. Raises NotFound."""
+    async def file(self, video_id: str, name: str, root: str | None) -> tuple[Path, Path]:
+        """Return a file that the catalogue lists, in `root` or any: the folder of all videos, and the path below it.
+        Raises NotFound, also for a link."""
         for copy in (await self._queries.existence(video_id)).copies:
             if name in {file.name for file in copy.files} and root in {None, copy.root}:
-                path = self._roots.tree(copy.root).video_dir(video_id) / name
-                if await asyncio.to_thread(path.is_file):
-                    return path
+                tree = self._roots.tree(copy.root)
+                path = tree.video_dir(video_id) / name
+                if await asyncio.to_thread(_is_file_below, tree.videos, path):
+                    return tree.videos, path
         raise NotFound(f"The archive has no file {name} of {video_id}.", video_id=video_id)
+
+
+def _is_file_below(base: Path, path: Path) -> bool:
+    try:
+        os.close(open_below(base, path))
+    except (FileNotFoundError, NotADirectoryError, NotAFile):
+        return False
+    return True
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = json.loads(read_below(path.parents[1], path))
+    except (FileNotFoundError, NotADirectoryError, NotAFile, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -5,10 +5,12 @@ Blocks (use a thread); needs no running service.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from services.common.errors import NotFound
+from services.common.infra.no_links import NotAFile, read_below
 from services.common.settings.load import Storage
 from services.common.validation import validate_channel_id, validate_video_id
 from services.common.web.paging import Page
@@ -103,5 +105,6 @@ def _naming(folder: Path, video_id: str) -> Iterator[Path]:
     """Yield the JSON files that contain the id: only those are parsed."""
     wanted = f'"{video_id}"'.encode()
     for path in sorted(folder.glob("*.json")):
-        if not path.name.startswith(".") and wanted in path.read_bytes():
-            yield path
+        with suppress(NotAFile):
+            if not path.name.startswith(".") and wanted in read_below(folder, path):
+                yield path

@@ -23,12 +23,16 @@ def plan_path(directory: Path, plan_id: str) -> Path:
 def read_plan(path: Path) -> WorkPlan | None:
     """Return the plan; None when there is no file, or (logged) an invalid one. Raises OSError."""
     try:
-        return WorkPlan.model_validate_json(path.read_bytes())
+        plan = WorkPlan.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
         _log.warning("work_plan_unreadable", path=str(path), error_message=str(error))
         return None
+    if plan.plan_id != path.stem:  # a plan is written to the path of its id
+        _log.warning("work_plan_unreadable", path=str(path), error_message=f"it is the plan {plan.plan_id}")
+        return None
+    return plan
 
 
 def all_plans(directory: Path) -> Iterator[WorkPlan]:

@@ -1,6 +1,5 @@
 """`ytarchive download`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +45,7 @@ Quality = Annotated[
     ),
 ]
 OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
+    str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
 ]
 Captions = Annotated[
     str | None, typer.Option("--captions", metavar="LANGS", help="Caption languages, as en,de. [default: en]")
@@ -101,10 +100,11 @@ def run_task(config: "Config", task: "JobTask", *, as_json: bool, verbose: bool)
 
     from services.common.errors import InvalidRequest
     from ytarchive.cli.jobs.exit_codes import rejected
-    from ytarchive.cli.terminal.console import log_to_stderr
+    from ytarchive.cli.terminal.console import log_to_stderr, name_configuration
     from ytarchive.cli.workflows.run_job import OneShot
 
     if verbose:
+        name_configuration(config)
         log_to_stderr(config, "INFO")
     else:
         log_to_stderr(config, "WARNING", without=_SHOWN_BY_DISPLAY)

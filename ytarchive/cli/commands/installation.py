@@ -46,7 +46,7 @@ def check_config(
     from ytarchive.cli.terminal.console import stdout
 
     invocation: Invocation = context.obj
-    loaded = load_config(file or invocation.config_file)
+    loaded = load_config(file) if file else invocation.config()
     stdout().print(f"{loaded.source or 'No file; defaults and environment'}: valid")
 
 

@@ -28,10 +28,11 @@ def service(
 def _serve(invocation: Invocation, names: Sequence[ServiceName]) -> None:
     import asyncio
 
-    from ytarchive.cli.terminal.console import log_to_stderr
+    from ytarchive.cli.terminal.console import log_to_stderr, name_configuration
     from ytarchive.stack import run_services
 
     config = invocation.config()
+    name_configuration(config)
     log_to_stderr(config, "DEBUG" if invocation.verbose else config.general.log_level)
     asyncio.run(run_services(names, config, on_ready=_print_addresses))
 

@@ -6,14 +6,13 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from services.common.settings.masking import mask_text
+from services.common.settings.urls import PROXY_SCHEMES, parse_address
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 _API_KEY = re.compile(r"AIza[0-9A-Za-z_-]{35}")
-_PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _FIELDS = 7  # domain, subdomains, path, secure, expires, name, value
 _QUOTA = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded"}
 
@@ -138,15 +137,10 @@ def way_out(proxy: str | None) -> Way | str | None:
     if not proxy:
         return None
     try:
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        host, port = parts.hostname, parts.port
+        scheme, host, port = parse_address(proxy, PROXY_SCHEMES)
     except ValueError as error:
         return str(error)
-    if parts.scheme not in _PROXIES:
-        return f"{parts.scheme}:// is not a proxy scheme; supported are {', '.join(_PROXIES)}"
-    if not host:
-        return "it has no host"
-    standard = 1080 if parts.scheme.startswith("socks") else 443 if parts.scheme == "https" else 80
+    standard = 1080 if scheme.startswith("socks") else 443 if scheme == "https" else 80
     return Way(host, port or standard)
 
 

@@ -31,7 +31,7 @@ async def examine(file: Path | None, environment: Mapping[str, str], *, online: 
     except ConfigError as error:
         first = settings.configuration(None, error.message)
         return [first, *await _all([*_programs()])]
-    first = settings.configuration(config.source, None)
+    first = settings.configuration(config.source, None, config.ignored)
     more = [*_programs(), *_places(config), *_access(config), *(_online(config) if online else [])]
     return [first, settings.variables(environment), *await _all(more)]
 

@@ -11,14 +11,18 @@ from ytarchive.text import safe_text
 _ALIKE = 0.85
 
 
-def configuration(source: Path | None, wrong: str | None) -> Finding:
-    """`wrong`: the message of ConfigError, one error with its remedy per line."""
+def configuration(source: Path | None, wrong: str | None, ignored: str | None = None) -> Finding:
+    """`wrong`: the message of ConfigError, one error with its remedy per line. `ignored`: the `./config.toml` that is
+    not used, with the reason and the remedy."""
     if wrong is not None:
         return problem(
             "configuration",
             "; ".join(safe_text(line, 500) for line in wrong.splitlines()),
             "See the message; checks that depend on the configuration were skipped.",
         )
+    if ignored is not None:
+        fact, _dot, mend = ignored.rpartition(". ")
+        return warning("configuration", safe_text(fact, 500), mend)
     return ok("configuration", str(source) if source else "no file; defaults and environment")
 
 

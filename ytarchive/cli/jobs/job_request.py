@@ -16,6 +16,7 @@ from services.common.job_validation import accept
 from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.common.targets import ParsedTargets
+from services.common.validation import decode_utf8
 
 MAX_TARGETS = 20_000
 
@@ -52,7 +53,7 @@ def make_request(
     config: Config,
     *,
     quality: str | None = None,
-    output_dir: Path | None = None,
+    output_dir: str | Path | None = None,
     captions: str | None = None,
     no_captions: bool = False,
     metadata_only: bool = False,
@@ -62,7 +63,9 @@ def make_request(
     parsed = _parse(texts)
     if captions is not None and no_captions:
         raise InvalidRequest("--captions and --no-captions exclude each other.")
-    extra_root = output_dir.expanduser().resolve() if output_dir else None
+    if output_dir == "":
+        raise InvalidRequest("--output-dir is empty: name a folder, or leave the option out for the default.")
+    extra_root = Path(output_dir).expanduser().resolve() if output_dir is not None else None
     fields: dict[str, Any] = {"include_captions": not no_captions, "skip_existing": not force}
     if quality is not None:
         fields["quality"] = quality
@@ -90,8 +93,8 @@ def make_request(
 def read_batch(file: str) -> list[str]:
     """Read the targets of a file, one per line; `-` is stdin. Blank lines and comments (# or ;) are skipped."""
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = decode_utf8(sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes())
+    except (OSError, ValueError) as error:
         raise InvalidRequest(f"--batch {file}: cannot be read: {error}") from error
     return batch_targets(text.splitlines())
 

@@ -32,6 +32,11 @@ def stderr() -> Console:
     return Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+def name_configuration(config: "Config") -> None:
+    """Write the path of the configuration file to stderr."""
+    stderr().print(f"Configuration: {config.source or 'no file; defaults and environment'}", style="dim")
+
+
 def log_to_stderr(config: "Config", level: str, *, without: Collection[str] = ()) -> None:
     """Write log records of `level` and above to stderr, as plain lines without control characters.
 

@@ -1,5 +1,6 @@
 """Error reports: on stderr for people, as a JSON line on stdout for programs."""
 
+import errno
 import traceback
 
 from rich.text import Text
@@ -7,6 +8,7 @@ from typer.exceptions import TyperException
 
 from bus import BusError
 from services.common.errors import YTArchiveError
+from services.common.infra.disk_full import NO_SPACE
 from services.common.models import ErrorCode, ErrorDetail
 from services.common.settings.masking import mask
 from ytarchive.cli.jobs.exit_codes import Exit, of_error
@@ -15,6 +17,9 @@ from ytarchive.cli.terminal.console import stderr
 from ytarchive.text import safe_text
 
 _LONGEST = 2_000
+_WRONG_PATH = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
+)
 
 
 def report(error: Exception, *, json: bool) -> int:
@@ -47,6 +52,11 @@ def describe(error: Exception) -> tuple[ErrorDetail, int]:
             return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=error.format_message()), code
         case OSError():
             message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+            if error.errno in NO_SPACE:
+                return ErrorDetail(code=ErrorCode.STORAGE_FULL, message=f"{message}. Free some space."), Exit.FAILED
+            if error.errno in _WRONG_PATH:
+                remedy = "Correct the path, or its permissions."
+                return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=f"{message}. {remedy}"), Exit.REFUSED
             return ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=message), Exit.FAILED
         case _:
             frame = traceback.extract_tb(error.__traceback__)[-1]

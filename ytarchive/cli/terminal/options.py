@@ -31,12 +31,15 @@ class Invocation:
     debug: bool = False
 
     def config(self) -> "Config":
-        """Load the configuration; log records go to stderr from now on. Raises ConfigError."""
+        """Load the configuration, with a warning when `./config.toml` is ignored. Log records go to stderr from now on.
+        Raises ConfigError."""
         from services.common.settings.load import load_config
-        from ytarchive.cli.terminal.console import log_to_stderr
+        from ytarchive.cli.terminal.console import log_to_stderr, stderr
 
         config = load_config(self.config_file)
         log_to_stderr(config, "INFO" if self.verbose else "WARNING")
+        if config.ignored:
+            stderr().print(f"Warning: {config.ignored}", style="yellow")
         return config
 
 

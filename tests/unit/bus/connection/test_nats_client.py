@@ -1,16 +1,20 @@
-"""Check that the private attributes of nats-py used by bus/connection/nats_client.py exist.
+"""Addresses without credentials; and whether the private attributes of nats-py that bus/connection/nats_client.py uses
+exist.
 
-If this fails after an upgrade of nats-py, adapt that module, run tests/integration/test_bus*.py, and raise the upper
-bound in pyproject.toml.
+If the latter fails after an upgrade of nats-py, adapt that module, run tests/integration/test_bus*.py, and raise the
+upper bound in pyproject.toml.
 """
 
 import inspect
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
+
+from bus.connection.nats_client import without_credentials
 
 
 def test_the_client_has_the_private_attributes_and_methods_that_are_used() -> None:
@@ -34,3 +38,15 @@ def test_the_id_of_the_inner_subscription_is_reachable_from_a_pull_subscription(
 def test_a_message_refers_to_its_client() -> None:
     client = Client()
     assert Msg(client, subject="a", data=b"")._client is client
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://user:pa/ss@word@broker.example:4222", "broker.example:4222"),
+        ("token@[::1]:4222/", "[::1]:4222"),
+        ("nats://a:b@one:4222, tls://c:d@two", "one:4222, two"),
+    ],
+)
+def test_the_address_of_a_broker_is_shown_without_credentials(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown

@@ -1,5 +1,7 @@
 """config.toml: search order, accepted values, error messages, and the output of `config show`."""
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from services.common.errors import ConfigError
 from services.common.names import SERVICES
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
+from ytarchive.cli.doctor import settings
+from ytarchive.cli.doctor.finding import State
 
 JOBS_PORT = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[5] / "config.toml"
@@ -69,6 +73,33 @@ def test_the_shipped_config_file_contains_every_key_with_its_default(tmp_path: P
     text = SHIPPED.read_text()
     missing = [key for key in describe(shipped) if f"{key.rpartition('.')[2]} = " not in text]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "reason"),
+    [
+        (0o666, 0, "other users can write to it. Run `chmod go-w`"),
+        (0o664, 0, "other users can write to it"),
+        (0o644, 4321, "it belongs to another user. Name it with --config"),
+    ],
+)
+def test_a_config_file_of_the_working_directory_that_others_can_write_is_ignored(
+    tmp_path: Path, write: Callable[..., Path], mode: int, uid: int, reason: str
+) -> None:
+    if uid and os.geteuid():
+        pytest.skip("only root can give a file away")
+    here = write(JOBS_PORT)
+    assert load_config(env={}, cwd=tmp_path).ignored is None
+    here.chmod(mode)
+    os.chown(here, uid or -1, 4321 if not os.geteuid() else -1)
+    if mode == 0o664 and os.geteuid():
+        pytest.skip("the group may be that of the user alone")
+    config = load_config(env={}, cwd=tmp_path)
+    assert config.source is None
+    assert config.ignored is not None and config.ignored.startswith(f"{here} is ignored: {reason}")
+    assert load_config(here, env={}).services.jobs.port == 9000
+    finding = settings.configuration(config.source, None, config.ignored)
+    assert (finding.state, finding.mend is not None) == (State.WARNING, True)
 
 
 def test_the_search_order_of_configuration_files(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
@@ -254,3 +285,34 @@ def test_describe_masks_secrets_and_names_the_origin_of_each_value(write: Callab
     assert shown["youtube.api_key"] == {"value": MASK, "origin": "YOUTUBE_API_KEY"}
     assert shown["storage.min_free"] == {"value": 3, "origin": "YTARCHIVE_STORAGE__MIN_FREE"}
     assert shown["download.slots"] == {"value": 2, "origin": "default"}
+
+
+def test_credentials_in_urls_are_masked_in_the_output_of_config_show() -> None:
+    env = {
+        "YTARCHIVE_YOUTUBE__PROXY": "http://user:pa'@geheim@proxy.example:3128",
+        "YTARCHIVE_NATS__URL": "geheim@[::1]:4222",
+    }
+    shown = describe(load_config(env=env))
+    assert shown["youtube.proxy"]["value"] == f"http://{MASK}@proxy.example:3128"
+    assert shown["nats.url"]["value"] == f"{MASK}@[::1]:4222"
+
+
+def test_an_unknown_home_directory_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user id without an entry in the user database, as in some containers, and no HOME."""
+
+    def no_entry(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    with pytest.raises(ConfigError, match=r"base_path = .*: its home directory is unknown: set HOME"):
+        load_config(env={}, cwd=tmp_path)
+    storage = {"YTARCHIVE_STORAGE__BASE_DATA_DIR": "/data", "YTARCHIVE_STORAGE__BASE_PATH": "/archive"}
+    assert load_config(env=storage, cwd=tmp_path).storage.logs_dir == Path("/data/logs")
+
+
+def test_services_on_several_machines_may_have_the_same_port() -> None:
+    env = {"YTARCHIVE_SERVICES__JOBS__PORT": "8001", "YTARCHIVE_NATS__URL": "nats://broker:4222"}
+    assert load_config(env=env).services.jobs.port == 8001
+    with pytest.raises(ConfigError, match=r"services\.jobs\.port and services\.metadata\.port are both 8001"):
+        load_config(env={"YTARCHIVE_SERVICES__JOBS__PORT": "8001"})

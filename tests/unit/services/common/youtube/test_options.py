@@ -66,13 +66,24 @@ def test_an_invalid_browser_is_a_configuration_error_that_names_the_key() -> Non
 def test_the_child_environment_has_no_proxy_but_the_ca_file_and_our_scripts() -> None:
     environment = child_environment(
         YouTube(ca_file=Path("/ca.pem")),
-        {"PATH": "/usr/bin", "HTTPS_PROXY": "http://other", "no_proxy": "*", "HOME": "/home/me"},
+        {
+            "PATH": "/usr/bin",
+            "HTTPS_PROXY": "http://other",
+            "no_proxy": "*",
+            "HOME": "/home/me",
+            "LC_ALL": "C.UTF-8",
+            "YOUTUBE_API_KEY": "k",
+            "YTARCHIVE_NATS__PASSWORD": "p",
+            "YTARCHIVE_AUTH__TOKEN": "t",
+            "GH_PAT": "g",
+        },
         scripts=Path("/venv/bin"),
         code=Path("/code"),
     )
     assert environment == {
         "PATH": "/venv/bin:/usr/bin",
         "HOME": "/home/me",
+        "LC_ALL": "C.UTF-8",
         "PYTHONPATH": "/code",
         "PYTHONIOENCODING": "utf-8",
         "SSL_CERT_FILE": "/ca.pem",

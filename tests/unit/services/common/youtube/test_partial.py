@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from services.common.infra.no_links import NotAFile
 from services.common.youtube.partial import PartialBusy, holding, keep_if_same, media_of, remove_partial, working_in
 
 VIDEO = "dQw4w9WgXcQ"
@@ -97,3 +98,19 @@ def test_any_directory_can_be_removed_once_no_dispatch_works_in_it(directory: Pa
     with working_in(directory, "d1"):
         assert not remove_partial(directory, None)
     assert remove_partial(directory, None)
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    outside, directory = tmp_path / "outside", tmp_path / "a.part"
+    outside.mkdir()
+    (outside / "film").write_bytes(b"theirs")
+    directory.symlink_to(outside)
+    with pytest.raises(NotAFile, match="symbolic link"), working_in(directory, "d1"):
+        pass
+    assert not remove_partial(directory, None)
+    directory.unlink()
+    directory.mkdir()
+    (directory / "film").symlink_to(outside / "film")
+    with working_in(directory, "d1"):
+        assert not (directory / "film").is_symlink()
+    assert [path.name for path in outside.iterdir()] == ["film"]

@@ -212,10 +212,56 @@ def test_a_delivery_with_a_wrong_checksum_or_file_type_changes_nothing(tree: Arc
     assert snapshot(tree.root) == before
     (Path(event.directory) / "out.mp4").write_bytes(b"short")
     (Path(event.directory) / "out.jpg").unlink()
-    (Path(event.directory) / "out.jpg").symlink_to(tree.manifest(VIDEO))
+    (Path(event.directory) / "out.jpg").mkdir()
     with pytest.raises(TakeInFailed, match="regular"):
         take_in(tree, event)
     assert snapshot(tree.root) == before
+
+
+@pytest.mark.parametrize("linked", ["directory", "folder", "file"])
+def test_a_link_in_a_partial_download_takes_nothing_in_from_outside(
+    tree: ArchiveTree, deliver: Deliver, tmp_path: Path, linked: str
+) -> None:
+    event = deliver("1", mp4=b"film")
+    directory, outside = Path(event.directory), tmp_path / "outside"
+    outside.mkdir()
+    file = outside / "out.mp4"
+    (directory / "out.mp4").rename(file)
+    match linked:
+        case "directory":
+            directory.rmdir()
+            directory.symlink_to(outside)
+        case "folder":
+            (directory / "sub").symlink_to(outside)
+            event = event.model_copy(update={"files": (event.files[0].model_copy(update={"name": "sub/out.mp4"}),)})
+        case _:
+            (directory / "out.mp4").symlink_to(file)
+    with pytest.raises(
+        TakeInFailed, match=rf"{VIDEO}\.part.* is a symbolic link, which is not opened: remove it"
+    ) as refused:
+        take_in(tree, event)
+    assert refused.value.reason == "not_a_file"
+    assert snapshot(outside) == {"out.mp4": b"film"}
+    assert not tree.video_dir(VIDEO).exists()
+
+
+@pytest.mark.parametrize("linked", [".", "captions"])
+def test_nothing_is_written_through_a_linked_folder_of_the_archive(
+    tree: ArchiveTree, deliver: Deliver, tmp_path: Path, linked: str
+) -> None:
+    event, outside, folder = (
+        deliver("1", mp4=b"film", vtt={"en": b"hello"}),
+        tmp_path / "outside",
+        tree.video_dir(VIDEO),
+    )
+    outside.mkdir()
+    hidden = outside / f".{VIDEO}.mp4.tag.new"
+    hidden.write_bytes(b"theirs")
+    (folder / linked).parent.mkdir(parents=True)
+    (folder / linked).symlink_to(outside)
+    with pytest.raises(TakeInFailed, match=f"{VIDEO}.* is a symbolic link"):
+        take_in(tree, event)
+    assert snapshot(outside) == {hidden.name: b"theirs"}
 
 
 def test_a_failed_first_commit_leaves_no_folder(tree: ArchiveTree, deliver: Deliver) -> None:
@@ -360,7 +406,7 @@ def test_a_source_is_removed_only_if_it_is_a_hard_link_to_the_archived_file(tmp_
     source.hardlink_to(place)
     copy.write_text("x")
     for path in (source, copy, tmp_path / "none"):
-        staging.remove_source(path, place)
+        staging.remove_source(tmp_path, path, place)
     assert not source.exists()
     assert copy.exists()
     assert place.exists()

@@ -362,7 +362,7 @@ def test_the_rate_limit_applies_across_files(tmp_path: Path) -> None:
     begun = time.monotonic()
     for number in range(4):
         (tmp_path / str(number)).write_bytes(b"x" * 100_000)
-        read_file(tmp_path / str(number), 100_000, rate_limiter)
+        read_file(tmp_path, tmp_path / str(number), 100_000, rate_limiter)
     assert rate_limiter.read == 400_000
     assert 0.38 < time.monotonic() - begun < 3
 
@@ -371,7 +371,7 @@ def test_reading_a_file_can_be_stopped(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
     begun = time.monotonic()
     with pytest.raises(ReadingStopped):
-        read_file(tmp_path / "x", 1000, RateLimiter(100, lambda: time.monotonic() - begun > 0.2))
+        read_file(tmp_path, tmp_path / "x", 1000, RateLimiter(100, lambda: time.monotonic() - begun > 0.2))
     assert time.monotonic() - begun < 5  # reading all of it would take 10 seconds
 
 

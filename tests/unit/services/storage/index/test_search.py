@@ -1,8 +1,10 @@
 """Search in an archive of real files, and the updates of its index."""
 
 import asyncio
+import fcntl
 import hashlib
 import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -266,22 +268,28 @@ async def test_a_rescan_does_not_index_unchanged_captions_again(archive: Archive
     assert after - changes < 6  # rows of the video only; indexing texts would change a dozen
 
 
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="file leases are a feature of Linux")
 async def test_a_rescan_does_not_overwrite_newer_texts(archive: Archive) -> None:
-    """The rescan has read the old text of the first video and is blocked by a pipe while newer texts are indexed."""
+    """The rescan has read the old text of the first video and is blocked by a file lease while newer texts are
+    indexed."""
     await archive.take_in(A, title="Old", description="first words")
     await archive.take_in(B, {"en": vtt("word")})
     await archive.parts.database.run(lambda db: db.execute("UPDATE searched_videos SET format = 0"))
     captions = archive.parts.roots.tree(archive.root).video_dir(B) / "captions" / f"{B}_en.vtt"
-    await asyncio.to_thread(captions.unlink)
-    os.mkfifo(captions)
+    await asyncio.to_thread(captions.write_bytes, vtt("overtaken"))
+    opening, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGURG, opening.set)
+    leased = os.open(captions, os.O_RDWR)
+    fcntl.fcntl(leased, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     rescan = asyncio.create_task(archive.parts.indexer.rescan(archive.root))
-    pipe = await asyncio.to_thread(captions.open, "wb")  # returns when the rescan opens it
+    await asyncio.wait_for(opening.wait(), 30)
     await archive.fetch_metadata(A, title="Old", description="second words")
     await asyncio.to_thread(captions.unlink)
     await asyncio.to_thread(captions.write_bytes, vtt("last"))
-    with pipe:
-        pipe.write(vtt("overtaken"))
+    os.close(leased)
     await rescan
+    loop.remove_signal_handler(signal.SIGURG)
     assert (await archive.ids("first"), await archive.ids("second")) == ([], [A])
     assert (await archive.ids("overtaken"), await archive.ids("last")) == ([], [B])
     await archive.check()
