@@ -75,6 +75,7 @@ class StorageService(ServiceBase):
             self.spawn(self.parts.rechecks.run, "re-checks")
             self.bus.on_store_lost.append(self._store_lost)
         self.spawn(self.parts.rescans.run, "first scan")
+        self.spawn(self.parts.rescans.rebuild_when_damaged, "catalogue")
         self.spawn(self._count, "totals")
         self.spawn(self.parts.verifier.run, "verification")
 
@@ -105,5 +106,9 @@ class StorageService(ServiceBase):
 
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}
-        work = {"scanning": self.parts.rescans.scanning, "unindexed": self.parts.indexer.unindexed}
+        work = {
+            "scanning": self.parts.rescans.scanning,
+            "rebuilding": self.parts.damage.reason,
+            "unindexed": self.parts.indexer.unindexed,
+        }
         return {**totals, "take_ins_recovered": self._recovered, **work, **self.parts.verifier.metrics()}

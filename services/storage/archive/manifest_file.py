@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-import structlog
-from pydantic import ValidationError
-
+from services.storage.archive.json_file import read_json_file
 from services.storage.formats.manifest import Manifest
 
-_log = structlog.get_logger()
+RECORD_REMEDY = "`ytarchive storage verify` with a running `ytarchive up` downloads the video again."
 
 
 def read_manifest(path: Path) -> Manifest | None:
     """Return the manifest at `path`; None when there is no file, or (logged) an invalid one. Raises OSError."""
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("record_unreadable", path=str(path), error_message=str(error))
-        return None
+    return read_json_file(path, Manifest, event="record_unreadable", remedy=RECORD_REMEDY)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from services.common.domain.archive import KnownGone
 from services.common.domain.failures import GoneReason
 from services.common.infra.sqlite import Database, utc_text
+from services.common.infra.sqlite_files import parse_row
 from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts
@@ -83,7 +84,7 @@ class Catalogue:
         def work(db: sqlite3.Connection) -> dict[str, KnownVideo]:
             query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
             return {
-                row["video_id"]: KnownVideo(row["stamp"], Holding.model_validate_json(row["holding"]))
+                row["video_id"]: KnownVideo(row["stamp"], parse_row(Holding.model_validate_json, row["holding"]))
                 for row in db.execute(query, (root, json.dumps(video_ids)))
             }
 

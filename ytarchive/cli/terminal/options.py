@@ -31,10 +31,13 @@ class Invocation:
     debug: bool = False
 
     def config(self) -> "Config":
-        """Raises ConfigError."""
+        """Load the configuration; from then on log records go to stderr. Raises ConfigError."""
         from services.common.settings.load import load_config
+        from ytarchive.cli.terminal.console import log_to_stderr
 
-        return load_config(self.config_file)
+        config = load_config(self.config_file)
+        log_to_stderr(config, "INFO" if self.verbose else "WARNING")
+        return config
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
