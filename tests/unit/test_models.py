@@ -182,6 +182,7 @@ def test_each_error_knows_its_code_and_status() -> None:
         "NetworkTimeout": ("E003", 503),
         "ServiceUnavailable": ("E006", 503),
         "HostUnavailable": ("E006", 503),
+        "StateDamaged": ("E006", 503),
     }
 
 

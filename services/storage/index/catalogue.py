@@ -20,6 +20,7 @@ from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts
 from services.storage.index.fts import VideoTexts
 
+WORK_PLANS = "work_plans"  # stands beside the roots in the list of scanned folders
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
 
