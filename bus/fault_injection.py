@@ -9,8 +9,8 @@ that file at each point, while the file exists. The points of the bus:
     bus.handled.SUBJECT      a message was handled completely; it is not acknowledged
 
 Services have further points: `jobs.committed.SUBJECT` (applied, its events not published), `jobs.publishing.SUBJECT`,
-`jobs.claimed` (bound to a worker without its knowledge), `storage.*` (the steps of a take-in). Without the variable a
-point costs one look-up in the environment.
+`jobs.claimed` (bound to a worker without its knowledge), `storage.*` (the steps of a take-in), `backup.*` and
+`restore.*`. Without the variable a point costs one look-up in the environment.
 """
 
 import os

@@ -180,23 +180,34 @@ class Bus:
     async def erase(self, envelope: Envelope) -> None:
         """Overwrite a message that holds a secret, and every copy of it, in the stream EVENTS. Consumers skip it then.
         Raise BrokerUnavailable."""
-        following: int | None = 1
         try:
-            while following is not None:
-                following = await self._erase_next(envelope, following)
+            async for sequence, found in self._stored(envelope.type):
+                if found.id == envelope.id:
+                    await self.js.delete_msg(EVENTS, sequence)
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerUnavailable(f"{envelope.type} is not erased: {reason(error)}") from error
 
-    async def _erase_next(self, envelope: Envelope, sequence: int) -> int | None:
+    async def stored(self, *kinds: type[Event]) -> AsyncIterator[Envelope]:
+        """Yield the readable messages of these kinds that the stream EVENTS has, kind by kind, oldest first: a request
+        to the broker for each. Raise BrokerUnavailable."""
         try:
-            found = await self.js.get_msg(EVENTS, sequence, subject=envelope.type, next=True)
-        except NotFoundError:
-            return None
-        assert found.seq is not None, "a stored message has a sequence"  # noqa: S101 - for the type checker
-        with contextlib.suppress(UnreadableMessage):
-            if Envelope.from_bytes(found.data or b"", envelope.type).id == envelope.id:
-                await self.js.delete_msg(EVENTS, found.seq)
-        return found.seq + 1
+            for kind in kinds:
+                async for _sequence, envelope in self._stored(kind.subject):
+                    yield envelope
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BrokerUnavailable(f"{EVENTS} cannot be read: {reason(error)}") from error
+
+    async def _stored(self, subject: str) -> AsyncIterator[tuple[int, Envelope]]:
+        sequence = 0
+        while True:
+            try:
+                found = await self.js.get_msg(EVENTS, sequence + 1, subject=subject, next=True)
+            except NotFoundError:
+                return
+            assert found.seq is not None, "a stored message has a sequence"  # noqa: S101 - for the type checker
+            sequence = found.seq
+            with contextlib.suppress(UnreadableMessage):
+                yield sequence, Envelope.from_bytes(found.data or b"", subject)
 
     async def request(
         self,

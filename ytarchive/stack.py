@@ -11,8 +11,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
 from bus.tasks import unless
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.infra.files import acquire, lock_holder, write_atomically
+from services.common.infra.files import LockHeld, acquire, lock_holder, locked, write_atomically
 from services.common.infra.private_files import protect
 from services.common.names import SERVICES
 from services.common.service import ServiceBase
@@ -97,6 +97,18 @@ def find_running(config: Config) -> StackInfo | None:
     except (FileNotFoundError, ValidationError):
         return None  # it is starting or stopping
     return info if info.pid == lock_holder(_lock_path(config)) else None
+
+
+@contextmanager
+def held_stopped(config: Config) -> Iterator[None]:
+    """Keep stacks from starting on this data directory. Raise InvalidRequest while one runs."""
+    try:
+        with locked(_lock_path(config)):
+            yield
+    except LockHeld as error:
+        raise InvalidRequest(
+            f"A stack (process {error.pid}) runs on {config.storage.base_data_dir}. Stop it first."
+        ) from error
 
 
 def _lock_path(config: Config) -> Path:

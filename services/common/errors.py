@@ -12,7 +12,8 @@ YTArchiveError                 E999  500
 ├── StorageFull                E004  503
 ├── NetworkTimeout             E003  503
 └── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
-    └── HostUnavailable        E006  503   not called: its circuit breaker is open
+    ├── HostUnavailable        E006  503   not called: its circuit breaker is open
+    └── StateDamaged           E006  503   a file of ours that cannot be read: names file and remedy
 """
 
 import errno
@@ -89,6 +90,10 @@ class ServiceUnavailable(YTArchiveError):
 
 class HostUnavailable(ServiceUnavailable):
     """The details hold `host`, `until` and `retry_after` (whole seconds)."""
+
+
+class StateDamaged(ServiceUnavailable):
+    """The details hold the `path`."""
 
 
 def code_of(error: BaseException | None) -> ErrorCode:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from bus import Bus
 from services.common.settings.load import Config
-from services.jobs.adapters import queries
+from services.jobs.adapters import backups, queries
 from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
@@ -17,6 +17,7 @@ from services.jobs.entrypoints.handlers import HANDLERS
 from services.jobs.job_queue import JobQueue
 from services.jobs.job_validator import JobValidator
 from services.jobs.publishers import OutboxPublisher, ProgressPublisher
+from services.jobs.restoration import Restoration
 from services.jobs.subscribers import Subscribers
 
 __all__ = ["HANDLERS", "ROUTES", "Parts", "bootstrap"]
@@ -35,6 +36,7 @@ class Parts:
     queue: JobQueue
     outbox: OutboxPublisher
     progress: ProgressPublisher
+    restoration: Restoration
 
     def all(self) -> list[object]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -46,7 +48,9 @@ async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExi
     Raises ServiceUnavailable when a newer version wrote jobs.db.
     """
     storage = config.storage
-    store = await asyncio.to_thread(Store, storage.jobs_dir / "jobs.db", f"jobs/{instance}")
+    path = storage.jobs_dir / "jobs.db"
+    await asyncio.to_thread(backups.restore_if_damaged, path)
+    store = await asyncio.to_thread(Store, path, f"jobs/{instance}")
     resources.push_async_callback(asyncio.to_thread, store.close)
     registry = await asyncio.to_thread(Registry, storage.registry_dir / "services.json")
     resources.push_async_callback(registry.close)
@@ -60,4 +64,5 @@ async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExi
     outbox = OutboxPublisher(store, bus, notifier)
     progress = ProgressPublisher(reader, bus)
     notifier.add(outbox, progress, subscribers)
-    return Parts(store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress)
+    restoration = Restoration(store, reader, queue, bus, storage.logs_dir)
+    return Parts(store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress, restoration)

@@ -11,7 +11,7 @@ from services.common.domain.jobs import Job
 from services.common.errors import NotFound
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
-from services.jobs.adapters import retention
+from services.jobs.adapters import backups, retention
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
 from services.jobs.domain.commands import Command, check
@@ -31,7 +31,7 @@ class OfflineJobs:
     @asynccontextmanager
     async def open(cls, config: Config) -> AsyncIterator["OfflineJobs"]:
         """Raises ServiceUnavailable when a newer version wrote jobs.db."""
-        store = await asyncio.to_thread(_open, config.storage.jobs_dir / "jobs.db")
+        store = await asyncio.to_thread(_open, database_path(config))
         try:
             yield cls(store, config.retention)
         finally:
@@ -71,6 +71,15 @@ class OfflineJobs:
             return retention.report([], dry_run=True)
         due = await retention.due(self._store, self._settings, datetime.now(UTC))
         return retention.report(due, dry_run=True)
+
+
+def database_path(config: Config) -> Path:
+    return config.storage.jobs_dir / "jobs.db"
+
+
+def mark_restored(database: Path, at: datetime) -> None:
+    """Mark a jobs.db that is not in use as a copy of that time: what was requested since is then found again."""
+    backups.mark_restored(database, at)
 
 
 def _open(path: Path) -> Store | None:

@@ -1,18 +1,23 @@
 """The jobs service: the queue, its dispatcher and the service registry."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
+from services.common.errors import ServiceUnavailable, StorageFull, code_of
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
-from services.jobs.adapters import retention
+from services.jobs.adapters import backups, queries, retention
 from services.jobs.adapters.broker_lease import BrokerLease
 from services.jobs.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
+
+_COPY_INTERVAL = 3600.0  # seconds between two checks whether a copy is due
 
 
 class JobsService(ServiceBase):
@@ -36,9 +41,19 @@ class JobsService(ServiceBase):
         self.lease = BrokerLease(self.bus, await self.parts.store.identity(), self.instance, self.url)
         await self.lease.acquire()
         self._resources.push_async_callback(self.lease.release)
+        if await self.parts.restoration.complete():
+            await self._after_restoration()
         await self._check_broker_store()
         self.bus.on_store_lost.append(self._check_broker_store)
         return self.parts.all()
+
+    async def _after_restoration(self) -> None:
+        """What was requested since the copy, and its answers, count as lost."""
+        parts = self.parts
+        if self._park_open:
+            parts.dispatcher.parked.update(await parts.store.read(lambda _rows, sql: queries.open_jobs(sql)))
+        await parts.store.note_broker_store(str(self.bus.store_created))
+        parts.dispatcher.store_lost()
 
     async def _check_broker_store(self) -> None:
         """Repeat the unanswered requests if the broker has another store than before, or than in the last run."""
@@ -55,6 +70,17 @@ class JobsService(ServiceBase):
         self.spawn(parts.progress.run, "progress")
         self.spawn(parts.registry.save_changes, "registry file")
         self.spawn(partial(retention.daily, parts.store, self.config.retention, parts.notifier), "retention")
+        self.spawn(self._copy_daily, "copies of jobs.db")
+
+    async def _copy_daily(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(
+                    backups.copy_if_due, self.config.storage.jobs_dir / "jobs.db", datetime.now(UTC)
+                )
+            except (OSError, ServiceUnavailable, StorageFull) as error:
+                self.logger.warning("jobs_db_not_copied", error_code=code_of(error), error_message=str(error))
+            await asyncio.sleep(_COPY_INTERVAL)
 
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()

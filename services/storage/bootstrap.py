@@ -20,11 +20,12 @@ from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.requests import VerificationRequests
 from services.storage.fixity.verifier import Verifier
 from services.storage.index.catalogue import Catalogue
+from services.storage.index.damage import CatalogueDamage
 from services.storage.index.fts import TextIndex
 from services.storage.index.indexer import Indexer
 from services.storage.index.queries import CatalogueQueries
 from services.storage.index.roots import ArchiveRoots
-from services.storage.index.schema import open_catalogue
+from services.storage.index.schema import catalogue_path, open_catalogue
 from services.storage.index.search import ArchiveSearch
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
@@ -51,6 +52,7 @@ class StorageParts:
     """All objects of a running storage service. Handlers and routes get theirs by type."""
 
     disk_space: DiskSpace
+    damage: CatalogueDamage
     database: Database
     catalogue: Catalogue
     texts: TextIndex
@@ -89,7 +91,8 @@ def bootstrap(
     """Build the service. What has to be closed is registered with `resources`. Raises ServiceUnavailable when a newer
     version wrote the catalogue."""
     settings = config.storage
-    database = open_catalogue(settings.base_data_dir, disk_space.pause)
+    damage = CatalogueDamage(catalogue_path(settings.base_data_dir))
+    database = open_catalogue(settings.base_data_dir, disk_space.pause, damage.note)
     resources.callback(database.close)
     locks = NamedLocks(settings.run_dir / "storage-locks")
     catalogue, texts, pages = Catalogue(database), TextIndex(database), PageBuffer(database)
@@ -104,6 +107,7 @@ def bootstrap(
     queries = CatalogueQueries(database, settings)
     return StorageParts(
         disk_space=disk_space,
+        damage=damage,
         database=database,
         catalogue=catalogue,
         texts=texts,
@@ -114,7 +118,7 @@ def bootstrap(
         playlists=PlaylistAssembler(settings, pages, locks, disk_space),
         work_plans=work_plans,
         rechecks=RecheckScheduler(work_plans, settings, timedelta(days=config.recheck.interval_days), bus),
-        rescans=RescanRunner(roots, indexer, work_plans, spawn),
+        rescans=RescanRunner(roots, indexer, work_plans, database, damage, spawn),
         verifications=verifications,
         verifier=verifier,
         verification_requests=VerificationRequests(verifier, verifications),

@@ -2,19 +2,29 @@
 same response models out."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 from services.common.infra.sqlite import Database
-from services.common.settings.load import Config
+from services.common.settings.load import Config, Storage
 from services.common.web.paging import PageQuery
 from services.storage.fixity.offline import OfflineVerification
 from services.storage.formats.work_plan import WorkPlan
+from services.storage.index.catalogue import WORK_PLANS
 from services.storage.index.queries import ArchiveStats, CatalogueQueries, Existence, VideoPage, VideoQuery
 from services.storage.index.schema import open_read_only
 from services.storage.index.search import ArchiveSearch, SearchPage, SearchQuery
 from services.storage.reporting.history import HistoryPage, HistoryReader
 from services.storage.workplans.queries import PlanPage, WorkPlanQueries
+
+
+def forget_scans(catalogue: Path, settings: Storage) -> None:
+    """Let the next start read all roots into a catalogue that is not in use."""
+    with closing(sqlite3.connect(catalogue)) as db, db:
+        db.executemany("DELETE FROM scanned WHERE root = ?", [(str(root),) for root in settings.all_roots])
+        db.execute("DELETE FROM scanned WHERE root = ?", (WORK_PLANS,))
 
 
 class OfflineStorage:

@@ -9,7 +9,9 @@ from typing import Any
 import structlog
 
 from services.common.errors import InvalidRequest, ServiceUnavailable, code_of
+from services.common.infra.sqlite import Database
 from services.storage.archive.tree_walk import trees_below
+from services.storage.index.damage import CatalogueDamage
 from services.storage.index.indexer import Indexer
 from services.storage.index.roots import ArchiveRoots
 from services.storage.workplans.repository import WorkPlanRepository
@@ -20,8 +22,19 @@ Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]], str], object]  # runs
 
 
 class RescanRunner:
-    def __init__(self, roots: ArchiveRoots, indexer: Indexer, work_plans: WorkPlanRepository, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        roots: ArchiveRoots,
+        indexer: Indexer,
+        work_plans: WorkPlanRepository,
+        database: Database,
+        damage: CatalogueDamage,
+        spawn: Spawn,
+    ) -> None:
         self._roots = roots
+        self._database = database
+        self._damage = damage
+        self._one_scan = asyncio.Lock()
         self._indexer = indexer
         self._work_plans = work_plans
         self._spawn = spawn
@@ -62,14 +75,25 @@ class RescanRunner:
     async def scan_new_roots(self) -> None:
         """Scan the roots that the catalogue does not have yet. Answers are correct before the end, only slower: what
         the catalogue lacks is read from the tree."""
-        for root in self._roots.all:
-            try:
-                if await self._roots.was_scanned(str(root)):
-                    await self._indexer.sweep(self._roots.tree(root))
-                else:
-                    await self.rescan(root)
-            except (OSError, ServiceUnavailable) as error:
-                _log.error("scan_failed", root=str(root), error_code=code_of(error), error_message=str(error))
+        async with self._one_scan:
+            for root in self._roots.all:
+                try:
+                    if await self._roots.was_scanned(str(root)):
+                        await self._indexer.sweep(self._roots.tree(root))
+                    else:
+                        await self.rescan(root)
+                except (OSError, ServiceUnavailable) as error:
+                    _log.error("scan_failed", root=str(root), error_code=code_of(error), error_message=str(error))
+
+    async def rebuild_when_damaged(self) -> None:
+        """Background task: check the whole file of the catalogue once, and rebuild it after each damage."""
+        await self._database.check()
+        while await self._damage.found.wait():
+            self._damage.found.clear()
+            await self._work_plans.index_all()
+            await self.scan_new_roots()
+            self._indexer.texts_missing.set()
+            self._damage.reason = None
 
     async def run(self) -> None:
         """Background task: scan new roots, then keep the text index up to date."""

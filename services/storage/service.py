@@ -14,9 +14,8 @@ from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.bootstrap import HANDLERS, ROUTES, StorageParts, bootstrap
-from services.storage.index.catalogue import CatalogueTotals
+from services.storage.index.catalogue import WORK_PLANS, CatalogueTotals
 
-_PLANS = "work_plans"  # stands beside the roots in the catalogue's list of scanned folders
 _LOST_AFTER = 30.0  # seconds that a disk may be unavailable: an automounter is given time
 _COUNT_EVERY = 30.0  # seconds between two counts for the metrics
 
@@ -64,9 +63,9 @@ class StorageService(ServiceBase):
         for root in parts.roots.all:
             await parts.roots.expect_mounted(parts.roots.tree(root))
         self._recovered = await parts.archive.recover_unfinished()
-        if not await parts.catalogue.is_scanned(_PLANS):
+        if not await parts.catalogue.is_scanned(WORK_PLANS):
             await parts.work_plans.index_all()
-            await parts.catalogue.mark_scanned(_PLANS)
+            await parts.catalogue.mark_scanned(WORK_PLANS)
         await parts.pages.remove_old()
         return parts.all()
 
@@ -75,6 +74,7 @@ class StorageService(ServiceBase):
             self.spawn(self.parts.rechecks.run, "re-checks")
             self.bus.on_store_lost.append(self._store_lost)
         self.spawn(self.parts.rescans.run, "first scan")
+        self.spawn(self.parts.rescans.rebuild_when_damaged, "catalogue")
         self.spawn(self._count, "totals")
         self.spawn(self.parts.verifier.run, "verification")
 
@@ -105,5 +105,9 @@ class StorageService(ServiceBase):
 
     def metrics(self) -> dict[str, Any]:
         totals = asdict(self._totals) if self._totals else {}
-        work = {"scanning": self.parts.rescans.scanning, "unindexed": self.parts.indexer.unindexed}
+        work = {
+            "scanning": self.parts.rescans.scanning,
+            "rebuilding": self.parts.damage.reason,
+            "unindexed": self.parts.indexer.unindexed,
+        }
         return {**totals, "take_ins_recovered": self._recovered, **work, **self.parts.verifier.metrics()}

@@ -123,6 +123,8 @@ ELSEWHERE = {
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
     ("demo",): "tests/e2e/test_demo.py",
+    ("backup",): "tests/e2e/test_backup.py",
+    ("restore",): "tests/e2e/test_backup.py",
 }
 
 

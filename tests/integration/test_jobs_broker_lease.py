@@ -1,5 +1,6 @@
 """Two jobs services on one broker: allowed with one database only."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bus import BusSettings
 from services.common.errors import ServiceUnavailable
 from services.common.settings.load import Config
-from services.jobs.adapters.broker_lease import BrokerLease
+from services.jobs.adapters.broker_lease import BrokerLease, Holder
 from services.jobs.service import JobsService
 
 
@@ -58,4 +59,19 @@ async def test_a_lost_lease_is_noticed(config: Config, broker: BusSettings) -> N
     await other.release()
     await service.lease.renew()
     assert await service.parts.store.identity() in (await bucket.get("jobs")).value.decode()  # type: ignore[union-attr]
+    await service.shutdown(5)
+
+
+async def test_the_lease_of_a_process_that_has_ended_is_free(config: Config, broker: BusSettings) -> None:
+    """Its database was lost, and the broker has not forgotten it yet."""
+    service = JobsService(config, broker)
+    await service.startup()
+    ended = await asyncio.create_subprocess_exec("true")
+    await ended.wait()
+    bucket = await service.bus.js.key_value("LEASES")
+    holder = Holder.model_validate_json((await bucket.get("jobs")).value or b"")
+    await bucket.put("jobs", holder.model_copy(update={"pid": ended.pid}).model_dump_json().encode())
+    other = BrokerLease(service.bus, "another", "other", "http://other")
+    await other.acquire()
+    await other.release()
     await service.shutdown(5)

@@ -176,6 +176,7 @@ def test_each_error_has_a_code_and_an_http_status() -> None:
         "YTArchiveError": ("E999", 500),
         "InvalidRequest": ("E007", 400),
         "NotFound": ("E007", 404),
+        "Forbidden": ("E007", 403),
         "ConfigError": ("E007", 400),
         "VideoUnavailable": ("E002", 404),
         "QuotaExceeded": ("E001", 429),
@@ -184,6 +185,8 @@ def test_each_error_has_a_code_and_an_http_status() -> None:
         "NetworkTimeout": ("E003", 503),
         "ServiceUnavailable": ("E006", 503),
         "HostUnavailable": ("E006", 503),
+        "StateDamaged": ("E006", 503),
+        "Unauthorized": ("E005", 401),
     }
 
 

@@ -1,15 +1,19 @@
-"""Service registry, quota and retention of a running system."""
+"""Service registry, quota and retention of a running system; backups."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from services.common.errors import InvalidRequest
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
 from services.jobs.rest_models import Cleanup, ServiceList
 from services.logging.offline import OfflineLogs
 from services.logging.retention import LogCleanup
 from services.metadata.quota_status import QuotaStatus
+from ytarchive.backup import Backup, Restored, restore_backup, write_backup
 from ytarchive.client.endpoints import find_system, require_system
 
 
@@ -44,6 +48,18 @@ async def clean_up(config: Config, *, dry_run: bool) -> CleanupReport:
             jobs=Cleanup.model_validate(await jobs_rest.send("POST", "jobs/cleanup", body)),
             logs=LogCleanup.model_validate(await logging_rest.send("POST", "logs/cleanup", body)),
         )
+
+
+async def back_up(config: Config, directory: Path | None) -> Backup:
+    """Write a backup, running or not. Raise InvalidRequest when the folder is not empty."""
+    return await asyncio.to_thread(write_backup, config, directory)
+
+
+async def restore(config: Config, directory: Path) -> Restored:
+    """Restore a backup. Raise InvalidRequest while services run, or when it is not intact."""
+    if await find_system(config) is not None:
+        raise InvalidRequest(f"Services run on {config.storage.base_data_dir}. Stop them first.")
+    return await asyncio.to_thread(restore_backup, config, directory)
 
 
 async def _get(config: Config, service: str, path: str) -> Any:

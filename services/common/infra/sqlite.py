@@ -2,20 +2,24 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from services.common.errors import ServiceUnavailable, StorageFull
+from services.common.errors import ServiceUnavailable, StateDamaged, StorageFull
 from services.common.infra.disk_full import report_waiting, retry_while_full
 from services.common.infra.private_files import create_private
+from services.common.infra.sqlite_files import copy_database, damage_in, find_damage, set_database_aside
 
 T = TypeVar("T")
 Functions = Callable[[sqlite3.Connection], None]
 
+_UNKNOWN = "of a version that is not recorded,"
 _BUSY_TIMEOUT = 30.0  # seconds that a connection waits for the lock of another process
 
 
@@ -36,6 +40,9 @@ class Database:
         pause_while_full: Callable[[], Awaitable[None]] | None = None,
         report_full: Callable[[Exception], None] = report_waiting,
         readers: int = 4,
+        remedy: str = "",
+        keep_old: bool = True,
+        on_recreated: Callable[[str], None] | None = None,
     ) -> None:
         """Open the file and migrate it.
 
@@ -44,21 +51,32 @@ class Database:
         `functions` registers the SQL functions that the schema calls, on each connection. With `pause_while_full` a
         transaction that found the disk full is repeated after that pause, else `run` raises StorageFull.
 
-        Raises ServiceUnavailable when a newer version of ours wrote the file.
+        A file that is no intact database raises StateDamaged, whose message ends with `remedy`. With `on_recreated` it
+        is set aside instead, now and in `run` and `read`, and an empty one takes its place; the function is called with
+        the reason, on any thread.
+
+        With `keep_old` an existing file is copied to `{name}.v{version}` before it is migrated. Raises
+        ServiceUnavailable when a newer version of ours wrote the file.
         """
         self._path = path
+        self._steps = steps
+        self._remedy = remedy
+        self._keep_old = keep_old
+        self._on_recreated = on_recreated
+        self._generation = 0  # of the file: the connections of an earlier one are closed
+        self._exchange = threading.Lock()  # held while the file is exchanged
         self._read_only = read_only
         self._functions = functions
         self._pause_while_full = pause_while_full
         self._report_full = report_full
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()  # reader connections that are not in use
+        self._idle: SimpleQueue[tuple[int, sqlite3.Connection]] = SimpleQueue()  # readers not in use, by generation
         self._readers = ThreadPoolExecutor(max_workers=readers, thread_name_prefix=f"sqlite-{path.stem}-read")
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
             create_private(path)  # SQLite gives -wal and -shm the same mode
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
         try:
-            self._connection: sqlite3.Connection = self._writer.submit(self._open, steps).result()
+            self._connection: sqlite3.Connection = self._writer.submit(self._open_or_recreate).result()
         except BaseException:
             self._writer.shutdown()  # else the thread would outlive the main thread of the process
             self._readers.shutdown()
@@ -66,16 +84,44 @@ class Database:
 
     # --- opening --------------------------------------------------------------------------------------------------
 
-    def _open(self, steps: Sequence[str] | None) -> sqlite3.Connection:
+    def _open_or_recreate(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if (reason := damage_in(error)) is None:
+                raise
+            if self._on_recreated is None:
+                raise self._damaged(reason) from error
+        return self._recreate(reason)
+
+    def _open(self) -> sqlite3.Connection:
         connection = self._connect("ro" if self._read_only else "rwc")
         try:
-            self._check_version(connection, steps)
+            self._check_version(connection)
             if not self._read_only:
-                self._migrate(connection, steps or ())
+                self._migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _recreate(self, reason: str) -> sqlite3.Connection:
+        """Set the file aside and create an empty one. Runs on the writer's thread."""
+        assert self._on_recreated is not None, "only where the file can be derived"  # noqa: S101 - for the type checker
+        with self._exchange:
+            set_database_aside(self._path)
+            self._connection = self._open()
+            self._generation += 1
+        self._on_recreated(reason)
+        return self._connection
+
+    def _recreate_unless_done(self, generation: int, reason: str) -> None:
+        if self._generation == generation:
+            self._connection.close()
+            self._recreate(reason)
+
+    def _damaged(self, reason: str) -> StateDamaged:
+        return StateDamaged(f"{self._path} is damaged ({reason}). {self._remedy}".rstrip(), path=str(self._path))
 
     def _connect(self, mode: str, *, shared: bool = False) -> sqlite3.Connection:
         """`shared`: more than one thread uses the connection, one after the other."""
@@ -92,22 +138,42 @@ class Database:
             raise
         return connection
 
-    def _check_version(self, connection: sqlite3.Connection, steps: Sequence[str] | None) -> None:
+    def _check_version(self, connection: sqlite3.Connection) -> None:
         found = _version(connection)
-        if steps is not None and found > len(steps):
+        if self._steps is not None and found > len(self._steps):
             raise ServiceUnavailable(
-                f"{self._path} was written by a newer version (schema {found}, this one knows {len(steps)}): upgrade"
+                f"{self._path} was written by a newer version of ytarchive (schema {found}, this one reads"
+                f" {len(self._steps)}): install ytarchive {_writer_of(connection, found)} or newer.",
+                path=str(self._path),
             )
+        if self._read_only and found == 0:
+            raise self._damaged("it is empty")
 
-    @staticmethod
-    def _migrate(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        steps = self._steps or ()
+        found = _version(connection)
+        if self._keep_old and 0 < found < len(steps):
+            copy_database(self._path, self._path.with_name(f"{self._path.name}.v{found}"))
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # takes effect on an empty file only, and before WAL
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        for number in range(_version(connection), len(steps)):
+        for number in range(found, len(steps)):
             connection.executescript(f"BEGIN IMMEDIATE; {steps[number]}; PRAGMA user_version={number + 1:d}; COMMIT;")
+        if steps:
+            _note_writer(connection)
 
     # --- transactions ---------------------------------------------------------------------------------------------
+
+    async def check(self, row_checks: Sequence[str] = ()) -> None:
+        """Check the whole file, which takes about a second per gigabyte, as `find_damage`. Raises StateDamaged, unless
+        a damaged file is recreated."""
+        generation = self._generation
+        reason = await asyncio.to_thread(find_damage, self._path, row_checks)
+        if reason is None:
+            return
+        if self._on_recreated is None:
+            raise self._damaged(reason)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._recreate_unless_done, generation, reason)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one write transaction: committed when it returns, rolled back when it raises.
@@ -126,47 +192,105 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, work)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return self._transact(work)
+        except sqlite3.DatabaseError as error:
+            if (reason := damage_in(error)) is None:
+                raise
+            if self._on_recreated is None:
+                raise self._damaged(reason) from error
+        # outside of the handler, whose traceback has cursors: they would keep the renamed file open
+        self._recreate_unless_done(self._generation, reason)
+        return self._transact(work)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         try:
             connection.execute("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
             try:
                 result = work(connection)
                 connection.execute("COMMIT")
+                if isinstance(result, sqlite3.Cursor):
+                    result.close()  # one that waits for the garbage collector keeps the file open beyond close()
             except BaseException:
                 if connection.in_transaction:  # SQLite itself rolls back when the disk is full
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:  # sqlite3's own errors have no code
                 raise StorageFull(f"no space for {self._path}: free some and it goes on by itself") from error
             raise
         return result
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        generation = self._generation
         try:
-            connection = self._idle.get_nowait()
-        except Empty:
-            connection = self._connect("ro", shared=True)
+            return self._read_once(work)
+        except sqlite3.DatabaseError as error:
+            reason = damage_in(error)
+            with self._exchange:
+                exchanged = self._generation != generation  # then the error may come from a file that was half made
+            if reason is None and not exchanged:
+                raise
+            if reason is not None and self._on_recreated is None:
+                raise self._damaged(reason) from error
+        if reason is not None:
+            self._writer.submit(self._recreate_unless_done, generation, reason).result()
+        return self._read_once(work)
+
+    def _read_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        generation, connection = self._reader()
         try:
             connection.execute("BEGIN")
             try:
                 return work(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         finally:
-            self._idle.put(connection)
+            self._idle.put((generation, connection))
+
+    def _reader(self) -> tuple[int, sqlite3.Connection]:
+        while True:
+            current = self._generation
+            try:
+                generation, connection = self._idle.get_nowait()
+            except Empty:
+                return current, self._connect("ro", shared=True)
+            if generation == current:
+                return generation, connection
+            connection.close()
 
     def close(self) -> None:
         self._readers.shutdown()
         while not self._idle.empty():
-            self._idle.get().close()
-        self._writer.submit(self._connection.close).result()
+            self._idle.get()[1].close()
+        self._writer.submit(lambda: self._connection.close()).result()
         self._writer.shutdown()
 
 
 def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
+
+
+def _note_writer(connection: sqlite3.Connection) -> None:
+    """Store which version of ytarchive reads this schema, for older ones that are started later."""
+    found = _version(connection)
+    if _writer_of(connection, found) == _UNKNOWN:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS written_by (schema INTEGER PRIMARY KEY, ytarchive TEXT NOT NULL)"
+        )
+        connection.execute("INSERT OR IGNORE INTO written_by VALUES (?, ?)", (found, version("ytarchive")))
+        connection.execute("COMMIT")
+
+
+def _writer_of(connection: sqlite3.Connection, schema: int) -> str:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'written_by'").fetchone():
+        return _UNKNOWN
+    row = connection.execute("SELECT ytarchive FROM written_by WHERE schema = ?", (schema,)).fetchone()
+    return str(row[0]) if row else _UNKNOWN
 
 
 def utc_text(at: datetime) -> str:

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from bus import fault_injection
 from services.common.errors import ConfigError
+from services.common.names import SERVICES
 from services.common.settings.masking import MASK, mask, mask_url
 from services.common.settings.sections import (
     Config,
@@ -87,7 +88,7 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
 def _check_ports(config: Config) -> None:
     """Raise ConfigError for two services with one address. With an external broker they may run on several machines."""
     taken: dict[tuple[str, int], str] = {}
-    for name in type(config.services).model_fields if config.nats.url is None else ():
+    for name in SERVICES if config.nats.url is None else ():
         endpoint: Endpoint = getattr(config.services, name)
         place = ("localhost" if endpoint.host in _ALL_LOCAL else endpoint.host, endpoint.port)
         if endpoint.port and (other := taken.setdefault(place, name)) != name:

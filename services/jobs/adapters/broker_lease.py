@@ -1,7 +1,7 @@
 """One queue per broker: a lease in the KV bucket LEASES, which names the database of the jobs service that holds it.
 
 Two jobs services with different databases would take each other's messages. A service with the same database, a
-restarted one or a stand-by, takes the lease over at once.
+restarted one or a stand-by, takes the lease over at once; so does one whose predecessor on this machine has ended.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from nats.js.kv import KeyValue
 from pydantic import BaseModel, ValidationError
 
 from bus import Bus
+from bus.embedded.probe import process_exists
 from services.common.errors import ServiceUnavailable
 
 BUCKET = "LEASES"
@@ -59,7 +60,7 @@ class BrokerLease:
             self._revision = await self._unless_taken(bucket.create(_KEY, self._value()))
             return
         holder = _read(entry.value)
-        if holder is not None and holder.database != self._own.database:
+        if holder is not None and holder.database != self._own.database and not _has_ended(holder):
             raise _refusal(holder)
         if holder is not None and holder.instance != self._own.instance:
             log.info("broker_lease_taken_over", instance=holder.instance, pid=holder.pid, host=holder.host)
@@ -121,6 +122,10 @@ def _read(value: bytes | None) -> Holder | None:
         return Holder.model_validate_json(value or b"")
     except ValidationError:
         return None
+
+
+def _has_ended(holder: Holder) -> bool:
+    return holder.host == platform.node() and not process_exists(holder.pid)
 
 
 def _refusal(holder: Holder) -> ServiceUnavailable:

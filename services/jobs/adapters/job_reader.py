@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from services.common.domain.jobs import Item, Job
 from services.common.errors import NotFound
+from services.common.infra.sqlite_files import parse_row
 from services.common.models import JobStatus
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows
@@ -40,7 +41,7 @@ class JobReader:
             (total,) = sql.execute(f"SELECT count(*) FROM jobs {where}", args).fetchone()  # noqa: S608 - only marks
             select = f"SELECT body FROM jobs {where} ORDER BY created_at DESC, job_id LIMIT ? OFFSET ?"  # noqa: S608 - only marks
             found = sql.execute(select, [*args, query.limit, query.offset])
-            jobs = [job_view(JOB.validate_json(row["body"])) for row in found]
+            jobs = [job_view(parse_row(JOB.validate_json, row["body"])) for row in found]
             return JobList(jobs=jobs, total=total, limit=query.limit, offset=query.offset)
 
         return await self._store.read(work)
@@ -52,7 +53,7 @@ class JobReader:
         def work(rows: SqlRows, sql: sqlite3.Connection) -> ItemList:
             job = rows.job(job_id)
             found = sql.execute(select, (job_id, query.limit, query.offset))
-            items = [item_view(ITEM.validate_json(row["body"])) for row in found]
+            items = [item_view(parse_row(ITEM.validate_json, row["body"])) for row in found]
             return ItemList(items=items, total=job.total if job else 0, limit=query.limit, offset=query.offset)
 
         return await self._store.read(work)
@@ -67,7 +68,10 @@ class JobReader:
         query = "SELECT body FROM items WHERE job_id=? AND revision>? ORDER BY revision LIMIT ?"
 
         def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[Job | None, list[Item]]:
-            found = [item_view(ITEM.validate_json(r["body"])) for r in sql.execute(query, (job_id, revision, limit))]
+            found = [
+                item_view(parse_row(ITEM.validate_json, r["body"]))
+                for r in sql.execute(query, (job_id, revision, limit))
+            ]
             row = rows.job(job_id)
             return (job_view(row) if row else None), found
 

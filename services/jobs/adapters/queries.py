@@ -4,6 +4,7 @@ import sqlite3
 from datetime import datetime
 from typing import NamedTuple
 
+from services.common.infra.sqlite_files import parse_row
 from services.common.models import JobStatus
 from services.jobs.adapters.unit_of_work import BLOCK, SqlRows, as_time
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingRow
@@ -101,4 +102,4 @@ def timers(
 
 
 def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:
-    return {row["egress"]: BLOCK.validate_json(row["body"]) for row in sql.execute("SELECT * FROM blocks")}
+    return {row["egress"]: parse_row(BLOCK.validate_json, row["body"]) for row in sql.execute("SELECT * FROM blocks")}

@@ -155,7 +155,8 @@ def _read(path: Path) -> list[ServiceInfo]:
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
-        _log.warning("registry_unreadable", path=str(path), error_message=str(error))
+        first = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        _log.warning("registry_unreadable", path=str(path), error_message=first, remedy="none needed: it is replaced")
         return []
 
 

@@ -22,6 +22,7 @@ from services.jobs.domain.accounting import Out
 
 _log = structlog.get_logger("services.jobs", service="jobs")
 T = TypeVar("T")
+RESTORED_AT_START = "Stop ytarchive and start `ytarchive up`: it is restored from the newest copy in jobs/backups."
 _BATCH = 2000  # rows, or pages, that one transaction removes
 _FULL_DISK_PAUSE = 5.0  # seconds
 _INBOX_KEPT = timedelta(days=15)  # longer than the stream keeps a message
@@ -46,6 +47,7 @@ class Store:
             read_only=read_only,
             pause_while_full=partial(asyncio.sleep, _FULL_DISK_PAUSE),
             report_full=_report_full,
+            remedy=RESTORED_AT_START,
         )
         self._source = source
 

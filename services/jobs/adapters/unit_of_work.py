@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from services.common.domain.jobs import ItemStatus
+from services.common.infra.sqlite_files import parse_row
 from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow
 from services.jobs.domain.scheduler import Block
 
@@ -166,7 +167,7 @@ class SqlRows:
         found = self.sql.execute(query, key).fetchone()
         if found is None:
             return None
-        row = kind.validate_json(found["body"])
+        row = parse_row(kind.validate_json, found["body"])
         self._loaded[id(row)] = copy(row)
         return row
 

@@ -13,6 +13,7 @@ from functools import partial
 from pydantic import BaseModel
 
 from services.common.domain.jobs import ItemStatus, Job
+from services.common.infra.sqlite_files import parse_row
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.queries import open_jobs
 from services.jobs.adapters.store import Store
@@ -107,7 +108,8 @@ def _latest(sql: sqlite3.Connection) -> int:
 def _changes(_rows: SqlRows, sql: sqlite3.Connection, after: int) -> list[Message]:
     query = "SELECT changed, body FROM jobs WHERE changed > ? ORDER BY changed LIMIT ?"
     found: list[Message] = [
-        ("job", job_view(JOB.validate_json(row["body"])), row["changed"]) for row in sql.execute(query, (after, _PAGE))
+        ("job", job_view(parse_row(JOB.validate_json, row["body"])), row["changed"])
+        for row in sql.execute(query, (after, _PAGE))
     ]
     query = "SELECT changed, job_id FROM removals WHERE changed > ? ORDER BY changed LIMIT ?"
     found += [

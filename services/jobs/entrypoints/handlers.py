@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from bus.errors import NotNow
 from bus.handlers import Handlers
 from bus.message import Envelope
 from services.common import events as e
 from services.common.domain.replies import ClaimAnswer, PartialsOwned
+from services.common.errors import StateDamaged
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
 from services.jobs.dispatcher import Dispatcher
@@ -14,6 +16,7 @@ from services.jobs.job_queue import JobQueue
 from services.jobs.subscribers import Subscribers
 
 HANDLERS = Handlers("jobs")
+_DAMAGED_DELAY = 10.0  # seconds until a message that found jobs.db damaged is delivered again
 
 
 @HANDLERS.inbox(
@@ -25,7 +28,10 @@ HANDLERS = Handlers("jobs")
     e.ServiceStopped,
 )
 async def take(envelopes: Sequence[Envelope], queue: JobQueue) -> None:
-    await queue.take(envelopes)
+    try:
+        await queue.take(envelopes)
+    except StateDamaged as error:  # the next start restores jobs.db: until then no message becomes a dead letter
+        raise NotNow(error.message, _DAMAGED_DELAY) from error
 
 
 @HANDLERS.answer(e.DownloadClaim)

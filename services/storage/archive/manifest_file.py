@@ -2,27 +2,20 @@
 
 from pathlib import Path
 
-import structlog
-from pydantic import ValidationError
-
-from services.common.infra.no_links import NotAFile, read_below
+from services.storage.archive.json_file import read_json_file
 from services.storage.formats.manifest import Manifest
 
-_log = structlog.get_logger()
+RECORD_REMEDY = "`ytarchive storage verify` with a running `ytarchive up` downloads the video again."
 
 
 def read_manifest(path: Path) -> Manifest | None:
     """Return the manifest at `path`, which is in the folder of its video; None when there is no file, or (logged) an
     invalid one, or a link. Raises OSError."""
     video_id = path.parent.name
-    try:
-        manifest = Manifest.model_validate_json(read_below(path.parents[1], path))
-    except FileNotFoundError:
-        return None
-    except (ValidationError, NotAFile) as error:
-        _log.warning("record_unreadable", path=str(path), error_message=str(error))
-        return None
-    if manifest.video_id != video_id:
-        _log.warning("record_unreadable", path=str(path), error_message=f"it is the manifest of {manifest.video_id}")
-        return None
-    return manifest
+
+    def misplaced(manifest: Manifest) -> str | None:
+        return None if manifest.video_id == video_id else f"it is the manifest of {manifest.video_id}"
+
+    return read_json_file(
+        path, Manifest, event="record_unreadable", remedy=RECORD_REMEDY, below=path.parents[1], misplaced=misplaced
+    )

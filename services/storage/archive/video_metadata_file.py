@@ -5,26 +5,17 @@ Blocks: use a thread. Writers hold the lock of (root, video).
 
 from pathlib import Path
 
-import structlog
-from pydantic import ValidationError
-
 from services.common.events import MetadataFetched
 from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
-from services.common.infra.no_links import NotAFile, read_below
+from services.storage.archive.json_file import read_json_file
 from services.storage.formats.video_metadata import VideoFile, merge_sources
 
-_log = structlog.get_logger()
+METADATA_REMEDY = "The next download of the video's metadata replaces it; this one is kept as .unreadable."
 
 
 def read_video_file(path: Path) -> VideoFile | None:
     """Return the file's content; None when there is no file, or (logged) an invalid one, or a link. Raises OSError."""
-    try:
-        return VideoFile.model_validate_json(read_below(path.parent, path))
-    except FileNotFoundError:
-        return None
-    except (ValidationError, NotAFile) as error:
-        _log.warning("metadata_unreadable", path=str(path), error_message=str(error))
-        return None
+    return read_json_file(path, VideoFile, event="metadata_unreadable", remedy=METADATA_REMEDY, below=path.parent)
 
 
 def is_up_to_date(path: Path, event: MetadataFetched) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.errors import InvalidRequest, ServiceUnavailable, StateDamaged
+from services.common.infra.sqlite_files import damage_in, parse_row, read_only
 from services.common.settings.load import Storage
 from services.storage.archive import commit
 from services.storage.archive.tree_walk import trees_below
@@ -21,6 +22,7 @@ from services.storage.fixity.repository import Verification, VerificationStatus,
 from services.storage.fixity.rules import FixityFinding, compare
 from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.formats.manifest import Holding
+from services.storage.index.schema import REBUILT_AT_START
 
 
 @dataclass
@@ -139,12 +141,19 @@ def _unfinished_text(found: OfflineResult) -> str | None:
 
 
 def _read_holdings(path: Path, roots: Sequence[str]) -> dict[str, dict[str, Holding]]:
-    """Return the catalogue's holdings of these roots, by root and video; empty where there is no catalogue."""
+    """Return the catalogue's holdings of these roots, by root and video; empty where there is no catalogue. Raises
+    StateDamaged."""
     known: dict[str, dict[str, Holding]] = {root: {} for root in roots}
     if not path.exists():
         return known
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-        query = "SELECT root, video_id, holding FROM videos WHERE root IN (SELECT value FROM json_each(?))"
-        for root, video_id, holding in db.execute(query, (json.dumps(list(roots)),)):
-            known[root][video_id] = Holding.model_validate_json(holding)
+    query = "SELECT root, video_id, holding FROM videos WHERE root IN (SELECT value FROM json_each(?))"
+    try:
+        with closing(read_only(path)) as db:
+            for root, video_id, holding in db.execute(query, (json.dumps(list(roots)),)):
+                known[root][video_id] = parse_row(Holding.model_validate_json, holding)
+    except sqlite3.DatabaseError as error:
+        if (reason := damage_in(error)) is None and path.stat().st_size:
+            raise
+        message = f"{path} is damaged ({reason or 'it is empty'}). {REBUILT_AT_START}"
+        raise StateDamaged(message, path=str(path)) from error
     return known

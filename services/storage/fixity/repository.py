@@ -14,6 +14,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel
 
 from services.common.infra.sqlite import Database, utc_text
+from services.common.infra.sqlite_files import parse_row
 from services.storage.fixity.repair_plan import Repair
 from services.storage.fixity.rules import FixityFinding
 from services.storage.fixity.schedule import DueVideo
@@ -177,7 +178,7 @@ class VerificationRepository:
             row = db.execute(query, (verification_id,)).fetchone()
             if row is None:
                 return None
-            known = Holding.model_validate_json(row["holding"]) if row["holding"] else None
+            known = parse_row(Holding.model_validate_json, row["holding"]) if row["holding"] else None
             return QueuedVideo(row["position"], row["root"], row["video_id"], known)
 
         return await self._database.read(work)
@@ -196,7 +197,7 @@ class VerificationRepository:
 
         def work(db: sqlite3.Connection) -> list[FixityFinding]:
             rows = db.execute(query, (verification_id, video.root, video.video_id))
-            return [FixityFinding.model_validate_json(row[0]) for row in rows]
+            return [parse_row(FixityFinding.model_validate_json, row[0]) for row in rows]
 
         return await self._database.read(work)
 
@@ -250,7 +251,9 @@ class VerificationRepository:
                 " ORDER BY root, video_id, name LIMIT ? OFFSET ?",
                 (verification_id, limit, offset),
             )
-            return [_with_job(FixityFinding.model_validate_json(row["finding"]), row["job_id"]) for row in rows], total
+            return [
+                _with_job(parse_row(FixityFinding.model_validate_json, row["finding"]), row["job_id"]) for row in rows
+            ], total
 
         return await self._database.read(work)
 
@@ -270,7 +273,9 @@ class VerificationRepository:
             for row in db.execute(query):
                 groups.setdefault(tuple(row)[:4], []).append(row["video_id"])
             return [
-                PendingRepair(id, trace_id, Repair.model_validate_json(repair), root, tuple(ids[start : start + most]))
+                PendingRepair(
+                    id, trace_id, parse_row(Repair.model_validate_json, repair), root, tuple(ids[start : start + most])
+                )
                 for (id, trace_id, repair, root), ids in groups.items()
                 for start in range(0, len(ids), most)
             ]

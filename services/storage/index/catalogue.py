@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from services.common.domain.archive import KnownGone
 from services.common.domain.failures import GoneReason
 from services.common.infra.sqlite import Database, utc_text
+from services.common.infra.sqlite_files import parse_row
 from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index import fts
 from services.storage.index.fts import VideoTexts
 
+WORK_PLANS = "work_plans"  # stands beside the roots in the list of scanned folders
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
 
@@ -83,7 +85,7 @@ class Catalogue:
         def work(db: sqlite3.Connection) -> dict[str, KnownVideo]:
             query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
             return {
-                row["video_id"]: KnownVideo(row["stamp"], Holding.model_validate_json(row["holding"]))
+                row["video_id"]: KnownVideo(row["stamp"], parse_row(Holding.model_validate_json, row["holding"]))
                 for row in db.execute(query, (root, json.dumps(video_ids)))
             }
 

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from services.common.domain.archive import FileFact, KnownGone
 from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
+from services.common.infra.sqlite_files import parse_row
 from services.common.names import VideoSort, VideoStatus
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
@@ -164,7 +165,7 @@ class CatalogueQueries:
     async def existence(self, video_id: str) -> Existence:
         def work(db: sqlite3.Connection) -> Existence:
             rows = db.execute("SELECT root, holding FROM videos WHERE video_id = ? ORDER BY root", (video_id,))
-            copies = [_copy(row["root"], Holding.model_validate_json(row["holding"])) for row in rows]
+            copies = [_copy(row["root"], parse_row(Holding.model_validate_json, row["holding"])) for row in rows]
             gone = db.execute("SELECT reason, at FROM known_gone WHERE video_id = ?", (video_id,)).fetchone()
             return Existence(
                 video_id=video_id,

@@ -78,6 +78,8 @@ CREATE VIRTUAL TABLE IF NOT EXISTS search_index USING fts5 (
   title, channel, description, captions, content='searched', content_rowid='id', tokenize="{TOKENIZER}");
 """  # noqa: S608 - a constant
 
+REBUILT_AT_START = "Start `ytarchive up` once: it is set aside and rebuilt from the archive."
+
 STEPS = (_VIDEOS + _LISTINGS, _VERIFICATIONS + _TEXTS)
 
 
@@ -85,18 +87,23 @@ def catalogue_path(base_data_dir: Path) -> Path:
     return base_data_dir / "catalogue.db"
 
 
-def open_catalogue(base_data_dir: Path, pause_while_full: Callable[[], Awaitable[None]] | None = None) -> Database:
+def open_catalogue(
+    base_data_dir: Path,
+    pause_while_full: Callable[[], Awaitable[None]] | None = None,
+    on_recreated: Callable[[str], None] = lambda reason: None,
+) -> Database:
     """Open the file, or create it, and migrate it. Writes are repeated with `pause_while_full` while the disk is full.
+    A damaged file is set aside, now or later, and `on_recreated` is called with the reason: scan the roots then.
 
     Raises ServiceUnavailable when a newer version wrote the file.
     """
     path = catalogue_path(base_data_dir)
-    return Database(path, STEPS, functions=add_functions, pause_while_full=pause_while_full)
+    return Database(path, STEPS, functions=add_functions, pause_while_full=pause_while_full, on_recreated=on_recreated)
 
 
 def open_read_only(base_data_dir: Path) -> Database:
-    """Open the file as it is, of whichever version. Raises FileNotFoundError."""
+    """Open the file as it is, of whichever version. Raises FileNotFoundError, StateDamaged."""
     path = catalogue_path(base_data_dir)
     if not path.exists():
         raise FileNotFoundError(path)
-    return Database(path, None, read_only=True, functions=add_functions)
+    return Database(path, None, read_only=True, functions=add_functions, remedy=REBUILT_AT_START)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.common.events import ListingCompleted, ListingPageFetched, PlaylistFetched
 from services.common.infra.sqlite import Database, utc_text
+from services.common.infra.sqlite_files import parse_row
 from services.storage.formats.playlist import FinishedListing
 
 _KEPT = timedelta(days=15)  # longer than the stream keeps messages
@@ -59,11 +60,11 @@ class PageBuffer:
             if row is None or row["written"] or row["completed"] is None:
                 return None
             stored = db.execute("SELECT page FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
-            pages = [ListingPageFetched.model_validate_json(page["page"]) for page in stored]
-            completed = ListingCompleted.model_validate_json(row["completed"])
+            pages = [parse_row(ListingPageFetched.model_validate_json, page["page"]) for page in stored]
+            completed = parse_row(ListingCompleted.model_validate_json, row["completed"])
             if not {page.page_key for page in pages}.issuperset(completed.page_keys):
                 return None
-            own = PlaylistFetched.model_validate_json(row["playlist"]).playlist if row["playlist"] else None
+            own = parse_row(PlaylistFetched.model_validate_json, row["playlist"]).playlist if row["playlist"] else None
             return FinishedListing(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
 
         return await self._database.read(work)

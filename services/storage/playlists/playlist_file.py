@@ -6,27 +6,21 @@ Blocks: use a thread. Writers hold the lock of (root, playlist).
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from services.common.domain.videos import PlaylistMetadata
 from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
-from services.common.infra.no_links import NotAFile, read_below
 from services.common.settings.load import Storage
+from services.storage.archive.json_file import read_json_file
 from services.storage.formats.layout import tree_of
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
 
 _log = structlog.get_logger()
+PLAYLIST_REMEDY = "The next `ytarchive download` of the playlist replaces it; this one is kept as .unreadable."
 
 
 def read_playlist_file(path: Path) -> PlaylistFile | None:
     """Return the file's content; None when there is no file, or (logged) an invalid one, or a link. Raises OSError."""
-    try:
-        return PlaylistFile.model_validate_json(read_below(path.parent, path))
-    except FileNotFoundError:
-        return None
-    except (ValidationError, NotAFile) as error:
-        _log.warning("playlist_unreadable", path=str(path), error_message=str(error))
-        return None
+    return read_json_file(path, PlaylistFile, event="playlist_unreadable", remedy=PLAYLIST_REMEDY, below=path.parent)
 
 
 def members_of(playlist_id: str, storage: Storage) -> list[str]:

@@ -14,13 +14,15 @@ from services.common.infra.no_links import NotAFile, read_below
 from services.common.settings.load import Storage
 from services.common.validation import validate_channel_id, validate_video_id
 from services.common.web.paging import Page
-from services.storage.archive.manifest_file import read_manifest
+from services.storage.archive.json_file import expect_readable
+from services.storage.archive.manifest_file import RECORD_REMEDY, read_manifest
 from services.storage.archive.tree_walk import trees_below
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.layout import ArchiveTree, tree_of
+from services.storage.formats.manifest import Manifest
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.playlists.playlist_file import read_playlist_file
+from services.storage.playlists.playlist_file import PLAYLIST_REMEDY, read_playlist_file
 from services.storage.reporting import timeline
 from services.storage.reporting.timeline import TimelineEvent
 from services.storage.workplans.plan_file import read_plan
@@ -42,13 +44,15 @@ class HistoryReader:
         self._settings = settings
 
     def read(self, id: str, limit: int, offset: int) -> HistoryPage:
-        """Raises NotFound when neither the archive nor a work plan names the id."""
+        """Raises NotFound when neither the archive nor a work plan names the id, StateDamaged when its files are all
+        unreadable."""
         video = validate_video_id(id)
         if validate_channel_id(id):
             id = f"UU{id[2:]}"
         titles: list[str | None] = []
         lines = timeline.sort_events(self._of_video(id, titles) if video else self._of_playlist(id, titles))
         if not lines:
+            self._expect_readable(id, video=video)
             raise NotFound(f"Nothing is known of {id!a}: neither the archive nor a work plan names it.", id=id)
         return HistoryPage(
             id=id,
@@ -82,6 +86,13 @@ class HistoryReader:
         plans = [*_plans_naming(self._settings.work_plans_dir, video_id)]
         titles += [entry.title for plan in plans if (entry := plan.entry(video_id))]
         yield from timeline.work_plan_events(plans, video_id)
+
+    def _expect_readable(self, id: str, *, video: bool) -> None:
+        for tree in self._trees():
+            if video:
+                expect_readable(tree.manifest(id), Manifest, RECORD_REMEDY)
+            elif _ID.fullmatch(id):
+                expect_readable(tree.playlist_metadata(id), PlaylistFile, PLAYLIST_REMEDY)
 
     def _trees(self) -> Iterator[ArchiveTree]:
         roots = [path for root in self._settings.all_roots for path in (root, *trees_below(root))]

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from services.common.errors import code_of
 from services.common.infra.files import set_aside, write_atomically
+from services.storage.archive.json_file import read_json_file
 from services.storage.formats.work_plan import WorkPlan
 
 _log = structlog.get_logger()
+PLAN_REMEDY = "Repair it, or remove it with `ytarchive workplan delete`; its job's next failure replaces it."
 
 
 def plan_path(directory: Path, plan_id: str) -> Path:
@@ -22,17 +23,11 @@ def plan_path(directory: Path, plan_id: str) -> Path:
 
 def read_plan(path: Path) -> WorkPlan | None:
     """Return the plan; None when there is no file, or (logged) an invalid one. Raises OSError."""
-    try:
-        plan = WorkPlan.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        _log.warning("work_plan_unreadable", path=str(path), error_message=str(error))
-        return None
-    if plan.plan_id != path.stem:  # a plan is written to the path of its id
-        _log.warning("work_plan_unreadable", path=str(path), error_message=f"it is the plan {plan.plan_id}")
-        return None
-    return plan
+
+    def misplaced(plan: WorkPlan) -> str | None:
+        return None if plan.plan_id == path.stem else f"it is the plan {plan.plan_id}"
+
+    return read_json_file(path, WorkPlan, event="work_plan_unreadable", remedy=PLAN_REMEDY, misplaced=misplaced)
 
 
 def all_plans(directory: Path) -> Iterator[WorkPlan]:

@@ -7,8 +7,9 @@ from pydantic import AwareDatetime, BaseModel
 
 from services.common.errors import NotFound
 from services.common.web.paging import Page, PageQuery
+from services.storage.archive.json_file import expect_readable
 from services.storage.formats.work_plan import WorkPlan
-from services.storage.workplans.plan_file import all_plans, plan_path, read_plan
+from services.storage.workplans.plan_file import PLAN_REMEDY, all_plans, plan_path, read_plan
 
 
 class PlanSummary(BaseModel):
@@ -34,9 +35,11 @@ class WorkPlanQueries:
         return await asyncio.to_thread(self._page, query.limit, query.offset)
 
     async def plan(self, plan_id: str) -> WorkPlan:
-        """Raises NotFound."""
-        found = await asyncio.to_thread(read_plan, plan_path(self._directory, plan_id))
+        """Raises NotFound, StateDamaged."""
+        path = plan_path(self._directory, plan_id)
+        found = await asyncio.to_thread(read_plan, path)
         if found is None:
+            await asyncio.to_thread(expect_readable, path, WorkPlan, PLAN_REMEDY)
             raise NotFound(f"There is no work plan {plan_id}: `ytarchive workplan list` shows all.", plan_id=plan_id)
         return found
 

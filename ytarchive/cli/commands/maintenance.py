@@ -1,5 +1,6 @@
-"""`ytarchive services`, `health`, `quota` and `cleanup`: the state of a running system, and retention."""
+"""`ytarchive services`, `health`, `quota`, `cleanup`, `backup` and `restore`: a running system, and its state."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,3 +62,39 @@ def cleanup(
     invocation: Invocation = context.obj
     found = run_async(maintenance.clean_up(invocation.config(), dry_run=dry_run))
     show(found, lambda: render.cleanup(found), as_json=as_json)
+
+
+def backup(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A new folder. Default: a folder in base_data_dir/backups.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Back up jobs, catalogue and work plans, also while services run.
+
+    The archive, logs and the broker's store are not part of it; the configuration is, without secrets.
+    """
+    from ytarchive.cli.render import maintenance as render
+    from ytarchive.client import maintenance
+
+    invocation: Invocation = context.obj
+    written = run_async(maintenance.back_up(invocation.config(), directory))
+    show(written, lambda: render.backup(written), as_json=as_json)
+
+
+def restore(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `ytarchive backup` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup while no services run. The files that it replaces are kept beside the new ones.
+
+    The next start finds jobs again that were created since the backup, and downloads nothing that is archived.
+    """
+    from ytarchive.cli.render import maintenance as render
+    from ytarchive.client import maintenance
+
+    invocation: Invocation = context.obj
+    restored = run_async(maintenance.restore(invocation.config(), directory))
+    show(restored, lambda: render.restored(restored), as_json=as_json)

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from services.jobs.rest_models import ServiceList
 from services.metadata.quota_status import QuotaStatus
+from ytarchive.backup import Backup, Restored
 from ytarchive.cli.render.table import table
 from ytarchive.client.maintenance import CleanupReport
 from ytarchive.text import count, safe_text, size
@@ -35,3 +36,15 @@ def cleanup(found: CleanupReport) -> RenderableType:
     verb = "would be removed" if found.jobs.dry_run else "removed"
     files = count(len(found.logs.files), "log file")
     return Text(f"{count(found.jobs.total, 'job')} and {files} ({size(found.logs.bytes)}) {verb}.")
+
+
+def backup(written: Backup) -> RenderableType:
+    total = sum(file.size for file in written.files)
+    head = f"{count(len(written.files), 'file')} ({size(total)}) backed up to {safe_text(written.directory, 4096)}."
+    return Text("\n".join([head, *(f"Left out: {safe_text(one, 4096)}" for one in written.left_out)]))
+
+
+def restored(found: Restored) -> RenderableType:
+    head = f"{count(len(found.restored), 'file')} restored as of {found.created_at:%Y-%m-%d %H:%M} UTC."
+    kept = [f"Kept: {safe_text(path, 4096)}" for path in found.set_aside]
+    return Text("\n".join([head, *kept, "Start `ytarchive up`: it finds the jobs since then again."]))

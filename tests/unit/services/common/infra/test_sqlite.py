@@ -1,15 +1,19 @@
 """Databases: migrations, read connections, a full disk."""
 
 import asyncio
+import re
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from services.common.errors import ServiceUnavailable, StorageFull
+from services.common.errors import ServiceUnavailable, StateDamaged, StorageFull
 from services.common.infra.sqlite import Database
+from services.common.infra.sqlite_files import find_damage
+from tests.fixtures.damage import WAYS, empty
 
 STEPS = ("CREATE TABLE a (x);", "CREATE TABLE b (x); INSERT INTO b SELECT x FROM a;")
 
@@ -34,8 +38,26 @@ async def test_each_migration_runs_once(tmp_path: Path) -> None:
         new = Database(path, STEPS)
         assert (await count(new, "a"), await count(new, "b")) == (1, 1)
         new.close()
-    with pytest.raises(ServiceUnavailable, match="newer version"):
+    with pytest.raises(
+        ServiceUnavailable, match=rf"newer version.*install ytarchive {re.escape(version('ytarchive'))}"
+    ):
         Database(path, STEPS[:1])
+
+
+async def test_a_file_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    old = Database(path, STEPS[:1])
+    await old.run(lambda db: db.execute("INSERT INTO a VALUES (7)"))
+    old.close()
+    Database(path, STEPS).close()
+    copy = tmp_path / "test.db.v1"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    before = Database(copy, STEPS[:1])  # the older code reads it
+    assert await count(before, "a") == 1
+    before.close()
+    copy.unlink()
+    Database(path, STEPS).close()
+    assert not copy.exists()  # nothing to migrate
 
 
 async def test_a_failed_migration_is_rolled_back(tmp_path: Path) -> None:
@@ -142,3 +164,57 @@ async def test_a_read_cannot_write(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await database.read(lambda db: db.execute("INSERT INTO a VALUES (1)"))
     assert await count(database, "a") == 0
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+async def filled(path: Path) -> Database:
+    database = Database(path, STEPS, on_recreated=lambda _reason: None)
+    await database.run(lambda db: db.executemany("INSERT INTO a VALUES (?)", [("x" * 3000,)] * 100))
+    return database
+
+
+@pytest.mark.parametrize("damage", WAYS)
+async def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "test.db"
+    (await filled(path)).close()
+    assert find_damage(path) is None
+    path.write_bytes(damage(path.read_bytes()))
+    assert find_damage(path)
+    with pytest.raises(StateDamaged, match=rf"{path} is damaged .*\. Do this\."):  # at the latest when it is read
+        await count(Database(path, STEPS, read_only=True, remedy="Do this."), "a")
+
+
+@pytest.mark.parametrize("damage", [way for way in WAYS if way is not empty])  # an empty file is a new one
+@pytest.mark.parametrize("by", ["open", "read", "write", "check"])
+async def test_a_derived_file_is_set_aside_and_created_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes], by: str
+) -> None:
+    path, told = tmp_path / "test.db", list[str]()
+    if by == "open":
+        (await filled(path)).close()
+        damaged = damage(path.read_bytes())
+        path.write_bytes(damaged)
+        database = Database(path, STEPS, on_recreated=told.append)
+        await database.check()  # the part that was read may have been intact
+    else:
+        (await filled(path)).close()  # the log of transactions is folded in
+        database = Database(path, STEPS, on_recreated=told.append)
+        damaged = damage(path.read_bytes())
+        path.write_bytes(damaged)
+        if by == "check":
+            await database.check()
+        elif by == "read":
+            await asyncio.gather(*(count(database, "a") for _ in range(8)))
+        else:
+            await database.run(lambda db: db.execute("DELETE FROM a"))
+    try:
+        assert len(told) == 1
+        assert await count(database, "a") == 0
+        await database.run(lambda db: db.execute("INSERT INTO a VALUES (1)"))
+        assert await count(database, "a") == 1
+        assert (tmp_path / "test.db.unreadable").read_bytes()[-500:] == damaged[-500:]
+    finally:
+        database.close()
+    assert find_damage(path) is None

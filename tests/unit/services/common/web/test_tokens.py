@@ -55,7 +55,8 @@ def test_a_short_token_is_rejected_without_being_shown(tmp_path: Path) -> None:
 
 
 def test_without_a_place_for_the_token_no_service_is_opened(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "auth").write_text("a file")
     with pytest.raises(ConfigError, match="auth"):
         AccessRules.of(configured(tmp_path), "nas", "http://nas:8000")
 

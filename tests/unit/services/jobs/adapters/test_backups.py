@@ -1,0 +1,109 @@
+"""Copies of jobs.db, and the restoration from them."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from services.common.infra.sqlite import Database
+from services.jobs.adapters import backups
+from services.jobs.adapters.schema import STEPS
+from tests.fixtures.damage import WAYS, empty
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A jobs.db with a job and enough items that every part of the file is in use."""
+    path = tmp_path / "jobs" / "jobs.db"
+    Database(path, STEPS).close()
+    add(path, "a")
+    return path
+
+
+def add(path: Path, job_id: str) -> None:
+    with closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("INSERT INTO jobs VALUES (?, 'running', 't', 'x', '{}', 0)", (job_id,))
+        for n in range(500):
+            sql.execute("INSERT INTO items VALUES (?, ?, 'waiting', ?, NULL, 'x', 0, '{}')", (job_id, f"v{n}", n))
+
+
+def jobs(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as sql:
+        return [row[0] for row in sql.execute("SELECT job_id FROM jobs ORDER BY job_id")]
+
+
+def test_a_copy_each_day_and_three_are_kept(database: Path) -> None:
+    assert [backups.copy_if_due(database, NOW + n * DAY / 2) is not None for n in range(9)] == [True, False] * 4 + [
+        True
+    ]
+    assert [copy.at for copy in backups.copies(database)] == [NOW + 4 * DAY, NOW + 3 * DAY, NOW + 2 * DAY]
+    assert jobs(backups.copies(database)[0].path) == ["a"]
+    assert [path.name for path in database.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_without_jobs_nothing_is_copied(tmp_path: Path) -> None:
+    Database(tmp_path / "jobs.db", STEPS).close()
+    assert backups.copy_if_due(tmp_path / "jobs.db", NOW) is None
+
+
+def test_an_intact_file_stays(database: Path) -> None:
+    before = database.read_bytes()
+    assert backups.restore_if_damaged(database) is None
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", WAYS)
+@pytest.mark.parametrize("newest", ["intact", "damaged", "none"])
+def test_a_damaged_file_is_replaced_by_its_newest_intact_copy(
+    database: Path, damage: Callable[[bytes], bytes], newest: str
+) -> None:
+    if newest != "none":
+        backups.copy_if_due(database, NOW)
+        add(database, "b")
+        copy = backups.copy_if_due(database, NOW + DAY)
+        assert copy is not None
+        if newest == "damaged":
+            copy.write_bytes(damage(copy.read_bytes()))
+    damaged = damage(database.read_bytes())
+    database.write_bytes(damaged)
+    if damage is empty and newest == "none":
+        assert backups.restore_if_damaged(database) is None  # a new file
+        return
+    assert backups.restore_if_damaged(database)
+    assert jobs(database) == {"intact": ["a", "b"], "damaged": ["a"], "none": []}[newest]
+    assert database.with_name("jobs.db.unreadable").read_bytes() == damaged
+    since = {"intact": NOW + DAY, "damaged": NOW, "none": datetime.fromtimestamp(0, UTC)}[newest]
+    with closing(sqlite3.connect(database)) as sql:
+        assert backups.restored_at(sql) == since
+    assert backups.restore_if_damaged(database) is None
+
+
+def test_unreadable_rows_are_damage_although_the_file_is_a_database(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as sql, sql:
+        sql.execute("""UPDATE items SET body = '{"job' WHERE position < 3""")
+    assert backups.restore_if_damaged(database) == "3 unreadable rows"
+
+
+def test_a_start_that_was_killed_before_the_copy_was_in_place_is_repeated(database: Path) -> None:
+    backups.copy_if_due(database, NOW)
+    database.rename(database.with_name("jobs.db.unreadable"))
+    assert backups.restore_if_damaged(database) == "it is missing"
+    assert jobs(database) == ["a"]
+
+
+def test_a_copy_of_an_older_version_is_migrated(database: Path) -> None:
+    database.unlink()
+    Database(database, STEPS[:1]).close()
+    with closing(sqlite3.connect(database)) as sql, sql:
+        sql.execute("INSERT INTO jobs VALUES ('old', 'running', 't', 'x', '{}')")
+    backups.copy_if_due(database, NOW)
+    database.write_bytes(b"")
+    assert backups.restore_if_damaged(database) == "it is empty"
+    assert jobs(database) == ["old"]
+    assert list(database.parent.glob("*.v*")) + list(database.parent.glob(".*")) == []
