@@ -124,12 +124,19 @@ class Bus:
         """Durables of EVENTS that no service reads any more, with the number of their open messages."""
         return self._gc.undeclared.found
 
+    @property
+    def away(self) -> str | None:
+        """Why nothing can be sent, with the remedy; None while the TCP connection is open."""
+        if self.connected:
+            return None
+        return f"the broker at {self._connection.place} is away: start it, or correct [nats] url"
+
     async def problem(self, *, new_work: bool = False) -> str | None:
         """Return why events cannot be stored, with the remedy; None when they can. With `new_work` also when the rest
         of the room is kept for the events of running work. Takes about 2 s at most."""
         connection = self._connection
-        if not self.connected:
-            return f"the broker at {connection.place} is away: start it, or correct [nats] url"
+        if self.away is not None:
+            return self.away
         try:
             async with asyncio.timeout(_PATIENCE):
                 stream = await self.js.stream_info(EVENTS)

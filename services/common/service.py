@@ -126,6 +126,10 @@ class ServiceBase:
         return await self.bus.problem(new_work=new_work)
 
     @property
+    def bus_away(self) -> str | None:
+        return self.bus.away
+
+    @property
     def undeclared_durables(self) -> Mapping[str, int]:
         return self.bus.undeclared_durables
 

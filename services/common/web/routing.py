@@ -85,7 +85,7 @@ class Route:
     path_model: type[BaseModel] | None = None  # the parts of the path; a mismatch is 404
     response: Any = None  # a model, or a type that pydantic can describe
     status: int = 200
-    needs_bus: bool = False  # answer 503 at once while the broker stores no events
+    needs_bus: bool = False  # answer 503 at once while the broker is away, or (but to GET) stores no events
     begins_work: bool = False  # and also while its room is kept for the events of running work
     streams: bool = False  # shutdown does not wait for it
     quiet: bool = False  # logged at debug level, for routes that are polled
@@ -130,6 +130,9 @@ class RestOwner(Protocol):
     logger: structlog.typing.FilteringBoundLogger
     accepting: bool
     closing: asyncio.Event
+
+    @property
+    def bus_away(self) -> str | None: ...
 
     async def bus_problem(self, *, new_work: bool = True) -> str | None: ...
 
@@ -249,7 +252,7 @@ class RestApplication:
             models: dict[str, BaseModel] = {}
             if route.path_model is not None:
                 models["path"] = read_path(request, route.path_model)
-            if route.needs_bus and (problem := await self._owner.bus_problem(new_work=route.begins_work)):
+            if problem := await self._bus_problem(route):
                 raise ServiceUnavailable(f"The request is not taken: {problem}.")
             if route.body is not None:
                 models["body"] = await read_body(request, route.body)
@@ -263,6 +266,13 @@ class RestApplication:
         endpoint.__name__ = getattr(route.handler, "__name__", "endpoint")
         setattr(endpoint, "route", route)  # noqa: B010 - an attribute that the type of a function does not have
         return endpoint
+
+    async def _bus_problem(self, route: Route) -> str | None:
+        if not route.needs_bus:
+            return None
+        if route.method == "GET":  # it only asks other services
+            return self._owner.bus_away
+        return await self._owner.bus_problem(new_work=route.begins_work)
 
     @staticmethod
     def _route_of(request: web.Request) -> Route | None:
