@@ -29,7 +29,8 @@ from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchive
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.cross_site import reject_cross_site
-from services.common.web.error_protocol import Runner
+from services.common.web.error_protocol import ENDS_WITH_CONNECTION, Runner
+from services.common.web.limits import Limits, report_exhaustion_once
 from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query
 
 TRACE_HEADER = "X-Trace-Id"
@@ -131,9 +132,14 @@ class RestApplication:
     """The aiohttp application of one service."""
 
     def __init__(
-        self, owner: RestOwner, routes: Sequence[Route], observe: Callable[[Observed], None] | None = None
+        self,
+        owner: RestOwner,
+        routes: Sequence[Route],
+        observe: Callable[[Observed], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._owner = owner
+        self._limits = limits or Limits.of_process()
         self._observe = observe
         self.routes = tuple(routes)
         self.in_hand = 0
@@ -153,7 +159,8 @@ class RestApplication:
         return app
 
     async def start(self, bound: BoundSocket) -> None:
-        self._runner = Runner(self.application(), _unreadable, shutdown_timeout=1.0)
+        report_exhaustion_once(asyncio.get_running_loop())
+        self._runner = Runner(self.application(), _unreadable, self._limits, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, bound.socket).start()
 
@@ -236,10 +243,12 @@ class RestApplication:
             if route.needs_bus and not self._owner.bus_connected:
                 raise ServiceUnavailable("The message broker is unavailable. Try again later.")
             if route.body is not None:
-                models["body"] = await read_body(request, route.body)
+                models["body"] = await self._read_body(request, route.body)
             query = read_query(request, route.query or NoQuery)
             if route.query is not None:
                 models["query"] = query
+            if route.streams:
+                request[ENDS_WITH_CONNECTION] = True
             call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._owner.closing)
             result = await route.handler(call, **models)
             return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
@@ -247,6 +256,13 @@ class RestApplication:
         endpoint.__name__ = getattr(route.handler, "__name__", "endpoint")
         setattr(endpoint, "route", route)  # noqa: B010 - an attribute that the type of a function does not have
         return endpoint
+
+    async def _read_body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
+        try:
+            async with asyncio.timeout(self._limits.body):
+                return await read_body(request, model)
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout from error
 
     @staticmethod
     def _route_of(request: web.Request) -> Route | None:
@@ -308,6 +324,7 @@ def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> w
     messages = {
         404: f"There is no {request.path}.",
         405: f"{request.method} is not allowed on {request.path}.",
+        408: "The body did not arrive in time.",
         413: f"The body is larger than {BODY_LIMIT} bytes.",
     }
     message = messages.get(error.status, error.reason)
