@@ -1,21 +1,47 @@
-"""Answer invalid HTTP requests with a ServiceResponse. The only module that uses private parts of aiohttp."""
+"""Answer invalid HTTP requests with a ServiceResponse, limit connections, and end streams with their connection. Uses
+private parts of aiohttp, as services.storage.entrypoints.file_response does."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
+from services.common.web.limits import Limits
+
+ENDS_WITH_CONNECTION = web.RequestKey("ends_with_connection", bool)
 Refuse = Callable[[int, str], web.Response]  # status and reason -> the answer
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp answers in plain text when it cannot parse a request; this answers with `refuse`."""
+    """aiohttp answers in plain text when it cannot parse a request; this answers with `refuse`. A connection beyond the
+    limit is refused with 503, one that sends no complete headers is closed after `limits.head`."""
 
-    __slots__ = ("_refuse",)
+    __slots__ = ("_limits", "_refuse")
 
-    def __init__(self, manager: web.Server, refuse: Refuse, **words: Any) -> None:
-        super().__init__(manager, **words)
+    def __init__(self, manager: web.Server, refuse: Refuse, limits: Limits, **words: Any) -> None:
+        super().__init__(manager, keepalive_timeout=limits.idle, **words)
         self._refuse = refuse
+        self._limits = limits
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > self._limits.connections:
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.write(_head_and_body(self._refuse(503, "Too many connections. Try again in a moment.")))
+            self.force_close()
+            return
+        self._loop.call_later(self._limits.head, self._close_without_request)
+
+    def _close_without_request(self) -> None:
+        if self._request_count == 0:
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        task, request = self._task_handler, self._current_request
+        super().connection_lost(exc)
+        if task is not None and request is not None and ENDS_WITH_CONNECTION in request:
+            task.cancel()  # aiohttp lets it run on until it writes
 
     def handle_error(
         self,
@@ -31,23 +57,31 @@ class _Protocol(web.RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, plain: web.Server, refuse: Refuse, words: dict[str, Any]) -> None:
+    def __init__(self, plain: web.Server, refuse: Refuse, limits: Limits, words: dict[str, Any]) -> None:
         super().__init__(plain.request_handler, request_factory=plain.request_factory, **words)
         self._words = words
         self._refuse = refuse
+        self._limits = limits
 
     def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, self._refuse, loop=self._loop, **self._words)
+        return _Protocol(self, self._refuse, self._limits, loop=self._loop, **self._words)
 
 
 class Runner(web.AppRunner):
-    """An AppRunner that answers unparseable requests with `refuse`."""
+    """An AppRunner that answers unparseable requests, and connections beyond the limit, with `refuse`."""
 
-    __slots__ = ("_refuse", "_words")
+    __slots__ = ("_limits", "_refuse", "_words")
 
-    def __init__(self, app: web.Application, refuse: Refuse, *, shutdown_timeout: float) -> None:
+    def __init__(self, app: web.Application, refuse: Refuse, limits: Limits, *, shutdown_timeout: float) -> None:
         super().__init__(app, access_log=None, shutdown_timeout=shutdown_timeout)
         self._refuse = refuse
+        self._limits = limits
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._refuse, {"access_log": None})
+        return _Server(await super()._make_server(), self._refuse, self._limits, {"access_log": None})
+
+
+def _head_and_body(answer: web.Response) -> bytes:
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    head = f"HTTP/1.1 {answer.status} {answer.reason}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

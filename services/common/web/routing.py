@@ -31,7 +31,8 @@ from services.common.names import TokenScope
 from services.common.web import access
 from services.common.web.access import AccessRules, Arrival
 from services.common.web.bound_socket import BoundSocket
-from services.common.web.error_protocol import Runner
+from services.common.web.error_protocol import ENDS_WITH_CONNECTION, Runner
+from services.common.web.limits import Limits, report_exhaustion_once
 from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query
 
 TRACE_HEADER = "X-Trace-Id"
@@ -146,9 +147,11 @@ class RestApplication:
         routes: Sequence[Route],
         access_rules: AccessRules,
         observe: Callable[[Observed], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._owner = owner
         self._access = access_rules
+        self._limits = limits or Limits.of_process()
         self._observe = observe
         self.routes = tuple(routes)
         self.in_hand = 0
@@ -168,7 +171,8 @@ class RestApplication:
         return app
 
     async def start(self, bound: BoundSocket) -> None:
-        self._runner = Runner(self.application(), _unreadable, shutdown_timeout=1.0)
+        report_exhaustion_once(asyncio.get_running_loop())
+        self._runner = Runner(self.application(), _unreadable, self._limits, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.SockSite(self._runner, bound.socket).start()
 
@@ -255,10 +259,12 @@ class RestApplication:
             if problem := await self._bus_problem(route):
                 raise ServiceUnavailable(f"The request is not taken: {problem}.")
             if route.body is not None:
-                models["body"] = await read_body(request, route.body)
+                models["body"] = await self._read_body(request, route.body)
             query = read_query(request, route.query or NoQuery)
             if route.query is not None:
                 models["query"] = query
+            if route.streams:
+                request[ENDS_WITH_CONNECTION] = True
             call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._owner.closing)
             result = await route.handler(call, **models)
             return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
@@ -273,6 +279,13 @@ class RestApplication:
         if route.method == "GET":  # it only asks other services
             return self._owner.bus_away
         return await self._owner.bus_problem(new_work=route.begins_work)
+
+    async def _read_body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
+        try:
+            async with asyncio.timeout(self._limits.body):
+                return await read_body(request, model)
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout from error
 
     @staticmethod
     def _route_of(request: web.Request) -> Route | None:
@@ -347,6 +360,7 @@ def _refusal(request: web.Request, error: web.HTTPException, trace_id: str) -> w
     messages = {
         404: f"There is no {request.path}.",
         405: f"{request.method} is not allowed on {request.path}.",
+        408: "The body did not arrive in time.",
         413: f"The body is larger than {BODY_LIMIT} bytes.",
     }
     message = messages.get(error.status, error.reason)

@@ -19,6 +19,11 @@ def test_a_server_stores_its_loop_handler_and_request_factory() -> None:
         assert name in source
 
 
+def test_a_request_handler_has_the_attributes_that_limits_and_streams_need() -> None:
+    assert {"_request_count", "_task_handler", "_current_request", "_manager"} <= set(web.RequestHandler.__slots__)
+    assert "keepalive_timeout" in inspect.signature(web.RequestHandler.__init__).parameters
+
+
 def test_a_request_handler_answers_errors_in_an_overridable_method() -> None:
     parameters = list(inspect.signature(web.RequestHandler.handle_error).parameters)
     assert parameters == ["self", "request", "status", "exc", "message"]
