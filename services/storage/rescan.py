@@ -91,7 +91,7 @@ class RescanRunner:
         while await self._damage.found.wait():
             self._damage.found.clear()
             await self._work_plans.index_all()
-            await self.scan_new_roots()
+            await self.scan_new_roots()  # after the scan that runs, which does not count for the new file
             self._indexer.texts_missing.set()
             self._damage.reason = None
 

@@ -64,8 +64,9 @@ class StorageService(ServiceBase):
             await parts.roots.expect_mounted(parts.roots.tree(root))
         self._recovered = await parts.archive.recover_unfinished()
         if not await parts.catalogue.is_scanned(WORK_PLANS):
+            generation = parts.catalogue.generation
             await parts.work_plans.index_all()
-            await parts.catalogue.mark_scanned(WORK_PLANS)
+            await parts.catalogue.mark_scanned(WORK_PLANS, generation)
         await parts.pages.remove_old()
         return parts.all()
 

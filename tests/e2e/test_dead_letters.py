@@ -106,8 +106,10 @@ def test_dead_letters_are_listed_shown_and_dropped(cli: Any, up: Any) -> None:
 
 
 def test_a_dead_letter_is_handled_by_a_replay_after_its_cause_is_removed(cli: Any, up: Any) -> None:
-    record = cli.archive / "videos" / sample.VIDEO_OK / f"{sample.VIDEO_OK}_metadata.json"
-    record.mkdir(parents=True)  # a directory in place of the manifest: storage cannot read it
+    assert cli("download", sample.VIDEO_OK).code == 0
+    folder = cli.archive / "videos" / sample.VIDEO_OK
+    aside = folder.rename(folder.with_name("aside"))
+    folder.symlink_to(folder)  # a loop: storage cannot check the files that it holds
     failed = cli("download", sample.VIDEO_OK, "--metadata-only", "--json")
     assert failed.code == 3, failed.out
     (dead_letter,) = wait_for_dead_letters(cli, 1)
@@ -119,7 +121,8 @@ def test_a_dead_letter_is_handled_by_a_replay_after_its_cause_is_removed(cli: An
     (new,) = wait_for_dead_letters(cli, 1)
     assert new["id"] > dead_letter["id"]
     assert wait_for_dead_letters(cli, 1) == [new]
-    record.rmdir()
+    folder.unlink()
+    aside.rename(folder)
     mended = cli("events", "dead", "replay", "--all")
     assert mended.out.splitlines()[-1] == "1 dead letter replayed."
     wait_for_event(cli, "archive.checked")

@@ -196,14 +196,18 @@ async def test_metadata_that_cannot_be_stored_fail_the_item(
 async def test_a_listing_page_that_cannot_be_checked_fails_its_items(running: Running) -> None:
     other = sample.VIDEO_480P
     async with running() as system:
-        broken = system.root / "videos" / VIDEO / f"{VIDEO}_metadata.json"
-        broken.mkdir(parents=True)
+        assert (await system.save(VIDEO))["counts"]["archived"] == 1
+        folder = system.root / "videos" / VIDEO
+        aside = folder.rename(folder.with_name("aside"))
+        folder.symlink_to(folder)  # a loop: storage cannot check the files that it holds
         job = await system.save(VIDEO, other)
         assert (job["status"], job["counts"]["failed"]) == ("completed", 2)
         for video_id in (VIDEO, other):
             await system.expect_failed_item(job, video_id, "storage-listing_page_fetched")
-        broken.rmdir()
-        assert (await system.retry(job["job_id"]))["counts"]["archived"] == 2
+        folder.unlink()
+        aside.rename(folder)
+        again = (await system.retry(job["job_id"]))["counts"]
+        assert (again["archived"], again["skipped"]) == (1, 1)
 
 
 async def test_an_unwritable_work_plan_fails_the_item_until_it_is_writable(

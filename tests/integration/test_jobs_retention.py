@@ -20,6 +20,7 @@ from services.common.settings.sections import Retention
 from services.jobs.adapters import retention
 from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.job_reader import JobReader
+from services.jobs.adapters.schema import STEPS
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain.rows import ItemRow, JobRow
@@ -240,7 +241,7 @@ async def test_a_database_of_the_previous_version_is_migrated_with_its_jobs(tmp_
         await store.change(partial(_add_item, item=item))
         store.close()
     with closing(sqlite3.connect(path)) as sql:
-        assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+        assert sql.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
 
 
 def test_a_failed_migration_leaves_the_database_unchanged(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -14,12 +14,19 @@ from typing import TypeVar
 from services.common.errors import ServiceUnavailable, StateDamaged, StorageFull
 from services.common.infra.disk_full import report_waiting, retry_while_full
 from services.common.infra.private_files import create_private
-from services.common.infra.sqlite_files import copy_database, damage_in, find_damage, set_database_aside
+from services.common.infra.sqlite_files import (
+    copy_database,
+    damage_in,
+    find_damage,
+    note_writer,
+    schema_version,
+    set_database_aside,
+    writer_of,
+)
 
 T = TypeVar("T")
 Functions = Callable[[sqlite3.Connection], None]
 
-_UNKNOWN = "of a version that is not recorded,"
 _BUSY_TIMEOUT = 30.0  # seconds that a connection waits for the lock of another process
 
 
@@ -63,13 +70,15 @@ class Database:
         self._remedy = remedy
         self._keep_old = keep_old
         self._on_recreated = on_recreated
-        self._generation = 0  # of the file: the connections of an earlier one are closed
-        self._exchange = threading.Lock()  # held while the file is exchanged
+        self.generation = 0  # of the file; a transaction may compare it
+        self._gate = threading.Condition()  # held while the file is exchanged
+        self._exchanging = False
+        self._reading = 0  # reads that use a connection now
         self._read_only = read_only
         self._functions = functions
         self._pause_while_full = pause_while_full
         self._report_full = report_full
-        self._idle: SimpleQueue[tuple[int, sqlite3.Connection]] = SimpleQueue()  # readers not in use, by generation
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()  # reader connections that are not in use
         self._readers = ThreadPoolExecutor(max_workers=readers, thread_name_prefix=f"sqlite-{path.stem}-read")
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,19 +115,49 @@ class Database:
         return connection
 
     def _recreate(self, reason: str) -> sqlite3.Connection:
-        """Set the file aside and create an empty one. Runs on the writer's thread."""
+        """Set the file aside and create an empty one. Runs on the writer's thread, its connection is closed.
+
+        No read may use the old file meanwhile: SQLite finds the log of transactions by its name.
+        """
         assert self._on_recreated is not None, "only where the file can be derived"  # noqa: S101 - for the type checker
-        with self._exchange:
-            set_database_aside(self._path)
-            self._connection = self._open()
-            self._generation += 1
+        with self._gate:
+            self._exchanging = True
+            self._gate.wait_for(lambda: self._reading == 0)
+            try:
+                self._close_idle()
+                set_database_aside(self._path)
+                self._connection = self._open()
+                self.generation += 1
+            finally:
+                self._exchanging = False
+                self._gate.notify_all()
         self._on_recreated(reason)
         return self._connection
 
     def _recreate_unless_done(self, generation: int, reason: str) -> None:
-        if self._generation == generation:
+        if self.generation == generation:
             self._connection.close()
             self._recreate(reason)
+
+    def _damage_in(self, error: sqlite3.Error) -> str | None:
+        """As `damage_in`; an emptied file looks like a new database without tables."""
+        if (reason := damage_in(error)) is not None:
+            return reason
+        with self._unexchanged():
+            return "it is empty" if self._path.exists() and self._path.stat().st_size == 0 else None
+
+    @contextmanager
+    def _unexchanged(self) -> Iterator[None]:
+        """Keep the file from being exchanged."""
+        with self._gate:
+            self._gate.wait_for(lambda: not self._exchanging)
+            self._reading += 1
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._reading -= 1
+                self._gate.notify_all()
 
     def _damaged(self, reason: str) -> StateDamaged:
         return StateDamaged(f"{self._path} is damaged ({reason}). {self._remedy}".rstrip(), path=str(self._path))
@@ -139,11 +178,11 @@ class Database:
         return connection
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
-        found = _version(connection)
+        found = schema_version(connection)
         if self._steps is not None and found > len(self._steps):
             raise ServiceUnavailable(
                 f"{self._path} was written by a newer version of ytarchive (schema {found}, this one reads"
-                f" {len(self._steps)}): install ytarchive {_writer_of(connection, found)} or newer.",
+                f" {len(self._steps)}): install ytarchive {writer_of(connection, found)} or newer.",
                 path=str(self._path),
             )
         if self._read_only and found == 0:
@@ -151,7 +190,7 @@ class Database:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         steps = self._steps or ()
-        found = _version(connection)
+        found = schema_version(connection)
         if self._keep_old and 0 < found < len(steps):
             copy_database(self._path, self._path.with_name(f"{self._path.name}.v{found}"))
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # takes effect on an empty file only, and before WAL
@@ -160,20 +199,24 @@ class Database:
         for number in range(found, len(steps)):
             connection.executescript(f"BEGIN IMMEDIATE; {steps[number]}; PRAGMA user_version={number + 1:d}; COMMIT;")
         if steps:
-            _note_writer(connection)
+            note_writer(connection)
 
     # --- transactions ---------------------------------------------------------------------------------------------
 
     async def check(self, row_checks: Sequence[str] = ()) -> None:
         """Check the whole file, which takes about a second per gigabyte, as `find_damage`. Raises StateDamaged, unless
         a damaged file is recreated."""
-        generation = self._generation
-        reason = await asyncio.to_thread(find_damage, self._path, row_checks)
+        generation = self.generation
+        reason = await asyncio.to_thread(self._find_damage, row_checks)
         if reason is None:
             return
         if self._on_recreated is None:
             raise self._damaged(reason)
         await asyncio.get_running_loop().run_in_executor(self._writer, self._recreate_unless_done, generation, reason)
+
+    def _find_damage(self, row_checks: Sequence[str]) -> str | None:
+        with self._unexchanged():
+            return find_damage(self._path, row_checks)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one write transaction: committed when it returns, rolled back when it raises.
@@ -192,15 +235,16 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, work)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        generation = self.generation
         try:
             return self._transact(work)
         except sqlite3.DatabaseError as error:
-            if (reason := damage_in(error)) is None:
+            if (reason := self._damage_in(error)) is None:
                 raise
             if self._on_recreated is None:
                 raise self._damaged(reason) from error
         # outside of the handler, whose traceback has cursors: they would keep the renamed file open
-        self._recreate_unless_done(self._generation, reason)
+        self._recreate_unless_done(generation, reason)
         return self._transact(work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -223,74 +267,49 @@ class Database:
         return result
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        generation = self._generation
+        generation = self.generation
         try:
             return self._read_once(work)
         except sqlite3.DatabaseError as error:
-            reason = damage_in(error)
-            with self._exchange:
-                exchanged = self._generation != generation  # then the error may come from a file that was half made
-            if reason is None and not exchanged:
+            reason = self._damage_in(error)
+            if reason is None and self.generation == generation:
                 raise
             if reason is not None and self._on_recreated is None:
                 raise self._damaged(reason) from error
-        if reason is not None:
+        if reason is not None:  # else the file was exchanged meanwhile
             self._writer.submit(self._recreate_unless_done, generation, reason).result()
         return self._read_once(work)
 
     def _read_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        generation, connection = self._reader()
-        try:
+        with self._reader() as connection:
             connection.execute("BEGIN")
             try:
                 return work(connection)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        finally:
-            self._idle.put((generation, connection))
 
-    def _reader(self) -> tuple[int, sqlite3.Connection]:
-        while True:
-            current = self._generation
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with self._unexchanged():
             try:
-                generation, connection = self._idle.get_nowait()
+                connection = self._idle.get_nowait()
             except Empty:
-                return current, self._connect("ro", shared=True)
-            if generation == current:
-                return generation, connection
-            connection.close()
+                connection = self._connect("ro", shared=True)
+            try:
+                yield connection
+            finally:
+                self._idle.put(connection)
+
+    def _close_idle(self) -> None:
+        while not self._idle.empty():
+            self._idle.get().close()
 
     def close(self) -> None:
         self._readers.shutdown()
-        while not self._idle.empty():
-            self._idle.get()[1].close()
+        self._close_idle()
         self._writer.submit(lambda: self._connection.close()).result()
         self._writer.shutdown()
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _note_writer(connection: sqlite3.Connection) -> None:
-    """Store which version of ytarchive reads this schema, for older ones that are started later."""
-    found = _version(connection)
-    if _writer_of(connection, found) == _UNKNOWN:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS written_by (schema INTEGER PRIMARY KEY, ytarchive TEXT NOT NULL)"
-        )
-        connection.execute("INSERT OR IGNORE INTO written_by VALUES (?, ?)", (found, version("ytarchive")))
-        connection.execute("COMMIT")
-
-
-def _writer_of(connection: sqlite3.Connection, schema: int) -> str:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'written_by'").fetchone():
-        return _UNKNOWN
-    row = connection.execute("SELECT ytarchive FROM written_by WHERE schema = ?", (schema,)).fetchone()
-    return str(row[0]) if row else _UNKNOWN
 
 
 def utc_text(at: datetime) -> str:

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -16,6 +17,7 @@ from services.common.infra.files import sync_directory
 T = TypeVar("T")
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREADABLE_TEXTS = ("Could not decode to UTF-8", "malformed JSON", "user-defined function raised")  # have no code
+_UNKNOWN = "of a version that is not recorded,"
 _BESIDE = ("-wal", "-shm")
 
 
@@ -39,11 +41,11 @@ def damage_in(error: sqlite3.Error) -> str | None:
     return str(error) if damaged or str(error).startswith(_UNREADABLE_TEXTS) else None
 
 
-def find_damage(path: Path, row_checks: Sequence[str] = ()) -> str | None:
+def find_damage(path: Path, row_checks: Sequence[str] = (), *, newest: int | None = None) -> str | None:
     """Check a whole file (`PRAGMA quick_check`). Return the first damage, None for an intact file.
 
-    `row_checks` are queries for the number of rows that are not intact. Raises FileNotFoundError, and sqlite3.Error
-    when the file cannot be read for another reason.
+    `row_checks` are queries for the number of rows that are not intact, for files up to the version `newest`. Raises
+    FileNotFoundError, and sqlite3.Error when the file cannot be read for another reason.
     """
     if path.stat().st_size == 0:  # SQLite discards the log of transactions of such a file
         return "it is empty"
@@ -52,13 +54,14 @@ def find_damage(path: Path, row_checks: Sequence[str] = ()) -> str | None:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 return str(found)
-            for query in row_checks:
+            schema = schema_version(connection)
+            for query in row_checks if schema and (newest is None or schema <= newest) else ():
                 if (rows := connection.execute(query).fetchone()[0]) > 0:
                     return f"{rows} unreadable rows"
     except sqlite3.DatabaseError as error:
-        if (reason := damage_in(error)) is None and getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+        if (reason := damage_in(error)) is None:
             raise
-        return reason or str(error)  # SQLITE_ERROR: a table is missing
+        return reason
     return None
 
 
@@ -87,11 +90,36 @@ def copy_database(source: Path, target: Path) -> None:
 
 def set_database_aside(path: Path) -> None:
     """Rename a damaged database, with its log of transactions, to `.unreadable`, in place of an earlier one."""
-    for ending in (*_BESIDE, ""):
+    for ending in ("", *_BESIDE):
         aside = path.with_name(f"{path.name}.unreadable{ending}")
         aside.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             path.with_name(f"{path.name}{ending}").replace(aside)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def note_writer(connection: sqlite3.Connection) -> None:
+    """Store which version of ytarchive reads this schema, for older ones that are started later."""
+    found = schema_version(connection)
+    if writer_of(connection, found) == _UNKNOWN:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS written_by (schema INTEGER PRIMARY KEY, ytarchive TEXT NOT NULL)"
+        )
+        connection.execute("INSERT OR IGNORE INTO written_by VALUES (?, ?)", (found, version("ytarchive")))
+        connection.execute("COMMIT")
+
+
+def writer_of(connection: sqlite3.Connection, schema: int) -> str:
+    """Return the version of ytarchive that wrote files of this schema first."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'written_by'").fetchone():
+        return _UNKNOWN
+    row = connection.execute("SELECT ytarchive FROM written_by WHERE schema = ?", (schema,)).fetchone()
+    return str(row[0]) if row else _UNKNOWN
 
 
 def read_only(path: Path) -> sqlite3.Connection:

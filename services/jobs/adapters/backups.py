@@ -65,14 +65,15 @@ def restore_if_damaged(database: Path) -> str | None:
     """Check jobs.db. Set a damaged one aside, and put its newest intact copy in its place, or else an empty one. Return
     what was wrong, None for an intact file.
 
-    A missing or empty file counts as damaged when there are copies. The new file is marked (`restored_at`) until the
-    requests since the copy are found again.
+    A missing file counts as damaged when there are copies, or when a start was killed that had set it aside. The new
+    file is marked (`restored_at`) until the requests since the copy are found again.
     """
     known = copies(database)
-    reason = _damage(database, expected=bool(known))
+    known_before = bool(known) or database.with_name(f"{database.name}.unreadable").exists()
+    reason = _damage(database) if database.exists() else "it is missing" if known_before else None
     if reason is None:
         return None
-    source = next((copy for copy in known if find_damage(copy.path, ROW_CHECKS) is None), None)
+    source = next((copy for copy in known if _damage(copy.path) is None), None)
     ready = database.with_name(f".{database.name}.{uuid4().hex[:8]}.new")
     try:
         if source is not None:
@@ -110,14 +111,8 @@ def restored_at(connection: sqlite3.Connection) -> datetime | None:
     return datetime.fromisoformat(str(row[0]).removeprefix(_MARK)) if marked else None
 
 
-def _damage(database: Path, *, expected: bool) -> str | None:
-    aside = database.with_name(f"{database.name}.unreadable")
-    try:
-        reason = find_damage(database, ROW_CHECKS)
-    except FileNotFoundError:
-        return "it is missing" if expected or aside.exists() else None
-    empty = database.stat().st_size == 0
-    return None if empty and not expected else reason
+def _damage(database: Path) -> str | None:
+    return find_damage(database, ROW_CHECKS, newest=len(STEPS))
 
 
 def _has_jobs(database: Path) -> bool:

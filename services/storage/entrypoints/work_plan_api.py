@@ -1,9 +1,11 @@
 """REST routes of the work plans."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from services.common.errors import StateDamaged
 from services.common.events import JOB_ID_PATTERN
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
@@ -44,7 +46,8 @@ async def retry_plan(call: Call, path: PlanPath, plans: WorkPlanQueries, recheck
 async def remove_plan(
     _call: Call, path: PlanPath, plans: WorkPlanQueries, repository: WorkPlanRepository
 ) -> PlanRemoved:
-    await plans.plan(path.plan_id)
+    with suppress(StateDamaged):  # it can be removed all the same
+        await plans.plan(path.plan_id)
     await repository.remove(path.plan_id)
     return PlanRemoved(plan_id=path.plan_id)
 

@@ -207,9 +207,20 @@ class Catalogue:
             lambda db: db.execute("SELECT 1 FROM scanned WHERE root = ?", (root,)).fetchone() is not None
         )
 
-    async def mark_scanned(self, root: str) -> None:
+    @property
+    def generation(self) -> int:
+        """How often the file was replaced because it was damaged."""
+        return self._database.generation
+
+    async def mark_scanned(self, root: str, generation: int) -> None:
+        """Store that `root` was scanned, unless the file is another one than when the scan began."""
         now = utc_text(datetime.now(UTC))
-        await self._database.run(lambda db: db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now)))
+
+        def work(db: sqlite3.Connection) -> None:
+            if self._database.generation == generation:
+                db.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?)", (root, now))
+
+        await self._database.run(work)
 
     async def count_videos(self, root: str) -> int:
         """Return the number of videos of a root."""

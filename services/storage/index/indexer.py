@@ -112,7 +112,7 @@ class Indexer:
 
         Raises ServiceUnavailable when the disk is not mounted: then missing folders do not mean missing videos.
         """
-        tree = self._roots.tree(root)
+        tree, generation = self._roots.tree(root), self._catalogue.generation
         await self._roots.expect_mounted(tree)
         ids = await asyncio.to_thread(lambda: list(video_ids(tree)))
         found: set[str] = set()
@@ -125,7 +125,7 @@ class Indexer:
         forgotten = await self._forget_missing(tree, found)
         await self._record_sightings(tree)
         await self.sweep(tree)
-        await self._catalogue.mark_scanned(tree.key)
+        await self._catalogue.mark_scanned(tree.key, generation)
         result = RescanResult(tree.key, len(found), forgotten, len(ids) - len(found))
         _log.info(
             "root_scanned", root=tree.key, videos=result.videos, forgotten=forgotten, unreadable=result.unreadable

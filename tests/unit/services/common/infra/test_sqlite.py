@@ -5,6 +5,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -218,3 +219,32 @@ async def test_a_derived_file_is_set_aside_and_created_again(
     finally:
         database.close()
     assert find_damage(path) is None
+
+
+async def test_a_file_is_created_again_under_readers(tmp_path: Path) -> None:
+    """An emptied file looks like a new database, whose log SQLite discards: by its name, which the new file has too."""
+    for number in range(8):
+        path, told, stop = tmp_path / f"{number}.db", list[str](), asyncio.Event()
+        (await filled(path)).close()
+        database = Database(path, STEPS, on_recreated=told.append)
+
+        async def read_on(database: Database, stop: asyncio.Event) -> None:
+            while not stop.is_set():
+                await count(database, "a")
+
+        readers = [asyncio.create_task(read_on(database, stop)) for _ in range(6)]
+        await count(database, "a")
+        path.write_bytes(b"")
+        await database.check()  # what readers have in memory is intact
+        assert len(told) == 1
+        for row in range(10):
+            await database.run(partial(_insert, row=row))
+        assert await count(database, "a") == 10
+        stop.set()
+        await asyncio.gather(*readers)
+        database.close()
+        assert find_damage(path) is None
+
+
+def _insert(db: sqlite3.Connection, row: int) -> None:
+    db.execute("INSERT INTO a VALUES (?)", (row,))

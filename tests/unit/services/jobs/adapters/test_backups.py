@@ -11,7 +11,7 @@ import pytest
 from services.common.infra.sqlite import Database
 from services.jobs.adapters import backups
 from services.jobs.adapters.schema import STEPS
-from tests.fixtures.damage import WAYS, empty
+from tests.fixtures.damage import WAYS
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -72,9 +72,6 @@ def test_a_damaged_file_is_replaced_by_its_newest_intact_copy(
             copy.write_bytes(damage(copy.read_bytes()))
     damaged = damage(database.read_bytes())
     database.write_bytes(damaged)
-    if damage is empty and newest == "none":
-        assert backups.restore_if_damaged(database) is None  # a new file
-        return
     assert backups.restore_if_damaged(database)
     assert jobs(database) == {"intact": ["a", "b"], "damaged": ["a"], "none": []}[newest]
     assert database.with_name("jobs.db.unreadable").read_bytes() == damaged
@@ -88,6 +85,11 @@ def test_unreadable_rows_are_damage_although_the_file_is_a_database(database: Pa
     with closing(sqlite3.connect(database)) as sql, sql:
         sql.execute("""UPDATE items SET body = '{"job' WHERE position < 3""")
     assert backups.restore_if_damaged(database) == "3 unreadable rows"
+
+
+def test_a_file_of_a_newer_version_is_not_damaged(database: Path) -> None:
+    Database(database, (*STEPS, "DROP TABLE blocks; UPDATE items SET body = 'another format';")).close()
+    assert backups.restore_if_damaged(database) is None
 
 
 def test_a_start_that_was_killed_before_the_copy_was_in_place_is_repeated(database: Path) -> None:

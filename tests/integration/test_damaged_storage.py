@@ -1,10 +1,11 @@
-"""The storage service with a damaged catalogue: it is rebuilt from the tree and the plans, at the start and while it
-runs."""
+"""The storage service with damaged files: the catalogue is rebuilt from the tree and the plans, at the start and while
+it runs; a work plan is named, and can be removed."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 
+import aiohttp
 import pytest
 
 from bus import BusSettings
@@ -50,4 +51,30 @@ async def test_the_catalogue_is_rebuilt_by_itself(
         await others.request(delivery(config, C, mp4=b"film"), VideoArchived)  # it never fails for the catalogue
         await service.parts.database.check()  # what that needed may have been intact
         await eventually(lambda: archived(service, A, B, C))
+        assert service.parts.catalogue.generation > 0
+        await service.parts.catalogue.mark_scanned("/a root", 0)  # a scan that began before the damage
+        assert not await service.parts.catalogue.is_scanned("/a root")
     assert path.with_name("catalogue.db.unreadable").exists()
+
+
+@pytest.mark.parametrize("damage", WAYS)
+async def test_a_damaged_work_plan_is_named_and_can_be_removed(
+    config: Config, broker: BusSettings, damage: Callable[[bytes], bytes]
+) -> None:
+    async with (
+        storage_client(broker) as others,
+        running_storage(config, broker) as service,
+        aiohttp.ClientSession() as http,
+    ):
+        plan_id = (await others.request(video_failed(config, C), WorkPlanUpdated)).plan_id
+        path = config.storage.work_plans_dir / f"{plan_id}.json"
+        path.write_bytes(damage(path.read_bytes()))
+        url = f"{service.url}/api/v1/storage/work-plans/{plan_id}"
+        async with http.get(url) as response:
+            error = (await response.json())["error"]
+        assert (response.status, error["code"]) == (503, "E006")
+        assert str(path) in error["message"]
+        assert "`ytarchive workplan delete`" in error["message"]
+        async with http.delete(url) as response:
+            assert response.ok
+        assert not path.exists()
