@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
 
 from bus import Bus
+from services.common.infra.files import remove_abandoned
 from services.common.settings.load import Config
 from services.jobs.adapters import backups, queries
 from services.jobs.adapters.commits import CommitNotifier
@@ -52,6 +53,7 @@ async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExi
     await asyncio.to_thread(backups.restore_if_damaged, path)
     store = await asyncio.to_thread(Store, path, f"jobs/{instance}")
     resources.push_async_callback(asyncio.to_thread, store.close)
+    await asyncio.to_thread(remove_abandoned, storage.registry_dir)
     registry = await asyncio.to_thread(Registry, storage.registry_dir / "services.json")
     resources.push_async_callback(registry.close)
     reader = JobReader(store)

@@ -67,6 +67,7 @@ class StorageService(ServiceBase):
             generation = parts.catalogue.generation
             await parts.work_plans.index_all()
             await parts.catalogue.mark_scanned(WORK_PLANS, generation)
+        await parts.work_plans.clear()
         await parts.pages.remove_old()
         return parts.all()
 

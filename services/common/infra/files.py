@@ -5,15 +5,17 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from services.common.errors import ServiceUnavailable
 
+_SIBLING = re.compile(r"\..+\.[0-9a-f]{8}\.new")
 _GRACE = 0.25  # seconds that `acquire` retries, because `lock_holder` holds a lock for a moment
 _RETRY = 0.02  # seconds
 
@@ -33,7 +35,7 @@ ARCHIVE_MODE = 0o666  # reduced by the umask: others may read the archive, for e
 def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
     """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created.
 
-    By default the file is for its owner only.
+    By default the file is for its owner only. The sibling is locked until it is renamed: `remove_abandoned` leaves it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
@@ -41,14 +43,36 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600) -> 
     try:
         descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
+            with suppress(OSError):  # a file system without locks
+                try_flock(descriptor)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        sibling.replace(path)
+            sibling.replace(path)
     except BaseException:
         sibling.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def remove_abandoned(directory: Path) -> int:
+    """Remove the siblings that killed writers left in a folder. Return how many there were. Raises OSError."""
+    removed = 0
+    try:
+        names = [entry.name for entry in os.scandir(directory) if _SIBLING.fullmatch(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    for name in names:
+        path = directory / name
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if try_flock(descriptor):
+                    path.unlink()
+                    removed += 1
+            finally:
+                os.close(descriptor)
+    return removed
 
 
 def set_aside(path: Path) -> None:

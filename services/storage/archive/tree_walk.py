@@ -1,8 +1,6 @@
 """Listing what an archive tree contains: video folders, metadata files, archives below a root. Blocks: use a thread."""
 
 import os
-import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +8,6 @@ from services.common.validation import validate_video_id
 from services.storage.formats.layout import ArchiveTree
 
 _MAX_DEPTH = 4  # levels below a root at which the archive of an --output-dir is found
-_HALF_WRITTEN = re.compile(r"\..+\.json\.[0-9a-f]{8}\.new")  # services.common.infra.files: write_atomically
-_STALE_AFTER = 3600.0  # seconds: no writer takes that long for a page of JSON
 
 
 def video_ids(tree: ArchiveTree) -> Iterator[str]:
@@ -36,17 +32,6 @@ def metadata_files(tree: ArchiveTree) -> Iterator[Path]:
     """Yield the files metadata/videos/{video_id}.json."""
     folder = tree.metadata / "videos"
     yield from (folder / name for name in _names(folder) if validate_video_id(name.removesuffix(".json")))
-
-
-def sweep(folder: Path) -> int:
-    """Remove the half-written JSON files of writers that were killed. Return how many there were."""
-    removed = 0
-    for name in _names(folder):
-        path = folder / name
-        if _HALF_WRITTEN.fullmatch(name) and time.time() - path.stat().st_mtime > _STALE_AFTER:
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
 
 
 def _names(folder: Path) -> list[str]:

@@ -9,11 +9,12 @@ import structlog
 
 from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, code_of
+from services.common.infra.files import remove_abandoned
 from services.storage.archive import commit
 from services.storage.archive.fingerprint import TextFingerprints
 from services.storage.archive.locks import NamedLocks
 from services.storage.archive.threads import run_to_end
-from services.storage.archive.tree_walk import metadata_files, sweep, video_ids
+from services.storage.archive.tree_walk import metadata_files, video_ids
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.layout import ArchiveTree
 from services.storage.index import scan
@@ -140,7 +141,7 @@ class Indexer:
     async def sweep(self, tree: ArchiveTree) -> None:
         """Remove half-written metadata files."""
         for folder in (tree.metadata / "videos", tree.metadata / "playlists"):
-            await asyncio.to_thread(sweep, folder)
+            await asyncio.to_thread(remove_abandoned, folder)
 
     async def _forget_missing(self, tree: ArchiveTree, found: set[str]) -> int:
         """Remove the rows of videos that are gone, but not those that were taken in during the scan."""

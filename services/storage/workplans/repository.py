@@ -8,11 +8,11 @@ from pathlib import Path
 
 from services.common.domain.archive import Held
 from services.common.events import VideoFailed
+from services.common.infra.files import remove_abandoned
 from services.common.models import JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
-from services.storage.archive.tree_walk import sweep
 from services.storage.formats.work_plan import (
     WorkPlan,
     is_rechecked_by,
@@ -110,11 +110,14 @@ class WorkPlanRepository:
             await asyncio.to_thread(self.path(plan_id).unlink, missing_ok=True)
             await self._catalogue.forget_plan(plan_id)
 
+    async def clear(self) -> None:
+        """Remove half-written plans, which a killed process left."""
+        await asyncio.to_thread(remove_abandoned, self._directory)
+
     async def index_all(self) -> None:
         """Rebuild the catalogue's rows of all plans from their files."""
         for plan in await self.all():
             await self._catalogue.index_plan(plan)
-        await asyncio.to_thread(sweep, self._directory)
 
     async def _save(self, before: WorkPlan | None, after: WorkPlan) -> None:
         await self._space.write(lambda: save_plan(self._directory, before, after))

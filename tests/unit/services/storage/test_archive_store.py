@@ -16,6 +16,7 @@ from services.common.domain.archive import FileFact, FileRole, KnownGone, Proven
 from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.errors import ServiceUnavailable, StorageFull
 from services.common.events import DownloadCompleted
+from services.common.infra.files import try_flock
 from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.storage.archive.disk_space import DiskSpace
@@ -83,13 +84,13 @@ async def test_a_rescan_forgets_missing_videos_and_removes_leftovers(parts: Arch
     half = tree.metadata / "videos" / f".{A}.json.0123abcd.new"
     half.parent.mkdir(parents=True)
     half.write_text("{")
-    young = half.with_name(f".{B}.json.0123abcd.new")
-    young.write_text("{")
-    os.utime(half, (0, 0))
-    assert await parts.indexer.rescan(root) == RescanResult(str(root), videos=1, forgotten=2, unreadable=2)
+    growing = half.with_name(f".{B}.json.0123abcd.new")
+    with growing.open("w") as writer:
+        assert try_flock(writer.fileno())  # as a writer does
+        assert await parts.indexer.rescan(root) == RescanResult(str(root), videos=1, forgotten=2, unreadable=2)
     assert sorted(os.listdir(tree.video_dir(C))) == [f"{C}.mp4", f"{C}_metadata.json"]  # noqa: PTH208 - names only
     assert not half.exists()
-    assert young.exists()  # another process may be writing it
+    assert growing.exists()
     assert (await parts.catalogue.totals()).videos == 1
     assert await parts.catalogue.is_scanned(str(root))
 
@@ -123,7 +124,7 @@ async def test_concurrent_commits_of_one_video_are_serialized(parts: ArchivePart
 HOLDER = """
 import sys
 from pathlib import Path
-from services.common.infra.files import locked
+from services.common.infra.files import try_flock, locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

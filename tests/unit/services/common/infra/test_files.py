@@ -16,6 +16,7 @@ from services.common.infra.files import (
     free_space,
     lock_holder,
     locked,
+    remove_abandoned,
     sha256,
     writable,
     write_atomically,
@@ -94,3 +95,33 @@ async def test_acquire_waits_for_a_lock_without_blocking_the_event_loop(tmp_path
         await acquire(path, patience=0.05)
     second.close()
     assert lock_holder(path) is None
+
+
+def test_files_that_killed_writers_left_are_removed(tmp_path: Path) -> None:
+    kept = [
+        tmp_path / name for name in ("a.json", ".a.json", ".a.json.new", ".a.json.0123ABCD.new", "a.json.0123abcd.new")
+    ]
+    for path in (*kept, tmp_path / ".a.json.0123abcd.new", tmp_path / ".token.89abcdef.new"):
+        path.write_text("{")
+    assert remove_abandoned(tmp_path) == 2
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert remove_abandoned(tmp_path / "nowhere") == 0
+
+
+def test_a_file_that_is_being_written_is_not_abandoned(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from services.common.infra.files import write_atomically
+os.fsync = lambda descriptor: (print("writing", flush=True), sys.stdin.readline())
+write_atomically(Path(sys.argv[1]) / "a.json", "{}")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin and writer.stdout
+        assert writer.stdout.readline() == "writing\n"
+        assert remove_abandoned(tmp_path) == 0
+        writer.kill()
+        writer.wait()
+        assert remove_abandoned(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
