@@ -3,6 +3,8 @@
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
 # make soak    5,000 videos: memory, files and the broker's store must stay level
+# make audit   known vulnerabilities of the versions in constraints.txt (needs the internet), and bandit
+# make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
@@ -28,7 +30,7 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos soak coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -45,6 +47,19 @@ chaos: $(DEV)
 
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
+
+# Tools that only these two targets need, in an environment of their own.
+.audit/bin/pip-audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit bandit cyclonedx-bom
+
+audit: .audit/bin/pip-audit
+	.audit/bin/bandit --quiet --severity-level medium --recursive bus services ytarchive
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+sbom: .audit/bin/pip-audit $(RUN)
+	mkdir -p dist
+	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json $(BIN)/python
 
 check: lint types contracts fresh test
 
@@ -84,7 +99,7 @@ upgrade:
 	rm -rf .upgrade
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .audit .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
