@@ -40,22 +40,6 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def is_healthy(port: int, patience: float) -> bool:
-    """Request /healthz. A refusal, a timeout and any status but 200 mean unhealthy."""
-    try:
-        async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_connection(HOST, port)
-            try:
-                writer.write(f"GET /healthz HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
-                await writer.drain()
-                status = await reader.readline()
-            finally:
-                await _close(writer)
-    except (OSError, TimeoutError):
-        return False
-    return b" 200 " in status
-
-
 def process_exists(pid: int) -> bool:
     """Return whether a process with this id runs, of any user."""
     try:

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from bus.connection.nats_client import Callbacks, close_client, open_client
 from bus.embedded.headway import Headway
-from bus.embedded.probe import HOST, accepts_connections, is_free, is_healthy, port_of
+from bus.embedded.probe import HOST, accepts_connections, is_free, port_of
 from bus.embedded.store_check import STORE, StoreUnreadable, set_aside, unreadable_parts
 from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
@@ -88,7 +88,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = StoreLock(self._dir / "server.lock")
         self._watcher: asyncio.Task[None] | None = None
-        self._health_port = 0
+        self._watching: Client | None = None  # the connection of the health checks
         self._log_from = 0  # where in the log the present child begins
 
     @property
@@ -147,6 +147,7 @@ class EmbeddedServer:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
             self._watcher = None
+            await self._stop_watching()
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
@@ -196,12 +197,11 @@ class EmbeddedServer:
             found = await self._wait_until_ready()
             if found is None:
                 continue  # the port was taken meanwhile
-            self._health_port = found[1]
-            self._write_config(token, found[0])  # for the next start
+            self._write_config(token, found)  # for the next start
             self._settings = self._like.model_copy(
-                update={"url": f"nats://{HOST}:{found[0]}", "token": SecretStr(token), "user": None, "password": None}
+                update={"url": f"nats://{HOST}:{found}", "token": SecretStr(token), "user": None, "password": None}
             )
-            log.info("broker_started", pid=self.pid, port=found[0], store=str(self._dir))
+            log.info("broker_started", pid=self.pid, port=found, store=str(self._dir))
             return
         raise BrokerUnavailable(f"nats-server found no free port on {HOST}; its log: {self._log_tail()}")
 
@@ -224,9 +224,9 @@ class EmbeddedServer:
             )
         self._lock.write(child=self.pid)
 
-    async def _wait_until_ready(self) -> tuple[int, int] | None:
-        """Return the ports for clients and for health; None when the client port was taken. A large store is loaded
-        before the port opens: wait while the child makes headway. Raise BrokerUnavailable, StoreUnreadable."""
+    async def _wait_until_ready(self) -> int | None:
+        """Return the port for clients; None when it was taken. A large store is loaded before the port opens: wait
+        while the child makes headway. Raise BrokerUnavailable, StoreUnreadable."""
         assert self._process is not None, "called after _spawn"  # noqa: S101 - for the type checker
         headway = Headway(self.pid, self._log)
         reported = time.monotonic()
@@ -238,8 +238,8 @@ class EmbeddedServer:
                 if any(line.startswith(_PANIC) for line in self._log_lines()) and (self._dir / STORE).exists():
                     raise StoreUnreadable(f"nats-server crashed while it loaded its store: {tail}")
                 raise BrokerUnavailable(f"nats-server ended with status {self._process.returncode}: {tail}")
-            if (ports := self._announced()) is not None and await accepts_connections(ports[0]):
-                return ports
+            if (port := self._announced()) is not None and await accepts_connections(port):
+                return port
             if time.monotonic() - reported > _LOADING:
                 reported = time.monotonic()
                 log.warning("broker_loads_its_store", store=str(self._dir), log=self._log_tail())
@@ -247,12 +247,11 @@ class EmbeddedServer:
         stalled = f"nats-server made no headway for {_STALLED:g} s while it started: {self._log_tail()}"
         raise StoreUnreadable(stalled) if (self._dir / STORE).exists() else BrokerUnavailable(stalled)
 
-    def _announced(self) -> tuple[int, int] | None:
-        """Read the ports from the server's ports file, `<program>_<pid>.ports`."""
+    def _announced(self) -> int | None:
+        """Read the port from the server's ports file, `<program>_<pid>.ports`."""
         for path in self._dir.glob(f"*_{self.pid}.ports"):
             with contextlib.suppress(ValueError, KeyError, IndexError, OSError):  # partly written: read again later
-                ports = json.loads(path.read_text())
-                return port_of(ports["nats"][0]), port_of(ports["monitoring"][0])
+                return port_of(json.loads(path.read_text())["nats"][0])
         return None
 
     def _end_child(self, how: signal.Signals) -> None:
@@ -263,7 +262,7 @@ class EmbeddedServer:
         self._process.wait()
         self._process = None
 
-    # --- monitoring -----------------------------------------------------------------------------------------------
+    # --- health ---------------------------------------------------------------------------------------------------
 
     async def _watch(self, binary: Path) -> None:
         """Restart the child when it has died or stays unhealthy (after a full disk a server only times out)."""
@@ -275,13 +274,30 @@ class EmbeddedServer:
                 if time.monotonic() - checked < self._health_every:
                     continue
                 checked = time.monotonic()
-                healthy = await is_healthy(self._health_port, min(self._health_every, _HEALTH_TIMEOUT))
-                bad = 0 if healthy else bad + 1
+                bad = 0 if await self._is_healthy() else bad + 1
                 if bad < _UNHEALTHY_LIMIT:
                     continue
             log.error("broker_restarts", reason="unhealthy" if bad else "it ended", log=self._log_tail())
             bad = 0
             await self._restart(binary)
+
+    async def _is_healthy(self) -> bool:
+        """Return whether JetStream answers, on a connection that is kept: a monitoring port would be open to all users
+        of this machine."""
+        try:
+            async with asyncio.timeout(min(self._health_every, _HEALTH_TIMEOUT)):
+                if self._watching is None:
+                    self._watching = await open_client(self.settings, source="broker", callbacks=Callbacks())
+                await self._watching.jetstream().account_info()
+        except (BrokerUnavailable, nats.errors.Error, TimeoutError, OSError):
+            await self._stop_watching()
+            return False
+        return True
+
+    async def _stop_watching(self) -> None:
+        if self._watching is not None:
+            client, self._watching = self._watching, None
+            await close_client(client)
 
     async def _restart(self, binary: Path) -> None:
         """Restart on the same port, which the clients use."""
@@ -289,6 +305,7 @@ class EmbeddedServer:
         assert token is not None, "start() made one"  # noqa: S101 - for the type checker
         port = port_of(self.settings.url)
         pause = 0.1
+        await self._stop_watching()
         while True:
             self._end_child(signal.SIGKILL)
             try:
@@ -314,7 +331,6 @@ class EmbeddedServer:
         config = {
             "host": HOST,
             "port": port,
-            "http": f"{HOST}:-1",
             "ports_file_dir": str(self._dir),
             "authorization": {"token": token},
             "max_payload": _MAX_PAYLOAD,

@@ -470,3 +470,19 @@ async def test_a_deleted_store_directory_is_created_again(server: EmbeddedServer
     await server.stop()
     shutil.rmtree(tmp_path / "nats")
     await server.start()
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports on which a process listens (Linux)."""
+    sockets = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}  # noqa: PTH115
+    ports = set()
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+            ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+async def test_the_server_listens_only_where_a_token_is_needed(server: EmbeddedServer) -> None:
+    settings = await server.start()
+    assert listening_ports(server.pid) == {int(settings.url.rpartition(":")[2])}
