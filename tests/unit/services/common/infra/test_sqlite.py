@@ -5,6 +5,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -183,8 +184,11 @@ async def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, damage: C
     assert find_damage(path) is None
     path.write_bytes(damage(path.read_bytes()))
     assert find_damage(path)
-    with pytest.raises(StateDamaged, match=rf"{path} is damaged .*\. Do this\."):  # at the latest when it is read
-        await count(Database(path, STEPS, read_only=True, remedy="Do this."), "a")
+    with (
+        pytest.raises(StateDamaged, match=rf"{path} is damaged .*\. Do this\."),  # at the latest when it is read
+        closing(Database(path, STEPS, read_only=True, remedy="Do this.")) as database,
+    ):
+        await count(database, "a")
 
 
 @pytest.mark.parametrize("damage", [way for way in WAYS if way is not empty])  # an empty file is a new one
