@@ -244,9 +244,10 @@ async def test_names_and_links_in_a_foreign_archive_lead_to_no_file_outside(
         await storage.service.parts.indexer.rescan(config.storage.base_path)
         await storage.service.parts.database.run(  # a row of a version that did not check the names
             lambda db: db.execute(
-                "INSERT INTO videos SELECT root, ?1, stamp, title, channel, channel_id, duration_seconds, upload_date,"
-                " archived_at, bytes, qualities, replace(replace(holding, ?2 || '.mp4', ?3), ?2, ?1) FROM videos",
-                (forgotten, B, str(secret)),
+                "INSERT INTO videos SELECT root, :new, stamp, title, channel, channel_id, duration_seconds, "
+                " upload_date, archived_at, bytes, qualities,"
+                " replace(replace(holding, :old || '.mp4', :file), :old, :new) FROM videos",
+                {"new": forgotten, "old": B, "file": str(secret)},
             )
         )
         base = storage.url.removesuffix("/verify")
