@@ -3,7 +3,7 @@
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
 # make soak    5,000 videos: memory, files and the broker's store must stay level
-# make audit   known vulnerabilities of the versions in constraints.txt (needs the internet), and bandit
+# make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make check   all that CI runs: lint, types, import contracts, generated docs, tests
@@ -48,18 +48,19 @@ chaos: $(DEV)
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
-# Tools that only these two targets need, in an environment of their own.
+# Tools that only these two targets need, in an environment of their own. (bandit's rules are ruff's S, in `make lint`.)
 .audit/bin/pip-audit:
 	$(PYTHON) -m venv .audit
-	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit bandit cyclonedx-bom
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit cyclonedx-bom
 
 audit: .audit/bin/pip-audit
-	.audit/bin/bandit --quiet --severity-level medium --recursive bus services ytarchive
 	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-sbom: .audit/bin/pip-audit $(RUN)
-	mkdir -p dist
-	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json $(BIN)/python
+sbom: .audit/bin/pip-audit
+	rm -rf .audit/release && mkdir -p dist
+	$(PYTHON) -m venv .audit/release
+	.audit/release/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json .audit/release
 
 check: lint types contracts fresh test
 
