@@ -27,6 +27,7 @@ from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
 from bus.settings import BusSettings
 from bus.streams.configuration import reset_consumers
+from bus.tasks import cancel_and_wait
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -144,8 +145,7 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """Stop the child: SIGTERM, and SIGKILL after 10 s. Idempotent."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            await cancel_and_wait([self._watcher])  # nats-py may swallow the first cancellation
             self._watcher = None
             await self._stop_watching()
         if self._process is not None and self._process.poll() is None:
