@@ -13,7 +13,9 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.api import KeyValueConfig
+from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.kv import KeyValue
 from pydantic import BaseModel, ValidationError
 
 from bus.connection.connection_manager import ConnectionManager, Hook, reason
@@ -163,6 +165,17 @@ class Bus:
             return await caught_up(self.js, handlers)
         except (nats.errors.Error, TimeoutError):
             return False
+
+    async def bucket(self, name: str, *, description: str, ttl: float, max_bytes: int) -> KeyValue:
+        """Open a key-value bucket; the first caller creates it. `ttl`: seconds that a value is kept. One that exists
+        with other limits, an operator's or those of another version, is used as it is. Raise the errors of nats-py."""
+        wanted = KeyValueConfig(
+            bucket=name, description=description, ttl=ttl, max_bytes=max_bytes, replicas=self.settings.replicas
+        )
+        try:
+            return await self.js.create_key_value(wanted)
+        except BadRequestError:
+            return await self.js.key_value(name)
 
     # --- sending --------------------------------------------------------------------------------------------------
 

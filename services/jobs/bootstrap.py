@@ -8,6 +8,7 @@ from bus import Bus
 from services.common.infra.files import remove_abandoned
 from services.common.settings.load import Config
 from services.jobs.adapters import backups, queries
+from services.jobs.adapters.broker_lease import BrokerLease
 from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
@@ -38,13 +39,17 @@ class Parts:
     outbox: OutboxPublisher
     progress: ProgressPublisher
     restoration: Restoration
+    lease: BrokerLease
 
     def all(self) -> list[object]:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExitStack, *, park_open: bool) -> Parts:
-    """Build the service. `resources` closes what is opened. `park_open`: do not dispatch the jobs that are open now.
+async def bootstrap(
+    config: Config, bus: Bus, instance: str, url: str, resources: AsyncExitStack, *, park_open: bool
+) -> Parts:
+    """Build the service, which answers at `url`. `resources` closes what is opened. `park_open`: do not dispatch the
+    jobs that are open now.
 
     Raises ServiceUnavailable when a newer version wrote jobs.db.
     """
@@ -67,4 +72,7 @@ async def bootstrap(config: Config, bus: Bus, instance: str, resources: AsyncExi
     progress = ProgressPublisher(reader, bus)
     notifier.add(outbox, progress, subscribers)
     restoration = Restoration(store, reader, queue, bus, storage.logs_dir)
-    return Parts(store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress, restoration)
+    lease = BrokerLease(bus, await store.identity(), instance, url)
+    return Parts(
+        store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress, restoration, lease
+    )

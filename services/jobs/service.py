@@ -14,7 +14,6 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.jobs.adapters import backups, queries, retention
-from services.jobs.adapters.broker_lease import BrokerLease
 from services.jobs.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 
 _COPY_INTERVAL = 3600.0  # seconds between two checks whether a copy is due
@@ -37,10 +36,11 @@ class JobsService(ServiceBase):
         self._resources = AsyncExitStack()
 
     async def initialize_resources(self) -> Sequence[object]:
-        self.parts = await bootstrap(self.config, self.bus, self.instance, self._resources, park_open=self._park_open)
-        self.lease = BrokerLease(self.bus, await self.parts.store.identity(), self.instance, self.url)
-        await self.lease.acquire()
-        self._resources.push_async_callback(self.lease.release)
+        self.parts = await bootstrap(
+            self.config, self.bus, self.instance, self.url, self._resources, park_open=self._park_open
+        )
+        await self.parts.lease.acquire()
+        self._resources.push_async_callback(self.parts.lease.release)
         if await self.parts.restoration.complete():
             await self._after_restoration()
         await self._check_broker_store()
@@ -64,7 +64,7 @@ class JobsService(ServiceBase):
     async def after_start(self) -> None:
         parts = self.parts
         parts.registry.seen(self.info())
-        self.spawn(self.lease.keep, "broker lease", essential=True)
+        self.spawn(parts.lease.keep, "broker lease", essential=True)
         self.spawn(parts.dispatcher.run, "dispatcher", essential=True)
         self.spawn(parts.outbox.run, "outbox", essential=True)
         self.spawn(parts.progress.run, "progress")

@@ -4,11 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from nats.js.errors import KeyNotFoundError
 
 from bus import BusSettings
 from services.common.errors import ServiceUnavailable
+from services.common.messaging import connect_bus
 from services.common.settings.load import Config
-from services.jobs.adapters.broker_lease import BrokerLease, Holder
+from services.jobs.adapters.broker_lease import BUCKET, BrokerLease, Holder
 from services.jobs.service import JobsService
 
 
@@ -55,9 +57,9 @@ async def test_a_lost_lease_is_noticed(config: Config, broker: BusSettings) -> N
     other = BrokerLease(service.bus, "another", "other", "http://other")
     await other.acquire()
     with pytest.raises(ServiceUnavailable, match="http://other"):
-        await service.lease.renew()
+        await service.parts.lease.renew()
     await other.release()
-    await service.lease.renew()
+    await service.parts.lease.renew()
     assert await service.parts.store.identity() in (await bucket.get("jobs")).value.decode()  # type: ignore[union-attr]
     await service.shutdown(5)
 
@@ -75,3 +77,19 @@ async def test_the_lease_of_a_process_that_has_ended_is_free(config: Config, bro
     await other.acquire()
     await other.release()
     await service.shutdown(5)
+
+
+async def test_a_broker_that_stores_no_lease_does_not_prevent_a_start(config: Config, broker: BusSettings) -> None:
+    """It is taken as soon as the broker stores it."""
+    bus = await connect_bus(broker, source="test/1")
+    full = await bus.bucket(BUCKET, description="too small for a value", ttl=60, max_bytes=1)
+    service = JobsService(config, broker)
+    await service.startup()
+    with pytest.raises(KeyNotFoundError):
+        await full.get("jobs")
+    await bus.js.delete_stream(f"KV_{BUCKET}")
+    await service.parts.lease.renew()
+    with pytest.raises(ServiceUnavailable, match="another database"):
+        await BrokerLease(bus, "another", "other", "http://other").acquire()
+    await service.shutdown(5)
+    await bus.close()

@@ -7,14 +7,11 @@ restarted one or a stand-by, takes the lease over at once; so does one whose pre
 import asyncio
 import os
 import platform
-from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TypeVar
 
 import structlog
 from nats.errors import Error as NatsError
-from nats.js.api import KeyValueConfig
-from nats.js.errors import BadRequestError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, ValidationError
 
@@ -28,8 +25,8 @@ _RENEW_EVERY = 10.0
 _PATIENCE = 2.0  # seconds for the release
 _KEY = "jobs"
 _MAX_BYTES = 1024**2
+_ATTEMPTS = 3
 log = structlog.get_logger()
-T = TypeVar("T")
 
 
 class Holder(BaseModel, frozen=True):
@@ -52,22 +49,17 @@ class BrokerLease:
         self._open: KeyValue | None = None
 
     async def acquire(self) -> None:
-        """Take the lease. Raise ServiceUnavailable when a jobs service with another database holds it."""
-        bucket = await self._bucket()
+        """Take the lease. Raise ServiceUnavailable when a jobs service with another database holds it.
+
+        A broker that stores nothing at the moment does not prevent a start: `keep` takes the lease later.
+        """
         try:
-            entry = await bucket.get(_KEY)
-        except KeyNotFoundError:
-            self._revision = await self._unless_taken(bucket.create(_KEY, self._value()))
-            return
-        holder = _read(entry.value)
-        if holder is not None and holder.database != self._own.database and not _has_ended(holder):
-            raise _refusal(holder)
-        if holder is not None and holder.instance != self._own.instance:
-            log.info("broker_lease_taken_over", instance=holder.instance, pid=holder.pid, host=holder.host)
-        self._revision = await self._unless_taken(bucket.update(_KEY, self._value(), last=entry.revision))
+            await self._take()
+        except (NatsError, TimeoutError) as error:
+            log.warning("broker_lease_not_taken", error_message=str(error) or "timeout")
 
     async def keep(self) -> None:
-        """Renew the lease. Raise ServiceUnavailable when another jobs service has taken it, or the broker fails."""
+        """Renew the lease; never returns. Raise ServiceUnavailable when another database has taken it."""
         while True:
             await asyncio.sleep(_RENEW_EVERY)
             await self._bus.online.wait()
@@ -75,12 +67,30 @@ class BrokerLease:
 
     async def renew(self) -> None:
         """Raise as `keep`."""
+        if self._revision is not None:
+            with suppress(NatsError, TimeoutError):  # the broker has another store, or another service the lease
+                bucket = await self._bucket()
+                self._revision = await bucket.update(_KEY, self._value(), last=self._revision)
+                return
+        self._open, self._revision = None, None
+        await self.acquire()
+
+    async def _take(self) -> None:
+        """Raise as `acquire`, and the errors of nats-py."""
         bucket = await self._bucket()
-        try:
-            self._revision = await bucket.update(_KEY, self._value(), last=self._revision)
-        except (KeyWrongLastSequenceError, NatsError, TimeoutError):
-            self._open = None  # the broker may have another store
-            await self.acquire()
+        for _attempt in range(_ATTEMPTS):
+            holder, revision = await _current(bucket)
+            if holder is not None and holder.database != self._own.database and not _has_ended(holder):
+                raise _refusal(holder)
+            with suppress(KeyWrongLastSequenceError):  # another one was faster
+                if revision is None:
+                    self._revision = await bucket.create(_KEY, self._value())
+                else:
+                    self._revision = await bucket.update(_KEY, self._value(), last=revision)
+                if holder is not None and holder.instance != self._own.instance:
+                    log.info("broker_lease_taken_over", instance=holder.instance, pid=holder.pid, host=holder.host)
+                return
+        raise TimeoutError(f"the lease changed {_ATTEMPTS} times while it was taken")
 
     async def release(self) -> None:
         """Free the lease for another database. Without the broker it expires."""
@@ -90,31 +100,23 @@ class BrokerLease:
             async with asyncio.timeout(_PATIENCE):
                 await self._open.delete(_KEY, last=self._revision)
 
-    async def _unless_taken(self, write: Awaitable[T]) -> T:
-        try:
-            return await write
-        except KeyWrongLastSequenceError as error:  # another one was faster
-            entry = await (await self._bucket()).get(_KEY)
-            holder = _read(entry.value)
-            raise _refusal(holder or self._own) from error
-
     def _value(self) -> bytes:
         return self._own.model_dump_json().encode()
 
     async def _bucket(self) -> KeyValue:
         if self._open is None:
-            wanted = KeyValueConfig(
-                bucket=BUCKET,
-                description="Which jobs service works on this broker",
-                ttl=TTL,
-                max_bytes=_MAX_BYTES,
-                replicas=self._bus.settings.replicas,
-            )
-            try:
-                self._open = await self._bus.js.create_key_value(wanted)
-            except BadRequestError:  # it exists with other limits
-                self._open = await self._bus.js.key_value(BUCKET)
+            about = "Which jobs service works on this broker"
+            self._open = await self._bus.bucket(BUCKET, description=about, ttl=TTL, max_bytes=_MAX_BYTES)
         return self._open
+
+
+async def _current(bucket: KeyValue) -> tuple[Holder | None, int | None]:
+    """Return the holder, and the revision that an update must name; None without an entry, or with a released one."""
+    try:
+        entry = await bucket.get(_KEY)
+    except KeyNotFoundError:
+        return None, None
+    return _read(entry.value), entry.revision
 
 
 def _read(value: bytes | None) -> Holder | None:

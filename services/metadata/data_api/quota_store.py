@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import nats.errors
 import structlog
-from nats.js.api import KeyValueConfig
-from nats.js.errors import BadRequestError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
@@ -153,17 +152,8 @@ class QuotaStore:
 
     async def _bucket(self) -> KeyValue:
         if self._open is None:
-            wanted = KeyValueConfig(
-                bucket=BUCKET,
-                description="Units of the YouTube Data API that a key has spent in a day",
-                ttl=_KEPT,
-                max_bytes=_MAX_BYTES,
-                replicas=self._bus.settings.replicas,
-            )
-            try:
-                self._open = await self._bus.js.create_key_value(wanted)
-            except BadRequestError:  # it exists with other limits: an operator's, or those of another version
-                self._open = await self._bus.js.key_value(BUCKET)
+            about = "Units of the YouTube Data API that a key has spent in a day"
+            self._open = await self._bus.bucket(BUCKET, description=about, ttl=_KEPT, max_bytes=_MAX_BYTES)
         return self._open
 
 
