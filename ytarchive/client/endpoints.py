@@ -11,9 +11,8 @@ from pydantic import BaseModel
 from bus import BusSettings
 from services.common.errors import Forbidden, ServiceUnavailable, Unauthorized, YTArchiveError
 from services.common.names import SERVICES
-from services.common.settings.load import Config
+from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import SPEC
-from services.common.web.bound_socket import WILDCARDS
 from services.common.web.tokens import TokenStore
 from ytarchive.client import sse
 from ytarchive.client.rest import Rest, error_of, query_of
@@ -95,14 +94,14 @@ async def require_system(config: Config) -> System:
 
 
 def configured_urls(config: Config) -> dict[str, str]:
-    endpoints = {name: getattr(config.services, name) for name in SERVICES}
-    return {name: f"http://{_reachable(endpoint.host)}:{endpoint.port}" for name, endpoint in endpoints.items()}
+    endpoints: dict[str, Endpoint] = {name: getattr(config.services, name) for name in SERVICES}
+    return {name: _url(endpoint) for name, endpoint in endpoints.items()}
 
 
-def _reachable(host: str) -> str:
-    """Return the host for a URL: a service that is bound to all addresses is reached at the loopback one."""
-    host = "127.0.0.1" if host in WILDCARDS else host
-    return f"[{host}]" if ":" in host else host
+def _url(endpoint: Endpoint) -> str:
+    """Return the address for a client; a service that is bound to all addresses is reached at the loopback one."""
+    host = "127.0.0.1" if endpoint.is_wildcard else endpoint.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{endpoint.port}"
 
 
 async def get_or_read(

@@ -55,7 +55,6 @@ CONFIG_VARIABLE = "YTARCHIVE_CONFIG"
 _NOT_KEYS = frozenset({CONFIG_VARIABLE, fault_injection.VARIABLE})  # variables with our prefix that are not keys
 API_KEY_VARIABLE = "YOUTUBE_API_KEY"
 _URLS = frozenset({"youtube.proxy", "youtube.api_endpoint", "nats.url"})  # they may contain a password
-_ALL_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _OURS = {"source", "origins", "ignored"}  # fields of Config that are not sections
 
 
@@ -90,7 +89,7 @@ def _check_ports(config: Config) -> None:
     taken: dict[tuple[str, int], str] = {}
     for name in SERVICES if config.nats.url is None else ():
         endpoint: Endpoint = getattr(config.services, name)
-        place = ("localhost" if endpoint.host in _ALL_LOCAL else endpoint.host, endpoint.port)
+        place = ("localhost" if endpoint.is_local else endpoint.host, endpoint.port)
         if endpoint.port and (other := taken.setdefault(place, name)) != name:
             raise ConfigError(
                 f"services.{other}.port and services.{name}.port are both {endpoint.port}: set another port for one of"

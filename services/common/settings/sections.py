@@ -184,6 +184,16 @@ class Endpoint(Section):
     host: str = Field(default="localhost", min_length=1)
     port: int = Field(ge=0, le=65535)  # 0: any free one
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether the service is bound to all addresses of the machine."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine reaches the service at its loopback address."""
+        return self.is_wildcard or self.host in {"localhost", "127.0.0.1", "::1"}
+
 
 def _host_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:-]+", value) or re.search(r"[^:]:\d+$", value):

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from services.common.errors import ConfigError
 from services.common.settings.load import Endpoint
 
-WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-
 
 @dataclass(frozen=True)
 class BoundSocket:
@@ -40,7 +38,7 @@ class BoundSocket:
             raise _refused(name, endpoint, error) from error
         bound.setblocking(False)
         port = bound.getsockname()[1]
-        shown = socket.gethostname() if host in WILDCARDS else host
+        shown = socket.gethostname() if endpoint.is_wildcard else host
         return cls(bound, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}")
 
 

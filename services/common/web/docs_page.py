@@ -35,7 +35,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_HERE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _WORD = r"[\w.-]+|[^\w.-]"  # all of a text, so that all of it is escaped
 _DEEPEST = 4  # levels of an example body
 
@@ -49,7 +48,7 @@ def others(service: ServiceStatus, origin: URL) -> dict[str, str]:
     for name in SERVICES:
         endpoint = getattr(service.config.services, name)
         if name != service.name and endpoint.port:
-            host = origin.host if endpoint.host in _HERE else endpoint.host
+            host = origin.host if endpoint.is_local else endpoint.host
             url = URL.build(scheme=origin.scheme, host=host or endpoint.host, port=endpoint.port, path=f"{API}/docs")
             found[name] = str(url)
     return found
