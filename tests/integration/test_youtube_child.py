@@ -313,10 +313,8 @@ async def wait_for_bytes(directory: Path, least: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_download_killed_before_its_final_rename_is_completed(
-    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
-) -> None:
-    """All bytes were received, but the partial file was not renamed yet."""
+async def killed_midway(fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient) -> None:
+    """Kill the child after a part of LARGE has arrived."""
     throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
     running = asyncio.create_task(fetch(LARGE))
     await wait_for_bytes(directory, 1_000_000)
@@ -325,6 +323,13 @@ async def test_a_download_killed_before_its_final_rename_is_completed(
     with pytest.raises(ChildCrashed):
         await running
     emulator.remove_fault(throttle)
+
+
+async def test_a_download_killed_before_its_final_rename_is_completed(
+    fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
+) -> None:
+    """All bytes were received, but the partial file was not renamed yet."""
+    await killed_midway(fetch, child, directory, emulator)
     [name] = [name for name in files_in(directory) if name.endswith(".part")]
     asked = emulator.log(kind="media")[-1]
     url = f"https://{asked['host']}{asked['path']}?{urllib.parse.urlencode(asked['query'])}"
@@ -341,15 +346,8 @@ async def test_a_download_killed_before_its_final_rename_is_completed(
 async def test_a_killed_download_is_resumed_by_range(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
-    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
-    running = asyncio.create_task(fetch(LARGE))
-    await wait_for_bytes(directory, 1_000_000)
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(ChildCrashed):
-        await running
+    await killed_midway(fetch, child, directory, emulator)
     held = partial_bytes(directory)
-    emulator.remove_fault(throttle)
     since = emulator.last()
     messages = await fetch(LARGE)
     assert messages[1]["downloaded"] == held - 1
@@ -371,14 +369,7 @@ async def test_unsynced_bytes_are_fetched_again_after_a_power_cut(
     fetch: Fetch, child: YtDlpChild, directory: Path, emulator: EmulatorClient
 ) -> None:
     """After another boot the tail of a partial file may read as zeros: it must not be resumed and archived."""
-    throttle = emulator.add_fault("media", "throttle", rate=1_000_000)
-    running = asyncio.create_task(fetch(LARGE))
-    await wait_for_bytes(directory, 1_000_000)
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(ChildCrashed):
-        await running
-    emulator.remove_fault(throttle)
+    await killed_midway(fetch, child, directory, emulator)
     cut_power(directory)
     since = emulator.last()
     messages = await fetch(LARGE)
