@@ -14,7 +14,8 @@ import pytest
 
 from services.common.domain.jobs import Item, Job
 from services.common.infra import logs
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
+from tests.fixtures.emulated import emulated_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
@@ -28,19 +29,14 @@ CONFIGURED_KEY, REST_KEY, NATS_KEY, WRONG_KEY = (
 
 
 @pytest.fixture
-def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config:
-    env = {
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-        "YTARCHIVE_STORAGE__MIN_FREE": "0",
-        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-        "YTARCHIVE_YOUTUBE__API_ENDPOINT": emulator.api_endpoint,
-        "YTARCHIVE_GENERAL__LOG_LEVEL": "DEBUG",
-        "YOUTUBE_API_KEY": CONFIGURED_KEY,
-    }
-    chosen = load_config(env=env, cwd=tmp_path)
-    return chosen.model_copy(update={"services": config.services})
+def emulated(config: Config, emulator: EmulatorClient) -> Config:
+    return emulated_config(
+        config,
+        emulator,
+        YTARCHIVE_YOUTUBE__API_ENDPOINT=emulator.api_endpoint,
+        YTARCHIVE_GENERAL__LOG_LEVEL="DEBUG",
+        YOUTUBE_API_KEY=CONFIGURED_KEY,
+    )
 
 
 class Client:

@@ -44,6 +44,7 @@ from services.common.youtube.partial import working_in
 from services.download.breaker import THRESHOLD
 from services.download.service import DownloadService
 from services.download.tasks import TaskOutcome, TaskState
+from tests.fixtures.emulated import emulator_variables
 from ytarchive.emulator import EmulatorClient, emulator_process
 from ytarchive.emulator.site import sample
 
@@ -166,11 +167,7 @@ Start = Callable[..., Awaitable[DownloadService]]
 async def start(emulator: EmulatorClient, broker: BusSettings, tmp_path: Path) -> AsyncIterator[Start]:
     def config(**changes: str) -> Config:
         environment = {
-            "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-            "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-            "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(tmp_path / "data"),
-            "YTARCHIVE_STORAGE__BASE_PATH": str(tmp_path / "archive"),
-            "YTARCHIVE_STORAGE__MIN_FREE": "0",
+            **emulator_variables(emulator, tmp_path / "data", tmp_path / "archive"),
             "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "5",
             "YTARCHIVE_SERVICES__DOWNLOAD__PORT": "0",
         }

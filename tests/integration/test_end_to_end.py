@@ -18,7 +18,8 @@ import nats
 import pytest
 
 from services.common.domain.jobs import Item, ItemStatus, Job
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
+from tests.fixtures.emulated import emulated_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
@@ -124,18 +125,8 @@ def decode(path: Path) -> None:
 
 
 @pytest.fixture
-def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config:
-    """The configuration of a stack whose YouTube is the emulator."""
-    env = {
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-        "YTARCHIVE_STORAGE__MIN_FREE": "0",
-        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-        "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "3",
-    }
-    chosen = load_config(env=env, cwd=tmp_path)
-    return chosen.model_copy(update={"services": config.services})
+def emulated(config: Config, emulator: EmulatorClient) -> Config:
+    return emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
 
 
 @pytest.fixture

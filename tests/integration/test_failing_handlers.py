@@ -24,7 +24,8 @@ from services.common.events import DeadLettered
 from services.common.messaging import connect_bus
 from services.common.models import ErrorCode
 from services.common.names import SERVICES
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
+from tests.fixtures.emulated import emulated_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
@@ -120,17 +121,9 @@ def brief_logs() -> Iterator[None]:
 
 
 @pytest.fixture
-def running(config: Config, emulator: EmulatorClient, tmp_path: Path, eventually: Eventually) -> Running:
+def running(config: Config, emulator: EmulatorClient, eventually: Eventually) -> Running:
     """`async with running(without="storage") as system`; failed messages are redelivered after 2 s instead of 60 s."""
-    env = {
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-        "YTARCHIVE_STORAGE__MIN_FREE": "0",
-        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-        "YTARCHIVE_NATS__ACK_WAIT": "2",
-    }
-    chosen = load_config(env=env, cwd=tmp_path).model_copy(update={"services": config.services})
+    chosen = emulated_config(config, emulator, YTARCHIVE_NATS__ACK_WAIT="2")
 
     @asynccontextmanager
     async def run(*, without: str = "", instead: Sequence[Handlers] = ()) -> AsyncIterator[System]:

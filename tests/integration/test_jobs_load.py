@@ -26,6 +26,7 @@ from services.common.models import ErrorCode
 from services.common.settings.load import Config
 from services.jobs.rest_models import ItemQuery, JobQuery
 from services.jobs.service import JobsService
+from tests.fixtures.emulated import emulator_variables
 from tests.fixtures.heartbeats import HeartbeatSender
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -222,11 +223,7 @@ class StackProcess:
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("YTARCHIVE")},
             **{f"YTARCHIVE_SERVICES__{name}__PORT": "0" for name in names},
-            "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-            "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-            "YTARCHIVE_STORAGE__MIN_FREE": "0",
-            "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-            "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
+            **emulator_variables(emulator, config.storage.base_data_dir, config.storage.base_path),
         }
         self.folder = folder
         self.info = config.storage.run_dir / "stack.json"

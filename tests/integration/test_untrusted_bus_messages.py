@@ -20,7 +20,8 @@ from nats.aio.msg import Msg
 from bus import Delivery, Event
 from services.common import events as e
 from services.common.models import ErrorCode
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
+from tests.fixtures.emulated import emulated_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
@@ -132,17 +133,9 @@ class UntrustedClient:
 
 
 @pytest.fixture
-def emulated(config: Config, emulator: EmulatorClient, tmp_path: Path) -> Config:
-    """A stack that uses the emulator and redelivers messages after 2 s instead of 60 s."""
-    env = {
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(config.storage.base_data_dir),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(config.storage.base_path),
-        "YTARCHIVE_STORAGE__MIN_FREE": "0",
-        "YTARCHIVE_YOUTUBE__PROXY": emulator.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator.ca_file),
-        "YTARCHIVE_NATS__ACK_WAIT": "2",
-    }
-    return load_config(env=env, cwd=tmp_path).model_copy(update={"services": config.services})
+def emulated(config: Config, emulator: EmulatorClient) -> Config:
+    """Messages are redelivered after 2 s instead of 60 s."""
+    return emulated_config(config, emulator, YTARCHIVE_NATS__ACK_WAIT="2")
 
 
 @pytest.fixture
