@@ -23,7 +23,8 @@ from uuid import uuid4
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from bus.fault_injection import fault_point
-from services.common.errors import InvalidRequest, StateDamaged
+from services.common.errors import InvalidRequest, StateDamaged, StorageFull
+from services.common.infra.disk_full import NO_SPACE
 from services.common.infra.files import locked, sha256, sync_directory, write_atomically
 from services.common.infra.sqlite_files import copy_database, damage_in, find_damage
 from services.common.settings.load import Config, describe
@@ -68,12 +69,23 @@ class Restored(BaseModel):
 def write_backup(config: Config, directory: Path | None) -> Backup:
     """Write a backup to a new folder, by default below `{base_data_dir}/backups`. It appears complete or not at all.
 
-    Raises InvalidRequest when the folder is not empty, StateDamaged, StorageFull, OSError.
+    Raises InvalidRequest when the folder is not empty or cannot be written, StateDamaged, StorageFull.
     """
     now = datetime.now(UTC)
     target = (directory or config.storage.base_data_dir / "backups" / f"{now:%Y%m%dT%H%M%SZ}").absolute()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InvalidRequest(f"{target} exists and is not empty. Name a new folder.")
+    try:
+        return _write(config, target, now)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise StorageFull(f"There is no space for the backup {target}. Free some, or name another disk.") from error
+        raise InvalidRequest(
+            f"The backup {target} cannot be written ({error.strerror}). Name another folder."
+        ) from error
+
+
+def _write(config: Config, target: Path, now: datetime) -> Backup:
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(config.storage.run_dir / "backup.lock"):
         for killed in target.parent.glob(f".{target.name}.*.new"):
@@ -125,8 +137,8 @@ def restore_backup(config: Config, directory: Path) -> Restored:
     Raises InvalidRequest while a stack runs, and for a folder that is no complete, unchanged backup.
     """
     directory = directory.absolute()
+    backup = read_backup(directory)
     with held_stopped(config):
-        backup = read_backup(directory)
         ending = f"before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
         staged: list[tuple[Path, Path]] = []  # hidden copy, target
         try:

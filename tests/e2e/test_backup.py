@@ -75,6 +75,11 @@ def test_a_backup_that_is_not_intact_is_refused(saved: Cli) -> None:
     assert (saved.data / "jobs" / "jobs.db").read_bytes() == before
 
 
+def test_a_folder_that_cannot_be_written_is_named(saved: Cli) -> None:
+    refused = saved("backup", "/proc/backup")
+    assert (refused.code, "/proc/backup cannot be written" in refused.err) == (2, True), refused.err
+
+
 @pytest.mark.parametrize("point", ["backup.jobs_copied", "backup.complete"])
 def test_a_killed_backup_leaves_none(saved: Cli, point: str) -> None:
     target = saved.home / point

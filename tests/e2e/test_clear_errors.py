@@ -29,6 +29,10 @@ TOML = "[services.jobs]\nport = 0\n"
         (["jobs", "list"], {"STORAGE__BASE_DATA_DIR": "{home}/bom"}, "bom': it is a file, not a folder. Remove it"),
         (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "{home}/bom"}, "it is a file, not a folder"),
         (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "{home}/bom/data"}, "bom/data cannot be created ("),
+        (["config", "check"], {"AUTH__TOKEN": "geheim"}, "no valid value for auth.token (at least 16 characters are"),
+        (["auth", "token", "add", "a/b"], {}, "A token cannot have the name 'a/b'. Use up to 64 letters"),
+        (["auth", "token", "revoke", "nobody"], {}, "There is no token 'nobody'"),
+        (["restore", "nowhere"], {}, "nowhere is no complete backup"),
         (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "/proc/data"}, "The data folder /proc/data cannot be created"),
     ],
 )  # fmt: skip

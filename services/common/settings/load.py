@@ -282,7 +282,9 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
         return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
     message = problem["msg"].removeprefix("Value error, ")
     secret = any(part in {"api_key", "password", "token"} for part in parts)
-    value = "" if secret else f" = {_masked(key, problem['input'])!r}"
+    if secret:  # no colon after the key: what follows would be masked as the secret
+        return f"{origin} has no valid value for {key} ({message}). Correct it, or remove it for the default."
+    value = f" = {_masked(key, problem['input'])!r}"
     return f"{origin}: {key}{value}: {message}. Correct it, or remove it for the default."
 
 

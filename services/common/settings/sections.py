@@ -43,6 +43,7 @@ def _absolute(value: Any) -> Any:
 
 
 _MOST_DAYS = 36_500
+_SHORTEST_TOKEN = 16  # characters
 Size = Annotated[int, BeforeValidator(_bytes)]  # bytes, or a text such as "10GiB"
 FilePath = Annotated[Path, BeforeValidator(_absolute)]
 
@@ -224,10 +225,16 @@ def _network(value: Any) -> str:
     return str(ip_network(value, strict=False))
 
 
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        raise ValueError(f"at least {_SHORTEST_TOKEN} characters are needed")
+    return token
+
+
 class Auth(Section):
     """Access to REST. `token` unset: the one in `{base_data_dir}/auth/token`, created when it is first needed."""
 
-    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
     trusted_proxies: tuple[Annotated[str, BeforeValidator(_network)], ...] = ()
     user_header: str = Field(default="X-Forwarded-User", pattern=r"^[A-Za-z0-9-]{1,64}$")
 

@@ -110,7 +110,9 @@ class TokenStore:
     def issue(self, name: str, scope: TokenScope) -> str:
         """Create a token and return it: this is the only time that it can be seen."""
         if not _NAME.fullmatch(name) or name == OWN:
-            raise InvalidRequest(f"{name!a} is not a name for a token: up to 64 letters, digits, '.', '_' and '-'.")
+            raise InvalidRequest(
+                f"A token cannot have the name {name!a}. Use up to 64 letters, digits, '.', '_' and '-'."
+            )
         self._prepare()
         with locked(self._dir / "lock"):
             issued = self.issued()
