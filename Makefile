@@ -2,6 +2,7 @@
 # make test    the test suite
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
+# make power-cut  200 power cuts of the whole machine, at random moments of recorded runs (Linux with FUSE); CUTS=20 for fewer
 # make soak    5,000 videos: memory, files and the broker's store must stay level
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
@@ -30,7 +31,7 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos power-cut soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -44,6 +45,10 @@ coverage: $(DEV)
 SEEDS ?= 20
 chaos: $(DEV)
 	$(BIN)/python -m tests.chaos.accidents --seeds $(SEEDS) $(ARGS)
+
+CUTS ?= 200
+power-cut: $(DEV)
+	$(BIN)/python -m tests.chaos.power_cut --cuts $(CUTS) $(ARGS)
 
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)

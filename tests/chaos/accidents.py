@@ -304,7 +304,7 @@ async def _jobs(
 
 
 @contextmanager
-def _pool() -> Iterator[ProcessPool]:
+def program_pool() -> Iterator[ProcessPool]:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         process_pool = ProcessPool(Path(folder))
         try:
@@ -321,7 +321,7 @@ def main() -> int:
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, emulator_process() as emulator, _pool() as pool:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, emulator_process() as emulator, program_pool() as pool:
         for seed in range(options.first, options.first + options.seeds):
             emulator.reset()
             report = asyncio.run(run(seed, Plan(videos=options.videos), Path(folder) / str(seed), emulator, pool))

@@ -50,6 +50,7 @@ def find_damage(path: Path, row_checks: Sequence[str] = (), *, newest: int | Non
     if path.stat().st_size == 0:  # SQLite discards the log of transactions of such a file
         return "it is empty"
     try:
+        _roll_back(path)
         with closing(read_only(path)) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
@@ -63,6 +64,14 @@ def find_damage(path: Path, row_checks: Sequence[str] = (), *, newest: int | Non
             raise
         return reason
     return None
+
+
+def _roll_back(path: Path) -> None:
+    """Undo a transaction that a power cut interrupted while the file was new, before its write-ahead log. Readers
+    cannot."""
+    if path.with_name(f"{path.name}-journal").exists() and os.access(path, os.W_OK):
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -189,6 +191,31 @@ async def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, damage: C
         closing(Database(path, STEPS, read_only=True, remedy="Do this.")) as database,
     ):
         await count(database, "a")
+
+
+_ABANDON_A_TRANSACTION = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size=1")
+db.execute("BEGIN")
+db.execute("UPDATE a SET x = zeroblob(5000)")
+db.execute("INSERT INTO a SELECT zeroblob(9000) FROM a, a")
+os._exit(0)
+"""
+
+
+def test_a_transaction_that_was_cut_off_before_the_write_ahead_log_is_rolled_back(tmp_path: Path) -> None:
+    """A new file has a rollback journal until its first steps have run. Only a writer may use what a power cut left."""
+    path = tmp_path / "test.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE a (x)")
+        connection.executemany("INSERT INTO a VALUES (?)", [(b"x" * 2000,) for _ in range(50)])
+        connection.commit()
+    subprocess.run([sys.executable, "-c", _ABANDON_A_TRANSACTION, str(path)], check=True)
+    assert path.with_name("test.db-journal").stat().st_size > 0
+    assert find_damage(path) is None
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*), max(length(x)) FROM a").fetchone() == (50, 2000)
 
 
 @pytest.mark.parametrize("damage", [way for way in WAYS if way is not empty])  # an empty file is a new one
