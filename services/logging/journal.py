@@ -1,7 +1,8 @@
 """Daily JSONL files: one line per record, written whole, synced per batch, each message once.
 
 A message may have several lines and may be delivered again. Each line contains its message's id, so the number of its
-written lines is known: from memory, or after a restart from the end of the day's file.
+written lines is known: from memory, or after a restart from the end of the day's file. What a kill or a power cut left
+behind the last sync, half a line or a hole of zeros, is cut off then: its messages are delivered again.
 """
 
 import json
@@ -122,14 +123,18 @@ def _line(message_id: str, record: Mapping[str, Any]) -> bytes:
 
 
 def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:
-    """End a line that was cut off, and count the lines of each message in the file's tail."""
+    """Cut off what is no whole line, and count the lines of each message in the file's tail."""
     written: OrderedDict[str, int] = OrderedDict()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL_BYTES))
         tail = file.read()
-    if tail and not tail.endswith(b"\n"):
-        appending.write(b"\n")
+    hole = tail.find(b"\0")
+    whole = tail[: hole if hole >= 0 else None]
+    whole = whole[: whole.rfind(b"\n") + 1]
+    if len(whole) < len(tail):
+        os.ftruncate(appending.fileno(), size - len(tail) + len(whole))
+        tail = whole
     if size > TAIL_BYTES:
         tail = tail.partition(b"\n")[2]
     for line in tail.splitlines():

@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -206,7 +207,19 @@ async def _finish(run: Recording, position: int, report: Report) -> None:
         for job_run in jobs:
             await job_run.wait_for_end(_JOBS_END_WITHIN)
         await Check(jobs, run.jobs[0].emulator, report).run()
-        await asyncio.to_thread(run.cluster.journal)  # each line is whole
+        await asyncio.to_thread(_check_journal, run, report)
+
+
+def _check_journal(run: Recording, report: Report) -> None:
+    """Every line is whole, and every message was written once."""
+    try:
+        ids = Counter((line["message_id"]) for line in run.cluster.journal())
+    except ValueError as error:
+        report.problems.append(f"the journal of events has a line that is none: {error}")
+        return
+    doubled = [message_id for message_id, count in ids.items() if count > 1]
+    if doubled:
+        report.problems.append(f"written more than once: {doubled[:3]}")
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The journal: complete lines, deduplication, repair of a truncated last line."""
+"""The journal: complete lines, deduplication, repair of what a crash left."""
 
 import json
 from collections.abc import Callable
@@ -80,14 +80,28 @@ def test_after_a_crash_during_a_write_no_record_is_lost_or_duplicated(cut: int, 
     again = Journal(tmp_path)
     again.append([message("a", 1, 2, 3)])
     again.close()
-    complete = []
-    for line in path.read_bytes().splitlines():
-        try:
-            complete.append(json.loads(line)["n"])
-        except json.JSONDecodeError:
-            continue  # the truncated line stays, terminated by a newline
-    assert complete == [1, 2, 3]
+    assert [line["n"] for line in lines(path)] == [1, 2, 3]
     assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("hole", range(0, 150, 11))
+def test_after_a_power_cut_that_lost_a_page_no_record_is_lost_or_duplicated(hole: int, tmp_path: Path) -> None:
+    """The file has its length, and zeros in place of what was not written. All of the messages are delivered again."""
+    journal = Journal(tmp_path)
+    journal.append([message("synced", 0)])
+    path = journal.path(NOON.date())
+    synced = path.stat().st_size
+    delivered = [message("a", 1, 2, 3), message("b", 4)]
+    journal.append(delivered)
+    journal.close()
+    content = bytearray(path.read_bytes())
+    begin = synced + hole % (len(content) - synced)
+    content[begin : begin + 20] = bytes(len(content[begin : begin + 20]))
+    path.write_bytes(content)
+    again = Journal(tmp_path)
+    again.append(delivered)
+    again.close()
+    assert [line["n"] for line in lines(path)] == [0, 1, 2, 3, 4]
 
 
 def test_malformed_lines_in_a_journal_file_are_ignored(tmp_path: Path) -> None:
