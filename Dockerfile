@@ -11,10 +11,11 @@ COPY ytarchive ytarchive
 RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src
 RUN useradd --create-home --uid 1000 archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
-USER archivist
+COPY docker-entrypoint.sh /usr/local/bin/
 WORKDIR /home/archivist
-ENV YTARCHIVE_STORAGE__BASE_DATA_DIR=/data \
+ENV HOME=/home/archivist \
+    YTARCHIVE_STORAGE__BASE_DATA_DIR=/data \
     YTARCHIVE_STORAGE__BASE_PATH=/archive
-# tini reaps orphaned processes of a killed yt-dlp
-ENTRYPOINT ["tini", "--", "ytarchive"]
+# Starts as root only to become PUID:PGID; `docker run --user` is kept.
+ENTRYPOINT ["docker-entrypoint.sh"]
 CMD ["up"]

@@ -66,6 +66,10 @@ def only_metadata(wanted: Wanted | None) -> bool:
     return wanted is not None and wanted.metadata and not files
 
 
+def lacks_only_captions(need: Wanted) -> bool:
+    return bool(need.captions) and not (need.media or need.thumbnail or need.metadata or need.info)
+
+
 def union(first: Wanted, second: Wanted) -> Wanted | None:
     """Return one request that serves both, or None where no single file can (audio and video, two raw selectors)."""
     if not first.media or not second.media:

@@ -39,7 +39,8 @@ class Event(bus.message.Event):
 
 
 class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "download", "storage"}, key=("job_id",)):
-    """A request to archive videos. The sender chooses the job_id; a known job_id is ignored."""
+    """A request to archive videos. The sender chooses the job_id. A known job_id creates nothing: if that job only
+    waits for scheduled retries, its playlists and channels are listed again."""
 
     job_id: JobId
     type: JobType = JobType.PLAYLIST_DOWNLOAD
@@ -83,7 +84,7 @@ class JobPriorityRequested(Event, subject="job.priority_requested", publishers={
 
 class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")):
     """A target of an accepted job is to be listed. `listing` numbers the attempts of the job; `cursor` resumes an
-    earlier attempt."""
+    earlier attempt; `attempts` of this target have failed so far."""
 
     job_id: JobId
     type: JobType
@@ -93,6 +94,7 @@ class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id",
     target_index: Index
     listing: Index
     cursor: str | None = None
+    attempts: Index = 0
 
 
 # --- listing ------------------------------------------------------------------------------------------------------
@@ -126,7 +128,10 @@ class ListingPageFetched(
 
 
 class ListingCompleted(Event, subject="listing.completed", publishers={"metadata"}, key=("job_id", "listing")):
-    """The target was listed completely, by `source_name`. `playlist_id` is set for playlists and channels."""
+    """The target was listed completely, by `source_name`. `playlist_id` is set for playlists and channels.
+
+    `announced`: the number of entries that the list itself names; YouTube leaves out some that are not available.
+    `cut_short`: the list ended at the end of a full page before that number, also when it was listed again."""
 
     job_id: JobId
     root: str
@@ -137,6 +142,8 @@ class ListingCompleted(Event, subject="listing.completed", publishers={"metadata
     playlist_id: str | None = None
     title: str | None = None
     source_name: str = ""
+    announced: int | None = None
+    cut_short: bool = False
 
 
 class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, key=("job_id", "listing")):

@@ -11,7 +11,7 @@ from services.common.targets import ParsedTargets
 from services.common.validation import validate_storage_path
 from services.common.youtube.quality import valid_quality
 
-_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*")
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}([-_][a-zA-Z0-9]{1,16})*~?")
 
 
 def accept(targets: ParsedTargets, options: JobOptions, config: Config) -> tuple[list[Target], Path]:
@@ -24,7 +24,10 @@ def accept(targets: ParsedTargets, options: JobOptions, config: Config) -> tuple
         )
     for language in options.caption_languages:
         if not _LANGUAGE.fullmatch(language):
-            raise InvalidRequest(f"caption language {language!r} is not a language code like en or pt-BR")
+            raise InvalidRequest(
+                f"caption language {language!r} is not a language code like en or pt-BR, or one with ~ (de~: a machine"
+                " translation too)"
+            )
     return grouped, _root(options.chosen_output_dir, config)
 
 

@@ -5,17 +5,18 @@ Two rules where a URL is ambiguous:
 - A video URL that also names a list (`watch?v=…&list=…`) means the list if it is an authored one: PL, UU, FL, OL, or an
   editors' mix (RDCLAK5uy_). Other RD lists are endless mixes generated for the video and the viewer, and WL, LL and
   similar lists are private to the viewer: then the video is meant.
-- Any page of a channel (`/videos`, `/streams`, `/shorts`, `/playlists`, …) means the channel, that is all its uploads.
+- A channel means all its uploads; its pages `/videos`, `/shorts` and `/streams` mean those. Its other pages (`/live`,
+  `/playlists`, `/search`, …) are refused: they would silently mean something else.
 """
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
-from services.common.domain.videos import Target, TargetKind
+from services.common.domain.videos import ChannelTab, Target, TargetKind
 from services.common.errors import InvalidRequest
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
@@ -35,6 +36,20 @@ _ACCEPTED = (
     " (begins with PL, UU, FL, OL or RD), a channel's (begins with UC), or a @handle"
 )
 _SITES = ("youtube.com", "youtube-nocookie.com", "youtubekids.com", "youtube.googleapis.com")
+_WHOLE_CHANNEL = frozenset({"", "featured", "about", "home"})
+_REFUSED_TABS = {
+    "live": "what is live now changes: give the URL of the stream itself, or CHANNEL/streams",
+    "playlists": "it is a list of playlists: give the URLs of the playlists themselves",
+    "releases": "it is a list of albums: give the URLs of their playlists",
+    "podcasts": "it is a list of podcasts: give the URLs of their playlists",
+    "courses": "it is a list of courses: give the URLs of their playlists",
+    "search": "a search has no fixed result: give the URLs of the videos",
+    "community": "posts are not archived",
+    "posts": "posts are not archived",
+    "store": "a shop is not archived",
+    "membership": "give CHANNEL for all uploads that your cookies may see",
+}
+_NO_VIDEO_IDS = frozenset({"videoseries", "live_stream"})  # words of /embed/ that look like one
 _VIDEO_PATHS = frozenset({"watch", "shorts", "live", "embed", "v", "e", "w", "watch_popup"})
 _LINK_PARAMETERS = {"attribution_link": "u", "redirect": "q", "oembed": "url", "signin": "next"}
 # first parts of a path that are not old names of channels
@@ -42,8 +57,8 @@ _NOT_A_NAME = frozenset(
     {
         "about", "account", "browse", "c", "channel", "clip", "embed", "explore", "feed", "feeds", "gaming", "hashtag",
         "index", "kids", "live", "logout", "movies", "music", "oops", "playlist", "playlists", "post", "premium",
-        "results", "search", "shared", "shorts", "signin", "source", "storefront", "t", "trending", "upload", "user",
-        "watch",
+        "results", "s", "search", "shared", "shorts", "signin", "source", "storefront", "t", "trending", "tv", "upload",
+        "user", "watch", "watch_videos",
     }
 )  # fmt: skip
 
@@ -54,12 +69,14 @@ class ParsedTarget:
 
     kind: TargetKind
     id: str
+    tab: ChannelTab | None = None
 
     @property
     def identity(self) -> tuple[TargetKind, str]:
         """Return a key that is equal for all spellings of a target: channel names are case-insensitive, ids are not."""
         named = self.kind is TargetKind.CHANNEL and not validate_channel_id(self.id)
-        return self.kind, self.id.casefold() if named else self.id
+        id = self.id.casefold() if named else self.id
+        return self.kind, f"{id}/{self.tab}" if self.tab else id
 
 
 def parse_target(text: str) -> ParsedTarget:
@@ -69,6 +86,15 @@ def parse_target(text: str) -> ParsedTarget:
     if found is None:
         raise _refusal(text)
     return found
+
+
+def parse_targets(text: str) -> list[ParsedTarget]:
+    """Parse a URL that may name several videos (`watch_videos?video_ids=…`). Raise InvalidRequest, as parse_target."""
+    if (ids := _several_videos(_clean(text))) is None:
+        return [parse_target(text)]
+    if not ids or not all(map(validate_video_id, ids)):
+        raise _refusal(text)
+    return [ParsedTarget(TargetKind.VIDEOS, video_id) for video_id in ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +113,12 @@ class ParsedTargets:
         refused: list[tuple[str, str]] = []
         for text in texts:
             try:
-                target = parse_target(text)
+                targets = parse_targets(text)
             except InvalidRequest as error:
                 refused.append((text, error.message))
             else:
-                found.setdefault(target.identity, target)
+                for target in targets:
+                    found.setdefault(target.identity, target)
         return cls(tuple(found.values()), tuple(refused))
 
     def grouped(self) -> list[Target]:
@@ -144,7 +171,7 @@ def _grouped(parsed: Iterable[ParsedTarget]) -> list[Target]:
 def _target(group: list[ParsedTarget]) -> Target:
     if group[0].kind is TargetKind.VIDEOS:
         return Target(kind=TargetKind.VIDEOS, video_ids=tuple(video.id for video in group))
-    return Target(kind=group[0].kind, id=group[0].id)
+    return Target(kind=group[0].kind, id=group[0].id, tab=group[0].tab)
 
 
 def _clean(text: str) -> str:
@@ -163,11 +190,11 @@ def _clean(text: str) -> str:
 def _bare(text: str) -> ParsedTarget | None:
     if validate_video_id(text):
         return ParsedTarget(TargetKind.VIDEOS, text)
-    if validate_channel_id(text) or text.startswith("@"):
-        return _channel(text)
-    kind, _, name = text.partition("/")
-    if kind in {"c", "user"} and "/" not in name:
-        return _channel(text)
+    parts = text.split("/")
+    if validate_channel_id(parts[0]) or text.startswith("@"):
+        return _channel_page(parts[0], parts[1:])
+    if parts[0] in {"c", "user"} and len(parts) > 1:
+        return _channel_page("/".join(parts[:2]), parts[2:])
     return _list(text)
 
 
@@ -192,7 +219,20 @@ def _link(text: str, depth: int) -> ParsedTarget | None:
     nested = query.get("continue") if host.startswith("consent.") else query.get(_link_parameter(path))
     if nested:
         return _link(urljoin("https://www.youtube.com/", nested), depth - 1)
+    if path == ["tv"] and url.fragment.startswith("/"):  # the page for television sets
+        return _link(urljoin("https://www.youtube.com/", url.fragment), depth - 1)
     return _page(path, query)
+
+
+def _several_videos(text: str) -> list[str] | None:
+    """Return the ids of an ad-hoc list of videos; None for any other text."""
+    try:
+        url = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError:
+        return None
+    if url.path.rstrip("/") != "/watch_videos":
+        return None
+    return [video_id for given in parse_qs(url.query).get("video_ids", []) for video_id in given.split(",") if video_id]
 
 
 def _link_parameter(path: list[str]) -> str:
@@ -200,17 +240,37 @@ def _link_parameter(path: list[str]) -> str:
 
 
 def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
-    first = path[0] if path else ""
-    name = path[1] if len(path) > 1 else ""
+    first, name, *rest = [*path, "", ""]
     if first in _VIDEO_PATHS:
-        return _video_or_list(query.get("v") or name, query)
-    if first in _NAMED_PAGES:
-        return _NAMED_PAGES[first](name, query)
+        if name == "live_stream":
+            raise InvalidRequest(f"what is live on a channel changes: {_REFUSED_TABS['live']}")
+        return _video_or_list(query.get("v") or ("" if name in _NO_VIDEO_IDS else name), query)
+    if first == "playlist":
+        return _list(query.get("list", ""))
+    if first in {"channel", "browse"} and not validate_channel_id(name):
+        return _album_or_list(name)
+    if first in _CHANNEL_PATHS:
+        return _channel_page(_CHANNEL_PATHS[first] + name, rest)
     if first.startswith("@"):
-        return _channel(first)
+        return _channel_page(first, [name, *rest])
     if first.casefold() in _NOT_A_NAME | _LINK_PARAMETERS.keys() or "." in first:
         return None
-    return _channel(f"c/{first}")  # youtube.com/name, from before handles
+    return _channel_page(f"c/{first}", [name, *rest])  # youtube.com/name, from before handles
+
+
+def _channel_page(channel: str, rest: list[str]) -> ParsedTarget | None:
+    """Parse a channel with the page of it that follows in a path. Raise InvalidRequest for a page without videos."""
+    found = _channel(channel)
+    tab = (rest[0] if rest else "").casefold()
+    if found is None or tab in _WHOLE_CHANNEL:
+        return found
+    if tab in _REFUSED_TABS:
+        reason = _REFUSED_TABS[tab].replace("CHANNEL", found.id)
+        raise InvalidRequest(f"{found.id}/{tab} cannot be archived: {reason}")
+    try:
+        return replace(found, tab=ChannelTab(tab))
+    except ValueError:
+        return None
 
 
 def _video_or_list(video_id: str | None, query: dict[str, str]) -> ParsedTarget | None:
@@ -248,18 +308,16 @@ def _channel(id: str) -> ParsedTarget | None:
     return ParsedTarget(TargetKind.CHANNEL, id) if usable else None
 
 
-def _browse(name: str, _query: dict[str, str]) -> ParsedTarget | None:
-    """Parse `/channel/…` and `/browse/…`: a channel id or, on music.youtube.com, a playlist id after VL."""
-    return _channel(name) if validate_channel_id(name) else _list(name)
+def _album_or_list(name: str) -> ParsedTarget | None:
+    """Parse what follows `/browse/` on music.youtube.com: a playlist id after VL. Raise InvalidRequest for an album."""
+    if name.startswith("MPREb_"):
+        raise InvalidRequest(
+            f"{name} is the page of an album: choose Share there, and give the link of its playlist (OLAK5uy_…)"
+        )
+    return _list(name)
 
 
-_NAMED_PAGES: dict[str, Callable[[str, dict[str, str]], ParsedTarget | None]] = {
-    "playlist": lambda _name, query: _list(query.get("list", "")),
-    "channel": _browse,
-    "browse": _browse,
-    "c": lambda name, _query: _channel(f"c/{name}"),
-    "user": lambda name, _query: _channel(f"user/{name}"),
-}
+_CHANNEL_PATHS = {"channel": "", "browse": "", "c": "c/", "user": "user/"}
 
 
 def _refusal(text: str) -> InvalidRequest:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 VIDEO_ID_PATTERN = r"^[a-zA-Z0-9_-]{11}$"
-PLAYLIST_ID_PATTERN = r"^(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41}$"
+PLAYLIST_ID_PATTERN = r"^(PL[a-zA-Z0-9_-]{11}|(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41})$"
 CHANNEL_ID_PATTERN = r"^UC[a-zA-Z0-9_-]{22}$"
 
 

@@ -256,7 +256,7 @@ class Dispatch:
             video_id=self._event.video_id,
             dispatch_id=self._event.dispatch_id,
             wanted=wanted,
-            choice=choose(wanted.quality),
+            choice=choose(wanted.quality, self._context.config.download),
             directory=str(self.directory),
         )
 

@@ -112,7 +112,9 @@ class Offers:
         async def add(message: dict[str, Any]) -> None:
             found.append(Offered.model_validate(message))
 
-        request = OfferRequest(video_id=video_id, choices={quality: choose(quality) for quality in QUALITIES})
+        settings = self._context.config.download
+        choices = {quality: choose(quality, settings) for quality in QUALITIES}
+        request = OfferRequest(video_id=video_id, choices=choices)
         try:
             await self.child.run("offer", request.model_dump(mode="json"), on_message=add)
         except ChildFailed as error:

@@ -13,6 +13,12 @@ from services.common.web.paging import Page, PageQuery
 OPEN = "open"  # the filter for all jobs that have not ended
 
 
+class NewJobOptions(JobOptions):
+    """The options of a new job. An unknown name is an error: a misspelled option would silently be the default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class NewJob(BaseModel):
     """The body of POST /jobs. The sender may choose `job_id`: a repeated request then returns the same job."""
 
@@ -20,7 +26,7 @@ class NewJob(BaseModel):
 
     targets: list[RawTarget] = Field(min_length=1, max_length=20_000)
     type: JobType = JobType.PLAYLIST_DOWNLOAD
-    options: JobOptions = Field(default_factory=JobOptions)
+    options: NewJobOptions = Field(default_factory=NewJobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
     job_id: str | None = Field(default=None, pattern=JOB_ID_PATTERN)
 

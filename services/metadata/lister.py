@@ -9,6 +9,7 @@ with an API key      … page, metadata of its videos, claim, page, …
                      a claim answered `wait`, or the service closes    failed{cursor, spent: no}
                      the source blocks this machine                    source.blocked, failed{cursor, spent: no}
                      the target does not exist                         failed{final}
+                     the list ends before the number it announces      failed{cursor} twice, then completed{cut_short}
                      anything else                                     failed{cursor}, an attempt of the listing
 """
 
@@ -24,7 +25,7 @@ from bus import Event
 from bus.tasks import unless
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
-from services.common.domain.videos import PlaylistMetadata, Target, VideoMetadata
+from services.common.domain.videos import LISTED_AT_MOST, PlaylistMetadata, Target, VideoMetadata
 from services.common.events import (
     JobQueued,
     ListingCompleted,
@@ -41,6 +42,8 @@ from services.metadata.claims import ServiceClosing
 from services.metadata.pages import Cursor, ListingPage, page_key
 from services.metadata.sources import Part, Source, SourceFailed, SourceGivesUp
 
+CUT_SHORT = "list_cut_short"
+_LISTED_AGAIN = 2  # times that a list is listed again because it was cut short
 BLOCKED_FOR = timedelta(minutes=5)  # when the source blocks us without naming a time
 
 Claim = Callable[[JobQueued], Awaitable[ClaimAnswer]]  # raises ServiceClosing
@@ -135,6 +138,8 @@ class Lister:
                     return
                 for event in _page_events(queued, part, listed):
                     yield event
+        if _is_cut_short(listed) and queued.attempts < _LISTED_AGAIN:
+            raise _cut_short(listed)
         yield _completed(queued, listed)
 
     def _not_admitted(self, queued: JobQueued, answer: ClaimAnswer, listed: _Listed) -> list[Event]:
@@ -283,4 +288,27 @@ def _completed(queued: JobQueued, listed: _Listed) -> ListingCompleted:
         playlist_id=listed.playlist.playlist_id if listed.playlist else None,
         title=listed.playlist.title if listed.playlist else None,
         source_name=listed.claimed.source.name,
+        announced=listed.playlist.entry_count if listed.playlist else None,
+        cut_short=_is_cut_short(listed),
+    )
+
+
+def _is_cut_short(listed: _Listed) -> bool:
+    """Return whether a list ended at the end of a full page, before the number of entries that it announces: YouTube
+    left out the way to the next page."""
+    announced = listed.playlist.entry_count if listed.playlist else None
+    page = listed.claimed.source.full_page
+    full = page > 0 and listed.offset > 0 and listed.offset % page == 0
+    return announced is not None and full and listed.offset < min(announced, LISTED_AT_MOST)
+
+
+def _cut_short(listed: _Listed) -> SourceFailed:
+    announced = listed.playlist.entry_count if listed.playlist else None
+    return SourceFailed(
+        Failure(
+            kind=FailureKind.PASSING,
+            code=ErrorCode.SERVICE_UNAVAILABLE,
+            reason=CUT_SHORT,
+            message=f"YouTube listed {listed.offset} of the {announced} entries that the list announces",
+        )
     )

@@ -24,9 +24,11 @@ class SourceGivesUp(SourceFailed):
 
 
 class Source(Protocol):
-    """`name` is part of page keys and cursors. Only the source that wrote a cursor can read it."""
+    """`name` is part of page keys and cursors. Only the source that wrote a cursor can read it. `full_page`: entries of
+    a page after which a list that should go on may end by mistake; 0: this source's ends are reliable."""
 
     name: str
+    full_page: int
 
     def parts(self, target: Target, offset: int, token: str, /) -> AsyncGenerator[Part, None]:
         """Yield the metadata of the playlist, then its pages from entry `offset` on, each as soon as it is available.
@@ -41,6 +43,7 @@ class GivenSource:
     """Videos that the user named: one page, without a request."""
 
     name = "given"
+    full_page = 0
 
     async def parts(self, target: Target, _offset: int, _token: str) -> AsyncGenerator[Part, None]:
         yield given_page(target)

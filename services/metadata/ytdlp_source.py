@@ -53,6 +53,7 @@ class Children:
 
 class YtDlpSource:
     name = "yt_dlp"
+    full_page = 100  # entries
 
     def __init__(self, children: Children, host: RemoteHost) -> None:
         self._children = children

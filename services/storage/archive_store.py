@@ -123,7 +123,7 @@ class ArchiveStore:
         tree = self._roots.tree(event.root)
         path = tree.video_metadata(event.video_id)
         async with self._locks.hold(tree.key, event.video_id):
-            await self._disk_space.write(lambda: save_metadata(path, event, trace_id))
+            await self._disk_space.write(lambda: save_metadata(tree, event, trace_id))
             fault_point("storage.metadata_written")
             await self._indexer.follow_metadata(tree, event.video_id)
         await self._catalogue.record_sightings([(event.video_id, event.metadata.title, event.fetched_at)])

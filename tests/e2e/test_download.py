@@ -275,3 +275,21 @@ def test_a_closed_output_pipe_causes_no_error_output(cli: Any) -> None:
         timeout=30,
     )
     assert ran.stderr == ""
+
+
+def test_a_stream_that_never_ends_does_not_hide_what_was_added_later(cli: Any, emulator: EmulatorClient) -> None:
+    playlist = "PLendless00000000000000000000000"
+    entries = emulator.put_playlist(playlist, count=2, channel=sample.CHANNEL)["entries"]
+    emulator.set_kind(entries[0], "live")
+    first = cli("download", playlist, "--json")
+    assert (first.code, first.result["job"]["counts"]["archived"]) == (4, 1), first.err
+
+    emulator.put_playlist(playlist, title="Longer", channel=sample.CHANNEL, entries=[*entries, sample.VIDEO_OK])
+    second = cli("download", playlist, "--json")
+
+    assert (second.code, second.result["job"]["counts"]["archived"]) == (4, 2), second.err
+    assert second.result["job"]["job_id"] == first.result["job"]["job_id"]
+    assert cli.mp4(sample.VIDEO_OK).exists()
+    listed = json.loads((cli.archive / "metadata" / "playlists" / f"{playlist}.json").read_text())
+    assert [entry["video_id"] for entry in listed["entries"]] == [*entries, sample.VIDEO_OK]
+    assert [line["change"] for line in listed["history"]] == ["first_look", "appeared"]

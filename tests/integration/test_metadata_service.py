@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from bus import Bus, BusSettings, Envelope, Event, Handlers
 from services.common.credentials import offer
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
-from services.common.domain.videos import Target, TargetKind
+from services.common.domain.videos import ChannelTab, Target, TargetKind
 from services.common.events import (
     DownloadClaim,
     JobQueued,
@@ -91,6 +91,9 @@ class FakeJobs:
         *ids: str,
         cursor: str | None = None,
         job_id: str = "job-1",
+        listing: int = 1,
+        attempts: int = 0,
+        tab: ChannelTab | None = None,
         **options: bool,
     ) -> JobQueued:
         queued = JobQueued(
@@ -98,10 +101,11 @@ class FakeJobs:
             type=JobType.PLAYLIST_DOWNLOAD,
             root="/archive",
             options=JobOptions(**options),
-            target=Target(kind=kind, id=id, video_ids=ids),
+            target=Target(kind=kind, id=id, tab=tab, video_ids=ids),
             target_index=0,
-            listing=1,
+            listing=listing,
             cursor=cursor,
+            attempts=attempts,
         )
         self.asked = await self.bus.publish(queued, trace_id=self.trace_id)
         return queued
@@ -229,6 +233,49 @@ async def test_a_missing_playlist_fails_permanently(jobs: FakeJobs) -> None:
     assert failed.final
     assert "does not exist" in failed.error.message
     assert sample.PLAYLIST_MISSING in failed.error.message
+
+
+@pytest.mark.usefixtures("metadata")
+async def test_a_list_that_is_cut_short_is_listed_again_and_completed_at_the_third_attempt(
+    jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    """The first page has no way to the next one, though the list announces more entries."""
+    playlist = "PLcutshort0000000000000000000000"
+    entries = emulator.put_playlist(playlist, count=130, channel=sample.CHANNEL)["entries"]
+    emulator.put_playlist(playlist, title="Cut", channel=sample.CHANNEL, entries=entries, cut_after=100)
+    await jobs.request_listing(TargetKind.PLAYLIST, playlist)
+    failed = await jobs.wait_for(ListingFailed)
+    assert "YouTube listed 100 of the 130 entries" in failed.error.message
+    assert (failed.spent, failed.final, failed.retry_after) == (True, False, None)
+
+    await jobs.request_listing(TargetKind.PLAYLIST, playlist, listing=2, attempts=2, cursor=failed.cursor)
+    short = await jobs.wait_for(ListingCompleted)
+    assert (short.total, short.announced, short.cut_short) == (100, 130, True)
+
+    emulator.put_playlist(playlist, title="Whole again", channel=sample.CHANNEL, entries=entries)
+    await jobs.request_listing(TargetKind.PLAYLIST, playlist, listing=3, attempts=1, cursor=failed.cursor)
+    whole = await jobs.wait_for(ListingCompleted, 2)
+    assert (whole.total, whole.announced, whole.cut_short) == (130, 130, False)
+
+
+@pytest.mark.usefixtures("metadata")
+async def test_a_list_that_announces_more_than_it_shows_is_complete(jobs: FakeJobs, emulator: EmulatorClient) -> None:
+    """YouTube counts entries that it does not list. Listing it again would not show more."""
+    playlist = "PLhidden000000000000000000000000"
+    entries = emulator.put_playlist(playlist, count=3, channel=sample.CHANNEL)["entries"]
+    emulator.put_playlist(playlist, title="Hidden", channel=sample.CHANNEL, entries=entries, announced=5)
+    await jobs.request_listing(TargetKind.PLAYLIST, playlist)
+    done = await jobs.wait_for(ListingCompleted)
+    assert (done.total, done.announced, done.cut_short) == (3, 5, False)
+
+
+@pytest.mark.usefixtures("metadata")
+async def test_a_page_of_a_channel_lists_the_uploads_on_it(jobs: FakeJobs, emulator: EmulatorClient) -> None:
+    emulator.change_video("upload-0007", tab="shorts")
+    await jobs.request_listing(TargetKind.CHANNEL, sample.CHANNEL_HANDLE, tab=ChannelTab.SHORTS)
+    page = await jobs.wait_for(ListingPageFetched)
+    assert [entry.video_id for entry in page.entries] == ["upload-0007"]
+    assert page.playlist_id == f"UUSH{sample.CHANNEL[2:]}"
 
 
 @pytest.mark.usefixtures("metadata")

@@ -25,6 +25,7 @@ from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode
 from services.common.settings.load import Config, load_config
+from services.common.settings.sections import Download
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import FetchRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
@@ -68,7 +69,7 @@ def fetch_request(directory: Path, video_id: str, quality: str = "1080p", **want
         video_id=video_id,
         dispatch_id="d1",
         wanted=Wanted(quality=quality, **wanted),
-        choice=choose(quality),
+        choice=choose(quality, Download()),
         directory=str(directory),
     ).model_dump(mode="json")
 
@@ -609,7 +610,13 @@ async def test_the_child_sends_no_more_requests_than_the_yt_dlp_command(
     command = [
         *(sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-cache-dir", "--proxy", emulator.proxy_url),
         *("--compat-options", "no-certifi", "--ffmpeg-location", str(find_ffmpeg()), "--format", "bv*+ba/b"),
-        *("--format-sort", ",".join(choose("1080p").sort), "--merge-output-format", "mp4", "--write-info-json"),
+        *(
+            "--format-sort",
+            ",".join(choose("1080p", Download()).sort),
+            "--merge-output-format",
+            "mp4",
+            "--write-info-json",
+        ),
         *("--write-subs", "--write-auto-subs", "--sub-langs", "en,de", "--sub-format", "vtt", "--write-thumbnail"),
         *("--paths", str(tmp_path / "cli"), "--output", "%(id)s.%(ext)s"),
         *(f"https://www.youtube.com/watch?v={video}" for video in videos),

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from yt_dlp.utils import DownloadError
 
 from services.common.settings.load import YouTube
 from services.common.youtube.child.media import MediaIncomplete, fetch_media, is_audio
@@ -51,14 +52,15 @@ def stream(url: str, vcodec: str, acodec: str, **more: Any) -> dict[str, Any]:
     return {"format_id": Path(url).stem, "url": url, "ext": "webm", "vcodec": vcodec, "acodec": acodec, **more}
 
 
-def fetch(directory: Path, streams: list[dict[str, Any]], selector: str) -> tuple[Path, list[Downloading]]:
-    session = Session(base_options(YouTube(proxy=""), socket_timeout=5, ffmpeg=Path(FFMPEG)))
+def fetch(directory: Path, streams: list[dict[str, Any]], selector: str, **more: Any) -> tuple[Path, list[Downloading]]:
+    options = base_options(YouTube(proxy=""), socket_timeout=5, ffmpeg=Path(FFMPEG))
+    session = Session(options | {"fragment_retries": 1})
     params = session.ydl.params
     params["paths"], params["merge_output_format"] = {"home": str(directory)}, "mp4"
     params["outtmpl"]["default"] = f"{VIDEO}.%(ext)s"
     session.ydl.format_selector = session.ydl.build_format_selector(selector)
     raw = {"id": VIDEO, "title": "x", "extractor": "youtube", "extractor_key": "Youtube", "webpage_url": "http://x/"}
-    info = session.ydl.process_ie_result({**raw, "formats": streams}, download=False)
+    info = session.ydl.process_ie_result({**raw, **more, "formats": streams}, download=False)
     directory.mkdir()
     told: list[Downloading] = []
     path = fetch_media(session, info, directory, audio=is_audio(info), tell=told.append)
@@ -98,3 +100,51 @@ def test_a_stream_shorter_than_announced_is_refused(streams: str, tmp_path: Path
     with pytest.raises(MediaIncomplete, match="10000000 expected"):
         fetch(tmp_path / "work", [announced], "b")
     assert list((tmp_path / "work").glob("*.webm")) == []
+
+
+@pytest.fixture
+def fragments(tmp_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A folder with a stream of six fragments of 2 s, and its format."""
+    folder = tmp_path / "hls"
+    folder.mkdir()
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=5:d=12", "-c:v", "libx264", "-g", "10", "-keyint_min", "10")
+    made = [*picture, "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", str(folder / "index.m3u8")]
+    subprocess.run([FFMPEG, "-v", "error", *made], check=True)
+    assert len(list(folder.glob("*.ts"))) == 6
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/index.m3u8"
+    yield folder, stream(url, "avc1.42C01F", "none") | {"ext": "mp4", "protocol": "m3u8_native"}
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_stream_of_fragments_is_saved_whole(tmp_path: Path, fragments: tuple[Path, dict[str, Any]]) -> None:
+    _folder, hls = fragments
+    path, _ = fetch(tmp_path / "work", [hls], "bv", duration=12)
+    assert "Duration: 00:00:12" in ffmpeg_report(path)
+
+
+def test_a_fragment_that_cannot_be_had_fails_the_download(
+    tmp_path: Path, fragments: tuple[Path, dict[str, Any]]
+) -> None:
+    """By default yt-dlp leaves a hole, and reports success."""
+    folder, hls = fragments
+    (folder / "index2.ts").unlink()
+    with pytest.raises(DownloadError, match="404"):
+        fetch(tmp_path / "work", [hls], "bv", duration=12)
+    assert list((tmp_path / "work").glob("*.mp4")) == []
+
+
+def test_a_download_that_is_shorter_than_the_video_is_refused(
+    tmp_path: Path, fragments: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, hls = fragments
+    lines = (folder / "index.m3u8").read_text().splitlines()
+    end = lines.index("index3.ts") - 1
+    (folder / "index.m3u8").write_text("\n".join([*lines[:end], "#EXT-X-ENDLIST", ""]))
+    with pytest.raises(MediaIncomplete, match="6 s long, 12 s were announced"):
+        fetch(tmp_path / "work", [hls], "bv", duration=12)
+    assert list((tmp_path / "work").glob("*.mp4")) == []

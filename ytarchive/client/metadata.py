@@ -63,10 +63,11 @@ class MetadataClient:
         return QuotaStatus.model_validate(await self._rest.get("metadata/quota"))
 
     async def _uploads(self, target: Target) -> str:
-        """Derive the uploads playlist from a channel id; look it up for any other name."""
-        if validate_channel_id(target.id):
-            return f"UU{target.id[2:]}"
-        return (await self.channel(target)).uploads_playlist_id
+        """Derive the playlist of the uploads, or of those of a tab, from a channel id; look it up for another name."""
+        uploads = f"UU{target.id[2:]}"
+        if not validate_channel_id(target.id):
+            uploads = (await self.channel(target)).uploads_playlist_id
+        return f"{target.tab.list_prefix}{uploads[2:]}" if target.tab else uploads
 
     async def _page(self, playlist_id: str, offset: int) -> PlaylistPage:
         path = f"metadata/playlist/{playlist_id}"

@@ -73,6 +73,7 @@ class Job(BaseModel):
     listed: bool = Field(default=False, description="Every target was listed or failed: `counts.total` is final.")
     progress: Progress
     error: ErrorDetail | None = None
+    notes: list[str] = Field(default_factory=list, description="What is worth knowing about a list, and no failure.")
     retry_at: AwareDatetime | None = Field(
         default=None, description="The earliest scheduled retry, in status retrying."
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from services.common.models import JobOptions, JobType
 from services.common.validation import VIDEO_ID_PATTERN
 
+LISTED_AT_MOST = 20_000  # uploads of a channel: YouTube lists the newest ones only
 VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -18,15 +19,31 @@ class TargetKind(StrEnum):
     CHANNEL = "channel"
 
 
+class ChannelTab(StrEnum):
+    """A page of a channel that lists some of its uploads."""
+
+    VIDEOS = "videos"
+    SHORTS = "shorts"
+    STREAMS = "streams"
+
+    @property
+    def list_prefix(self) -> str:
+        """The first letters of the id of the playlist with these uploads; the rest is that of the channel's id."""
+        return {"videos": "UULF", "shorts": "UUSH", "streams": "UULV"}[self.value]
+
+
 class Target(BaseModel, frozen=True):
     """A parsed target. `id` is a playlist id, a channel id (UC…), or the path of a channel (`@name`, `c/name`,
-    `user/name`); `video_ids` is set for VIDEOS only (up to 100)."""
+    `user/name`); `tab` limits a channel to one of its pages; `video_ids` is set for VIDEOS only (up to 100)."""
 
     kind: TargetKind
     id: str = ""
+    tab: ChannelTab | None = None
     video_ids: tuple[VideoId, ...] = ()
 
     def __str__(self) -> str:
+        if self.tab is not None:
+            return f"{self.id}/{self.tab}"
         return self.id or ", ".join(self.video_ids)
 
 
@@ -93,6 +110,7 @@ class VideoMetadata(BaseModel):
     age_limit: int | None = None
     availability: str | None = None
     live_status: str | None = None
+    kind: str | None = Field(default=None, description="video, short, stream or premiere; the Data API does not know.")
     webpage_url: str | None = None
 
 

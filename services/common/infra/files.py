@@ -2,6 +2,7 @@
 block, except `acquire`: use a thread."""
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +17,8 @@ from uuid import uuid4
 from services.common.errors import ServiceUnavailable
 
 _SIBLING = re.compile(r"\..+\.[0-9a-f]{8}\.new")
+_FOLDER_SYNC_REFUSED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_reported: set[int] = set()  # device numbers of file systems that cannot sync folders
 _GRACE = 0.25  # seconds that `acquire` retries, because `lock_holder` holds a lock for a moment
 _RETRY = 0.02  # seconds
 
@@ -32,10 +35,22 @@ class LockHeld(ServiceUnavailable):
 ARCHIVE_MODE = 0o666  # reduced by the umask: others may read the archive, for example on a NAS
 
 
-def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
+def make_folders(folder: Path, mode: int | None = None) -> None:
+    """Create a folder and its missing parents durably, with a mode; None: that of the umask."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent, mode)
+    folder.mkdir(exist_ok=True)
+    if mode is not None:
+        folder.chmod(mode)
+    sync_directory(folder.parent)
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exact: int | None = None) -> None:
     """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created.
 
-    By default the file is for its owner only. The sibling is locked until it is renamed: `remove_abandoned` leaves it.
+    By default the file is for its owner only. `mode` is reduced by the umask, `exact` is not. The sibling is locked
+    until it is renamed: `remove_abandoned` leaves it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
@@ -45,6 +60,8 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600) -> 
         with os.fdopen(descriptor, "wb") as file:
             with suppress(OSError):  # a file system without locks
                 try_flock(descriptor)
+            if exact is not None:
+                os.fchmod(descriptor, exact)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -93,12 +110,56 @@ def sync_file(path: Path) -> int:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames and new files in a directory durable."""
+    """Make renames and new files in a directory durable.
+
+    Some file systems refuse it (CIFS, vboxsf, 9p of WSL, some FUSE ones): it is then left out, and logged once for each
+    file system, because a power cut may lose the newest names there.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDER_SYNC_REFUSED:
+            raise
+        _report_once(directory, os.fstat(descriptor).st_dev)
     finally:
         os.close(descriptor)
+
+
+def syncs_directories(directory: Path) -> bool:
+    """Return whether the file system of an existing directory can make new names durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDER_SYNC_REFUSED:
+            raise
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def ignores_case(directory: Path) -> bool:
+    """Return whether names that differ only in case are one name in an existing, writable directory."""
+    probe = directory / f".Case-{uuid4().hex[:8]}"
+    probe.touch()
+    try:
+        return probe.with_name(probe.name.swapcase()).exists()
+    finally:
+        probe.unlink()
+
+
+def _report_once(directory: Path, device: int) -> None:
+    if device not in _reported:
+        import structlog  # not at the head: yt-dlp's child uses this module, and loads as little as possible
+
+        _reported.add(device)
+        structlog.get_logger().warning(
+            "folder_sync_refused",
+            path=str(directory),
+            error_message=f"the file system of {directory} cannot sync folders: a power cut may lose the newest files",
+        )
 
 
 def sha256(path: Path) -> str:

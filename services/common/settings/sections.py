@@ -42,9 +42,19 @@ def _absolute(value: Any) -> Any:
     return path
 
 
+def _mode(value: Any) -> Any:
+    """Parse `"0664"`. A number is refused: TOML's 664 would be another mode than 0664."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"[0-7]{3,4}", value):
+        raise ValueError('write the mode as a text of octal digits, such as "0664"')
+    return int(value, 8)
+
+
 _MOST_DAYS = 36_500
 _SHORTEST_TOKEN = 16  # characters
 Size = Annotated[int, BeforeValidator(_bytes)]  # bytes, or a text such as "10GiB"
+Mode = Annotated[int | None, BeforeValidator(_mode)]  # of files: a text of octal digits; None: that of the umask
 FilePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
@@ -58,7 +68,8 @@ class General(Section):
 
 
 class Storage(Section):
-    """Paths as in SPEC; `roots` are further archive roots; `min_free` bytes are kept free on every disk.
+    """Paths as in SPEC; `roots` are further archive roots; `min_free` bytes are kept free on every disk;
+    `file_mode` and `dir_mode` are those of what is archived from now on.
 
     A path may contain `{base_data_dir}` and `{base_path}`.
     """
@@ -76,11 +87,13 @@ class Storage(Section):
     videos_dir: Path = Path("{base_path}/videos")
     roots: tuple[Path, ...] = ()
     min_free: Size = Field(default=1024**3, ge=0)
+    file_mode: Mode = None
+    dir_mode: Mode = None
 
     @field_validator("*", mode="before")
     @classmethod
     def _resolve(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.field_name == "min_free":
+        if info.field_name in {"min_free", "file_mode", "dir_mode"}:
             return value
         if isinstance(value, (list, tuple)):
             return tuple(_absolute(_fill(item, info.data)) for item in value)
@@ -131,6 +144,12 @@ class YouTube(Section):
 
 
 class Download(Section):
+    """`audio_language`: of the sound to prefer, such as `de`; empty: the original language. `video_codec` and
+    `audio_codec` decide between streams of one resolution and frame rate."""
+
+    audio_language: str = Field(default="", pattern=r"^[A-Za-z0-9-]{0,32}$")
+    video_codec: Literal["h264", "h265", "vp9", "av01"] = "h264"
+    audio_codec: Literal["aac", "opus"] = "aac"
     slots: int = Field(default=2, ge=1, le=64)
     socket_timeout: float = Field(default=SPEC.read, gt=0)
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; seconds without progress, not in total

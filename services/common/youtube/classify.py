@@ -94,7 +94,7 @@ _RULES: tuple[_Rule, ...] = (
     _local(_words("No space left on device|Disk quota exceeded"), "disk_full", ErrorCode.STORAGE_FULL),
     _local(_type("PartialBusy"), "partial_busy", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_type("FfmpegMissing"), "no_ffmpeg", ErrorCode.SERVICE_UNAVAILABLE),
-    _local(_type("CookieLoadError"), "cookies", ErrorCode.INVALID_CREDENTIALS),
+    _local(_type("CookieLoadError", "CookiesUnreadable"), "cookies", ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_words("Postprocessing:|conversion failed"), "postprocessing", ErrorCode.INTERNAL_ERROR),
     # the site blocks this machine

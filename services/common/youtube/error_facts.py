@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from services.common.texts import encodable
+
 _LONGEST = 2000
 
 
@@ -33,11 +35,11 @@ def facts_of(error: BaseException, warnings: Sequence[str], stage: str) -> Error
     return ErrorFacts(
         type=type(inner).__name__,
         types=tuple(type(link).__name__ for link in chain),
-        message=str(getattr(inner, "orig_msg", None) or inner)[:_LONGEST],
+        message=encodable(str(getattr(inner, "orig_msg", None) or inner)[:_LONGEST]),
         status=next((s for link in chain if isinstance(s := getattr(link, "status", None), int)), None),
         errno=next((link.errno for link in chain if isinstance(link, OSError) and link.errno), None),
         countries=tuple(getattr(inner, "countries", None) or ()),
-        warnings=tuple(warning[:_LONGEST] for warning in warnings),
+        warnings=tuple(encodable(warning[:_LONGEST]) for warning in warnings),
         stage=stage,
     )
 

@@ -16,12 +16,15 @@ class _Message(BaseModel):
 class FormatChoice(_Message):
     """A yt-dlp format selector, the sort order of the formats, and the kind of file that results.
 
-    `audio` None: determined by the selected streams (a raw selector).
+    `audio` None: determined by the selected streams (a raw selector). `original`: select among the uploader's own
+    streams, with sound in `audio_language` or else in the original language.
     """
 
     selector: str
     sort: tuple[str, ...] = ()
     audio: bool | None = None
+    original: bool = False
+    audio_language: str = ""
 
 
 class FetchRequest(_Message):

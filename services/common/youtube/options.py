@@ -37,6 +37,7 @@ def base_options(youtube: YouTube, *, socket_timeout: float, ffmpeg: Path | None
         "noplaylist": True,
         "retries": 10,
         "fragment_retries": 10,
+        "skip_unavailable_fragments": False,  # by default yt-dlp leaves a hole
         "file_access_retries": 3,
         "extractor_retries": 3,
         "socket_timeout": socket_timeout,

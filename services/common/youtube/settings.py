@@ -26,10 +26,12 @@ class ChildSettings:
                 f"youtube.cookies_file = '{cookies}': there is no such file."
                 " Export the cookies to it, or remove the key."
             )
+        own = {"cookies_copy": str(config.storage.run_dir / "cookies.txt")} if cookies else {}
+        base = options.base_options(
+            config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()
+        )
         return cls(
-            options.base_options(
-                config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()
-            ),
+            base | own,
             options.child_environment(
                 config.youtube, os.environ, scripts=tools.scripts_directory(), code=tools.code_directory()
             ),

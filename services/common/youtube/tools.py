@@ -1,6 +1,7 @@
 """The programs that yt-dlp needs, and the versions of all tools."""
 
 import platform
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -32,6 +33,14 @@ def scripts_directory() -> Path:
 def code_directory() -> Path:
     """Return the folder of our top-level packages."""
     return Path(services.__file__).parents[1]
+
+
+def duration_of(media: Path, ffmpeg: Path) -> float | None:
+    """Return the length of a media file in seconds, as its container says; None when ffmpeg does not read it."""
+    command = [str(ffmpeg), "-hide_banner", "-i", str(media)]  # ends with an error: there is no output
+    ran = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # the path is our own find
+    found = re.search(r"Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", ran.stderr.decode(errors="replace"))
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None
 
 
 @cache

@@ -10,6 +10,7 @@ from services.common.models import JobResult, JobStatus
 from services.jobs.domain.rows import ItemRow, JobRow, Rows
 from services.jobs.domain.views import job_view
 
+_MOST_NOTES = 20
 _LISTING_STRIDE = 1_000_000  # positions of the second target come after those of the first
 
 Out = tuple[Event, str]  # an event and its trace_id
@@ -46,6 +47,12 @@ def add_item(
         job.open += 1
         touch(job, now, item)
     return item
+
+
+def add_note(job: JobRow, text: str) -> None:
+    """Add what a user should know of a job, and what is no failure; the first 20 notes are kept."""
+    if text not in job.notes and len(job.notes) < _MOST_NOTES:
+        job.notes = (*job.notes, text)
 
 
 def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, result: JobResult) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from services.common import events as e
 from services.common.domain.jobs import ItemStatus
-from services.common.domain.videos import Wanted
+from services.common.domain.videos import TargetKind, Wanted
 from services.common.errors import InvalidRequest, NotFound
 from services.common.models import JobStatus
 from services.jobs.domain import dispatches, listings
@@ -123,6 +123,27 @@ def priority_requested(rows: Rows, event: e.JobPriorityRequested, now: datetime)
         job.priority = event.priority
         touch(job, now)
     return []
+
+
+def list_again(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
+    """List the playlists and channels of a job again that only waits for scheduled retries: a stream that never ends
+    must not hide what was added since."""
+    if job.status.ended:
+        return []
+    touch(job, now)  # also without an effect: a client that sent the request again follows the job from here
+    if job.status is not JobStatus.RETRYING or job.cancelling or job.listings_open:
+        return []
+    out: list[Out] = []
+    for index in range(job.listings):
+        listing = rows.listing(job.job_id, index)
+        if listing is None or listing.target.kind is TargetKind.VIDEOS:
+            continue
+        job.listings_failed -= listing.state is ListingState.FAILED
+        job.listings_open += 1
+        listing.attempts, listing.error, listing.cursor = 0, None, None
+        listing.awaited, listing.seen = None, frozenset()
+        out += listings.queue_listing(job, listing, now)
+    return out + settle(job, now)
 
 
 def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> list[Out]:

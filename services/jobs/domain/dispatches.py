@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from services.common import events as e
-from services.common.archive_coverage import missing, only_metadata, union
+from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, union
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
-from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
+from services.jobs.domain.accounting import Out, add_note, finish, open_job, settle, touch
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
@@ -162,6 +162,9 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
         still = missing(Wanted.of(job.type, job.options), event.held)
         if still is None:
             _credit(job, item, event, now)
+        elif served and lacks_only_captions(still):  # they never decide whether a video is saved
+            note = f"captions {', '.join(still.captions)} could not be fetched; the next run tries again"
+            _credit(job, item, event, now, note)
         elif served:
             item.need = still
             out += _spend_attempt(job, item, _incomplete(still), now)
@@ -171,7 +174,7 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
     return out + _fetch_over(rows, current or fetch, now, ended=current is not None)
 
 
-def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, note: str | None = None) -> None:
     result = JobResult(
         video_id=item.video_id,
         status="success",
@@ -179,8 +182,10 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -
         video_downloaded=bool(event.held.qualities),
         file_size=event.bytes,
         duration_seconds=event.duration_seconds,
-        message=_KEPT if event.kept else None,
+        message=note or (_KEPT if event.kept else None),
     )
+    if note:
+        add_note(job, f"{item.video_id}: {note}")
     finish(job, item, ItemStatus.ARCHIVED, now, result=result)
 
 

@@ -8,10 +8,19 @@ from services.common import events as e
 from services.common.archive_coverage import decide
 from services.common.domain.archive import Held, KnownGone
 from services.common.domain.jobs import ItemStatus
-from services.common.domain.videos import Entry, Wanted
-from services.common.models import ErrorDetail, JobResult
+from services.common.domain.videos import LISTED_AT_MOST, Entry, Wanted
+from services.common.models import ErrorCode, ErrorDetail, JobResult
 from services.common.rechecks import is_recheck
-from services.jobs.domain.accounting import Out, add_item, finish, job_accepting_items, open_job, settle, touch
+from services.jobs.domain.accounting import (
+    Out,
+    add_item,
+    add_note,
+    finish,
+    job_accepting_items,
+    open_job,
+    settle,
+    touch,
+)
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
@@ -33,6 +42,7 @@ def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
         target_index=listing.target_index,
         listing=listing.number,
         cursor=listing.cursor,
+        attempts=listing.attempts,
     )
     return [(queued, job.trace_id)]
 
@@ -139,8 +149,24 @@ def listing_completed(rows: Rows, event: e.ListingCompleted, now: datetime) -> l
         return []
     listing.awaited = event.page_keys
     job.title = job.title or event.title
+    _note_shortfall(job, event)
     touch(job, now)
     return _listed(job, listing, now) + settle(job, now)
+
+
+def _note_shortfall(job: JobRow, event: e.ListingCompleted) -> None:
+    """Say that a list has fewer entries than it announces; one that was cut short makes the job incomplete."""
+    if event.announced is None or event.announced <= event.total:
+        return
+    name = event.title or event.playlist_id
+    listed = f"{name}: YouTube listed {event.total:,} of the {event.announced:,} entries that the list announces"
+    if event.cut_short:
+        message = f"{listed}. The others may be there: run the command again later"
+        job.error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=message)
+    elif event.total >= LISTED_AT_MOST:
+        add_note(job, f"{listed}: it lists no more than the newest {LISTED_AT_MOST:,} uploads of a channel")
+    else:
+        add_note(job, f"{listed}: the others are hidden, as private and deleted ones are")
 
 
 def _page_seen(rows: Rows, job: JobRow, target_index: int, page_key: str, now: datetime) -> list[Out]:

@@ -53,6 +53,7 @@ class JobRow:
     cancelling: bool = False  # nothing new is started; the job ends when its last running item has ended
     title: str | None = None
     error: ErrorDetail | None = None
+    notes: tuple[str, ...] = ()
     retry_at: datetime | None = None
     waiting_for: str | None = None
     work_plan: str | None = None

@@ -85,8 +85,8 @@ def apply(
     """Apply one message of the inbox. `verdict` is that of a new job, unless the job exists."""
     match event:
         case e.JobCreated():
-            if rows.job(event.job_id) is not None:
-                return []
+            if (known := rows.job(event.job_id)) is not None:
+                return commands.list_again(rows, known, now)
             if verdict is None:
                 raise NotNow(f"job {event.job_id} was removed while its message was handled", delay=0.0)
             rows.discard_removed(event.job_id)

@@ -41,6 +41,7 @@ def job_view(job: JobRow) -> Job:
             message=f"{ended} of {of} done",
         ),
         error=job.error,
+        notes=list(job.notes),
         retry_at=job.retry_at,
         waiting_for=job.waiting_for,
         work_plan=job.work_plan,

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.domain.videos import Entry, PlaylistMetadata, VideoMetadata
+from services.common.domain.videos import ChannelTab, Entry, PlaylistMetadata, VideoMetadata
+from services.common.texts import encodable
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 
 Json = Mapping[str, Any]
@@ -70,15 +71,17 @@ def playlist_metadata(playlist: Json) -> PlaylistMetadata:
     )
 
 
-def uploads_metadata(channel: Json) -> PlaylistMetadata | None:
-    """Convert a channel resource with snippet, contentDetails and statistics to the playlist of its uploads; None when
-    it has none."""
+def uploads_metadata(channel: Json, tab: ChannelTab | None = None) -> PlaylistMetadata | None:
+    """Convert a channel resource with snippet, contentDetails and statistics to the playlist of its uploads, or of
+    those of one tab; None when it has none."""
     snippet = _part(channel, "snippet")
     uploads = str(_part(_part(channel, "contentDetails"), "relatedPlaylists").get("uploads") or "")
     if not validate_playlist_id(uploads) and validate_channel_id(str(channel["id"])):
         uploads = f"UU{channel['id'][2:]}"
     if not validate_playlist_id(uploads):
         return None
+    if tab is not None:
+        uploads = f"{tab.list_prefix}{channel['id'][2:]}"
     handle = _text(snippet.get("customUrl"))
     return PlaylistMetadata(
         playlist_id=uploads,
@@ -87,7 +90,7 @@ def uploads_metadata(channel: Json) -> PlaylistMetadata | None:
         channel=_text(snippet.get("title")),
         channel_id=_text(channel["id"]),
         channel_handle=handle if handle and handle.startswith("@") else None,
-        entry_count=_number(_part(channel, "statistics").get("videoCount")),
+        entry_count=_number(_part(channel, "statistics").get("videoCount")) if tab is None else None,
         webpage_url=f"https://www.youtube.com/playlist?list={uploads}",
     )
 
@@ -121,8 +124,7 @@ def _part(of: Json, name: str) -> Json:
 
 
 def _text(value: object) -> str | None:
-    """Replace lone surrogates, which cannot be encoded as UTF-8."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+    return encodable(value) if isinstance(value, str) else None
 
 
 def _number(value: object) -> int | None:

@@ -35,6 +35,7 @@ class DataApiSource:
     """
 
     name = "data_api"
+    full_page = 0
 
     def __init__(self, api: DataApi, key: ApiKey, *, waits: bool = False, background: bool = True) -> None:
         self._api = api
@@ -93,7 +94,7 @@ class DataApiSource:
             return found[0] if found else PlaylistMetadata(playlist_id=target.id)
         answer = await self._list("channels", part="snippet,contentDetails,statistics", **_channel_filter(target.id))
         for channel in answer.get("items", ()):
-            if uploads := resources.uploads_metadata(channel):
+            if uploads := resources.uploads_metadata(channel, target.tab):
                 return uploads
         raise ApiRefused(
             RefusalKind.UNABLE, "channelNotFound", f"the Data API knows no channel {target.id}", HTTPStatus.NOT_FOUND

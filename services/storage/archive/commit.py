@@ -20,8 +20,8 @@ from bus.fault_injection import fault_point
 from services.common.domain.archive import FileFact
 from services.common.domain.failures import FailureKind
 from services.common.events import DownloadCompleted
-from services.common.infra.files import set_aside, sync_directory
-from services.storage.archive.manifest_file import read_manifest
+from services.common.infra.files import make_folders, set_aside, sync_directory
+from services.storage.archive.manifest_file import owner_of, read_manifest
 from services.storage.archive.staging import StopCheck, TakeInFailed, remove_source, stage
 from services.storage.formats.layout import (
     CAPTIONS,
@@ -67,8 +67,9 @@ def take_in(
     """
     if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
         raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
-    recover(tree, event.video_id)
     path = tree.manifest(event.video_id)
+    _check_owner(path, event.video_id)
+    recover(tree, event.video_id)
     held = read_manifest(path)
     if held is not None:
         held, event = keep_better(held, event, present_files(path.parent, held))
@@ -78,10 +79,10 @@ def take_in(
         return held
     tag = dispatch_tag(event.dispatch_id)
     try:
-        _make_folders(path.parent, moves)
-        _stage_all(event, moves, held, tag, stop)
+        _make_folders(path.parent, moves, tree.dir_mode)
+        _stage_all(event, moves, held, tag, stop, tree.file_mode)
         manifest = merge(held, event, now=now, trace_id=trace_id)
-        _write_intent(path, manifest, tag)
+        _write_intent(path, manifest, tag, tree.file_mode)
     except BaseException:
         recover(tree, event.video_id)
         raise
@@ -90,6 +91,18 @@ def take_in(
     _roll_forward(path, manifest, tag)
     _remove_sources(event, moves)
     return manifest
+
+
+def _check_owner(path: Path, video_id: str) -> None:
+    """Refuse a video whose folder is that of another one: a disk that ignores case has one folder for both."""
+    other = owner_of(path)
+    if other not in {None, video_id} and str(other).casefold() == video_id.casefold():
+        raise TakeInFailed(
+            f"{path.parent} holds the video {other}, whose id differs from {video_id} in upper and lower case only,"
+            " which this disk ignores: archive one of them to another disk (-o)",
+            reason="name_taken",
+            kind=FailureKind.LOCAL,
+        )
 
 
 def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
@@ -138,7 +151,7 @@ def _is_in_place(held: Manifest | None, move: _Move) -> bool:
     return entry is not None and entry.sha256 == move.fact.sha256 and _size(move.place) == entry.size
 
 
-def _make_folders(folder: Path, moves: list[_Move]) -> None:
+def _make_folders(folder: Path, moves: list[_Move], mode: int | None) -> None:
     for each in (folder, *(move.place.parent for move in moves)):
         if each.is_symlink():
             raise TakeInFailed(
@@ -147,22 +160,28 @@ def _make_folders(folder: Path, moves: list[_Move]) -> None:
                 kind=FailureKind.LOCAL,
             )
         if not each.exists():
-            each.mkdir(parents=True)
-            sync_directory(each.parent)
+            make_folders(each, mode)
 
 
-def _stage_all(event: DownloadCompleted, moves: list[_Move], held: Manifest | None, tag: str, stop: StopCheck) -> None:
+def _stage_all(
+    event: DownloadCompleted, moves: list[_Move], held: Manifest | None, tag: str, stop: StopCheck, mode: int | None
+) -> None:
     for number, move in enumerate(moves, start=1):
         fault_point(f"storage.before_stage_{number}")
         if os.path.lexists(move.source) or not _is_in_place(held, move):
-            stage(Path(event.directory), move.source, hidden_path(move.place, tag), move.fact, stop)
+            hidden = hidden_path(move.place, tag)
+            stage(Path(event.directory), move.source, hidden, move.fact, stop)
+            if mode is not None:
+                hidden.chmod(mode)
     _sync(moves)
     fault_point("storage.after_stage")
 
 
-def _write_intent(path: Path, manifest: Manifest, tag: str) -> None:
+def _write_intent(path: Path, manifest: Manifest, tag: str, mode: int | None) -> None:
     half = hidden_path(path, tag, "tmp")
     with half.open("wb") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(manifest.model_dump_json(indent=2, exclude_none=True).encode())
         file.flush()
         os.fsync(file.fileno())

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from services.common.infra.no_links import NotAFile, read_below
 from services.storage.archive.json_file import read_json_file
 from services.storage.formats.manifest import Manifest
 
@@ -19,3 +22,12 @@ def read_manifest(path: Path) -> Manifest | None:
     return read_json_file(
         path, Manifest, event="record_unreadable", remedy=RECORD_REMEDY, below=path.parents[1], misplaced=misplaced
     )
+
+
+def owner_of(path: Path) -> str | None:
+    """Return the video whose manifest is at `path`, also in the folder of another; None when there is no valid one.
+    Raises OSError."""
+    try:
+        return Manifest.model_validate_json(read_below(path.parents[1], path)).video_id
+    except (FileNotFoundError, NotADirectoryError, NotAFile, ValidationError):
+        return None

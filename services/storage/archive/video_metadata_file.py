@@ -6,8 +6,9 @@ Blocks: use a thread. Writers hold the lock of (root, video).
 from pathlib import Path
 
 from services.common.events import MetadataFetched
-from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, make_folders, set_aside, write_atomically
 from services.storage.archive.json_file import read_json_file
+from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.video_metadata import VideoFile, merge_sources
 
 METADATA_REMEDY = "The next download of the video's metadata replaces it; this one is kept as .unreadable."
@@ -25,11 +26,13 @@ def is_up_to_date(path: Path, event: MetadataFetched) -> bool:
     return known is not None and known.fetched_at >= event.fetched_at
 
 
-def save_metadata(path: Path, event: MetadataFetched, trace_id: str) -> None:
-    """Merge `event` into the file at `path`. A file that would not change is not written."""
+def save_metadata(tree: ArchiveTree, event: MetadataFetched, trace_id: str) -> None:
+    """Merge `event` into the video's file. A file that would not change is not written."""
+    path = tree.video_metadata(event.video_id)
     held = read_video_file(path)
     merged = merge_sources(held, event, trace_id)
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
+        make_folders(path.parent, tree.dir_mode)
+        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE, exact=tree.file_mode)

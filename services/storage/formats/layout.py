@@ -22,7 +22,8 @@ from services.common.validation import validate_video_id
 
 CAPTIONS = "captions"
 DAMAGED = ".damaged"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # languages, playlist ids, tags: no path separators
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # playlist ids, tags: no path separators
+_LANGUAGE = re.compile(r"[A-Za-z0-9_-]{1,64}~?")  # with ~ a machine translation
 _ENDINGS = {
     FileRole.VIDEO: ".mp4",
     FileRole.AUDIO: ".m4a",
@@ -45,11 +46,14 @@ class HiddenFile:
 
 @dataclass(frozen=True)
 class ArchiveTree:
-    """The two folders of one archive root. `key` identifies the root in the catalogue; all paths are absolute."""
+    """The two folders of one archive root. `key` identifies the root in the catalogue; all paths are absolute.
+    `file_mode`, `dir_mode`: of new files and folders; None: those of the umask."""
 
     root: Path
     metadata: Path
     videos: Path
+    file_mode: int | None = None
+    dir_mode: int | None = None
 
     @property
     def key(self) -> str:
@@ -94,8 +98,10 @@ def tree_of(root: str | Path, storage: Storage) -> ArchiveTree:
         known = ", ".join(str(allowed) for allowed in storage.all_roots)
         raise InvalidRequest(f"{path} is not an archive root, nor below one ({known}): add it to [storage] roots")
     if path == storage.base_path:
-        return ArchiveTree(path, storage.metadata_dir, storage.videos_dir)
-    return ArchiveTree(path, path / "metadata", path / "videos")
+        metadata, videos = storage.metadata_dir, storage.videos_dir
+    else:
+        metadata, videos = path / "metadata", path / "videos"
+    return ArchiveTree(path, metadata, videos, storage.file_mode, storage.dir_mode)
 
 
 def manifest_name(video_id: str) -> str:
@@ -107,7 +113,7 @@ def file_name(video_id: str, role: FileRole, language: str | None = None) -> str
     an invalid language."""
     if role is not FileRole.CAPTION:
         return f"{video_id}{_ENDINGS[role]}"
-    if language is None or not _NAME.fullmatch(language):
+    if language is None or not _LANGUAGE.fullmatch(language):
         raise InvalidRequest(f"{language!r} is not a caption language")
     return f"{CAPTIONS}/{video_id}_{language}.vtt"
 
@@ -144,7 +150,7 @@ def _is_ours(name: str, video_id: str) -> bool:
     if name in {manifest_name(video_id), *(f"{video_id}{ending}" for ending in _ENDINGS.values())}:
         return True
     caption = name.removeprefix(f"{video_id}_").removesuffix(".vtt")
-    return name == f"{video_id}_{caption}.vtt" and _NAME.fullmatch(caption) is not None
+    return name == f"{video_id}_{caption}.vtt" and _LANGUAGE.fullmatch(caption) is not None
 
 
 def source_path(directory: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from services.storage.formats.playlist_diff import (
     PlaylistChange,
     PlaylistHistory,
     PlaylistSnapshot,
+    View,
     diff,
     initial_changes,
     view_of,
@@ -23,7 +24,9 @@ from services.storage.formats.playlist_diff import (
 
 
 class ListingSummary(BaseModel):
-    """One complete listing: its end, its job and the number of its entries."""
+    """One complete listing: its end, its job and the number of its entries. `announced`: the number that the list
+    named. `incomplete`: more entries were missing than at the previous listing by this source, so nothing is known
+    about those that are not listed."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -32,6 +35,13 @@ class ListingSummary(BaseModel):
     trace_id: str
     total: int
     source: str = ""
+    announced: int | None = None
+    incomplete: bool = False
+
+    @property
+    def missing(self) -> int:
+        """The number of entries that were announced and not listed."""
+        return max(0, (self.announced or 0) - self.total)
 
 
 HistoryLine = Annotated[PlaylistChange | dict[str, Any], Field(union_mode="left_to_right")]
@@ -93,31 +103,55 @@ def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: Finished
     `listings`."""
     done = listing.completed
     source = done.source_name
-    summary = ListingSummary(
-        at=listing.at, job_id=done.job_id, trace_id=listing.trace_id, total=done.total, source=source
-    )
+    summary = _summary(held, listing)
     summaries = sorted(
         {(one.at, one.job_id): one for one in (*(held.listings if held else ()), summary)}.values(), key=_when
     )
     if held is not None and held.fetched_at > listing.at:
         return held.model_copy(update={"listings": summaries})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
-    sight = PlaylistSnapshot(listing.at, done.job_id, source, entries_of(listing.pages, done.page_keys, done.total))
+    entries = entries_of(listing.pages, done.page_keys, done.total)
     history, views = _remembered(held, source)
     if held is None:
-        history += initial_changes(sight)
+        history += initial_changes(PlaylistSnapshot(listing.at, done.job_id, source, entries))
     else:
+        if summary.incomplete:  # what it does not list is as it was
+            entries = _with_held(entries, held, views.get(source, {}))
+        sight = PlaylistSnapshot(listing.at, done.job_id, source, entries)
         history += diff(PlaylistHistory([line for line in history if isinstance(line, PlaylistChange)], views), sight)
     return PlaylistFile(
         **{**own.model_dump(), "playlist_id": playlist_id},
         fetched_at=listing.at,
         trace_id=listing.trace_id,
         source=source,
-        entries=list(sight.entries),
+        entries=entries,
         listings=summaries,
         history=history,
         views={name: view for name, view in views.items() if name != source},
     )
+
+
+def _summary(held: PlaylistFile | None, listing: FinishedListing) -> ListingSummary:
+    done = listing.completed
+    summary = ListingSummary(
+        at=listing.at,
+        job_id=done.job_id,
+        trace_id=listing.trace_id,
+        total=done.total,
+        source=done.source_name,
+        announced=done.announced,
+    )
+    before = [one.missing for one in (held.listings if held else ()) if one.source == done.source_name]
+    return summary.model_copy(update={"incomplete": done.cut_short or summary.missing > (before or [0])[-1]})
+
+
+def _with_held(listed: list[Entry], held: PlaylistFile, view: View) -> list[Entry]:
+    """Add the entries that this source listed before, behind the listed ones."""
+    names = {entry.video_id for entry in listed}
+    known = {entry.video_id: entry for entry in held.entries}
+    missing = [known.get(video_id) or Entry(video_id=video_id, title=title) for video_id, title in view.items()]
+    left = [entry for entry in missing if entry.video_id not in names]
+    return [*listed, *(entry.model_copy(update={"position": len(listed) + n}) for n, entry in enumerate(left))]
 
 
 def _remembered(

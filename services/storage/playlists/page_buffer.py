@@ -15,14 +15,15 @@ _KEPT = timedelta(days=15)  # longer than the stream keeps messages
 
 
 class PageBuffer:
-    """Keyed by (job_id, target_index): a second attempt at a target resumes where the first one ended."""
+    """Keyed by (job_id, target_index): a second attempt at a target resumes where the first one ended. What follows a
+    listing that is written is a new listing of the target."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add_page(self, page: ListingPageFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
-            if _touch(db, page.job_id, page.target_index):
+            if _touch(db, page.job_id, page.target_index, page.listing):
                 db.execute(
                     "INSERT OR REPLACE INTO listing_pages VALUES (?, ?, ?, ?)",
                     (page.job_id, page.target_index, page.page_key, page.model_dump_json()),
@@ -32,7 +33,7 @@ class PageBuffer:
 
     async def add_playlist(self, event: PlaylistFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _touch(db, event.job_id, event.target_index)
+            _touch(db, event.job_id, event.target_index, event.listing)
             db.execute(
                 "UPDATE listings SET playlist = ? WHERE job_id = ? AND target_index = ?",
                 (event.model_dump_json(), event.job_id, event.target_index),
@@ -42,7 +43,8 @@ class PageBuffer:
 
     async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _touch(db, event.job_id, event.target_index)
+            if not _touch(db, event.job_id, event.target_index, event.listing):
+                return
             db.execute(
                 "UPDATE listings SET completed = ?, completed_at = ?, trace_id = ?"
                 " WHERE job_id = ? AND target_index = ?",
@@ -97,16 +99,22 @@ class PageBuffer:
         await self._database.run(work)
 
 
-def _touch(db: sqlite3.Connection, job_id: str, target_index: int) -> bool:
-    """Create or update the row of a listing. Return False if its file is written already."""
+def _touch(db: sqlite3.Connection, job_id: str, target_index: int, listing: int) -> bool:
+    """Create or update the row of a target. Return False if the file of this listing is written already."""
     now = utc_text(datetime.now(UTC))
     db.execute(
         "INSERT INTO listings (job_id, target_index, touched_at) VALUES (?, ?, ?)"
         " ON CONFLICT DO UPDATE SET touched_at = excluded.touched_at",
         (job_id, target_index, now),
     )
-    query = "SELECT written FROM listings WHERE job_id = ? AND target_index = ?"
-    (written,) = db.execute(query, (job_id, target_index)).fetchone()
+    query = "SELECT written, completed FROM listings WHERE job_id = ? AND target_index = ?"
+    written, completed = db.execute(query, (job_id, target_index)).fetchone()
+    if written and completed and parse_row(ListingCompleted.model_validate_json, completed).listing < listing:
+        db.execute(
+            "UPDATE listings SET written = 0, completed = NULL, playlist = NULL WHERE job_id = ? AND target_index = ?",
+            (job_id, target_index),
+        )
+        return True
     return not written
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import structlog
 
 from services.common.domain.videos import PlaylistMetadata
-from services.common.infra.files import ARCHIVE_MODE, set_aside, write_atomically
+from services.common.infra.files import ARCHIVE_MODE, make_folders, set_aside, write_atomically
 from services.common.settings.load import Storage
 from services.storage.archive.json_file import read_json_file
-from services.storage.formats.layout import tree_of
+from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.formats.playlist import FinishedListing, PlaylistFile, merge_listing
 
 _log = structlog.get_logger()
@@ -30,8 +30,9 @@ def members_of(playlist_id: str, storage: Storage) -> list[str]:
     return [entry.video_id for file in listed if file for entry in file.entries]
 
 
-def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None:
+def save_listing(tree: ArchiveTree, playlist_id: str, listing: FinishedListing) -> None:
     """Merge a finished listing into the file, as one write."""
+    path = tree.playlist_metadata(playlist_id)
     held = read_playlist_file(path)
     merged = merge_listing(held, playlist_id, listing)
     if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
@@ -41,14 +42,20 @@ def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None
     if merged != held:
         if held is None:
             set_aside(path)
-        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
+        _write(tree, path, merged)
 
 
-def save_own(path: Path, own: PlaylistMetadata) -> None:
+def save_own(tree: ArchiveTree, own: PlaylistMetadata) -> None:
     """Put a playlist's own metadata, which arrived after the end of its listing, into the file."""
+    path = tree.playlist_metadata(own.playlist_id)
     held = read_playlist_file(path)
     if held is None:
         return
     merged = PlaylistFile.model_validate({**held.model_dump(), **own.model_dump(), "playlist_id": held.playlist_id})
     if merged != held:
-        write_atomically(path, merged.model_dump_json(indent=2), mode=ARCHIVE_MODE)
+        _write(tree, path, merged)
+
+
+def _write(tree: ArchiveTree, path: Path, content: PlaylistFile) -> None:
+    make_folders(path.parent, tree.dir_mode)
+    write_atomically(path, content.model_dump_json(indent=2), mode=ARCHIVE_MODE, exact=tree.file_mode)

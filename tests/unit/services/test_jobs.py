@@ -134,13 +134,12 @@ def test_a_forced_job_does_not_use_a_fetch_that_was_already_running(world: World
     assert world.rows.jobs["j2"].status is JobStatus.COMPLETED
 
 
-def test_missing_captions_are_fetched_again_without_the_media(world: World) -> None:
+def test_captions_that_could_not_be_fetched_do_not_fail_the_video(world: World) -> None:
     world.queued(include_captions=True)
-    world.archived(world.dispatch(), captions=())
-    again = world.dispatch()
-    assert (again.wanted.media, again.wanted.captions) == (False, ("en",))
-    world.archived(again, qualities=("1080p",), captions=("en",))
-    assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
+    (done,) = world.archived(world.dispatch(), captions=())
+    assert isinstance(done, e.JobCompleted)
+    assert done.job.counts.archived == 1
+    assert done.job.notes == [f"{VIDEO}: captions en could not be fetched; the next run tries again"]
 
 
 def test_redelivered_events_change_nothing(world: World) -> None:

@@ -70,6 +70,7 @@ class ScriptedSource:
     """A source that yields given parts and then fails, hangs or ends; also answers claims in place of jobs."""
 
     name = "scripted"
+    full_page = 0
 
     def __init__(
         self,

@@ -48,7 +48,12 @@ OutputDir = Annotated[
     str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Archive root. [default: base_path]")
 ]
 Captions = Annotated[
-    str | None, typer.Option("--captions", metavar="LANGS", help="Caption languages, as en,de. [default: en]")
+    str | None,
+    typer.Option(
+        "--captions",
+        metavar="LANGS",
+        help="Caption languages, as en,de; de~ also takes a machine translation. [default: en]",
+    ),
 ]
 NoCaptions = Annotated[bool, typer.Option("--no-captions", help="Do not save captions.")]
 MetadataOnly = Annotated[bool, typer.Option("--metadata-only", help="Save only metadata.")]

@@ -62,7 +62,7 @@ def info(
     parsed = parse_target(wanted)
     if parsed.kind is TargetKind.VIDEOS:
         raise InvalidRequest(f"{parsed.id} is a video: `ytarchive metadata {parsed.id}` shows it.")
-    target = Target(kind=parsed.kind, id=parsed.id)
+    target = Target(kind=parsed.kind, id=parsed.id, tab=parsed.tab)
     invocation: Invocation = context.obj
     config = invocation.config()
 

@@ -21,12 +21,15 @@ _ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
 
 @dataclass(frozen=True)
 class Place:
-    """A configured folder. `free`: bytes. `usable`: it exists or can be created, and is writable."""
+    """A configured folder. `free`: bytes. `usable`: it exists or can be created, and is writable. `syncs`,
+    `folds_case`: properties of its file system, as far as they are known."""
 
     key: str
     path: Path
     usable: bool
     free: int
+    syncs: bool = True
+    folds_case: bool = False
 
 
 def writable(place: Place) -> Finding:
@@ -48,6 +51,37 @@ def space(place: Place, min_free: int) -> Finding:
     if place.free < 2 * min_free:
         return warning(check, found, remedy)
     return ok(check, found)
+
+
+def peculiarities(place: Place) -> list[Finding]:
+    """Return what the file system does not do that an archive relies on."""
+    found = []
+    if not place.syncs and place.key == "base_data_dir":
+        found.append(
+            problem(
+                f"{place.key} sync",
+                f"the file system of {place.path} cannot sync folders, which the broker requires",
+                "Set [storage] base_data_dir to a folder on a disk of this machine; base_path may be on a NAS.",
+            )
+        )
+    elif not place.syncs:
+        found.append(
+            warning(
+                f"{place.key} sync",
+                f"the file system of {place.path} cannot sync folders: a power cut may lose the newest files",
+                "Run `ytarchive verify` after a power cut, or use a file system of this machine.",
+            )
+        )
+    if place.folds_case:
+        found.append(
+            warning(
+                f"{place.key} names",
+                f"the file system of {place.path} ignores case: of two videos whose ids differ only in it, one is"
+                " refused",
+                "Use a disk that does not, such as ext4, for the archive.",
+            )
+        )
+    return found
 
 
 # --- file systems -------------------------------------------------------------------------------------------------

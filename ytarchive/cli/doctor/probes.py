@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from bus import BusError
 from bus.embedded.server import find_server
-from services.common.infra.files import free_space, lock_holder, writable
+from services.common.infra.files import free_space, ignores_case, lock_holder, syncs_directories, writable
 from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
@@ -91,8 +91,11 @@ def folders(config: Config) -> list[Finding]:
         if any(path.is_relative_to(other) for other in seen):
             continue
         seen.append(path)
-        place = folder_checks.Place(key, path, writable(path), free_space(path))
+        usable = writable(path)
+        syncs, folds_case = (syncs_directories(path), ignores_case(path)) if usable and path.is_dir() else (True, False)
+        place = folder_checks.Place(key, path, usable, free_space(path), syncs, folds_case)
         found += [folder_checks.writable(place), folder_checks.space(place, config.storage.min_free)]
+        found += folder_checks.peculiarities(place)
     return found
 
 

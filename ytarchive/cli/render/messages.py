@@ -131,6 +131,8 @@ def _headline(result: RunResult, job: Job, now: datetime) -> Iterator[Text]:
     yield Text.assemble((f"{_outcome(result, job)}: ", style), f"{', '.join(parts)}{weight} in {span(result.seconds)}")
     if job.error is not None:
         yield Text(f"Error [{job.error.code}]: {safe_text(job.error.message, 500)}", style="red")
+    for note in job.notes:
+        yield Text(f"Note: {safe_text(note, 500)}", style="yellow")
     if result.exit is Exit.PARKED and job.retry_at is not None:
         yield Text(f"Waiting for a scheduled retry; the next one is at {moment(job.retry_at, now)}.")
 

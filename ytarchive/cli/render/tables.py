@@ -78,6 +78,7 @@ def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType
         rows.append(("Next retry", moment(job.retry_at, now)))
     if job.work_plan:
         rows.append(("Work plan", safe_text(job.work_plan, 4096)))
+    rows += [("Note", safe_text(note, 500)) for note in job.notes]
     if job.error:
         rows.append(("Error", Text(f"[{job.error.code}] {safe_text(job.error.message, 500)}", style="red")))
     return Group(facts(rows), items_table(items)) if items else facts(rows)

@@ -58,10 +58,10 @@ class NewJob:
 
     def existing(self, open_jobs: Sequence[Job]) -> JobState | None:
         job = next((job for job in open_jobs if self.request.matches(job)), None)
-        return JobState(job.job_id, job.trace_id) if job else None
+        return JobState(job.job_id, job.trace_id, since=job.revision) if job else None
 
     def event(self, job_id: str, *, again: bool) -> Event:
-        """For an existing job the event only ends its parking."""
+        """For an existing job the event ends its parking, and lists again what may have been added since."""
         return self.request.event(job_id)
 
 

@@ -136,7 +136,7 @@ class EmulatedDataApi:
                 "channelTitle": channel.title,
             },
             "status": {"privacyStatus": "public"},
-            "contentDetails": {"itemCount": len(playlist.entries)},
+            "contentDetails": {"itemCount": playlist.count},
         }
 
     def _playlist_items(self, query: dict[str, str]) -> Json:
@@ -147,10 +147,11 @@ class EmulatedDataApi:
         size = min(MAX_IDS, _number(query.get("maxResults", "5")))
         token = query.get("pageToken", "PT0")
         start = _number(token.removeprefix("PT"), "pageToken", "invalidPageToken")
-        entries = playlist.entries[start : start + size]
+        listed = playlist.entries[: playlist.cut_after]
+        entries = listed[start : start + size]
         items = [_only(query, self._item(playlist, v, start + n)) for n, v in enumerate(entries)]
-        page = _page(items, len(playlist.entries), size)
-        if start + size < len(playlist.entries):
+        page = _page(items, len(listed), size)
+        if start + size < len(listed):
             page["nextPageToken"] = f"PT{start + size}"
         if start:
             page["prevPageToken"] = f"PT{max(0, start - size)}"

@@ -27,7 +27,7 @@ def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Jso
     primary = {
         "title": {"runs": [{"text": playlist.title}]},
         "stats": [
-            {"runs": [{"text": f"{len(playlist.entries):,}"}, {"text": " videos"}]},
+            {"runs": [{"text": f"{playlist.count:,}"}, {"text": " videos"}]},
             {"simpleText": f"{playlist.views:,} views"},
         ],
         "badges": [],
@@ -113,7 +113,7 @@ def _visible(world: World, playlist: Playlist, unavailable: bool) -> list[str]:
 
 
 def _playlist_items(world: World, playlist: Playlist, start: int, unavailable: bool) -> list[Json]:
-    visible = _visible(world, playlist, unavailable)
+    visible = _visible(world, playlist, unavailable)[: playlist.cut_after]
     page = visible[start : start + PLAYLIST_PAGE]
     items = [_playlist_item(world, video_id, start + n) for n, video_id in enumerate(page, start=1)]
     if start + PLAYLIST_PAGE < len(visible):

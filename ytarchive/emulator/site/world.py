@@ -104,6 +104,7 @@ class Video(_FromJson):
     category: str = "Education"
     countries: tuple[str, ...] = ("DE", "FR")
     starts_at: str | None = None
+    tab: str = "videos"  # of its channel: videos, shorts or streams
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", VideoKind(self.kind))
@@ -115,7 +116,8 @@ class Video(_FromJson):
 
 @dataclass(frozen=True, slots=True)
 class Playlist(_FromJson):
-    """A playlist. `entries` are video ids in order; unknown ids are listed as deleted videos."""
+    """A playlist. `entries` are video ids in order; unknown ids are listed as deleted videos. `announced`: the number
+    of entries in its header, if it differs; `cut_after`: pages end there without a way to the next one."""
 
     id: str
     title: str
@@ -123,6 +125,13 @@ class Playlist(_FromJson):
     description: str = ""
     entries: tuple[str, ...] = ()
     views: int = 100
+    announced: int | None = None
+    cut_after: int | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of entries in the header."""
+        return len(self.entries) if self.announced is None else self.announced
 
 
 _IDS: dict[type, re.Pattern[str]] = {
@@ -130,6 +139,9 @@ _IDS: dict[type, re.Pattern[str]] = {
     Video: re.compile(r"[\w-]{11}"),
     Playlist: re.compile(r"(PL|UU|FL|RD|OL)[\w-]{16,41}"),
 }
+
+
+_UPLOADS = {"UULF": "videos", "UUSH": "shorts", "UULV": "streams", "UU": None}  # prefix of an id -> tab
 
 
 @dataclass(slots=True)
@@ -192,13 +204,16 @@ class World:
         return None
 
     def find_playlist(self, playlist_id: str) -> Playlist | None:
-        """Find a playlist. An id that starts with `UU` is the channel's uploads without the unavailable ones."""
+        """Find a playlist. `UU` and the rest of a channel's id name its uploads without the unavailable ones, UULF,
+        UUSH and UULV those of one tab."""
         if playlist_id in self.playlists:
             return self.playlists[playlist_id]
-        channel = self.channels.get("UC" + playlist_id[2:]) if playlist_id.startswith("UU") else None
-        if channel is None:
-            return None
-        return Playlist(playlist_id, f"Uploads from {channel.title}", channel.id, entries=tuple(self.uploads(channel)))
+        for prefix, tab in _UPLOADS.items():
+            channel = self.channels.get("UC" + playlist_id.removeprefix(prefix))
+            if playlist_id.startswith(prefix) and channel is not None:
+                entries = tuple(v for v in self.uploads(channel) if tab in {None, self.videos[v].tab})
+                return Playlist(playlist_id, f"Uploads from {channel.title}", channel.id, entries=entries)
+        return None
 
     def uploads(self, channel: Channel) -> list[str]:
         """Return the ids of the channel's uploads that are publicly listed, newest first."""

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any, TextIO
 
 from services.common.youtube.child import session
@@ -29,7 +30,6 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    os.umask(0o022)
     channel = _Channel(_protect_stdout())
     signal.signal(signal.SIGTERM, lambda _number, _frame: _end_group())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
@@ -52,6 +52,9 @@ def _serve(order: dict[str, Any], channel: "_Channel") -> dict[str, Any]:
         operation.run(order["request"], order["options"], lambda message: channel.send({"message": message}))
     except Exception as error:  # noqa: BLE001  # the boundary of the child: every error is reported to the parent
         return {"error": facts_of(error, session.take_warnings(), session.stage()).model_dump(mode="json")}
+    finally:
+        with suppress(OSError):  # a full disk, say: they are only newer than the user's
+            session.keep_cookies()
     return {"done": True}
 
 

@@ -11,13 +11,15 @@ from pydantic import BaseModel
 
 from services.common.domain.archive import FileFact, FileRole, Provenance
 from services.common.infra.files import sha256, sync_file
+from services.common.texts import all_encodable, encodable
 from services.common.youtube import tools
 from services.common.youtube.child import captions, thumbnail
 from services.common.youtube.child.media import fetch_media, is_audio
 from services.common.youtube.child.session import Session, session, set_stage
 from services.common.youtube.child.video import public_info, video_metadata
-from services.common.youtube.messages import FetchRequest, FetchResult, Finishing, MetadataFound
+from services.common.youtube.messages import FetchRequest, FetchResult, Finishing, FormatChoice, MetadataFound
 from services.common.youtube.partial import working_in
+from services.common.youtube.streams import original_streams
 
 _LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
 
@@ -49,7 +51,18 @@ def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
         raise NoVideo(f"{url} is not a single video")
     if media and raw.get("live_status") in _LIVE:
         raise LiveNow(f"live_status {raw['live_status']}")
-    return raw
+    return {**raw, **{name: all_encodable(raw[name]) for name in raw if not name.startswith("_")}}
+
+
+def select(ydl: Any, raw: dict[str, Any], choice: FormatChoice) -> dict[str, Any]:
+    """Return the extraction with the formats of a choice selected. Raise ExtractorError when there are none."""
+    ydl.params["format_sort"] = list(choice.sort)
+    ydl.format_selector = ydl.build_format_selector(choice.selector)
+    streams = raw.get("formats") or []
+    if choice.original:
+        streams = original_streams(streams, choice.audio_language)
+    found: dict[str, Any] = ydl.process_ie_result({**raw, "formats": [dict(one) for one in streams]}, download=False)
+    return found
 
 
 class _Fetch:
@@ -80,7 +93,7 @@ class _Fetch:
                 files=tuple(facts),
                 absent=tuple(self.absent),
                 provenance=self._provenance(info),
-                warnings=tuple(self.session.warnings),
+                warnings=tuple(encodable(warning) for warning in self.session.warnings),
             )
         )
 
@@ -88,11 +101,7 @@ class _Fetch:
         """Extract once; send the metadata before formats are selected, which may fail."""
         raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
         self.tell(MetadataFound(metadata=video_metadata(raw)))
-        choice = self.order.choice
-        self.ydl.params["format_sort"] = list(choice.sort)
-        self.ydl.format_selector = self.ydl.build_format_selector(choice.selector)
-        info: dict[str, Any] = self.ydl.process_ie_result(raw, download=False)
-        return info
+        return select(self.ydl, raw, self.order.choice)
 
     @contextmanager
     def _paths(self) -> Iterator[None]:
@@ -132,7 +141,13 @@ class _Fetch:
             self.absent.append(f"captions/{language}")
             return
         target = self.directory / f"{self.order.video_id}_{language}.vtt"
-        if captions.fetch_caption(self.ydl, info, track, target):
+        if not captions.fetch_caption(self.ydl, info, track, target):
+            return
+        if problem := captions.problem_of(target):
+            self.ydl.report_warning(f"captions {target.stem}: {problem}")
+            target.unlink()
+            self.absent.append(f"captions/{language}")
+        else:
             self.files.append((target, FileRole.CAPTION, language))
 
     def _write_info(self, info: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.targets import target_url
+from services.common.texts import encodable
 from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
 from services.common.youtube.child.session import make_ydl
 
@@ -48,12 +49,13 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
 
 
 def _uploads(ydl: Any, channel: Target) -> tuple[Json | None, Target]:
-    """Return a channel's page, unless its id is known, and the playlist of its uploads."""
+    """Return a channel's page, unless its id is known, and the playlist of its uploads, or of those of one tab."""
     page = None if validate_channel_id(channel.id) else _extract(ydl, f"{target_url(channel)}/about")
     channel_id = str(page.get("channel_id")) if page else channel.id
     if not validate_channel_id(channel_id):
         raise ValueError(f"{channel.id}: the page names no channel")
-    return page, Target(kind=TargetKind.PLAYLIST, id=f"UU{channel_id[2:]}")
+    prefix = channel.tab.list_prefix if channel.tab else "UU"
+    return page, Target(kind=TargetKind.PLAYLIST, id=f"{prefix}{channel_id[2:]}")
 
 
 def _complete(options: Json) -> Json:
@@ -110,8 +112,7 @@ def _entry(line: Json, position: int) -> Json:
 
 
 def _text(value: object) -> str | None:
-    """Replace lone surrogates, which cannot be encoded as UTF-8."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+    return encodable(value) if isinstance(value, str) else None
 
 
 def _iso(date: str | None) -> str | None:

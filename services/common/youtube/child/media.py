@@ -11,8 +11,10 @@ from services.common.youtube.child.session import Session
 from services.common.youtube.messages import Downloading
 from services.common.youtube.partial import keep_if_same, media_of
 from services.common.youtube.synced import SyncedLengths
+from services.common.youtube.tools import duration_of, find_ffmpeg
 
 _MIN_INTERVAL = 0.2  # seconds between two progress messages
+_SHORTER, _SHORTER_PART = 5.0, 0.03  # seconds, and share, that a result may be shorter than announced
 _SLACK = 100  # bytes of tolerance for announced sizes, as in yt-dlp
 
 
@@ -96,11 +98,23 @@ def fetch_media(
     if path.stat().st_size == 0 or (len(streams) > 1 and path.stem != video_id):
         raise MediaIncomplete(f"{path.name} is empty, or was not merged")
     path = _contain(session.ydl, info, path, audio=audio)
+    if not all(stream.get("filesize") for stream in streams):
+        _check_length(info, path)
     synced.sync(path)
     for leftover in media_of(directory, video_id):  # left by a process that was killed after merging
         if leftover != path:
             leftover.unlink()
     return path
+
+
+def _check_length(info: Mapping[str, Any], path: Path) -> None:
+    """Refuse a result that is shorter than announced. Of streams in fragments no size is known."""
+    ffmpeg = find_ffmpeg()
+    length = duration_of(path, ffmpeg) if ffmpeg else None
+    announced = info.get("duration") or 0
+    if length is not None and length < announced - max(_SHORTER, _SHORTER_PART * announced):
+        path.unlink()
+        raise MediaIncomplete(f"the download is {length:.0f} s long, {announced:.0f} s were announced")
 
 
 def _contain(ydl: Any, info: dict[str, Any], path: Path, *, audio: bool) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from yt_dlp.utils import ExtractorError
 
-from services.common.youtube.child.fetch import extract
+from services.common.youtube.child.fetch import extract, select
 from services.common.youtube.child.session import make_ydl
 from services.common.youtube.messages import Choice, Format, FormatChoice, Offered, OfferRequest
 
@@ -21,7 +21,7 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     order = OfferRequest.model_validate(request)
     ydl = make_ydl(options)
     raw = extract(ydl, order.video_id, media=True)
-    streams = _chosen(ydl, raw, _ANY)["formats"]
+    streams = select(ydl, raw, _ANY)["formats"]
     offered = Offered(
         video_id=order.video_id,
         title=raw.get("title") or order.video_id,
@@ -32,18 +32,9 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     emit(offered.model_dump(mode="json"))
 
 
-def _chosen(ydl: Any, raw: Json, choice: FormatChoice) -> Json:
-    """Apply a format choice to a copy of the extraction. Raise ExtractorError."""
-    ydl.params["format_sort"] = list(choice.sort)
-    ydl.format_selector = ydl.build_format_selector(choice.selector)
-    own = {**raw, "formats": [dict(stream) for stream in raw.get("formats") or ()]}
-    found: Json = ydl.process_ie_result(own, download=False)
-    return found
-
-
 def _choice(ydl: Any, raw: Json, choice: FormatChoice) -> Choice:
     try:
-        found = _chosen(ydl, raw, choice)
+        found = select(ydl, raw, choice)
     except ExtractorError:  # the streams are known: none of them fits
         return Choice()
     parts = [_format(stream) for stream in found.get("requested_formats") or [found]]

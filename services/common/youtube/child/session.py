@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yt_dlp
 
 from services.common.settings.retry_policy import SPEC
+from services.common.youtube.child.cookies import Cookies
 
 _WARNINGS_KEPT = 50
 
 
 class Session:
-    """A YoutubeDL, the warnings of the current operation, and its progress callback."""
+    """A YoutubeDL, the warnings of the current operation, and its progress callback. `cookies` are those of the user's
+    file with this `identity`."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], cookies: Cookies | None = None, identity: str = "") -> None:
         self.warnings: list[str] = []
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
+        self.identity = identity
+        self._cookies = cookies
         self.ydl = yt_dlp.YoutubeDL(
             {
                 **options,
@@ -25,6 +30,10 @@ class Session:
                 "retry_sleep_functions": {"http": _backoff, "fragment": _backoff, "extractor": _backoff},
             }
         )
+
+    def keep_cookies(self) -> None:
+        if self._cookies is not None:
+            self._cookies.keep(self.ydl.cookiejar, self.identity)
 
     def _progress(self, status: dict[str, Any]) -> None:
         if self.on_progress:
@@ -55,11 +64,26 @@ def stage() -> str:
 
 
 def session(options: dict[str, Any]) -> Session:
-    """Return the session for these options. Raise the errors of YoutubeDL()."""
+    """Return the session for these options, a new one when the cookies file has changed. Raise the errors of
+    YoutubeDL(), CookiesUnreadable."""
     key = json.dumps(options, sort_keys=True)
-    if key not in _sessions:
-        _sessions[key] = Session(options)
+    copy = options.get("cookies_copy")
+    if copy is None:
+        if key not in _sessions:
+            _sessions[key] = Session(options)
+        return _sessions[key]
+    own = {name: value for name, value in options.items() if name != "cookies_copy"}
+    cookies = Cookies(Path(own["cookiefile"]), Path(copy))
+    identity = cookies.refresh()
+    if key not in _sessions or _sessions[key].identity != identity:
+        _sessions[key] = Session({**own, "cookiefile": copy}, cookies, identity)
     return _sessions[key]
+
+
+def keep_cookies() -> None:
+    """Store what YouTube has changed in the cookies during an operation."""
+    for one in _sessions.values():
+        one.keep_cookies()
 
 
 def make_ydl(options: dict[str, Any]) -> Any:

@@ -37,8 +37,15 @@ def video_metadata(info: Mapping[str, Any]) -> VideoMetadata:
         age_limit=info.get("age_limit"),
         availability=info.get("availability"),
         live_status=info.get("live_status"),
+        kind=_kind(info),
         webpage_url=info.get("webpage_url"),
     )
+
+
+def _kind(info: Mapping[str, Any]) -> str | None:
+    """A premiere has the live status of a stream and the media of a video."""
+    kind = {"video": "video", "short": "short", "livestream": "stream"}.get(str(info.get("media_type")))
+    return "premiere" if kind == "video" and info.get("live_status") not in {None, "not_live"} else kind
 
 
 def _upload_date(info: Mapping[str, Any]) -> str | None:

@@ -1,12 +1,13 @@
 """Parsing of targets: tables of accepted and refused texts, and properties for arbitrary text."""
 
+import re
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.domain.videos import Target, TargetKind
+from services.common.domain.videos import ChannelTab, Target, TargetKind
 from services.common.errors import InvalidRequest
 from services.common.targets import MAX_VIDEOS, ParsedTarget, digest, group_targets, parse_target, target_url
 from services.common.validation import validate_playlist_id, validate_video_id
@@ -38,6 +39,7 @@ VIDEOS = [
     f"https://youtu.be/{VIDEO}",
     f"youtu.be/{VIDEO}?si=AbCdEf&t=1",
     f"https://youtu.be/{VIDEO}/",
+    f"https://www.youtube.com/tv#/watch?v={VIDEO}",
     f"https://www.youtube.com/shorts/{VIDEO}?feature=share",
     f"https://youtube.com/live/{VIDEO}?si=x",
     f"https://www.youtube.com/embed/{VIDEO}?rel=0",
@@ -63,6 +65,7 @@ VIDEOS = [
 ]
 
 PLAYLISTS = [
+    ("PLabcdefghijk", "PLabcdefghijk"),
     (LIST, LIST),
     (ALBUM, ALBUM),
     (UPLOADS, UPLOADS),
@@ -90,20 +93,37 @@ CHANNELS = [
     ("c/Vsauce", "c/Vsauce"),
     ("user/vsauce", "user/vsauce"),
     (f"https://www.youtube.com/channel/{CHANNEL}", CHANNEL),
-    (f"https://www.youtube.com/channel/{CHANNEL}/videos?view=0", CHANNEL),
+    (f"https://www.youtube.com/channel/{CHANNEL}/about?x=0", CHANNEL),
     (f"https://music.youtube.com/browse/{CHANNEL}", CHANNEL),
     ("https://www.youtube.com/@LinusTechTips", "@LinusTechTips"),
-    *(
-        (f"youtube.com/@LinusTechTips/{tab}", "@LinusTechTips")
-        for tab in ("videos", "streams", "shorts", "playlists", "about", "live", "community", "featured")
-    ),
+    *((f"youtube.com/@LinusTechTips/{tab}", "@LinusTechTips") for tab in ("", "about", "featured")),
     ("https://m.youtube.com/@a.b-c_d?app=desktop", "@a.b-c_d"),
     ("https://www.youtube.com/@%E6%97%A5%E6%9C%AC%E8%AA%9E", "@日本語"),
     ("https://www.youtube.com/%40LinusTechTips", "@LinusTechTips"),
-    ("https://www.youtube.com/c/%D0%98%D0%B3%D0%BE%D1%80%D1%8C/playlists?view=1", "c/Игорь"),
+    ("https://www.youtube.com/c/%D0%98%D0%B3%D0%BE%D1%80%D1%8C/featured?view=1", "c/Игорь"),
     ("https://www.youtube.com/c/Vsauce/featured", "c/Vsauce"),
-    ("https://www.youtube.com/user/vsauce/videos", "user/vsauce"),
+    ("https://www.youtube.com/user/vsauce", "user/vsauce"),
     ("https://www.youtube.com/veritasium", "c/veritasium"),
+]
+
+TABS = [
+    ("https://www.youtube.com/@LinusTechTips/shorts", "@LinusTechTips", ChannelTab.SHORTS),
+    ("@LinusTechTips/streams", "@LinusTechTips", ChannelTab.STREAMS),
+    (f"https://www.youtube.com/channel/{CHANNEL}/videos?view=0&sort=p", CHANNEL, ChannelTab.VIDEOS),
+    (f"{CHANNEL}/shorts", CHANNEL, ChannelTab.SHORTS),
+    ("https://www.youtube.com/user/vsauce/Videos", "user/vsauce", ChannelTab.VIDEOS),
+    ("c/vsauce/streams", "c/vsauce", ChannelTab.STREAMS),
+    ("https://www.youtube.com/veritasium/shorts", "c/veritasium", ChannelTab.SHORTS),
+]
+
+REFUSED_WITH_A_REASON = [
+    ("https://www.youtube.com/@LinusTechTips/live", "@LinusTechTips/streams"),
+    ("https://www.youtube.com/@LinusTechTips/playlists", "URLs of the playlists themselves"),
+    (f"https://www.youtube.com/channel/{CHANNEL}/search?query=x", "URLs of the videos"),
+    ("https://www.youtube.com/c/vsauce/community", "posts are not archived"),
+    ("https://www.youtube.com/@LinusTechTips/releases", "URLs of their playlists"),
+    (f"https://www.youtube.com/embed/live_stream?channel={CHANNEL}", "URL of the stream itself"),
+    ("https://music.youtube.com/browse/MPREb_YVn9rqpXxhm", "OLAK5uy_"),
 ]
 
 REFUSED = [
@@ -185,6 +205,40 @@ def test_a_channel_url_or_handle_is_parsed(text: str, id: str) -> None:
     assert parse_target(text) == ParsedTarget(TargetKind.CHANNEL, id)
 
 
+@pytest.mark.parametrize(("text", "id", "tab"), TABS)
+def test_a_page_of_a_channel_means_the_uploads_on_it(text: str, id: str, tab: ChannelTab) -> None:
+    assert parse_target(text) == ParsedTarget(TargetKind.CHANNEL, id, tab)
+    assert group_targets([text]) == [Target(kind=TargetKind.CHANNEL, id=id, tab=tab)]
+    assert digest([text]) not in {digest([id]), digest([f"{id}/{other}" for other in ChannelTab if other is not tab])}
+
+
+@pytest.mark.parametrize(("text", "instead"), REFUSED_WITH_A_REASON)
+def test_pages_that_are_no_list_of_videos_are_refused_with_what_to_give_instead(text: str, instead: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(instead)):
+        parse_target(text)
+
+
+def test_an_ad_hoc_list_is_its_videos() -> None:
+    other = "_______-abc"
+    text = f"https://www.youtube.com/watch_videos?video_ids={VIDEO},{other},{VIDEO}&title=x"
+    assert group_targets([text]) == [Target(kind=TargetKind.VIDEOS, video_ids=(VIDEO, other))]
+    with pytest.raises(InvalidRequest):
+        group_targets(["https://www.youtube.com/watch_videos?video_ids=a,b"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://www.youtube.com/embed/videoseries?list=RDdQw4w9WgXcQ",
+        "https://www.youtube.com/s/player/base.js",
+        "https://www.youtube.com/@LinusTechTips/nonsense",
+    ],
+)
+def test_pages_that_look_like_a_video_or_a_channel_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_target(text)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_any_other_text_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(InvalidRequest, match="give the URL of a YouTube video") as refused:
@@ -216,7 +270,7 @@ def test_any_text_is_either_parsed_or_refused(text: str) -> None:
     except InvalidRequest as refused:
         assert refused.message.isprintable()
     else:
-        assert parse_target(found.id) == found
+        assert parse_target(f"{found.id}/{found.tab}" if found.tab else found.id) == found
 
 
 @given(st.sampled_from([*VIDEOS, *(text for text, _ in PLAYLISTS + CHANNELS)]), st.characters(), st.integers(0, 80))
@@ -245,7 +299,7 @@ def test_videos_are_grouped_and_duplicate_targets_dropped() -> None:
             "https://youtu.be/aaaaaaaaaa1",
             "@SomeName",
             f"youtube.com/playlist?list={LIST}",
-            "https://www.youtube.com/@somename/videos",
+            "https://www.youtube.com/@somename/featured",
             "aaaaaaaaaa3",
         ]
     )

@@ -6,6 +6,8 @@ import pytest
 import yt_dlp
 
 from services.common.models import JobOptions
+from services.common.settings.sections import Download
+from services.common.youtube.child.fetch import select
 from services.common.youtube.quality import NAMED, valid_quality
 from services.download.formats import choose
 
@@ -57,22 +59,17 @@ PORTRAIT = [
 ]
 
 
-def chosen(quality: str, formats: list[Any]) -> str:
-    choice = choose(quality)
-    options = {"format": choice.selector, "format_sort": list(choice.sort), "quiet": True, "simulate": True}
-    with yt_dlp.YoutubeDL(options) as ydl:
-        found = ydl.process_ie_result(
-            {
-                "id": "dQw4w9WgXcQ",
-                "title": "x",
-                "extractor": "youtube",
-                "extractor_key": "Youtube",
-                "webpage_url": "https://example.com/",
-                "formats": [dict(one) for one in formats],
-            },
-            download=False,
-        )
-    return str(found["format_id"])
+def chosen(quality: str, formats: list[Any], **settings: str) -> str:
+    raw = {
+        "id": "dQw4w9WgXcQ",
+        "title": "x",
+        "extractor": "youtube",
+        "extractor_key": "Youtube",
+        "webpage_url": "https://example.com/",
+        "formats": formats,
+    }
+    with yt_dlp.YoutubeDL({"quiet": True, "simulate": True}) as ydl:
+        return str(select(ydl, raw, choose(quality, Download.model_validate(settings)))["format_id"])
 
 
 @pytest.mark.parametrize(
@@ -102,6 +99,50 @@ def test_the_quality_of_a_portrait_video_is_its_shorter_side() -> None:
 
 def test_a_muxed_stream_is_chosen_if_there_is_no_other() -> None:
     assert chosen("1080p", [video("18", 360, "avc1.42001E", "mp4", acodec="mp4a.40.2")]) == "18"
+
+
+def spoken(stream: Any, language: str, preference: int) -> Any:
+    """`preference`: 10 marks the original, 5 the default, -1 any other."""
+    return {**stream, "language": language, "language_preference": preference}
+
+
+KOREAN = [
+    spoken(audio("140-0", "mp4a.40.2", "m4a", 129), "en", -1),
+    spoken(audio("140-1", "mp4a.40.2", "m4a", 129), "ko", 10),
+    video("135", 480, "avc1.4d401f", "mp4"),
+    spoken(video("96-0", 1080, "avc1.640028", "mp4", acodec="mp4a.40.2"), "en", -1),
+]
+SMOOTH_DUB = [
+    spoken(video("300-1", 1080, "avc1.640028", "mp4", acodec="mp4a.40.2", fps=30), "ko", 10),
+    spoken(video("301-0", 1080, "avc1.640028", "mp4", acodec="mp4a.40.2", fps=60), "en", -1),
+]
+UPSCALED = [
+    audio("140", "mp4a.40.2", "m4a", 129),
+    video("135", 480, "avc1.4d401f", "mp4"),
+    video("248-sr", 1080, "vp9", "webm"),
+]
+
+
+@pytest.mark.parametrize(
+    ("formats", "quality", "settings", "expected"),
+    [
+        (KOREAN, "1080p", {}, "135+140-1"),
+        (KOREAN, "audio", {}, "140-1"),
+        (KOREAN, "1080p", {"audio_language": "en"}, "96-0"),
+        (KOREAN, "1080p", {"audio_language": "de"}, "135+140-1"),
+        (SMOOTH_DUB, "1080p", {}, "300-1"),
+        (UPSCALED, "1080p", {}, "135+140"),
+        (UPSCALED, "best", {}, "135+140"),
+        (UPSCALED, "248-sr+140", {}, "248-sr+140"),
+        ([UPSCALED[0], UPSCALED[2]], "best", {}, "248-sr+140"),
+        (YOUTUBE, "1080p", {"video_codec": "av01"}, "399+140"),
+        (YOUTUBE, "1080p", {"video_codec": "vp9", "audio_codec": "opus"}, "248+251"),
+    ],
+)
+def test_the_uploaders_own_streams_come_before_dubbed_and_upscaled_ones(
+    formats: list[Any], quality: str, settings: dict[str, str], expected: str
+) -> None:
+    assert chosen(quality, formats, **settings) == expected
 
 
 @pytest.mark.parametrize(

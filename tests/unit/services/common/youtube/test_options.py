@@ -11,7 +11,6 @@ from services.common.errors import ConfigError
 from services.common.settings.load import YouTube
 from services.common.settings.retry_policy import SPEC
 from services.common.settings.sections import Download
-from services.common.youtube.child.captions import choose_track
 from services.common.youtube.child.video import public_info, video_metadata
 from services.common.youtube.options import base_options, child_environment
 
@@ -133,28 +132,19 @@ def test_video_metadata_is_normalised() -> None:
     assert metadata.caption_languages == ["en"]
 
 
-def test_the_upload_date_falls_back_to_the_timestamp() -> None:
-    assert video_metadata({"id": "x", "timestamp": 1709290800}).upload_date == "2024-03-01"
-
-
-def tracks(*languages: str) -> dict[str, list[dict[str, str]]]:
-    return {name: [{"ext": ext, "url": f"{name}.{ext}"} for ext in ("json3", "vtt")] for name in languages}
-
-
 @pytest.mark.parametrize(
-    ("language", "manual", "automatic", "expected"),
+    ("media_type", "live_status", "kind"),
     [
-        ("en", ("en",), ("en",), "en.vtt"),
-        ("en", ("en-GB", "en-US"), ("en",), "en-GB.vtt"),
-        ("en", ("de",), ("en",), "en.vtt"),
-        ("en", (), ("en-orig",), "en-orig.vtt"),
-        ("en-US", ("en-GB",), (), None),
-        ("en", ("eng",), ("english",), None),
-        ("fr", (), (), None),
+        ("video", "not_live", "video"),
+        ("short", "not_live", "short"),
+        ("livestream", "was_live", "stream"),
+        ("video", "is_upcoming", "premiere"),
+        (None, "not_live", None),
     ],
 )
-def test_manual_captions_are_preferred_to_automatic_captions(
-    language: str, manual: tuple[str, ...], automatic: tuple[str, ...], expected: str | None
-) -> None:
-    track = choose_track(language, tracks(*manual), tracks(*automatic))
-    assert (track["url"] if track else None) == expected
+def test_a_video_has_a_kind(media_type: str | None, live_status: str, kind: str | None) -> None:
+    assert video_metadata({"id": "x", "media_type": media_type, "live_status": live_status}).kind == kind
+
+
+def test_the_upload_date_falls_back_to_the_timestamp() -> None:
+    assert video_metadata({"id": "x", "timestamp": 1709290800}).upload_date == "2024-03-01"

@@ -48,6 +48,46 @@ def test_an_empty_listing_ends_the_job_at_once(world: World) -> None:
     assert isinstance(done, e.JobCompleted)
 
 
+@pytest.mark.parametrize(
+    ("total", "announced", "cut_short", "noted"),
+    [
+        (100, 130, True, "error: run the command again later"),
+        (128, 130, False, "note: hidden"),
+        (20_000, 45_000, False, "note: newest 20,000 uploads"),
+        (130, 130, False, ""),
+        (131, 130, False, ""),
+        (5, None, False, ""),
+    ],
+)
+def test_a_list_that_is_shorter_than_it_announces_is_noted(
+    world: World, total: int, announced: int | None, cut_short: bool, noted: str
+) -> None:
+    world.create()
+    end = e.ListingCompleted(
+        job_id="j1", root=ROOT, target_index=0, listing=1, page_keys=(), total=total, title="Talks",
+        announced=announced, cut_short=cut_short,
+    )  # fmt: skip
+    (done,) = world.step(end)
+    assert isinstance(done, e.JobCompleted)
+    kind, _, words = noted.partition(": ")
+    notes, error = done.job.notes, done.job.error
+    assert (bool(notes), error is not None) == (kind == "note", kind == "error")
+    text = "".join(notes) + (error.message if error else "")
+    assert words in text
+    assert not words or f"Talks: YouTube listed {total:,} of the {announced:,} entries" in text
+
+
+def test_each_attempt_of_a_listing_names_the_failed_ones(world: World) -> None:
+    world.create()
+    error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message="cut short")
+    world.step(e.ListingFailed(job_id="j1", root=ROOT, target_index=0, listing=1, error=error, cursor="c"))
+    listing = world.rows.listing("j1", 0)
+    assert listing is not None
+    ((queued, _trace),) = listings.queue_listing(world.rows.jobs["j1"], listing, NOW)
+    assert isinstance(queued, e.JobQueued)
+    assert (queued.attempts, queued.cursor) == (1, "c")
+
+
 def test_a_job_does_not_end_before_every_page_of_its_listing_was_checked(world: World) -> None:
     world.create()
     assert world.listed("j1", "p1", "p2") == []

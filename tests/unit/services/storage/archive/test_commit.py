@@ -2,14 +2,17 @@
 
 import hashlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.failures import FailureKind
 from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
 from services.storage.archive import commit, staging
@@ -18,6 +21,7 @@ from services.storage.archive.staging import TakeInFailed
 from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.manifest import Manifest, held_of, kept_better
 from tests.fixtures.commit_processes import commit_killed_at, contents_during_commit
+from tests.fixtures.fuse_disk import fuse_disk, why_not
 
 VIDEO = "dQw4w9WgXcQ"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -469,3 +473,49 @@ def test_a_video_kept_against_two_worse_ones_is_replaced_by_a_better_one(tree: A
     assert snapshot(tree.video_dir(VIDEO))[f"{VIDEO}.mp4"] == b"a fine film"
     manifest = take_in(tree, deliver("4", wanted=Wanted(quality="best"), height=2160, mp4=b"finer"))
     assert (manifest.provenance.height, assert_manifest_matches_files(tree)) == (2160, manifest)
+
+
+# --- peculiar disks -------------------------------------------------------------------------------------------------
+
+needs_fuse = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+def tree_on(disk: Path) -> ArchiveTree:
+    return ArchiveTree(disk, disk / "metadata", disk / "videos")
+
+
+@needs_fuse
+def test_a_disk_that_ignores_case_keeps_the_first_of_two_videos_and_refuses_the_second(
+    tmp_path: Path, deliver: Deliver
+) -> None:
+    with fuse_disk(tmp_path / "disk", "--fold-case") as disk:
+        tree = tree_on(disk)
+        take_in(tree, deliver("1", mp4=b"first"))
+        before = snapshot(disk)
+        other = deliver("2", mp4=b"second").model_copy(update={"video_id": VIDEO.swapcase()})
+        with pytest.raises(TakeInFailed, match="upper and lower case") as refused:
+            take_in(tree, other)
+        assert (refused.value.reason, refused.value.kind) == ("name_taken", FailureKind.LOCAL)
+        assert snapshot(disk) == before
+
+
+@needs_fuse
+def test_a_disk_that_cannot_sync_folders_is_used_and_reported_once(tmp_path: Path, deliver: Deliver) -> None:
+    with fuse_disk(tmp_path / "disk", "--no-folder-sync") as disk, capture_logs() as logs:
+        tree = tree_on(disk)
+        take_in(tree, deliver("1", mp4=b"first"))
+        take_in(tree, deliver("2", mp4=b"second"))
+        assert (tree.video_dir(VIDEO) / f"{VIDEO}.mp4").read_bytes() == b"second"
+    assert [log["event"] for log in logs].count("folder_sync_refused") == 1
+
+
+def test_the_configured_modes_are_those_of_all_archived_files_and_folders(tmp_path: Path, deliver: Deliver) -> None:
+    root = tmp_path / "archive"
+    tree = ArchiveTree(root, root / "metadata", root / "videos", file_mode=0o640, dir_mode=0o2750)
+    take_in(tree, deliver("1", mp4=b"media", vtt={"en": b"WEBVTT\n"}))
+    folder = tree.video_dir(VIDEO)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
+    folders = (tree.videos, folder, folder / "captions")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o2750}

@@ -83,7 +83,7 @@ class Archive:
             fetched_at=AT + timedelta(hours=hours),
             metadata=VideoMetadata.model_validate({"video_id": video_id, "title": "Untitled", **metadata}),
         )
-        await asyncio.to_thread(save_metadata, tree.video_metadata(video_id), event, "t")
+        await asyncio.to_thread(save_metadata, tree, event, "t")
         await self.parts.indexer.follow_metadata(tree, video_id)
 
     async def hits(self, words: str, **also: Any) -> list[SearchHit]:
