@@ -1,17 +1,27 @@
-"""The broker of docker-compose.yml: its configuration and its health check, run without containers."""
+"""docker-compose.yml: its users, the configuration of its broker and the health check, run without containers."""
 
 import asyncio
+import os
+import shutil
 import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus.embedded.server import find_server
+from services.common.names import SERVICES
 from tests.conftest import Eventually
+from tests.fixtures.processes import ending_with_parent
+from ytarchive.docgen import broker_users
 
 yaml = pytest.importorskip("yaml")
-FILE = Path(__file__).parents[2] / "docker-compose.yml"
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+PASSWORDS = {broker_users.password_variable(user): f"a{user}" for user in broker_users.users()}
 
 
 @pytest.fixture
@@ -19,49 +29,120 @@ def compose() -> Any:
     return yaml.safe_load(FILE.read_text())
 
 
-def test_services_start_when_the_broker_is_healthy_and_its_monitoring_port_is_not_published(compose: Any) -> None:
+def test_services_start_when_the_broker_is_healthy_which_has_no_other_port(compose: Any) -> None:
     services = compose["services"]
-    assert "ports" not in services["nats"]
+    assert set(services) == {"nats", "cli", *SERVICES}
     for name, service in services.items():
         if name != "nats":
             assert service["depends_on"] == {"nats": {"condition": "service_healthy"}}
-    assert "\nhttp: 127.0.0.1:8222 " in compose["configs"]["nats"]["content"]
+    assert "ports" not in services["nats"]
+    configured = [line.split()[0] for line in compose["configs"]["nats"]["content"].splitlines()]
+    assert configured == ["port:", "max_payload:", "include", "jetstream", *configured[4:]]
+    assert "http" not in compose["configs"]["nats"]["content"]
+
+
+def test_each_service_and_commands_have_their_own_user(compose: Any) -> None:
+    services = compose["services"]
+    for name in ("cli", *SERVICES):
+        given = services[name]["environment"]
+        password = f"${broker_users.password_variable(name)}"
+        assert (given["YTARCHIVE_NATS__USER"], given["YTARCHIVE_NATS__PASSWORD"]) == (name, password)
+        assert [key for key in given if key.startswith("NATS_")] == []
+    assert set(services["nats"]["environment"]) == set(PASSWORDS)
+    users = [user.upper() for user in broker_users.users()]
+    assert f"for user in {' '.join(users)}; do" in FILE.read_text()
+    assert ROOT / compose["configs"]["nats-users"]["file"] == ROOT / "docs" / "nats-users.conf"
+
+
+def free_port() -> str:
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        return str(port.getsockname()[1])
+
+
+class Container:
+    """The broker of docker-compose.yml and its health check, in `home`."""
+
+    def __init__(self, compose: Any, home: Path) -> None:
+        self._home = home
+        self._port = free_port()
+        config = compose["configs"]["nats"]["content"].replace("$$", "$")
+        config = config.replace("port: 4222", f"listen: 127.0.0.1:{self._port}").replace("/data", str(home / "data"))
+        (home / "nats.conf").write_text(config)
+        shutil.copy(ROOT / compose["configs"]["nats-users"]["file"], home / "nats-users.conf")
+        kind, script = compose["services"]["nats"]["healthcheck"]["test"]
+        assert kind == "CMD-SHELL"
+        script = script.replace("$$", "$").replace("4222", self._port).replace("cd /dev/shm", f"cd {home}")
+        assert script.count("kill 1;") == 1
+        self._script = script.replace("kill 1;", "echo ended;")
+        self._env = {"PATH": os.environ["PATH"], **PASSWORDS}
+        self._shell = ["busybox", "sh"] if shutil.which("busybox") else ["/bin/sh"]  # as in the image
+        if not shutil.which("busybox") and not shutil.which("nc"):
+            self._env["PATH"] = f"{home}:{os.environ['PATH']}"
+            netcat = home / "nc"
+            netcat.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/fixtures/netcat.py "$@"\n')
+            netcat.chmod(0o700)
+
+    async def check(self, **changes: str) -> tuple[int | None, str]:
+        """Run the health check. Return its exit code, and "ended" when it has ended the server."""
+        shell = await asyncio.create_subprocess_exec(
+            *self._shell, "-c", self._script,
+            env=self._env | changes, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        out, _err = await shell.communicate()
+        return shell.returncode, out.decode().strip()
+
+    async def healthy(self) -> bool:
+        return (await self.check())[0] == 0
+
+    @asynccontextmanager
+    async def server(self, variables: Mapping[str, str] = PASSWORDS) -> AsyncIterator[asyncio.subprocess.Process]:
+        command = ending_with_parent([str(find_server()), "-c", str(self._home / "nats.conf")])
+        with (self._home / "log").open("ab") as log:
+            server = await asyncio.create_subprocess_exec(*command, env=dict(variables), stdout=log, stderr=log)
+        try:
+            yield server
+        finally:
+            if server.returncode is None:
+                server.kill()
+            await server.wait()
+
+
+@pytest.fixture
+def container(compose: Any, tmp_path: Path) -> Container:
+    return Container(compose, tmp_path)
 
 
 async def test_the_health_check_ends_a_broker_that_stays_unhealthy_after_it_was_healthy(
-    compose: Any, tmp_path: Path, eventually: Eventually
+    container: Container, eventually: Eventually, tmp_path: Path
 ) -> None:
-    def free() -> int:
-        with socket.socket() as port:
-            port.bind(("127.0.0.1", 0))
-            return int(port.getsockname()[1])
+    assert [await container.check() for _ in range(13)] == [(1, "")] * 13, "it may still be loading its store"
+    async with container.server():
+        await eventually(container.healthy)
+        assert await container.check(NATS_HEALTH_PASSWORD="wrong") == (1, "")  # noqa: S106 - of the test
+        assert await container.healthy()
+    assert [await container.check() for _ in range(13)] == [(1, "")] * 11 + [(1, "ended"), (1, "")]
+    assert "Violation" not in (tmp_path / "log").read_text()
 
-    monitoring = str(free())
-    config = compose["configs"]["nats"]["content"].replace("$$", "$").replace("8222", monitoring)
-    config = config.replace("4222", f"127.0.0.1:{free()}").replace("/data", str(tmp_path / "data"))
-    (tmp_path / "nats.conf").write_text(config.replace("port:", "listen:"))
-    kind, script = compose["services"]["nats"]["healthcheck"]["test"]
-    assert kind == "CMD-SHELL"
-    script = script.replace("$$", "$").replace("8222", monitoring).replace("cd /dev/shm", f"cd {tmp_path}")
-    assert script.count("kill 1;") == 1
-    script = script.replace("kill 1;", "echo ended;")
 
-    async def check() -> tuple[int | None, bytes]:
-        shell = await asyncio.create_subprocess_exec("/bin/sh", "-c", script, stdout=asyncio.subprocess.PIPE)
-        out, _err = await shell.communicate()
-        return shell.returncode, out
+async def test_a_broker_whose_jetstream_does_not_answer_is_unhealthy(
+    compose: Any, container: Container, eventually: Eventually, tmp_path: Path
+) -> None:
+    async with container.server():
+        await eventually(container.healthy)
+    config = (tmp_path / "nats.conf").read_text()
+    (tmp_path / "nats.conf").write_text(config[: config.index("jetstream {")])
+    async with container.server():
 
-    async def healthy() -> bool:
-        return (await check())[0] == 0
+        async def ready() -> bool:
+            return (tmp_path / "log").read_text().count("Server is ready") == 2
 
-    assert [await check() for _ in range(13)] == [(1, b"")] * 13, "it may still be loading its store"
-    words = ["-c", str(tmp_path / "nats.conf")]
-    server = await asyncio.create_subprocess_exec(
-        find_server(), *words, env={"NATS_TOKEN": "secret"}, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await eventually(healthy)
-    finally:
-        server.kill()
-        await server.wait()
-    assert [await check() for _ in range(13)] == [(1, b"")] * 11 + [(1, b"ended\n"), (1, b"")]
+        await eventually(ready)
+        assert await container.check() == (1, "")
+
+
+async def test_the_broker_does_not_start_without_a_password(container: Container, tmp_path: Path) -> None:
+    missing = {key: value for key, value in PASSWORDS.items() if key != "NATS_CLI_PASSWORD"}
+    async with container.server(missing) as server:
+        assert await server.wait() != 0
+    assert "NATS_CLI_PASSWORD" in (tmp_path / "log").read_text()
