@@ -79,11 +79,6 @@ def of_commands(name: str, schema: BusSchema) -> Permissions:
     return Permissions(tuple(sorted(publish)), ("*.*", _inbox(name)), subscribe_denied=("_INBOX.*", *sorted(requests)))
 
 
-def of_health_check(name: str) -> Permissions:
-    """Return the permissions of a health check: it asks whether JetStream answers."""
-    return Permissions((f"{_API}.INFO",), (_inbox(name),))
-
-
 def _published(name: str, schema: BusSchema) -> Iterator[str]:
     for kind in schema.events:
         if name in kind.publishers:
@@ -115,9 +110,12 @@ def _filter(events: tuple[type[Event], ...]) -> str:
 
 
 def _bucket(name: str) -> Iterator[str]:
+    """Yield what opening, reading, writing and listing a bucket takes. Its keys are listed through a consumer with flow
+    control; one with `allow_direct` is read by DIRECT.GET."""
     stream = f"KV_{name}"
     yield f"$KV.{name}.>"
+    yield f"$JS.FC.{stream}.>"
     for request in ("STREAM.CREATE", "STREAM.INFO", "STREAM.MSG.GET", "CONSUMER.CREATE"):
         yield f"{_API}.{request}.{stream}"
-    for request in ("CONSUMER.CREATE", "CONSUMER.DELETE", "CONSUMER.INFO", "DIRECT.GET"):
+    for request in ("CONSUMER.INFO", "DIRECT.GET"):
         yield f"{_API}.{request}.{stream}.>"

@@ -211,15 +211,13 @@ _MUST_NOT_PUBLISH = [
     *((user, f"{_JS}.STREAM.CREATE.OTHER") for user in (*SERVICES, "cli")),
     ("jobs", f"{_JS}.STREAM.DELETE.EVENTS"),
     ("download", f"{_JS}.CONSUMER.CREATE.EVENTS.download-download_requested.job.created"),
-    ("health", "job.created"),
-    ("health", f"{_JS}.STREAM.INFO.EVENTS"),
     ("cli", "download.claim"),
     ("cli", "service.heartbeat"),
     ("cli", "dead.lettered"),
 ]
 _MUST_NOT_SUBSCRIBE = [
-    *((user, ">") for user in (*SERVICES, "cli", "health")),
-    *((user, "*.*") for user in (*SERVICES, "health")),
+    *((user, ">") for user in (*SERVICES, "cli")),
+    *((user, "*.*") for user in SERVICES),
     *((user, "credentials.offered") for user in (*SERVICES, "cli") if user != "metadata"),
     *((user, "download.claim") for user in (*SERVICES, "cli") if user != "jobs"),
     *((user, "_INBOX.>") for user in (*SERVICES, "cli")),
@@ -228,7 +226,7 @@ _MUST_NOT_SUBSCRIBE = [
 ]
 
 
-@pytest.mark.parametrize("user", [*SERVICES, "cli", "health"])
+@pytest.mark.parametrize("user", [*SERVICES, "cli"])
 async def test_what_a_user_must_not_do_is_refused(broker: BrokerWithUsers, user: str) -> None:
     publish = {subject for name, subject in _MUST_NOT_PUBLISH if name == user}
     subscribe = {subject for name, subject in _MUST_NOT_SUBSCRIBE if name == user}

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 
-from bus.connection.permissions import Permissions, of_commands, of_health_check, of_service
+from bus.connection.permissions import Permissions, of_commands, of_service
 from services.common.messaging import SCHEMA
 from services.common.names import SERVICES
 from ytarchive.docgen.bus_reference import tables
 from ytarchive.stack import load_service
 
-COMMANDS, HEALTH_CHECK = "cli", "health"
+COMMANDS = "cli"
 
 _HEAD = """\
 # Users of the broker, each with the permissions that it needs and no others (docs/decisions/0021).
@@ -30,7 +30,7 @@ def users() -> dict[str, Permissions]:
     services: dict[str, Permissions] = {
         name: of_service(handlers[name], load_service(name).buckets, handlers.values(), SCHEMA) for name in SERVICES
     }
-    return {**services, COMMANDS: of_commands(COMMANDS, SCHEMA), HEALTH_CHECK: of_health_check(HEALTH_CHECK)}
+    return {**services, COMMANDS: of_commands(COMMANDS, SCHEMA)}
 
 
 def password_variable(user: str) -> str:

@@ -1,7 +1,7 @@
 """Permissions of the broker's users, derived from handler tables."""
 
 from bus import BusSchema, Handlers
-from bus.connection.permissions import Permissions, of_commands, of_health_check, of_service
+from bus.connection.permissions import Permissions, of_commands, of_service
 from services.common import events as e
 
 SCHEMA = BusSchema(
@@ -86,7 +86,3 @@ def test_commands_replay_stored_events_and_receive_no_requests() -> None:
     assert granted.subscribe == ("*.*", "_INBOX.cli.>")
     assert granted.subscribe_denied == ("_INBOX.*", "download.claim")
     assert not [subject for subject in granted.publish if "CONSUMER" in subject]
-
-
-def test_a_health_check_asks_whether_jetstream_answers() -> None:
-    assert of_health_check("health") == Permissions(("$JS.API.INFO",), ("_INBOX.health.>",))
