@@ -13,7 +13,7 @@ import pytest
 import trustme
 from nats.aio.client import Client
 
-from bus import Bus, BusSettings, Delivery, Handlers, NoAnswer
+from bus import Bus, BusSettings, Delivery, Envelope, Handlers, NoAnswer
 from bus.errors import BrokerRefuses
 from bus.streams.configuration import EVENTS
 from bus.streams.stream_gc import StreamGC
@@ -29,6 +29,7 @@ from services.common.events import (
     catalogue,
 )
 from services.common.messaging import SCHEMA, connect_bus
+from services.common.models import Progress
 from services.common.names import SERVICES
 from services.common.settings.load import Config
 from services.storage.service import StorageService
@@ -251,6 +252,47 @@ async def test_a_tail_of_all_events_does_not_receive_requests(broker: BrokerWith
         await download.publish(ServiceHeartbeat.subject, b"{}")
         assert (await seen.next_msg(timeout=LIMIT)).subject == ServiceHeartbeat.subject
         assert refused == []
+
+
+async def test_a_durable_that_delivers_to_a_foreign_subject_forges_nothing(broker: BrokerWithUsers) -> None:
+    """A service may configure its durable so that it pushes what the service has published to a subject where others
+    listen. Such a message has the subject on which it was published."""
+    seen: asyncio.Queue[str] = asyncio.Queue()
+    table = Handlers("jobs")
+
+    @table.subscribe(DownloadProgress)
+    async def read(event: DownloadProgress) -> None:
+        seen.put_nowait(event.video_id)
+
+    def progress(video_id: str, **changes: str) -> bytes:
+        event = DownloadProgress(
+            dispatch_id="d", fetch_id="f", job_id="j", video_id=video_id, root="/r",
+            progress=Progress(current=1, total=2, percentage=50.0, message="m"),
+        )  # fmt: skip
+        return Envelope.around(event, source="download/1", trace_id="t").model_copy(update=changes).to_bytes()
+
+    own, foreign = "archive.checked", DownloadProgress.subject
+    async with (
+        connected(broker.settings_of("jobs"), "jobs") as jobs,
+        plain_client(broker, "storage") as (storage, _),
+        plain_client(broker, "download") as (download, _),
+    ):
+        await jobs.serve(table)
+        api, durable = "$JS.API.CONSUMER", "EVENTS.storage-ended_jobs"
+        names = {"name": "storage-ended_jobs", "durable_name": "storage-ended_jobs", "ack_policy": "none"}
+        config = {**names, "filter_subjects": [own], "deliver_subject": foreign}
+        order = json.dumps({"stream_name": EVENTS, "config": config}).encode()
+        assert b"error" not in (await storage.request(f"{api}.CREATE.{durable}", order, timeout=LIMIT)).data
+        await storage.request(own, progress("forged-0001"), timeout=LIMIT)
+        await storage.request(own, progress("forged-0002", type=own), timeout=LIMIT)
+
+        async def delivered() -> bool:
+            info = json.loads((await storage.request(f"{api}.INFO.{durable}", timeout=LIMIT)).data)
+            return bool(info["delivered"]["stream_seq"] == 2)
+
+        await until(delivered, "the broker has delivered the forged messages")
+        await download.publish(foreign, progress("genuine-001"))
+        assert await asyncio.wait_for(seen.get(), LIMIT) == "genuine-001"
 
 
 # --- what is reported -------------------------------------------------------------------------------------------------
