@@ -152,11 +152,17 @@ async def test_a_whole_job_and_the_commands_need_no_other_permission(
         assert (await asyncio.to_thread(tail.end)).code == 130
         seen = {json.loads(line)["type"] for line in tail.out.read_text().splitlines()}
         assert {"download.progress", "video.archived", "work_plan.updated", "job.completed", "dead.lettered"} <= seen
+        other = Cli(services.home, services.env | broker.variables_of("storage"), resources, process_pool)
+        refused = await asyncio.to_thread(other, "events", "dead", "list")
+        assert refused.code == 1
+        assert "does not permit the user storage to subscribe to _inbox.cli." in refused.err
+        assert "set [nats] user and password to those of cli" in refused.err
     for process in services.processes.values():
         process.terminate()
     for process in services.processes.values():
         assert await asyncio.to_thread(process.wait) == 0, process.output()
-    assert broker.violations() == []
+    (of_other,) = broker.violations()
+    assert ":cli/" in of_other and "user:storage" in of_other
 
 
 async def test_the_garbage_collector_may_do_its_work_as_each_service(broker: BrokerWithUsers) -> None:
