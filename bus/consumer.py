@@ -154,7 +154,9 @@ class Consumer:
     async def _fetch(self, count: int) -> list[Msg]:
         assert self._subscription is not None, "start() binds before it pulls"  # noqa: S101 - for the type checker
         try:
-            async with self._connection.fail_fast():
+            refusals = self._connection.client.refusals
+            pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.consumption.durable}"
+            async with self._connection.fail_fast(), refusals.watch(pull):
                 return await self._subscription.fetch(count, timeout=FETCH_TIMEOUT)
         except TimeoutError:
             return []

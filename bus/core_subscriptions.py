@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import nats.errors
 import structlog
@@ -19,6 +20,7 @@ log = structlog.get_logger("bus", logger_name="bus")
 ERROR_HEADER = "Nats-Service-Error"  # as in the NATS services convention
 _REMEMBERED = 1_000  # ids by which a tail recognizes a message that was published twice
 
+E = TypeVar("E", bound=Event)
 Callback = Callable[[Msg], Awaitable[None]]
 
 
@@ -27,8 +29,7 @@ def core_callback(kind: type[Event], handler: CoreHandler) -> Callback:
 
     async def handle(message: Msg) -> None:
         try:
-            envelope = Envelope.from_bytes(message.data, message.subject)
-            event = kind.read(envelope)
+            envelope, event = _read(message, kind)
             with bound_contextvars(trace_id=envelope.trace_id), handling_of(envelope):
                 await handler(event)
         except UnreadableMessage as error:
@@ -45,8 +46,7 @@ def request_callback(kind: type[Event], handler: RequestHandler) -> Callback:
 
     async def answer(message: Msg) -> None:
         try:
-            envelope = Envelope.from_bytes(message.data, message.subject)
-            event = kind.read(envelope)
+            envelope, event = _read(message, kind)
             with bound_contextvars(trace_id=envelope.trace_id), handling_of(envelope):
                 body = (await handler(event)).model_dump_json().encode()
         except UnreadableMessage as error:
@@ -59,6 +59,15 @@ def request_callback(kind: type[Event], handler: RequestHandler) -> Callback:
             await _reply(message, body)
 
     return answer
+
+
+def _read(message: Msg, kind: type[E]) -> tuple[Envelope, E]:
+    """Return the event of a message with its envelope. A message keeps the subject on which it was published, also when
+    a consumer of JetStream delivers it to another. Raise UnreadableMessage."""
+    if message.subject != kind.subject:
+        raise UnreadableMessage(f"a message on {message.subject} was delivered to {kind.subject}")
+    envelope = Envelope.from_bytes(message.data, message.subject)
+    return envelope, kind.read(envelope)
 
 
 async def _reply(message: Msg, body: bytes = b"", *, error: str | None = None) -> None:

@@ -1,15 +1,14 @@
 """The dead letters in the stream: list them, replay their messages, drop them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import uuid4
 
 import nats.errors
-from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
+from nats.js.api import Header
 from nats.js.errors import APIError
 
 from bus.connection.connection_manager import API_TIMEOUT, reason
@@ -21,9 +20,7 @@ from bus.streams.configuration import EVENTS, stream_of
 
 D = TypeVar("D", bound=DeadLetter)
 
-_BATCH = 100
 _NO_SUCH_MESSAGE = 10043
-_IDLE = 30.0  # seconds after which the broker removes the consumer of a reader that died
 
 
 class NotReplayable(BusError):
@@ -50,7 +47,7 @@ class DeadLetterStore(Generic[D]):
 
     async def letters(self) -> AsyncGenerator[StoredDeadLetter[D], None]:
         """Yield all dead letters, oldest first. Other messages on their subject are skipped."""
-        async with aclosing(self._read(EVENTS, self._kind.subject, 1)) as messages:
+        async with aclosing(self._read(EVENTS, self._kind.subject)) as messages:
             async for number, raw in messages:
                 if letter := self._opened(number, raw):
                     yield letter
@@ -99,43 +96,18 @@ class DeadLetterStore(Generic[D]):
 
     async def _at(self, stream: str, subject: str, sequence: int) -> bytes | None:
         """Return the message at this sequence, if it exists and is on this subject."""
-        async with aclosing(self._read(stream, subject, sequence, at_once=1)) as messages:
+        async with aclosing(self._read(stream, subject, sequence)) as messages:
             async for found, raw in messages:
                 return raw if found == sequence else None
         return None
 
-    async def _read(
-        self, stream: str, subject: str, start: int, *, at_once: int = _BATCH
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
+    async def _read(self, stream: str, subject: str, start: int = 1) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield sequence and bytes of the messages on a subject, from a sequence to the current last one."""
         try:
-            async with self._reader(stream, subject, start) as reader:
-                left = (await reader.consumer_info()).num_pending or 0
-                while left > 0:
-                    for message in await reader.fetch(min(left, at_once), timeout=API_TIMEOUT):
-                        left -= 1
-                        yield message.metadata.sequence.stream, message.data
+            async for message in self._bus.messages(stream, subject, start):
+                yield message
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{subject} cannot be read: {reason(error)}") from error
-
-    @asynccontextmanager
-    async def _reader(self, stream: str, subject: str, start: int) -> AsyncIterator[JetStreamContext.PullSubscription]:
-        config = ConsumerConfig(
-            ack_policy=AckPolicy.NONE,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=max(1, start),
-            inactive_threshold=_IDLE,
-            mem_storage=True,
-            num_replicas=1,
-        )
-        js = self._bus.js
-        reader = await js.pull_subscribe(subject, stream=stream, config=config)
-        name = (await reader.consumer_info()).name
-        try:
-            yield reader
-        finally:
-            await reader.unsubscribe()
-            await js.delete_consumer(stream, name)
 
     def _opened(self, number: int, raw: bytes) -> StoredDeadLetter[D] | None:
         try:

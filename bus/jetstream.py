@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -19,6 +19,7 @@ from nats.js.kv import KeyValue
 from pydantic import BaseModel, ValidationError
 
 from bus.connection.connection_manager import ConnectionManager, Hook, reason
+from bus.connection.refusals import PermissionViolation
 from bus.consumer import Consumer
 from bus.core_subscriptions import ERROR_HEADER, Callback, core_callback, cover, envelopes, request_callback
 from bus.errors import BrokerUnavailable, NoAnswer
@@ -47,7 +48,7 @@ class Bus:
     def __init__(self, connection: ConnectionManager) -> None:
         """Use `Bus.connect`."""
         self._connection = connection
-        self._gc = StreamGC(connection.schema, lambda: connection.js)
+        self._gc = StreamGC(connection.schema, lambda: connection.js, purges=connection.owns_streams)
         self._publisher = Publisher(connection, self._gc)
         self._consumers: list[Consumer] = []
         self._callbacks: list[tuple[str, str, Callback]] = []  # subject, queue group, callback
@@ -150,9 +151,10 @@ class Bus:
                 f"the broker at {connection.place} has no quorum for the stream {EVENTS}:"
                 " start the missing servers of its cluster"
             )
-        if room.full or new_work:
-            return room.problem() or self._publisher.not_storing()
-        return self._publisher.not_storing()
+        if (room.full or new_work) and (problem := room.problem()):
+            return problem
+        refused = connection.client.refusals.recent()
+        return str(connection.refusal(refused)) if refused else self._publisher.not_storing()
 
     async def reachable(self) -> bool:
         """Return whether events can be stored."""
@@ -201,9 +203,10 @@ class Bus:
         """Overwrite a message that holds a secret, and every copy of it, in the stream EVENTS. Consumers skip it then.
         Raise BrokerUnavailable."""
         try:
-            async for sequence, found in self._stored(envelope.type):
-                if found.id == envelope.id:
-                    await self.js.delete_msg(EVENTS, sequence)
+            async for sequence, raw in self.messages(EVENTS, envelope.type):
+                with contextlib.suppress(UnreadableMessage):
+                    if Envelope.from_bytes(raw, envelope.type).id == envelope.id:
+                        await self.js.delete_msg(EVENTS, sequence)
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerUnavailable(f"{envelope.type} is not erased: {reason(error)}") from error
 
@@ -212,22 +215,25 @@ class Bus:
         to the broker for each. Raise BrokerUnavailable."""
         try:
             for kind in kinds:
-                async for _sequence, envelope in self._stored(kind.subject):
-                    yield envelope
+                async for _sequence, raw in self.messages(EVENTS, kind.subject):
+                    with contextlib.suppress(UnreadableMessage):
+                        yield Envelope.from_bytes(raw, kind.subject)
         except (nats.errors.Error, TimeoutError) as error:
             raise BrokerUnavailable(f"{EVENTS} cannot be read: {reason(error)}") from error
 
-    async def _stored(self, subject: str) -> AsyncIterator[tuple[int, Envelope]]:
-        sequence = 0
-        while True:
+    async def messages(self, stream: str, subject: str, start: int = 1) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield sequence and bytes of the messages on a subject, from a sequence to the present last one, with a
+        request to the broker for each. Raise the errors of nats-py."""
+        last = (await self.js.stream_info(stream)).state.last_seq
+        sequence = max(1, start)
+        while sequence <= last:
             try:
-                found = await self.js.get_msg(EVENTS, sequence + 1, subject=subject, next=True)
+                found = await self.js.get_msg(stream, sequence, subject=subject, next=True)
             except NotFoundError:
                 return
             assert found.seq is not None, "a stored message has a sequence"  # noqa: S101 - for the type checker
-            sequence = found.seq
-            with contextlib.suppress(UnreadableMessage):
-                yield sequence, Envelope.from_bytes(found.data or b"", subject)
+            yield found.seq, found.data or b""
+            sequence = found.seq + 1
 
     async def request(
         self,
@@ -244,6 +250,8 @@ class Bus:
         try:
             async with asyncio.timeout(timeout):
                 message = await self._ask(event.subject, raw, timeout)
+        except PermissionViolation as error:
+            raise NoAnswer(f"{event.subject}: {self._connection.refusal(error)}") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise NoAnswer(f"{event.subject}: {str(error) or f'nothing within {timeout:g} s'}") from error
         fault_point(f"bus.answered.{event.subject}")
@@ -272,13 +280,14 @@ class Bus:
         unreadable messages.
 
         A reader that is 10,000 messages behind loses the newest. The iterator ends when the bus is closed. Raise
-        TypeError for requests, which may carry secrets.
+        TypeError for requests, which may carry secrets; BrokerRefuses without the permission.
         """
         if any(kind.delivery is Delivery.REQUEST for kind in kinds):
             raise TypeError("a tail reads events, not requests")
         try:
             subscription = await self._connection.client.subscribe(cover(kinds), pending_msgs_limit=_TAIL_LIMIT)
             await self._connection.flush_subscriptions()  # from here on nothing is missed
+            self._connection.check_subscribed(cover(kinds))
         except nats.errors.Error as error:
             raise self._connection.refusal(error) from error
         try:
@@ -311,6 +320,7 @@ class Bus:
                 group = "" if kind in handlers.answered_by_all else handlers.publisher
                 await self._subscribe(kind.subject, group, self._concurrent(request_callback(kind, answer)))
             await self._connection.retry(self._connection.flush_subscriptions)
+            self._connection.check_subscribed(*(kind.subject for kind in (*handlers.core, *handlers.requests)))
         except (nats.errors.Error, TimeoutError) as error:
             raise self._connection.refusal(error) from error
         if self._collecting is None and handlers.consumptions:

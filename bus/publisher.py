@@ -10,6 +10,7 @@ from nats.js import api
 from nats.js.errors import APIError, BadRequestError
 
 from bus.connection.connection_manager import API_TIMEOUT, FULL, ConnectionManager, reason
+from bus.connection.refusals import PermissionViolation
 from bus.errors import BrokerUnavailable, MessageTooLarge
 from bus.fault_injection import fault_point
 from bus.message import Delivery, Envelope, Event
@@ -46,7 +47,7 @@ class Publisher:
         once, and dropped while the broker is unavailable.
 
         An unavailable broker is retried under the same id for `patience` seconds (None: without limit), then
-        BrokerUnavailable is raised. MessageTooLarge is raised at once.
+        BrokerUnavailable is raised. MessageTooLarge and BrokerRefuses (no permission) are raised at once.
         """
         if kind.delivery is Delivery.REQUEST:
             raise TypeError(f"{kind.subject} is a request: use request()")
@@ -82,6 +83,9 @@ class Publisher:
                     self._refused = None
                 fault_point(f"bus.published.{kind.subject}")
                 return
+            except PermissionViolation as error:
+                self._refused = time.monotonic(), str(connection.refusal(error))
+                raise connection.refusal(error) from error
             except BadRequestError as error:
                 raise connection.refusal(error) from error
             except (nats.errors.Error, TimeoutError) as error:
@@ -96,6 +100,8 @@ class Publisher:
 
     async def _recover(self, error: Exception) -> None:
         if isinstance(error, APIError) and error.err_code in FULL:
+            if not self._gc.purges:
+                return  # the service that purges looks at the stream all the time
             with contextlib.suppress(nats.errors.Error, TimeoutError):  # the next try is soon
                 await self._gc.collect()
         else:

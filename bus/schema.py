@@ -19,6 +19,8 @@ class BusSchema:
     `dead_letter` is the event published for a message that could not be handled; `dead_letter_fields` reads its
     additional fields from the `data` of that message, which may hold anything; `mask` removes secrets from its text.
     Unread messages of consumers whose durable name begins with `expendable` do not keep the stream GC from purging.
+    `stream_owner` is the service that alone changes the limits and subjects of existing streams and purges them; None:
+    every program does.
     """
 
     events: tuple[type[Event], ...]
@@ -26,6 +28,7 @@ class BusSchema:
     dead_letter_fields: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_fields
     mask: Callable[[str], str] = str
     expendable: str | None = None
+    stream_owner: str | None = None
 
     @cached_property
     def stored(self) -> Mapping[str, type[Event]]:

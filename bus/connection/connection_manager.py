@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, BadRequestError
 
-from bus.connection.nats_client import Callbacks, close_client, open_client, without_credentials
+from bus.connection.nats_client import BrokerClient, Callbacks, close_client, open_client, without_credentials
+from bus.connection.refusals import PermissionViolation
 from bus.errors import BrokerRefuses, BrokerUnavailable
 from bus.handlers import Consumption
 from bus.schema import BusSchema
@@ -53,7 +53,7 @@ class ConnectionManager:
         self.schema = schema
         self.online = asyncio.Event()  # connected, and the streams were verified since
         self.closing = False
-        self._client: Client | None = None
+        self._client: BrokerClient | None = None
         self._js: JetStreamContext | None = None
         self.bound: list[Bound] = []
         self.rebind: list[Hook] = []  # subscribe core and request handlers again on a new connection
@@ -66,7 +66,7 @@ class ConnectionManager:
         self._waiting: set[asyncio.Timeout] = set()
 
     @property
-    def client(self) -> Client:
+    def client(self) -> BrokerClient:
         if self._client is None:
             raise RuntimeError("open() was not called")
         return self._client
@@ -149,6 +149,23 @@ class ConnectionManager:
             self.spawn(self._recover(reconnected=False))
 
     @property
+    def service(self) -> str:
+        """The first part of the source."""
+        return self.source.partition("/")[0]
+
+    @property
+    def owns_streams(self) -> bool:
+        """Whether this program changes and purges the streams."""
+        return self.schema.stream_owner in {None, self.service}
+
+    def check_subscribed(self, *subjects: str) -> None:
+        """Raise BrokerRefuses when the broker has refused one of these subscriptions. Call it after
+        flush_subscriptions()."""
+        for subject in subjects:
+            if violation := self.client.refusals.of_subscription(subject):
+                raise self.refusal(violation)
+
+    @property
     def place(self) -> str:
         """The addresses of the broker."""
         return without_credentials(self.settings.url)
@@ -156,6 +173,12 @@ class ConnectionManager:
     def refusal(self, error: Exception) -> BrokerUnavailable:
         """Return an error of the broker as a BrokerUnavailable that names the remedy."""
         place = self.place
+        if isinstance(error, PermissionViolation):
+            user = f"the user {self.settings.user}" if self.settings.user else "this user"
+            return BrokerRefuses(
+                f"the broker at {place} does not permit {user} to {error.refused}: set [nats] user and password to"
+                f" those of {self.service}, with the permissions of docs/nats-users.conf"
+            )
         if isinstance(error, APIError):
             if error.err_code in FULL:
                 return BrokerUnavailable(
@@ -230,7 +253,7 @@ class ConnectionManager:
 
     async def _ensure(self) -> bool:
         """Create missing streams and durables. Return whether the broker has lost its store since the last check."""
-        created = await ensure_streams(self.js, self.settings, self.schema.events)
+        created = await ensure_streams(self.js, self.settings, self.schema.events, change=self.owns_streams)
         lost = self.created is not None and created != self.created
         if lost:
             log.error("broker_store_lost", broker=self.place)
@@ -251,7 +274,9 @@ class ConnectionManager:
 
 def _final(error: Exception) -> bool:
     """Return whether a repetition would fail in the same way."""
-    return isinstance(error, BadRequestError) or (isinstance(error, APIError) and error.err_code in FULL)
+    if isinstance(error, BadRequestError | PermissionViolation):
+        return True
+    return isinstance(error, APIError) and error.err_code in FULL
 
 
 def reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
+from bus.connection.refusals import Refusals
 from bus.errors import BrokerRefuses, BrokerUnavailable
 from bus.settings import BusSettings
 from bus.tasks import cancel_and_wait
@@ -25,6 +26,7 @@ _ONE_TRY = 2  # seconds for one TCP connection and its handshake
 _DRAIN_TIMEOUT = 5
 _CANCEL_AGAIN = 0.2
 _CLOSE_TIMEOUT = 2.0  # seconds
+_CREDENTIALS_REFUSED = ("authorization", "authentication")
 
 
 async def _nothing() -> None:
@@ -46,11 +48,11 @@ def without_credentials(url: str) -> str:
     return ", ".join(place.partition("/")[0] for place in places)
 
 
-async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> Client:
+async def open_client(settings: BusSettings, *, source: str, callbacks: Callbacks) -> "BrokerClient":
     """Connect within `settings.connect_timeout` seconds. Raise BrokerUnavailable; BrokerRefuses at once."""
-    client = _Client()
+    client = BrokerClient()
     place = without_credentials(settings.url)
-    errors = _ErrorLog(place)
+    errors = _ErrorLog(settings.url, client.refusals)
     try:
         options = _credentials(settings)
     except OSError as error:
@@ -89,9 +91,7 @@ async def open_client(settings: BusSettings, *, source: str, callbacks: Callback
             await cancel_and_wait([connecting], _CANCEL_AGAIN)
             await close_client(client)
     if errors.refused.is_set():
-        raise BrokerRefuses(
-            f"the broker at {place} refuses our credentials: check [nats] user, password, token or credentials_file"
-        )
+        raise BrokerRefuses(errors.refusal)
     raise BrokerUnavailable(
         f"no broker answers at {place} within {settings.connect_timeout:g} s"
         f" ({errors.last or 'no reply'}): is it running, and is [nats] url right?"
@@ -127,12 +127,29 @@ async def _close(client: Client) -> None:
         await client.close()
 
 
-class _Client(Client):
-    """Works round two defects of nats-py: the sockets of an attempt that failed or was cancelled stay open until they
+class BrokerClient(Client):
+    """A client whose requests fail at once when the broker does not permit them: with PermissionViolation.
+
+    Works round two defects of nats-py: the sockets of an attempt that failed or was cancelled stay open until they
     are garbage collected; and a closed client reconnects for ever if the attempt that it cancels fails at the same
     moment (see `bus.tasks`)."""
 
     _closed_for_good = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = Refusals()
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109 - the signature of nats-py
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        async with self.refusals.watch(subject):
+            return await super().request(subject, payload, timeout, old_style, headers)
 
     async def close(self) -> None:
         self._closed_for_good = True
@@ -142,6 +159,7 @@ class _Client(Client):
         _abort_sockets(self)
         if self._closed_for_good:
             raise asyncio.CancelledError
+        self.refusals.new_connection()
         if self._transport is None and s.uri.scheme not in ("ws", "wss"):
             self._transport = _Transport()  # type: ignore[no-untyped-call]  # nats-py annotates no constructors
         await super()._connect_to_server(s)
@@ -187,20 +205,33 @@ def _credentials(settings: BusSettings) -> dict[str, Any]:
 
 class _ErrorLog:
     """Logs the client's errors, each repeated one once (a reconnecting client reports four per second), and detects
-    refused credentials."""
+    those that a repetition does not change: refused credentials, a certificate that is not trusted, what a user is not
+    permitted."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, url: str, refusals: Refusals) -> None:
         self.refused = asyncio.Event()
+        self.refusal = ""
         self.last: str | None = None
-        self._place = place
+        self._place = without_credentials(url)
+        self._only_server = len(_each(url)) == 1
+        self._refusals = refusals
 
     async def record(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        if "authorization" in text.lower() or "authentication" in text.lower():
-            self.refused.set()
+        if isinstance(error, ssl.SSLCertVerificationError) and self._only_server:
+            self._refuse(
+                f"does not have a certificate that is trusted (certificate verify failed: {error.verify_message}):"
+                " set [nats] ca_file to the certificate of its authority, and use a host name of the certificate in url"
+            )
+        elif not self._refusals.note(error) and any(word in text.lower() for word in _CREDENTIALS_REFUSED):
+            self._refuse("refuses our credentials: check [nats] user, password, token or credentials_file")
         if text != self.last:
             log.warning("bus_error", broker=self._place, error=text)
         self.last = text
+
+    def _refuse(self, why: str) -> None:
+        self.refusal = f"the broker at {self._place} {why}"
+        self.refused.set()
 
 
 def _each(url: str) -> list[str]:

@@ -40,6 +40,7 @@ _STOP_TIMEOUT = 10.0
 _POLL = 0.005
 _WATCH = 0.25  # seconds between two checks of the child
 _HEALTH_TIMEOUT = 2.0
+_FAILED_WRITE = "[ERR] JetStream failed to store a msg"
 _UNHEALTHY_LIMIT = 5  # failed health checks in a row until a restart
 
 # The child requests a death signal for the end of its parent, checks that the parent is still alive, and executes the
@@ -265,7 +266,7 @@ class EmbeddedServer:
     # --- health ---------------------------------------------------------------------------------------------------
 
     async def _watch(self, binary: Path) -> None:
-        """Restart the child when it has died or stays unhealthy (after a full disk a server only times out)."""
+        """Restart the child when it has died or stays unhealthy, as after a full disk."""
         bad = 0
         checked = time.monotonic()
         while True:
@@ -283,7 +284,13 @@ class EmbeddedServer:
 
     async def _is_healthy(self) -> bool:
         """Return whether JetStream answers, on a connection that is kept: a monitoring port would be open to all users
-        of this machine."""
+        of this machine.
+
+        After a failed write, to a full disk for example, the stream stores nothing more, while JetStream and the info
+        of the stream answer. Only the log tells: with a token there can be no system account, which knows the health.
+        """
+        if any(_FAILED_WRITE in line for line in self._log_lines()):
+            return False
         try:
             async with asyncio.timeout(min(self._health_every, _HEALTH_TIMEOUT)):
                 if self._watching is None:

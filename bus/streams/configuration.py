@@ -82,17 +82,19 @@ def stream_configs(settings: BusSettings, kinds: Iterable[type[Event]]) -> list[
     return configs
 
 
-async def ensure_streams(js: JetStreamContext, settings: BusSettings, events: Iterable[type[Event]]) -> datetime | None:
-    """Create or update the streams for these events. Return when EVENTS was created."""
+async def ensure_streams(
+    js: JetStreamContext, settings: BusSettings, events: Iterable[type[Event]], *, change: bool
+) -> datetime | None:
+    """Create the streams for these events; `change`: also adapt those that exist. Return when EVENTS was created."""
     created = None
     for config in stream_configs(settings, events):
-        info = await _ensure_stream(js, config)
+        info = await _ensure_stream(js, config, change)
         if config.name == EVENTS:
             created = info.created
     return created
 
 
-async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamInfo:
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig, change: bool) -> StreamInfo:
     for number in range(1, _TRIES + 1):
         try:
             info = await js.stream_info(str(wanted.name))
@@ -106,7 +108,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamIn
                     raise
                 continue  # another service has just created it, perhaps with other subjects
         merged = merge(info.config, wanted)
-        if merged == info.config:
+        if merged == info.config or not change:
             return info
         await js.update_stream(merged)  # and check again: another service may have updated it at the same time
     raise BrokerUnavailable(

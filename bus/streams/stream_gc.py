@@ -57,12 +57,14 @@ async def lowest_floor(
 
 
 class StreamGC:
-    """Purges the stream, and keeps how much room it has. Purging is idempotent, so every service may do it."""
+    """Knows how much room the stream has and what holds it, and purges it if it may."""
 
-    def __init__(self, schema: BusSchema, jetstream: Callable[[], JetStreamContext]) -> None:
-        """`jetstream` returns that of the present connection."""
+    def __init__(self, schema: BusSchema, jetstream: Callable[[], JetStreamContext], *, purges: bool) -> None:
+        """`jetstream` returns that of the present connection. `purges`: whether this process purges; the others only
+        look. One is enough: it cannot purge further than its own durables have read."""
         self._schema = schema
         self._jetstream = jetstream
+        self.purges = purges
         self._tables: list[Handlers] = []
         self._collected = self._looked_at_durables = -_DURABLES_EVERY  # monotonic seconds
         self._collecting = asyncio.Lock()
@@ -91,7 +93,7 @@ class StreamGC:
         return self.room
 
     async def collect(self) -> None:
-        """Purge once. Raise the errors of nats-py."""
+        """Look at the durables, and purge once. Raise the errors of nats-py."""
         js = self._jetstream()
         async with self._collecting:
             self._collected = time.monotonic()
@@ -105,7 +107,7 @@ class StreamGC:
             await self._judge(js, stream, consumers)
             lowest = await lowest_floor(js, stream, counted(consumers, self._schema.expendable))
             keep_from = purge_up_to(stream, lowest[1].sequence if lowest else None)
-            if keep_from is not None:
+            if keep_from is not None and self.purges:
                 await js.purge_stream(EVENTS, seq=keep_from)
                 log.info("stream_purged", stream=EVENTS, keep_from=keep_from, bytes_before=stream.state.bytes)
                 room = room_of(await js.stream_info(EVENTS))

@@ -65,4 +65,5 @@ SCHEMA = BusSchema(
     dead_letter_fields=_dead_letter_fields,
     mask=mask_text,
     expendable="logging-",  # a stopped logging service must not stop the others
+    stream_owner="jobs",  # so that no other user of the broker needs the permission to change or purge streams
 )

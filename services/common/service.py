@@ -62,6 +62,7 @@ class ServiceBase:
     name: ClassVar[str]
     handlers: ClassVar[Handlers]
     routes: Sequence[Route] = ()  # beside those of every service
+    buckets: ClassVar[tuple[str, ...]] = ()  # the key-value buckets of the broker that it uses
     version: ClassVar[str] = VERSION
 
     url: str

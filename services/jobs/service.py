@@ -14,6 +14,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.jobs.adapters import backups, queries, retention
+from services.jobs.adapters.broker_lease import BUCKET
 from services.jobs.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 
 _COPY_INTERVAL = 3600.0  # seconds between two checks whether a copy is due
@@ -25,6 +26,7 @@ class JobsService(ServiceBase):
     name: ClassVar[str] = "jobs"
     handlers: ClassVar[Handlers] = HANDLERS
     routes: Sequence[Route] = ROUTES
+    buckets: ClassVar[tuple[str, ...]] = (BUCKET,)
 
     parts: Parts
 

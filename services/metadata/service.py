@@ -15,6 +15,7 @@ from services.common.web.routing import Route
 from services.common.youtube.settings import ChildSettings
 from services.metadata.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 from services.metadata.data_api.quota import LATE, PACIFIC
+from services.metadata.data_api.quota_store import BUCKET
 
 QUOTA_EVERY = 30.0  # seconds between two reads of the quota for health
 
@@ -26,6 +27,7 @@ class MetadataService(ServiceBase):
     name: ClassVar[str] = "metadata"
     handlers: ClassVar[Handlers] = HANDLERS
     routes: Sequence[Route] = ROUTES
+    buckets: ClassVar[tuple[str, ...]] = (BUCKET,)
 
     parts: Parts
 

@@ -321,7 +321,7 @@ async def test_a_full_stream_is_purged_of_what_all_consumers_have_acknowledged(
         return not any(one.num_pending or one.num_ack_pending for one in consumers)
 
     await eventually(all_acknowledged)
-    await StreamGC(SCHEMA, lambda: bus.js).collect()
+    await StreamGC(SCHEMA, lambda: bus.js, purges=True).collect()
     state = (await bus.js.stream_info(EVENTS)).state
     assert state.bytes <= 1024**2 // 2
     assert state.last_seq == 129
@@ -378,6 +378,8 @@ async def test_connecting_keeps_foreign_subjects_and_updates_the_stream_limits(c
     assert "download.progress" not in (after.subjects or ())
     wider = bus.settings.model_copy(update={"events_max_bytes": 2 * 1024**2, "ack_wait": 3.0})
     await connect("download", wider)
+    assert (await bus.js.stream_info(EVENTS)).config.max_bytes == bus.settings.events_max_bytes
+    await connect("jobs", wider)
     assert (await bus.js.stream_info(EVENTS)).config.max_bytes == 2 * 1024**2
 
 

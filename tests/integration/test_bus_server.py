@@ -28,6 +28,7 @@ from bus.embedded.store_check import STORE
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus
 from tests.fixtures.processes import ending_with_parent
+from tests.fixtures.small_disk import run_on_small_disk
 
 LIMIT = 30.0  # seconds to wait for any step of a test
 
@@ -224,6 +225,29 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a death signal")
+def test_a_server_whose_disk_was_full_stores_again_when_there_is_space(tmp_path: Path) -> None:
+    """nats-server stores nothing in a stream with a failed write until it is restarted, although JetStream answers."""
+    run_on_small_disk(fill_the_disk, tmp_path, tmp_path / "nats", 16 * 1024**2)
+
+
+async def fill_the_disk(home: Path) -> None:
+    """The part of the test that runs in the child, where the store of the broker is on a small disk."""
+    like = BusSettings(url="nats://unset", events_max_bytes=1024**3, logs_max_bytes=1024**2)
+    server = EmbeddedServer(home / "nats", like=like, health_every=0.1)
+    bus = await connect_bus(await server.start(), source="jobs/1")
+    ballast = home / "nats" / "ballast"
+    ballast.write_bytes(b"x" * 8 * 1024**2)
+    try:
+        with pytest.raises(BrokerUnavailable):
+            for _ in range(16):
+                await bus.publish(SourceCleared(egress="x" * 1024**2), trace_id="t", patience=1.0)
+        ballast.unlink()
+        await bus.publish(SourceCleared(egress="x"), trace_id="t", patience=LIMIT)
+    finally:
+        await bus.close()
+        await server.stop()
+
+
 async def test_the_server_ends_with_its_killed_parent_and_the_store_is_usable_again(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

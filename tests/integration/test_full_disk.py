@@ -1,8 +1,7 @@
-"""An archive on a full disk: a tmpfs in the user namespace of a child process, which needs no privileges."""
+"""An archive on a full disk."""
 
 import hashlib
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from services.common.events import DownloadCompleted
 from services.common.settings.load import load_config
 from services.storage.archive_store import ArchiveStore
 from tests.fixtures.archive_parts import archive_parts
+from tests.fixtures.small_disk import run_on_small_disk
 
-ROOT = Path(__file__).parents[2]
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 DISK, PAGE = 64 * 1024, 4096  # bytes
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -25,22 +23,11 @@ AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 @pytest.mark.claim("9.4")
 def test_a_disk_that_fills_up_while_archiving_is_reported_and_cleaned_up(tmp_path: Path) -> None:
     """The check beforehand finds enough space. Partial files are removed, and a later try with space succeeds."""
-    (tmp_path / "archive").mkdir()
-    try:
-        mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "archive")]
-        subprocess.run([*NAMESPACE, *mount], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"mounting in a user namespace is not permitted here: {error}")
-    mounted = 'mount -t tmpfs -o size="$1" tmpfs "$2/archive" && exec "$3" -c "$4" "$2"'
-    told = "import asyncio, sys; from tests.integration.test_full_disk import fill; asyncio.run(fill(sys.argv[1]))"
-    command = [*NAMESPACE, "sh", "-c", mounted, "sh", str(DISK), str(tmp_path), sys.executable, told]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert ran.returncode == 0, ran.stderr
+    run_on_small_disk(fill, tmp_path, tmp_path / "archive", DISK)
 
 
-async def fill(home: str) -> None:
+async def fill(place: Path) -> None:
     """The part of the test that runs in the child."""
-    place = Path(home)
     env = {
         "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(place / "data"),
         "YTARCHIVE_STORAGE__BASE_PATH": str(place / "archive"),

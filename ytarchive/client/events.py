@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from bus import Bus, BusError
+from bus.errors import BrokerRefuses
 from bus.message import Delivery, Envelope, Event
 from bus.tasks import cancel_and_wait, unless
 from services.common import events as e
@@ -56,7 +57,9 @@ async def _follow(bus: Bus, kinds: Sequence[type[Event]], job: str | None, show:
                 async for envelope in envelopes:
                     if job is None or _is_of_job(envelope, job, traces):
                         show(envelope)
-        except BusError:
+        except BusError as error:
+            if isinstance(error, BrokerRefuses):
+                raise
             await asyncio.sleep(_RESUBSCRIBE_PAUSE)
 
 

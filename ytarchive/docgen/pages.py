@@ -1,4 +1,4 @@
-"""The generated files of docs/: bus reference, OpenAPI documents and command line reference."""
+"""The generated files of docs/: bus reference, users of the broker, OpenAPI documents, command line reference."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from bus import BusSettings
 from services.common.names import SERVICES
 from services.common.settings.load import Config
-from ytarchive.docgen import bus_reference, cli_reference
+from ytarchive.docgen import broker_users, bus_reference, cli_reference
 from ytarchive.stack import load_service
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -18,6 +18,7 @@ def pages() -> dict[Path, str]:
     return {
         Path("events.md"): bus_reference.events_page(),
         Path("asyncapi.json"): _json(bus_reference.asyncapi()),
+        Path("nats-users.conf"): broker_users.page(),
         Path("cli.md"): cli_reference.page(),
         **{Path("openapi", f"{name}.json"): _json(openapi(name)) for name in SERVICES},
     }

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bus import Bus, BusError
+from bus.errors import BrokerRefuses
 from bus.message import Delivery, Envelope, Event
 from bus.tasks import unless
 from services.common import events as e
@@ -59,11 +60,14 @@ class Follower:
     async def _follow_events(self) -> None:
         while True:  # the subscription ends when the bus reconnects
             await self._bus.online.wait()
-            with suppress(BusError):
+            try:
                 async with self._bus.tail(*FOLLOWED) as envelopes:
                     self._subscribed.set()
                     async for envelope in envelopes:
                         self._apply(envelope)
+            except BusError as error:
+                if isinstance(error, BrokerRefuses):
+                    raise
             await asyncio.sleep(_RESUBSCRIBE_PAUSE)
 
     def _apply(self, envelope: Envelope) -> None:

@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
-from bus.connection.nats_client import without_credentials
+from bus.connection.nats_client import BrokerClient, without_credentials
 
 
 def test_the_client_has_the_private_attributes_and_methods_that_are_used() -> None:
@@ -23,6 +23,9 @@ def test_the_client_has_the_private_attributes_and_methods_that_are_used() -> No
     assert client._transport is None
     assert list(inspect.signature(client._connect_to_server).parameters) == ["s"]
     assert next(iter(inspect.signature(client._send_unsubscribe).parameters)) == "sid"
+    assert list(inspect.signature(client.request).parameters) == list(
+        inspect.signature(BrokerClient().request).parameters
+    )
 
 
 def test_a_transport_has_a_writer_and_a_plain_writer_below_tls() -> None:
