@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,10 +14,12 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    IPvAnyAddress,
     SecretStr,
     TypeAdapter,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from services.common.names import SERVICES
@@ -134,6 +136,31 @@ class YouTube(Section):
     extractor_args: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
     rate_limit: Annotated[Size, Field(ge=1)] | None = None  # bytes per second of one download
     sleep_interval: float = Field(default=0.0, ge=0)  # seconds between two downloads of one slot
+    sleep_requests: float = Field(
+        default=0.0, ge=0, le=600
+    )  # seconds between two requests for pages; half is added at most
+    source_address: IPvAnyAddress | None = None  # of this machine, which requests are sent from
+    ip_version: Literal[4, 6] | None = None
+
+    @field_validator("ip_version", mode="before")
+    @classmethod
+    def _read_version(cls, version: Any) -> Any:
+        """Accept the texts of environment variables."""
+        return int(version) if version in {"4", "6"} else version
+
+    @model_validator(mode="after")
+    def _check_addresses(self) -> Self:
+        address, version = self.source_address, self.ip_version
+        if address is not None and version is not None and address.version != version:
+            raise ValueError(f"source_address {address} is no IPv{version} address: correct it, or remove ip_version")
+        return self
+
+    @property
+    def bound_address(self) -> str | None:
+        """The local address of requests; the unspecified one of an IP version limits them to that version."""
+        if self.source_address is None and self.ip_version is not None:
+            return "0.0.0.0" if self.ip_version == 4 else "::"  # noqa: S104 - of a client
+        return str(self.source_address) if self.source_address else None
 
     @field_validator("proxy")
     @classmethod

@@ -43,6 +43,8 @@ def base_options(youtube: YouTube, *, socket_timeout: float, ffmpeg: Path | None
         "socket_timeout": socket_timeout,
         "proxy": youtube.proxy,
         "ratelimit": youtube.rate_limit,
+        "source_address": youtube.bound_address,
+        "sleep_interval_requests": youtube.sleep_requests or None,
         "extractor_args": youtube.extractor_args,
         "compat_opts": ["no-certifi"] if youtube.ca_file else [],
         "cookiefile": str(youtube.cookies_file.expanduser().absolute()) if youtube.cookies_file else None,

@@ -1,6 +1,7 @@
 """The YoutubeDL object of a child, kept between requests with its caches (player code, cookies)."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,20 @@ def session(options: dict[str, Any]) -> Session:
     if copy is None:
         if key not in _sessions:
             _sessions[key] = Session(options)
-        return _sessions[key]
+        return _with_jitter(_sessions[key], options)
     own = {name: value for name, value in options.items() if name != "cookies_copy"}
     cookies = Cookies(Path(own["cookiefile"]), Path(copy))
     identity = cookies.refresh()
     if key not in _sessions or _sessions[key].identity != identity:
         _sessions[key] = Session({**own, "cookiefile": copy}, cookies, identity)
-    return _sessions[key]
+    return _with_jitter(_sessions[key], options)
+
+
+def _with_jitter(session: Session, options: dict[str, Any]) -> Session:
+    """Choose another pause between requests for each operation, up to half longer than configured."""
+    if pause := options.get("sleep_interval_requests"):
+        session.ydl.params["sleep_interval_requests"] = pause * random.uniform(1.0, 1.5)  # noqa: S311 - not for secrets
+    return session
 
 
 def keep_cookies() -> None:

@@ -1,8 +1,12 @@
 """Input and output of the yt-dlp child: YoutubeDL options, environment, info.json, metadata and captions."""
 
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from yt_dlp.cookies import (
     _parse_browser_specification,
 )
@@ -11,6 +15,7 @@ from services.common.errors import ConfigError
 from services.common.settings.load import YouTube
 from services.common.settings.retry_policy import SPEC
 from services.common.settings.sections import Download
+from services.common.youtube.child.session import session
 from services.common.youtube.child.video import public_info, video_metadata
 from services.common.youtube.options import base_options, child_environment
 
@@ -41,6 +46,56 @@ def test_every_setting_becomes_a_yt_dlp_option() -> None:
         "ffmpeg_location": "/bin/ffmpeg",
     }
     assert expected.items() <= options.items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"ip_version": 4}, "0.0.0.0"),
+        ({"ip_version": "6"}, "::"),
+        ({"source_address": "127.0.0.2"}, "127.0.0.2"),
+        ({"source_address": "::1", "ip_version": 6}, "::1"),
+    ],
+)
+def test_requests_have_the_configured_address(settings: dict[str, Any], expected: str | None) -> None:
+    assert base_options(YouTube(**settings), socket_timeout=5).get("source_address") == expected
+
+
+@pytest.mark.parametrize(
+    "settings", [{"source_address": "not an address"}, {"ip_version": 5}, {"source_address": "::1", "ip_version": 4}]
+)
+def test_invalid_addresses_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        YouTube(**settings)
+
+
+def test_requests_are_sent_from_the_address_and_paused(tmp_path: Path) -> None:
+    clients: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            clients.append(self.client_address[0])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Discard the message."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        options = base_options(YouTube(proxy="", source_address="127.0.0.2", sleep_requests=2.0), socket_timeout=5)
+        pauses = set()
+        for _ in range(5):
+            ydl = session(options).ydl
+            ydl.urlopen(f"http://127.0.0.1:{server.server_address[1]}/").close()
+            pauses.add(ydl.params["sleep_interval_requests"])
+        server.shutdown()
+        thread.join()
+    assert set(clients) == {"127.0.0.2"}
+    assert len(pauses) > 1
+    assert all(2.0 <= pause <= 3.0 for pause in pauses)
 
 
 @pytest.mark.parametrize(
