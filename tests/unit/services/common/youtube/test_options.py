@@ -52,7 +52,7 @@ def test_every_setting_becomes_a_yt_dlp_option() -> None:
     ("settings", "expected"),
     [
         ({}, None),
-        ({"ip_version": 4}, "0.0.0.0"),
+        ({"ip_version": 4}, "0.0.0.0"),  # noqa: S104 - of a client
         ({"ip_version": "6"}, "::"),
         ({"source_address": "127.0.0.2"}, "127.0.0.2"),
         ({"source_address": "::1", "ip_version": 6}, "::1"),
