@@ -76,6 +76,7 @@ class ServiceBase:
         self.accepting = False
         self.closing = asyncio.Event()
         self.started_at = datetime.now(UTC)
+        self._begun = time.monotonic()
         self.rest: RestApplication | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.background_failures = 0  # of background tasks, since the start
@@ -209,7 +210,8 @@ class ServiceBase:
         with self._named():
             await self._wind_down(within)
         self.logger.info("service_stopped")
-        await Shipper(self.bus).flush()
+        if self.bus.away is None:
+            await Shipper(self.bus).flush()
         await self.bus.close()
 
     async def _wind_down(self, within: float) -> None:
@@ -221,10 +223,7 @@ class ServiceBase:
         self.closing.set()
         if begun:
             await self.announce()  # before messages are given back, so that no new work is sent here
-            await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
-            stopped = ServiceStopped(instance=self.instance, name=self.name)
-            with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
-                await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+            await asyncio.gather(self._requests_done(within), self._stop_serving(within))
         if self.rest is not None:
             await self.rest.stop()
         if self._socket is not None:
@@ -232,6 +231,16 @@ class ServiceBase:
         await cancel_and_wait(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
+
+    async def _stop_serving(self, within: float) -> None:
+        """Wait for handlers and report the end. Handlers that wait for a broker that is away would never end."""
+        if await self.bus.reachable():
+            await self.bus.stop_serving(within)
+            stopped = ServiceStopped(instance=self.instance, name=self.name)
+            with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
+                await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+        else:
+            await self.bus.stop_serving(min(within, FAREWELL))
 
     async def _requests_done(self, within: float) -> None:
         if self.rest is not None:
@@ -278,7 +287,7 @@ class ServiceBase:
 
     @property
     def uptime(self) -> float:
-        return (datetime.now(UTC) - self.started_at).total_seconds()
+        return time.monotonic() - self._begun
 
     @property
     def bus_connected(self) -> bool:

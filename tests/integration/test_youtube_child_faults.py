@@ -180,6 +180,7 @@ def oom_score_of(pid: int) -> int:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 EAT = "kept = []\nwhile True:\n    kept.append(b'x' * 16 * 1024**2)"
+ASK_FOR_MORE = "kept = []\nwhile True:\n    kept.append(bytearray(64 * 1024**2))"  # pages that are never touched
 
 
 @needs_linux
@@ -226,9 +227,26 @@ async def test_linux_kills_children_before_services_and_limits_all_that_they_sta
 
 
 @needs_linux
+async def test_the_javascript_runtime_works_within_the_least_limit(
+    children: list[YtDlpChild], youtube: Config, tmp_path: Path
+) -> None:
+    """V8 reserves much address space, and half a gigabyte of data at its start."""
+    out = tmp_path / "out"
+    fault = (
+        "import subprocess\n"
+        "script = 'const a = []; for (let i = 0; i < 1e5; i++) a.push({i}); console.log(a.length)'\n"
+        f"out = open({str(out)!r}, 'w')\n"
+        "subprocess.run(['deno', 'eval', script], stdin=subprocess.DEVNULL, stdout=out, check=True)"
+    )
+    tried = downloads(children, youtube, tmp_path, fault, memory_limit=1024 * MIB)
+    assert isinstance(await tried.fetch(BAD), FetchResult)
+    assert out.read_text() == "100000\n"
+
+
+@needs_linux
 def test_a_download_of_several_videos_survives_one_that_needs_too_much_memory(make_cli: Any, tmp_path: Path) -> None:
-    plugin = write_plugin(tmp_path, faulty_plugin(EAT, BAD))
-    cli = make_cli(YTARCHIVE_DOWNLOAD__MEMORY_LIMIT="512MiB", YTARCHIVE_DOWNLOAD__SLOTS="1")
+    plugin = write_plugin(tmp_path, faulty_plugin(ASK_FOR_MORE, BAD))
+    cli = make_cli(YTARCHIVE_DOWNLOAD__MEMORY_LIMIT="1GiB", YTARCHIVE_DOWNLOAD__SLOTS="1")
     cli.env["PYTHONPATH"] = f"{plugin}:{cli.env['PYTHONPATH']}"
     ran = cli("download", BAD, GOOD, "--json")
     assert ran.code == 3, ran.out + ran.err

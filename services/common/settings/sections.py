@@ -134,7 +134,7 @@ class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
     socket_timeout: float = Field(default=SPEC.read, gt=0)
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; seconds without progress, not in total
-    memory_limit: Size = Field(default=2 * 1024**3, ge=256 * 1024**2)  # bytes of each yt-dlp, deno and ffmpeg process
+    memory_limit: Size = Field(default=2 * 1024**3, ge=1024**3)  # bytes of each process; deno needs 600 MB
 
 
 class Retention(Section):

@@ -3,6 +3,7 @@
 Blocks: use a thread. Writers hold the lock of (root, playlist).
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -33,7 +34,7 @@ def members_of(playlist_id: str, storage: Storage) -> list[str]:
 def save_listing(path: Path, playlist_id: str, listing: FinishedListing) -> None:
     """Merge a finished listing into the file, as one write."""
     held = read_playlist_file(path)
-    merged = merge_listing(held, playlist_id, listing)
+    merged = merge_listing(held, playlist_id, listing, datetime.now(UTC))
     if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
         _log.warning(
             "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)

@@ -98,8 +98,7 @@ def _send_alive(channel: _Channel, working: threading.Event) -> None:
 
 
 def _limit_memory(limit: int) -> None:
-    """Limit the data of this process and of each that it starts. (Not the address space, of which V8 reserves hundreds
-    of gigabytes.)"""
+    """Limit the data of this process and of each that it starts; not the address space: V8 reserves 17 GB of it."""
     if sys.platform != "linux":
         return
     _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
