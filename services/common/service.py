@@ -208,14 +208,16 @@ class ServiceBase:
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """Stop the service (SPEC: Graceful Shutdown). Running handlers and requests get up to `within` seconds."""
         with self._named():
-            await self._wind_down(within)
+            answered = await self._wind_down(within)
         self.logger.info("service_stopped")
-        if self.bus.away is None:
+        if self.bus.away is None:  # also when the stream is full: that of the log records may have room
             await Shipper(self.bus).flush()
-        await self.bus.close()
+        await self.bus.close(drain=answered)
 
-    async def _wind_down(self, within: float) -> None:
-        """Undo start-up as far as it went. The bus stays open for the last log records."""
+    async def _wind_down(self, within: float) -> bool:
+        """Undo start-up as far as it went. The bus stays open for the last log records. Return whether the broker
+        answers."""
+        answered = False
         begun = self._bus is not None
         self.accepting = False
         if begun:
@@ -223,7 +225,7 @@ class ServiceBase:
         self.closing.set()
         if begun:
             await self.announce()  # before messages are given back, so that no new work is sent here
-            await asyncio.gather(self._requests_done(within), self._stop_serving(within))
+            _, answered = await asyncio.gather(self._requests_done(within), self._stop_serving(within))
         if self.rest is not None:
             await self.rest.stop()
         if self._socket is not None:
@@ -231,16 +233,19 @@ class ServiceBase:
         await cancel_and_wait(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
+        return answered
 
-    async def _stop_serving(self, within: float) -> None:
-        """Wait for handlers and report the end. Handlers that wait for a broker that is away would never end."""
-        if await self.bus.reachable():
-            await self.bus.stop_serving(within)
-            stopped = ServiceStopped(instance=self.instance, name=self.name)
-            with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
-                await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
-        else:
+    async def _stop_serving(self, within: float) -> bool:
+        """Wait for handlers and report the end. Handlers that wait for a broker that is away would never end. Return
+        whether the broker answers."""
+        if not await self.bus.reachable():
             await self.bus.stop_serving(min(within, FAREWELL))
+            return False
+        await self.bus.stop_serving(within)
+        stopped = ServiceStopped(instance=self.instance, name=self.name)
+        with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
+            await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+        return True
 
     async def _requests_done(self, within: float) -> None:
         if self.rest is not None:
