@@ -347,13 +347,13 @@ class Bus:
         self._consumers.clear()
         self._connection.bound.clear()
 
-    async def close(self) -> None:
-        """Stop serving, send what is buffered, and disconnect. Idempotent; does not raise when the broker is
-        unavailable."""
+    async def close(self, *, drain: bool = True) -> None:
+        """Stop serving, send what is buffered (with `drain`, which takes 15 s when the broker does not answer), and
+        disconnect. Idempotent; does not raise when the broker is unavailable."""
         if self._connection.closing:
             return
         await self.stop_serving(timeout=0.0)
-        await self._connection.close()
+        await self._connection.close(drain)
 
     async def _subscribe(self, subject: str, queue: str, callback: Callback) -> None:
         self._callbacks.append((subject, queue, callback))

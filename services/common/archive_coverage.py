@@ -7,6 +7,7 @@ import re
 from datetime import datetime, timedelta
 
 from services.common.domain.archive import Held, KnownGone
+from services.common.domain.clock import is_ahead
 from services.common.domain.videos import Entry, Wanted
 
 
@@ -39,7 +40,7 @@ def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: time
     A playlist marks deleted and private videos: one that was so and is not marked any more may be back.
     """
     reappeared = in_list and gone.reason in {"private", "deleted"} and entry.marked is None
-    too_early = not recheck_after or now - gone.at < recheck_after
+    too_early = not recheck_after or (now - gone.at < recheck_after and not is_ahead(gone.at, now))
     return too_early and not reappeared
 
 

@@ -12,6 +12,7 @@ YTArchiveError                 E999  500
 ├── StorageFull                E004  503
 ├── NetworkTimeout             E003  503
 └── ServiceUnavailable         E006  503   the broker, another service, ffmpeg
+    ├── TooManyRequests        E006  429   of one client; nothing was changed
     ├── HostUnavailable        E006  503   not called: its circuit breaker is open
     └── StateDamaged           E006  503   a file of ours that cannot be read: names file and remedy
 """
@@ -90,6 +91,13 @@ class ServiceUnavailable(YTArchiveError):
 
 class HostUnavailable(ServiceUnavailable):
     """The details hold `host`, `until` and `retry_after` (whole seconds)."""
+
+
+class TooManyRequests(ServiceUnavailable):
+    """The details hold `retry_after` (whole seconds) and `reason`, which tells it from a busy service."""
+
+    http_status = 429
+    reason: ClassVar[str] = "rate"
 
 
 class StateDamaged(ServiceUnavailable):

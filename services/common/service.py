@@ -77,6 +77,7 @@ class ServiceBase:
         self.accepting = False
         self.closing = asyncio.Event()
         self.started_at = datetime.now(UTC)
+        self._begun = time.monotonic()
         self.rest: RestApplication | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.background_failures = 0  # of background tasks, since the start
@@ -208,13 +209,16 @@ class ServiceBase:
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """Stop the service (SPEC: Graceful Shutdown). Running handlers and requests get up to `within` seconds."""
         with self._named():
-            await self._wind_down(within)
+            answered = await self._wind_down(within)
         self.logger.info("service_stopped")
-        await Shipper(self.bus).flush()
-        await self.bus.close()
+        if self.bus.away is None:  # also when the stream is full: that of the log records may have room
+            await Shipper(self.bus).flush()
+        await self.bus.close(drain=answered)
 
-    async def _wind_down(self, within: float) -> None:
-        """Undo start-up as far as it went. The bus stays open for the last log records."""
+    async def _wind_down(self, within: float) -> bool:
+        """Undo start-up as far as it went. The bus stays open for the last log records. Return whether the broker
+        answers."""
+        answered = False
         begun = self._bus is not None
         self.accepting = False
         if begun:
@@ -222,10 +226,7 @@ class ServiceBase:
         self.closing.set()
         if begun:
             await self.announce()  # before messages are given back, so that no new work is sent here
-            await asyncio.gather(self._requests_done(within), self.bus.stop_serving(within))
-            stopped = ServiceStopped(instance=self.instance, name=self.name)
-            with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
-                await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+            _, answered = await asyncio.gather(self._requests_done(within), self._stop_serving(within))
         if self.rest is not None:
             await self.rest.stop()
         if self._socket is not None:
@@ -233,6 +234,19 @@ class ServiceBase:
         await cancel_and_wait(self._tasks)
         if self._initialized:
             await self.cleanup_resources()
+        return answered
+
+    async def _stop_serving(self, within: float) -> bool:
+        """Wait for handlers and report the end. Handlers that wait for a broker that is away would never end. Return
+        whether the broker answers."""
+        if not await self.bus.reachable():
+            await self.bus.stop_serving(min(within, FAREWELL))
+            return False
+        await self.bus.stop_serving(within)
+        stopped = ServiceStopped(instance=self.instance, name=self.name)
+        with suppress(BusError):  # the broker is gone: jobs notices the missing heartbeat
+            await self.bus.publish(stopped, trace_id=str(uuid4()), patience=FAREWELL)
+        return True
 
     async def _requests_done(self, within: float) -> None:
         if self.rest is not None:
@@ -279,7 +293,7 @@ class ServiceBase:
 
     @property
     def uptime(self) -> float:
-        return (datetime.now(UTC) - self.started_at).total_seconds()
+        return time.monotonic() - self._begun
 
     @property
     def bus_connected(self) -> bool:

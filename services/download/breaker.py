@@ -30,7 +30,8 @@ class Breaker:
     down: bool = False  # blocked because of those
 
     def blocked(self, now: datetime) -> bool:
-        return self.until is not None and now < self.until
+        """Return whether the block lasts. One that ends later than any block began before the clock was set back."""
+        return self.until is not None and now < self.until <= now + LONGEST_WAIT
 
     def state(self, now: datetime) -> BreakerState:
         """Return the state for health; half-open when the next request is a probe."""
@@ -59,7 +60,7 @@ class Breaker:
     def trip(self, now: datetime, failure: Failure) -> datetime:
         """Block the egress and return the end of the block. Each refusal blocks longer than the one before; failures
         during a block do not extend it."""
-        if self.until is None or now >= self.until:
+        if self.until is None or not self.blocked(now):
             self.down = failure.reason in UNREACHED
             if self.down:
                 self.until = now + OUTAGE_WAIT

@@ -138,10 +138,11 @@ class Worker:
 
     def _untouched_partials(self, running: set[str]) -> list[str]:
         """Return the videos with a partial that is not running here, and was not just changed by another worker."""
-        before = time.time() - UNTOUCHED
+        now = time.time()  # a change far in the future is one that a wrong clock dated
         found = []
         for path in self._context.config.storage.tmp_dir.glob("*.part"):
             with suppress(FileNotFoundError):
-                if validate_video_id(path.stem) and path.stem not in running and path.stat().st_mtime < before:
+                touched = abs(now - path.stat().st_mtime) < UNTOUCHED
+                if validate_video_id(path.stem) and path.stem not in running and not touched:
                     found.append(path.stem)
         return sorted(found)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 
 from bus import Bus
 from services.common.infra.files import remove_abandoned
@@ -55,7 +56,7 @@ async def bootstrap(
     """
     storage = config.storage
     path = storage.jobs_dir / "jobs.db"
-    await asyncio.to_thread(backups.restore_if_damaged, path)
+    await asyncio.to_thread(backups.restore_if_damaged, path, datetime.now(UTC))
     store = await asyncio.to_thread(Store, path, f"jobs/{instance}")
     resources.push_async_callback(asyncio.to_thread, store.close)
     await asyncio.to_thread(remove_abandoned, storage.registry_dir)

@@ -14,7 +14,7 @@ from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
-from services.jobs.domain import commands, dispatches, failures, listings, scheduler
+from services.jobs.domain import clock_set_back, commands, dispatches, failures, listings, scheduler
 from services.jobs.domain.accounting import Out, set_retrying, set_waiting
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
@@ -23,7 +23,8 @@ _CANCEL_TICK = 0.5  # seconds, while a worker is being stopped
 _UNANSWERED = timedelta(seconds=60)
 _MAX_STORING = 8  # videos, or two per slot: no more are fetched while the archive's disk is unavailable or slow
 _UNANSWERED_STORING = timedelta(hours=1)  # a NAS may be slow
-
+_CLOCK_SLACK = timedelta(seconds=1)  # the clock is corrected all the time by less
+_MOVED = 2000  # items that one transaction moves
 _ROOM_AGAIN = timedelta(seconds=10)  # until a listing that had to wait for room is due again
 
 _STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
@@ -55,6 +56,8 @@ class Dispatcher:
         self._stopping_worker = False
         self._cancelling = False  # more items of a job are to be cancelled
         self._store_lost: datetime | None = None  # when the broker was last found with another store
+        self._last_round = datetime.max.replace(tzinfo=UTC)  # at the start, stored times are checked too
+        self._moving_times = False  # more times are to be moved, because the clock was set back
         self.parked = set(parked)
 
     def wake(self) -> None:
@@ -75,7 +78,7 @@ class Dispatcher:
             self._wake.clear()
             self._registry.forget_dead()
             self._notifier.notify(await self._store.change(self._decide))
-            if self._cancelling:
+            if self._cancelling or self._moving_times:
                 await asyncio.sleep(0)  # messages get their turn between two batches
                 continue
             wait = _CANCEL_TICK if self._stopping_worker else _TICK
@@ -90,6 +93,9 @@ class Dispatcher:
     def _decide(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         running = [job_id for job_id in queries.open_jobs(sql) if job_id not in self.parked]
         self._served = {job_id: self._served.get(job_id, 0) for job_id in running}
+        if self._moving_times or now < self._last_round - _CLOCK_SLACK:
+            self._move_times(rows, sql, now)
+        self._last_round = now
         out = self._cancels(rows, sql, now)
         held = self._held()
         if held is None:
@@ -100,6 +106,16 @@ class Dispatcher:
         rows.save()
         self._update_timers(rows, sql, now, held)
         return out
+
+    def _move_times(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> None:
+        """Move the times that were stored before the clock was set back, in batches."""
+        self._store_lost = min(self._store_lost, now) if self._store_lost else None
+        self._registry.clock_set_back(now)
+        fetches = [fetch for video_id in queries.busy_fetches(sql) if (fetch := rows.fetch(video_id))]
+        items = queries.items_of_the_future(rows, sql, now, _MOVED)
+        clock_set_back.move_times(rows, items, queries.open_listings(rows, sql), fetches, now)
+        rows.save()  # the queries below read the tables
+        self._moving_times = len(items) == _MOVED
 
     # --- videos
 
@@ -210,7 +226,7 @@ class Dispatcher:
     def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime, held: str | None) -> None:
         blocks = queries.load_blocks(sql)
         blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
-        soonest = [block.until for block in blocks.values() if block.until > now]
+        soonest = [block.until for block in blocks.values() if block.holds(now)]
         open_listings = queries.open_listings(rows, sql)
         for job_id in self._served:
             job = rows.job(job_id)

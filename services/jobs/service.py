@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.errors import ServiceUnavailable, StorageFull, code_of
+from services.common.infra.deletion_clock import DeletionClock
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
@@ -71,7 +72,8 @@ class JobsService(ServiceBase):
         self.spawn(parts.outbox.run, "outbox", essential=True)
         self.spawn(parts.progress.run, "progress")
         self.spawn(parts.registry.save_changes, "registry file")
-        self.spawn(partial(retention.daily, parts.store, self.config.retention, parts.notifier), "retention")
+        clock = DeletionClock(self.config.storage.jobs_dir)
+        self.spawn(partial(retention.daily, parts.store, self.config.retention, clock, parts.notifier), "retention")
         self.spawn(self._copy_daily, "copies of jobs.db")
 
     async def _copy_daily(self) -> None:

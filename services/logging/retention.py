@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel
 
+from services.common.infra.deletion_clock import DeletionClock
 from services.logging.reading import JournalFile, journal_files
 
 _AFTER_MIDNIGHT = time(0, 5)
@@ -49,15 +50,16 @@ class LogRetention:
         self._directory = directory
         self._keep_days = keep_days
 
-    async def clean_up(self, *, dry_run: bool = False) -> LogCleanup:
-        today = datetime.now(UTC).date()
+    async def clean_up(self, *, dry_run: bool = False, now: datetime | None = None) -> LogCleanup:
+        today = (now or datetime.now(UTC)).date()
         return await asyncio.to_thread(clean_up, self._directory, self._keep_days, today, dry_run=dry_run)
 
     async def run(self) -> None:
         """Background task: clean up at once, and shortly after the start of each day (UTC)."""
+        clock = DeletionClock(self._directory)
         while True:
             now = datetime.now(UTC)
-            removed = await self.clean_up()
+            removed = await self.clean_up(now=await asyncio.to_thread(clock.now))
             if removed.files:
                 _log.info("old_logs_removed", files=[file.name for file in removed.files], bytes=removed.bytes)
             tomorrow = datetime.combine(now.date() + timedelta(days=1), _AFTER_MIDNIGHT, tzinfo=UTC)

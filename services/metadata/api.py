@@ -15,7 +15,10 @@ from services.common.web.routing import Call, Route
 from services.metadata.lookups import Lookups
 from services.metadata.quota_status import QuotaReport, QuotaStatus
 
-_USED_UP = {429: "the quota of the Data API is used up, and `[youtube] keyless_fallback` is off"}
+_USED_UP = {
+    429: "the quota of the Data API is used up, and `[youtube] keyless_fallback` is off; or this client sends too many "
+    "requests"
+}
 BATCH = 50  # ids: the maximum of one call of the Data API
 
 

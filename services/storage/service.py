@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
+from services.common.infra.deletion_clock import DeletionClock
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
@@ -68,7 +69,8 @@ class StorageService(ServiceBase):
             await parts.work_plans.index_all()
             await parts.catalogue.mark_scanned(WORK_PLANS, generation)
         await parts.work_plans.clear()
-        await parts.pages.remove_old()
+        clock = DeletionClock(self.config.storage.run_dir)
+        await parts.pages.remove_old(await asyncio.to_thread(clock.now))
         return parts.all()
 
     async def after_start(self) -> None:

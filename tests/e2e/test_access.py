@@ -3,13 +3,18 @@
 import json
 import signal
 import stat
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from services.common.names import SERVICES
+from services.common.settings.load import Config
 from ytarchive.emulator.site import sample
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -78,3 +83,28 @@ def test_another_token_of_the_system_is_an_error_and_starts_nothing(open_cli: An
     assert run.code != 0
     assert "token" in run.err
     assert not (other.data / "jobs").exists()
+
+
+def test_prometheus_reads_the_metrics_as_the_readme_shows(open_cli: Any) -> None:
+    yaml = pytest.importorskip("yaml")
+    before, _, after = README.read_text().partition("```yaml\n")
+    (scrape,) = yaml.safe_load(after.partition("```")[0])["scrape_configs"]
+    configured = Config().services
+    (group,) = scrape["static_configs"]
+    assert group["targets"] == [f"nas:{getattr(configured, name).port}" for name in SERVICES]
+    assert set(scrape["authorization"]) == {"credentials_file"}  # Bearer, the default type
+
+    up = open_cli.start("up")
+    up.wait_for("Ready.")
+    command, _, file = before.rpartition("`ytarchive ")[2].partition("`")[0].partition(" > ")
+    assert scrape["authorization"]["credentials_file"].endswith(f"/{file}")
+    issued = open_cli(*command.split())
+    assert issued.code == 0, issued.err
+    token = issued.out.strip()  # Prometheus reads the file so
+    services = json.loads((open_cli.data / "run" / "stack.json").read_text())["services"]
+    for name in SERVICES:
+        url = f"http://127.0.0.1:{services[name].rpartition(':')[2]}{scrape['metrics_path']}"
+        assert status(url, token) == 200, name
+    jobs = f"http://127.0.0.1:{services['jobs'].rpartition(':')[2]}/api/v1/jobs"
+    assert status(jobs) == 401
+    assert status(f"{jobs}/cleanup", token, "POST") == 403

@@ -22,16 +22,15 @@ import pytest
 import pytest_asyncio
 
 from services.common.domain.failures import Failure, FailureKind
-from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode
 from services.common.settings.load import Config, load_config
 from services.common.settings.sections import Download
 from services.common.youtube.classify import classify
-from services.common.youtube.messages import FetchRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
+from tests.fixtures.youtube_child import fetch_request, with_plugin
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
@@ -62,16 +61,6 @@ async def child(config: Config) -> AsyncIterator[YtDlpChild]:
     child = YtDlpChild(ChildSettings.of(config))
     yield child
     await child.kill()
-
-
-def fetch_request(directory: Path, video_id: str, quality: str = "1080p", **wanted: Any) -> dict[str, Any]:
-    return FetchRequest(
-        video_id=video_id,
-        dispatch_id="d1",
-        wanted=Wanted(quality=quality, **wanted),
-        choice=choose(quality, Download()),
-        directory=str(directory),
-    ).model_dump(mode="json")
 
 
 @pytest.fixture
@@ -573,15 +562,6 @@ async def test_output_of_a_plugin_does_not_break_the_protocol(config: Config, tm
     assert [message["type"] for message in messages] == ["metadata", "result"]
     assert "from C" in child.stderr_tail()
     await child.kill()
-
-
-def with_plugin(config: Config, tmp_path: Path, code: str) -> ChildSettings:
-    plugin = tmp_path / "plugins" / "some" / "yt_dlp_plugins" / "postprocessor" / "some.py"
-    plugin.parent.mkdir(parents=True)
-    plugin.write_text(code)
-    settings = ChildSettings.of(config)
-    path = f"{plugin.parents[2]}:{settings.environment['PYTHONPATH']}"
-    return ChildSettings(settings.options, {**settings.environment, "PYTHONPATH": path})
 
 
 @contextmanager

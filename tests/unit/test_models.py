@@ -184,6 +184,7 @@ def test_each_error_has_a_code_and_an_http_status() -> None:
         "StorageFull": ("E004", 503),
         "NetworkTimeout": ("E003", 503),
         "ServiceUnavailable": ("E006", 503),
+        "TooManyRequests": ("E006", 429),
         "HostUnavailable": ("E006", 503),
         "StateDamaged": ("E006", 503),
         "Unauthorized": ("E005", 401),

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from bus import BusSettings
-from services.common.errors import Forbidden, ServiceUnavailable, Unauthorized, YTArchiveError
+from services.common.errors import Forbidden, ServiceUnavailable, TooManyRequests, Unauthorized, YTArchiveError
 from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import SPEC
@@ -77,7 +77,7 @@ async def find_system(config: Config) -> System | None:
             answer, status = await jobs.request_once("health")
         except YTArchiveError:
             return None
-    if status in {Unauthorized.http_status, Forbidden.http_status}:
+    if status in {Unauthorized.http_status, Forbidden.http_status, TooManyRequests.http_status}:
         raise error_of(answer.error, status)
     is_jobs = isinstance(answer.data, dict) and answer.data.get("service") == "jobs"
     return System(bus_settings(config), urls, token=token) if is_jobs else None

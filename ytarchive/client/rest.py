@@ -71,19 +71,23 @@ class Rest:
         self, method: str, path: str, *, repeatable: bool, late_is_no_failure: bool = False, **arguments: Any
     ) -> tuple[ServiceResponse, int]:
         url = f"{self.base}/api/v1/{path}"
+        until = asyncio.get_running_loop().time() + TOTAL_TIMEOUT
 
         async def attempt() -> _Answer:
-            async with self._session.request(method, url, **arguments) as response:
-                retry_after_seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                body = ServiceResponse.model_validate_json(await response.read())
-            answer = _Answer(body, response.status, retry_after_seconds)
-            late = body.error is not None and body.error.code is ErrorCode.NETWORK_TIMEOUT
+            answer = await self._answer(method, url, **arguments)
+            while (pause := answer.pause) and asyncio.get_running_loop().time() + pause < until:
+                await asyncio.sleep(pause)  # the request was not taken: it may be repeated, whatever it does
+                answer = await self._answer(method, url, **arguments)
+            if answer.pause:
+                return answer
+            error = answer.body.error
+            late = error is not None and error.code is ErrorCode.NETWORK_TIMEOUT
             if self._policy.counts(CallOutcome(answer.status)) and not (late_is_no_failure and late):
                 raise _FailureAnswer(answer)
             return answer
 
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT):
+            async with asyncio.timeout_at(until):
                 answer = await self._host.call(attempt, _outcome, repeatable=repeatable)
         except _FailureAnswer as failure:
             answer = failure.answer
@@ -92,6 +96,11 @@ class Rest:
         except ValidationError as error:
             raise errors.ServiceUnavailable(f"{self.base} is not a service of ytarchive") from error
         return answer.body, answer.status
+
+    async def _answer(self, method: str, url: str, **arguments: Any) -> "_Answer":
+        async with self._session.request(method, url, **arguments) as response:
+            wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            return _Answer(ServiceResponse.model_validate_json(await response.read()), response.status, wait)
 
 
 def bearer(token: str | None) -> dict[str, str]:
@@ -109,6 +118,13 @@ class _Answer:
     body: ServiceResponse
     status: int
     retry_after_seconds: float | None
+
+    @property
+    def pause(self) -> float | None:
+        """The seconds to wait after too many requests of this client; None for another answer."""
+        details = (self.body.error and self.body.error.details) or {}
+        refused = self.status == errors.TooManyRequests.http_status
+        return self.retry_after_seconds if refused and details.get("reason") == errors.TooManyRequests.reason else None
 
 
 class _FailureAnswer(Exception):
@@ -175,7 +191,7 @@ def error_of(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:
         return errors.YTArchiveError(f"the service answered with status {status} without a reason")
     kinds = [kind for kind in errors.YTArchiveError.__subclasses__() if kind.code == detail.code]
     kind = kinds[0] if kinds else errors.YTArchiveError
-    for exact in (errors.NotFound, errors.Forbidden, errors.Unauthorized):
+    for exact in (errors.NotFound, errors.Forbidden, errors.Unauthorized, errors.TooManyRequests):
         if issubclass(exact, kind) and status == exact.http_status:
             kind = exact
     return kind(detail.message, **(detail.details or {}))

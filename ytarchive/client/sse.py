@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from services.common.errors import ServiceUnavailable
+from services.common.errors import ServiceUnavailable, TooManyRequests
 from services.common.models import ServiceResponse
 from ytarchive.client.rest import bearer, error_of
 
@@ -61,9 +61,11 @@ async def parse_events(lines: AsyncIterable[bytes]) -> AsyncIterator[Message]:
 
 
 def _refusal(status: int, body: bytes) -> Exception:
-    """Return the error of a request that will be refused again; a service that is stopping comes back."""
+    """Return the error of a request that will be refused again; a service that is stopping comes back, and the rate of
+    requests falls."""
     try:
         answer = ServiceResponse.model_validate_json(body)
     except ValueError:
         return ServiceUnavailable("The answer is not from a service of ytarchive.")
-    return error_of(answer.error, status) if status < 500 else StreamLost()
+    error = error_of(answer.error, status)
+    return StreamLost() if status >= 500 or isinstance(error, TooManyRequests) else error

@@ -35,7 +35,7 @@ from services.common.settings.sections import (
     Storage,
     YouTube,
 )
-from services.common.validation import decode_utf8
+from services.common.validation import decode_utf8, problem_text
 
 __all__ = [
     "Config",
@@ -280,7 +280,7 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
         known = [".".join(known) for known in _keys(Config)]
         sections = sorted({name.rpartition(".")[0] for name in known})
         return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem_text(problem)
     secret = any(part in {"api_key", "password", "token"} for part in parts)
     if secret:  # no colon after the key: what follows would be masked as the secret
         return f"{origin} has no valid value for {key} ({message}). Correct it, or remove it for the default."

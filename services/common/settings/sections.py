@@ -180,6 +180,7 @@ class Download(Section):
     slots: int = Field(default=2, ge=1, le=64)
     socket_timeout: float = Field(default=SPEC.read, gt=0)
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; seconds without progress, not in total
+    memory_limit: Size = Field(default=2 * 1024**3, ge=1024**3)  # bytes of each process; deno needs 600 MB
 
 
 class Retention(Section):
@@ -249,9 +250,11 @@ def _host_name(value: str) -> str:
 
 
 class Services(Section):
-    """`allowed_hosts`: names in the Host header that are answered beside the loopback names and the bound address."""
+    """`allowed_hosts`: names in the Host header that are answered beside the loopback names and the bound address.
+    `request_rate`: requests per second of one client to one service, on average over ten seconds; 0: any number."""
 
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
+    request_rate: float = Field(default=100.0, ge=0, allow_inf_nan=False)
     jobs: Endpoint = Endpoint(port=8000)
     metadata: Endpoint = Endpoint(port=8001)
     download: Endpoint = Endpoint(port=8002)

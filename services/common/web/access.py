@@ -7,43 +7,50 @@ programs may write any header. A token is needed of all, but only where a servic
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from services.common.errors import Forbidden, Unauthorized
 from services.common.names import TokenScope
 from services.common.settings.load import Config
-from services.common.web.tokens import TokenStore, includes
+from services.common.web.limits import RequestRates
+from services.common.web.tokens import TokenStore, digest, includes
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Answers are not embedded by pages of other origins, and their types are not guessed.
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 _API = "/api"
+_IPV6_CLIENT = 64  # bits of an address that a client cannot choose
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known of a request before its handler runs. `local` and `peer` are the addresses of the connection."""
+    """What is known of a request before its handler runs. `local` and `peer` are the addresses of the connection,
+    `forwarded_for` is the X-Forwarded-For of all proxies."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     local: str = ""
     peer: str = ""
+    forwarded_for: str = ""
 
 
 @dataclass(frozen=True)
 class AccessRules:
     """`own`: the host name of the service in the registry. `allowed`: further ones, in lower case, without ports.
-    `tokens` None: no token is needed. `proxies`: peers whose `user_header` names an authenticated user."""
+    `tokens` None: no token is needed. `proxies`: peers whose `user_header` names an authenticated user, and whose
+    X-Forwarded-For is believed."""
 
     own: str
     allowed: frozenset[str] = frozenset()
     tokens: TokenStore | None = None
     proxies: tuple[Network, ...] = ()
     user_header: str = ""
+    rates: RequestRates = field(default_factory=lambda: RequestRates(0.0))
 
     @classmethod
     def of(cls, config: Config, host: str, url: str) -> "AccessRules":
@@ -55,21 +62,66 @@ class AccessRules:
         if needs_token(config, host):
             tokens = TokenStore(config)
             tokens.ensure_own()
-        return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header)
+        rates = RequestRates(config.services.request_rate)
+        return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header, rates)
 
-    def check(self, arrival: Arrival, needed: TokenScope) -> None:
+    def check(self, arrival: Arrival, needed: TokenScope, *, limited: bool = True) -> None:
         """Raise Forbidden (403) for a request that a page of another site may have caused, or whose token does not
-        include the scope `needed`; Unauthorized (401) for one without a valid token."""
+        include the scope `needed`; Unauthorized (401) for one without a valid token; TooManyRequests (429) for one
+        beyond the limit of its client. `limited` False: only attempts with wrong tokens are limited."""
+        address = self._client_address(arrival)
+        try:
+            client = self._identify(arrival, address, needed)
+        except (Forbidden, Unauthorized):
+            if limited:  # apart from those of the command line on this machine, which a page must not use up
+                self.rates.count_request(f"refused/{address}", address)
+            raise
+        if limited:
+            self.rates.count_request(client, address)
+
+    def _identify(self, arrival: Arrival, address: str, needed: TokenScope) -> str:
+        """Return a key for the client: the user that a proxy names, else the token, else the address."""
         self._check_host(arrival)
         self._check_origin(arrival)
         _check_fetch_metadata(arrival)
-        if self.tokens is not None and not self._is_proxied(arrival):
-            _check_token(arrival.headers.get("Authorization"), self.tokens, needed)
+        if self._is_proxy(_address(arrival.peer)) and (user := arrival.headers.get(self.user_header, "").strip()):
+            return f"user/{user}"
+        if self.tokens is None:
+            return f"address/{address}"
+        return f"token/{self._check_token(arrival.headers.get('Authorization'), self.tokens, address, needed)}"
 
-    def _is_proxied(self, arrival: Arrival) -> bool:
-        peer = _address(arrival.peer)
-        known = peer is not None and any(peer in network for network in self.proxies)
-        return known and bool(arrival.headers.get(self.user_header, "").strip())
+    def _client_address(self, arrival: Arrival) -> str:
+        """Return the address of a client, which may be one that a trusted proxy names. Of an IPv6 address the network,
+        in which a client can choose addresses at will."""
+        address = _address(arrival.peer)
+        for hop in reversed(arrival.forwarded_for.split(",")):
+            if not self._is_proxy(address) or (named := _address(hop.strip())) is None:
+                break
+            address = named
+        if isinstance(address, ipaddress.IPv6Address) and not address.is_loopback:
+            return str(ipaddress.ip_network((address, _IPV6_CLIENT), strict=False))
+        return str(address)
+
+    def _is_proxy(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self.proxies)
+
+    def _check_token(self, authorization: str | None, tokens: TokenStore, address: str, needed: TokenScope) -> str:
+        """Return the digest of a valid token."""
+        scheme, _, token = (authorization or "").partition(" ")
+        key, scope = digest(token.strip()), None
+        if scheme.lower() == "bearer":
+            self.rates.check_token(address, key)
+            scope = tokens.scope_of(token.strip())
+            self.rates.note_token(address, key, valid=scope is not None)
+        if scope is None:
+            problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
+            raise Unauthorized(
+                f"{problem}. Send `Authorization: Bearer TOKEN`; `ytarchive auth token add NAME` issues one, "
+                "and on the machine of the services the command line finds its own.",
+            )
+        if not includes(scope, needed):
+            raise Forbidden(f"The token has the scope {scope}; this request needs {needed}.", reason="scope")
+        return key
 
     def _check_host(self, arrival: Arrival) -> None:
         authority = arrival.headers.get("Host", "")
@@ -101,19 +153,6 @@ def needs_token(config: Config, host: str) -> bool:
     """Return whether a service that is bound to `host` answers only requests with a token."""
     auth = config.auth
     return not is_loopback(host) or bool(config.services.allowed_hosts or auth.trusted_proxies or auth.token)
-
-
-def _check_token(authorization: str | None, tokens: TokenStore, needed: TokenScope) -> None:
-    scheme, _, token = (authorization or "").partition(" ")
-    scope = tokens.scope_of(token.strip()) if scheme.lower() == "bearer" else None
-    if scope is None:
-        problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
-        raise Unauthorized(
-            f"{problem}. Send `Authorization: Bearer TOKEN`; `ytarchive auth token add NAME` issues one, "
-            "and on the machine of the services the command line finds its own.",
-        )
-    if not includes(scope, needed):
-        raise Forbidden(f"The token has the scope {scope}; this request needs {needed}.", reason="scope")
 
 
 def _check_fetch_metadata(arrival: Arrival) -> None:
@@ -155,7 +194,7 @@ def _host_name(authority: str) -> str | None:
     return parts.hostname if plain and parts.hostname else None
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(host: str) -> Address | None:
     """Return an address, one that IPv6 maps to IPv4 as the latter."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

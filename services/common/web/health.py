@@ -61,6 +61,7 @@ class HealthReport:
             response=HealthCheck,
             failure=HealthCheck,
             quiet=True,
+            limited=False,
             common=True,
         )
 

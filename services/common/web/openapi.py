@@ -38,7 +38,7 @@ _WHEN = {
     403: "Caused by a page of another site, sent under a foreign host name, or the token lacks the scope",
     404: "Not found",
     413: f"The body is larger than {BODY_LIMIT} bytes",
-    429: "The quota is used up",
+    429: "This client sends too many requests; the header Retry-After tells when to send the next one",
     503: "The service, or something it depends on, is unavailable; retry later",
 }
 
@@ -169,7 +169,8 @@ def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, 
         bare = status in {204, 304}
         content = {} if bare else {"content": _content(route, shapes.of(number, "response"))}
         yield str(status), {"description": text, "headers": _headers(status), **content}
-    usual = {400: True, 401: True, 403: True, 404: "{" in route.path, 413: route.body is not None, 503: True}
+    usual = {400: True, 401: True, 403: True, 404: "{" in route.path, 413: route.body is not None}
+    usual |= {429: route.limited, 503: True}
     bad = {status: _WHEN[status] for status, may in usual.items() if may}
     found = shapes.of(number, "failure")
     for status, text in (bad | {s: t for s, t in route.also.items() if s >= 400}).items():

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import InvalidRequest, NotFound
+from services.common.validation import problems_of
 
 
 class NoQuery(BaseModel):
@@ -59,10 +60,8 @@ def read_query(request: web.Request, model: type[BaseModel]) -> BaseModel:
 
 
 def _invalid(place: str, error: ValidationError) -> InvalidRequest:
-    problems = [
-        {"field": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+    problems = problems_of(error)
     first = problems[0]
-    where = f"{place} field {first['field']}" if first["field"] else place
-    return InvalidRequest(f"{where}: {first['problem']}", errors=problems)
+    where = f"{place} field {first.field}" if first.field else place
+    errors = [{"field": problem.field, "problem": problem.text} for problem in problems]
+    return InvalidRequest(f"{where}: {first.text}", errors=errors)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from bus import BusError
 from bus.injection import inject
-from services.common.errors import InvalidRequest, ServiceUnavailable, YTArchiveError
+from services.common.errors import InvalidRequest, ServiceUnavailable, TooManyRequests, YTArchiveError
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.names import TokenScope
 from services.common.web import access
@@ -90,6 +90,7 @@ class Route:
     begins_work: bool = False  # and also while its room is kept for the events of running work
     streams: bool = False  # shutdown does not wait for it
     quiet: bool = False  # logged at debug level, for routes that are polled
+    limited: bool = True  # in the rate of requests of one client
     media_type: str | None = None  # of an answer that is not a ServiceResponse; of a stream text/event-stream
     also: Mapping[int, str] = field(
         default_factory=dict
@@ -190,11 +191,14 @@ class RestApplication:
     async def _frame(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Add trace id, log records and error handling to every request, also to those without a route."""
+        """Add trace id, log records and error handling to every request, also to those without a route. Requests beyond
+        the limit of their client are logged once a minute, by RequestRates."""
         trace_id = _trace_of(request)
         request[_TRACE_KEY] = trace_id
         route = self._route_of(request)
-        log = self._owner.logger.debug if route and route.quiet else self._owner.logger.info
+        problem = self._problem(request, route)
+        quiet = (route and route.quiet) or isinstance(problem, TooManyRequests)
+        log = self._owner.logger.debug if quiet else self._owner.logger.info
         counted = not (route and route.streams)
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(trace_id=trace_id):
@@ -202,7 +206,7 @@ class RestApplication:
             self._count(+1 if counted else 0)
             response: web.StreamResponse | None = None
             try:
-                response = await self._answer(request, handler, trace_id, route.needed if route else "read")
+                response = await self._answer(request, handler, trace_id, problem)
             finally:
                 self._count(-1 if counted else 0)
                 status = response.status if response is not None else 499  # cancelled at the end of the service
@@ -219,17 +223,27 @@ class RestApplication:
                     self._observe(Observed(route, request.method, status, seconds))
         return response
 
+    def _problem(self, request: web.Request, route: Route | None) -> Exception | None:
+        """Return why a request is not answered."""
+        if not self._owner.accepting:
+            return ServiceUnavailable("The service is shutting down. Try again in a moment.")
+        needed, limited = (route.needed, route.limited) if route else ("read", True)
+        try:
+            self._access.check(_arrival(request), needed, limited=limited)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered like an error of a handler
+            return error
+        return None
+
     async def _answer(
         self,
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         trace_id: str,
-        needed: TokenScope,
+        problem: Exception | None,
     ) -> web.StreamResponse:
         try:
-            if not self._owner.accepting:
-                raise ServiceUnavailable("The service is shutting down. Try again in a moment.")
-            self._access.check(_arrival(request), needed)
+            if problem is not None:
+                raise problem
             return await handler(request)
         except Exception as error:
             if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
@@ -314,7 +328,8 @@ def _arrival(request: web.Request) -> Arrival:
         name = request.get_extra_info(end)
         return str(name[0]) if isinstance(name, tuple) else ""
 
-    return Arrival(request.method, request.path, request.headers, address("sockname"), address("peername"))
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    return Arrival(request.method, request.path, request.headers, address("sockname"), address("peername"), forwarded)
 
 
 def _trace_of(request: web.Request) -> str:

@@ -119,7 +119,7 @@ class TokenStore:
             if any(token.name == name for token in issued):
                 raise InvalidRequest(f"There is a token {name} already. Revoke it first, or choose another name.")
             token = _new_token()
-            entry = IssuedToken(name=name, scope=scope, sha256=_digest(token), created_at=datetime.now(UTC))
+            entry = IssuedToken(name=name, scope=scope, sha256=digest(token), created_at=datetime.now(UTC))
             self._write([*issued, entry])
         return token
 
@@ -140,10 +140,10 @@ class TokenStore:
 
     def scope_of(self, token: str) -> TokenScope | None:
         """Return the scope of a valid token, else None. The time does not depend on how much of a token is right."""
-        given = _digest(token)
+        given = digest(token)
         if self._own is None:
             self._own = self.own()
-        if self._own is not None and hmac.compare_digest(_digest(self._own), given):
+        if self._own is not None and hmac.compare_digest(digest(self._own), given):
             return "operate"
         matching = [entry.scope for entry in self.issued() if hmac.compare_digest(entry.sha256, given)]
         return matching[0] if matching else None
@@ -157,5 +157,5 @@ def _new_token() -> str:
     return _PREFIX + secrets.token_urlsafe(32)
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()  # as a header is decoded

@@ -96,6 +96,7 @@ _RULES: tuple[_Rule, ...] = (
     _local(_type("FfmpegMissing"), "no_ffmpeg", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_type("CookieLoadError", "CookiesUnreadable"), "cookies", ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
+    _local(lambda facts: facts.out_of_memory, "memory", ErrorCode.INTERNAL_ERROR),
     _local(_words("Postprocessing:|conversion failed"), "postprocessing", ErrorCode.INTERNAL_ERROR),
     # the site blocks this machine
     _site(_words("not a bot|captcha challenge"), "bot_check"),
@@ -195,6 +196,8 @@ def readable(facts: ErrorFacts) -> str:
     line."""
     text = _ADVICE.sub("", facts.message.removeprefix("ERROR: "))
     text = mask_text(_CONTROL.sub(" ", text).strip())
+    if facts.out_of_memory:
+        text = "yt-dlp needed more memory than [download] memory_limit allows, or than the machine has"
     if facts.countries:
         text += f" (available in {', '.join(facts.countries)})"
     return text[:_LONGEST_MESSAGE] or facts.type

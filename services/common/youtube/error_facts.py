@@ -1,5 +1,6 @@
 """The facts of a failed operation, collected in the child and classified in the parent."""
 
+import errno
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +27,10 @@ class ErrorFacts(BaseModel):
     countries: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     stage: str = "extraction"
+
+    @property
+    def out_of_memory(self) -> bool:
+        return self.errno == errno.ENOMEM or "MemoryError" in {self.type, *self.types}
 
 
 def facts_of(error: BaseException, warnings: Sequence[str], stage: str) -> ErrorFacts:

@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from pydantic import ValidationError
 
 from services.common.settings.masking import mask_text
 from services.common.youtube.error_facts import ErrorFacts
@@ -16,8 +17,9 @@ from services.common.youtube.settings import ChildSettings
 
 HANG_AFTER = 30.0  # seconds without a line; a working child sends one every second
 KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL
-_LINE_LIMIT = 64 * 1024 * 1024
-_STDERR_LINES = 40
+_LINE_LIMIT = 16 * 1024**2  # bytes; asyncio holds up to twice as many
+_STDERR_KEPT, _STDERR_LINES = 16 * 1024, 5  # bytes, and lines that are shown
+_LONGEST_LINE = 500  # characters of those
 
 OnMessage = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -44,7 +46,7 @@ class YtDlpChild:
         self._settings = settings
         self._hang_after = hang_after
         self._process: asyncio.subprocess.Process | None = None
-        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._stderr = b""
         self._draining: asyncio.Task[None] | None = None
 
     @property
@@ -61,12 +63,13 @@ class YtDlpChild:
         ends (Linux)."""
         if self.alive:
             return
-        self._stderr.clear()
+        self._stderr = b""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # do not import from the current directory
             "-m",
             "services.common.youtube.child",
+            str(self._settings.memory_limit),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -82,16 +85,28 @@ class YtDlpChild:
         finished = False
         try:
             await self._write({"op": op, "request": request, "options": self._settings.options})
-            while (answer := await self._read()).get("done") is None:
-                if "error" in answer:
-                    finished = True
-                    raise ChildFailed(ErrorFacts.model_validate(answer["error"]))
-                if "message" in answer:
-                    await on_message(answer["message"])
+            try:
+                await self._receive(on_message)
+            except ChildFailed as failed:
+                finished = not failed.facts.out_of_memory  # then the child can do nothing reliably any more
+                raise
             finished = True
         finally:
             if not finished:
                 await asyncio.shield(self.kill())
+
+    async def _receive(self, on_message: OnMessage) -> None:
+        """Pass the messages on until the operation has ended. Raise ChildFailed, ChildCrashed."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while (answer := await self._read()).get("done") is None:
+            if "error" in answer:
+                raise ChildFailed(_facts(answer["error"]))
+            if "message" in answer:
+                await on_message(answer["message"])
+                since = loop.time()
+            elif loop.time() - since > self._settings.patience:
+                raise ChildCrashed(f"the child hung: no message in {self._settings.patience:g} s")
 
     async def kill(self) -> None:
         """End the process and its descendants within 2 s: SIGTERM, then SIGKILL to the group."""
@@ -114,7 +129,8 @@ class YtDlpChild:
 
     def stderr_tail(self) -> str:
         """Return the last lines that the child wrote to stderr, with secrets masked."""
-        return mask_text(" | ".join(list(self._stderr)[-5:]))
+        lines = self._stderr.decode(errors="replace").splitlines()[-_STDERR_LINES:]
+        return mask_text(" | ".join(line.strip()[-_LONGEST_LINE:] for line in lines))
 
     async def _write(self, operation: dict[str, Any]) -> None:
         stdin = self._process.stdin if self._process else None
@@ -124,7 +140,7 @@ class YtDlpChild:
             stdin.write(json.dumps(operation).encode() + b"\n")
             await stdin.drain()
         except ConnectionError as error:
-            raise ChildCrashed(await self._describe_end("ended")) from error
+            raise ChildCrashed(await self._describe_end()) from error
 
     async def _read(self) -> dict[str, Any]:
         stdout = self._process.stdout if self._process else None
@@ -134,15 +150,17 @@ class YtDlpChild:
             async with asyncio.timeout(self._hang_after):
                 line = await stdout.readline()
             answer = json.loads(line) if line else None
+            if line and not (isinstance(answer, dict) and isinstance(answer.get("message", {}), dict)):
+                raise ValueError("not a message")
         except TimeoutError as error:
             raise ChildCrashed(f"the child hung: no line in {self._hang_after:g} s") from error
-        except ValueError as error:  # not JSON, or a line beyond the limit
+        except (ValueError, RecursionError) as error:  # not JSON, or a line beyond the limit
             raise ChildCrashed(f"the child sent invalid data: {error}") from error
         if not isinstance(answer, dict):
-            raise ChildCrashed(await self._describe_end("ended"))
+            raise ChildCrashed(await self._describe_end())
         return answer
 
-    async def _describe_end(self, what: str) -> str:
+    async def _describe_end(self) -> str:
         """Describe how the child ended, with its last lines on stderr."""
         code: int | None = None
         if self._process is not None:
@@ -150,11 +168,21 @@ class YtDlpChild:
                 async with asyncio.timeout(KILL_AFTER):
                     code = await self._process.wait()
         tail = self.stderr_tail()
-        return f"the child {what} with {code}{': ' + tail if tail else ''}"
+        how = f"ended with {code}"
+        if code == -signal.SIGKILL:
+            how = "was killed, as Linux does when memory runs out"
+        return f"the child {how}{': ' + tail if tail else ''}"
 
     async def _drain(self, process: asyncio.subprocess.Process) -> None:
-        while process.stderr is not None and (line := await process.stderr.readline()):
-            self._stderr.append(line.decode(errors="replace").rstrip())
+        while process.stderr is not None and (chunk := await process.stderr.read(_STDERR_KEPT)):
+            self._stderr = (self._stderr + chunk)[-_STDERR_KEPT:]
+
+
+def _facts(error: Any) -> ErrorFacts:
+    try:
+        return ErrorFacts.model_validate(error)
+    except ValidationError as invalid:
+        raise ChildCrashed(f"the child sent invalid data: {invalid}") from invalid
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -11,10 +11,15 @@ from services.common.youtube import options, tools
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """YoutubeDL options (plain JSON) and environment. Both may contain secrets and must not be logged."""
+    """YoutubeDL options (plain JSON) and environment. Both may contain secrets and must not be logged.
+
+    `memory_limit`: bytes of each process. `patience`: seconds without a message until an operation counts as hung.
+    """
 
     options: dict[str, Any] = field(repr=False)
     environment: dict[str, str] = field(repr=False)
+    memory_limit: int = 2 * 1024**3
+    patience: float = 3600.0
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
@@ -35,4 +40,6 @@ class ChildSettings:
             options.child_environment(
                 config.youtube, os.environ, scripts=tools.scripts_directory(), code=tools.code_directory()
             ),
+            config.download.memory_limit,
+            config.download.timeout,
         )

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import structlog
 
+from services.common.domain.clock import is_ahead
 from services.common.errors import StateDamaged
 from services.common.infra.files import sync_directory
 from services.common.infra.sqlite import Database
@@ -33,15 +34,16 @@ class Copy:
     at: datetime
 
 
-def copies(database: Path) -> list[Copy]:
-    """Return the copies of a jobs.db, newest first. Other files are ignored."""
+def copies(database: Path, now: datetime) -> list[Copy]:
+    """Return the copies of a jobs.db, newest first; last those of a time that has not come yet, because the clock was
+    wrong. Other files are ignored."""
     found = []
     for path in (database.parent / "backups").glob("jobs-*.db"):
         try:
             found.append(Copy(path, datetime.strptime(path.name, _NAME).replace(tzinfo=UTC)))
         except ValueError:
             continue
-    return sorted(found, key=lambda copy: copy.at, reverse=True)
+    return sorted(found, key=lambda copy: (not is_ahead(copy.at, now), copy.at), reverse=True)
 
 
 def copy_if_due(database: Path, now: datetime) -> Path | None:
@@ -49,26 +51,26 @@ def copy_if_due(database: Path, now: datetime) -> Path | None:
 
     Raises StateDamaged, StorageFull, OSError.
     """
-    known = copies(database)
+    known = copies(database, now)
     if (known and timedelta() <= now - known[0].at < EVERY) or not _has_jobs(database):
         return None
     folder = database.parent / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / now.astimezone(UTC).strftime(_NAME)
     copy_database(database, path)
-    for old in copies(database)[KEPT:]:
+    for old in copies(database, now)[KEPT:]:
         old.path.unlink(missing_ok=True)
     return path
 
 
-def restore_if_damaged(database: Path) -> str | None:
+def restore_if_damaged(database: Path, now: datetime) -> str | None:
     """Check jobs.db. Set a damaged one aside, and put its newest intact copy in its place, or else an empty one. Return
     what was wrong, None for an intact file.
 
     A missing file counts as damaged when there are copies, or when a start was killed that had set it aside. The new
     file is marked (`restored_at`) until the requests since the copy are found again.
     """
-    known = copies(database)
+    known = copies(database, now)
     known_before = bool(known) or database.with_name(f"{database.name}.unreadable").exists()
     reason = _damage(database) if database.exists() else "it is missing" if known_before else None
     if reason is None:
@@ -78,7 +80,8 @@ def restore_if_damaged(database: Path) -> str | None:
     try:
         if source is not None:
             copy_database(source.path, ready)
-        mark_restored(ready, source.at if source else datetime.fromtimestamp(0, UTC))
+        dated = source is not None and not is_ahead(source.at, now)
+        mark_restored(ready, source.at if source and dated else datetime.fromtimestamp(0, UTC))
         set_database_aside(database)
         ready.replace(database)
     finally:

@@ -78,6 +78,15 @@ def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, l
     return [row for row in found if row is not None]
 
 
+def items_of_the_future(rows: SqlRows, sql: sqlite3.Connection, now: datetime, limit: int) -> list[ItemRow]:
+    """Return items whose wait began after now, because the clock was set back."""
+    query = """SELECT job_id, video_id FROM items WHERE status IN ('listed', 'closing') AND since > :now
+        UNION ALL SELECT job_id, video_id FROM items WHERE status = 'waiting' AND retry_at > :now AND since > :now
+        LIMIT :limit"""
+    found = sql.execute(query, {"now": as_time(now), "limit": limit}).fetchall()
+    return [item for row in found if (item := rows.item(row["job_id"], row["video_id"])) is not None]
+
+
 def timers(
     sql: sqlite3.Connection, job: JobRow, now: datetime, blocked: datetime | None
 ) -> tuple[int, datetime | None]:

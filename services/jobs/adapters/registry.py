@@ -81,6 +81,10 @@ class Registry:
         if lost:
             self._changed.set()
 
+    def clock_set_back(self, now: datetime) -> None:
+        """Move times that lie in the future: what begins now would count as lost."""
+        self._lost = {name: min(at, now) for name, at in self._lost.items()}
+
     def _end_silence(self) -> None:
         now = self._clock()
         if now - self._received > _SILENT_AFTER:

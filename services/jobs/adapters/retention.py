@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from services.common.infra.deletion_clock import DeletionClock
 from services.common.models import JobStatus
 from services.common.settings.sections import Retention
 from services.jobs.adapters.commits import Commit, CommitNotifier
@@ -82,10 +83,10 @@ async def upkeep(store: Store, retention: Retention, now: datetime, notifier: Co
     return done
 
 
-async def daily(store: Store, retention: Retention, notifier: CommitNotifier) -> None:
+async def daily(store: Store, retention: Retention, clock: DeletionClock, notifier: CommitNotifier) -> None:
     """Run upkeep now and then once a day."""
     while True:
-        await upkeep(store, retention, datetime.now(UTC), notifier)
+        await upkeep(store, retention, await asyncio.to_thread(clock.now), notifier)
         await asyncio.sleep(EVERY.total_seconds())
 
 

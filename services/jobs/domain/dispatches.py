@@ -128,7 +128,7 @@ def _defer(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: dateti
 def _refused_alone(rows: Rows, item: ItemRow, now: datetime) -> bool:
     """Return whether the site refused this video for the third time, although it served others between the first and
     the second time."""
-    if item.refused == 1 and item.refused_at is not None and not rows.served_since(item.refused_at):
+    if item.refused == 1 and item.refused_at is not None and not rows.served_since(min(item.refused_at, now)):
         return False  # the site has served no video since then
     item.refused, item.refused_at = item.refused + 1, now
     return item.refused >= MAX_ATTEMPTS

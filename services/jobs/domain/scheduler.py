@@ -38,12 +38,20 @@ def next_job(candidates: Iterable[Candidate]) -> str | None:
 
 @dataclass
 class Block:
-    """The source refuses an egress until `until`; after that one worker probes it."""
+    """The source refuses an egress from `since` until `until`; after that one worker probes it."""
 
     until: datetime
     reason: str
     probing_since: datetime | None = None
     probe: str | None = None  # the dispatch or listing that probes
+    since: datetime | None = None  # in the future if the clock was set back: then the block is over
+
+    def holds(self, now: datetime) -> bool:
+        return now < self.until and (self.since is None or self.since <= now)
+
+    def is_probed(self, now: datetime) -> bool:
+        """Return whether the result of a probe is waited for."""
+        return self.probing_since is not None and timedelta() <= now - self.probing_since < PROBE_FOR
 
 
 def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> int:
@@ -54,7 +62,7 @@ def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: dat
         block = blocks.get(worker.egress or "")
         if block is None:
             open_slots += worker.slots
-        elif block.until <= now and worker.egress not in probes:
+        elif not block.holds(now) and worker.egress not in probes:
             probes.add(worker.egress or "")
             open_slots += 1
     return open_slots
@@ -62,7 +70,7 @@ def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: dat
 
 def blocked_until(workers: Collection[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> datetime | None:
     """Return when the first block ends if every live worker is blocked; None if one can work."""
-    ends = [block.until for worker in workers if (block := blocks.get(worker.egress or "")) and block.until > now]
+    ends = [block.until for worker in workers if (block := blocks.get(worker.egress or "")) and block.holds(now)]
     return min(ends) if ends and len(ends) == len(workers) else None
 
 
@@ -70,10 +78,9 @@ def claim_verdict(block: Block | None, claim: str, now: datetime) -> ClaimAnswer
     """Decide whether a claim may use an egress with this block. Marks the block if the claim is its probe."""
     if block is None:
         return ClaimAnswer(verdict=ClaimVerdict.GO)
-    if block.until > now:
+    if block.holds(now):
         return ClaimAnswer(verdict=ClaimVerdict.WAIT, until=block.until)
-    probing = block.probing_since is not None and now - block.probing_since < PROBE_FOR
-    if probing and block.probe != claim:
+    if block.is_probed(now) and block.probe != claim:
         return ClaimAnswer(verdict=ClaimVerdict.WAIT, until=now + timedelta(seconds=30))
     block.probing_since, block.probe = now, claim
     return ClaimAnswer(verdict=ClaimVerdict.PROBE)

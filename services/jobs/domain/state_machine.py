@@ -92,7 +92,7 @@ def apply(
             rows.discard_removed(event.job_id)
             return create(rows, event, trace_id, verdict, now)
         case e.SourceBlocked():
-            rows.set_block(event.egress, Block(event.until, event.reason))
+            rows.set_block(event.egress, Block(event.until, event.reason, since=now))
         case e.SourceCleared():
             rows.set_block(event.egress, None)
         case e.ServiceRegistered() | e.ServiceStopped():

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from math import ceil
 
+from services.common.domain.clock import is_ahead
+
 ROUND_INTERVAL = timedelta(days=1)  # from start to start
 
 
@@ -33,8 +35,12 @@ def select_round(
     interval = timedelta(days=interval_days)
     passed = min(max(now - last_round, ROUND_INTERVAL), interval) if last_round else ROUND_INTERVAL
     share = ceil(2 * len(due) * (passed / interval))
-    eligible = (one for one in due if one.checked_at is None or now - one.checked_at >= interval / 2)
+    eligible = (one for one in due if _is_due(one.checked_at, now, interval / 2))
     return list(islice(eligible, share))
+
+
+def _is_due(checked_at: datetime | None, now: datetime, after: timedelta) -> bool:
+    return checked_at is None or now - checked_at >= after or is_ahead(checked_at, now)
 
 
 def is_round_due(last_round: datetime | None, now: datetime) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.clock import is_ahead
 from services.common.domain.videos import Entry, PlaylistMetadata
 from services.common.events import ListingCompleted, ListingPageFetched
 from services.storage.formats.playlist_diff import (
@@ -98,16 +99,16 @@ def entries_of(pages: Iterable[ListingPageFetched], page_keys: Iterable[str], to
     return [by_position[position] for position in sorted(by_position)]
 
 
-def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: FinishedListing) -> PlaylistFile:
+def merge_listing(held: PlaylistFile | None, playlist_id: str, listing: FinishedListing, now: datetime) -> PlaylistFile:
     """Return the file after a complete listing. A listing that is older than the last one is only added to
-    `listings`."""
+    `listings`, unless the last one is of a time that has not come yet."""
     done = listing.completed
     source = done.source_name
     summary = _summary(held, listing)
     summaries = sorted(
         {(one.at, one.job_id): one for one in (*(held.listings if held else ()), summary)}.values(), key=_when
     )
-    if held is not None and held.fetched_at > listing.at:
+    if held is not None and held.fetched_at > listing.at and not is_ahead(held.fetched_at, now):
         return held.model_copy(update={"listings": summaries})
     own = listing.playlist or PlaylistMetadata(playlist_id=playlist_id, title=done.title)
     entries = entries_of(listing.pages, done.page_keys, done.total)

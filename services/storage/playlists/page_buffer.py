@@ -84,9 +84,9 @@ class PageBuffer:
         """Remove the pages of a listing that failed. It starts again from the beginning, or never."""
         await self._database.run(lambda db: _drop_pages(db, job_id, target_index, written=False))
 
-    async def remove_old(self) -> None:
+    async def remove_old(self, now: datetime) -> None:
         """Remove listings that the stream can no longer deliver parts of."""
-        horizon = utc_text(datetime.now(UTC) - _KEPT)
+        horizon = utc_text(now - _KEPT)
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(

@@ -3,6 +3,7 @@
 Blocks: use a thread. Writers hold the lock of (root, playlist).
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -34,7 +35,7 @@ def save_listing(tree: ArchiveTree, playlist_id: str, listing: FinishedListing) 
     """Merge a finished listing into the file, as one write."""
     path = tree.playlist_metadata(playlist_id)
     held = read_playlist_file(path)
-    merged = merge_listing(held, playlist_id, listing)
+    merged = merge_listing(held, playlist_id, listing, datetime.now(UTC))
     if len(merged.entries) != listing.completed.total and merged.fetched_at == listing.at:
         _log.warning(
             "listing_total_differs", path=str(path), announced=listing.completed.total, listed=len(merged.entries)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
+from services.common.domain.clock import is_ahead
 from services.common.events import JobCreated
 from services.common.rechecks import recheck_id
 from services.storage.formats.work_plan import WorkPlan
@@ -68,7 +69,7 @@ def choose_batches(plans: Sequence[WorkPlan], now: datetime, interval: timedelta
     waiting = [_PlannedVideo(candidates) for candidates in _by_video(plans)]
     running = sum(video.is_running(now) for video in waiting)
     share = math.ceil(len(waiting) * (round_interval(interval) / interval))
-    due = [video for video in waiting if not video.is_running(now) and now - video.checked_at >= interval]
+    due = [video for video in waiting if not video.is_running(now) and video.is_due(now, interval)]
     due.sort(key=lambda video: (video.checked_at, video.newest.entry.video_id))
     return _batches([video.newest for video in due[: max(0, min(share, MAX_RUNNING - running))]])
 
@@ -97,6 +98,9 @@ class _PlannedVideo:
         asked = [entry.recheck.asked_at for entry in entries if entry.recheck is not None]
         return max([*(entry.checked_at for entry in entries), *asked])
 
+    def is_due(self, now: datetime, interval: timedelta) -> bool:
+        return now - self.checked_at >= interval or is_ahead(self.checked_at, now)
+
     def is_running(self, now: datetime) -> bool:
         return any(_is_running(pick.entry, now) for pick in self.candidates)
 
@@ -112,7 +116,9 @@ def _by_video(plans: Iterable[WorkPlan]) -> Iterable[list[RecheckCandidate]]:
 
 def _is_running(entry: PlanEntry, now: datetime) -> bool:
     asked = entry.recheck if entry.resolved_at is None else None
-    return asked is not None and asked.ended_at is None and now - asked.asked_at < LOST_AFTER
+    if asked is None or asked.ended_at is not None or is_ahead(asked.asked_at, now):
+        return False
+    return now - asked.asked_at < LOST_AFTER
 
 
 def _batches(candidates: Iterable[RecheckCandidate]) -> list[RecheckBatch]:

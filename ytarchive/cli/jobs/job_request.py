@@ -16,7 +16,7 @@ from services.common.job_validation import accept
 from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.common.targets import ParsedTargets
-from services.common.validation import decode_utf8
+from services.common.validation import decode_utf8, problems_of
 
 MAX_TARGETS = 20_000
 
@@ -76,8 +76,8 @@ def make_request(
     try:
         options = JobOptions(**fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidRequest(f"{first['loc'][0]}: {first['msg']}") from error
+        first = problems_of(error)[0]
+        raise InvalidRequest(f"{first.field}: {first.text}") from error
     targets, _root = accept(parsed, options, _with_root(config, extra_root))
     return JobRequest(
         texts=tuple(texts),

@@ -30,10 +30,11 @@ def validated(model: "type[Q]", options: dict[str, Any]) -> "Q":
     from pydantic import ValidationError
 
     from services.common.errors import InvalidRequest
+    from services.common.validation import problems_of
 
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "the words" if first["loc"][0] == "q" else f"--{first['loc'][0]}"
-        raise InvalidRequest(f"{name}: {first['msg']}") from error
+        first = problems_of(error)[0]
+        name = "the words" if first.field == "q" else f"--{first.field}"
+        raise InvalidRequest(f"{name}: {first.text}") from error

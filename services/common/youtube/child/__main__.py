@@ -2,7 +2,7 @@
 protocol.
 
 It ends with its parent: by the death signal (Linux), and when its stdin closes. It kills its whole process group, so
-that no ffmpeg is left running.
+that no ffmpeg is left running. Its memory is limited, and so is that of each process that it starts.
 """
 
 import ctypes
@@ -10,11 +10,13 @@ import importlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from services.common.youtube.child import session
@@ -27,9 +29,11 @@ OPERATIONS = {
     "offer": "services.common.youtube.child.offer",
 }
 _PR_SET_PDEATHSIG = 1
+_KILL_FIRST = 500  # of 1000: when memory runs out, Linux kills a child rather than a service or the broker
 
 
 def main() -> None:
+    _limit_memory(int(sys.argv[1]))
     channel = _Channel(_protect_stdout())
     signal.signal(signal.SIGTERM, lambda _number, _frame: _end_group())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
@@ -93,6 +97,17 @@ def _send_alive(channel: _Channel, working: threading.Event) -> None:
     while working.wait():
         channel.send({"alive": True})
         time.sleep(ALIVE_INTERVAL)
+
+
+def _limit_memory(limit: int) -> None:
+    """Limit the data of this process and of each that it starts; not the address space: V8 reserves 17 GB of it."""
+    if sys.platform != "linux":
+        return
+    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    least = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+    with suppress(OSError):  # no /proc, or one that is read-only
+        Path("/proc/self/oom_score_adj").write_text(str(_KILL_FIRST))
 
 
 def _die_with_parent() -> None:

@@ -1,10 +1,12 @@
 """Comparison of requested files with archived files."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from services.common.archive_coverage import missing, quality_covers, union
-from services.common.domain.archive import Held
-from services.common.domain.videos import Wanted
+from services.common.archive_coverage import missing, quality_covers, stays_gone, union
+from services.common.domain.archive import Held, KnownGone
+from services.common.domain.videos import Entry, Wanted
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,14 @@ def test_union_takes_the_better_quality_and_all_captions() -> None:
 
 def test_audio_and_video_requests_have_no_union() -> None:
     assert union(Wanted(quality="audio"), Wanted(quality="720p")) is None
+
+
+def test_a_video_that_was_found_to_be_gone_in_the_future_is_tried_again() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    entry = Entry(video_id="aaaaaaaaaaa", position=0)
+
+    def stays(days: float) -> bool:
+        gone = KnownGone(reason="deleted", at=now + timedelta(days=days))
+        return stays_gone(entry, gone, now, timedelta(days=7), in_list=False)
+
+    assert [stays(days) for days in (-8, -1, 0.5, 3650)] == [False, True, True, False]

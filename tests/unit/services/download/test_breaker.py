@@ -82,3 +82,11 @@ def test_an_answer_of_the_host_resets_the_count_of_network_failures(between: Fai
         assert not breaker.judge(UNREACHABLE)
     assert not breaker.judge(between)
     assert not breaker.judge(UNREACHABLE)
+
+
+def test_a_block_ends_when_the_clock_is_set_back() -> None:
+    breaker = Breaker()
+    breaker.trip(NOW + timedelta(days=3650), SITE_WIDE)
+    assert not breaker.blocked(NOW)
+    assert breaker.trip(NOW, SITE_WIDE) == NOW + FIRST_WAIT * 2
+    assert breaker.blocked(NOW)

@@ -13,6 +13,7 @@ import pytest
 from bus.message import Event
 from services.common import events as e
 from services.common.domain.archive import Held, Provenance
+from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
@@ -71,6 +72,34 @@ async def test_a_paused_job_with_a_due_listing_does_not_keep_the_dispatcher_busy
     await asyncio.sleep(1.0)  # rounds that must not happen can only be counted over time
     running.cancel()
     assert 0 < rounds.count < 4
+
+
+async def test_after_the_clock_is_set_back_nothing_waits_for_the_times_that_were_stored_before(
+    store: Store, tmp_path: Path
+) -> None:
+    world = DispatcherWithoutStorage(store, tmp_path)
+    right = world.now
+    world.now = ahead = right + timedelta(days=3650)
+
+    def create_job(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        return state_machine.create(rows, job, "t", accepted, ahead)
+
+    await store.change(create_job)
+    waits, asked = "waits000000", "asked000000"
+    await world.step(page(1, waits, asked))
+    requested = {
+        event.video_id: event for event in await world.decide(slots=2) if isinstance(event, e.DownloadRequested)
+    }
+    failure = Failure(kind=FailureKind.PASSING, code=ErrorCode.NETWORK_TIMEOUT, reason="network", message="")
+    await world.step(e.DownloadFailed(**request_ids(requested[waits]), failure=failure))
+    world.now = right
+    due = await world.decide(slots=2)
+    assert [event.video_id for event in due if isinstance(event, e.DownloadRequested)] == [waits]
+    unanswered = await world.decide(slots=2)  # a minute later
+    assert {event.video_id for event in unanswered if isinstance(event, e.DownloadRequested)} == {waits, asked}
+    assert any(isinstance(event, e.JobQueued) for event in unanswered)
 
 
 KEPT, LOST = "kept0000000", "lost0000000"

@@ -1,4 +1,4 @@
-"""Limits of connections, and of the time for headers and bodies."""
+"""Limits of connections, of the time for headers and bodies, and of the rate of requests and of wrong tokens."""
 
 import asyncio
 import errno
@@ -9,10 +9,11 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
+from services.common.errors import TooManyRequests
 from services.common.settings.load import Endpoint
 from services.common.web.access import AccessRules
 from services.common.web.bound_socket import BoundSocket
-from services.common.web.limits import Limits, report_exhaustion_once
+from services.common.web.limits import WRONG_TOKENS_AT_ONCE, Limits, RateLimit, RequestRates, report_exhaustion_once
 from services.common.web.routing import Call, RestApplication, Route
 
 LIMITS = Limits(connections=3, head=0.3, body=0.3)
@@ -119,3 +120,88 @@ async def test_exhausted_descriptors_are_reported_once_without_a_traceback() -> 
 
 def test_the_number_of_connections_follows_from_the_limit_of_open_files() -> None:
     assert 8 <= Limits.of_process().connections <= 512
+
+
+# --- the rate of requests ---------------------------------------------------------------------------------------------
+
+
+class Time:
+    """Seconds of a monotonic clock that a test advances."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_burst_passes_and_then_the_average_rate() -> None:
+    time = Time()
+    limit = RateLimit(2.0, 3, time)
+    for _ in range(3):
+        assert limit.wait("a") == 0
+        limit.count("a")
+    assert limit.wait("a") == pytest.approx(0.5)
+    assert limit.wait("b") == 0  # each client has its own
+    time.seconds += 0.5
+    assert limit.wait("a") == 0
+    limit.count("a")
+    assert limit.wait("a") == pytest.approx(0.5)
+    time.seconds += 3600
+    for _ in range(3):  # not more than a burst, however long it was quiet
+        assert limit.wait("a") == 0
+        limit.count("a")
+    assert limit.wait("a") > 0
+
+
+def test_the_clients_of_a_limit_are_bounded() -> None:
+    limit = RateLimit(1.0, 1, Time())
+    for number in range(20_000):
+        limit.count(f"address/{number}")
+    assert limit.wait("address/19999") > 0
+    assert limit.wait("address/0") == 0  # forgotten
+
+
+def test_what_is_refused_is_logged_once_a_minute_per_address() -> None:
+    time = Time()
+    rates = RequestRates(0.1, time)  # one at once
+    rates.count_request("a", "10.0.0.1")
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            with pytest.raises(TooManyRequests, match="Try again in 10 s") as refused:
+                rates.count_request("a", "10.0.0.1")
+        rates.note_token("10.0.0.2", "wrong", valid=False)
+        rates.note_token("10.0.0.2", "wrong too", valid=False)
+        time.seconds += 61
+        rates.note_token("10.0.0.2", "wrong", valid=False)
+    assert refused.value.details["retry_after"] == 10
+    assert [(log["event"], log["client"]) for log in logs] == [
+        ("requests_refused", "10.0.0.1"),
+        ("token_refused", "10.0.0.2"),
+        ("token_refused", "10.0.0.2"),
+    ]
+    assert "wrong" not in str(logs)
+
+
+def test_no_limit() -> None:
+    rates = RequestRates(0.0, Time())
+    for _ in range(10_000):
+        rates.count_request("a", "10.0.0.1")
+
+
+def test_after_too_many_wrong_tokens_only_those_are_examined_that_were_valid_before() -> None:
+    time = Time()
+    rates = RequestRates(100.0, time)
+    rates.note_token("10.0.0.1", "known", valid=True)
+    for number in range(WRONG_TOKENS_AT_ONCE):
+        rates.check_token("10.0.0.1", str(number))
+        rates.note_token("10.0.0.1", str(number), valid=False)
+    with pytest.raises(TooManyRequests, match="wrong tokens"):
+        rates.check_token("10.0.0.1", "another")
+    rates.check_token("10.0.0.1", "known")
+    rates.check_token("10.0.0.2", "another")
+    time.seconds += 6
+    rates.check_token("10.0.0.1", "another")  # one attempt every six seconds
+    rates.note_token("10.0.0.1", "another", valid=False)
+    with pytest.raises(TooManyRequests):
+        rates.check_token("10.0.0.1", "another")

@@ -148,7 +148,7 @@ def test_parameters_come_from_path_query_and_header_models(document: openapi.Sch
 
 def test_json_answers_are_wrapped_in_a_service_response(document: openapi.Schema) -> None:
     found = document["paths"]["/api/v1/things"]["post"]
-    assert set(found["responses"]) == {"201", "400", "401", "403", "413", "503"}
+    assert set(found["responses"]) == {"201", "400", "401", "403", "413", "429", "503"}
     schema = found["responses"]["201"]["content"]["application/json"]["schema"]
     assert schema["allOf"][0] == {"$ref": "#/components/schemas/ServiceResponse"}
     assert schema["allOf"][1]["properties"]["data"] == {"$ref": "#/components/schemas/Thing"}

@@ -4,10 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from services.common.errors import ConfigError, Forbidden, InvalidRequest, NotFound, Unauthorized
+from services.common.errors import (
+    ConfigError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+)
 from services.common.names import TokenScope
 from services.common.settings.load import Config, load_config
 from services.common.web.access import AccessRules, Arrival, needs_token
+from services.common.web.limits import WRONG_TOKENS_AT_ONCE
 from services.common.web.tokens import TokenStore
 
 OWN = "0123456789abcdef"
@@ -116,13 +124,20 @@ def test_where_a_token_is_needed(tmp_path: Path, host: str, settings: dict[str, 
     assert needs_token(configured(tmp_path, **settings), host) is expected
 
 
-def answer(rules: AccessRules, needed: TokenScope, authorization: str | None, user: str = "", peer: str = "") -> int:
+def answer(
+    rules: AccessRules,
+    needed: TokenScope,
+    authorization: str | None,
+    user: str = "",
+    peer: str = "",
+    forwarded_for: str = "",
+) -> int:
     headers = {"Host": "nas", "X-Forwarded-User": user}
     if authorization is not None:
         headers["Authorization"] = authorization
     try:
-        rules.check(Arrival("GET", "/api/v1/jobs", headers, peer=peer), needed)
-    except (Unauthorized, Forbidden) as error:
+        rules.check(Arrival("GET", "/api/v1/jobs", headers, peer=peer, forwarded_for=forwarded_for), needed)
+    except (Unauthorized, Forbidden, TooManyRequests) as error:
         return error.http_status
     return 200
 
@@ -147,3 +162,66 @@ def test_a_trusted_proxy_names_the_user(tmp_path: Path) -> None:
     assert answer(rules, "operate", None, user="alice", peer="fd00::1") == 200
     assert answer(rules, "read", None, user="", peer="10.0.0.9") == 401
     assert answer(rules, "read", None, user="alice", peer="10.0.1.9") == 401
+
+
+def exhaust_wrong_tokens(rules: AccessRules, peer: str, forwarded_for: str = "") -> None:
+    for number in range(WRONG_TOKENS_AT_ONCE):
+        assert answer(rules, "read", f"Bearer {number}", peer=peer, forwarded_for=forwarded_for) == 401
+    assert answer(rules, "read", "Bearer x", peer=peer, forwarded_for=forwarded_for) == 429
+
+
+def test_wrong_tokens_are_limited_by_address(config: Config) -> None:
+    rules = AccessRules.of(config, "nas", "http://nas:8000")
+    store = TokenStore(config)
+    own, other = store.own(), store.issue("page", "read")
+    assert answer(rules, "read", f"Bearer {own}", peer="192.0.2.1") == 200
+    exhaust_wrong_tokens(rules, "192.0.2.1")
+    assert answer(rules, "read", f"Bearer {other}", peer="192.0.2.1") == 429  # it would tell that it is right
+    assert answer(rules, "read", f"Bearer {own}", peer="192.0.2.1") == 200  # it was accepted before
+    assert answer(rules, "read", None, peer="192.0.2.1") == 401
+    assert answer(rules, "read", f"Bearer {other}", peer="192.0.2.2") == 200
+
+
+def test_an_ipv6_network_counts_as_one_address(config: Config) -> None:
+    rules = AccessRules.of(config, "nas", "http://nas:8000")
+    for number in range(WRONG_TOKENS_AT_ONCE):
+        assert answer(rules, "read", f"Bearer {number}", peer=f"2001:db8::{number:x}") == 401
+    assert answer(rules, "read", "Bearer x", peer="2001:db8::ffff") == 429
+    assert answer(rules, "read", "Bearer x", peer="2001:db8:0:1::1") == 401
+    assert answer(rules, "read", "Bearer \udcff", peer="2001:db8:0:2::1") == 401  # as a header with other bytes is read
+
+
+def test_only_a_trusted_proxy_names_the_address_of_a_client(tmp_path: Path) -> None:
+    rules = AccessRules.of(configured(tmp_path, auth__trusted_proxies="10.0.0.0/24"), "nas", "http://nas:8000")
+    exhaust_wrong_tokens(rules, "10.0.0.1", "192.0.2.9, 192.0.2.1, 10.0.0.2")  # the first one is what the client sent
+    assert answer(rules, "read", "Bearer x", peer="10.0.0.1", forwarded_for="192.0.2.1") == 429
+    assert answer(rules, "read", "Bearer x", peer="10.0.0.1", forwarded_for="192.0.2.9") == 401
+    assert answer(rules, "read", "Bearer x", peer="10.0.0.1", forwarded_for="nonsense") == 401
+    for number in range(WRONG_TOKENS_AT_ONCE):  # a client that is no proxy cannot choose its address
+        answer(rules, "read", f"Bearer {number}", peer="192.0.2.7", forwarded_for=f"192.0.2.{number}")
+    assert answer(rules, "read", "Bearer x", peer="192.0.2.7", forwarded_for="192.0.2.200") == 429
+
+
+def test_requests_are_limited_by_token_user_or_address(tmp_path: Path) -> None:
+    limited = configured(tmp_path, auth__trusted_proxies="10.0.0.1", services__request_rate="0.1")  # one at once
+    rules = AccessRules.of(limited, "nas", "http://nas:8000")
+    store = TokenStore(limited)
+    tokens = [store.issue("a", "read"), store.issue("b", "read")]
+    for token in tokens:
+        assert answer(rules, "read", f"Bearer {token}", peer="192.0.2.1") == 200
+        assert answer(rules, "read", f"Bearer {token}", peer="192.0.2.2") == 429
+    for user in ("alice", "bob"):
+        assert answer(rules, "read", None, user=user, peer="10.0.0.1") == 200
+        assert answer(rules, "read", None, user=user, peer="10.0.0.1") == 429
+    assert answer(rules, "read", None, peer="192.0.2.1") == 401
+    assert answer(rules, "read", None, peer="192.0.2.1") == 429
+
+
+def test_a_page_of_another_site_does_not_use_up_the_requests_of_this_machine(tmp_path: Path) -> None:
+    rules = AccessRules.of(configured(tmp_path, services__request_rate="0.1"), "localhost", "http://localhost:8000")
+    foreign = Arrival("GET", "/api/v1/jobs", {"Host": "evil.example"}, peer="127.0.0.1")
+    with pytest.raises(Forbidden):
+        rules.check(foreign, "read")
+    with pytest.raises(TooManyRequests):
+        rules.check(foreign, "read")
+    rules.check(Arrival("GET", "/api/v1/jobs", {"Host": "localhost"}, peer="127.0.0.1"), "read")

@@ -15,6 +15,8 @@ from tests.fixtures.damage import WAYS
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+LATER = NOW + 9 * DAY
+YEARS = 3650 * DAY
 
 
 @pytest.fixture
@@ -42,8 +44,12 @@ def test_a_copy_each_day_and_three_are_kept(database: Path) -> None:
     assert [backups.copy_if_due(database, NOW + n * DAY / 2) is not None for n in range(9)] == [True, False] * 4 + [
         True
     ]
-    assert [copy.at for copy in backups.copies(database)] == [NOW + 4 * DAY, NOW + 3 * DAY, NOW + 2 * DAY]
-    assert jobs(backups.copies(database)[0].path) == ["a"]
+    assert [copy.at for copy in backups.copies(database, LATER)] == [
+        NOW + 4 * DAY,
+        NOW + 3 * DAY,
+        NOW + 2 * DAY,
+    ]
+    assert jobs(backups.copies(database, LATER)[0].path) == ["a"]
     assert [path.name for path in database.parent.iterdir() if path.name.startswith(".")] == []
 
 
@@ -54,7 +60,7 @@ def test_without_jobs_nothing_is_copied(tmp_path: Path) -> None:
 
 def test_an_intact_file_stays(database: Path) -> None:
     before = database.read_bytes()
-    assert backups.restore_if_damaged(database) is None
+    assert backups.restore_if_damaged(database, LATER) is None
     assert database.read_bytes() == before
 
 
@@ -72,30 +78,30 @@ def test_a_damaged_file_is_replaced_by_its_newest_intact_copy(
             copy.write_bytes(damage(copy.read_bytes()))
     damaged = damage(database.read_bytes())
     database.write_bytes(damaged)
-    assert backups.restore_if_damaged(database)
+    assert backups.restore_if_damaged(database, LATER)
     assert jobs(database) == {"intact": ["a", "b"], "damaged": ["a"], "none": []}[newest]
     assert database.with_name("jobs.db.unreadable").read_bytes() == damaged
     since = {"intact": NOW + DAY, "damaged": NOW, "none": datetime.fromtimestamp(0, UTC)}[newest]
     with closing(sqlite3.connect(database)) as sql:
         assert backups.restored_at(sql) == since
-    assert backups.restore_if_damaged(database) is None
+    assert backups.restore_if_damaged(database, LATER) is None
 
 
 def test_unreadable_rows_are_damage_although_the_file_is_a_database(database: Path) -> None:
     with closing(sqlite3.connect(database)) as sql, sql:
         sql.execute("""UPDATE items SET body = '{"job' WHERE position < 3""")
-    assert backups.restore_if_damaged(database) == "3 unreadable rows"
+    assert backups.restore_if_damaged(database, LATER) == "3 unreadable rows"
 
 
 def test_a_file_of_a_newer_version_is_not_damaged(database: Path) -> None:
     Database(database, (*STEPS, "DROP TABLE blocks; UPDATE items SET body = 'another format';")).close()
-    assert backups.restore_if_damaged(database) is None
+    assert backups.restore_if_damaged(database, LATER) is None
 
 
 def test_a_start_that_was_killed_before_the_copy_was_in_place_is_repeated(database: Path) -> None:
     backups.copy_if_due(database, NOW)
     database.rename(database.with_name("jobs.db.unreadable"))
-    assert backups.restore_if_damaged(database) == "it is missing"
+    assert backups.restore_if_damaged(database, LATER) == "it is missing"
     assert jobs(database) == ["a"]
 
 
@@ -106,6 +112,29 @@ def test_a_copy_of_an_older_version_is_migrated(database: Path) -> None:
         sql.execute("INSERT INTO jobs VALUES ('old', 'running', 't', 'x', '{}')")
     backups.copy_if_due(database, NOW)
     database.write_bytes(b"")
-    assert backups.restore_if_damaged(database) == "it is empty"
+    assert backups.restore_if_damaged(database, LATER) == "it is empty"
     assert jobs(database) == ["old"]
     assert list(database.parent.glob("*.v*")) + list(database.parent.glob(".*")) == []
+
+
+def test_copies_of_a_clock_that_was_ahead_are_older_than_all_others(database: Path) -> None:
+    for n in range(3):
+        assert backups.copy_if_due(database, NOW + YEARS + n * DAY) is not None
+    add(database, "b")
+    right = backups.copy_if_due(database, NOW)
+    assert right is not None
+    assert backups.copies(database, NOW)[0].path == right
+    assert backups.copy_if_due(database, NOW + DAY / 2) is None
+    database.write_bytes(b"")
+    assert backups.restore_if_damaged(database, NOW + DAY / 2) is not None
+    assert jobs(database) == ["a", "b"]
+    with closing(sqlite3.connect(database)) as sql:
+        assert backups.restored_at(sql) == NOW
+
+
+def test_after_the_restoration_of_a_copy_with_a_wrong_time_all_requests_are_found_again(database: Path) -> None:
+    backups.copy_if_due(database, NOW + YEARS)
+    database.write_bytes(b"")
+    assert backups.restore_if_damaged(database, NOW) is not None
+    with closing(sqlite3.connect(database)) as sql:
+        assert backups.restored_at(sql) == datetime.fromtimestamp(0, UTC)

@@ -65,3 +65,18 @@ def test_after_a_block_one_claim_probes_and_the_others_wait() -> None:
     assert claim_verdict(block, "b", NOW).verdict is ClaimVerdict.WAIT
     assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
     assert claim_verdict(block, "b", NOW + timedelta(minutes=3)).verdict is ClaimVerdict.PROBE
+
+
+def test_a_block_ends_when_the_clock_is_set_back_before_it() -> None:
+    ahead = NOW + timedelta(days=3650)
+    block = Block(ahead + timedelta(minutes=5), "bot_check", since=ahead)
+    assert claim_verdict(block, "a", ahead).verdict is ClaimVerdict.WAIT
+    assert blocked_until([_worker("e")], {"e": block}, NOW) is None
+    assert window([_worker("e")], {"e": block}, NOW) == 1
+    assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
+
+
+def test_a_probe_is_not_waited_for_when_the_clock_is_set_back() -> None:
+    block = Block(NOW, "bot_check", since=NOW - timedelta(minutes=5))
+    assert claim_verdict(block, "a", NOW + timedelta(days=3650)).verdict is ClaimVerdict.PROBE
+    assert claim_verdict(block, "b", NOW + timedelta(seconds=5)).verdict is ClaimVerdict.PROBE

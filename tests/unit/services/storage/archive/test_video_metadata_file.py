@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.common.domain.videos import VideoMetadata
 from services.common.events import MetadataFetched
-from services.storage.archive.video_metadata_file import read_video_file, save_metadata
+from services.storage.archive.video_metadata_file import is_up_to_date, read_video_file, save_metadata
 from services.storage.formats.layout import ArchiveTree
 from services.storage.reporting.timeline import title_events
 
@@ -67,3 +67,15 @@ def test_a_title_change_of_the_same_source_is_recorded(tmp_path: Path) -> None:
     assert [(line.change, line.before, line.title, line.source, line.at) for line in title_events(file, "/a")] == [
         ("retitled", "A", "B", "yt_dlp", AT + 2 * HOUR)
     ]
+
+
+def test_an_answer_of_a_clock_that_was_ahead_is_replaced(tmp_path: Path) -> None:
+    tree, path = tree_below(tmp_path)
+    ahead = fetched("yt_dlp", datetime.now(UTC) + timedelta(days=3650), title="of the future")
+    save_metadata(tree, ahead, "t")
+    assert is_up_to_date(path, ahead)  # the same message again
+    save_metadata(tree, fetched("data_api", AT, title="of the other source"), "t")
+    assert json.loads(path.read_text())["title"] == "of the other source"
+    assert not is_up_to_date(path, fetched("yt_dlp", AT))
+    save_metadata(tree, fetched("yt_dlp", AT + HOUR, title="of today"), "t")
+    assert json.loads(path.read_text())["title"] == "of today"

@@ -390,3 +390,7 @@ def test_quarantined_files_are_excluded_from_the_tree_and_never_overwritten(tree
     assert quarantine.plan_move(tree, finding, "x").set_aside is None  # nothing to move
     assert list(video_ids(tree)) == [A]
     assert list(trees_below(tree.root)) == []
+
+
+def test_a_video_that_was_verified_in_the_future_is_due() -> None:
+    assert select_round(due(-3650, -0.5), 90, NOW, None) == due(-3650)

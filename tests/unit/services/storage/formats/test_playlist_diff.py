@@ -14,6 +14,7 @@ from services.storage.formats.playlist import FinishedListing, PlaylistFile, mer
 from services.storage.formats.playlist_diff import PlaylistChangeKind, PlaylistEntryState, entry_states
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = datetime(2027, 5, 1, 12, tzinfo=UTC)
 PLAYLIST = "PL0123456789abcdef"
 API, SITE = "data_api", "yt_dlp"
 _MARKED_TITLES = {"private": "[Private video]", "deleted": "[Deleted video]"}
@@ -55,9 +56,9 @@ def listing(lines: str, day: int, source: str = SITE, job_id: str | None = None)
     return FinishedListing(done, AT + timedelta(days=day), "trace", pages, None)
 
 
-def after(*listings: FinishedListing, held: PlaylistFile | None = None) -> PlaylistFile:
+def after(*listings: FinishedListing, held: PlaylistFile | None = None, now: datetime = LATER) -> PlaylistFile:
     for one in listings:
-        held = merge_listing(held, PLAYLIST, one)
+        held = merge_listing(held, PLAYLIST, one, now)
         held = PlaylistFile.model_validate_json(held.model_dump_json())  # as read back from the file
     assert held is not None
     return held
@@ -232,3 +233,11 @@ def test_two_sources_that_differ_only_in_omissions_reach_a_stable_history(
     for _ in range(rounds):
         again = after(listing(fewer, next(days), API), listing(listed, next(days)), held=stable)
         assert again.history == stable.history
+
+
+def test_a_listing_of_a_clock_that_was_ahead_does_not_hide_later_ones() -> None:
+    now = AT + timedelta(days=2)
+    file = after(listing("a b", 3650), listing("a", 1), now=now)
+    assert [entry.video_id for entry in file.entries] == [video("a")]
+    assert file.fetched_at == AT + timedelta(days=1)
+    assert changes(file, 1)[-1] == "vanished b"

@@ -211,3 +211,21 @@ def test_the_end_of_a_recheck_ends_it_for_all_its_remaining_videos() -> None:
     assert recheck_policy.running_batches([ended], NOW) == []
     assert chosen([ended], NOW + WEEK + HOUR, HOUR) != []
     assert work_plan.with_recheck_ended(ended, "recheck-1", now=NOW + HOUR) is ended
+
+
+# --- a clock that was wrong ---------------------------------------------------------------------------------------
+
+
+def test_a_video_that_was_checked_in_the_future_is_due() -> None:
+    assert chosen([plan(failure(A, NOW + 3650 * DAY))]) == [[A]]
+    assert chosen([plan(failure(A, NOW + HOUR))]) == []  # clocks of two machines differ
+
+
+def test_a_recheck_that_was_created_in_the_future_is_created_again() -> None:
+    ahead = NOW + 3650 * DAY
+    known = plan(failure(A, NOW - WEEK))
+    (batch,) = recheck_policy.choose_batches([known], ahead, WEEK)
+    known = with_recheck(known, batch, ahead)
+    assert recheck_policy.running_batches([known], ahead) != []
+    assert recheck_policy.running_batches([known], NOW) == []
+    assert chosen([known]) == [[A]]
