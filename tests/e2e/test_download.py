@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,18 @@ def test_a_closed_output_pipe_causes_no_error_output(cli: Any) -> None:
         timeout=30,
     )
     assert ran.stderr == ""
+
+
+def test_a_command_says_why_it_waits_until_when_and_what_to_do(cli: Any, emulator: EmulatorClient) -> None:
+    emulator.begin("reload")
+    running = cli.start("download", sample.PLAYLIST_20)
+    running.wait_for("Video after video fails with the same words")
+    running.signal(signal.SIGINT)
+    ended = running.end()
+
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("waiting ")]
+    assert "The page needs to be reloaded." in line
+    assert f"yt-dlp {metadata.version('yt-dlp')}, " in line and "Update it: `" in line
+    assert "The next attempt is at " in line
+    assert ended.code == 130, ended.err
+    assert len(emulator.log(kind="watch")) <= 8

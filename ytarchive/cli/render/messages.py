@@ -53,9 +53,9 @@ def message_line(message: JobMessage, now: datetime) -> Text:
         case ListingFailedMessage(error, retry_at):
             retry = f"; next attempt at {moment(retry_at, now)}" if retry_at else ""
             return _line("listing failed", "yellow", safe_text(error) + retry)
-        case BlockedMessage(reason, until):
-            text = f"YouTube blocks this machine ({_reason(reason)}) until {moment(until, now)}"
-            return _line("waiting", "yellow", text)
+        case BlockedMessage(reason, until, what):
+            said = safe_text(what, 1000) or f"YouTube blocks this machine ({_reason(reason)})."
+            return _line("waiting", "yellow", f"{said} The next attempt is at {moment(until, now)}.")
         case DiskFullMessage(error):
             return _line("waiting", "yellow", f"The disk is full: {safe_text(error)}")
         case AvailableMessage():
@@ -131,7 +131,9 @@ def _headline(result: RunResult, job: Job, now: datetime) -> Iterator[Text]:
     yield Text.assemble((f"{_outcome(result, job)}: ", style), f"{', '.join(parts)}{weight} in {span(result.seconds)}")
     if job.error is not None:
         yield Text(f"Error [{job.error.code}]: {safe_text(job.error.message, 500)}", style="red")
-    if result.exit is Exit.PARKED and job.retry_at is not None:
+    if result.exit is Exit.PARKED and job.waiting_for:
+        yield Text(safe_text(job.waiting_for, 1000))
+    elif result.exit is Exit.PARKED and job.retry_at is not None:
         yield Text(f"Waiting for a scheduled retry; the next one is at {moment(job.retry_at, now)}.")
 
 
