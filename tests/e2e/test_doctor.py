@@ -18,6 +18,7 @@ import pytest
 
 from bus.embedded.server import find_server
 from services.common.infra.files import locked
+from services.common.youtube import release
 from services.common.youtube.tools import find_ffmpeg
 from tests.fixtures import waiting
 from ytarchive.emulator import EmulatorClient
@@ -263,7 +264,7 @@ def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., 
     found = run_doctor(cli, "--online", code=0)["yt-dlp online"]
     assert found["state"] == "warning"
     assert found["found"] == f"2099.1.2 exists, {metadata.version('yt-dlp')} is installed"
-    assert "yt-dlp" in found["mend"]
+    assert release.update_command() in found["mend"]
     assert not cli.data.exists()
 
     up = cli.start("up")
