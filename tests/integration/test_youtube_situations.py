@@ -27,8 +27,12 @@ SLOTS = 2
 
 
 @pytest.fixture
-async def archive(config: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
-    emulated = emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
+def emulated(config: Config, emulator: EmulatorClient) -> Config:
+    return emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
+
+
+@pytest.fixture
+async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
     async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
         yield Archive(stack, http, emulator)
 
@@ -99,6 +103,22 @@ async def test_an_outdated_extractor_is_not_tried_on_every_video(archive: Archiv
     assert extractions(archive).total() <= LEAST + SLOTS + 1
     assert "The page needs to be reloaded." in (job.waiting_for or "")
     assert worker(archive).breakers()[worker(archive).parts.context.egress].state == "open"
+
+
+async def test_a_restart_keeps_the_block_and_asks_for_nothing(
+    emulated: Config, emulator: EmulatorClient, eventually: Eventually
+) -> None:
+    emulator.begin("reload")
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        before = Archive(stack, http, emulator)
+        job_id = await listed(before, 20)
+        job, _items = await blocked(before, job_id, eventually)
+    mark = emulator.last()
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        again, items = await blocked(Archive(stack, http, emulator), job_id, eventually)
+    assert (again.waiting_for, again.retry_at) == (job.waiting_for, job.retry_at)
+    assert {(item.status, item.attempts) for item in items} == {(ItemStatus.WAITING, 0)}
+    assert emulator.log(since=mark) == []
 
 
 @pytest.mark.parametrize("situation", ["throttled", "reload", "all_private"])

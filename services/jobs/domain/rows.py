@@ -150,8 +150,8 @@ class FetchRow:
 
 @dataclass(frozen=True)
 class Streak:
-    """First attempts by one egress that failed one after the other, as (job_id, video_id). `about`: what the failures
-    have in common (streaks.py)."""
+    """First attempts by one egress that failed one after the other, as (job_id, video_id), once for each job that
+    waited for the video. `about`: what the failures have in common (streaks.py)."""
 
     about: str
     since: datetime  # the first of these failures

@@ -44,18 +44,17 @@ def judge(
         if failure.kind is FailureKind.NOT_YET:
             served(rows, fetch)
         return False
-    first = next((pair for pair in waiting if _is_first_look(*pair, about)), None)
-    if first is None:
+    first = [(item, job) for item, job in waiting if _is_first_look(item, job, about)]
+    if not first:
         return False
-    item, job = first
     streak = rows.streak(fetch.egress)
     if streak is None or streak.about != about:
         streak = Streak(about, now, ())
     if len(streak.looks) >= MOST:
         return False
-    streak = replace(streak, looks=(*streak.looks, (job.job_id, item.video_id)))
+    streak = replace(streak, looks=(*streak.looks, *((job.job_id, item.video_id) for item, job in first)))
     rows.set_streak(fetch.egress, streak)
-    suspicion = _suspicion(rows, job, streak)
+    suspicion = _suspicion(rows, first[0][1], streak)
     if suspicion is not None:
         rows.set_block(fetch.egress, Block(now, suspicion, about=about))
     return suspicion is not None
@@ -124,14 +123,16 @@ def _is_first_look(item: ItemRow, job: JobRow, about: str) -> bool:
 
 
 def _suspicion(rows: Rows, job: JobRow, streak: Streak) -> Suspicion | None:
-    if len(streak.looks) < LEAST:
+    in_a_row = len({video_id for _job_id, video_id in streak.looks})
+    if in_a_row < LEAST:
         return None
     if streak.about != _GONE:
         return Suspicion.SAME_FAILURE
-    counted = sum(1 for key in streak.looks if (item := rows.item(*key)) and item.status is ItemStatus.UNAVAILABLE)
+    own = (rows.item(*key) for key in streak.looks if key[0] == job.job_id)
+    counted = sum(item is not None and item.status is ItemStatus.UNAVAILABLE for item in own)
     good, gone = job.archived + job.skipped, max(0, job.unavailable - counted)
     rate = (gone + 1) / (good + gone + 2)
-    unlikely = rate ** len(streak.looks) < CHANCE
+    unlikely = rate**in_a_row < CHANCE
     return Suspicion.ALL_GONE if unlikely and rows.canary(()) is not None else None
 
 

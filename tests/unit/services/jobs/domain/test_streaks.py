@@ -104,6 +104,19 @@ def test_a_confirmed_streak_costs_no_attempt_and_its_findings_are_withdrawn(
     assert world.rows.streaks == {}
 
 
+def test_a_streak_counts_videos_and_takes_the_findings_of_all_their_jobs_back(world: World) -> None:
+    tried = listed(world)[:LEAST]
+    listed(world, job_id="j2")
+    streak(world, tried[:-1], PLAIN)
+    assert world.rows.blocks == {}, "four videos of two jobs are four"
+    streak(world, tried[-1:], PLAIN)
+    block(world)
+    for job_id in ("j1", "j2"):
+        found = {world.rows.items[job_id, video].status for video in tried}
+        assert found == {ItemStatus.WAITING}, job_id
+        assert world.rows.jobs[job_id].failed == 0
+
+
 def test_a_served_canary_lets_the_findings_stand(world: World) -> None:
     tried = listed(world)[:LEAST]
     streak(world, tried, PLAIN)
