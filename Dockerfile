@@ -16,6 +16,7 @@ RUN case "$YTDLP" in \
       latest) pip install --no-cache-dir -U "yt-dlp[default]" ;; \
       *) pip install --no-cache-dir "yt-dlp[default]==$YTDLP" ;; \
     esac
+RUN touch /etc/ytarchive-image # the update command that messages show
 RUN useradd --create-home --uid 1000 archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
 USER archivist

@@ -287,7 +287,7 @@ def test_a_command_says_why_it_waits_until_when_and_what_to_do(cli: Any, emulato
 
     (line,) = [line for line in ended.out.splitlines() if line.startswith("waiting ")]
     assert "The page needs to be reloaded." in line
-    assert f"yt-dlp {metadata.version('yt-dlp')}, " in line and "Update it: `" in line
+    assert f"yt-dlp {metadata.version('yt-dlp')} (" in line and "Update it: `" in line
     assert "The next attempt is at " in line
     assert ended.code == 130, ended.err
     assert len(emulator.log(kind="watch")) <= 8

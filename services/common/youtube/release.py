@@ -23,7 +23,7 @@ _REQUIREMENT = "yt-dlp[default]"
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 _DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
 _ASK_EVERY = timedelta(days=1)
-_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_IMAGE_MARK = Path("/etc/ytarchive-image")  # made by our Dockerfile
 
 
 class NewestRelease(BaseModel):
@@ -74,17 +74,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def update_command(prefix: Path | None = None, executable: str | None = None, container: bool | None = None) -> str:
-    """Return the command that updates yt-dlp in this installation: of pipx, in a container, or of pip.
+def update_command(prefix: Path | None = None, executable: str | None = None, image: bool | None = None) -> str:
+    """Return the command that updates yt-dlp in this installation: of pipx, of our image, or of pip.
 
-    `prefix`, `executable`: of the Python environment; `container`: whether it is in one. Default: this one.
+    `prefix`, `executable`: of the Python environment; `image`: whether it is that of our image. Default: this one.
     """
     home = prefix or Path(sys.prefix)
-    if container is None:
-        container = any(mark.exists() for mark in _CONTAINER_MARKS)
+    if image is None:
+        image = _IMAGE_MARK.exists()
     if (home / "pipx_metadata.json").exists():
         return f"pipx runpip {home.name} install -U {shlex.quote(_REQUIREMENT)}"
-    if container:
+    if image:
         return "docker compose build --pull --build-arg YTDLP=latest --no-cache && docker compose up -d"
     return f"{shlex.quote(executable or sys.executable)} -m pip install -U {shlex.quote(_REQUIREMENT)}"
 
@@ -93,15 +93,15 @@ def advice(run_dir: Path, now: datetime) -> str:
     """Return sentences about the installed yt-dlp: version, age, whether a newer one is known, the command."""
     version = installed()
     if version is None:
-        return f"yt-dlp is not installed: `{update_command()}`"
+        return f"yt-dlp is not installed: `{update_command()}`."
     days = age(version, now.date())
-    old = f", {days} days old" if days is not None else ""
+    old = f" ({days} days old)" if days is not None else ""
     newest = known_newest(run_dir)
     if newest is None:
-        return f"yt-dlp {version}{old}, may be out of date. Update it: `{update_command()}`"
+        return f"yt-dlp {version}{old} may be out of date. Update it: `{update_command()}`."
     if is_newer(newest.version, version):
-        return f"yt-dlp {version}{old}, is out of date: {newest.version} exists. Update it: `{update_command()}`"
-    return f"yt-dlp {version}{old}, was the newest on {newest.asked_at:%Y-%m-%d}: try `{update_command()}` later."
+        return f"yt-dlp {version}{old} is out of date: {newest.version} exists. Update it: `{update_command()}`."
+    return f"yt-dlp {version}{old} was the newest on {newest.asked_at:%Y-%m-%d}. Try later: `{update_command()}`."
 
 
 def known_newest(run_dir: Path) -> NewestRelease | None:

@@ -86,7 +86,7 @@ def job_line(state: JobState) -> str:
     if job.paused:
         parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` continues it")
     if job.waiting_for:
-        parts.append(f"waiting: {safe_text(job.waiting_for)}")
+        parts.append(f"waiting: {safe_text(job.waiting_for, 1000)}")
     if not job.listed:
         return ", ".join(parts)
     if counts.skipped:

@@ -64,22 +64,22 @@ def test_the_update_command_is_that_of_the_installation(tmp_path: Path) -> None:
     venv.mkdir()
     pipx.mkdir(parents=True)
     (pipx / "pipx_metadata.json").write_text("{}")
-    assert release.update_command(pipx, container=False) == "pipx runpip ytarchive install -U 'yt-dlp[default]'"
-    with_pip = release.update_command(venv, "/opt/my venv/bin/python", container=False)
+    assert release.update_command(pipx, image=False) == "pipx runpip ytarchive install -U 'yt-dlp[default]'"
+    with_pip = release.update_command(venv, "/opt/my venv/bin/python", image=False)
     assert with_pip == "'/opt/my venv/bin/python' -m pip install -U 'yt-dlp[default]'"
-    assert release.update_command(venv, container=True).startswith("docker compose build")
+    assert release.update_command(venv, image=True).startswith("docker compose build")
 
 
 def test_the_advice_names_version_age_newest_and_command(tmp_path: Path) -> None:
     version = release.installed()
     assert version is not None
     days = (NOW.date() - (release.released(version) or date.min)).days
-    assert f"yt-dlp {version}, {days} days old, may be out of date" in release.advice(tmp_path, NOW)
+    assert f"yt-dlp {version} ({days} days old) may be out of date" in release.advice(tmp_path, NOW)
     release.keep_newest(tmp_path, NewestRelease(version="2099.01.01", asked_at=NOW))
-    assert "is out of date: 2099.01.01 exists" in release.advice(tmp_path, NOW)
+    assert "days old) is out of date: 2099.01.01 exists" in release.advice(tmp_path, NOW)
     assert f"`{release.update_command()}`" in release.advice(tmp_path, NOW)
     release.keep_newest(tmp_path, NewestRelease(version=version, asked_at=NOW))
-    assert "was the newest on 2026-11-30" in release.advice(tmp_path, NOW)
+    assert "days old) was the newest on 2026-11-30" in release.advice(tmp_path, NOW)
 
 
 async def test_the_newest_version_is_read_from_the_index(index: Index) -> None:
