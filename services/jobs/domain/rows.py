@@ -111,6 +111,7 @@ class ItemRow:
     cancelling: bool = False  # running; ends as cancelled unless it completes first
     outcome: ItemStatus | None = None  # CLOSING: its final status
     number: int = 0  # how often it failed for good
+    taken_back: datetime | None = None  # CLOSING: its finding is withdrawn once it is on the plan; waits until then
     detected_at: datetime | None = None  # when it was found to be gone, perhaps by another job
     reason: str | None = None
     message: str | None = None

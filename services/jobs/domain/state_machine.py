@@ -17,7 +17,7 @@ from services.common import events as e
 from services.common.domain.videos import Target
 from services.common.models import ErrorDetail, JobOptions, JobStatus
 from services.common.targets import digest
-from services.jobs.domain import commands, dead_letters, dispatches, failures, listings, streaks
+from services.jobs.domain import commands, dead_letters, dispatches, listings, streaks
 from services.jobs.domain.accounting import Out, end, settle
 from services.jobs.domain.rows import TARGETS_SHOWN, JobRow, ListingRow, ListingState, Rows
 
@@ -142,7 +142,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.VideoArchived: dispatches.video_archived,
     e.StorageFailed: dispatches.storage_failed,
     e.MetadataArchived: dispatches.metadata_archived,
-    e.WorkPlanUpdated: failures.work_plan_updated,
+    e.WorkPlanUpdated: streaks.work_plan_updated,
     e.DeadLettered: dead_letters.dead_lettered,
 }
 

@@ -20,6 +20,7 @@ from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.rechecks import is_recheck
 from services.common.youtube.quality import NAMED
+from services.jobs.domain import failures
 from services.jobs.domain.accounting import Out, open_job, reopen, touch
 from services.jobs.domain.listings import wait
 from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, Rows, Streak
@@ -136,20 +137,39 @@ def _suspicion(rows: Rows, job: JobRow, streak: Streak) -> Suspicion | None:
     return Suspicion.ALL_GONE if unlikely and rows.canary(()) is not None else None
 
 
+def work_plan_updated(rows: Rows, event: e.WorkPlanUpdated, now: datetime) -> list[Out]:
+    """End the items whose failure is on the plan now. One that was taken back meanwhile waits again."""
+    out: list[Out] = []
+    job = open_job(rows, event.job_id)
+    for video_id in event.video_ids if job is not None else ():
+        item = rows.item(event.job_id, video_id)
+        answered = item is not None and item.status is ItemStatus.CLOSING and item.number == event.number
+        if job is not None and item is not None and answered and item.taken_back is not None:
+            job.work_plan = event.path
+            out += _withdraw(rows, job, item, item.taken_back, now)
+    return out + failures.work_plan_updated(rows, event, now)
+
+
 def _take_back(rows: Rows, job_id: str, video_id: str, until: datetime, now: datetime) -> list[Out]:
     """Let a video of a streak wait until the end of the block, after videos that were not tried yet."""
     job, item = open_job(rows, job_id), rows.item(job_id, video_id)
     if job is None or item is None or job.cancelling or item.cancelling:
         return []
-    out: list[Out] = []
     item.attempts, item.errors = 0, []
     item.refused, item.refused_at = max(item.refused, 1), now
-    if item.status in {ItemStatus.CLOSING, ItemStatus.UNAVAILABLE, ItemStatus.FAILED}:
-        withdrawn = e.FindingWithdrawn(job_id=job_id, video_id=video_id, number=item.number)
-        out.append((withdrawn, job.trace_id))
-        reopen(job, item)
-        wait(rows, job, item, item.need or Wanted.of(job.type, job.options), now)
-    if item.status is ItemStatus.WAITING:
-        item.retry_at = until
     touch(job, now, item)
-    return out
+    match item.status:
+        case ItemStatus.WAITING:
+            item.retry_at = until
+        case ItemStatus.CLOSING:
+            item.taken_back = until  # withdrawn before it is on the plan, it would stay there
+        case ItemStatus.UNAVAILABLE | ItemStatus.FAILED:
+            return _withdraw(rows, job, item, until, now)
+    return []
+
+
+def _withdraw(rows: Rows, job: JobRow, item: ItemRow, until: datetime, now: datetime) -> list[Out]:
+    reopen(job, item)
+    wait(rows, job, item, item.need or Wanted.of(job.type, job.options), now)
+    item.retry_at, item.taken_back = until, None
+    return [(e.FindingWithdrawn(job_id=job.job_id, video_id=item.video_id, number=item.number), job.trace_id)]

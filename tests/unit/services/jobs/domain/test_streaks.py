@@ -104,6 +104,22 @@ def test_a_confirmed_streak_costs_no_attempt_and_its_findings_are_withdrawn(
     assert world.rows.streaks == {}
 
 
+def test_a_finding_is_withdrawn_after_it_was_written_to_the_plan(world: World) -> None:
+    """Storage handles both events on its own: withdrawn first, the finding would stay on the plan."""
+    tried = listed(world, LEAST)[:LEAST]
+    given_up = [event for video in tried for event in look(world, video, PLAIN) if isinstance(event, e.VideoFailed)]
+    assert len(given_up) == LEAST - 1
+    assert block(world) == []
+    assert {item(world, video).status for video in tried[:-1]} == {ItemStatus.CLOSING}
+    for event in given_up:
+        (withdrawn,) = world.answer_work_plan(event)
+        assert withdrawn == e.FindingWithdrawn(job_id="j1", video_id=event.video_id, number=event.number)
+        assert world.answer_work_plan(event) == []
+    assert {(item(world, video).status, item(world, video).attempts) for video in tried} == {(ItemStatus.WAITING, 0)}
+    assert {item(world, video).retry_at for video in tried} == {world.rows.blocks[HERE].until}
+    assert (world.rows.jobs["j1"].open, world.rows.jobs["j1"].work_plan) == (LEAST, "/plans/x.json")
+
+
 def test_a_streak_counts_videos_and_takes_the_findings_of_all_their_jobs_back(world: World) -> None:
     tried = listed(world)[:LEAST]
     listed(world, job_id="j2")
