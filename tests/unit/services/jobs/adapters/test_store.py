@@ -235,6 +235,20 @@ def test_streaks_and_blocks_are_stored_per_egress(sql: sqlite3.Connection) -> No
     assert (again.streak("a"), again.streak("b")) == (None, streak)
 
 
+def test_what_was_archived_last_is_found_by_an_index(sql: sqlite3.Connection) -> None:
+    executed: list[str] = []
+    sql.set_trace_callback(executed.append)
+    rows = SqlRows(sql)
+    rows.canary(("video000000",))
+    rows.served_since(NOW)
+    sql.set_trace_callback(None)
+    queries = [query for query in executed if query.startswith("SELECT")]
+    assert len(queries) == 2
+    for query in queries:
+        (step,) = [row["detail"] for row in sql.execute(f"EXPLAIN QUERY PLAN {query}")]
+        assert "items_archived" in step, (query, step)
+
+
 def test_the_canary_is_the_video_that_was_archived_last(sql: sqlite3.Connection) -> None:
     fill(sql, (ItemStatus.ARCHIVED, None), (ItemStatus.ARCHIVED, None), (WAITING, None))
     rows = SqlRows(sql)
