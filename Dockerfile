@@ -9,6 +9,14 @@ COPY bus bus
 COPY services services
 COPY ytarchive ytarchive
 RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src
+# docker build --build-arg YTDLP=latest (or a version): a newer yt-dlp than that of constraints.txt
+ARG YTDLP=
+RUN case "$YTDLP" in \
+      "") ;; \
+      latest) pip install --no-cache-dir -U "yt-dlp[default]" ;; \
+      *) pip install --no-cache-dir "yt-dlp[default]==$YTDLP" ;; \
+    esac
+RUN touch /etc/ytarchive-image # the update command that messages show
 RUN useradd --create-home --uid 1000 archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
 COPY docker-entrypoint.sh /usr/local/bin/

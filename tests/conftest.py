@@ -230,6 +230,7 @@ def cli_at(emulator_child: EmulatorClient, process_pool: ProcessPool) -> Iterato
                 "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(home / "data"),
                 "YTARCHIVE_STORAGE__BASE_PATH": str(home / "archive"),
                 "YTARCHIVE_STORAGE__MIN_FREE": "0",
+                "YTARCHIVE_UPDATES__CHECK": "false",
                 "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
                 "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator_child.ca_file),
             }

@@ -339,6 +339,17 @@ class VideoFailed(Event, subject="video.failed", publishers={"jobs"}, key=("job_
     failed: FailedDownload | None = None
 
 
+class FindingWithdrawn(
+    Event, subject="video.finding_withdrawn", publishers={"jobs"}, key=("job_id", "video_id", "number")
+):
+    """The video.failed of this number does not count: the site refused this machine, and the video waits again. It is
+    removed from the work plan, and is not known to be gone."""
+
+    job_id: JobId
+    video_id: VideoId
+    number: Index
+
+
 class WorkPlanUpdated(
     Event, subject="work_plan.updated", publishers={"storage"}, key=("plan_id", "video_ids", "number")
 ):
@@ -364,6 +375,7 @@ class SourceBlocked(Event, subject="source.blocked", publishers={"download", "me
     egress: str
     reason: str
     until: AwareDatetime
+    message: str = Field(default="", description="What happened and what to do, for people.")
 
 
 class SourceCleared(Event, subject="source.cleared", publishers={"download", "metadata"}, key=("egress",)):

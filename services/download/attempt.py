@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +12,12 @@ from services.common.domain.failures import Failure, FailureKind
 from services.common.models import ErrorCode
 from services.common.youtube.classify import classify
 from services.common.youtube.messages import Downloading, FetchMessage, FetchRequest, FetchResult
+from services.common.youtube.partial import media_of
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 
 _MESSAGES: TypeAdapter[FetchMessage] = TypeAdapter(FetchMessage)
+
+LEAST_GAIN = 16 * 1024  # bytes; a resumed download repeats the last byte of each file
 
 Outcome = FetchResult | Failure
 
@@ -44,17 +48,15 @@ class Attempt:
 
                 await self._child.run("fetch", self._request.model_dump(mode="json"), on_message=receive)
         except TimeoutError:
-            return self._failed(FailureKind.PASSING, ErrorCode.NETWORK_TIMEOUT, "timeout", self._timed_out())
-        except ChildFailed as error:
-            failure = classify(error.facts, datetime.now(UTC))
-            return failure.model_copy(update={"gained_bytes": self._free(failure.code)})
-        except (ChildCrashed, ValidationError) as error:
-            return self._failed(FailureKind.LOCAL, ErrorCode.INTERNAL_ERROR, "child_crashed", str(error)[:500])
-        if self._result is None:
-            return self._failed(
-                FailureKind.LOCAL, ErrorCode.INTERNAL_ERROR, "child_crashed", "the child ended without a result"
+            failure = Failure(
+                kind=FailureKind.PASSING, code=ErrorCode.NETWORK_TIMEOUT, reason="timeout", message=self._timed_out()
             )
-        return self._result
+            return await self._with_gain(failure)
+        except ChildFailed as error:
+            return await self._with_gain(classify(error.facts, datetime.now(UTC)))
+        except (ChildCrashed, ValidationError) as error:
+            return _crashed(str(error)[:500])
+        return self._result or _crashed("the child ended without a result")
 
     def _note(self, message: FetchMessage) -> bool:
         """Return whether the message shows progress."""
@@ -72,9 +74,19 @@ class Attempt:
     def _timed_out(self) -> str:
         return f"no data for {self._idle:g} s, stopped at {self._reached} bytes"
 
-    def _free(self, code: ErrorCode) -> bool:
-        """Return whether a timeout got further than the attempt before it, and so spends no attempt."""
-        return code is ErrorCode.NETWORK_TIMEOUT and self._start is not None and self._reached > self._start
+    async def _with_gain(self, failure: Failure) -> Failure:
+        """Note whether a passing failure has left more on disk than there was, and so spends no attempt."""
+        if failure.kind is not FailureKind.PASSING or self._start is None:
+            return failure
+        kept = await asyncio.to_thread(self._kept)
+        return failure.model_copy(update={"gained_bytes": kept > self._start + LEAST_GAIN})
 
-    def _failed(self, kind: FailureKind, code: ErrorCode, reason: str, message: str) -> Failure:
-        return Failure(kind=kind, code=code, reason=reason, message=message, gained_bytes=self._free(code))
+    def _kept(self) -> int:
+        """Return the bytes of the video's media in the work directory."""
+        directory = Path(self._request.directory)
+        media = media_of(directory, self._request.video_id) if directory.is_dir() else []
+        return sum(path.stat().st_size for path in media)
+
+
+def _crashed(message: str) -> Failure:
+    return Failure(kind=FailureKind.LOCAL, code=ErrorCode.INTERNAL_ERROR, reason="child_crashed", message=message)

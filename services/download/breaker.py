@@ -28,6 +28,7 @@ class Breaker:
     refusals: int = 0  # media answers 403 and 429 in a row
     unreached: int = 0  # failures in a row to reach the site at all
     down: bool = False  # blocked because of those
+    first_wait: timedelta = FIRST_WAIT
 
     def blocked(self, now: datetime) -> bool:
         """Return whether the block lasts. One that ends later than any block began before the clock was set back."""
@@ -65,7 +66,7 @@ class Breaker:
             if self.down:
                 self.until = now + OUTAGE_WAIT
             else:
-                self.until = now + min(FIRST_WAIT * 2**self.blocks, LONGEST_WAIT)
+                self.until = now + min(self.first_wait * 2**self.blocks, LONGEST_WAIT)
                 self.blocks = min(self.blocks + 1, 10)
         self.refusals = self.unreached = 0
         return self.until

@@ -11,7 +11,7 @@ import structlog
 
 from bus import Event, NoAnswer, handling
 from bus.tasks import unless
-from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind, Suspicion
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.domain.videos import VideoMetadata
 from services.common.events import (
@@ -29,6 +29,7 @@ from services.common.events import (
 from services.common.infra.files import free_space
 from services.common.models import ErrorCode
 from services.common.settings.load import Storage
+from services.common.youtube import release
 from services.common.youtube.messages import (
     Downloading,
     FetchMessage,
@@ -39,7 +40,9 @@ from services.common.youtube.messages import (
 )
 from services.common.youtube.partial import remove_partial
 from services.download.attempt import Attempt, Outcome
+from services.download.block_message import block_message
 from services.download.breaker import Breaker
+from services.download.canary import CanaryAnswer, ask_canary, judge_canary
 from services.download.context import WorkerContext
 from services.download.formats import choose
 from services.download.progress import ProgressRule, progress_of, share_of
@@ -87,7 +90,7 @@ class Dispatch:
         self._metadata: VideoMetadata | None = None
         self._cancelled = asyncio.Event()
         self._by_hand = False
-        self._probing = False  # the first through a block that has run out, whichever worker was blocked
+        self._probing: ClaimAnswer | None = None  # the first after a block, whichever worker was blocked
 
     @property
     def video_id(self) -> str:
@@ -107,6 +110,12 @@ class Dispatch:
                 yield event
             return
         self.record.state = TaskState.EXTRACTING
+        if self._probing is not None and self._probing.canary is not None:
+            ended, events = await self._probe_with(self._probing.canary, slot)
+            for event in events:
+                yield event
+            if ended:
+                return
         yield DownloadStarted(**self._names(), instance=self._context.instance)
         metadata: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
         async with self._attempting(slot, metadata) as attempt:
@@ -130,9 +139,27 @@ class Dispatch:
             return [self._deferred("source_blocked", answer.until)]
         if answer.verdict is ClaimVerdict.STALE:
             return []
-        self._probing = answer.verdict is ClaimVerdict.PROBE
+        self._probing = answer if answer.verdict is ClaimVerdict.PROBE else None
         full = await asyncio.to_thread(no_space, self._context.config.storage)
         return self._failed(full) if full is not None else None
+
+    async def _probe_with(self, canary: str, slot: Slot) -> tuple[bool, list[Event]]:
+        """Ask for the canary. Return whether that ends this dispatch, and the events: the block is over, or it begins.
+        After an unclear answer the video of this dispatch is the probe."""
+        timeout = self._context.config.download.timeout
+        outcome = await self._until_stopped(ask_canary(slot.child, canary, self._event.dispatch_id, timeout))
+        if outcome is None:
+            return True, [await self._stopped()]
+        match judge_canary(outcome, self._suspicion):
+            case CanaryAnswer.SERVED:
+                events = self._cleared()
+                self._probing = None
+                return False, events
+            case CanaryAnswer.REFUSED if isinstance(outcome, Failure):
+                self._log_failure(outcome, canary=canary)
+                return True, self._blocked(outcome, canary=True)
+            case _:
+                return False, []
 
     @asynccontextmanager
     async def _attempting(
@@ -178,20 +205,34 @@ class Dispatch:
     def _failed(self, failure: Failure) -> list[Event]:
         now = datetime.now(UTC)
         self._log_failure(failure)
-        if self._breaker.judge(failure):
-            until = self._breaker.trip(now, failure)
-            blocked = SourceBlocked(egress=self._context.egress, reason=failure.reason, until=until)
-            return [blocked, self._deferred(failure.reason, until, failure)]
+        if self._breaker.judge(failure) or (self._suspicion is not None and failure.unexplained):
+            return self._blocked(failure)
         if failure.reason in WAITS:
             return [self._deferred(failure.reason, now + WAITS[failure.reason], failure)]
         title = self._metadata.title if self._metadata else None
-        answered = self._probing and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
+        answered = self._probing is not None and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
         return [
             *(self._cleared() if answered else []),
             DownloadFailed(**self._names(), failure=failure, title=title),
         ]
 
-    def _log_failure(self, failure: Failure) -> None:
+    @property
+    def _suspicion(self) -> Suspicion | None:
+        """The suspicion of the block that this dispatch probes."""
+        reason = self._probing.reason if self._probing is not None else None
+        return Suspicion(reason) if reason in set(Suspicion) else None
+
+    def _blocked(self, failure: Failure, *, canary: bool = False) -> list[Event]:
+        """Block the egress and give the dispatch back. `canary`: it was a video saved before that failed."""
+        until = self._breaker.trip(datetime.now(UTC), failure)
+        suspected = failure.unexplained or (failure.kind is FailureKind.GONE and canary)
+        reason = self._suspicion if suspected and self._suspicion is not None else failure.reason
+        advice = release.advice(self._context.config.storage.run_dir, datetime.now(UTC))
+        message = block_message(reason, failure, canary=canary, advice=advice)
+        blocked = SourceBlocked(egress=self._context.egress, reason=reason, until=until, message=message)
+        return [blocked, self._deferred(reason, until, None if canary else failure)]
+
+    def _log_failure(self, failure: Failure, **more: str) -> None:
         _log.warning(
             "download_failed",
             video_id=self._event.video_id,
@@ -200,12 +241,14 @@ class Dispatch:
             error_message=failure.message,
             kind=failure.kind,
             reason=failure.reason,
+            **more,
         )
 
     def _cleared(self) -> list[Event]:
         """Return the event that ends a block, because the site has answered this machine; [] without a block."""
         was_blocked = self._breaker.succeed()
-        return [SourceCleared(egress=self._context.egress)] if was_blocked or self._probing else []
+        probed = self._probing is not None
+        return [SourceCleared(egress=self._context.egress)] if was_blocked or probed else []
 
     async def _claim(self) -> ClaimAnswer | None:
         """Return the answer of jobs, however long jobs is unavailable; None when the dispatch is stopped meanwhile."""

@@ -20,6 +20,7 @@ from services.common.youtube.messages import Choice, Format, Offered, OfferReque
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.quality import AUDIO, BEST, HEIGHTS
 from services.common.youtube.settings import ChildSettings
+from services.download.block_message import block_message
 from services.download.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.formats import choose
@@ -101,7 +102,8 @@ class Offers:
     async def _blocked(self, failure: Failure, trace_id: str) -> Failure:
         """Block the slots too, and inform jobs."""
         until = self._breaker.trip(datetime.now(UTC), failure)
-        blocked = SourceBlocked(egress=self._context.egress, reason=failure.reason, until=until)
+        message = block_message(failure.reason, failure, canary=False, advice="")
+        blocked = SourceBlocked(egress=self._context.egress, reason=failure.reason, until=until, message=message)
         await self._context.bus.publish(blocked, trace_id=trace_id)
         await self._context.announce()
         return failure.model_copy(update={"retry_after": until})

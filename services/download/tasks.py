@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel
 
 from bus import Event
-from services.common.domain.failures import Failure
+from services.common.domain.failures import UNKNOWN, Failure
 from services.common.errors import NotFound
 from services.common.events import (
     DownloadCancelled,
@@ -95,6 +95,7 @@ class TaskRecord:
         self.bytes: Downloading | None = None
         self.title: str | None = None
         self.outcome: TaskOutcome | None = None
+        self.failed_with: Failure | None = None  # also of a deferred task
         self.over = asyncio.Event()
         self._held = 0  # bytes of earlier attempts
         self._started_at = datetime.now(UTC)
@@ -126,6 +127,8 @@ class TaskRecord:
     def note(self, event: Event) -> None:
         """Record an event of this task before it is published: the last one decides the outcome."""
         self.outcome = _OUTCOMES.get(type(event), self.outcome)
+        if isinstance(event, DownloadFailed | DownloadDeferred):
+            self.failed_with = event.failure
         if isinstance(event, DownloadFailed):
             self._failure = event.failure
         if isinstance(event, DownloadDeferred):
@@ -179,6 +182,27 @@ class TaskRecord:
         )
 
 
+class UnknownFailures:
+    """Counts the failures that no rule recognizes, by their words: those of the first MOST texts, and the others
+    together."""
+
+    MOST = 20
+    LONGEST = 80
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def note(self, failure: Failure) -> None:
+        if failure.reason != UNKNOWN:
+            return
+        words = failure.words[: self.LONGEST]
+        full = len(self._counts) >= self.MOST and words not in self._counts
+        self._counts["other" if full else words] += 1
+
+    def numbers(self) -> dict[str, int]:
+        return dict(self._counts)
+
+
 class Tasks:
     """The running tasks and the last ones that ended. A task that jobs did not want any more leaves no trace."""
 
@@ -187,6 +211,7 @@ class Tasks:
         self._ended: OrderedDict[str, TaskRecord] = OrderedDict()
         self._outcomes: Counter[TaskOutcome] = Counter()
         self._bytes = 0
+        self._unknown = UnknownFailures()
 
     def begin(self, request: DownloadRequested, trace_id: str) -> TaskRecord:
         record = self._running[request.dispatch_id] = TaskRecord(request, trace_id)
@@ -197,6 +222,8 @@ class Tasks:
         record.end()
         self._running.pop(record.task_id, None)
         self._bytes += record.gained
+        if record.failed_with is not None:
+            self._unknown.note(record.failed_with)
         if record.outcome is None:
             return
         self._outcomes[record.outcome] += 1
@@ -227,4 +254,5 @@ class Tasks:
             "tasks": {state.value: states[state] for state in TaskState if state is not TaskState.ENDED},
             "tasks_ended": {outcome.value: self._outcomes[outcome] for outcome in TaskOutcome},
             "bytes_downloaded": self._bytes + gained,
+            "unknown_failures": self._unknown.numbers(),
         }

@@ -14,7 +14,7 @@ from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
-from services.jobs.domain import clock_set_back, commands, dispatches, failures, listings, scheduler
+from services.jobs.domain import clock_set_back, commands, dispatches, failures, listings, scheduler, streaks
 from services.jobs.domain.accounting import Out, set_retrying, set_waiting
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
@@ -225,7 +225,9 @@ class Dispatcher:
 
     def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime, held: str | None) -> None:
         blocks = queries.load_blocks(sql)
-        blocked = scheduler.blocked_until(self._registry.live("download"), blocks, now)
+        block = scheduler.current_block(self._registry.live("download"), blocks, now)
+        blocked = block.until if block is not None else None
+        waiting_for = held or (block.waiting_for() if block is not None else None)
         soonest = [block.until for block in blocks.values() if block.holds(now)]
         open_listings = queries.open_listings(rows, sql)
         for job_id in self._served:
@@ -240,7 +242,7 @@ class Dispatcher:
                     times.append(listing.retry_at)
             earliest = min(times, default=None)
             set_retrying(job, waiting, earliest, now)
-            set_waiting(job, held, now)
+            set_waiting(job, waiting_for, now)
             if not job.paused:  # its timers may be long over: they take effect when it is resumed
                 soonest += times
         self._next_timer = None if held else min(soonest, default=None)  # nothing is started when one is over
@@ -276,7 +278,7 @@ class Dispatcher:
         if claim.dispatch_id is not None:
             return self._claim_dispatch(rows, sql, claim, claim.dispatch_id, block, now)
         if claim.listing is None:  # a look-up of a user, which assigns nothing
-            return scheduler.claim_verdict(block, f"look-up/{claim.instance}", now)
+            return _claim_by_the_way(block, f"look-up/{claim.instance}", now)
         for listing in queries.open_listings(rows, sql):
             if (listing.job_id, listing.number) == (claim.job_id, claim.listing):
                 return self._claim_listing(rows, listing, claim.instance, block, now)
@@ -302,7 +304,9 @@ class Dispatcher:
             return _STALE
         answer = scheduler.claim_verdict(block, dispatch_id, now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
-            dispatches.claimed(rows, fetch, claim.instance, now)
+            dispatches.claimed(rows, fetch, claim.instance, now, claim.egress)
+        if answer.verdict is ClaimVerdict.PROBE and block is not None and block.suspected:
+            return answer.model_copy(update={"canary": streaks.next_canary(rows, block)})
         return answer
 
     def _held_back(self, rows: Rows, job_id: str) -> bool:
@@ -322,10 +326,17 @@ class Dispatcher:
             return _STALE
         if held := self._held():
             return ClaimAnswer(verdict=ClaimVerdict.WAIT, until=now + _ROOM_AGAIN, reason=held)
-        answer = scheduler.claim_verdict(block, f"{listing.job_id}/{listing.number}", now)
+        answer = _claim_by_the_way(block, f"{listing.job_id}/{listing.number}", now)
         if answer.verdict in {ClaimVerdict.GO, ClaimVerdict.PROBE}:
             listing.state, listing.instance, listing.since = ListingState.CLAIMED, instance, now
         return answer
+
+
+def _claim_by_the_way(block: scheduler.Block | None, claim: str, now: datetime) -> ClaimAnswer:
+    """Decide about a claim that downloads nothing. It cannot prove that videos are served again."""
+    if block is not None and block.suspected and block.until <= now:
+        return ClaimAnswer(verdict=ClaimVerdict.GO)
+    return scheduler.claim_verdict(block, claim, now)
 
 
 def _check_archive_again(rows: Rows, job_id: str, target_index: int, items: list[ItemRow], now: datetime) -> list[Out]:

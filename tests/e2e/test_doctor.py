@@ -7,7 +7,9 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,31 @@ import pytest
 
 from bus.embedded.server import find_server
 from services.common.infra.files import locked
+from services.common.youtube import release
 from services.common.youtube.tools import find_ffmpeg
+from tests.fixtures import waiting
 from ytarchive.emulator import EmulatorClient
 
 KEY = "AIza" + "k" * 35
+
+
+@pytest.fixture
+def package_index() -> Iterator[str]:
+    """A package index on 127.0.0.1 that knows a yt-dlp of 2099; the URL of its page."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"info": {"version": "2099.1.2"}}')
+
+        def log_message(self, *_: Any) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/pypi/yt-dlp/json"
+        server.shutdown()
 
 
 def run_doctor(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
@@ -231,3 +254,33 @@ def test_online_checks_the_api_key_and_the_proxy(make_cli: Callable[..., Any], e
     assert shown.code == 1
     assert "the check failed" in shown.out
     assert KEY not in shown.out + json.dumps(found)
+
+
+def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., Any], package_index: str) -> None:
+    asked = {"YTARCHIVE_UPDATES__CHECK": "true", "YTARCHIVE_UPDATES__INDEX_URL": package_index}
+    cli = make_cli(**asked)
+
+    assert "yt-dlp online" not in run_doctor(cli, code=0)
+    found = run_doctor(cli, "--online", code=0)["yt-dlp online"]
+    assert found["state"] == "warning"
+    assert found["found"] == f"2099.1.2 exists, {metadata.version('yt-dlp')} is installed"
+    assert release.update_command() in found["mend"]
+    assert not cli.data.exists()
+
+    up = cli.start("up")
+    up.wait_for("Ready.")
+    kept = cli.data / "run" / "yt-dlp.json"
+    waiting.until(kept.exists, "the answer of the index is kept", 30)
+    assert json.loads(kept.read_text())["version"] == "2099.1.2"
+
+
+def test_an_index_that_does_not_answer_or_is_switched_off_is_not_mentioned(
+    make_cli: Callable[..., Any], package_index: str
+) -> None:
+    silent = make_cli("silent", YTARCHIVE_UPDATES__CHECK="true", YTARCHIVE_UPDATES__INDEX_URL="http://127.0.0.1:1/x")
+    off = make_cli("off", YTARCHIVE_UPDATES__CHECK="false", YTARCHIVE_UPDATES__INDEX_URL=package_index)
+    for cli in (silent, off):
+        assert "yt-dlp online" not in run_doctor(cli, "--online", code=0)
+    wrong = make_cli("wrong", YTARCHIVE_UPDATES__INDEX_URL="ftp://x")("config", "check")
+    assert wrong.code == 2
+    assert "updates.index_url" in wrong.err

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,18 @@ def test_a_stream_that_never_ends_does_not_hide_what_was_added_later(cli: Any, e
     listed = json.loads((cli.archive / "metadata" / "playlists" / f"{playlist}.json").read_text())
     assert [entry["video_id"] for entry in listed["entries"]] == [*entries, sample.VIDEO_OK]
     assert [line["change"] for line in listed["history"]] == ["first_look", "appeared"]
+
+
+def test_a_command_says_why_it_waits_until_when_and_what_to_do(cli: Any, emulator: EmulatorClient) -> None:
+    emulator.begin("reload")
+    running = cli.start("download", sample.PLAYLIST_20)
+    running.wait_for("Video after video fails with the same words")
+    running.signal(signal.SIGINT)
+    ended = running.end()
+
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("waiting ")]
+    assert "The page needs to be reloaded." in line
+    assert f"yt-dlp {metadata.version('yt-dlp')} (" in line and "Update it: `" in line
+    assert "The next attempt is at " in line
+    assert ended.code == 130, ended.err
+    assert len(emulator.log(kind="watch")) <= 8

@@ -16,7 +16,7 @@ import pytest
 
 from bus import Bus, BusSettings, EmbeddedServer, Envelope, Event, Handlers
 from services.common.domain.archive import Held
-from services.common.domain.failures import FailureKind
+from services.common.domain.failures import FailureKind, Suspicion
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict, PartialsOwned
 from services.common.domain.videos import Wanted
 from services.common.events import (
@@ -71,6 +71,8 @@ class FakeJobs:
     bus: Bus
     verdict: ClaimVerdict = ClaimVerdict.GO
     until: datetime | None = None
+    reason: str | None = None
+    canary: str | None = None
     owned: set[str] = field(default_factory=set)
     claims: list[DownloadClaim] = field(default_factory=list)
     received: list[Envelope] = field(default_factory=list)
@@ -109,7 +111,7 @@ jobs_handlers = Handlers("jobs")
 
 @jobs_handlers.answer(DownloadClaim)
 async def answer(claim: DownloadClaim, jobs: FakeJobs) -> ClaimAnswer:
-    verdict = ClaimAnswer(verdict=jobs.verdict, until=jobs.until)
+    verdict = ClaimAnswer(verdict=jobs.verdict, until=jobs.until, reason=jobs.reason, canary=jobs.canary)
     jobs.claims.append(claim)
     async with jobs.arrived:
         jobs.arrived.notify_all()
@@ -328,6 +330,63 @@ async def test_a_probe_that_gets_any_answer_clears_the_block_once(
         await jobs.arrived.wait_for(
             lambda: any(e.dispatch_id == last.dispatch_id for kind in ends for e in jobs.all(kind))
         )
+    assert len(jobs.all(SourceCleared)) == 1
+
+
+def suspect(jobs: FakeJobs, reason: Suspicion, canary: str | None = sample.VIDEO_480P) -> None:
+    """Let the next dispatch be the probe of a suspicion."""
+    jobs.verdict, jobs.reason, jobs.canary = ClaimVerdict.PROBE, reason, canary
+
+
+@pytest.mark.parametrize(
+    ("suspicion", "kind"),
+    [(Suspicion.SAME_FAILURE, "reload"), (Suspicion.SAME_FAILURE, "unexplained"), (Suspicion.ALL_GONE, "private")],
+)
+async def test_a_refused_canary_blocks_the_source_by_one_extraction(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient, suspicion: Suspicion, kind: str
+) -> None:
+    suspect(jobs, suspicion)
+    emulator.set_kind("*", kind)
+    asked = await jobs.request(sample.VIDEO_OK)
+    blocked = await jobs.wait(SourceBlocked)
+    deferred = await jobs.wait(DownloadDeferred)
+    assert blocked.reason == suspicion
+    assert "saved before is refused as well" in blocked.message
+    assert (deferred.dispatch_id, deferred.reason, deferred.failure) == (asked.dispatch_id, suspicion, None)
+    assert deferred.retry_after == blocked.until
+    assert [entry["video_id"] for entry in emulator.log(kind="watch")] == [sample.VIDEO_480P]
+    assert not jobs.all(DownloadFailed)
+
+
+async def test_a_served_canary_ends_the_block_and_its_dispatch_goes_on(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient
+) -> None:
+    suspect(jobs, Suspicion.SAME_FAILURE)
+    emulator.set_kind(sample.VIDEO_OK, "reload")
+    await jobs.request(sample.VIDEO_OK)
+    failed = await jobs.wait(DownloadFailed)
+    assert (failed.video_id, failed.failure.reason) == (sample.VIDEO_OK, "reload")
+    assert len(jobs.all(SourceCleared)) == 1
+    assert not jobs.all(SourceBlocked)
+    assert emulator.log(kind="media", video_id=sample.VIDEO_480P) == []
+
+
+@pytest.mark.parametrize("canary", [None, sample.VIDEO_DELETED])
+async def test_without_a_clear_answer_the_video_itself_is_the_probe(
+    service: DownloadService, jobs: FakeJobs, emulator: EmulatorClient, canary: str | None
+) -> None:
+    """There is no canary, or it was deleted since."""
+    suspect(jobs, Suspicion.SAME_FAILURE, canary)
+    emulator.set_kind(sample.VIDEO_OK, "reload")
+    await jobs.request(sample.VIDEO_OK)
+    blocked = await jobs.wait(SourceBlocked)
+    deferred = await jobs.wait(DownloadDeferred)
+    assert blocked.reason == Suspicion.SAME_FAILURE
+    assert "The page needs to be reloaded." in blocked.message
+    assert deferred.failure is not None
+    service.parts.breaker.until = datetime.now(UTC)  # the block is over
+    await jobs.request(sample.VIDEO_TWO_CAPTIONS, quality="144p")
+    await jobs.wait(DownloadCompleted)
     assert len(jobs.all(SourceCleared)) == 1
 
 

@@ -17,104 +17,15 @@ import imageio_ffmpeg
 import nats
 import pytest
 
-from services.common.domain.jobs import Item, ItemStatus, Job
+from services.common.domain.jobs import ItemStatus
 from services.common.settings.load import Config
 from tests.fixtures.emulated import emulated_config
+from tests.fixtures.stack_client import Archive, plan_of
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.stack import Stack
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
-
-
-class Archive:
-    """A REST client of a running stack."""
-
-    def __init__(self, stack: Stack, http: aiohttp.ClientSession, emulator: EmulatorClient) -> None:
-        self.stack = stack
-        self.root = stack.config.storage.base_path
-        self.emulator = emulator
-        self._http = http
-        self._jobs = f"{stack.services['jobs'].url}/api/v1/jobs"
-
-    async def create(self, *targets: str, type: str = "playlist_download", **options: Any) -> str:
-        body = {"targets": targets, "type": type, "options": options}
-        async with self._http.post(self._jobs, json=body) as response:
-            assert response.status == 201, await response.text()
-            job_id: str = (await response.json())["data"]["job_id"]
-            return job_id
-
-    async def wait_for_end(self, job_id: str) -> tuple[Job, dict[str, Item]]:
-        """Follow a job to its end, even if it is not created yet; return it and its items by video id."""
-        while not await self._known(job_id):  # noqa: ASYNC110  # there is no event stream before the job exists
-            await asyncio.sleep(0.05)
-        async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
-            async for line in response.content:
-                if line.startswith(b"event: end"):
-                    break
-        items: list[Item] = []
-        total = 1
-        while len(items) < total:
-            async with self._http.get(f"{self._jobs}/{job_id}/items?limit=1000&offset={len(items)}") as response:
-                page = (await response.json())["data"]
-            total = page["total"]
-            items += [Item.model_validate(item) for item in page["items"]]
-            if not page["items"]:
-                break
-        async with self._http.get(f"{self._jobs}/{job_id}") as response:
-            job = Job.model_validate((await response.json())["data"]["job"])
-        return job, {item.video_id: item for item in items}
-
-    async def _known(self, job_id: str) -> bool:
-        async with self._http.get(f"{self._jobs}/{job_id}") as response:
-            return response.status == 200
-
-    async def command(self, job_id: str, command: str, **body: Any) -> Job:
-        async with self._http.post(f"{self._jobs}/{job_id}/{command}", json=body) as response:
-            assert response.status == 200, await response.text()
-            return Job.model_validate((await response.json())["data"])
-
-    async def waits(self, job_id: str) -> bool:
-        """Whether the first item of the job is in the queue."""
-        return await self._first(job_id) == "waiting"
-
-    async def queued(self, job_id: str) -> bool:
-        """Whether the first item of the job is or was in the queue."""
-        return await self._first(job_id) not in {None, "listed"}
-
-    async def _first(self, job_id: str) -> str | None:
-        async with self._http.get(f"{self._jobs}/{job_id}/items?limit=1") as response:
-            items = (await response.json())["data"]["items"]
-        return items[0]["status"] if items else None
-
-    async def wait_for_progress(self, job_id: str, percentage: float) -> None:
-        """Wait until a download of the job has reached the percentage."""
-        async with self._http.get(f"{self._jobs}/{job_id}/events") as response:
-            async for line in response.content:
-                told = json.loads(line[6:]) if line.startswith(b"data: ") else {}
-                if "dispatch_id" in told and told["progress"]["percentage"] >= percentage:
-                    return
-
-    async def save(self, *targets: str, **words: Any) -> tuple[Job, dict[str, Item]]:
-        return await self.wait_for_end(await self.create(*targets, **words))
-
-    def files(self, video_id: str) -> set[str]:
-        folder = self.root / "videos" / video_id
-        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-    def media(self, video_id: str, suffix: str = ".mp4") -> Path:
-        return self.root / "videos" / video_id / f"{video_id}{suffix}"
-
-    def record(self, video_id: str) -> dict[str, Any]:
-        text = (self.root / "videos" / video_id / f"{video_id}_metadata.json").read_text()
-        found: dict[str, Any] = json.loads(text)
-        return found
-
-
-def plan_of(job: Job) -> dict[str, Any]:
-    assert job.work_plan is not None
-    plan: dict[str, Any] = json.loads(Path(job.work_plan).read_text())
-    return plan
 
 
 def decode(path: Path) -> None:

@@ -15,6 +15,7 @@ from bus import Bus, BusSettings, Envelope, Event
 from services.common.domain.jobs import Job
 from services.common.domain.videos import VideoMetadata
 from services.common.events import (
+    FindingWithdrawn,
     JobCancelled,
     JobCreated,
     MetadataArchived,
@@ -62,7 +63,8 @@ class FakeServices:
         failed = about.pop("failed", False)
         at = about.pop("at", AT)
         gone = UnavailableVideo(video_id=video_id, reason=about.pop("reason", "private"), detected_at=at)
-        passing = FailedDownload(video_id=video_id, title="T", attempts=3, last_attempt=at, errors=[])
+        errors = [{"reason": about.pop("failed_with")}] if "failed_with" in about else []
+        passing = FailedDownload(video_id=video_id, title="T", attempts=3, last_attempt=at, errors=errors)
         words = {"type": JobType.VIDEO_DOWNLOAD, "options": JobOptions(quality="720p"), "targets": (video_id,)} | about
         event = VideoFailed(
             job_id=job_id, video_id=video_id, root=self.root, number=number,
@@ -205,6 +207,52 @@ async def test_a_requested_retry_is_recorded_in_its_plan(
         assert (created.job_id, created.targets, created.priority) == (begun["job_id"], (A,), 0)
         assert (await others.give_up(A, created.job_id)).plan_id == "job-1"
         assert others.plan_ids() == ["job-1"]
+
+
+@pytest.mark.parametrize("one_plan", [True, False])
+async def test_a_video_refused_without_a_reason_is_known_to_be_gone_after_looks_on_three_days(
+    config: Config, broker: BusSettings, others: FakeServices, one_plan: bool
+) -> None:
+    about = {"failed": True, "failed_with": "unexplained"}
+    async with running(config, broker, rechecks=False) as service:
+        known = service.parts.catalogue.known_gone
+        for number, day in enumerate((1, 1, 2), start=1):
+            job_id = "job-1" if one_plan else f"job-{number}"
+            await others.give_up(A, job_id, number=number, at=AT.replace(day=day), **about)
+            assert await known([A]) == {}
+        await others.give_up(A, "job-1" if one_plan else "job-4", number=4, at=AT.replace(day=9), **about)
+        found = (await known([A]))[A]
+        assert (found.reason, found.at) == ("unexplained", AT.replace(day=9))
+
+
+async def test_a_withdrawn_finding_is_neither_on_the_plan_nor_known(
+    config: Config, broker: BusSettings, others: FakeServices, eventually: Eventually
+) -> None:
+    async with running(config, broker, rechecks=False) as service:
+        await others.give_up(A, "job-1", number=1, at=AT)
+        await others.give_up(B, "job-1", number=2, at=AT, failed=True, failed_with="unexplained")
+        assert set(await service.parts.catalogue.known_gone([A, B])) == {A}
+
+        async def open_entries() -> list[str]:
+            plan = others.plan("job-1")
+            return [entry["video_id"] for entry in plan["unavailable_videos"] + plan["failed_downloads"]]
+
+        async def left() -> bool:
+            return await open_entries() == [B]
+
+        for number in (9, 1):  # 9 is another finding
+            withdrawn = FindingWithdrawn(job_id="job-1", video_id=A, number=number)
+            await others.bus.publish(withdrawn, trace_id="t")
+        await eventually(left)
+        assert await service.parts.catalogue.known_gone([A]) == {}
+        await others.bus.publish(FindingWithdrawn(job_id="job-1", video_id=B, number=2), trace_id="t")
+
+        async def empty() -> bool:
+            return not await open_entries()
+
+        await eventually(empty)
+        await others.give_up(A, "job-1", number=3, at=AT)
+        assert set(await service.parts.catalogue.known_gone([A])) == {A}
 
 
 async def test_arriving_metadata_resolve_a_metadata_only_plan_and_no_other(

@@ -377,6 +377,7 @@ def events_of_a_job(root: Path, video_id: str = VIDEO) -> dict[str, dict[str, An
         "storage.failed": {**names, "failure": _FAILURE},
         "video.failed": {**names, "number": 1, "type": "video_download", "options": {}, "targets": [],
                          "failed": failed},
+        "video.finding_withdrawn": {"video_id": video_id, "number": 1},
         "work_plan.updated": _PLAN,
         "job.completed": {"revision": 1, "job": job},
         "job.cancelled": {"revision": 1, "job": job},
@@ -420,7 +421,8 @@ async def test_a_video_id_that_is_a_path_writes_nothing(client: UntrustedClient,
     (tmp_path / "x" / "kept").write_text("foreign")
     before = _tree(client.root)
     carried = ["download.requested", "video.archived", "listing.page_fetched", "download.completed", "metadata.fetched",
-               "video.failed", "archive.checked", "storage.failed", "job.cancel_requested", "job.queued"]  # fmt: skip
+               "video.failed", "video.finding_withdrawn", "archive.checked", "storage.failed", "job.cancel_requested",
+               "job.queued"]  # fmt: skip
     for video_id in odd:
         said = events_of_a_job(client.root, video_id)
         said["job.queued"]["target"] = {"kind": "videos", "video_ids": [video_id]}

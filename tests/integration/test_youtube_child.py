@@ -276,14 +276,13 @@ async def test_a_refused_media_file_is_classified_as_passing(
 @pytest.mark.parametrize(
     "fault",
     [
-        {"effect": "status", "status": 503, "times": 2},
         {"effect": "reset", "times": 2},
         {"effect": "truncate", "times": 2},
         {"effect": "stall", "times": 1},
     ],
     ids=lambda fault: str(fault["effect"]),
 )
-async def test_transient_media_faults_are_overcome_by_retries(
+async def test_an_interrupted_stream_is_continued_in_place(
     fetch: Fetch, directory: Path, emulator: EmulatorClient, fault: dict[str, Any]
 ) -> None:
     emulator.add_fault("media", **fault)
@@ -291,6 +290,21 @@ async def test_transient_media_faults_are_overcome_by_retries(
     assert result["type"] == "result"
     assert decodes(directory / f"{sample.VIDEO_OK}.mp4")
     assert emulator.state()["faults"] == [] or emulator.state()["faults"][0]["times"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [({"effect": "status", "status": 503}, "http_503"), ({"effect": "reset", "after": 0}, "truncated")],
+    ids=["status", "reset"],
+)
+async def test_media_that_send_no_byte_end_the_attempt_after_one_request(
+    fetch: Fetch, emulator: EmulatorClient, fault: dict[str, Any], reason: str
+) -> None:
+    """Jobs repeats the attempt, with a back-off that is shown; yt-dlp alone would send 11 requests in 151 s."""
+    emulator.add_fault("media", **fault)
+    failure = await failure_of(fetch(sample.VIDEO_OK))
+    assert (failure.kind, failure.reason) == (FailureKind.PASSING, reason)
+    assert len(emulator.log(kind="media")) == 1
 
 
 def partial_bytes(directory: Path) -> int:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from ytarchive.emulator import situations
 from ytarchive.emulator.server import Emulator
 from ytarchive.emulator.site.media import MediaError
 
@@ -23,6 +24,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache-dir", type=Path, help="directory of encoded clips and certificates")
     parser.add_argument("--ca-file", type=Path, help="copy the CA certificate to this file")
     parser.add_argument("--export", action="store_true", help="also print `export` lines for a shell to evaluate")
+    parser.add_argument("--situations", action="store_true", help="list the situations that can be emulated, and stop")
+    parser.add_argument("--situation", metavar="NAME", help="begin in this situation")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop when stdin is closed")
     return parser.parse_args(argv)
 
@@ -61,6 +64,8 @@ async def _run(options: argparse.Namespace) -> None:
     if options.until_stdin_closes:
         _watch_stdin(loop, ended)
     async with Emulator(cache_dir=options.cache_dir, port=options.port) as emulator:
+        if options.situation:
+            situations.begin(options.situation, emulator.world, emulator.faults)
         addresses = emulator.addresses()
         if options.ca_file:
             shutil.copyfile(emulator.ca_file, options.ca_file)
@@ -71,9 +76,12 @@ async def _run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _arguments(argv)
+    if options.situations:
+        sys.stdout.write(situations.listing())
+        return
     try:
         asyncio.run(_run(options))
-    except (MediaError, OSError) as error:
+    except (MediaError, situations.NoSuchSituation, OSError) as error:
         sys.exit(f"the emulator cannot start: {error}")
 
 

@@ -95,6 +95,10 @@ class EmulatorClient:
         """Set the kind of a video, or of all videos with `*`. The kind `ok` makes them playable again."""
         self._call("PUT", f"kinds/{_quote(video_id)}", {"kind": kind})
 
+    def begin(self, situation: str) -> None:
+        """Bring about one of the situations that `python -m ytarchive.emulator --situations` lists, until `reset`."""
+        self._call("POST", f"situation/{_quote(situation)}")
+
     def add_fault(self, kind: str, effect: str, **details: Any) -> int:
         """Add a fault and return its id. The details are the fields of `Fault`."""
         return int(self._call("POST", "faults", {"kind": kind, "effect": effect, **details})["id"])

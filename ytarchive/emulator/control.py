@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
 
+from ytarchive.emulator import situations
 from ytarchive.emulator.site.data_api import EmulatedDataApi
 from ytarchive.emulator.site.router import Site
 from ytarchive.emulator.site.world import Channel, Json, Playlist, Video, World, WorldError
@@ -49,6 +50,7 @@ class Control:
             ("DELETE", "playlists"): self._delete_playlist,
             ("PUT", "channels"): self._put_channel,
             ("PUT", "kinds"): self._set_kind,
+            ("POST", "situation"): self._begin_situation,
             ("GET", "faults"): self._get_faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
@@ -132,6 +134,9 @@ class Control:
         kind = str(request.json().get("kind", "ok"))
         self._world.set_kind(video_id, kind)
         return {"video_id": video_id, "kind": kind}
+
+    async def _begin_situation(self, _request: Request, name: str) -> Json:
+        return {"name": name, "summary": situations.begin(name, self._world, self._faults).summary}
 
     async def _get_faults(self, _request: Request, _rest: str) -> Json:
         return {"faults": [fault.to_json() for fault in self._faults.all()]}

@@ -15,9 +15,13 @@ class ClaimVerdict(StrEnum):
 
 
 class ClaimAnswer(BaseModel, frozen=True):
+    """`reason`: of WAIT, when it is not a block of the source; of PROBE, that of the block. `canary`: a video that was
+    saved before, to be asked for first: its answer shows whether the site refuses this machine."""
+
     verdict: ClaimVerdict
     until: AwareDatetime | None = None
-    reason: str | None = None  # of WAIT, when it is not a block of the source
+    reason: str | None = None
+    canary: VideoId | None = None
 
 
 class CredentialsTaken(BaseModel, frozen=True):

@@ -205,6 +205,14 @@ class Recheck(Section):
     interval_days: float = Field(default=7.0, ge=0, le=_MOST_DAYS, allow_inf_nan=False)  # 0: never
 
 
+class Updates(Section):
+    """Whether `up` (daily) and `doctor --online` ask a package index for the newest yt-dlp; `index_url`: its JSON
+    page."""
+
+    check: bool = True
+    index_url: str = Field(default="https://pypi.org/pypi/yt-dlp/json", pattern=r"^https?://[^\s/]+/\S*$")
+
+
 class Nats(Section):
     """`url` unset: an embedded server. Limits as in BusSettings."""
 
@@ -299,6 +307,7 @@ class Config(Section):
     retention: Retention = Field(default_factory=Retention)
     fixity: Fixity = Field(default_factory=Fixity)
     recheck: Recheck = Field(default_factory=Recheck)
+    updates: Updates = Field(default_factory=Updates)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
     auth: Auth = Field(default_factory=Auth)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from services.common.domain.failures import Failure, FailureKind, GoneReason
+from services.common.domain.failures import UNKNOWN, Failure, FailureKind, GoneReason
 from services.common.models import ErrorCode
 from services.common.settings.masking import mask_text
 from services.common.settings.retry_policy import ANSWERED, CallOutcome
@@ -25,6 +25,7 @@ _MARGIN = timedelta(minutes=1)
 _LONGEST_MESSAGE = 500
 
 _HTTP = re.compile(r"http_(\d{3})")
+_HTTP_WORDS = re.compile(r"HTTP Error (\d{3})")
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 _WAIT = re.compile(r"\bin (\d+) (minute|hour|day)s?\b")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
@@ -36,15 +37,22 @@ _ADVICE = re.compile(
 )
 
 
+_NETWORK_REMEDY = (
+    "The network, or who administers it, restricts YouTube; this says nothing about the video. Use another network or "
+    "DNS server, or set [youtube] proxy; `ytarchive workplan retry` tries again."
+)
+
+
 @dataclass(frozen=True)
 class _Rule:
-    """A condition and the resulting classification. `wait` None: no retry_after."""
+    """A condition and the resulting classification. `wait` None: no retry_after. `remedy` is added to the message."""
 
     matches: Callable[[ErrorFacts], bool]
     kind: FailureKind
     code: ErrorCode
     reason: str
     wait: timedelta | None = None
+    remedy: str = ""
 
 
 def _words(pattern: str) -> Callable[[ErrorFacts], bool]:
@@ -72,6 +80,10 @@ def _gone(pattern: str, reason: GoneReason) -> _Rule:
     return _Rule(_words(pattern), FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, reason)
 
 
+def _refused(pattern: str, reason: str, code: ErrorCode = ErrorCode.VIDEO_UNAVAILABLE, remedy: str = "") -> _Rule:
+    return _Rule(_words(pattern), FailureKind.REFUSED, code, reason, remedy=remedy)
+
+
 def _site(fits: Callable[[ErrorFacts], bool], reason: str) -> _Rule:
     return _Rule(fits, FailureKind.SITE_WIDE, ErrorCode.SERVICE_UNAVAILABLE, reason)
 
@@ -82,6 +94,10 @@ def _not_yet(fits: Callable[[ErrorFacts], bool], reason: str, wait: timedelta = 
 
 def _passing(fits: Callable[[ErrorFacts], bool], reason: str, code: ErrorCode = ErrorCode.NETWORK_TIMEOUT) -> _Rule:
     return _Rule(fits, FailureKind.PASSING, code, reason)
+
+
+def _unserved(fits: Callable[[ErrorFacts], bool], reason: str) -> _Rule:
+    return _passing(fits, reason, ErrorCode.SERVICE_UNAVAILABLE)
 
 
 def _local(fits: Callable[[ErrorFacts], bool], reason: str, code: ErrorCode) -> _Rule:
@@ -98,9 +114,13 @@ _RULES: tuple[_Rule, ...] = (
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
     _local(lambda facts: facts.out_of_memory, "memory", ErrorCode.INTERNAL_ERROR),
     _local(_words("Postprocessing:|conversion failed"), "postprocessing", ErrorCode.INTERNAL_ERROR),
+    _local(_words("No player clients have been requested|Unsupported language code"), "extractor_args",
+           ErrorCode.INVALID_REQUEST),
     # the site blocks this machine
-    _site(_words("not a bot|captcha challenge"), "bot_check"),
-    _site(_words("rate-limited|try again later"), "rate_limit"),
+    _site(_words("not a bot|captcha challenge|unusual traffic"), "bot_check"),
+    _site(_words("IP is likely being blocked"), "ip_blocked"),
+    _site(_warned("got player responses for video"), "ip_blocked"),
+    _site(_words("rate-limited|content isn.t available, try again later"), "rate_limit"),
     _site(_warned(r"HTTP Error 429"), "http_429"),
     _site(_warned(r"HTTP Error 403"), "http_403"),
     _site(_status(429, stage="extraction"), "http_429"),
@@ -111,26 +131,36 @@ _RULES: tuple[_Rule, ...] = (
     _not_yet(_words("Premieres in|Premiere will begin|Premieres "), "premiere"),
     _not_yet(_words("live event will begin|live stream will begin|is offline|Scheduled for"), "upcoming"),
     _not_yet(_words("processing this video|being processed"), "processing"),
-    # gone
+    # refused by the network
+    _refused("administrator|restricted mode|google workspace|webpage has been blocked by", "network_restricted",
+             ErrorCode.SERVICE_UNAVAILABLE, _NETWORK_REMEDY),
+    # gone: only reasons that are known
     _gone("private video|video is private", GoneReason.PRIVATE),
     _gone("account associated with this video has been|closed their YouTube account|channel .*terminated",
           GoneReason.TERMINATED),
     _Rule(_type("GeoRestrictedError"), FailureKind.GONE, ErrorCode.VIDEO_UNAVAILABLE, GoneReason.REGION_BLOCKED),
-    _gone("in your country|your region", GoneReason.REGION_BLOCKED),
+    _gone("in your country|your region|this country domain", GoneReason.REGION_BLOCKED),
     _gone("copyright", GoneReason.COPYRIGHT),
-    _gone("confirm your age|age.restricted|inappropriate for some users", GoneReason.AGE_RESTRICTED),
-    _gone("channel's members|members-only|members only|join this channel|requires payment", GoneReason.MEMBERS_ONLY),
-    _gone("removed by the uploader|has been removed|been deleted", GoneReason.DELETED),
-    _gone("isn't available anymore|no longer available|video unavailable|video is unavailable|video is not available|"
-          "does not exist|Incomplete YouTube ID", GoneReason.MISSING),
+    _gone("confirm your age|age.restricted|inappropriate for some users|inappropriate or offensive",
+          GoneReason.AGE_RESTRICTED),
+    _gone("channel.s members|members-only|members only|join this channel|requires payment|Premium members",
+          GoneReason.MEMBERS_ONLY),
+    _gone("removed by the uploader|removed by the user|has been removed|been deleted", GoneReason.DELETED),
+    _gone("isn.t available any ?more|no longer available|does not exist|Incomplete YouTube ID",
+          GoneReason.MISSING),
+    # refused without a known reason
+    _refused("video unavailable|(video|content|movie) (is|isn.t|is not|was) (un|not )?available"
+             "|playback on other websites|playback has been disabled|not available on this (app|device)",
+             GoneReason.UNEXPLAINED),
     # passing
-    _passing(_status(403), "http_403"),
-    _passing(_status(429), "http_429"),
-    _passing(_words("HTTP Error 403"), "http_403"),
-    _passing(_words("HTTP Error 429"), "http_429"),
-    _passing(_warned(r"HTTP Error 5\d\d"), "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
-    _passing(lambda facts: facts.status is not None and facts.status >= 500, "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
-    _passing(_words(r"HTTP Error 5\d\d"), "http_5xx", ErrorCode.SERVICE_UNAVAILABLE),
+    _unserved(_status(403), "http_403"),
+    _unserved(_status(429), "http_429"),
+    _unserved(_words("HTTP Error 403"), "http_403"),
+    _unserved(_words("HTTP Error 429"), "http_429"),
+    _unserved(lambda facts: facts.stage == "media" and 400 <= (facts.status or 0) < 500, "http_4xx"),
+    _unserved(_warned(r"HTTP Error 5\d\d"), "http_5xx"),
+    _unserved(lambda facts: facts.status is not None and facts.status >= 500, "http_5xx"),
+    _unserved(_words(r"HTTP Error 5\d\d"), "http_5xx"),
     _passing(_type("MediaIncomplete", "ContentTooShortError", "IncompleteRead"), "truncated"),
     _passing(_words("more expected|content too short|did not get any data blocks"), "truncated"),
     _passing(_words("timed out|timeout"), "timeout"),
@@ -139,14 +169,21 @@ _RULES: tuple[_Rule, ...] = (
     _passing(_type("TransportError", "ConnectionError", "ConnectionResetError", "TimeoutError", "SSLError"), "network"),
     _passing(_words("connection|network|resolve|unreachable|remote end closed"), "network"),
     _passing(_warned("connection|unable to download|transport"), "network"),
+    # passing, and about yt-dlp, the network or the address when repeated for video after video
+    _unserved(_words("page needs to be reloaded"), "reload"),
+    _unserved(_words(r"error occurred\. please try again|something went wrong|try again later"), "try_again"),
     _passing(_words("requested format is not available"), "format_unavailable", ErrorCode.INVALID_REQUEST),
     _passing(_words("DRM"), "drm", ErrorCode.VIDEO_UNAVAILABLE),
-    _passing(_words("sign in|login required|cookies"), "login", ErrorCode.INVALID_CREDENTIALS),
+    _passing(_words("sign in|login required|login details|registered users|cookies"), "login",
+             ErrorCode.INVALID_CREDENTIALS),
     _passing(_words("No video formats found"), "no_formats", ErrorCode.VIDEO_UNAVAILABLE),
+    _unserved(_words("Failed to extract any player response"), "no_player"),
+    _unserved(_words("extractor error has occurred|unable to extract|cannot (identify player|extract signature)"
+                     "|incomplete data received|incomplete yt initial data|failed to parse"), "extractor"),
     _local(lambda facts: any(name.endswith("OSError") or name == "PermissionError" for name in facts.types),
            "disk", ErrorCode.INTERNAL_ERROR),
 )  # fmt: skip
-_UNKNOWN = _Rule(lambda _facts: True, FailureKind.PASSING, ErrorCode.INTERNAL_ERROR, "unknown")
+_UNKNOWN = _Rule(lambda _facts: True, FailureKind.PASSING, ErrorCode.INTERNAL_ERROR, UNKNOWN)
 
 
 def classify(facts: ErrorFacts, now: datetime) -> Failure:
@@ -156,19 +193,21 @@ def classify(facts: ErrorFacts, now: datetime) -> Failure:
     """
     rule = next((rule for rule in _RULES if rule.matches(facts)), _UNKNOWN)
     reason = rule.reason
-    if reason == "http_5xx" and facts.status:
-        reason = f"http_{facts.status}"
+    if reason in {"http_4xx", "http_5xx"}:
+        reason = _with_status(reason, facts)
     return Failure(
         kind=rule.kind,
         code=rule.code,
         reason=reason,
-        message=readable(facts),
+        message=f"{readable(facts)} {rule.remedy}".rstrip(),
         retry_after=now + _wait(facts.message, rule.wait) if rule.wait else None,
     )
 
 
 UNREACHED = frozenset({"timeout", "proxy", "network"})
 """Reasons that mean a temporary fault when seen once, and a network outage when repeated."""
+_SAYS_NOTHING = frozenset({UNKNOWN, "truncated", "extractor", "reload", "try_again", "no_player"})
+"""Reasons that say nothing about whether the servers work."""
 
 
 def call_outcome(failure: Failure) -> CallOutcome | None:
@@ -181,8 +220,13 @@ def call_outcome(failure: Failure) -> CallOutcome | None:
         return CallOutcome(HTTPStatus.TOO_MANY_REQUESTS)
     if (found := _HTTP.fullmatch(failure.reason)) is not None:
         return CallOutcome(int(found[1]))
-    unknown = failure.kind is FailureKind.LOCAL or failure.reason in {_UNKNOWN.reason, "truncated"}
-    return None if unknown else ANSWERED
+    return None if failure.kind is FailureKind.LOCAL or failure.reason in _SAYS_NOTHING else ANSWERED
+
+
+def _with_status(reason: str, facts: ErrorFacts) -> str:
+    found = _HTTP_WORDS.search(facts.message)
+    status = facts.status or (found[1] if found else None)
+    return f"http_{status}" if status else reason
 
 
 def _wait(message: str, fallback: timedelta) -> timedelta:

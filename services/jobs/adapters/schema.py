@@ -44,5 +44,11 @@ CREATE TABLE identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL
 INSERT INTO identity VALUES (1, lower(hex(randomblob(8))));
 """
 
-STEPS = (_V1, _V1 + _V2, _V3)  # a file of version 1 may lack the newest indexes of that version
-SCHEMA = "".join((_V1, _V2, _V3))
+# first attempts by an egress that failed one after the other; the index finds the video that was archived last
+_V4 = """
+CREATE TABLE streaks (egress TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX items_archived ON items (since) WHERE status = 'archived';
+"""
+
+STEPS = (_V1, _V1 + _V2, _V3, _V4)  # a file of version 1 may lack the newest indexes of that version
+SCHEMA = "".join((_V1, _V2, _V3, _V4))

@@ -1,7 +1,7 @@
 """The unit of work of jobs.db: the rows of one transaction, loaded on demand and saved where changed."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from services.common.domain.jobs import ItemStatus
 from services.common.infra.sqlite_files import parse_row
-from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow
+from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow, Streak
 from services.jobs.domain.scheduler import Block
 
 R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow)
@@ -20,6 +20,7 @@ LISTING = TypeAdapter(ListingRow)
 ITEM = TypeAdapter(ItemRow)
 FETCH = TypeAdapter(FetchRow)
 BLOCK = TypeAdapter(Block)
+STREAK = TypeAdapter(Streak)
 
 
 class SqlRows:
@@ -117,11 +118,32 @@ class SqlRows:
             self.sql.execute("DELETE FROM items WHERE job_id=?", (job_id,))
             self.sql.execute("DELETE FROM listings WHERE job_id=?", (job_id,))
 
+    def block(self, egress: str) -> Block | None:
+        found = self.sql.execute("SELECT body FROM blocks WHERE egress=?", (egress,)).fetchone()
+        return parse_row(BLOCK.validate_json, found["body"]) if found else None
+
     def set_block(self, egress: str, block: Block | None) -> None:
         if block is None:
             self.sql.execute("DELETE FROM blocks WHERE egress=?", (egress,))
         else:
             self.sql.execute("INSERT OR REPLACE INTO blocks VALUES (?,?)", (egress, as_json(BLOCK, block)))
+
+    def streak(self, egress: str) -> Streak | None:
+        found = self.sql.execute("SELECT body FROM streaks WHERE egress=?", (egress,)).fetchone()
+        return parse_row(STREAK.validate_json, found["body"]) if found else None
+
+    def set_streak(self, egress: str, streak: Streak | None) -> None:
+        if streak is None:
+            self.sql.execute("DELETE FROM streaks WHERE egress=?", (egress,))
+        else:
+            self.sql.execute("INSERT OR REPLACE INTO streaks VALUES (?,?)", (egress, as_json(STREAK, streak)))
+
+    def canary(self, exclude: Collection[str]) -> str | None:
+        self.save()  # the query reads the table
+        marks = ",".join("?" * len(exclude))
+        query = f"SELECT video_id FROM items WHERE status='archived' AND video_id NOT IN ({marks})"  # noqa: S608 - only marks
+        found = self.sql.execute(f"{query} ORDER BY since DESC LIMIT 1", tuple(exclude)).fetchone()
+        return str(found["video_id"]) if found else None
 
     def save(self) -> None:
         self.sql.executemany(

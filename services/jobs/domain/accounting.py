@@ -41,7 +41,7 @@ def add_item(
     if item is None:
         position = target_index * _LISTING_STRIDE + entry.position
         item = ItemRow(job.job_id, entry.video_id, target_index, position, ItemStatus.LISTED, now)
-        item.title, item.playlist_id = entry.title, playlist_id
+        item.title, item.playlist_id, item.marked = entry.title, playlist_id, entry.marked
         rows.add(item)
         job.total += 1
         job.open += 1
@@ -75,6 +75,19 @@ def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, res
         case _:
             job.failed += 1
     touch(job, now, item)
+
+
+def reopen(job: JobRow, item: ItemRow) -> None:
+    """Uncount an item that was given up. The caller decides what it waits for."""
+    match item.status:
+        case ItemStatus.UNAVAILABLE:
+            job.unavailable -= 1
+        case ItemStatus.CANCELLED:
+            job.cancelled -= 1
+        case ItemStatus.FAILED:
+            job.failed -= 1
+    job.open += not item.status.open
+    item.outcome = item.result = None
 
 
 def touch(job: JobRow, now: datetime, item: ItemRow | None = None) -> None:

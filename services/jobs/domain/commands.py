@@ -8,7 +8,7 @@ from services.common.domain.videos import TargetKind, Wanted
 from services.common.errors import InvalidRequest, NotFound
 from services.common.models import JobStatus
 from services.jobs.domain import dispatches, listings
-from services.jobs.domain.accounting import Out, open_job, settle, touch
+from services.jobs.domain.accounting import Out, open_job, reopen, settle, touch
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingState, Rows
 
 BATCH = 500  # items cancelled in one step; the dispatcher cancels the rest
@@ -188,14 +188,7 @@ def has_failures(job: JobRow) -> bool:
 
 
 def _reopen(job: JobRow, item: ItemRow) -> None:
-    match item.status:
-        case ItemStatus.UNAVAILABLE:
-            job.unavailable -= 1
-        case ItemStatus.CANCELLED:
-            job.cancelled -= 1
-        case _:
-            job.failed -= 1
-    job.open += 1
+    reopen(job, item)
     item.attempts, item.errors, item.refused, item.refused_at = 0, [], 0, None
     item.again, item.asked_again = True, 0
-    item.outcome = item.reason = item.message = item.error_code = item.retry_at = item.result = None
+    item.reason = item.message = item.error_code = item.retry_at = None

@@ -5,10 +5,11 @@ from typing import Any
 
 from services.common import events as e
 from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, union
-from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind, Suspicion
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
+from services.jobs.domain import streaks
 from services.jobs.domain.accounting import Out, add_note, finish, open_job, settle, touch
 from services.jobs.domain.failures import give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
@@ -42,9 +43,10 @@ def dispatch(rows: Rows, job_id: str, video_id: str, now: datetime) -> list[Out]
     return [(e.DownloadRequested(**fetch.names(), wanted=wanted), first_job.trace_id)]
 
 
-def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime) -> None:
+def claimed(rows: Rows, fetch: FetchRow, instance: str, now: datetime, egress: str = "") -> None:
     """Apply that a worker claimed the dispatch: its items are running."""
     fetch.state, fetch.since, fetch.instance = FetchState.CLAIMED, now, instance
+    fetch.egress = egress or fetch.egress
     for item, job in _served(rows, fetch):
         item.status, item.since, item.begun = ItemStatus.RUNNING, now, now
         touch(job, now, item)
@@ -95,6 +97,7 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
         return []
     if only_metadata(fetch.wanted) and not _served(rows, fetch):
         return release(rows, fetch, now)  # metadata.archived came first: storage sends nothing else
+    streaks.served(rows, fetch)
     fetch.state, fetch.since = FetchState.STORING, now
     for item, job in _served(rows, fetch):
         item.title = event.metadata.title
@@ -110,15 +113,23 @@ def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
         return []
     out: list[Out] = []
     if (failure := event.failure) is not None:
-        for item, job in _served(rows, fetch):
-            out += _defer(rows, job, item, failure, now)
+        refused = failure.kind is FailureKind.SITE_WIDE or event.reason in set(Suspicion)
+        out = _defer(rows, fetch, failure, now, refused=refused)
     return out + release(rows, fetch, now, event.retry_after)
 
 
-def _defer(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
-    item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
-    touch(job, now, item)
-    if item.cancelling or failure.kind is not FailureKind.SITE_WIDE or not _refused_alone(rows, item, now):
+def _defer(rows: Rows, fetch: FetchRow, failure: Failure, now: datetime, *, refused: bool) -> list[Out]:
+    out: list[Out] = []
+    for item, job in _served(rows, fetch):
+        item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+        touch(job, now, item)
+        if refused:
+            out += _refuse(rows, job, item, failure, now)
+    return out
+
+
+def _refuse(rows: Rows, job: JobRow, item: ItemRow, failure: Failure, now: datetime) -> list[Out]:
+    if item.cancelling or not _refused_alone(rows, item, now):
         return []
     item.attempts = item.refused
     note_failure(item, failure, now)
@@ -141,6 +152,12 @@ def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) ->
 
 
 def download_failed(rows: Rows, event: e.DownloadFailed, now: datetime) -> list[Out]:
+    """Spend an attempt, or give the video up; but not for a failure that seems to be about this machine (streaks)."""
+    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch is not None and streaks.judge(rows, fetch, _served(rows, fetch), event.failure, now):
+        block = rows.block(fetch.egress)
+        out = _defer(rows, fetch, event.failure, now, refused=True)
+        return out + release(rows, fetch, now, block.until if block is not None else None)
     return attempt_failed(rows, event.video_id, event.dispatch_id, event.failure, event.title, now)
 
 
@@ -244,7 +261,8 @@ def attempt_failed(
 
 
 def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:
-    """Put an item back into the queue, or fail it after the third attempt (SPEC: RETRY_CONFIG).
+    """Put an item back into the queue, or fail it after the third attempt (SPEC: RETRY_CONFIG); a refusal without a
+    known reason fails it after the first: YouTube has answered, and re-checks look again.
 
     A failure that names a time to retry, and a timeout that got further than before, spend no attempt.
     """
@@ -254,7 +272,7 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
     free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
     item.attempts += not free
     note_failure(item, failure, now)
-    if last or item.attempts >= MAX_ATTEMPTS:
+    if last or failure.kind is FailureKind.REFUSED or item.attempts >= MAX_ATTEMPTS:
         return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
     item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
     item.retry_at = failure.retry_after or now + backoff(item.attempts)

@@ -16,7 +16,7 @@ def give_up(
 
     `found_at` is when the video was found to be gone, if not now: the re-check interval starts at that time.
     """
-    item.status, item.since, item.outcome = ItemStatus.CLOSING, now, outcome
+    item.status, item.since, item.outcome, item.taken_back = ItemStatus.CLOSING, now, outcome, None
     item.reason, item.dispatch_id, item.retry_at = reason, None, None
     item.detected_at = found_at or now
     if outcome is ItemStatus.UNAVAILABLE:

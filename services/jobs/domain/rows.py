@@ -1,6 +1,6 @@
 """The rows of jobs.db, and how the state machine accesses them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -107,10 +107,12 @@ class ItemRow:
     errors: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0  # how often the site refused this video: see dispatches.deferred
     refused_at: datetime | None = None
+    marked: str | None = None  # how the listing shows it: `private`, `deleted`
     again: bool = False  # a user requested a retry, even if it is known to be gone
     cancelling: bool = False  # running; ends as cancelled unless it completes first
     outcome: ItemStatus | None = None  # CLOSING: its final status
     number: int = 0  # how often it failed for good
+    taken_back: datetime | None = None  # CLOSING: its finding is withdrawn once it is on the plan; waits until then
     detected_at: datetime | None = None  # when it was found to be gone, perhaps by another job
     reason: str | None = None
     message: str | None = None
@@ -131,6 +133,7 @@ class FetchRow:
     job_id: str = ""
     wanted: Wanted | None = None
     instance: str | None = None
+    egress: str = ""  # of the worker that claimed the dispatch
 
     @property
     def dispatch_id(self) -> str:
@@ -145,6 +148,16 @@ class FetchRow:
             "video_id": self.video_id,
             "root": self.root,
         }
+
+
+@dataclass(frozen=True)
+class Streak:
+    """First attempts by one egress that failed one after the other, as (job_id, video_id), once for each job that
+    waited for the video. `about`: what the failures have in common (streaks.py)."""
+
+    about: str
+    since: datetime  # the first of these failures
+    looks: tuple[tuple[str, str], ...]
 
 
 class Rows(Protocol):
@@ -181,5 +194,15 @@ class Rows(Protocol):
     def discard_removed(self, job_id: str) -> None:
         """Delete what is left of a removed job, because a new job has its id."""
 
+    def block(self, egress: str) -> Block | None: ...
+
     def set_block(self, egress: str, block: Block | None) -> None:
         """Store that the source refuses this egress; None: not any more."""
+
+    def streak(self, egress: str) -> Streak | None: ...
+
+    def set_streak(self, egress: str, streak: Streak | None) -> None: ...
+
+    def canary(self, exclude: Collection[str]) -> str | None:
+        """Return the video that was archived last, of any job; None without one."""
+        ...

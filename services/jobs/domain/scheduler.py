@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from services.common.domain.failures import Suspicion
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.settings.retry_policy import SPEC
@@ -38,13 +39,18 @@ def next_job(candidates: Iterable[Candidate]) -> str | None:
 
 @dataclass
 class Block:
-    """The source refuses an egress from `since` until `until`; after that one worker probes it."""
+    """The source refuses an egress from `since` until `until`; after that one worker probes it. With a Suspicion as
+    `reason` it begins as a question: `until` is its beginning, and the first probe decides whether it becomes a block.
+    """
 
     until: datetime
     reason: str
     probing_since: datetime | None = None
     probe: str | None = None  # the dispatch or listing that probes
     since: datetime | None = None  # in the future if the clock was set back: then the block is over
+    message: str = ""  # for people
+    about: str = ""  # of a Suspicion: what the failures have in common (streaks.py)
+    canaries: tuple[str, ...] = ()  # the videos that were asked for as canaries, in order
 
     def holds(self, now: datetime) -> bool:
         return now < self.until and (self.since is None or self.since <= now)
@@ -52,6 +58,21 @@ class Block:
     def is_probed(self, now: datetime) -> bool:
         """Return whether the result of a probe is waited for."""
         return self.probing_since is not None and timedelta() <= now - self.probing_since < PROBE_FOR
+
+    @property
+    def suspected(self) -> bool:
+        """Whether failures of video after video were the cause, rather than an answer of the site about us."""
+        return self.reason in set(Suspicion)
+
+    @property
+    def question(self) -> bool:
+        """Whether it is a suspicion that no probe has confirmed yet."""
+        return self.suspected and not self.message
+
+    def waiting_for(self) -> str:
+        """Return why jobs wait, until when, and what to do."""
+        why = self.message or f"YouTube blocks this machine ({self.reason.replace('_', ' ')})."
+        return f"{why} The next attempt is at {self.until.astimezone(UTC):%H:%M} UTC."
 
 
 def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> int:
@@ -68,10 +89,10 @@ def window(workers: Iterable[ServiceInfo], blocks: Mapping[str, Block], now: dat
     return open_slots
 
 
-def blocked_until(workers: Collection[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> datetime | None:
-    """Return when the first block ends if every live worker is blocked; None if one can work."""
-    ends = [block.until for worker in workers if (block := blocks.get(worker.egress or "")) and block.holds(now)]
-    return min(ends) if ends and len(ends) == len(workers) else None
+def current_block(workers: Collection[ServiceInfo], blocks: Mapping[str, Block], now: datetime) -> Block | None:
+    """Return the block that ends first if every live worker is blocked; None if one can work."""
+    found = [block for worker in workers if (block := blocks.get(worker.egress or "")) and block.holds(now)]
+    return min(found, key=lambda block: block.until) if found and len(found) == len(workers) else None
 
 
 def claim_verdict(block: Block | None, claim: str, now: datetime) -> ClaimAnswer:
@@ -83,4 +104,4 @@ def claim_verdict(block: Block | None, claim: str, now: datetime) -> ClaimAnswer
     if block.is_probed(now) and block.probe != claim:
         return ClaimAnswer(verdict=ClaimVerdict.WAIT, until=now + timedelta(seconds=30))
     block.probing_since, block.probe = now, claim
-    return ClaimAnswer(verdict=ClaimVerdict.PROBE)
+    return ClaimAnswer(verdict=ClaimVerdict.PROBE, reason=block.reason)

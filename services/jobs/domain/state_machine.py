@@ -17,10 +17,9 @@ from services.common import events as e
 from services.common.domain.videos import Target
 from services.common.models import ErrorDetail, JobOptions, JobStatus
 from services.common.targets import digest
-from services.jobs.domain import commands, dead_letters, dispatches, failures, listings
+from services.jobs.domain import commands, dead_letters, dispatches, listings, streaks
 from services.jobs.domain.accounting import Out, end, settle
 from services.jobs.domain.rows import TARGETS_SHOWN, JobRow, ListingRow, ListingState, Rows
-from services.jobs.domain.scheduler import Block
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ def apply(
             rows.discard_removed(event.job_id)
             return create(rows, event, trace_id, verdict, now)
         case e.SourceBlocked():
-            rows.set_block(event.egress, Block(event.until, event.reason, since=now))
+            return streaks.blocked(rows, event, now)
         case e.SourceCleared():
-            rows.set_block(event.egress, None)
+            streaks.cleared(rows, event.egress)
         case e.ServiceRegistered() | e.ServiceStopped():
             pass  # of interest to the registry only
         case e.DeadLettered() if out := refuse(rows, event, trace_id, now):
@@ -143,7 +142,7 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.VideoArchived: dispatches.video_archived,
     e.StorageFailed: dispatches.storage_failed,
     e.MetadataArchived: dispatches.metadata_archived,
-    e.WorkPlanUpdated: failures.work_plan_updated,
+    e.WorkPlanUpdated: streaks.work_plan_updated,
     e.DeadLettered: dead_letters.dead_lettered,
 }
 

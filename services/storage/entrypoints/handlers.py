@@ -13,6 +13,7 @@ from services.common.errors import InvalidRequest, ServiceUnavailable, StorageFu
 from services.common.events import (
     ArchiveChecked,
     DownloadCompleted,
+    FindingWithdrawn,
     JobCancelled,
     JobCompleted,
     JobFailed,
@@ -237,6 +238,11 @@ async def add_to_plan(event: VideoFailed, work_plans: WorkPlanRepository) -> Asy
         failed=written.open_failed,
         resolved=written.resolved,
     )
+
+
+@HANDLERS.on(FindingWithdrawn)
+async def withdraw_finding(event: FindingWithdrawn, work_plans: WorkPlanRepository) -> None:
+    await work_plans.withdraw(event)
 
 
 _ENDS: dict[str, type[JobCompleted | JobFailed | JobCancelled]] = {

@@ -107,6 +107,18 @@ def with_arrival(plan: WorkPlan, video_id: str, *, now: datetime) -> WorkPlan:
     return _with_entry(plan, entry.with_arrival(now), now)
 
 
+def without_finding(plan: WorkPlan, video_id: str, number: int, *, now: datetime) -> WorkPlan:
+    """Return the plan without the finding of that number, which was withdrawn. The same object if it has another, or
+    none."""
+    entry = plan.entry(video_id)
+    if entry is None or entry.number != number or entry.resolved_at is not None:
+        return plan
+    if (before := entry.without_last_finding()) is not None:
+        return _with_entry(plan, before, now)
+    unavailable, failed = _put(plan.unavailable_videos, video_id, None), _put(plan.failed_downloads, video_id, None)
+    return plan.model_copy(update={"unavailable_videos": unavailable, "failed_downloads": failed, "updated_at": now})
+
+
 def _new_plan(event: VideoFailed, now: datetime, trace_id: str) -> WorkPlan:
     return WorkPlan(
         plan_id=event.job_id,

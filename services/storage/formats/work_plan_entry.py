@@ -1,11 +1,12 @@
 """One video of a work plan: the fields of SPEC, all observations, and the re-check in progress. Pure."""
 
 from abc import ABC, abstractmethod
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.common.domain.failures import GoneReason
 from services.common.events import VideoFailed
 from services.common.models import FailedDownload, UnavailableVideo
 
@@ -70,6 +71,11 @@ class _PlanEntry(BaseModel, ABC):
             return self
         return self.model_copy(update={"recheck": self.recheck.model_copy(update={"ended_at": now})})
 
+    def without_last_finding(self) -> Self | None:
+        """Return the entry before its last observation; None if that was the first."""
+        earlier = self.observations[:-1]
+        return self.model_copy(update={"findings": earlier}) if earlier else None
+
     def with_arrival(self, now: datetime) -> Self:
         *earlier, last = self.observations
         findings = [*earlier, last.model_copy(update={"resolved_at": now})]
@@ -89,7 +95,10 @@ class UnavailableEntry(_PlanEntry, UnavailableVideo):
 
 
 class FailedEntry(_PlanEntry, FailedDownload):
-    """SPEC's FailedDownload."""
+    """SPEC's FailedDownload. `unexplained_on`: the days (UTC) on which YouTube refused the video without a known
+    reason."""
+
+    unexplained_on: list[date] = Field(default_factory=list)
 
     @property
     def checked_at(self) -> datetime:
@@ -126,8 +135,16 @@ def _new_entry(event: VideoFailed, known: PlanEntry | None) -> PlanEntry:
         )
     if event.failed is not None:
         facts = event.failed.model_dump()
-        return FailedEntry(**_filled_from(facts, known, "file_size"), number=event.number)
+        days = _unexplained_days(event.failed, known)
+        return FailedEntry(**_filled_from(facts, known, "file_size"), number=event.number, unexplained_on=days)
     raise ValueError(f"video.failed of {event.video_id} has neither `unavailable` nor `failed`")
+
+
+def _unexplained_days(failed: FailedDownload, known: PlanEntry | None) -> list[date]:
+    earlier = known.unexplained_on if isinstance(known, FailedEntry) and known.resolved_at is None else []
+    if not failed.errors or failed.errors[-1].get("reason") != GoneReason.UNEXPLAINED:
+        return earlier
+    return sorted({*earlier, failed.last_attempt.astimezone(UTC).date()})
 
 
 def _filled_from(facts: dict[str, Any], known: PlanEntry | None, *names: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """catalogue.db: an index of the archive tree. It can be rebuilt from the tree, except for listings in progress.
 
 One row of `videos` per (root, video_id), read from the `_metadata.json` that the column `stamp` identifies; a row whose
-fingerprint is not the file's is stale. `known_gone` and `plan_entries` repeat the work plans, `seen` the metadata
-files.
+fingerprint is not the file's is stale. `known_gone`, `unexplained` and `plan_entries` repeat the work plans, `seen` the
+metadata files.
 """
 
 import json
@@ -17,10 +17,12 @@ from services.common.infra.sqlite import Database, utc_text
 from services.common.infra.sqlite_files import parse_row
 from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
+from services.storage.formats.work_plan_entry import FailedEntry
 from services.storage.index import fts
 from services.storage.index.fts import VideoTexts
 
 WORK_PLANS = "work_plans"  # stands beside the roots in the list of scanned folders
+UNEXPLAINED_DAYS = 3  # of refusals without a known reason, after which a video is known to be gone
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
 
@@ -71,6 +73,10 @@ class Catalogue:
                 arrived = max((file.archived_at for file in manifest.fixity.values()), default=manifest.archived_at)
                 db.execute(
                     "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (manifest.video_id, utc_text(arrived))
+                )
+                db.execute(
+                    "DELETE FROM unexplained WHERE video_id = ? AND day <= ?",
+                    (manifest.video_id, arrived.astimezone(UTC).date().isoformat()),
                 )
                 _record_sighting(db, manifest.video_id, manifest.metadata.title, arrived)
             for entry in entries:
@@ -168,6 +174,19 @@ class Catalogue:
             for entry in plan.unavailable_videos:
                 if entry.resolved_at is None and entry.reason in set(GoneReason):
                     _record_gone(db, entry.video_id, entry.reason, entry.detected_at)
+            for failed in plan.failed_downloads:
+                if failed.resolved_at is None and failed.unexplained_on:
+                    _record_unexplained(db, failed)
+
+        await self._database.run(work)
+
+    async def forget_finding(self, video_id: str, at: datetime) -> None:
+        """Forget that the video was found to be unavailable at that time."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM known_gone WHERE video_id = ? AND at = ?", (video_id, utc_text(at)))
+            day = at.astimezone(UTC).date().isoformat()
+            db.execute("DELETE FROM unexplained WHERE video_id = ? AND day = ?", (video_id, day))
 
         await self._database.run(work)
 
@@ -244,6 +263,7 @@ class Catalogue:
                 "videos": "SELECT * FROM videos ORDER BY root, video_id",
                 "known_gone": "SELECT * FROM known_gone ORDER BY video_id",
                 "seen": "SELECT * FROM seen ORDER BY video_id",
+                "unexplained": "SELECT * FROM unexplained ORDER BY video_id, day",
                 "plan_entries": "SELECT * FROM plan_entries ORDER BY plan_id, video_id",
             }
             tables = {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
@@ -278,6 +298,19 @@ def _record_sighting(db: sqlite3.Connection, video_id: str, title: str, at: date
         " WHERE excluded.at > at",
         (video_id, title, utc_text(at)),
     )
+
+
+def _record_unexplained(db: sqlite3.Connection, entry: FailedEntry) -> None:
+    """Store the days, over all plans, unless the video was seen later. On the third one it is known to be gone."""
+    for day in entry.unexplained_on:
+        db.execute(
+            "INSERT OR IGNORE INTO unexplained SELECT :id, :day"
+            " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :day || 'T24')",
+            {"id": entry.video_id, "day": day.isoformat()},
+        )
+    (days,) = db.execute("SELECT count(*) FROM unexplained WHERE video_id = ?", (entry.video_id,)).fetchone()
+    if days >= UNEXPLAINED_DAYS:
+        _record_gone(db, entry.video_id, GoneReason.UNEXPLAINED, entry.last_attempt)
 
 
 def _record_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetime) -> None:

@@ -78,9 +78,15 @@ CREATE VIRTUAL TABLE IF NOT EXISTS search_index USING fts5 (
   title, channel, description, captions, content='searched', content_rowid='id', tokenize="{TOKENIZER}");
 """  # noqa: S608 - a constant
 
+# days on which YouTube refused a video without a known reason, from the work plans
+_UNEXPLAINED = """
+CREATE TABLE IF NOT EXISTS unexplained (
+  video_id TEXT NOT NULL, day TEXT NOT NULL, PRIMARY KEY (video_id, day)) WITHOUT ROWID;
+"""
+
 REBUILT_AT_START = "Start `ytarchive up` once: it is set aside and rebuilt from the archive."
 
-STEPS = (_VIDEOS + _LISTINGS, _VERIFICATIONS + _TEXTS)
+STEPS = (_VIDEOS + _LISTINGS, _VERIFICATIONS + _TEXTS, _UNEXPLAINED)
 
 
 def catalogue_path(base_data_dir: Path) -> Path:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from services.common.domain.archive import Held
-from services.common.events import VideoFailed
+from services.common.events import FindingWithdrawn, VideoFailed
 from services.common.infra.files import remove_abandoned
 from services.common.models import JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
@@ -21,6 +21,7 @@ from services.storage.formats.work_plan import (
     with_recheck,
     with_recheck_ended,
     with_recheck_failure,
+    without_finding,
 )
 from services.storage.index.catalogue import Catalogue
 from services.storage.workplans.plan_file import all_plans, plan_path, read_plan, save_plan
@@ -65,6 +66,18 @@ class WorkPlanRepository:
                     await self._save(before, after)
                     return after
         return None
+
+    async def withdraw(self, event: FindingWithdrawn) -> None:
+        """Remove a finding from its job's plan and from what is known of the video."""
+        async with self._locks.hold("work_plan", event.job_id):
+            before = await asyncio.to_thread(read_plan, self.path(event.job_id))
+            found = before.entry(event.video_id) if before is not None else None
+            if before is None or found is None:
+                return
+            after = without_finding(before, event.video_id, event.number, now=datetime.now(UTC))
+            if after is not before:
+                await self._catalogue.forget_finding(event.video_id, found.checked_at)
+                await self._save(before, after)
 
     async def record_recheck(self, plan_id: str, video_ids: Collection[str], job_id: str, now: datetime) -> None:
         """Store that a re-check job was created for these videos."""

@@ -34,7 +34,21 @@ def _serve(invocation: Invocation, names: Sequence[ServiceName]) -> None:
     config = invocation.config()
     name_configuration(config)
     log_to_stderr(config, "DEBUG" if invocation.verbose else config.general.log_level)
-    asyncio.run(run_services(names, config, on_ready=_print_addresses))
+    on_ready = _up_is_ready if names == SERVICES else _print_addresses
+    asyncio.run(run_services(names, config, on_ready=on_ready))
+
+
+def _up_is_ready(stack: "Stack") -> None:
+    """Also ask daily for the newest yt-dlp, so that a block can name it."""
+    from functools import partial
+
+    from services.common.youtube.release import ask_daily
+
+    config = stack.config
+    if config.updates.check:
+        ask = partial(ask_daily, config.updates.index_url, config.storage.run_dir)
+        stack.services["download"].spawn(ask, "newest yt-dlp")
+    _print_addresses(stack)
 
 
 def _print_addresses(stack: "Stack") -> None:

@@ -10,7 +10,8 @@ from services.common.errors import ConfigError
 from services.common.models import HealthCheck
 from services.common.settings.load import Config, load_config
 from services.common.settings.masking import mask_text
-from ytarchive.cli.doctor import access, probes, settings
+from services.common.youtube import release
+from ytarchive.cli.doctor import access, probes, programs, settings
 from ytarchive.cli.doctor.finding import Finding, problem
 from ytarchive.client.health import check_all
 from ytarchive.text import safe_text
@@ -94,10 +95,21 @@ def _online(config: Config) -> list[Probe]:
     if not isinstance(way, str):
         there = way or YOUTUBE
         found.append(_probe("proxy online", lambda: probes.live_way(there, direct=way is None)))
+    if config.updates.check:
+        found.append(("yt-dlp online", _newest_ytdlp(config)))
     if config.youtube.api_key is not None and config.youtube.api_key.get_secret_value().strip():
         secret = config.youtube.api_key.get_secret_value().strip()
         found.append(("API key online", _live_key(config.youtube.api_endpoint or _DATA_API, secret)))
     return found
+
+
+async def _newest_ytdlp(config: Config) -> ProbeResult:
+    """Nothing is found when the index does not answer."""
+    newest, version = await release.ask_newest(config.updates.index_url), release.installed()
+    if newest is None or version is None:
+        return []
+    await asyncio.to_thread(release.keep_newest, config.storage.run_dir, newest)
+    return programs.newest_ytdlp(version, newest.version, release.update_command())
 
 
 async def _live_key(endpoint: str, key: str) -> Finding:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from services.common.infra.files import free_space, ignores_case, lock_holder, s
 from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
+from services.common.youtube import release
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
 from ytarchive.cli.doctor import access, folder_checks, programs
 from ytarchive.cli.doctor.finding import Finding
@@ -67,11 +67,7 @@ def javascript() -> Finding:
 
 
 def ytdlp() -> Finding:
-    try:
-        version = metadata.version("yt-dlp")
-    except metadata.PackageNotFoundError:
-        return programs.ytdlp(None, datetime.now(UTC).date())
-    return programs.ytdlp(version, datetime.now(UTC).date())
+    return programs.ytdlp(release.installed(), datetime.now(UTC).date(), release.update_command())
 
 
 # --- folders ------------------------------------------------------------------------------------------------------

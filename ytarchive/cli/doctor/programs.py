@@ -1,17 +1,16 @@
 """Required programs: whether they are installed and recent enough. Pure."""
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from services.common.youtube import release
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 LEAST_PYTHON = (3, 11)  # pyproject.toml: requires-python
-OLD_AFTER = 90  # days; YouTube changes more often than that
-_VERSION_DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
+_UPDATE = "pip install -U 'yt-dlp[default]'"
 
 
 @dataclass(frozen=True)
@@ -78,22 +77,25 @@ def javascript(found: Program | None) -> Finding:
     return ok("javascript", f"deno {found.version} ({found.path})")
 
 
-def ytdlp(version: str | None, today: date) -> Finding:
-    """Check the age: the version is the release date."""
-    remedy = "`pip install -U 'yt-dlp[default]'`: YouTube changes, and old versions stop working."
+def ytdlp(version: str | None, today: date, update: str = _UPDATE) -> Finding:
+    """Check the age: the version is the release date. `update`: the command that updates it here."""
+    remedy = f"`{update}`: YouTube changes, and old versions stop working."
     if version is None:
-        return problem("yt-dlp", "not installed", "`pip install 'yt-dlp[default]'`")
-    match = _VERSION_DATE.fullmatch(version)
-    try:
-        released = date(*(int(part) for part in match.groups())) if match else None
-    except ValueError:
-        released = None
-    if released is None:
+        return problem("yt-dlp", "not installed", f"`{update}`")
+    days = release.age(version, today)
+    if days is None:
         return warning("yt-dlp", f"{version}, of unknown age", remedy)
-    age = (today - released).days
-    if age > OLD_AFTER:
-        return warning("yt-dlp", f"{version}, {age} days old", remedy)
-    return ok("yt-dlp", f"{version}, {max(age, 0)} days old")
+    if days > release.OLD_AFTER:
+        return warning("yt-dlp", f"{version}, {days} days old", remedy)
+    return ok("yt-dlp", f"{version}, {days} days old")
+
+
+def newest_ytdlp(version: str, newest: str, update: str = _UPDATE) -> Finding:
+    """Compare the installed version with the newest one in the package index."""
+    if release.is_newer(newest, version):
+        remedy = f"`{update}`: YouTube changes, and old versions stop working."
+        return warning("yt-dlp online", f"{newest} exists, {version} is installed", remedy)
+    return ok("yt-dlp online", f"{version} is the newest")
 
 
 def _needed(check: str, name: str, found: Program | None, remedy: str) -> Finding:

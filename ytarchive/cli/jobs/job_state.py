@@ -72,8 +72,11 @@ class ListingFailedMessage:
 
 @dataclass(frozen=True)
 class BlockedMessage:
+    """`message`: what happened and what to do, in sentences; may be empty."""
+
     reason: str
     until: datetime
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def _deferred(state: JobState, event: e.DownloadDeferred) -> list[JobMessage]:
 
 def _attempt_failed(state: JobState, event: e.DownloadFailed | e.StorageFailed) -> list[JobMessage]:
     state.running.pop(event.video_id, None)
-    if event.failure.kind in {FailureKind.GONE, FailureKind.SITE_WIDE}:
+    if event.failure.kind in {FailureKind.GONE, FailureKind.REFUSED, FailureKind.SITE_WIDE}:
         return []  # video.failed or source.blocked has a better message
     return [AttemptFailedMessage(event.video_id, state.title(event.video_id), event.failure.message)]
 
@@ -250,7 +253,7 @@ def _job_changed(
 
 
 def _source_blocked(state: JobState, event: e.SourceBlocked) -> list[JobMessage]:
-    blocked = BlockedMessage(event.reason, event.until)
+    blocked = BlockedMessage(event.reason, event.until, event.message)
     known = state.blocked.get(event.egress) == blocked
     state.blocked[event.egress] = blocked
     return [] if known else [blocked]

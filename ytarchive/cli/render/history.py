@@ -19,6 +19,7 @@ _REASONS = {
     "copyright": "it was blocked for copyright reasons",
     "members_only": "it is for channel members only",
     "missing": "the video does not exist",
+    "unexplained": "YouTube refused it on three days and did not say why",
 }
 
 

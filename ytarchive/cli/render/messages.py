@@ -53,9 +53,9 @@ def message_line(message: JobMessage, now: datetime) -> Text:
         case ListingFailedMessage(error, retry_at):
             retry = f"; next attempt at {moment(retry_at, now)}" if retry_at else ""
             return _line("listing failed", "yellow", safe_text(error) + retry)
-        case BlockedMessage(reason, until):
-            text = f"YouTube blocks this machine ({_reason(reason)}) until {moment(until, now)}"
-            return _line("waiting", "yellow", text)
+        case BlockedMessage(reason, until, what):
+            said = safe_text(what, 1000) or f"YouTube blocks this machine ({_reason(reason)})."
+            return _line("waiting", "yellow", f"{said} The next attempt is at {moment(until, now)}.")
         case DiskFullMessage(error):
             return _line("waiting", "yellow", f"The disk is full: {safe_text(error)}")
         case AvailableMessage():
@@ -86,7 +86,7 @@ def job_line(state: JobState) -> str:
     if job.paused:
         parts.append(f"paused: `ytarchive jobs resume {short_id(job.job_id)}` continues it")
     if job.waiting_for:
-        parts.append(f"waiting: {safe_text(job.waiting_for)}")
+        parts.append(f"waiting: {safe_text(job.waiting_for, 1000)}")
     if not job.listed:
         return ", ".join(parts)
     if counts.skipped:
@@ -133,7 +133,9 @@ def _headline(result: RunResult, job: Job, now: datetime) -> Iterator[Text]:
         yield Text(f"Error [{job.error.code}]: {safe_text(job.error.message, 500)}", style="red")
     for note in job.notes:
         yield Text(f"Note: {safe_text(note, 500)}", style="yellow")
-    if result.exit is Exit.PARKED and job.retry_at is not None:
+    if result.exit is Exit.PARKED and job.waiting_for:
+        yield Text(safe_text(job.waiting_for, 1000))
+    elif result.exit is Exit.PARKED and job.retry_at is not None:
         yield Text(f"Waiting for a scheduled retry; the next one is at {moment(job.retry_at, now)}.")
 
 

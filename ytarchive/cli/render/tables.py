@@ -74,6 +74,8 @@ def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType
     ]
     if job.finished_at:
         rows.append(("Finished", moment(job.finished_at, now)))
+    if job.waiting_for:
+        rows.append(("Waiting", safe_text(job.waiting_for, 1000)))
     if job.retry_at:
         rows.append(("Next retry", moment(job.retry_at, now)))
     if job.work_plan:

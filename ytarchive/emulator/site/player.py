@@ -42,6 +42,9 @@ def player_response(world: World, video_id: str, formats: dict[int, Blob], *, ex
     }
     if video is None or kind in _NO_DETAILS:
         return response
+    if kind is VideoKind.OTHER_VIDEO:
+        response["videoDetails"] = {"videoId": "aQvGIIdgFDM"}
+        return response
     channel = world.channel_of(video)
     response["videoDetails"] = _details(video, channel, kind)
     response["microformat"] = {"playerMicroformatRenderer": _microformat(video, channel, kind)}
@@ -132,7 +135,7 @@ def _format(video: Video, itag: int, blob: Blob, expires: int, epoch: int) -> Js
         "itag": itag,
         "source": "youtube",
         "mime": mime.partition(";")[0],
-        "clen": blob.size,
+        "clen": blob.size + video.missing,
         "dur": f"{SECONDS}.000",
     }
     data: Json = {
@@ -140,7 +143,7 @@ def _format(video: Video, itag: int, blob: Blob, expires: int, epoch: int) -> Js
         "url": f"https://{MEDIA_HOST}/videoplayback?{urlencode(query)}",
         "mimeType": mime,
         "bitrate": blob.size * 8 // SECONDS,
-        "contentLength": str(blob.size),
+        "contentLength": str(blob.size + video.missing),
         "approxDurationMs": str(video.duration * 1000),
         "lastModified": "1700000000000000",
     }

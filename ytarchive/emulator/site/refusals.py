@@ -76,6 +76,16 @@ _REFUSALS: dict[VideoKind, Json] = {
         "This helps protect our community. Learn more",
     ),
     VideoKind.RATE_LIMIT: _unavailable("UNPLAYABLE", "This content isn't available, try again later."),
+    VideoKind.UNEXPLAINED: _unavailable("UNPLAYABLE", "This content isn't available."),
+    VideoKind.EMBEDDING: _unavailable("ERROR", "Playback on other websites has been disabled by the video owner"),
+    VideoKind.NETWORK: _unavailable(
+        "ERROR",
+        "This video is restricted. Please check the Google Workspace administrator and/or the network administrator"
+        " restrictions.",
+    ),
+    VideoKind.RELOAD: _refusal("UNPLAYABLE", "The page needs to be reloaded."),
+    VideoKind.ERROR: _refusal("ERROR", "An error occurred. Please try again later."),
+    VideoKind.OTHER_VIDEO: {"status": "OK", "playableInEmbed": False},
 }
 
 

@@ -32,6 +32,12 @@ class VideoKind(StrEnum):
     ENDED_LIVE = "ended_live"
     BOT_CHECK = "bot_check"
     RATE_LIMIT = "rate_limit"
+    UNEXPLAINED = "unexplained"  # the plain text of a throttled address
+    EMBEDDING = "embedding"
+    NETWORK = "network"
+    RELOAD = "reload"  # what an outdated yt-dlp is told
+    ERROR = "error"
+    OTHER_VIDEO = "other_video"  # the player answers for another video
 
 
 UNAVAILABLE_IN_LISTINGS = frozenset(
@@ -81,7 +87,8 @@ class Channel(_FromJson):
 class Video(_FromJson):
     """A video. `duration` is in seconds, `upload_date` is YYYY-MM-DD, `starts_at` (for upcoming ones) is ISO 8601.
 
-    `size` is the size in bytes to which every video format is padded, for tests of resume, cancel and throttling.
+    `size` is the size in bytes to which every video format is padded, for tests of resume, cancel and throttling;
+    `missing` is the number of bytes by which every format is shorter than announced.
     `thumbnails` lists the sizes available as JPEG; if `webp` is set, the same sizes are available as WebP.
     """
 
@@ -98,6 +105,7 @@ class Video(_FromJson):
     webp: bool = True
     kind: VideoKind = VideoKind.OK
     size: int = 0
+    missing: int = 0
     views: int = 1000
     likes: int = 10
     tags: tuple[str, ...] = ()

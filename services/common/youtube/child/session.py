@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,35 @@ from services.common.settings.retry_policy import SPEC
 from services.common.youtube.child.cookies import Cookies
 
 _WARNINGS_KEPT = 50
+_MEDIA_ERROR = re.compile(r"\s*\[download\] Got error: (?P<error>.*)\. Retrying .*", re.DOTALL)
+
+
+class MediaUnserved(yt_dlp.utils.YoutubeDLError):  # type: ignore[misc]  # yt-dlp has no types
+    """A request for media failed without a byte: the next attempt is made by jobs, which shows it (SPEC:
+    RETRY_CONFIG)."""
 
 
 class Session:
     """A YoutubeDL, the warnings of the current operation, and its progress callback. `cookies` are those of the user's
-    file with this `identity`."""
+    file with this `identity`.
+
+    yt-dlp repeats a request for media only as long as bytes arrive, so that an interrupted stream continues where it
+    stopped.
+    """
 
     def __init__(self, options: dict[str, Any], cookies: Cookies | None = None, identity: str = "") -> None:
         self.warnings: list[str] = []
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
         self.identity = identity
         self._cookies = cookies
+        self._received = False  # bytes of media since the last error
+        self._media_error = ""
         self.ydl = yt_dlp.YoutubeDL(
             {
                 **options,
                 "logger": self,
                 "progress_hooks": [self._progress],
-                "retry_sleep_functions": {"http": _backoff, "fragment": _backoff, "extractor": _backoff},
+                "retry_sleep_functions": {"http": self._before_repetition, "fragment": _backoff, "extractor": _backoff},
             }
         )
 
@@ -36,12 +49,22 @@ class Session:
         if self._cookies is not None:
             self._cookies.keep(self.ydl.cookiejar, self.identity)
 
+    def _before_repetition(self, n: int) -> float:
+        """Return the seconds before repetition `n` of a request for media. Raise MediaUnserved if nothing arrived."""
+        received, self._received = self._received, False
+        if not received:
+            raise MediaUnserved(self._media_error or "no data")
+        return _backoff(n)
+
     def _progress(self, status: dict[str, Any]) -> None:
+        self._received = status["status"] == "downloading"
         if self.on_progress:
             self.on_progress(status)
 
     def debug(self, message: str) -> None:
-        """Part of yt-dlp's logger; progress lines end here."""
+        """Part of yt-dlp's logger; progress lines end here, and the errors of requests that are repeated."""
+        if found := _MEDIA_ERROR.fullmatch(message):
+            self._media_error = found["error"]
 
     def warning(self, message: str) -> None:
         if len(self.warnings) < _WARNINGS_KEPT:

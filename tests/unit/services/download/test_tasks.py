@@ -16,7 +16,7 @@ from services.common.events import (
 )
 from services.common.models import ErrorCode
 from services.common.youtube.messages import Downloading
-from services.download.tasks import KEPT, TaskRecord, Tasks, TaskState
+from services.download.tasks import KEPT, TaskRecord, Tasks, TaskState, UnknownFailures
 
 VIDEO = "aaaaaaaaaaa"
 GONE = Failure(kind=FailureKind.GONE, code=ErrorCode.VIDEO_UNAVAILABLE, reason="private", message="it is private")
@@ -113,3 +113,29 @@ def test_bytes_of_earlier_attempts_are_not_counted() -> None:
     tasks.end(record)
     assert tasks.numbers()["bytes_downloaded"] == 300
     assert tasks.numbers()["tasks"] == {state.value: 0 for state in TaskState if state is not TaskState.ENDED}
+
+
+def unknown(message: str) -> Failure:
+    return GONE.model_copy(update={"kind": FailureKind.PASSING, "reason": "unknown", "message": message})
+
+
+def test_failures_that_no_rule_recognizes_are_counted_by_their_words() -> None:
+    tasks = Tasks()
+    for number in range(3):
+        record = tasks.begin(requested(number), "t")
+        failure = unknown(f"Nobody has seen video{number} before")
+        record.note(end_of(record.request, DownloadFailed).model_copy(update={"failure": failure}))
+        tasks.end(record)
+    ended(tasks, 9, DownloadFailed)
+    assert tasks.numbers()["unknown_failures"] == {"nobody has seen # before": 3}
+
+
+def test_the_number_of_counted_texts_and_their_length_are_bounded() -> None:
+    counts = UnknownFailures()
+    for first in "abcdefghij":
+        for second in "abcdefghij":
+            counts.note(unknown(f"{first * 60} {second * 60}"))
+    found = counts.numbers()
+    assert len(found) <= UnknownFailures.MOST + 1
+    assert sum(found.values()) == 100
+    assert max(map(len, found)) <= UnknownFailures.LONGEST

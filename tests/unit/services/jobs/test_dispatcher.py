@@ -13,9 +13,10 @@ import pytest
 from bus.message import Event
 from services.common import events as e
 from services.common.domain.archive import Held, Provenance
-from services.common.domain.failures import Failure, FailureKind
+from services.common.domain.failures import Failure, FailureKind, Suspicion
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
 from services.common.models import ErrorCode, ErrorDetail, JobType
 from services.jobs.adapters.commits import Commit, CommitNotifier
@@ -25,6 +26,7 @@ from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import state_machine
 from services.jobs.domain.accounting import Out
+from services.jobs.domain.scheduler import Block
 from services.jobs.domain.state_machine import Accepted
 from tests.fixtures.jobs_world import request_ids
 
@@ -230,3 +232,37 @@ async def test_nothing_is_dispatched_while_the_stream_has_no_room_for_new_work(s
     world.held = None
     assert [type(event) for event in await world.decide(slots=2)] == [e.DownloadRequested]
     assert await waiting_for() is None
+
+
+async def test_the_first_claim_of_a_suspected_egress_is_the_probe_and_asks_for_a_canary(
+    store: Store, tmp_path: Path
+) -> None:
+    """Whichever of its workers that is; the others wait. Claims that download nothing prove nothing."""
+    world = DispatcherWithoutStorage(store, tmp_path)
+
+    def create_job(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        job = e.JobCreated(job_id="j", targets=(LIST,), type=JobType.PLAYLIST_DOWNLOAD)
+        accepted = Accepted((Target(kind=TargetKind.PLAYLIST, id=LIST),), "/archive", "")
+        return state_machine.create(rows, job, "t", accepted, now)
+
+    def suspect(rows: SqlRows, _sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        rows.set_block("e", Block(now, Suspicion.SAME_FAILURE, about="words"))
+        return []
+
+    async def claim(worker: str, dispatch_id: str | None) -> ClaimAnswer:
+        return await world.dispatcher.claim(e.DownloadClaim(instance=worker, egress="e", dispatch_id=dispatch_id))
+
+    await store.change(create_job)
+    videos = [f"video{n:06d}" for n in range(3)]
+    await world.step(page(1, *videos), e.ListingCompleted(**ABOUT, listing=1, page_keys=("p1",), total=3))
+    saved, *others = [event for event in await world.decide(slots=3) if isinstance(event, e.DownloadRequested)]
+    assert (await claim("a", saved.dispatch_id)).verdict is ClaimVerdict.GO
+    held = Held.model_validate({"video_id": saved.video_id, "qualities": ("best",), "thumbnail": True, "metadata": True,
+                                "captions": ("en",)})  # fmt: skip
+    about = saved.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
+    await world.step(e.VideoArchived(**about, directory="/d", files=(), bytes=1, held=held))
+    await store.change(suspect)
+    probe, waits = [await claim(f"worker {n}", one.dispatch_id) for n, one in enumerate(others)]
+    assert (probe.verdict, probe.reason, probe.canary) == (ClaimVerdict.PROBE, Suspicion.SAME_FAILURE, saved.video_id)
+    assert (waits.verdict, waits.canary) == (ClaimVerdict.WAIT, None)
+    assert (await claim("metadata", None)).verdict is ClaimVerdict.GO

@@ -27,7 +27,6 @@ def facts(message: str = "", type: str = "ExtractorError", **more: object) -> Er
         ("Video unavailable. This video has been removed by the uploader", "deleted"),
         ("This video has been removed for violating YouTube's Terms of Service", "deleted"),
         ("Video unavailable. This video isn't available anymore", "missing"),
-        ("Video unavailable", "missing"),
         (
             "Video unavailable. This video is no longer available because the YouTube account associated with this"
             " video has been terminated.",
@@ -110,9 +109,9 @@ def test_rate_limits_and_bot_checks_are_site_wide(seen: ErrorFacts, reason: str)
 @pytest.mark.parametrize(
     ("seen", "code", "reason"),
     [
-        (facts("unable to download video data: HTTP Error 403", status=403, stage="media"), "E003", "http_403"),
-        (facts("unable to download video data: HTTP Error 429", status=429, stage="media"), "E003", "http_429"),
-        (facts("[download] Got error: HTTP Error 503: Service Unavailable. Giving up"), "E006", "http_5xx"),
+        (facts("unable to download video data: HTTP Error 403", status=403, stage="media"), "E006", "http_403"),
+        (facts("unable to download video data: HTTP Error 429", status=429, stage="media"), "E006", "http_429"),
+        (facts("[download] Got error: HTTP Error 503: Service Unavailable. Giving up"), "E006", "http_503"),
         (facts("HTTP Error 502", "HTTPError", status=502, stage="media"), "E006", "http_502"),
         (facts("[download] Got error: 10 bytes read, 20 more expected. Giving up"), "E003", "truncated"),
         (facts("format 137: 1 bytes read, 9 expected", "MediaIncomplete"), "E003", "truncated"),

@@ -16,7 +16,8 @@ from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
-from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow
+from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Streak
+from services.jobs.domain.scheduler import Block
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER, BLOCKED = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
@@ -218,3 +219,42 @@ async def test_a_read_does_not_wait_for_a_transaction_and_cannot_write(tmp_path:
         proceed.set()
         await writing
         store.close()
+
+
+def test_streaks_and_blocks_are_stored_per_egress(sql: sqlite3.Connection) -> None:
+    rows = SqlRows(sql)
+    assert (rows.block("a"), rows.streak("a")) == (None, None)
+    block = Block(LATER, "same_failure", message="why", about="words", canaries=("video000000",))
+    streak = Streak("words", NOW, (("j", "video000001"),))
+    rows.set_block("a", block)
+    rows.set_streak("a", streak)
+    rows.set_streak("b", streak)
+    again = SqlRows(sql)
+    assert (again.block("a"), again.streak("a"), again.block("b")) == (block, streak, None)
+    again.set_streak("a", None)
+    assert (again.streak("a"), again.streak("b")) == (None, streak)
+
+
+def test_what_was_archived_last_is_found_by_an_index(sql: sqlite3.Connection) -> None:
+    executed: list[str] = []
+    sql.set_trace_callback(executed.append)
+    rows = SqlRows(sql)
+    rows.canary(("video000000",))
+    rows.served_since(NOW)
+    sql.set_trace_callback(None)
+    queries = [query for query in executed if query.startswith("SELECT")]
+    assert len(queries) == 2
+    for query in queries:
+        (step,) = [row["detail"] for row in sql.execute(f"EXPLAIN QUERY PLAN {query}")]
+        assert "items_archived" in step, (query, step)
+
+
+def test_the_canary_is_the_video_that_was_archived_last(sql: sqlite3.Connection) -> None:
+    fill(sql, (ItemStatus.ARCHIVED, None), (ItemStatus.ARCHIVED, None), (WAITING, None))
+    rows = SqlRows(sql)
+    late = rows.item("j", "video000001")
+    assert late is not None
+    late.since = LATER
+    assert rows.canary(()) == "video000001"
+    assert rows.canary(("video000001",)) == "video000000"
+    assert rows.canary(("video000000", "video000001")) is None

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.replies import ClaimVerdict
-from services.jobs.domain.scheduler import Block, Candidate, backoff, blocked_until, claim_verdict, next_job, window
+from services.jobs.domain.scheduler import Block, Candidate, backoff, claim_verdict, current_block, next_job, window
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -51,10 +51,10 @@ def test_a_blocked_egress_gets_no_slots_and_after_the_block_one_probe() -> None:
 def test_the_queue_is_blocked_only_while_every_egress_is_blocked() -> None:
     soon, later = NOW + timedelta(minutes=5), NOW + timedelta(minutes=9)
     blocks = {"a": Block(soon, "x"), "b": Block(later, "x")}
-    assert blocked_until([_worker("a"), _worker("b")], blocks, NOW) == soon
-    assert blocked_until([_worker("a"), _worker("c")], blocks, NOW) is None
-    assert blocked_until([_worker("a")], blocks, later) is None
-    assert blocked_until([], blocks, NOW) is None
+    assert current_block([_worker("a"), _worker("b")], blocks, NOW) is blocks["a"]
+    assert current_block([_worker("a"), _worker("c")], blocks, NOW) is None
+    assert current_block([_worker("a")], blocks, later) is None
+    assert current_block([], blocks, NOW) is None
 
 
 def test_after_a_block_one_claim_probes_and_the_others_wait() -> None:
@@ -71,7 +71,7 @@ def test_a_block_ends_when_the_clock_is_set_back_before_it() -> None:
     ahead = NOW + timedelta(days=3650)
     block = Block(ahead + timedelta(minutes=5), "bot_check", since=ahead)
     assert claim_verdict(block, "a", ahead).verdict is ClaimVerdict.WAIT
-    assert blocked_until([_worker("e")], {"e": block}, NOW) is None
+    assert current_block([_worker("e")], {"e": block}, NOW) is None
     assert window([_worker("e")], {"e": block}, NOW) == 1
     assert claim_verdict(block, "a", NOW).verdict is ClaimVerdict.PROBE
 

@@ -279,3 +279,18 @@ def test_the_config_table_shows_the_origins_of_the_values(config: Config) -> Non
 
     assert "YTARCHIVE_STORAGE__BASE_PATH" in shown
     assert "youtube.sleep_interval" in shown and "default" in shown
+
+
+def test_why_a_job_waits_is_shown_wherever_it_is_shown() -> None:
+    why = "Video after video fails. " + "what to do " * 40
+    waiting = job(JobStatus.RETRYING, waiting_for=f"{why} THE END", retry_at=NOW + timedelta(hours=1))
+    parked_run = RunResult(Exit.PARKED, waiting, 1.0)
+    blocked = BlockedMessage("same_failure", NOW + timedelta(minutes=5), why)
+    state = JobState("11111111-2222", "trace", job=waiting)
+    assert "THE END" in printed(tables.job_detail(waiting, [], NOW)).replace("\n", " ")
+    assert "THE END" in messages.job_line(state)
+    assert "THE END" in printed(*messages.summary(parked_run, NOW))
+    line = printed(messages.message_line(blocked, NOW))
+    assert "Video after video fails." in line and "The next attempt is at" in line
+    bare = printed(messages.message_line(BlockedMessage("bot_check", NOW), NOW))
+    assert "YouTube blocks this machine (bot check)." in bare

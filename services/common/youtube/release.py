@@ -1,0 +1,151 @@
+"""The installed yt-dlp: its version and age, whether a newer one is known, and how to update it here.
+
+The newest version is asked for by `ytarchive up` and `doctor --online` only, and kept in run/yt-dlp.json. An index that
+does not answer is no error: then nothing is known.
+"""
+
+import asyncio
+import re
+import shlex
+import sys
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+import aiohttp
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+from services.common.infra.files import write_atomically
+
+OLD_AFTER = 90  # days; YouTube changes more often than that
+_REQUIREMENT = "yt-dlp[default]"
+_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
+_DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
+_ASK_EVERY = timedelta(days=1)
+_IMAGE_MARK = Path("/etc/ytarchive-image")  # made by our Dockerfile
+
+
+class NewestRelease(BaseModel):
+    """The newest version in the package index."""
+
+    version: str
+    asked_at: AwareDatetime
+
+
+class _Info(BaseModel):
+    version: str
+
+
+class _IndexAnswer(BaseModel):
+    """The part of a package index's JSON that is needed."""
+
+    info: _Info
+
+
+def installed() -> str | None:
+    try:
+        return metadata.version("yt-dlp")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def released(version: str) -> date | None:
+    """Return the day of the release, which the version names."""
+    found = _DATE.fullmatch(version)
+    try:
+        return date(*(int(part) for part in found.groups())) if found else None
+    except ValueError:
+        return None
+
+
+def age(version: str, today: date) -> int | None:
+    """Return the age in days; None when it is unknown."""
+    day = released(version)
+    return max((today - day).days, 0) if day is not None else None
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Compare two versions as numbers."""
+    return _numbers(version) > _numbers(than)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def update_command(prefix: Path | None = None, executable: str | None = None, image: bool | None = None) -> str:
+    """Return the command that updates yt-dlp in this installation: of pipx, of our image, or of pip.
+
+    `prefix`, `executable`: of the Python environment; `image`: whether it is that of our image. Default: this one.
+    """
+    home = prefix or Path(sys.prefix)
+    if image is None:
+        image = _IMAGE_MARK.exists()
+    if (home / "pipx_metadata.json").exists():
+        return f"pipx runpip {home.name} install -U {shlex.quote(_REQUIREMENT)}"
+    if image:
+        return "docker compose build --pull --build-arg YTDLP=latest --no-cache && docker compose up -d"
+    return f"{shlex.quote(executable or sys.executable)} -m pip install -U {shlex.quote(_REQUIREMENT)}"
+
+
+def advice(run_dir: Path, now: datetime) -> str:
+    """Return sentences about the installed yt-dlp: version, age, whether a newer one is known, the command."""
+    version = installed()
+    if version is None:
+        return f"yt-dlp is not installed: `{update_command()}`."
+    days = age(version, now.date())
+    old = f" ({days} days old)" if days is not None else ""
+    newest = known_newest(run_dir)
+    if newest is None:
+        return f"yt-dlp {version}{old} may be out of date. Update it: `{update_command()}`."
+    if is_newer(newest.version, version):
+        return f"yt-dlp {version}{old} is out of date: {newest.version} exists. Update it: `{update_command()}`."
+    return f"yt-dlp {version}{old} was the newest on {newest.asked_at:%Y-%m-%d}. Try later: `{update_command()}`."
+
+
+def known_newest(run_dir: Path) -> NewestRelease | None:
+    """Return the newest version as it was last asked for; None when it never was."""
+    try:
+        return NewestRelease.model_validate_json(_path(run_dir).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+async def ask_newest(index_url: str) -> NewestRelease | None:
+    """Ask the package index (its JSON page of yt-dlp). None when it does not answer, or not as expected."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
+            session.get(index_url) as answer,
+        ):
+            answer.raise_for_status()
+            found = _IndexAnswer.model_validate_json(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+        return None
+    if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", found.info.version):
+        return None
+    return NewestRelease(version=found.info.version, asked_at=datetime.now(UTC))
+
+
+async def ask_daily(index_url: str, run_dir: Path) -> None:
+    """Ask now and every day, and keep the answer. Never returns."""
+    while True:
+        known = await asyncio.to_thread(known_newest, run_dir)
+        wait = known.asked_at + _ASK_EVERY - datetime.now(UTC) if known is not None else timedelta(0)
+        if wait <= timedelta(0):
+            if (newest := await ask_newest(index_url)) is not None:
+                with suppress(OSError):  # it is only advice
+                    await asyncio.to_thread(keep_newest, run_dir, newest)
+            wait = _ASK_EVERY
+        await asyncio.sleep(wait.total_seconds())
+
+
+def keep_newest(run_dir: Path, newest: NewestRelease) -> None:
+    """Store it for `advice`, unless there is no data directory yet. Blocks: use a thread. Raise OSError."""
+    if run_dir.is_dir():
+        write_atomically(_path(run_dir), newest.model_dump_json())
+
+
+def _path(run_dir: Path) -> Path:
+    return run_dir / "yt-dlp.json"

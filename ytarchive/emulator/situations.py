@@ -1,0 +1,80 @@
+"""Situations of YouTube as it really is, by name. `python -m ytarchive.emulator --situations` lists them.
+
+To add one: a line in SITUATIONS, with its name, one sentence, and what it changes in the world or as faults.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ytarchive.emulator.site.sample import VIDEO_OK
+from ytarchive.emulator.site.world import VideoKind, World
+from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
+
+Change = Callable[[World, Faults], None]
+
+
+class NoSuchSituation(ValueError):
+    """The name is not in SITUATIONS. The message lists them."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """`begin` brings it about; a reset of the emulator ends it."""
+
+    name: str
+    summary: str
+    begin: Change
+
+
+def _all(kind: VideoKind) -> Change:
+    return lambda world, _faults: world.set_kind("*", kind)
+
+
+def _one(kind: VideoKind) -> Change:
+    return lambda world, _faults: world.set_kind(VIDEO_OK, kind)
+
+
+def _media(status: int) -> Change:
+    def change(_world: World, faults: Faults) -> None:
+        faults.add(Fault("media", Effect.STATUS, status=status))
+
+    return change
+
+
+def _short_media(world: World, _faults: Faults) -> None:
+    for video in list(world.videos.values()):
+        world.add(replace(video, missing=5_000))
+
+
+SITUATIONS = {
+    situation.name: situation
+    for situation in (
+        Situation("reload", "every video: The page needs to be reloaded (an outdated yt-dlp)", _all(VideoKind.RELOAD)),
+        Situation("throttled", "every video: Video unavailable, without a reason", _all(VideoKind.UNEXPLAINED)),
+        Situation("all_private", "every video is said to be private", _all(VideoKind.PRIVATE)),
+        Situation("network", "every video: refused by a network administrator", _all(VideoKind.NETWORK)),
+        Situation("other_video", "the player answers for another video", _all(VideoKind.OTHER_VIDEO)),
+        Situation("bot_check", "every video: Sign in to confirm you are not a bot", _all(VideoKind.BOT_CHECK)),
+        Situation("embedding", f"{VIDEO_OK}: playback on other websites is disabled", _one(VideoKind.EMBEDDING)),
+        Situation("one_error", f"{VIDEO_OK}: An error occurred. Please try again later", _one(VideoKind.ERROR)),
+        Situation("media_404", "media answer 404", _media(404)),
+        Situation("media_429", "media answer 429", _media(429)),
+        Situation("media_503", "media answer 503", _media(503)),
+        Situation("short_media", "media are always shorter than announced", _short_media),
+    )
+}
+
+
+def begin(name: str, world: World, faults: Faults) -> Situation:
+    """Bring a situation about. Raise NoSuchSituation."""
+    situation = SITUATIONS.get(name)
+    if situation is None:
+        raise NoSuchSituation(f"no situation {name!r}; there are: {', '.join(SITUATIONS)}")
+    situation.begin(world, faults)
+    return situation
+
+
+def listing() -> str:
+    """Return one line for each situation."""
+    width = max(map(len, SITUATIONS))
+    return "".join(f"{one.name:<{width}}  {one.summary}\n" for one in SITUATIONS.values())
