@@ -10,7 +10,7 @@ from services.common.settings.load import Config
 from services.common.youtube.egress import egress_of
 from services.common.youtube.settings import ChildSettings
 from services.download.api import ROUTES
-from services.download.breaker import Breaker
+from services.download.blocks.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.handlers import HANDLERS
 from services.download.offers import Offers

@@ -40,9 +40,9 @@ from services.common.youtube.messages import (
 )
 from services.common.youtube.partial import remove_partial
 from services.download.attempt import Attempt, Outcome
-from services.download.block_message import block_message
-from services.download.breaker import Breaker
-from services.download.canary import CanaryAnswer, ask_canary, judge_canary
+from services.download.blocks.block_message import block_message
+from services.download.blocks.breaker import Breaker
+from services.download.blocks.canary import CanaryAnswer, ask_canary, judge_canary
 from services.download.context import WorkerContext
 from services.download.formats import choose
 from services.download.progress import ProgressRule, progress_of, share_of

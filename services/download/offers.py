@@ -20,8 +20,8 @@ from services.common.youtube.messages import Choice, Format, Offered, OfferReque
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.quality import AUDIO, BEST, HEIGHTS
 from services.common.youtube.settings import ChildSettings
-from services.download.block_message import block_message
-from services.download.breaker import Breaker
+from services.download.blocks.block_message import block_message
+from services.download.blocks.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.formats import choose
 

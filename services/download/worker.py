@@ -17,7 +17,7 @@ from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
 from services.common.validation import validate_video_id
 from services.common.youtube.partial import remove_partial
-from services.download.breaker import Breaker
+from services.download.blocks.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.dispatch import CLAIM_TIMEOUT, Dispatch
 from services.download.slots import Slots

@@ -41,7 +41,7 @@ from services.common.settings.load import Config, load_config
 from services.common.settings.retry_policy import BreakerState
 from services.common.youtube.classify import UNREACHED
 from services.common.youtube.partial import working_in
-from services.download.breaker import THRESHOLD
+from services.download.blocks.breaker import THRESHOLD
 from services.download.service import DownloadService
 from services.download.tasks import TaskOutcome, TaskState
 from tests.fixtures.emulated import emulator_variables

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.domain.failures import Failure, FailureKind
 from services.common.models import ErrorCode
-from services.download.breaker import FIRST_WAIT, LONGEST_WAIT, OUTAGE_WAIT, THRESHOLD, Breaker
+from services.download.blocks.breaker import FIRST_WAIT, LONGEST_WAIT, OUTAGE_WAIT, THRESHOLD, Breaker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
