@@ -153,11 +153,13 @@ class FetchRow:
 @dataclass(frozen=True)
 class Streak:
     """First attempts by one egress that failed one after the other, as (job_id, video_id), once for each job that
-    waited for the video. `about`: what the failures have in common (streaks.py)."""
+    waited for the video. `about`: what the failures have in common; `least`: how many videos raise a question
+    (streaks.py)."""
 
     about: str
     since: datetime  # the first of these failures
-    looks: tuple[tuple[str, str], ...]
+    looks: tuple[tuple[str, str], ...] = ()
+    least: int = 5
 
 
 class Rows(Protocol):

@@ -93,7 +93,7 @@ def apply(
         case e.SourceBlocked():
             return streaks.blocked(rows, event, now)
         case e.SourceCleared():
-            streaks.cleared(rows, event.egress)
+            streaks.cleared(rows, event.egress, now)
         case e.ServiceRegistered() | e.ServiceStopped():
             pass  # of interest to the registry only
         case e.DeadLettered() if out := refuse(rows, event, trace_id, now):

@@ -4,6 +4,8 @@ the videos. Pure (docs/decisions/0021).
 five with the same words that say nothing about a video     same_failure
 unavailable, far more often than in that list before        all_gone
 
+After a served canary it takes twice as many to ask again about the same.
+
 A streak raises a question (a Block that begins now): the next dispatch is a probe, which first asks for a canary, a
 video that was saved before. The worker answers with source.cleared, and the findings stand; or with source.blocked, and
 they are taken back: the videos wait, with no attempt spent.
@@ -45,12 +47,12 @@ def judge(
         if failure.kind is FailureKind.NOT_YET:
             served(rows, fetch)
         return False
-    first = [(item, job) for item, job in waiting if _is_first_look(item, job, about)]
+    first = [(item, job) for item, job in waiting if _is_evidence(rows, item, job, about)]
     if not first:
         return False
     streak = rows.streak(fetch.egress)
     if streak is None or streak.about != about:
-        streak = Streak(about, now, ())
+        streak = Streak(about, now, least=LEAST)
     if len(streak.looks) >= MOST:
         return False
     streak = replace(streak, looks=(*streak.looks, *((job.job_id, item.video_id) for item, job in first)))
@@ -88,10 +90,12 @@ def blocked(rows: Rows, event: e.SourceBlocked, now: datetime) -> list[Out]:
     return out
 
 
-def cleared(rows: Rows, egress: str) -> None:
-    """End a block, or a question: the findings stand."""
+def cleared(rows: Rows, egress: str, now: datetime) -> None:
+    """End a block, or a question: the findings stand, and it takes twice as many to ask again about the same."""
+    block, streak = rows.block(egress), rows.streak(egress)
     rows.set_block(egress, None)
-    rows.set_streak(egress, None)
+    asked = block is not None and block.question and streak is not None
+    rows.set_streak(egress, Streak(streak.about, now, least=2 * streak.least) if asked and streak else None)
 
 
 def next_canary(rows: Rows, block: Block) -> str | None:
@@ -116,16 +120,19 @@ def _about(failure: Failure, fetch: FetchRow) -> str | None:
     return failure.words
 
 
-def _is_first_look(item: ItemRow, job: JobRow, about: str) -> bool:
-    """Videos that have failed before, and those that the listing shows as unavailable, are no evidence."""
+def _is_evidence(rows: Rows, item: ItemRow, job: JobRow, about: str) -> bool:
+    """Return whether it is a first attempt that should have succeeded. Of videos that failed in an earlier run
+    (retries, re-checks) that is not known: they are evidence where a canary can decide."""
     expected = about == _GONE and item.marked is not None
-    again = item.again or item.attempts > 0 or item.refused > 0 or is_recheck(job.job_id)
-    return not expected and not again
+    if expected or item.attempts > 0 or item.refused > 0:
+        return False
+    failed_before = item.again or is_recheck(job.job_id)
+    return not failed_before or rows.canary(()) is not None
 
 
 def _suspicion(rows: Rows, job: JobRow, streak: Streak) -> Suspicion | None:
     in_a_row = len({video_id for _job_id, video_id in streak.looks})
-    if in_a_row < LEAST:
+    if in_a_row < streak.least:
         return None
     if streak.about != _GONE:
         return Suspicion.SAME_FAILURE

@@ -137,11 +137,24 @@ def test_a_served_canary_lets_the_findings_stand(world: World) -> None:
     tried = listed(world)[:LEAST]
     streak(world, tried, PLAIN)
     world.apply(e.SourceCleared(egress=HERE))
-    assert (world.rows.blocks, world.rows.streaks) == ({}, {})
+    assert world.rows.blocks == {}
     assert [item(world, video).status for video in tried[:-1]] == [ItemStatus.FAILED] * 4
     streak(world, tried[-1:], PLAIN)  # the one that was left
     assert item(world, tried[-1]).status is ItemStatus.FAILED
-    assert world.rows.streaks == {}, "a video that has failed before is no first attempt"
+    assert world.rows.streaks[HERE].looks == (), "a video that has failed before is no first attempt"
+
+
+def test_after_a_served_canary_it_takes_twice_as_many_to_ask_again(world: World) -> None:
+    found = listed(world, 80)
+    asked = []
+    for number, video in enumerate(found):
+        streak(world, [video], PLAIN)
+        if world.rows.blocks:
+            asked.append(number + 1)
+            world.apply(e.SourceCleared(egress=HERE))
+    assert asked == [5, 15, 35, 75], "four canaries for 80 videos that are refused indeed"
+    save(world, *listed(world, 1, job_id="j2"))
+    assert world.rows.streaks == {}, "a video that is served begins anew"
 
 
 def test_another_block_of_the_site_confirms_the_suspicion_too(world: World) -> None:
@@ -206,11 +219,18 @@ def test_different_words_and_second_attempts_and_other_egresses_are_no_streak(wo
     assert world.rows.blocks == {}
 
 
-def test_rechecks_are_no_evidence(world: World) -> None:
+def test_rechecks_are_evidence_where_a_canary_can_decide(world: World) -> None:
     job_id = recheck_id("1")
-    for video in listed(world, job_id=job_id)[: 2 * LEAST]:
+    found = listed(world, job_id=job_id)
+    for video in found[: 2 * LEAST]:
         look(world, video, PLAIN)
     assert world.rows.blocks == {}
+    world.create("j1")
+    world.checked("j1", "saved000001")
+    save(world, "saved000001")
+    for video in found[2 * LEAST : 3 * LEAST]:
+        look(world, video, PLAIN)
+    assert world.rows.blocks[HERE].question
 
 
 def test_a_selector_of_a_user_that_fits_no_video_is_no_evidence(world: World) -> None:
