@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 from services.common.infra.private_files import FILE_MODE
 
-MAX_REMEMBERED = 50_000  # messages per day; many more than the broker redelivers after a crash
-TAIL_BYTES = 32 * 1024**2  # read back when a file is opened
+MAX_REMEMBERED = 10_000  # messages per day; ten times what the broker delivers before an acknowledgement
+TAIL_BYTES = 16 * 1024**2  # read back when a file is opened
 OPEN_DAYS = 3
 
 

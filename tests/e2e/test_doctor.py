@@ -27,21 +27,21 @@ KEY = "AIza" + "k" * 35
 
 
 @pytest.fixture
-def package_index() -> Iterator[str]:
-    """A package index on 127.0.0.1 that knows a yt-dlp of 2099; the URL of its page."""
+def release_page() -> Iterator[str]:
+    """A release page on 127.0.0.1 that knows a yt-dlp of 2099; the URL of its page."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b'{"info": {"version": "2099.1.2"}}')
+            self.wfile.write(b'{"tag_name": "2099.1.2"}')
 
         def log_message(self, *_: Any) -> None:
             """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/pypi/yt-dlp/json"
+        yield f"http://127.0.0.1:{server.server_port}/releases/latest"
         server.shutdown()
 
 
@@ -256,8 +256,8 @@ def test_online_checks_the_api_key_and_the_proxy(make_cli: Callable[..., Any], e
     assert KEY not in shown.out + json.dumps(found)
 
 
-def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., Any], package_index: str) -> None:
-    asked = {"YTARCHIVE_UPDATES__CHECK": "true", "YTARCHIVE_UPDATES__INDEX_URL": package_index}
+def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., Any], release_page: str) -> None:
+    asked = {"YTARCHIVE_UPDATES__CHECK": "true", "YTARCHIVE_UPDATES__RELEASES_URL": release_page}
     cli = make_cli(**asked)
 
     assert "yt-dlp online" not in run_doctor(cli, code=0)
@@ -275,12 +275,12 @@ def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., 
 
 
 def test_an_index_that_does_not_answer_or_is_switched_off_is_not_mentioned(
-    make_cli: Callable[..., Any], package_index: str
+    make_cli: Callable[..., Any], release_page: str
 ) -> None:
-    silent = make_cli("silent", YTARCHIVE_UPDATES__CHECK="true", YTARCHIVE_UPDATES__INDEX_URL="http://127.0.0.1:1/x")
-    off = make_cli("off", YTARCHIVE_UPDATES__CHECK="false", YTARCHIVE_UPDATES__INDEX_URL=package_index)
+    silent = make_cli("silent", YTARCHIVE_UPDATES__CHECK="true", YTARCHIVE_UPDATES__RELEASES_URL="http://127.0.0.1:1/x")
+    off = make_cli("off", YTARCHIVE_UPDATES__CHECK="false", YTARCHIVE_UPDATES__RELEASES_URL=release_page)
     for cli in (silent, off):
         assert "yt-dlp online" not in run_doctor(cli, "--online", code=0)
-    wrong = make_cli("wrong", YTARCHIVE_UPDATES__INDEX_URL="ftp://x")("config", "check")
+    wrong = make_cli("wrong", YTARCHIVE_UPDATES__RELEASES_URL="ftp://x")("config", "check")
     assert wrong.code == 2
-    assert "updates.index_url" in wrong.err
+    assert "updates.releases_url" in wrong.err

@@ -206,11 +206,13 @@ class Recheck(Section):
 
 
 class Updates(Section):
-    """Whether `up` (daily) and `doctor --online` ask a package index for the newest yt-dlp; `index_url`: its JSON
-    page."""
+    """Whether `up` (daily) and `doctor --online` ask for the newest yt-dlp; `releases_url`: its latest release, as
+    JSON."""
 
     check: bool = True
-    index_url: str = Field(default="https://pypi.org/pypi/yt-dlp/json", pattern=r"^https?://[^\s/]+/\S*$")
+    releases_url: str = Field(
+        default="https://api.github.com/repos/yt-dlp/yt-dlp/releases/latest", pattern=r"^https?://[^\s/]+/\S*$"
+    )
 
 
 class Nats(Section):

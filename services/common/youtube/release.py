@@ -1,6 +1,6 @@
 """The installed yt-dlp: its version and age, whether a newer one is known, and how to update it here.
 
-The newest version is asked for by `ytarchive up` and `doctor --online` only, and kept in run/yt-dlp.json. An index that
+The newest version is asked for by `ytarchive up` and `doctor --online` only, and kept in run/yt-dlp.json. A page that
 does not answer is no error: then nothing is known.
 """
 
@@ -27,20 +27,16 @@ _IMAGE_MARK = Path("/etc/ytarchive-image")  # made by our Dockerfile
 
 
 class NewestRelease(BaseModel):
-    """The newest version in the package index."""
+    """The newest version on yt-dlp's release page."""
 
     version: str
     asked_at: AwareDatetime
 
 
-class _Info(BaseModel):
-    version: str
+class _LatestRelease(BaseModel):
+    """The part of the latest release that is needed."""
 
-
-class _IndexAnswer(BaseModel):
-    """The part of a package index's JSON that is needed."""
-
-    info: _Info
+    tag_name: str  # is the version
 
 
 def installed() -> str | None:
@@ -112,29 +108,29 @@ def known_newest(run_dir: Path) -> NewestRelease | None:
         return None
 
 
-async def ask_newest(index_url: str) -> NewestRelease | None:
-    """Ask the package index (its JSON page of yt-dlp). None when it does not answer, or not as expected."""
+async def ask_newest(releases_url: str) -> NewestRelease | None:
+    """Ask yt-dlp's release page. None when it does not answer, or not as expected."""
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
-            session.get(index_url) as answer,
+            session.get(releases_url) as answer,
         ):
             answer.raise_for_status()
-            found = _IndexAnswer.model_validate_json(await answer.read())
+            found = _LatestRelease.model_validate_json(await answer.read())
     except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
         return None
-    if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", found.info.version):
+    if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", found.tag_name):
         return None
-    return NewestRelease(version=found.info.version, asked_at=datetime.now(UTC))
+    return NewestRelease(version=found.tag_name, asked_at=datetime.now(UTC))
 
 
-async def ask_daily(index_url: str, run_dir: Path) -> None:
+async def ask_daily(releases_url: str, run_dir: Path) -> None:
     """Ask now and every day, and keep the answer. Never returns."""
     while True:
         known = await asyncio.to_thread(known_newest, run_dir)
         wait = known.asked_at + _ASK_EVERY - datetime.now(UTC) if known is not None else timedelta(0)
         if wait <= timedelta(0):
-            if (newest := await ask_newest(index_url)) is not None:
+            if (newest := await ask_newest(releases_url)) is not None:
                 with suppress(OSError):  # it is only advice
                     await asyncio.to_thread(keep_newest, run_dir, newest)
             wait = _ASK_EVERY

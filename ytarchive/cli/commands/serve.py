@@ -46,7 +46,7 @@ def _up_is_ready(stack: "Stack") -> None:
 
     config = stack.config
     if config.updates.check:
-        ask = partial(ask_daily, config.updates.index_url, config.storage.run_dir)
+        ask = partial(ask_daily, config.updates.releases_url, config.storage.run_dir)
         stack.services["download"].spawn(ask, "newest yt-dlp")
     _print_addresses(stack)
 

@@ -105,7 +105,7 @@ def _online(config: Config) -> list[Probe]:
 
 async def _newest_ytdlp(config: Config) -> ProbeResult:
     """Nothing is found when the index does not answer."""
-    newest, version = await release.ask_newest(config.updates.index_url), release.installed()
+    newest, version = await release.ask_newest(config.updates.releases_url), release.installed()
     if newest is None or version is None:
         return []
     await asyncio.to_thread(release.keep_newest, config.storage.run_dir, newest)

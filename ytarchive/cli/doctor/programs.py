@@ -91,7 +91,7 @@ def ytdlp(version: str | None, today: date, update: str = _UPDATE) -> Finding:
 
 
 def newest_ytdlp(version: str, newest: str, update: str = _UPDATE) -> Finding:
-    """Compare the installed version with the newest one in the package index."""
+    """Compare the installed version with the newest one on yt-dlp's release page."""
     if release.is_newer(newest, version):
         remedy = f"`{update}`: YouTube changes, and old versions stop working."
         return warning("yt-dlp online", f"{newest} exists, {version} is installed", remedy)

@@ -19,7 +19,7 @@ Index = Callable[..., Awaitable[TestServer]]
 
 @pytest.fixture
 async def index() -> AsyncIterator[Index]:
-    """Start a package index on 127.0.0.1 that answers with this text."""
+    """Start a release page on 127.0.0.1 that answers with this text."""
     servers: list[TestServer] = []
 
     async def start(text: str, status: int = 200) -> TestServer:
@@ -27,7 +27,7 @@ async def index() -> AsyncIterator[Index]:
             return web.Response(text=text, status=status, content_type="application/json")
 
         app = web.Application()
-        app.router.add_get("/pypi/yt-dlp/json", answer)
+        app.router.add_get("/releases/latest", answer)
         server = TestServer(app, host="127.0.0.1")
         await server.start_server()
         servers.append(server)
@@ -38,11 +38,11 @@ async def index() -> AsyncIterator[Index]:
 
 
 def url_of(server: TestServer) -> str:
-    return str(server.make_url("/pypi/yt-dlp/json"))
+    return str(server.make_url("/releases/latest"))
 
 
 def index_page(version: str) -> str:
-    return json.dumps({"info": {"name": "yt-dlp", "version": version}, "releases": {}})
+    return json.dumps({"tag_name": version, "name": f"yt-dlp {version}", "draft": False})
 
 
 @pytest.mark.parametrize(
