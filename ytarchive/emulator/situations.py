@@ -6,6 +6,7 @@ To add one: a line in SITUATIONS, with its name, one sentence, and what it chang
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ytarchive.emulator.site.pages import PLAYLIST_PAGE
 from ytarchive.emulator.site.sample import VIDEO_OK
 from ytarchive.emulator.site.world import VideoKind, World
 from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
@@ -46,6 +47,12 @@ def _short_media(world: World, _faults: Faults) -> None:
         world.add(replace(video, missing=5_000))
 
 
+def _cut_list(world: World, _faults: Faults) -> None:
+    """Playlists end after the first page."""
+    for playlist in list(world.playlists.values()):
+        world.add(replace(playlist, cut_after=PLAYLIST_PAGE))
+
+
 SITUATIONS = {
     situation.name: situation
     for situation in (
@@ -55,6 +62,8 @@ SITUATIONS = {
         Situation("network", "every video: refused by a network administrator", _all(VideoKind.NETWORK)),
         Situation("other_video", "the player answers for another video", _all(VideoKind.OTHER_VIDEO)),
         Situation("bot_check", "every video: Sign in to confirm you are not a bot", _all(VideoKind.BOT_CHECK)),
+        Situation("cut_list", f"playlists end after {PLAYLIST_PAGE} entries, whatever they announce", _cut_list),
+        Situation("endless_stream", f"{VIDEO_OK} is live", _one(VideoKind.LIVE)),
         Situation("embedding", f"{VIDEO_OK}: playback on other websites is disabled", _one(VideoKind.EMBEDDING)),
         Situation("one_error", f"{VIDEO_OK}: An error occurred. Please try again later", _one(VideoKind.ERROR)),
         Situation("media_404", "media answer 404", _media(404)),
