@@ -115,19 +115,12 @@ def sync_directory(directory: Path) -> None:
     Some file systems refuse it (CIFS, vboxsf, 9p of WSL, some FUSE ones): it is then left out, and logged once for each
     file system, because a power cut may lose the newest names there.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _FOLDER_SYNC_REFUSED:
-            raise
-        _report_once(directory, os.fstat(descriptor).st_dev)
-    finally:
-        os.close(descriptor)
+    if not syncs_directories(directory):
+        _report_once(directory)
 
 
 def syncs_directories(directory: Path) -> bool:
-    """Return whether the file system of an existing directory can make new names durable."""
+    """Make new names in a directory durable. Return False where its file system cannot."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -150,7 +143,8 @@ def ignores_case(directory: Path) -> bool:
         probe.unlink()
 
 
-def _report_once(directory: Path, device: int) -> None:
+def _report_once(directory: Path) -> None:
+    device = directory.stat().st_dev
     if device not in _reported:
         import structlog  # not at the head: yt-dlp's child uses this module, and loads as little as possible
 
