@@ -42,7 +42,7 @@ from services.download.attempt import Attempt, Outcome
 from services.download.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.formats import choose
-from services.download.progress import ProgressRule, progress_of, share_of
+from services.download.progress import ProgressRule, known_size, progress_of, share_of
 from services.download.slots import Slot
 from services.download.tasks import TaskRecord, TaskState
 
@@ -188,7 +188,7 @@ class Dispatch:
         answered = self._probing and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
         return [
             *(self._cleared() if answered else []),
-            DownloadFailed(**self._names(), failure=failure, title=title),
+            DownloadFailed(**self._names(), failure=failure, title=title, file_size=known_size(self.record.bytes)),
         ]
 
     def _log_failure(self, failure: Failure) -> None:
