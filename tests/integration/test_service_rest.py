@@ -16,7 +16,7 @@ from services.common.events import (
     LogRecorded,
 )
 from services.common.infra import logs
-from services.common.service import VERSION
+from services.common.infra.logs import VERSION
 from tests.fixtures.probe_service import HEALTH, RunningProbe, first
 
 
@@ -95,14 +95,16 @@ async def test_requests_and_errors_are_logged_with_their_trace_id_without_secret
 ) -> None:
     found: dict[str, dict[str, Any]] = {}
     async with running_probe() as probe, observer.tail(LogRecorded) as told:
-        structlog.get_logger("bus").warning("stays_local")
+        structlog.get_logger("bus").warning("about_log_records", subject="log.recorded")
+        structlog.get_logger("bus").warning("of_the_bus", subject="job.created")
         probe.logger.info("with_secret", api_key="geheim", url="https://h/?key=geheim")
         async with web_client.get(f"{probe.url}/api/v1/things/bug", headers={"X-Trace-Id": "t1"}) as response:
             error = (await response.json())["error"]
         while not {"with_secret", "request_completed"} <= set(found):
             for record in LogRecorded.read(await first(told, LogRecorded)).records:
                 found[record["event"]] = record
-    assert "stays_local" not in found
+    assert "about_log_records" not in found  # each batch would cause the next one
+    assert (found["of_the_bus"]["service"], found["of_the_bus"]["version"]) == ("stack", VERSION)
     assert "geheim" not in str(found)
     received, completed = found["request_received"], found["request_completed"]
     assert (received["endpoint"], received["method"]) == ("/api/v1/things/bug", "GET")
