@@ -262,6 +262,7 @@ class DownloadCompleted(_Dispatch, subject="download.completed", publishers={"do
 class DownloadFailed(_Dispatch, subject="download.failed", publishers={"download"}, key=("dispatch_id",)):
     failure: Failure
     title: str | None = None
+    file_size: int | None = Field(default=None, description="In bytes: what YouTube announced, else what has arrived.")
 
 
 class DownloadCancelRequested(

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -27,7 +26,7 @@ from services.common.domain.registry import ServiceInfo
 from services.common.errors import ConfigError, code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
 from services.common.infra.files import writable
-from services.common.infra.logs import Shipper
+from services.common.infra.logs import VERSION, Shipper
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
@@ -37,7 +36,6 @@ from services.common.web.health import DeadLetterWatch
 from services.common.web.routing import RestApplication, Route
 from services.common.web.standard_routes import Surface
 
-VERSION = version("ytarchive")
 HEARTBEAT = 5.0  # seconds
 SHUTDOWN_TIMEOUT = 30.0  # SPEC: Graceful Shutdown
 FAREWELL = 2.0  # seconds to wait for an unavailable broker with the registration and its end

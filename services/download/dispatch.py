@@ -45,7 +45,7 @@ from services.download.blocks.breaker import Breaker
 from services.download.blocks.canary import CanaryAnswer, ask_canary, judge_canary
 from services.download.context import WorkerContext
 from services.download.formats import choose
-from services.download.progress import ProgressRule, progress_of, share_of
+from services.download.progress import ProgressRule, known_size, progress_of, share_of
 from services.download.slots import Slot
 from services.download.tasks import TaskRecord, TaskState
 
@@ -213,7 +213,7 @@ class Dispatch:
         answered = self._probing is not None and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
         return [
             *(self._cleared() if answered else []),
-            DownloadFailed(**self._names(), failure=failure, title=title),
+            DownloadFailed(**self._names(), failure=failure, title=title, file_size=known_size(self.record.bytes)),
         ]
 
     @property

@@ -40,3 +40,8 @@ def progress_of(state: Downloading, *, finished: bool = False) -> Progress:
         speed_bps=state.speed,
         eta_seconds=0 if finished else state.eta,
     )
+
+
+def known_size(state: Downloading | None) -> int | None:
+    """Return the announced bytes, else those that have arrived; None before the first one."""
+    return (state.total or state.downloaded or None) if state else None

@@ -99,12 +99,14 @@ class RemovedJob(BaseModel):
 
 
 class EndedJob(BaseModel):
-    """An ended job, as far as its removal is concerned. `items` is the number of its videos."""
+    """An ended job, as far as its removal is concerned. `items` is the number of its videos; `nothing_saved`: all of
+    them failed or are unavailable."""
 
     job_id: str
     status: JobStatus
     finished_at: AwareDatetime
     items: int
+    nothing_saved: bool = False
 
 
 class Cleanup(BaseModel):

@@ -7,6 +7,7 @@ behind the last sync, half a line or a hole of zeros, is cut off then: its messa
 
 import json
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,18 +32,24 @@ class JournalMessage:
 
 
 class Journal:
-    """The files `{prefix}{YYYY-MM-DD}.jsonl` of a directory, by UTC day of the message. All calls block."""
+    """The files `{prefix}{YYYY-MM-DD}.jsonl` of a directory, by UTC day of the message. All calls block;
+    they may come from several threads."""
 
     def __init__(self, directory: Path, prefix: str = "") -> None:
         self._directory = directory
         self._prefix = prefix
         self._days: OrderedDict[date, _DayFile] = OrderedDict()
+        self._lock = threading.Lock()
 
     def path(self, day: date) -> Path:
         return self._directory / f"{self._prefix}{day.isoformat()}.jsonl"
 
     def append(self, messages: Iterable[JournalMessage]) -> list[Mapping[str, Any]]:
         """Write and sync the records that are not written yet. Return them. After an OSError, call again."""
+        with self._lock:
+            return self._append(messages)
+
+    def _append(self, messages: Iterable[JournalMessage]) -> list[Mapping[str, Any]]:
         touched: dict[date, _DayFile] = {}
         written: list[Mapping[str, Any]] = []
         for message in messages:
@@ -55,7 +62,8 @@ class Journal:
         return written
 
     def close(self) -> None:
-        self._close_all_but(0)
+        with self._lock:
+            self._close_all_but(0)
 
     def _day(self, day: date) -> "_DayFile":
         if day in self._days and self._days[day].is_replaced():

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
 from bus import Envelope
 from services.common.errors import code_of
+from services.common.infra import logs
 from services.common.infra.disk_full import retry_while_full
 from services.logging import records
 from services.logging.journal import Journal, JournalMessage
@@ -29,6 +32,7 @@ class Recorder:
         self._events = Journal(directory, EVENTS)
         self._subscribers = subscribers
         self._disk_patience = disk_patience
+        self._own: JournalMessage | None = None  # records of this service, being written
         self.log_lines = 0
         self.event_lines = 0
         self.write_failures = 0
@@ -43,6 +47,25 @@ class Recorder:
         """Append one line per event. Events that are written already are left out."""
         written = await self._append(self._events, [records.event_message(one) for one in envelopes])
         self.event_lines += len(written)
+
+    async def run_own(self) -> None:
+        """Background task: write the records of this service itself, which are never published. On a disk that takes no
+        data they wait in a bounded queue, and nothing is logged."""
+        while True:  # noqa: ASYNC110 - the queue is filled by threads too
+            await asyncio.sleep(logs.PERIOD if await self.write_own() else self._disk_patience)
+
+    async def write_own(self) -> bool:
+        """Append the queued records of this service. Return False when the disk takes no data."""
+        while (message := self._own or _own_message()) is not None:
+            self._own = message
+            try:
+                written = await asyncio.to_thread(self._logs.append, [message])
+            except OSError:
+                return False  # under the same id again: what is written already is not repeated
+            self._own = None
+            self.log_lines += len(written)
+            self._subscribers.publish(written)
+        return True
 
     async def _append(self, journal: Journal, messages: Sequence[JournalMessage]) -> list[Mapping[str, Any]]:
         """Return the records that were written. Repeated for as long as the disk takes no data: no message is lost."""
@@ -66,3 +89,8 @@ class Recorder:
         """Blocks."""
         self._logs.close()
         self._events.close()
+
+
+def _own_message() -> JournalMessage | None:
+    own = logs.take_own()
+    return JournalMessage(str(uuid4()), datetime.now(UTC), tuple(own)) if own else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
-from services.common.service import ServiceBase
+from services.common.service import SHUTDOWN_TIMEOUT, ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.logging.bootstrap import HANDLERS, ROUTES, bootstrap
@@ -14,7 +14,8 @@ from services.logging.recorder import DISK_PATIENCE
 
 
 class LoggingService(ServiceBase):
-    """Start-up, shut-down and metrics; `parts` do the work. Its own records stay local: each would cause another."""
+    """Start-up, shut-down and metrics; `parts` do the work. Its own records do not travel over the bus: each
+    would cause another."""
 
     name: ClassVar[str] = "logging"
     handlers: ClassVar[Handlers] = HANDLERS
@@ -33,6 +34,13 @@ class LoggingService(ServiceBase):
 
     async def after_start(self) -> None:
         self.spawn(self.parts.retention.run, "retention")
+        self.spawn(self.parts.recorder.run_own, "own records")
+
+    async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
+        """As every service, and write the last records of its own, `service_stopped` among them."""
+        await super().shutdown(within)
+        await self.parts.recorder.write_own()
+        await asyncio.to_thread(self.parts.recorder.close)
 
     async def cleanup_resources(self) -> None:
         await asyncio.to_thread(self.parts.recorder.close)

@@ -99,7 +99,8 @@ def bootstrap(
     roots = ArchiveRoots(settings, catalogue)
     indexer = Indexer(catalogue, texts, roots, locks)
     archive = ArchiveStore(settings, roots, catalogue, indexer, locks, disk_space)
-    work_plans = WorkPlanRepository(settings.work_plans_dir, catalogue, locks, disk_space)
+    recheck_after = timedelta(days=config.recheck.interval_days)
+    work_plans = WorkPlanRepository(settings.work_plans_dir, catalogue, locks, disk_space, recheck_after)
     verifications = VerificationRepository(database)
     repairs = Repairer(verifications, bus)
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
@@ -117,7 +118,7 @@ def bootstrap(
         pages=pages,
         playlists=PlaylistAssembler(settings, pages, locks, disk_space),
         work_plans=work_plans,
-        rechecks=RecheckScheduler(work_plans, settings, timedelta(days=config.recheck.interval_days), bus),
+        rechecks=RecheckScheduler(work_plans, settings, recheck_after, bus),
         rescans=RescanRunner(roots, indexer, work_plans, database, damage, spawn),
         verifications=verifications,
         verifier=verifier,

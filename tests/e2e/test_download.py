@@ -27,6 +27,14 @@ def test_one_video_is_saved(cli: Any) -> None:
     assert run.err == ""
 
 
+def test_a_download_that_saves_nothing_says_so_and_exits_3(cli: Any) -> None:
+    run = cli("download", sample.VIDEO_DELETED, sample.VIDEO_PRIVATE)
+
+    assert run.code == 3, run.err
+    assert "Nothing was saved: 0 saved, 0 already archived, 2 unavailable" in run.out
+    assert json.loads(cli("jobs", "list", "--json").out)["jobs"][0]["status"] == "completed"
+
+
 def test_a_playlist_with_unavailable_videos_exits_3_and_the_next_run_only_lists(
     cli: Any, emulator: EmulatorClient
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -41,11 +42,13 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     store.close()
 
 
-async def add(store: Store, job_id: str, status: str, finished_at: datetime | None, items: int = 2) -> None:
+async def add(
+    store: Store, job_id: str, status: str, finished_at: datetime | None, items: int = 2, **counts: Any
+) -> None:
     def work(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[object]:
         job = JobRow(
             job_id, "t", JobType.VIDEO_DOWNLOAD, JobOptions(), ("x",), 0, "/a", JobStatus(status), NOW, NOW,
-            finished_at=finished_at, total=items,
+            finished_at=finished_at, total=items, **counts,
         )  # fmt: skip
         rows.add(job)
         for n in range(items):
@@ -85,6 +88,20 @@ async def test_maintenance_removes_only_jobs_that_are_due(store: Store, tmp_path
     assert left == {"open", *(f"young-{status}" for status in DAYS_KEPT)}
     items = await store.read(lambda _r, sql: {row[0] for row in sql.execute("SELECT DISTINCT job_id FROM items")})
     assert items == left
+
+
+@pytest.mark.claim("3.1", "3.2")
+async def test_a_job_that_saved_nothing_is_kept_like_a_failed_one(store: Store) -> None:
+    at = NOW - timedelta(days=60)  # more than 30, less than 90
+    await add(store, "saved-one", "completed", at, archived=1, failed=1)
+    await add(store, "skipped-one", "completed", at, skipped=1, unavailable=1)
+    await add(store, "all-failed", "completed", at, failed=1, unavailable=1)
+    await add(store, "empty", "completed", at, items=0)
+    await add(store, "recheck-gone", "completed", at, unavailable=2)
+    due = await retention.due(store, RETENTION, NOW)
+    assert {job.job_id for job in due} == {"saved-one", "skipped-one", "empty", "recheck-gone"}
+    later = await retention.due(store, RETENTION, NOW + timedelta(days=31))
+    assert "all-failed" in {job.job_id for job in later}
 
 
 async def test_a_due_job_that_was_retried_is_not_removed(store: Store) -> None:

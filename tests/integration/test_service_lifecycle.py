@@ -21,7 +21,7 @@ from services.common.events import (
     ServiceRegistered,
     ServiceStopped,
 )
-from services.common.service import VERSION
+from services.common.infra.logs import VERSION
 from services.common.settings.load import Config
 from tests.fixtures.probe_service import HEALTH, ProbeService, RunningProbe, first, health, queued
 

@@ -16,7 +16,7 @@ from services.common.events import (
     LogRecorded,
 )
 from services.common.infra import logs
-from services.common.service import VERSION
+from services.common.infra.logs import VERSION
 from tests.fixtures.probe_service import HEALTH, RunningProbe, first
 
 
@@ -76,6 +76,86 @@ async def test_requests_are_validated_and_answered_with_a_service_response(
         assert answer["error"]["details"]["trace_id"] == "my-trace"
 
 
+WRAPPED = {"trace_id": "of-the-body", "timestamp": "2024-01-01T00:00:00Z", "data": {"a": 1, "b": 2}}
+
+
+@pytest.mark.claim("4.3", "7.9")
+@pytest.mark.parametrize(
+    ("changes", "header", "status", "trace_id", "told"),
+    [
+        ({}, None, 201, "of-the-body", {"total": 3}),
+        ({}, "of-the-header", 201, "of-the-header", {"total": 3}),
+        ({}, "not valid", 201, "of-the-body", {"total": 3}),
+        ({"trace_id": "not valid"}, None, 201, None, {"total": 3}),
+        ({"data": {"a": -1}}, None, 400, "of-the-body", "body field a"),
+        ({"data": {"a": 1, "c": 1}}, None, 400, "of-the-body", "body field c"),
+        ({"data": 7}, None, 400, None, "body field data"),
+        ({"timestamp": "yesterday"}, None, 400, None, "body field timestamp"),
+        ({"timestamp": "2024-01-01T00:00:00"}, None, 400, None, "body field timestamp"),
+        ({"trace_id": 7}, None, 400, None, "body field trace_id"),
+        ({"a": 1}, None, 400, None, "body field"),  # four keys: a plain body
+    ],
+)
+async def test_a_body_may_have_the_request_format_of_the_specification(
+    changes: dict[str, Any],
+    header: str | None,
+    status: int,
+    trace_id: str | None,
+    told: Any,
+    running_probe: RunningProbe,
+    web_client: aiohttp.ClientSession,
+) -> None:
+    headers = {} if header is None else {"X-Trace-Id": header}
+    async with (
+        running_probe() as probe,
+        web_client.post(f"{probe.url}/api/v1/things/sum", json=WRAPPED | changes, headers=headers) as response,
+    ):
+        answer = await response.json()
+    assert response.status == status
+    assert response.headers["X-Trace-Id"] == answer["trace_id"]
+    assert (answer["trace_id"] == trace_id) if trace_id else UUID(answer["trace_id"])
+    if status == 201:
+        assert answer["data"] == told
+    else:
+        assert answer["error"]["code"] == "E007"
+        assert told in answer["error"]["message"]
+        assert answer["error"]["details"]["trace_id"] == answer["trace_id"]
+
+
+@pytest.mark.usefixtures("logs_on_bus")
+@pytest.mark.claim("9.9")
+@pytest.mark.parametrize(
+    ("path", "kind", "code", "status", "level"),
+    [
+        ("bus", "BusError", "E006", 503, "error"),
+        ("bug", "KeyError", "E999", 500, "error"),
+        ("missing", "NotFound", "E007", 404, "info"),
+        ("no/such/path", "HTTPNotFound", "E007", 404, "info"),
+    ],
+)
+async def test_the_error_of_an_answer_is_logged(
+    path: str,
+    kind: str,
+    code: str,
+    status: int,
+    level: str,
+    observer: Bus,
+    running_probe: RunningProbe,
+    web_client: aiohttp.ClientSession,
+) -> None:
+    found: dict[str, dict[str, Any]] = {}
+    async with running_probe() as probe, observer.tail(LogRecorded) as told:
+        async with web_client.get(f"{probe.url}/api/v1/things/{path}", headers={"X-Trace-Id": "t1"}) as response:
+            assert response.status == status
+        while "request_completed" not in found:
+            for record in LogRecorded.read(await first(told, LogRecorded)).records:
+                found[record["event"]] = record
+    occurred = found["error_occurred"]
+    assert (occurred["error_type"], occurred["error_code"], occurred["status_code"]) == (kind, code, status)
+    assert (occurred["level"], occurred["trace_id"], occurred["service"]) == (level, "t1", "metadata")
+    assert ("exception" in occurred) is (kind == "KeyError")
+
+
 @pytest.mark.claim("7.12")
 @pytest.mark.parametrize("given", [None, "", "with space", "x" * 129])
 async def test_a_missing_or_invalid_trace_id_is_replaced_with_a_uuid(
@@ -95,14 +175,16 @@ async def test_requests_and_errors_are_logged_with_their_trace_id_without_secret
 ) -> None:
     found: dict[str, dict[str, Any]] = {}
     async with running_probe() as probe, observer.tail(LogRecorded) as told:
-        structlog.get_logger("bus").warning("stays_local")
+        structlog.get_logger("bus").warning("about_log_records", subject="log.recorded")
+        structlog.get_logger("bus").warning("of_the_bus", subject="job.created")
         probe.logger.info("with_secret", api_key="geheim", url="https://h/?key=geheim")
         async with web_client.get(f"{probe.url}/api/v1/things/bug", headers={"X-Trace-Id": "t1"}) as response:
             error = (await response.json())["error"]
         while not {"with_secret", "request_completed"} <= set(found):
             for record in LogRecorded.read(await first(told, LogRecorded)).records:
                 found[record["event"]] = record
-    assert "stays_local" not in found
+    assert "about_log_records" not in found  # each batch would cause the next one
+    assert (found["of_the_bus"]["service"], found["of_the_bus"]["version"]) == ("stack", VERSION)
     assert "geheim" not in str(found)
     received, completed = found["request_received"], found["request_completed"]
     assert (received["endpoint"], received["method"]) == ("/api/v1/things/bug", "GET")

@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -423,6 +423,22 @@ def test_a_failed_download_is_recorded_in_the_work_plan(system: Any) -> None:
     assert (failed["video_id"], failed["title"]) == (video_id, "Never whole")
     assert (failed["attempts"], len(failed["errors"])) == (3, 3)
     assert result["job"]["created_at"] <= failed["last_attempt"] <= result["job"]["finished_at"]
+    week = timedelta(days=7)  # [recheck] interval_days
+    assert datetime.fromisoformat(failed["retry_after"]) == datetime.fromisoformat(failed["last_attempt"]) + week
+    (item,) = result["items"]
+    assert (item["result"]["metadata_saved"], item["result"]["video_downloaded"]) == (True, False)
+
+
+@pytest.mark.claim("6.3")
+def test_a_download_that_fails_on_the_way_has_its_size_in_the_work_plan(system: Any) -> None:
+    video_id, size = "failing-002", 3_000_000
+    system.emulator.put_video(video_id, title="No sound", channel=sample.CHANNEL, size=size)
+    fault = system.emulator.add_fault("media", "status", video_id=video_id, itag=140, status=404)  # the audio
+    result = system.run_job(video_id)
+    system.emulator.remove_fault(fault)
+    plan = json.loads((system.data / "work_plans" / f"{result['job']['job_id']}.json").read_text())
+    (failed,) = plan["failed_downloads"]
+    assert failed["file_size"] == pytest.approx(size, rel=0.1)
 
 
 def _save_new_video(system: Any, video_id: str, options: dict[str, Any]) -> dict[str, Any]:

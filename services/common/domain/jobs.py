@@ -49,6 +49,11 @@ class JobCounts(BaseModel):
     failed: int = 0
     cancelled: int = 0
 
+    @property
+    def nothing_saved(self) -> bool:
+        """Whether not one video is in the archive, because they failed or are unavailable."""
+        return self.archived + self.skipped == 0 < self.unavailable + self.failed
+
 
 class Job(BaseModel):
     """A job, in REST, events and the CLI. `work_plan` is the path of its plan, if an item was given up.

@@ -4,7 +4,8 @@
     logger = structlog.get_logger().bind(service="jobs", version=__version__)
 
 A record waits in a bounded queue until a `Shipper` publishes it as part of a `log.recorded` event; logging never blocks
-and never fails. Records of the bus and of the logging service stay local, or each batch would cause the next one.
+and never fails. No batch may cause the next one: the logging service writes its own records itself (`take_own`), and
+what the bus reports of a batch on its way stays on stderr.
 """
 
 import asyncio
@@ -12,8 +13,10 @@ import json
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
+from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
@@ -23,17 +26,21 @@ from structlog.typing import EventDict, WrappedLogger
 from bus import Bus, BusError
 from services.common.errors import code_of
 from services.common.events import LogRecorded
+from services.common.names import SERVICES
 from services.common.settings.masking import mask
 
+VERSION = version("ytarchive")
 BATCH = 100  # records
 PERIOD = 0.25  # seconds
 QUEUE = 10_000  # records; the oldest are dropped first
+OWN_QUEUE = 1_000  # records of the logging service
 LONGEST = 16_000  # characters of one record, so that a batch fits into a message
 _ALWAYS = ("timestamp", "level", "event", "service", "version", "trace_id")  # fields kept of a longer record
 
-_LOCAL_NAMES = ("bus", "services.logging", "nats")
-_LOCAL_SERVICES = frozenset({"bus", "logging"})
+_LOGGING = "logging"  # the service that writes its own records
 _waiting: deque[dict[str, Any]] = deque(maxlen=QUEUE)
+_own: deque[dict[str, Any]] = deque(maxlen=OWN_QUEUE)
+_publishing: ContextVar[bool] = ContextVar("publishing_log_records", default=False)
 
 
 def setup(*, level: str = "INFO", console: str | None = "INFO") -> None:
@@ -70,6 +77,12 @@ def tear_down() -> None:
     structlog.reset_defaults()
     _forward_stdlib()
     _waiting.clear()
+    _own.clear()
+
+
+def take_own() -> list[dict[str, Any]]:
+    """Return the oldest records of the logging service that are not taken yet, up to a batch."""
+    return [_own.popleft() for _ in range(min(BATCH, len(_own)))]
 
 
 def _forward_stdlib(*forward: logging.Handler) -> None:
@@ -79,7 +92,7 @@ def _forward_stdlib(*forward: logging.Handler) -> None:
 
 
 class _Stderr:
-    """Writes lines to sys.stderr, which may be replaced at run time. Carries the logger's name for `_is_local`."""
+    """Writes lines to sys.stderr, which may be replaced at run time. Carries the logger's name for `_enqueue`."""
 
     def __init__(self, name: str = "", *_more: Any) -> None:
         self.name = name
@@ -140,17 +153,33 @@ def _text(value: Any) -> str:
 
 def _enqueue(threshold: int) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
     def enqueue(logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-        if not _is_local(logger, record) and _number(str(record["level"])) >= threshold:
-            _waiting.append(dict(record))
+        if _number(str(record["level"])) >= threshold:
+            name = str(getattr(logger, "name", ""))
+            named = {**record, "service": record.get("service") or _service_of(name), "version": VERSION}
+            if named["service"] == _LOGGING:
+                _own.append(named)
+            elif not _is_local(name, named):
+                _waiting.append(named)
         return record
 
     return enqueue
 
 
-def _is_local(logger: WrappedLogger, record: MutableMapping[str, Any]) -> bool:
-    name = str(getattr(logger, "name", ""))
-    named_local = any(name == local or name.startswith(f"{local}.") for local in _LOCAL_NAMES)
-    return named_local or record.get("service") in _LOCAL_SERVICES
+def _service_of(name: str) -> str:
+    """Return the service of a record outside of every service, by the name of its logger."""
+    area, _, service = name.partition(".")
+    if area == "services" and service in SERVICES:
+        return service
+    return "stack" if area == "bus" else "cli"
+
+
+def _is_local(name: str, record: Mapping[str, Any]) -> bool:
+    """Return whether the record may be the effect of a batch of log records: then it is not published."""
+    area = name.partition(".")[0]
+    if _publishing.get() or area == "nats":
+        return True
+    texts = (str(value) for value in record.values())
+    return area == "bus" and any(LogRecorded.subject in text or text.startswith("logging-") for text in texts)
 
 
 def _only_from(threshold: int) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
@@ -193,9 +222,11 @@ class Shipper:
         while _waiting:
             batch = [_waiting.popleft() for _ in range(min(BATCH, len(_waiting)))]
             sent = False
+            publishing = _publishing.set(True)
             try:
                 await self._bus.publish(LogRecorded(records=tuple(batch)), trace_id=str(uuid4()))
                 sent = True
             finally:
+                _publishing.reset(publishing)
                 if not sent:
                     _waiting.extendleft(reversed(batch))

@@ -184,7 +184,8 @@ class Download(Section):
 
 
 class Retention(Section):
-    """Days that ended jobs and logs are kept (SPEC: Data Retention). Work plans are removed only manually."""
+    """Days that ended jobs and logs are kept (SPEC: Data Retention). Work plans are removed only manually.
+    `failed_jobs`: also of completed jobs that saved nothing, because every video failed or is unavailable."""
 
     completed_jobs: int = Field(default=30, ge=0, le=_MOST_DAYS)
     failed_jobs: int = Field(default=90, ge=0, le=_MOST_DAYS)

@@ -115,7 +115,8 @@ def _body(operation: Schema) -> str:
         return ""
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     needed = "" if operation["requestBody"]["required"] else ", optional"
-    return f"<p>Body: {_shape(schema)} as application/json{needed}</p>"
+    plain = schema["anyOf"][0]  # the other choice is the same in SPEC's request format
+    return f"<p>Body: {_shape(plain)} as application/json{needed}; also as <code>data</code> of a ServiceRequest</p>"
 
 
 def _answers(operation: Schema) -> Iterator[tuple[str, ...]]:

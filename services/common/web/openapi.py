@@ -126,8 +126,25 @@ def _operation(service: str, number: int, route: Route, shapes: _Shapes) -> Sche
     if body is not None:
         whole = shapes.definitions.get(body.get("$ref", "").removeprefix(REFERENCE), body)
         needed = bool(whole.get("required"))  # an empty body is {}
-        found["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
+        found["requestBody"] = {"required": needed, "content": {"application/json": {"schema": _either(body)}}}
     return found
+
+
+def _either(body: Schema) -> Schema:
+    """Return the schema of a body, plain or in SPEC's request format."""
+    wrapped = {
+        "title": "ServiceRequest",
+        "description": "The same body as `data`. `trace_id` counts unless the header X-Trace-Id is there.",
+        "type": "object",
+        "required": ["trace_id", "timestamp", "data"],
+        "additionalProperties": False,
+        "properties": {
+            "trace_id": {"type": "string"},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": body,
+        },
+    }
+    return {"anyOf": [body, wrapped]}
 
 
 def _tag(service: str, route: Route) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from services.common.errors import InvalidRequest, NotFound
+from services.common.models import ServiceRequest
 from services.common.validation import problems_of
 
 
@@ -20,9 +22,9 @@ class NoQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
-    """Parse a JSON body; an empty one is `{}`. The content type must be JSON, which a form of another site cannot
-    send."""
+async def read_json(request: web.Request) -> bytes:
+    """Return a JSON body, unparsed; an empty one is `{}`. The content type must be JSON, which a form of another site
+    cannot send."""
     try:
         raw = await request.read()
     except web.RequestPayloadError as error:
@@ -32,6 +34,25 @@ async def read_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
     elif request.content_type != "application/json":
         kind = request.content_type
         raise InvalidRequest(f"The body must be application/json, not {kind!a}.", reason="content_type")
+    return raw
+
+
+def wrapper_of(raw: bytes) -> ServiceRequest | None:
+    """Return the body as SPEC's request format, if it has exactly its three keys: `data` is the body of the route then.
+    None for any other body."""
+    try:
+        found = from_json(raw)
+    except ValueError:
+        return None  # parse_body reports it
+    if not isinstance(found, dict) or found.keys() != ServiceRequest.model_fields.keys():
+        return None
+    try:
+        return ServiceRequest.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise _invalid("body", error) from error
+
+
+def parse_body(raw: bytes, model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

@@ -22,10 +22,11 @@ from uuid import uuid4
 import structlog
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json
 
 from bus import BusError
 from bus.injection import inject
-from services.common.errors import InvalidRequest, ServiceUnavailable, TooManyRequests, YTArchiveError
+from services.common.errors import InvalidRequest, ServiceUnavailable, TooManyRequests, YTArchiveError, code_of
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.names import TokenScope
 from services.common.web import access
@@ -33,7 +34,7 @@ from services.common.web.access import AccessRules, Arrival
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.error_protocol import ENDS_WITH_CONNECTION, Runner
 from services.common.web.limits import Limits, report_exhaustion_once
-from services.common.web.request_parsing import NoQuery, read_body, read_path, read_query
+from services.common.web.request_parsing import NoQuery, parse_body, read_json, read_path, read_query, wrapper_of
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_LIMIT = 1024**2  # bytes
@@ -206,7 +207,7 @@ class RestApplication:
             self._count(+1 if counted else 0)
             response: web.StreamResponse | None = None
             try:
-                response = await self._answer(request, handler, trace_id, problem)
+                response = await self._answer(request, handler, problem)
             finally:
                 self._count(-1 if counted else 0)
                 status = response.status if response is not None else 499  # cancelled at the end of the service
@@ -217,7 +218,7 @@ class RestApplication:
                     method=request.method,
                     status_code=status,
                     duration_ms=round(seconds * 1000, 3),
-                    trace_id=trace_id,
+                    trace_id=request[_TRACE_KEY],
                 )
                 if self._observe is not None:
                     self._observe(Observed(route, request.method, status, seconds))
@@ -238,7 +239,6 @@ class RestApplication:
         self,
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-        trace_id: str,
         problem: Exception | None,
     ) -> web.StreamResponse:
         try:
@@ -249,9 +249,26 @@ class RestApplication:
             if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
                 self._owner.logger.warning("stream_broken", error_type=type(error).__name__, error_message=str(error))
                 raise
-            return self._failed(request, error, trace_id)
+            response = self._failed(request, error, request[_TRACE_KEY])
+            self._log_error(error, response.status)
+            return response
 
-    def _failed(self, request: web.Request, error: Exception, trace_id: str) -> web.Response:
+    def _log_error(self, error: Exception, status: int) -> None:
+        """Log the error of an answer (docs/decisions/0024): a failure of this system at level error, with the traceback
+        of an unforeseen one; a refused request at level info."""
+        kind, message = type(error).__name__, str(error)
+        code = code_of(error)
+        if isinstance(error, web.HTTPException):
+            code, message = ErrorCode.INVALID_REQUEST, error.reason
+        known = isinstance(error, (YTArchiveError, BusError, web.HTTPException))
+        log = self._owner.logger.error if status >= 500 else self._owner.logger.info
+        if isinstance(error, TooManyRequests):
+            log = self._owner.logger.debug
+        about = {"error_type": kind, "error_code": code, "error_message": message, "status_code": status}
+        log("error_occurred", **about, exc_info=None if known else error)
+
+    @staticmethod
+    def _failed(request: web.Request, error: Exception, trace_id: str) -> web.Response:
         """Turn any exception into a ServiceResponse."""
         match error:
             case YTArchiveError():
@@ -260,9 +277,7 @@ class RestApplication:
                 return _failure(503, ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message=str(error)), trace_id)
             case web.HTTPException():
                 return _refusal(request, error, trace_id)
-        kind = type(error).__name__
-        self._owner.logger.error("error_occurred", error_type=kind, error_message=str(error), exc_info=error)
-        message = f"Internal error ({kind}). The log has the details under this trace_id."
+        message = f"Internal error ({type(error).__name__}). The log has the details under this trace_id."
         return _failure(500, ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=message), trace_id)
 
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -297,9 +312,16 @@ class RestApplication:
     async def _read_body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
         try:
             async with asyncio.timeout(self._limits.body):
-                return await read_body(request, model)
+                raw = await read_json(request)
         except TimeoutError as error:
             raise web.HTTPRequestTimeout from error
+        wrapper = wrapper_of(raw)
+        if wrapper is None:
+            return parse_body(raw, model)
+        if not _has_trace(request) and _TRACE_ID.fullmatch(wrapper.trace_id):
+            request[_TRACE_KEY] = wrapper.trace_id
+            structlog.contextvars.bind_contextvars(trace_id=wrapper.trace_id)
+        return parse_body(to_json(wrapper.data), model)
 
     @staticmethod
     def _route_of(request: web.Request) -> Route | None:
@@ -332,9 +354,12 @@ def _arrival(request: web.Request) -> Arrival:
     return Arrival(request.method, request.path, request.headers, address("sockname"), address("peername"), forwarded)
 
 
+def _has_trace(request: web.Request) -> bool:
+    return _TRACE_ID.fullmatch(request.headers.get(TRACE_HEADER, "")) is not None
+
+
 def _trace_of(request: web.Request) -> str:
-    given = request.headers.get(TRACE_HEADER, "")
-    return given if _TRACE_ID.fullmatch(given) else str(uuid4())
+    return request.headers[TRACE_HEADER] if _has_trace(request) else str(uuid4())
 
 
 def _success(result: Any, status: int, trace_id: str) -> web.Response:

@@ -8,8 +8,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from services.common.domain.jobs import JobCounts
 from services.common.infra.deletion_clock import DeletionClock
 from services.common.models import JobStatus
+from services.common.rechecks import is_recheck
 from services.common.settings.sections import Retention
 from services.jobs.adapters.commits import Commit, CommitNotifier
 from services.jobs.adapters.store import Store
@@ -19,14 +21,17 @@ from services.jobs.rest_models import Cleanup, EndedJob
 
 BATCH = 2000  # items that one transaction deletes
 EVERY = timedelta(days=1)
+_COUNTS = ("total", "archived", "skipped", "unavailable", "failed")
 _REMOVALS_KEPT = timedelta(days=15)  # a client that follows the changes of all jobs may be away that long
 
 
 def is_due(job: EndedJob, retention: Retention, now: datetime) -> bool:
-    """Return whether a job is kept no longer: by default completed ones for 30 days, failed 90, cancelled 7. An open
-    job is never due."""
+    """Return whether a job is kept no longer: by default completed ones for 30 days, failed 90, cancelled 7. One that
+    saved nothing is kept like a failed one, except for re-checks, whose results are in the work plans. An open job is
+    never due."""
+    failed = job.nothing_saved and not is_recheck(job.job_id)
     days = {
-        JobStatus.COMPLETED: retention.completed_jobs,
+        JobStatus.COMPLETED: retention.failed_jobs if failed else retention.completed_jobs,
         JobStatus.FAILED: retention.failed_jobs,
         JobStatus.CANCELLED: retention.cancelled_jobs,
     }.get(job.status)
@@ -116,9 +121,18 @@ def _delete_batch(sql: sqlite3.Connection) -> bool:
 def _ended(sql: sqlite3.Connection) -> list[EndedJob]:
     ended = [status.value for status in JobStatus if status.ended]
     marks = ",".join("?" * len(ended))
-    query = f"""SELECT job_id, status, json_extract(body, '$.finished_at') at, json_extract(body, '$.total') items
-        FROM jobs WHERE status IN ({marks}) ORDER BY at, job_id"""  # noqa: S608 - only marks
-    return [
-        EndedJob(job_id=row["job_id"], status=row["status"], finished_at=row["at"], items=row["items"])
-        for row in sql.execute(query, ended)
-    ]
+    counts = ", ".join(f"json_extract(body, '$.{name}') {name}" for name in _COUNTS)
+    query = f"""SELECT job_id, status, json_extract(body, '$.finished_at') at, {counts}
+        FROM jobs WHERE status IN ({marks}) ORDER BY at, job_id"""  # noqa: S608 - only marks and constants
+    return [_ended_job(row) for row in sql.execute(query, ended)]
+
+
+def _ended_job(row: sqlite3.Row) -> EndedJob:
+    counts = JobCounts(**{name: row[name] or 0 for name in _COUNTS})
+    return EndedJob(
+        job_id=row["job_id"],
+        status=row["status"],
+        finished_at=row["at"],
+        items=counts.total,
+        nothing_saved=counts.nothing_saved,
+    )

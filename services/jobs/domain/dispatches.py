@@ -11,7 +11,7 @@ from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
 from services.jobs.domain import streaks
 from services.jobs.domain.accounting import Out, add_note, finish, open_job, settle, touch
-from services.jobs.domain.failures import give_up
+from services.jobs.domain.failures import failed_result, give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
 
@@ -70,8 +70,8 @@ def release(rows: Rows, fetch: FetchRow, now: datetime, retry_at: datetime | Non
 
 
 def cancel_item(job: JobRow, item: ItemRow, now: datetime) -> list[Out]:
-    result = JobResult(video_id=item.video_id, status="failed", message="cancelled")
-    item.message = result.message
+    item.message = "cancelled"
+    result = failed_result(item, item.message).model_copy(update={"error_code": None})
     finish(job, item, ItemStatus.CANCELLED, now, result=result)
     return settle(job, now)
 
@@ -101,6 +101,7 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
     fetch.state, fetch.since = FetchState.STORING, now
     for item, job in _served(rows, fetch):
         item.title = event.metadata.title
+        item.file_size = sum(file.size for file in event.files) or item.file_size
         touch(job, now, item)
     return []
 
@@ -112,7 +113,8 @@ def deferred(rows: Rows, event: e.DownloadDeferred, now: datetime) -> list[Out]:
     if fetch is None:
         return []
     out: list[Out] = []
-    if (failure := event.failure) is not None:
+    if event.failure is not None:
+        failure = event.failure.model_copy(update={"retry_after": event.failure.retry_after or event.retry_after})
         refused = failure.kind is FailureKind.SITE_WIDE or event.reason in set(Suspicion)
         out = _defer(rows, fetch, failure, now, refused=refused)
     return out + release(rows, fetch, now, event.retry_after)
@@ -154,6 +156,9 @@ def download_cancelled(rows: Rows, event: e.DownloadCancelled, now: datetime) ->
 def download_failed(rows: Rows, event: e.DownloadFailed, now: datetime) -> list[Out]:
     """Spend an attempt, or give the video up; but not for a failure that seems to be about this machine (streaks)."""
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
+    if fetch is not None and event.file_size is not None:
+        for item, _job in _served(rows, fetch):
+            item.file_size = event.file_size
     if fetch is not None and streaks.judge(rows, fetch, _served(rows, fetch), event.failure, now):
         block = rows.block(fetch.egress)
         out = _defer(rows, fetch, event.failure, now, refused=True)
@@ -209,6 +214,7 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, n
 def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
     """End the items that need only metadata: those that wait for a fetch, and the item of the event's job."""
     out: list[Out] = []
+    _note_metadata(rows, event)
     pairs = _waiting(rows, event.video_id)
     own, described = open_job(rows, event.job_id), rows.item(event.job_id, event.video_id)
     if own and described and described.status is ItemStatus.LISTED:
@@ -222,6 +228,17 @@ def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> l
     current = current_fetch(rows, event.video_id, event.dispatch_id) if event.dispatch_id else None
     ended = current is not None and current.state is FetchState.STORING and only_metadata(current.wanted)
     return out + _fetch_over(rows, rows.fetch(event.video_id), now, ended=ended)
+
+
+def _note_metadata(rows: Rows, event: e.MetadataArchived) -> None:
+    """Note it also for the item of the event's job that was given up meanwhile."""
+    own = rows.item(event.job_id, event.video_id)
+    for item in {id(item): item for item in (*rows.waiters(event.video_id), own) if item is not None}.values():
+        job = rows.job(item.job_id)
+        if job is not None and job.root == event.root:
+            item.metadata_saved = True
+            if item.result is not None:
+                item.result = item.result.model_copy(update={"metadata_saved": True})
 
 
 def _ends_with(event: e.MetadataArchived, item: ItemRow, job: JobRow) -> bool:
@@ -295,6 +312,7 @@ def note_failure(item: ItemRow, failure: Failure, now: datetime) -> None:
     entry: dict[str, Any] = {"at": now.isoformat(), "code": failure.code}
     item.errors = [*item.errors, entry | {"reason": failure.reason, "message": failure.message}][-10:]
     item.reason, item.message, item.error_code = failure.reason, failure.message, failure.code
+    item.retry_after = failure.retry_after
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------

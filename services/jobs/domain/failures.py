@@ -45,6 +45,8 @@ def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:
             attempts=item.attempts,
             last_attempt=item.detected_at or now,
             errors=item.errors,
+            file_size=item.file_size,
+            retry_after=item.retry_after,
         )
     event = e.VideoFailed(
         job_id=job.job_id,
@@ -68,9 +70,7 @@ def work_plan_updated(rows: Rows, event: e.WorkPlanUpdated, now: datetime) -> li
         item = rows.item(job.job_id, video_id)
         if item and item.status is ItemStatus.CLOSING and item.number == event.number:
             job.work_plan = event.path
-            result = JobResult(
-                video_id=video_id, status="failed", message=item.message or item.reason, error_code=item.error_code
-            )
+            result = failed_result(item, item.message or item.reason)
             finish(job, item, item.outcome or ItemStatus.FAILED, now, result=result)
     return settle(job, now)
 
@@ -81,6 +81,15 @@ def close_without_plan(rows: Rows, job: JobRow, video_id: str, error: ErrorDetai
     if item is None or item.status is not ItemStatus.CLOSING:
         return []
     item.message, item.error_code = error.message, error.code
-    result = JobResult(video_id=video_id, status="failed", message=error.message, error_code=error.code)
-    finish(job, item, ItemStatus.FAILED, now, result=result)
+    finish(job, item, ItemStatus.FAILED, now, result=failed_result(item, error.message))
     return settle(job, now)
+
+
+def failed_result(item: ItemRow, message: str | None) -> JobResult:
+    return JobResult(
+        video_id=item.video_id,
+        status="failed",
+        message=message,
+        metadata_saved=item.metadata_saved,
+        error_code=item.error_code,
+    )

@@ -75,6 +75,7 @@ def _decide(
     rows: Rows, job: JobRow, item: ItemRow, entry: Entry, held: Held, now: datetime, recheck_after: timedelta
 ) -> list[Out]:
     """Skip an archived video, fail one that is known to be gone, queue any other (option skip_existing)."""
+    item.metadata_saved = held.metadata
     wanted = Wanted.of(job.type, job.options)
     if entry.described and not wanted.media:
         return []  # its metadata were fetched with the listing: metadata.archived ends it

@@ -118,6 +118,9 @@ class ItemRow:
     message: str | None = None
     error_code: ErrorCode | None = None
     retry_at: datetime | None = None
+    file_size: int | None = None  # bytes, as far as a failed attempt found out
+    retry_after: datetime | None = None  # the time that the last failure named
+    metadata_saved: bool = False  # metadata/videos/{video_id}.json is in the archive
     result: JobResult | None = None
     revision: int = 0
 

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from services.common.domain.archive import Held
 from services.common.events import FindingWithdrawn, VideoFailed
 from services.common.infra.files import remove_abandoned
-from services.common.models import JobType, UnavailableVideo
+from services.common.models import FailedDownload, JobType, UnavailableVideo
 from services.common.rechecks import is_recheck
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
@@ -31,8 +31,12 @@ class WorkPlanRepository:
     """One writer per plan at a time. The file is written before the catalogue; after a crash the repeated event repairs
     the difference."""
 
-    def __init__(self, directory: Path, catalogue: Catalogue, locks: NamedLocks, space: DiskSpace) -> None:
+    def __init__(
+        self, directory: Path, catalogue: Catalogue, locks: NamedLocks, space: DiskSpace, recheck_after: timedelta
+    ) -> None:
+        """`recheck_after`: the time until the re-check of an entry; zero: there is none."""
         self._directory = directory
+        self._recheck_after = recheck_after
         self._catalogue = catalogue
         self._locks = locks
         self._space = space
@@ -48,6 +52,8 @@ class WorkPlanRepository:
         requested it."""
         if event.unavailable is not None:
             event = event.model_copy(update={"unavailable": await self._with_memory(event.unavailable)})
+        if event.failed is not None:
+            event = event.model_copy(update={"failed": self._with_retry_time(event.failed)})
         if is_recheck(event.job_id) and (plan := await self._renew(event)):
             return plan
         async with self._locks.hold("work_plan", event.job_id):
@@ -144,6 +150,13 @@ class WorkPlanRepository:
         title, at = seen
         last = unavailable.last_available or (at if at <= unavailable.detected_at else None)
         return unavailable.model_copy(update={"title": unavailable.title or title, "last_available": last})
+
+    def _with_retry_time(self, failed: FailedDownload) -> FailedDownload:
+        """Name the time of the next re-check, unless the failure itself named a time."""
+        if not self._recheck_after:
+            return failed
+        recheck = failed.last_attempt + self._recheck_after
+        return failed.model_copy(update={"retry_after": failed.retry_after or recheck})
 
 
 def _found(plan: WorkPlan, *, video_id: str, qualities: Collection[str]) -> WorkPlan:

@@ -6,7 +6,7 @@ import pytest
 
 from bus.message import Event
 from services.common import events as e
-from services.common.domain.archive import Held, KnownGone
+from services.common.domain.archive import FileFact, FileRole, Held, KnownGone
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Entry, Target, TargetKind, Wanted
@@ -70,6 +70,68 @@ def test_some_failures_do_not_count_as_attempts(world: World, kind: FailureKind,
         world.failed(world.dispatch(), kind, **fields)
     assert world.status() is ItemStatus.WAITING
     assert world.rows.items["j1", VIDEO].attempts == 0
+
+
+def test_a_failed_download_has_its_size_and_the_time_to_repeat_it(world: World) -> None:
+    world.queued()
+    later = NOW + timedelta(hours=3)
+    failed: list[Event] = []
+    for size in (None, 700, None):
+        about = {"kind": FailureKind.PASSING, "code": ErrorCode.NETWORK_TIMEOUT, "reason": "http_503"}
+        failure = Failure.model_validate(about | {"message": "why", "retry_after": later})
+        failed = world.step(e.DownloadFailed(**request_ids(world.dispatch()), failure=failure, file_size=size))
+    (event,) = failed
+    assert isinstance(event, e.VideoFailed)
+    assert event.failed is not None
+    assert (event.failed.file_size, event.failed.retry_after) == (700, later)
+
+
+def test_a_video_that_could_not_be_archived_has_the_size_of_its_files(world: World) -> None:
+    world.queued()
+    failed: list[Event] = []
+    for _ in range(3):
+        request = world.dispatch()
+        files = tuple(FileFact(name=f"{n}", role=FileRole.VIDEO, size=n, sha256="") for n in (30, 12))
+        completed(world, request, files)
+        failure = Failure(kind=FailureKind.LOCAL, code=ErrorCode.INTERNAL_ERROR, reason="bug", message="why")
+        ids = request.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
+        failed = world.step(e.StorageFailed(**ids, failure=failure))
+    (event,) = failed
+    assert isinstance(event, e.VideoFailed)
+    assert event.failed is not None
+    assert (event.failed.file_size, event.failed.retry_after) == (42, None)
+
+
+@pytest.mark.parametrize("when", ["held before", "before the failure", "before the answer", "after the end"])
+def test_a_failed_item_tells_that_its_metadata_are_saved(world: World, when: str) -> None:
+    world.create()
+    world.checked(held=Held(video_id=VIDEO, metadata=when == "held before"))
+    request = world.dispatch()
+
+    def archive_metadata(at: str) -> None:
+        if when == at:
+            ids = request.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
+            world.step(e.MetadataArchived(**ids, source_name="yt_dlp", path="/x"))
+
+    archive_metadata("before the failure")
+    (failed,) = world.failed(request, FailureKind.GONE)
+    archive_metadata("before the answer")
+    world.answer_work_plan(failed)
+    archive_metadata("after the end")
+    result = world.rows.items["j1", VIDEO].result
+    assert result is not None
+    assert (result.status, result.metadata_saved, result.video_downloaded) == ("failed", True, False)
+
+
+def test_metadata_of_another_root_are_not_those_of_the_item(world: World) -> None:
+    world.queued()
+    request = world.dispatch()
+    world.step(e.MetadataArchived(job_id="j9", root="/elsewhere", video_id=VIDEO, source_name="yt_dlp", path="/x"))
+    (failed,) = world.failed(request, FailureKind.GONE)
+    world.answer_work_plan(failed)
+    result = world.rows.items["j1", VIDEO].result
+    assert result is not None
+    assert result.metadata_saved is False
 
 
 def test_two_jobs_with_the_same_video_share_one_fetch(world: World) -> None:

@@ -21,7 +21,7 @@ Exit codes:
     0  all videos are saved or were already archived
     1  the job failed
     2  wrong usage, or the request was rejected
-    3  finished, but some videos are unavailable or failed; the work plan is named
+    3  finished, but some videos, or all, are unavailable or failed; the work plan is named
     4  parked: the next scheduled retry is more than 10 minutes away
   130  interrupted (Ctrl-C, SIGTERM); the same command continues
 

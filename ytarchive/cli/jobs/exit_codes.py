@@ -23,7 +23,7 @@ MEANINGS = {
     Exit.OK: "success",
     Exit.FAILED: "the operation failed or was cancelled, or the requested object does not exist",
     Exit.REFUSED: "wrong usage or a rejected request; nothing was started",
-    Exit.INCOMPLETE: "finished, but some videos are unavailable or failed; the work plan lists them",
+    Exit.INCOMPLETE: "finished, but some videos, or all, are unavailable or failed; the work plan lists them",
     Exit.PARKED: "parked: the next scheduled retry is more than ten minutes away",
     Exit.INTERRUPTED: "interrupted (Ctrl-C, SIGTERM); the same command continues",
 }

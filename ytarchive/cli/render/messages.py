@@ -149,6 +149,8 @@ def _outcome(result: RunResult, job: Job) -> str:
             return "Failed"
         case JobStatus.CANCELLED:
             return "Cancelled"
+        case _ if job.counts.nothing_saved:
+            return "Nothing was saved"
         case _:
             return "Done, with failures" if result.exit is Exit.INCOMPLETE else "Done"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.youtube.messages import Downloading
-from services.download.progress import ProgressRule, progress_of
+from services.download.progress import ProgressRule, known_size, progress_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,16 @@ def test_progress_has_the_fields_of_the_specification() -> None:
 def test_the_percentage_is_0_without_a_total_and_100_at_the_end() -> None:
     assert progress_of(Downloading(downloaded=250)).percentage == 0.0
     assert progress_of(Downloading(downloaded=250), finished=True).percentage == 100.0
+
+
+@pytest.mark.parametrize(
+    ("state", "size"),
+    [
+        (None, None),
+        (Downloading(downloaded=0), None),
+        (Downloading(downloaded=5), 5),
+        (Downloading(downloaded=5, total=9), 9),
+    ],
+)
+def test_the_known_size_is_the_announced_one_or_what_has_arrived(state: Downloading | None, size: int | None) -> None:
+    assert known_size(state) == size

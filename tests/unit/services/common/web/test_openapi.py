@@ -155,6 +155,9 @@ def test_json_answers_are_wrapped_in_a_service_response(document: openapi.Schema
     refused = found["responses"]["400"]["content"]["application/json"]["schema"]
     assert refused == {"$ref": "#/components/schemas/Failure"}
     assert found["requestBody"]["required"]
+    plain, wrapped = found["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+    assert wrapped["required"] == ["trace_id", "timestamp", "data"]
+    assert wrapped["properties"]["data"] == plain
 
 
 def test_the_data_of_a_failure_can_have_a_schema(document: openapi.Schema) -> None:

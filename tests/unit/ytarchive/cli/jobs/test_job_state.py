@@ -249,6 +249,19 @@ def test_the_summary_lists_every_failure_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (JobCounts(total=2, unavailable=1, failed=1), "Nothing was saved: 0 saved"),
+        (JobCounts(total=2, skipped=1, failed=1), "Done, with failures: 0 saved, 1 already archived"),
+    ],
+)
+def test_the_summary_of_a_job_that_saved_nothing_says_so(counts: JobCounts, expected: str) -> None:
+    ended = job(JobStatus.COMPLETED, counts=counts)
+    assert exit_code(ended) is Exit.INCOMPLETE
+    assert expected in printed(*messages.summary(RunResult(exit_code(ended), ended, 1.0), NOW))
+
+
+@pytest.mark.parametrize(
     ("exit", "attached", "expected"),
     [
         (Exit.INTERRUPTED, False, "Run the same command again to continue"),
