@@ -109,7 +109,7 @@ def _check_token(authorization: str | None, tokens: TokenStore, needed: TokenSco
     if scope is None:
         problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
         raise Unauthorized(
-            f"{problem}. Send `Authorization: Bearer TOKEN`; `ytarchive auth token add NAME` issues one, "
+            f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues one, "
             "and on the machine of the services the command line finds its own.",
         )
     if not includes(scope, needed):
