@@ -9,7 +9,8 @@ COPY bus bus
 COPY services services
 COPY ytarchive ytarchive
 RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src
-RUN useradd --create-home --uid 1000 archivist \
+# Whatever PUID is, that user may enter the home directory, which is the working directory.
+RUN useradd --create-home --uid 1000 archivist && chmod 0755 /home/archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
 COPY docker-entrypoint.sh /usr/local/bin/
 WORKDIR /home/archivist
