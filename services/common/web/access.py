@@ -21,6 +21,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 _API = "/api"
+# What reverse proxies add; a browser or a program on this machine does not.
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,15 @@ class AccessRules:
         return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header)
 
     def check(self, arrival: Arrival, needed: TokenScope) -> None:
-        """Raise Forbidden (403) for a request that a page of another site may have caused, or whose token does not
-        include the scope `needed`; Unauthorized (401) for one without a valid token."""
+        """Raise Forbidden (403) for a request that a page of another site may have caused, that a proxy has forwarded
+        where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without
+        a valid token."""
         self._check_host(arrival)
         self._check_origin(arrival)
         _check_fetch_metadata(arrival)
-        if self.tokens is not None and not self._is_proxied(arrival):
+        if self.tokens is None:
+            _check_not_forwarded(arrival.headers)
+        elif not self._is_proxied(arrival):
             _check_token(arrival.headers.get("Authorization"), self.tokens, needed)
 
     def _is_proxied(self, arrival: Arrival) -> bool:
@@ -101,6 +106,17 @@ def needs_token(config: Config, host: str) -> bool:
     """Return whether a service that is bound to `host` answers only requests with a token."""
     auth = config.auth
     return not is_loopback(host) or bool(config.services.allowed_hosts or auth.trusted_proxies or auth.token)
+
+
+def _check_not_forwarded(headers: Mapping[str, str]) -> None:
+    """Behind a proxy on this machine that the configuration does not name, everybody would come from 127.0.0.1."""
+    header = next((name for name in _FORWARDED if name in headers), None)
+    if header is not None:
+        raise Forbidden(
+            f"A reverse proxy has forwarded this request ({header}), and without a token only this machine is answered."
+            " Add the name of the proxy to [services] allowed_hosts: then a token is needed.",
+            reason="proxy",
+        )
 
 
 def _check_token(authorization: str | None, tokens: TokenStore, needed: TokenScope) -> None:
