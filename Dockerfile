@@ -17,7 +17,8 @@ RUN case "$YTDLP" in \
       *) pip install --no-cache-dir "yt-dlp[default]==$YTDLP" ;; \
     esac
 RUN touch /etc/ytarchive-image # the update command that messages show
-RUN useradd --create-home --uid 1000 archivist \
+# Whatever PUID is, that user may enter the home directory, which is the working directory.
+RUN useradd --create-home --uid 1000 archivist && chmod 0755 /home/archivist \
  && mkdir -p /data /archive && chown archivist:archivist /data /archive
 COPY docker-entrypoint.sh /usr/local/bin/
 WORKDIR /home/archivist

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from structlog.contextvars import bound_contextvars
 
 from bus.connection.connection_manager import ConnectionManager
-from bus.connection.nats_client import send_unsubscribe
+from bus.connection.nats_client import envelope_of, send_unsubscribe
 from bus.dead_letter import dead_letter_of
 from bus.errors import BrokerUnavailable, NotNow
 from bus.fault_injection import fault_point
@@ -242,7 +242,7 @@ class Consumer:
         fault_point(f"bus.taken.{message.subject}")
         if message.subject not in self._kinds:
             raise UnreadableMessage(f"{message.subject}: this consumer does not handle the subject")
-        return Envelope.from_bytes(message.data, message.subject)
+        return envelope_of(message)
 
     async def _deliver(self, _in_flight: InFlightMessage, envelope: Envelope) -> None:
         assert self.consumption.inbox is not None, "only an inbox delivers"  # noqa: S101 - for the type checker

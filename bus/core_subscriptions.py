@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.contextvars import bound_contextvars
 
-from bus.connection.nats_client import respond
+from bus.connection.nats_client import envelope_of, respond
 from bus.handlers import CoreHandler, RequestHandler, handling_of
 from bus.message import Envelope, Event, UnreadableMessage
 
@@ -66,7 +66,7 @@ def _read(message: Msg, kind: type[E]) -> tuple[Envelope, E]:
     a consumer of JetStream delivers it to another. Raise UnreadableMessage."""
     if message.subject != kind.subject:
         raise UnreadableMessage(f"a message on {message.subject} was delivered to {kind.subject}")
-    envelope = Envelope.from_bytes(message.data, message.subject)
+    envelope = envelope_of(message)
     return envelope, kind.read(envelope)
 
 
@@ -92,7 +92,7 @@ async def envelopes(subscription: Subscription, subjects: set[str]) -> AsyncIter
         if message.subject not in subjects:
             continue
         try:
-            envelope = Envelope.from_bytes(message.data, message.subject)
+            envelope = envelope_of(message)
         except UnreadableMessage as error:
             log.debug("tail_skips", subject=message.subject, error=str(error))
             continue

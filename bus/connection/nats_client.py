@@ -17,6 +17,7 @@ from nats.js import JetStreamContext
 
 from bus.connection.refusals import Refusals
 from bus.errors import BrokerRefuses, BrokerUnavailable
+from bus.message import Envelope, UnreadableMessage
 from bus.settings import BusSettings
 from bus.tasks import cancel_and_wait
 
@@ -26,6 +27,7 @@ _ONE_TRY = 2  # seconds for one TCP connection and its handshake
 _DRAIN_TIMEOUT = 5
 _CANCEL_AGAIN = 0.2
 _CLOSE_TIMEOUT = 2.0  # seconds
+_REPUBLISHED_FROM = "Nats-Subject"  # a header of what a stream republishes
 _CREDENTIALS_REFUSED = ("authorization", "authentication")
 
 
@@ -110,6 +112,15 @@ async def send_unsubscribe(client: Client, subscription: JetStreamContext.PullSu
     """Tell the broker that nobody reads a subscription any more, and keep receiving what is on its way.
     (`unsubscribe()` discards what arrives before the broker has processed it.)"""
     await client._send_unsubscribe(subscription._sub._id)
+
+
+def envelope_of(message: Msg) -> Envelope:
+    """Return the envelope of a received message. Raise UnreadableMessage, also for one that a stream has republished:
+    its publisher needed the permission for another subject only, which the broker names in a header."""
+    original = (message.headers or {}).get(_REPUBLISHED_FROM, message.subject)
+    if original != message.subject:
+        raise UnreadableMessage(f"a message on {original} was republished to {message.subject}")
+    return Envelope.from_bytes(message.data, message.subject)
 
 
 async def respond(message: Msg, body: bytes, headers: dict[str, str] | None) -> None:

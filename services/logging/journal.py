@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from services.common.infra.files import try_flock
 from services.common.infra.private_files import FILE_MODE
 
 MAX_REMEMBERED = 10_000  # messages per day; ten times what the broker delivers before an acknowledgement
@@ -80,14 +81,19 @@ class Journal:
 
 
 class _DayFile:
-    """One open file and the number of written lines per message id."""
+    """One open file, locked, and the number of written lines per message id."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self._file = os.fdopen(descriptor, "ab", buffering=0)
-        self._written = _read_back(path, self._file)
+        try:
+            _lock(self._file, path)
+            self._written = _read_back(path, self._file)
+        except BaseException:
+            self._file.close()
+            raise
 
     def is_replaced(self) -> bool:
         """Return whether the file was removed or moved: then new lines would not be found under its name."""
@@ -128,6 +134,17 @@ class _DayFile:
 
 def _line(message_id: str, record: Mapping[str, Any]) -> bytes:
     return json.dumps({**record, "message_id": message_id}, ensure_ascii=False, default=str).encode() + b"\n"
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock the file until it is closed. Raise OSError if another process writes it: what it is writing would be cut
+    off."""
+    try:
+        free = try_flock(file.fileno())
+    except OSError:
+        return  # a file system without locks
+    if not free:
+        raise OSError(f"{path} is written by another logging service: stop one of the two")
 
 
 def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:

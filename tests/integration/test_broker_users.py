@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import nats
@@ -17,6 +18,7 @@ from bus import Bus, BusSettings, Delivery, Envelope, Handlers, NoAnswer
 from bus.errors import BrokerRefuses
 from bus.streams.configuration import EVENTS
 from bus.streams.stream_gc import StreamGC
+from services.common.domain.archive import Held
 from services.common.domain.replies import ClaimAnswer
 from services.common.events import (
     DownloadClaim,
@@ -26,6 +28,7 @@ from services.common.events import (
     ServiceHeartbeat,
     SourceBlocked,
     SourceCleared,
+    VideoArchived,
     catalogue,
 )
 from services.common.messaging import SCHEMA, connect_bus
@@ -270,12 +273,9 @@ async def test_a_durable_that_delivers_to_a_foreign_subject_forges_nothing(broke
     async def read(event: DownloadProgress) -> None:
         seen.put_nowait(event.video_id)
 
-    def progress(video_id: str, **changes: str) -> bytes:
-        event = DownloadProgress(
-            dispatch_id="d", fetch_id="f", job_id="j", video_id=video_id, root="/r",
-            progress=Progress(current=1, total=2, percentage=50.0, message="m"),
-        )  # fmt: skip
-        return Envelope.around(event, source="download/1", trace_id="t").model_copy(update=changes).to_bytes()
+    def forged(video_id: str, **changes: str) -> bytes:
+        around = Envelope.around(progress(video_id), source="download/1", trace_id="t")
+        return around.model_copy(update=changes).to_bytes()
 
     own, foreign = "archive.checked", DownloadProgress.subject
     async with (
@@ -289,15 +289,63 @@ async def test_a_durable_that_delivers_to_a_foreign_subject_forges_nothing(broke
         config = {**names, "filter_subjects": [own], "deliver_subject": foreign}
         order = json.dumps({"stream_name": EVENTS, "config": config}).encode()
         assert b"error" not in (await storage.request(f"{api}.CREATE.{durable}", order, timeout=LIMIT)).data
-        await storage.request(own, progress("forged-0001"), timeout=LIMIT)
-        await storage.request(own, progress("forged-0002", type=own), timeout=LIMIT)
+        await storage.request(own, forged("forged-0001"), timeout=LIMIT)
+        await storage.request(own, forged("forged-0002", type=own), timeout=LIMIT)
 
         async def delivered() -> bool:
             info = json.loads((await storage.request(f"{api}.INFO.{durable}", timeout=LIMIT)).data)
             return bool(info["delivered"]["stream_seq"] == 2)
 
         await until(delivered, "the broker has delivered the forged messages")
-        await download.publish(foreign, progress("genuine-001"))
+        await download.publish(foreign, forged("genuine-001"))
+        assert await asyncio.wait_for(seen.get(), LIMIT) == "genuine-001"
+
+
+def archived(video_id: str) -> VideoArchived:
+    held = Held(video_id=video_id)
+    return VideoArchived(
+        dispatch_id="d", job_id="j", video_id=video_id, root="/r", directory="/d", files=(), bytes=0, held=held
+    )
+
+
+def progress(video_id: str) -> DownloadProgress:
+    done = Progress(current=1, total=2, percentage=50.0, message="m")
+    return DownloadProgress(dispatch_id="d", fetch_id="f", job_id="j", video_id=video_id, root="/r", progress=done)
+
+
+@pytest.mark.parametrize(
+    ("event", "publisher", "reader"),
+    [(archived, "storage", "download"), (progress, "download", "jobs")],
+    ids=["stored", "core"],
+)
+async def test_a_bucket_that_republishes_to_a_foreign_subject_forges_nothing(
+    broker: BrokerWithUsers, event: Callable[[str], VideoArchived | DownloadProgress], publisher: str, reader: str
+) -> None:
+    """A service may create its bucket with a configuration of its choice. What the broker republishes names, in a
+    header, the subject on which it was published."""
+    seen: asyncio.Queue[str] = asyncio.Queue()
+    table = Handlers(reader)
+
+    async def read(event: Any) -> None:
+        seen.put_nowait(event.video_id)
+
+    def message(video_id: str) -> bytes:
+        return Envelope.around(event(video_id), source=f"{publisher}/1", trace_id="t").to_bytes()
+
+    kind = type(event("genuine-001"))
+    (table.subscribe if kind is DownloadProgress else table.on)(kind)(read)
+    async with (
+        connected(broker.settings_of(reader), reader) as bus,
+        plain_client(broker, "metadata") as (metadata, _),
+        plain_client(broker, publisher) as (owner, _),
+    ):
+        await bus.serve(table)
+        republish = {"src": "$KV.quota.x", "dest": kind.subject}
+        config = {"name": "KV_quota", "subjects": ["$KV.quota.>"], "max_bytes": 10_000, "republish": republish}
+        created = await metadata.request("$JS.API.STREAM.CREATE.KV_quota", json.dumps(config).encode(), timeout=LIMIT)
+        assert b"error" not in created.data
+        await metadata.request("$KV.quota.x", message("forged-0001"), timeout=LIMIT)
+        await owner.publish(kind.subject, message("genuine-001"))
         assert await asyncio.wait_for(seen.get(), LIMIT) == "genuine-001"
 
 

@@ -6,12 +6,14 @@ Each is answered with a ServiceResponse that has an error code, and the services
 import asyncio
 import gzip
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from bus import BusSettings
 from services.common.events import JobCreated
@@ -20,6 +22,7 @@ from services.common.settings.load import Config
 from services.download.service import DownloadService
 from services.jobs.rest_models import JobQuery
 from services.jobs.service import JobsService
+from tests.fixtures.cluster import until
 
 JOBS = "/api/v1/jobs"
 VIDEO = "video000001"
@@ -223,6 +226,30 @@ async def test_decompression_bombs_and_invalid_gzip_bodies_are_refused(raw: RawH
     assert len(bomb) < 1024**2
     expect_refusal(await raw.ask("POST", JOBS, bomb, "Content-Encoding: gzip"), 400, 413)
     expect_refusal(await raw.ask("POST", JOBS, b"no gzip", "Content-Encoding: gzip"), 400)
+
+
+async def test_bodies_that_break_off_or_cannot_be_decoded_are_no_errors_of_the_service(
+    raw: RawHttp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody who can connect may send them: an error with a traceback for each would fill the log."""
+    broken = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+    encoded = f"GET {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nno."
+    with capture_logs() as records:
+
+        def counts(event: str, number: int) -> bool:
+            return [record["event"] for record in records].count(event) == number
+
+        _reader, writer = await asyncio.open_connection(raw.host, raw.port)
+        writer.write(broken.encode())
+        await until(lambda: counts("request_received", 1), "the head is received")
+        writer.transport.abort()
+        await until(lambda: counts("request_completed", 1), "the service notices the end of the connection")
+        reader, writer = await asyncio.open_connection(raw.host, raw.port)
+        writer.write(encoded.encode())
+        await asyncio.wait_for(reader.read(), 60)  # until the service closes the connection
+        writer.close()
+    assert [record for record in records if record["log_level"] == "error"] == []
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_chunked_body_is_read_and_validated(raw: RawHttp) -> None:

@@ -42,8 +42,17 @@ def make_folders(folder: Path, mode: int | None = None) -> None:
     make_folders(folder.parent, mode)
     folder.mkdir(exist_ok=True)
     if mode is not None:
-        folder.chmod(mode)
+        set_mode(folder, mode)
     sync_directory(folder.parent)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Set the mode of a file or folder. Raises OSError for a symbolic link: the mode would be that of its target."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exact: int | None = None) -> None:

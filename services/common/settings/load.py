@@ -149,10 +149,13 @@ def _find(path: Path | None, env: Mapping[str, str], cwd: Path | None) -> tuple[
             raise ConfigError(f"There is no configuration file {file}{by}. Correct the path, or leave it out.")
         return file, None
     here, ignored = (cwd / "config.toml").absolute(), None
-    if here.is_file() and _is_ours(here):
-        distrust = _distrust(here)
-        if distrust is None:
-            return here, None
+    try:
+        distrust = _distrust(here) if here.is_file() and _is_ours(here) else ""
+    except PermissionError as error:  # the user may not enter the folder
+        distrust = f"{error.strerror}. Name it with --config."
+    if distrust is None:
+        return here, None
+    if distrust:
         ignored = f"{here} is ignored: {distrust}"
     try:
         users = user_config_path("ytarchive") / "config.toml"

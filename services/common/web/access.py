@@ -24,6 +24,8 @@ HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Option
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 _API = "/api"
 _IPV6_CLIENT = 64  # bits of an address that a client cannot choose
+# What reverse proxies add; a browser or a program on this machine does not.
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class AccessRules:
         return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header, rates)
 
     def check(self, arrival: Arrival, needed: TokenScope, *, limited: bool = True) -> None:
-        """Raise Forbidden (403) for a request that a page of another site may have caused, or whose token does not
-        include the scope `needed`; Unauthorized (401) for one without a valid token; TooManyRequests (429) for one
+        """Raise Forbidden (403) for a request that a page of another site may have caused, that a proxy has forwarded
+        where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without a valid token; TooManyRequests (429) for one
         beyond the limit of its client. `limited` False: only attempts with wrong tokens are limited."""
         address = self._client_address(arrival)
         try:
@@ -87,6 +89,7 @@ class AccessRules:
         if self._is_proxy(_address(arrival.peer)) and (user := arrival.headers.get(self.user_header, "").strip()):
             return f"user/{user}"
         if self.tokens is None:
+            _check_not_forwarded(arrival.headers)
             return f"address/{address}"
         return f"token/{self._check_token(arrival.headers.get('Authorization'), self.tokens, address, needed)}"
 
@@ -116,7 +119,7 @@ class AccessRules:
         if scope is None:
             problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
             raise Unauthorized(
-                f"{problem}. Send `Authorization: Bearer TOKEN`; `ytarchive auth token add NAME` issues one, "
+                f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues one, "
                 "and on the machine of the services the command line finds its own.",
             )
         if not includes(scope, needed):
@@ -153,6 +156,17 @@ def needs_token(config: Config, host: str) -> bool:
     """Return whether a service that is bound to `host` answers only requests with a token."""
     auth = config.auth
     return not is_loopback(host) or bool(config.services.allowed_hosts or auth.trusted_proxies or auth.token)
+
+
+def _check_not_forwarded(headers: Mapping[str, str]) -> None:
+    """Behind a proxy on this machine that the configuration does not name, everybody would come from 127.0.0.1."""
+    header = next((name for name in _FORWARDED if name in headers), None)
+    if header is not None:
+        raise Forbidden(
+            f"A reverse proxy has forwarded this request ({header}), and without a token only this machine is answered."
+            " Add the name of the proxy to [services] allowed_hosts: then a token is needed.",
+            reason="proxy",
+        )
 
 
 def _check_fetch_metadata(arrival: Arrival) -> None:

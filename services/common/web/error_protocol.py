@@ -43,6 +43,11 @@ class _Protocol(web.RequestHandler):
         if task is not None and request is not None and ENDS_WITH_CONNECTION in request:
             task.cancel()  # aiohttp lets it run on until it writes
 
+    def log_exception(self, *args: Any, **words: Any) -> None:
+        """Leave out the rest of a body that cannot be decoded: it is the client's error, and the answer is sent."""
+        if not isinstance(words.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **words)
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -27,7 +27,7 @@ async def read_json(request: web.Request) -> bytes:
     cannot send."""
     try:
         raw = await request.read()
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionError) as error:  # ConnectionError: the client has gone
         raise InvalidRequest(f"The body cannot be read: {error}") from error
     if not raw.strip():
         raw = b"{}"

@@ -49,15 +49,19 @@ class TokenStore:
     # --- the own token ------------------------------------------------------------------------------------------------
 
     def own(self) -> str | None:
-        """Return `[auth] token`, else the one in the data directory, else None."""
+        """Return `[auth] token`, else the one in the data directory, else None. Raise ConfigError when its file is
+        empty or unreadable."""
         if self._configured is not None:
             return self._configured
         try:
-            return self._own_file.read_text("ascii").strip() or None
+            found = self._own_file.read_text("ascii").strip()
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._own_file}: cannot be read: {error}. Set [auth] token, or remove it.") from error
+        if not found:
+            raise ConfigError(f"{self._own_file} is empty. Set [auth] token, or remove it: the next start creates it.")
+        return found
 
     def ensure_own(self) -> str:
         """Return the own token; the first call creates it (mode 0600). Raise ConfigError when that is impossible."""
@@ -158,4 +162,5 @@ def _new_token() -> str:
 
 
 def digest(token: str) -> str:
-    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()  # as a header is decoded
+    """A token that a client sends may have any bytes, which aiohttp decodes to surrogates where they are not UTF-8."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

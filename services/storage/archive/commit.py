@@ -20,7 +20,7 @@ from bus.fault_injection import fault_point
 from services.common.domain.archive import FileFact
 from services.common.domain.failures import FailureKind
 from services.common.events import DownloadCompleted
-from services.common.infra.files import make_folders, set_aside, sync_directory
+from services.common.infra.files import make_folders, set_aside, set_mode, sync_directory
 from services.storage.archive.manifest_file import owner_of, read_manifest
 from services.storage.archive.staging import StopCheck, TakeInFailed, remove_source, stage
 from services.storage.formats.layout import (
@@ -115,7 +115,7 @@ def recover(tree: ArchiveTree, video_id: str) -> RecoveryResult:
             rolled = _finish(path, left, one.tag) or rolled
     removed = 0
     for left, _one in found:
-        if left.exists():
+        if os.path.lexists(left):
             left.unlink()
             removed += 1
     _remove_empty(path.parent)
@@ -172,14 +172,15 @@ def _stage_all(
             hidden = hidden_path(move.place, tag)
             stage(Path(event.directory), move.source, hidden, move.fact, stop)
             if mode is not None:
-                hidden.chmod(mode)
+                set_mode(hidden, mode)
     _sync(moves)
     fault_point("storage.after_stage")
 
 
 def _write_intent(path: Path, manifest: Manifest, tag: str, mode: int | None) -> None:
     half = hidden_path(path, tag, "tmp")
-    with half.open("wb") as file:
+    half.unlink(missing_ok=True)
+    with half.open("xb") as file:  # which follows no link
         if mode is not None:
             os.fchmod(file.fileno(), mode)
         file.write(manifest.model_dump_json(indent=2, exclude_none=True).encode())

@@ -1,15 +1,24 @@
-"""The user's cookies file: read anew when it changes, never written. What YouTube rotates is kept in a copy of ours."""
+"""The user's cookies file: read anew when it changes, never written. What YouTube rotates is kept in a copy of ours.
 
+yt-dlp shows lines of a file that it does not understand, which are secrets. Hence it reads only what was checked here.
+"""
+
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 from services.common.infra.files import write_atomically
 
 _FROM = "# copied from "  # and the identity of the user's file
+_HEAD = re.compile(r"#( Netscape)? HTTP Cookie File")
+_HTTP_ONLY = "#HttpOnly_"  # begins a cookie, every other # a comment
+_FIELDS = 7
+_EXPIRES = re.compile(r"([0-9]{1,15}(\.[0-9]{1,15})?)?")  # seconds since 1970
 
 
 class CookiesUnreadable(Exception):
-    """The user's cookies file is missing or cannot be read."""
+    """The user's cookies file is missing, cannot be read, or contains something else."""
 
 
 class Cookies:
@@ -22,32 +31,43 @@ class Cookies:
 
     def refresh(self) -> str:
         """Copy the user's file if it is not the one that was copied last. Return its identity. Raise
-        CookiesUnreadable."""
+        CookiesUnreadable; OSError when the copy cannot be written."""
         try:
             found = self._given.stat()
             identity = f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
-            if self._copied() != identity:
-                text = self._given.read_text("utf-8-sig")
-                write_atomically(self._copy, _with_identity(text, identity))
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not a text"
-            raise CookiesUnreadable(
-                f"the cookies file {self._given} cannot be read ({why}): correct [youtube] cookies_file, or remove it"
-            ) from error
+            if self._copied() == identity:
+                return identity
+            text = self._given.read_text("utf-8-sig")
+        except OSError as error:
+            raise self._unreadable(str(error.strerror)) from error
+        except UnicodeDecodeError as error:
+            raise self._unreadable("it is not a text") from error
+        write_atomically(self._copy, _with_identity(self._checked(text), identity))
         return identity
 
     def keep(self, jar: Any, identity: str) -> None:
         """Store the cookies of a yt-dlp jar in our copy, if they have changed."""
-        draft = self._copy.with_name(f"{self._copy.name}.{id(self):x}")
-        draft.touch(mode=0o600)
-        try:
-            jar.save(str(draft))
-            text = draft.read_text("utf-8")
-        finally:
-            draft.unlink()
+        saved = io.StringIO()
+        jar.save(saved)
+        text = saved.getvalue()
         if text != self._saved:
             self._saved = text
             write_atomically(self._copy, _with_identity(text, identity))
+
+    def _checked(self, text: str) -> str:
+        """Return the text without lines that are no cookies. Raise CookiesUnreadable if there are only such lines."""
+        head, *lines = text.split("\n")
+        if not _HEAD.match(head):
+            raise self._unreadable("its first line must be: # Netscape HTTP Cookie File")
+        cookies = [line for line in lines if _is_cookie(line)]
+        if not cookies and any(not _is_comment(line) for line in lines):
+            raise self._unreadable("it has no cookie: a line of 7 fields that are separated by tabs")
+        return "\n".join([head, *cookies, ""])
+
+    def _unreadable(self, why: str) -> CookiesUnreadable:
+        return CookiesUnreadable(
+            f"the cookies file {self._given} cannot be read ({why}): correct [youtube] cookies_file, or remove it"
+        )
 
     def _copied(self) -> str | None:
         """Return the identity of the file that our copy was made from."""
@@ -56,6 +76,19 @@ class Cookies:
         except (OSError, UnicodeDecodeError):
             return None
         return next((line.removeprefix(_FROM) for line in lines if line.startswith(_FROM)), None)
+
+
+def _is_comment(line: str) -> bool:
+    return not line.strip() or (line.startswith("#") and not line.startswith(_HTTP_ONLY))
+
+
+def _is_cookie(line: str) -> bool:
+    """Return whether yt-dlp understands the line: domain, whether it begins with a dot, path, secure, expires, name and
+    value."""
+    fields = line.removeprefix(_HTTP_ONLY).split("\t")
+    if _is_comment(line) or len(fields) != _FIELDS:
+        return False
+    return (fields[1] == "TRUE") == fields[0].startswith(".") and _EXPIRES.fullmatch(fields[4]) is not None
 
 
 def _with_identity(text: str, identity: str) -> str:

@@ -104,6 +104,23 @@ def test_after_a_power_cut_that_lost_a_page_no_record_is_lost_or_duplicated(hole
     assert [line["n"] for line in lines(path)] == [0, 1, 2, 3, 4]
 
 
+def test_a_file_that_another_service_writes_is_named_and_left_alone(tmp_path: Path) -> None:
+    """Two logging services with one folder: the second took a record that was half written for what a crash left."""
+    first, second = Journal(tmp_path), Journal(tmp_path)
+    first.append([message("a", 1)])
+    path = first.path(NOON.date())
+    half = b'{"n": 2, "mess'
+    with path.open("ab") as file:
+        file.write(half)
+    with pytest.raises(OSError, match=f"{path} is written by another logging service: stop one"):
+        second.append([message("b", 3)])
+    assert path.read_bytes().endswith(half)
+    first.close()
+    second.append([message("b", 3)])
+    second.close()
+    assert [line["n"] for line in lines(path)] == [1, 3]
+
+
 def test_malformed_lines_in_a_journal_file_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "2026-03-01.jsonl").write_bytes(b'[1]\n"x"\n{"message_id": 7}\n\xff\xfe\n')
     journal = Journal(tmp_path)

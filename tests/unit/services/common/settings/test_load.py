@@ -102,6 +102,24 @@ def test_a_config_file_of_the_working_directory_that_others_can_write_is_ignored
     assert (finding.state, finding.mend is not None) == (State.WARNING, True)
 
 
+def test_a_working_directory_that_the_user_may_not_enter_has_no_config_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `sudo -u archivist ytarchive …` in the home directory of somebody else."""
+    monkeypatch.setenv("HOME", "/nowhere")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(4321)
+    try:
+        config = load_config(env={"YTARCHIVE_STORAGE__BASE_DATA_DIR": "/nowhere"}, cwd=closed)
+    finally:
+        os.seteuid(user)
+    assert config.source is None
+    assert config.ignored == f"{closed}/config.toml is ignored: Permission denied. Name it with --config."
+
+
 def test_the_search_order_of_configuration_files(home: Path, tmp_path: Path, write: Callable[..., Path]) -> None:
     users = write("[services.jobs]\nport = 1\n", "home/.config/ytarchive/config.toml")
     assert load_config(env={}, cwd=tmp_path).source == users

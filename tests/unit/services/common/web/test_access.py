@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pytest
+from multidict import CIMultiDict
 
 from services.common.errors import Forbidden
+from services.common.settings.load import load_config
 from services.common.web.access import AccessRules, Arrival, is_loopback
+from services.common.web.tokens import TokenStore
 
 RULES = AccessRules("nas", frozenset({"archive.example.org"}))
 API = "/api/v1/jobs"
@@ -87,3 +92,18 @@ def test_fetch_metadata(method: str, path: str, headers: list[str], expected: bo
 )  # fmt: skip
 def test_loopback_hosts(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "x-forwarded-host", "Forwarded", "Via", "X-Real-IP"])
+def test_what_a_proxy_forwards_is_refused_while_no_token_is_needed(header: str, tmp_path: Path) -> None:
+    """A proxy on this machine that nobody has named in the configuration (`ProxyPass / http://127.0.0.1:8000/`) would
+    open the service to the network: Host and the peer are those of this machine."""
+    headers = CIMultiDict({"Host": "127.0.0.1:8000", header: "10.0.0.9"})
+    with pytest.raises(Forbidden, match="allowed_hosts") as caught:
+        RULES.check(Arrival("GET", API, headers, local="127.0.0.1", peer="127.0.0.1"), "read")
+    assert caught.value.details["reason"] == "proxy"
+    env = {"YTARCHIVE_STORAGE__BASE_DATA_DIR": str(tmp_path), "YTARCHIVE_SERVICES__ALLOWED_HOSTS": "nas.example"}
+    config = load_config(env=env, cwd=tmp_path)
+    named = AccessRules.of(config, "localhost", "http://localhost:8000")
+    headers["Authorization"] = f"Bearer {TokenStore(config).own()}"
+    named.check(Arrival("GET", API, headers, local="127.0.0.1", peer="127.0.0.1"), "read")

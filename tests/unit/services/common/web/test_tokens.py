@@ -48,6 +48,16 @@ def test_the_own_token_is_created_once_and_only_for_its_owner(config: Config) ->
     assert (mode(folder), mode(folder / "token")) == (0o700, 0o600)
 
 
+def test_an_empty_file_of_the_own_token_is_named(config: Config) -> None:
+    """Nobody could send a token that fits, and the command line would report a missing one."""
+    path = config.storage.base_data_dir / "auth" / "token"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n")
+    for use in (TokenStore(config).ensure_own, TokenStore(config).own):
+        with pytest.raises(ConfigError, match=f"{path} is empty"):
+            use()
+
+
 def test_the_configured_token_is_used_and_nothing_is_written(tmp_path: Path) -> None:
     config = configured(tmp_path, auth__token=OWN)
     store = TokenStore(config)
@@ -150,7 +160,8 @@ def test_requests_with_and_without_a_token(config: Config) -> None:
     assert answer(rules, "operate", f"bearer  {own} ") == 200
     assert answer(rules, "read", f"Bearer {reading}") == 200
     assert answer(rules, "request", f"Bearer {reading}") == 403
-    for none in (None, "", "Bearer", "Bearer ", f"Basic {own}", f"Bearer {own}x", str(own)):
+    not_ascii = "Bearer \udcff\udcfe"  # how aiohttp decodes the bytes ff fe
+    for none in (None, "", "Bearer", "Bearer ", f"Basic {own}", f"Bearer {own}x", str(own), not_ascii):
         assert answer(rules, "read", none) == 401, none
     assert answer(rules, "read", None, user="alice", peer="10.0.0.1") == 401  # no proxy is trusted
 

@@ -68,10 +68,46 @@ def test_what_youtube_rotates_is_kept_in_our_copy_and_never_in_the_users_file(
     assert values(other) == values(options) == {"SID": "new"}
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_an_unreadable_cookies_file_is_named(given: Path, options: dict[str, Any], content: bytes | None) -> None:
+def test_comments_and_cookies_of_other_forms_are_accepted(given: Path, options: dict[str, Any]) -> None:
+    given.write_bytes(b"\xef\xbb\xbf# HTTP Cookie File\r\n\r\n# a comment\r\n" + COOKIE.replace(b"\n", b"\r\n"))
+    assert values(options) == {"SID": "geheim"}
+    given.write_bytes(HEAD)
+    assert values(options) == {}
+
+
+HEAD = b"# Netscape HTTP Cookie File\n"
+COOKIE = b".youtube.com\tTRUE\t/\tTRUE\t4102444800\tSID\tgeheim\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"\xff\xfe\x00", b"", COOKIE, HEAD + COOKIE.replace(b"\t", b" "), HEAD + COOKIE.replace(b"4102", b"x"),
+     b'[{"name": "SID", "value": "geheim"}]', HEAD + COOKIE.replace(b"TRUE\t/", b"FALSE\t/")],
+    ids=["missing", "binary", "empty", "without a head", "spaces", "a wrong time", "JSON", "a domain"],
+)  # fmt: skip
+def test_an_unusable_cookies_file_is_named_and_not_shown(
+    given: Path, options: dict[str, Any], content: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
     given.unlink()
     if content is not None:
         given.write_bytes(content)
-    with pytest.raises(CookiesUnreadable, match=str(given)):
+    with pytest.raises(CookiesUnreadable, match=str(given)) as caught:
+        values(options)
+    assert "geheim" not in f"{caught.value}{capfd.readouterr()}"
+
+
+def test_a_line_that_is_no_cookie_is_left_out_and_not_shown(
+    given: Path, options: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """yt-dlp prints such a line, and what a child prints becomes part of the error when it is killed."""
+    given.write_bytes(HEAD + COOKIE.replace(b"\t", b" ") + b"#HttpOnly_" + COOKIE.replace(b"SID\tgeheim", b"LSID\ttwo"))
+    assert values(options) == {"LSID": "two"}
+    assert "geheim" not in str(capfd.readouterr())
+
+
+def test_a_folder_that_takes_no_copy_is_named_instead_of_the_users_file(given: Path, options: dict[str, Any]) -> None:
+    run = Path(options["cookies_copy"]).parent
+    run.write_text("a file")
+    with pytest.raises(OSError, match=str(run)) as caught:
         child_session.session(options)
+    assert str(given) not in str(caught.value)

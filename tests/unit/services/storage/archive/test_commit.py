@@ -18,7 +18,7 @@ from services.common.events import DownloadCompleted
 from services.storage.archive import commit, staging
 from services.storage.archive.manifest_file import read_manifest
 from services.storage.archive.staging import TakeInFailed
-from services.storage.formats.layout import ArchiveTree
+from services.storage.formats.layout import ArchiveTree, dispatch_tag, hidden_path
 from services.storage.formats.manifest import Manifest, held_of, kept_better
 from tests.fixtures.commit_processes import commit_killed_at, contents_during_commit
 from tests.fixtures.fuse_disk import fuse_disk, why_not
@@ -266,6 +266,54 @@ def test_nothing_is_written_through_a_linked_folder_of_the_archive(
     with pytest.raises(TakeInFailed, match=f"{VIDEO}.* is a symbolic link"):
         take_in(tree, event)
     assert snapshot(outside) == {hidden.name: b"theirs"}
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_is_written_through_a_link_that_is_made_during_a_take_in(
+    tmp_path: Path,
+    deliver: Deliver,
+    other_disk: Callable[[DownloadCompleted], DownloadCompleted],
+    exists: bool,
+) -> None:
+    """Somebody who may write into the archive, as with `dir_mode = "2775"`, knows the next hidden file."""
+    root, secret = tmp_path / "archive", tmp_path / "secret"
+    tree = ArchiveTree(root, root / "metadata", root / "videos", file_mode=0o664)
+    event = other_disk(deliver("1", mp4=b"film"))
+    if exists:
+        secret.write_bytes(b"theirs")
+        secret.chmod(0o600)
+    intent = hidden_path(tree.manifest(VIDEO), dispatch_tag(event.dispatch_id), "tmp")
+
+    def attack() -> bool:
+        intent.symlink_to(secret)
+        return False
+
+    commit.take_in(tree, event, now=NOW, trace_id="t", stop=attack)
+    assert not tree.manifest(VIDEO).is_symlink()
+    assert secret.exists() is exists
+    if exists:
+        assert (secret.read_bytes(), stat.S_IMODE(secret.stat().st_mode)) == (b"theirs", 0o600)
+
+
+def test_the_mode_of_a_file_outside_is_not_changed_through_a_link(
+    tmp_path: Path, deliver: Deliver, other_disk: Callable[[DownloadCompleted], DownloadCompleted]
+) -> None:
+    root, secret = tmp_path / "archive", tmp_path / "secret"
+    secret.write_bytes(b"theirs")
+    secret.chmod(0o600)
+    tree = ArchiveTree(root, root / "metadata", root / "videos", file_mode=0o664)
+    event = other_disk(deliver("1", mp4=b"film"))
+    staged = hidden_path(tree.video_dir(VIDEO) / f"{VIDEO}.mp4", dispatch_tag(event.dispatch_id))
+
+    def attack() -> bool:
+        staged.unlink()
+        staged.symlink_to(secret)
+        return False
+
+    with pytest.raises(OSError, match=staged.name):
+        commit.take_in(tree, event, now=NOW, trace_id="t", stop=attack)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert not tree.video_dir(VIDEO).exists()
 
 
 def test_a_failed_first_commit_leaves_no_folder(tree: ArchiveTree, deliver: Deliver) -> None:
