@@ -69,8 +69,9 @@ class AccessRules:
 
     def check(self, arrival: Arrival, needed: TokenScope, *, limited: bool = True) -> None:
         """Raise Forbidden (403) for a request that a page of another site may have caused, that a proxy has forwarded
-        where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without a valid token; TooManyRequests (429) for one
-        beyond the limit of its client. `limited` False: only attempts with wrong tokens are limited."""
+        where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without
+        a valid token; TooManyRequests (429) for one beyond the limit of its client. `limited` False: only attempts with
+        wrong tokens are limited."""
         address = self._client_address(arrival)
         try:
             client = self._identify(arrival, address, needed)
@@ -119,8 +120,8 @@ class AccessRules:
         if scope is None:
             problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
             raise Unauthorized(
-                f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues one, "
-                "and on the machine of the services the command line finds its own.",
+                f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues one,"
+                " and on the machine of the services the command line finds its own.",
             )
         if not includes(scope, needed):
             raise Forbidden(f"The token has the scope {scope}; this request needs {needed}.", reason="scope")
