@@ -120,8 +120,8 @@ class AccessRules:
         if scope is None:
             problem = "The token is not valid, or was revoked" if authorization else "A token is needed"
             raise Unauthorized(
-                f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues one,"
-                " and on the machine of the services the command line finds its own.",
+                f"{problem}. Send `Bearer TOKEN` in the header Authorization; `ytarchive auth token add NAME` issues"
+                " one, and on the machine of the services the command line finds its own.",
             )
         if not includes(scope, needed):
             raise Forbidden(f"The token has the scope {scope}; this request needs {needed}.", reason="scope")
