@@ -84,7 +84,8 @@ class JobPriorityRequested(Event, subject="job.priority_requested", publishers={
 
 class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id", "listing")):
     """A target of an accepted job is to be listed. `listing` numbers the attempts of the job; `cursor` resumes an
-    earlier attempt; `attempts` of this target have failed so far."""
+    earlier attempt; `attempts` of this target have failed so far. `again`: the target was listed
+    before; what follows is a new listing, not another attempt."""
 
     job_id: JobId
     type: JobType
@@ -95,6 +96,7 @@ class JobQueued(Event, subject="job.queued", publishers={"jobs"}, key=("job_id",
     listing: Index
     cursor: str | None = None
     attempts: Index = 0
+    again: bool = False
 
 
 # --- listing ------------------------------------------------------------------------------------------------------
@@ -108,6 +110,7 @@ class PlaylistFetched(Event, subject="playlist.fetched", publishers={"metadata"}
     target_index: Index
     listing: Index
     playlist: PlaylistMetadata
+    again: bool = False
 
 
 class ListingPageFetched(
@@ -125,6 +128,7 @@ class ListingPageFetched(
     page_key: str
     playlist_id: str | None = None
     entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)
+    again: bool = False
 
 
 class ListingCompleted(Event, subject="listing.completed", publishers={"metadata"}, key=("job_id", "listing")):
@@ -144,6 +148,7 @@ class ListingCompleted(Event, subject="listing.completed", publishers={"metadata
     source_name: str = ""
     announced: int | None = None
     cut_short: bool = False
+    again: bool = False
 
 
 class ListingFailed(Event, subject="listing.failed", publishers={"metadata"}, key=("job_id", "listing")):

@@ -240,6 +240,7 @@ def _playlist_fetched(queued: JobQueued, playlist: PlaylistMetadata) -> Playlist
         target_index=queued.target_index,
         listing=queued.listing,
         playlist=playlist,
+        again=queued.again,
     )
 
 
@@ -260,6 +261,7 @@ def _page_events(queued: JobQueued, page: ListingPage, listed: _Listed) -> list[
         page_key=key,
         playlist_id=listed.playlist.playlist_id if listed.playlist else None,
         entries=page.entries,
+        again=queued.again,
     )
     now = datetime.now(UTC)
     return [fetched, *(_metadata_fetched(queued, metadata, source, now) for metadata in page.described)]
@@ -290,6 +292,7 @@ def _completed(queued: JobQueued, listed: _Listed) -> ListingCompleted:
         source_name=listed.claimed.source.name,
         announced=listed.playlist.entry_count if listed.playlist else None,
         cut_short=_is_cut_short(listed),
+        again=queued.again,
     )
 
 

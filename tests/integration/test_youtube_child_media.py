@@ -63,8 +63,10 @@ def fetch(directory: Path, streams: list[dict[str, Any]], selector: str, **more:
     info = session.ydl.process_ie_result({**raw, **more, "formats": streams}, download=False)
     directory.mkdir()
     told: list[Downloading] = []
-    path = fetch_media(session, info, directory, audio=is_audio(info), tell=told.append)
-    session.ydl.close()
+    try:
+        path = fetch_media(session, info, directory, audio=is_audio(info), tell=told.append)
+    finally:
+        session.ydl.close()
     return path, told
 
 

@@ -141,7 +141,7 @@ def list_again(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
         job.listings_failed -= listing.state is ListingState.FAILED
         job.listings_open += 1
         listing.attempts, listing.error, listing.cursor = 0, None, None
-        listing.awaited, listing.seen = None, frozenset()
+        listing.awaited, listing.seen, listing.again = None, frozenset(), True
         out += listings.queue_listing(job, listing, now)
     return out + settle(job, now)
 

@@ -43,6 +43,7 @@ def queue_listing(job: JobRow, listing: ListingRow, now: datetime) -> list[Out]:
         listing=listing.number,
         cursor=listing.cursor,
         attempts=listing.attempts,
+        again=listing.again,
     )
     return [(queued, job.trace_id)]
 

@@ -87,6 +87,7 @@ class ListingRow:
     awaited: tuple[str, ...] | None = None  # page keys from listing.completed
     seen: frozenset[str] = frozenset()  # page keys received
     error: ErrorDetail | None = None
+    again: bool = False  # it was listed before
 
 
 @dataclass

@@ -15,15 +15,15 @@ _KEPT = timedelta(days=15)  # longer than the stream keeps messages
 
 
 class PageBuffer:
-    """Keyed by (job_id, target_index): a second attempt at a target resumes where the first one ended. What follows a
-    listing that is written is a new listing of the target."""
+    """Keyed by (job_id, target_index): a second attempt at a target resumes where the first one ended. A listing
+    `again` follows one that is written."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add_page(self, page: ListingPageFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
-            if _touch(db, page.job_id, page.target_index, page.listing):
+            if _touch(db, page):
                 db.execute(
                     "INSERT OR REPLACE INTO listing_pages VALUES (?, ?, ?, ?)",
                     (page.job_id, page.target_index, page.page_key, page.model_dump_json()),
@@ -33,7 +33,7 @@ class PageBuffer:
 
     async def add_playlist(self, event: PlaylistFetched) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _touch(db, event.job_id, event.target_index, event.listing)
+            _touch(db, event)
             db.execute(
                 "UPDATE listings SET playlist = ? WHERE job_id = ? AND target_index = ?",
                 (event.model_dump_json(), event.job_id, event.target_index),
@@ -43,7 +43,7 @@ class PageBuffer:
 
     async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            if not _touch(db, event.job_id, event.target_index, event.listing):
+            if not _touch(db, event):
                 return
             db.execute(
                 "UPDATE listings SET completed = ?, completed_at = ?, trace_id = ?"
@@ -99,8 +99,9 @@ class PageBuffer:
         await self._database.run(work)
 
 
-def _touch(db: sqlite3.Connection, job_id: str, target_index: int, listing: int) -> bool:
+def _touch(db: sqlite3.Connection, part: PlaylistFetched | ListingPageFetched | ListingCompleted) -> bool:
     """Create or update the row of a target. Return False if the file of this listing is written already."""
+    job_id, target_index = part.job_id, part.target_index
     now = utc_text(datetime.now(UTC))
     db.execute(
         "INSERT INTO listings (job_id, target_index, touched_at) VALUES (?, ?, ?)"
@@ -109,7 +110,8 @@ def _touch(db: sqlite3.Connection, job_id: str, target_index: int, listing: int)
     )
     query = "SELECT written, completed FROM listings WHERE job_id = ? AND target_index = ?"
     written, completed = db.execute(query, (job_id, target_index)).fetchone()
-    if written and completed and parse_row(ListingCompleted.model_validate_json, completed).listing < listing:
+    ended = parse_row(ListingCompleted.model_validate_json, completed) if written and completed else None
+    if ended is not None and part.again and ended.listing < part.listing:
         db.execute(
             "UPDATE listings SET written = 0, completed = NULL, playlist = NULL WHERE job_id = ? AND target_index = ?",
             (job_id, target_index),
