@@ -142,6 +142,7 @@ def list_again(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
         job.listings_open += 1
         listing.attempts, listing.error, listing.cursor = 0, None, None
         listing.awaited, listing.seen, listing.again = None, frozenset(), True
+        job.error = None  # of the earlier listing
         out += listings.queue_listing(job, listing, now)
     return out + settle(job, now)
 

@@ -1,5 +1,7 @@
 """The state machine of jobs: the commands cancel, pause, resume, retry and priority."""
 
+from datetime import timedelta
+
 import pytest
 
 from bus.message import Event
@@ -10,6 +12,8 @@ from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Target, TargetKind, VideoMetadata
 from services.common.models import ErrorCode, ErrorDetail, JobStatus, JobType
 from services.jobs.domain import commands, dispatches, state_machine
+from services.jobs.domain.accounting import set_retrying
+from services.jobs.domain.rows import JobRow
 from services.jobs.domain.state_machine import Accepted, Rejected
 from tests.fixtures.jobs_world import NOW, OTHER, ROOT, VIDEO, World, completed, request_ids
 
@@ -327,3 +331,64 @@ def test_a_job_that_joins_a_metadata_only_fetch_gets_its_media_by_a_second_dispa
     assert world.rows.jobs["j1"].status is JobStatus.COMPLETED
     second = world.dispatch()
     assert (second.job_id, second.wanted.media) == ("j2", True)
+
+
+# --- the same request again -----------------------------------------------------------------------------------------
+
+
+def waiting_job(world: World, *, cut_short: bool = False) -> JobRow:
+    """Return a job that was listed, and only waits for a scheduled retry."""
+    world.create()
+    world.checked()
+    end = e.ListingCompleted(
+        job_id="j1", root=ROOT, target_index=0, listing=1, page_keys=("p1",), total=1, announced=2, cut_short=cut_short
+    )
+    world.step(end)
+    world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=NOW + timedelta(hours=1))
+    job = world.rows.jobs["j1"]
+    set_retrying(job, 1, NOW + timedelta(hours=1), NOW)
+    return job
+
+
+def send_again(world: World) -> list[Event]:
+    return world.apply(e.JobCreated(job_id="j1", targets=("x",)))
+
+
+def test_a_job_that_only_waits_is_listed_again(world: World) -> None:
+    job = waiting_job(world)
+    (queued,) = send_again(world)
+    assert isinstance(queued, e.JobQueued)
+    assert (queued.listing, queued.again, queued.attempts, queued.cursor) == (2, True, 0, None)
+    assert job.listings_open == 1
+
+
+def test_a_list_that_is_whole_now_has_no_error_any_more(world: World) -> None:
+    job = waiting_job(world, cut_short=True)
+    assert job.error is not None
+    send_again(world)
+    assert job.error is None
+
+
+@pytest.mark.parametrize("state", ["running", "cancelling", "being listed"])
+def test_a_job_with_something_else_to_do_is_not_listed_again(world: World, state: str) -> None:
+    """Its revision changes, so that a client that sent the request again knows that it was received."""
+    job = waiting_job(world)
+    if state == "running":
+        job.status = JobStatus.RUNNING
+    elif state == "cancelling":
+        job.cancelling = True
+    else:
+        send_again(world)
+        job.status = JobStatus.RETRYING
+    before = job.revision
+    assert send_again(world) == []
+    assert job.revision == before + 1
+
+
+def test_an_ended_job_is_not_changed(world: World) -> None:
+    job = waiting_job(world)
+    cancel(world)
+    assert job.status is JobStatus.CANCELLED
+    before = job.revision
+    assert send_again(world) == []
+    assert job.revision == before
