@@ -2,7 +2,8 @@
 
 A message may have several lines and may be delivered again. Each line contains its message's id, so the number of its
 written lines is known: from memory, or after a restart from the end of the day's file. What a kill or a power cut left
-behind the last sync, half a line or a hole of zeros, is cut off then: its messages are delivered again.
+behind the last sync, half a line or a hole of zeros, is cut off then: its messages are delivered again. From a hole on
+it is kept beside the file, because a damaged disk makes holes too.
 """
 
 import json
@@ -14,13 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
-from services.common.infra.files import try_flock
+import structlog
+
+from services.common.infra.files import try_flock, write_atomically
 from services.common.infra.private_files import FILE_MODE
 
 MAX_REMEMBERED = 10_000  # messages per day; ten times what the broker delivers before an acknowledgement
 TAIL_BYTES = 16 * 1024**2  # read back when a file is opened
 OPEN_DAYS = 3
+_log = structlog.get_logger("services.logging")
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,18 @@ def _lock(file: BinaryIO, path: Path) -> None:
         raise OSError(f"{path} is written by another logging service: stop one of the two")
 
 
+def _keep_aside(path: Path, cut: bytes) -> None:
+    """Store what is cut off beside the file. Raise OSError: then nothing is cut off."""
+    beside = path.with_name(f"{path.name}.{uuid4().hex[:8]}.unreadable")
+    write_atomically(beside, cut, mode=FILE_MODE)
+    _log.warning(
+        "journal_cut_off",
+        path=str(path),
+        kept=str(beside),
+        error_message=f"{path} had a hole, of a power cut or of a damaged disk; what followed is in {beside}",
+    )
+
+
 def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:
     """Cut off what is no whole line, and count the lines of each message in the file's tail."""
     written: OrderedDict[str, int] = OrderedDict()
@@ -158,6 +175,8 @@ def _read_back(path: Path, appending: BinaryIO) -> OrderedDict[str, int]:
     whole = tail[: hole if hole >= 0 else None]
     whole = whole[: whole.rfind(b"\n") + 1]
     if len(whole) < len(tail):
+        if hole >= 0:  # of a power cut, or of a disk that is damaged: then whole lines may follow it
+            _keep_aside(path, tail[len(whole) :])
         os.ftruncate(appending.fileno(), size - len(tail) + len(whole))
         tail = whole
     if size > TAIL_BYTES:
