@@ -3,6 +3,7 @@
 yt-dlp shows lines of a file that it does not understand, which are secrets. Hence it reads only what was checked here.
 """
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from services.common.infra.files import write_atomically
 
-_FROM = "# copied from "  # and the identity of the user's file
+_FROM = "# copied from "  # and the digest of the user's file
 _HEAD = re.compile(r"#( Netscape)? HTTP Cookie File")
 _HTTP_ONLY = "#HttpOnly_"  # begins a cookie, every other # a comment
 _FIELDS = 7
@@ -30,29 +31,29 @@ class Cookies:
         self._saved = ""
 
     def refresh(self) -> str:
-        """Copy the user's file if it is not the one that was copied last. Return its identity. Raise
-        CookiesUnreadable; OSError when the copy cannot be written."""
+        """Copy the user's file if its content is not what was copied last. Return its digest. Raise CookiesUnreadable;
+        OSError when the copy cannot be written."""
         try:
-            found = self._given.stat()
-            identity = f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
-            if self._copied() == identity:
-                return identity
-            text = self._given.read_text("utf-8-sig")
+            content = self._given.read_bytes()
+            text = content.decode("utf-8-sig")
         except OSError as error:
             raise self._unreadable(str(error.strerror)) from error
         except UnicodeDecodeError as error:
             raise self._unreadable("it is not a text") from error
-        write_atomically(self._copy, _with_identity(self._checked(text), identity))
-        return identity
+        digest = hashlib.sha256(content).hexdigest()
+        if self._copied() != digest:
+            write_atomically(self._copy, _with_digest(self._checked(text), digest))
+        return digest
 
-    def keep(self, jar: Any, identity: str) -> None:
-        """Store the cookies of a yt-dlp jar in our copy, if they have changed."""
+    def keep(self, jar: Any, digest: str) -> None:
+        """Store the cookies of a yt-dlp jar in our copy, if they have changed. `digest`: of the user's file that they
+        come from."""
         saved = io.StringIO()
         jar.save(saved)
         text = saved.getvalue()
         if text != self._saved:
             self._saved = text
-            write_atomically(self._copy, _with_identity(text, identity))
+            write_atomically(self._copy, _with_digest(text, digest))
 
     def _checked(self, text: str) -> str:
         """Return the text without lines that are no cookies. Raise CookiesUnreadable if there are only such lines."""
@@ -70,7 +71,7 @@ class Cookies:
         )
 
     def _copied(self) -> str | None:
-        """Return the identity of the file that our copy was made from."""
+        """Return the digest of the file that our copy was made from."""
         try:
             lines = self._copy.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
@@ -91,7 +92,7 @@ def _is_cookie(line: str) -> bool:
     return (fields[1] == "TRUE") == fields[0].startswith(".") and _EXPIRES.fullmatch(fields[4]) is not None
 
 
-def _with_identity(text: str, identity: str) -> str:
+def _with_digest(text: str, digest: str) -> str:
     """The first line must stay what it is: it names the format."""
     first, _, rest = text.partition("\n")
-    return f"{first}\n{_FROM}{identity}\n{rest}"
+    return f"{first}\n{_FROM}{digest}\n{rest}"

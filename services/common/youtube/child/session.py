@@ -23,16 +23,16 @@ class MediaUnserved(yt_dlp.utils.YoutubeDLError):  # type: ignore[misc]  # yt-dl
 
 class Session:
     """A YoutubeDL, the warnings of the current operation, and its progress callback. `cookies` are those of the user's
-    file with this `identity`.
+    file with this `digest`.
 
     yt-dlp repeats a request for media only as long as bytes arrive, so that an interrupted stream continues where it
     stopped.
     """
 
-    def __init__(self, options: dict[str, Any], cookies: Cookies | None = None, identity: str = "") -> None:
+    def __init__(self, options: dict[str, Any], cookies: Cookies | None = None, digest: str = "") -> None:
         self.warnings: list[str] = []
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
-        self.identity = identity
+        self.digest = digest
         self._cookies = cookies
         self._received = False  # bytes of media since the last error
         self._media_error = ""
@@ -47,7 +47,7 @@ class Session:
 
     def keep_cookies(self) -> None:
         if self._cookies is not None:
-            self._cookies.keep(self.ydl.cookiejar, self.identity)
+            self._cookies.keep(self.ydl.cookiejar, self.digest)
 
     def _before_repetition(self, n: int) -> float:
         """Return the seconds before repetition `n` of a request for media. Raise MediaUnserved if nothing arrived."""
@@ -98,9 +98,9 @@ def session(options: dict[str, Any]) -> Session:
         return _with_jitter(_sessions[key], options)
     own = {name: value for name, value in options.items() if name != "cookies_copy"}
     cookies = Cookies(Path(own["cookiefile"]), Path(copy))
-    identity = cookies.refresh()
-    if key not in _sessions or _sessions[key].identity != identity:
-        _sessions[key] = Session({**own, "cookiefile": copy}, cookies, identity)
+    digest = cookies.refresh()
+    if key not in _sessions or _sessions[key].digest != digest:
+        _sessions[key] = Session({**own, "cookiefile": copy}, cookies, digest)
     return _with_jitter(_sessions[key], options)
 
 

@@ -111,3 +111,11 @@ def test_a_folder_that_takes_no_copy_is_named_instead_of_the_users_file(given: P
     with pytest.raises(OSError, match=str(run)) as caught:
         child_session.session(options)
     assert str(given) not in str(caught.value)
+
+
+def test_a_file_that_is_only_written_again_does_not_undo_a_rotation(given: Path, options: dict[str, Any]) -> None:
+    """A secret of a container is a new file at every start."""
+    assert values(options) == {"SID": "one"}
+    rotate(options, "rotated")
+    write_cookie(given, "one", at=9_000)
+    assert values(options | {"socket_timeout": 7}) == {"SID": "rotated"}
