@@ -289,7 +289,7 @@ class RecordingDisk(PassThrough):
         return os.lstat(self.place(path)).st_ino
 
     def open(self, path: str, flags: int) -> int:
-        before = os.stat(self.place(path)).st_size  # noqa: PTH116
+        before = Path(self.place(path)).stat().st_size
         handle = super().open(path, flags)
         if flags & os.O_TRUNC and before:
             self._record("truncate", os.fstat(handle).st_ino, 0)
@@ -315,7 +315,7 @@ class RecordingDisk(PassThrough):
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         super().truncate(path, length, fh)
-        number = os.fstat(fh).st_ino if fh is not None else os.stat(self.place(path)).st_ino  # noqa: PTH116
+        number = os.fstat(fh).st_ino if fh is not None else Path(self.place(path)).stat().st_ino
         self._record("truncate", number, length)
         return 0
 

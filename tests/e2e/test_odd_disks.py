@@ -25,23 +25,19 @@ def test_a_video_is_saved_on_a_disk_that_cannot_sync_folders(
         assert "cannot sync folders: a power cut" in examined.out, examined.out + examined.err
 
 
-def test_doctor_refuses_a_data_folder_on_a_disk_that_cannot_sync_folders(
-    tmp_path: Path, cli_at: Callable[..., Any], emulator: EmulatorClient
+@pytest.mark.parametrize(
+    ("option", "folder", "told", "code"),
+    [
+        ("--no-folder-sync", "data", "which the broker requires", 1),
+        ("--fold-case", "archive", "ignores case", 0),
+    ],
+)
+def test_doctor_names_what_a_disk_lacks(
+    tmp_path: Path, cli_at: Callable[..., Any], emulator: EmulatorClient, option: str, folder: str, told: str, code: int
 ) -> None:
-    """The broker requires it."""
-    with fuse_disk(tmp_path / "disk", "--no-folder-sync") as disk:
+    with fuse_disk(tmp_path / "disk", option) as disk:
         cli = cli_at(disk / "home")
-        cli.data.mkdir()
+        (cli.home / folder).mkdir()
         examined = cli("doctor")
-        assert "which the broker requires" in examined.out, examined.out + examined.err
-        assert examined.code == 1
-
-
-def test_doctor_names_a_disk_that_ignores_case(
-    tmp_path: Path, cli_at: Callable[..., Any], emulator: EmulatorClient
-) -> None:
-    with fuse_disk(tmp_path / "disk", "--fold-case") as disk:
-        cli = cli_at(disk / "home")
-        cli.archive.mkdir()
-        examined = cli("doctor")
-        assert "ignores case" in examined.out, examined.out + examined.err
+        assert told in examined.out, examined.out + examined.err
+        assert examined.code == code

@@ -16,8 +16,12 @@ from bus.fault_injection import VARIABLE
 from services.common.infra import logs
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config
+from tests.fixtures.emulated import emulated_config
 from tests.fixtures.probe_service import ProbeService, RunningProbe
 from tests.fixtures.processes import INHERITED_VARIABLES, ProcessPool
+from tests.fixtures.stack_client import Archive
+from ytarchive.emulator import EmulatorClient
+from ytarchive.stack import Stack
 
 Connect = Callable[..., Awaitable[Bus]]
 
@@ -129,3 +133,16 @@ def killed_at(
         assert await asyncio.to_thread(process.wait) == -signal.SIGKILL, process.output()
 
     return run
+
+
+@pytest.fixture
+def emulated(config: Config, emulator: EmulatorClient) -> Config:
+    """The configuration of a stack whose YouTube is the emulator, with short timeouts."""
+    return emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
+
+
+@pytest.fixture
+async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
+    """All services in this process, with the emulator as YouTube."""
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
+        yield Archive(stack, http, emulator)

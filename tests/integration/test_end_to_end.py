@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import pytest
 
 from services.common.domain.jobs import ItemStatus
 from services.common.settings.load import Config
-from tests.fixtures.emulated import emulated_config
 from tests.fixtures.stack_client import Archive, plan_of
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -33,17 +32,6 @@ def decode(path: Path) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), path
-
-
-@pytest.fixture
-def emulated(config: Config, emulator: EmulatorClient) -> Config:
-    return emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
-
-
-@pytest.fixture
-async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
-    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
-        yield Archive(stack, http, emulator)
 
 
 async def test_a_playlist_is_archived_and_its_unavailable_videos_are_on_the_plan(

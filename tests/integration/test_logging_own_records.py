@@ -4,8 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,13 @@ from services.common.infra import logs
 from services.common.infra.logs import VERSION
 from services.common.settings.load import Config, load_config
 from services.logging.service import LoggingService
+from tests.fixtures.fake_services import running_logging
 from tests.fixtures.probe_service import ProbeService, RunningProbe
 from tests.fixtures.small_disk import run_on_small_disk
 
 LIMIT = 60.0  # seconds to wait for a record
 DISK = 128 * 1024  # bytes
 LONG = "x" * 8_000  # more than the unused end of a page
-
-
-@asynccontextmanager
-async def running_logging(
-    config: Config, broker: BusSettings, disk_patience: float = 0.05
-) -> AsyncIterator[LoggingService]:
-    service = LoggingService(config, broker, disk_patience=disk_patience)
-    await service.startup()
-    try:
-        yield service
-    finally:
-        await service.shutdown(5.0)
 
 
 def lines(config: Config) -> list[dict[str, Any]]:

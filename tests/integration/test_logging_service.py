@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,9 @@ from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.logging.queries import LogFilter
 from services.logging.service import LoggingService
+from tests.fixtures.fake_services import running_logging
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
-
-
-@asynccontextmanager
-async def running_service(
-    config: Config, broker: BusSettings, *, disk_patience: float = 5.0
-) -> AsyncIterator[LoggingService]:
-    service = LoggingService(config, broker, disk_patience=disk_patience)
-    await service.startup()
-    try:
-        yield service
-    finally:
-        await service.shutdown(5.0)
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ async def test_records_are_written_unchanged_except_for_secrets(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     first = tuple(record(number, trace_id="t1") for number in range(100))
-    async with running_service(config, broker) as service:
+    async with running_logging(config, broker) as service:
         envelope = await sender.publish(LogRecorded(records=first), trace_id="x")
         await sender.publish(LogRecorded(records=(record(100, api_key="geheim", title="Ünïcode"),)), trace_id="x")
 
@@ -81,11 +69,11 @@ async def test_records_published_during_a_stop_are_written_once_after_the_start(
 
         await eventually(there)
 
-    async with running_service(config, broker):
+    async with running_logging(config, broker):
         await sender.publish(LogRecorded(records=(record(0),)), trace_id="x", id="m0")
         await written(1)
     await sender.publish(LogRecorded(records=(record(1),)), trace_id="x", id="m1")
-    async with running_service(config, broker) as service:
+    async with running_logging(config, broker) as service:
         await written(2)
         envelopes = [await sender.publish(LogRecorded(records=(record(n),)), trace_id="x", id=f"m{n}") for n in (2, 3)]
         await written(4)
@@ -97,7 +85,7 @@ async def test_every_stored_event_is_written_with_its_trace_and_without_secrets(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     created = JobCreated(job_id="job-1", targets=("dQw4w9WgXcQ",), options=JobOptions(api_key="geheim"))
-    async with running_service(config, broker):
+    async with running_logging(config, broker):
         envelope = await sender.publish(created, trace_id="trace")
         await sender.publish(SourceCleared(egress="e"), trace_id="trace", caused_by=envelope.id)
 
@@ -121,9 +109,9 @@ def stop_events(config: Config) -> list[dict[str, Any]]:
 async def test_the_stop_event_of_the_service_is_written_by_its_next_run(
     config: Config, broker: BusSettings, eventually: Eventually
 ) -> None:
-    async with running_service(config, broker) as before:
+    async with running_logging(config, broker) as before:
         pass
-    async with running_service(config, broker):
+    async with running_logging(config, broker):
 
         async def told() -> bool:
             return bool(stop_events(config))
@@ -150,7 +138,7 @@ async def test_records_are_written_once_the_disk_is_writable_again(
     config: Config, broker: BusSettings, sender: Bus, eventually: Eventually
 ) -> None:
     folders = block(config)
-    async with running_service(config, broker, disk_patience=0.05) as service:
+    async with running_logging(config, broker, disk_patience=0.05) as service:
         await sender.publish(LogRecorded(records=(record(1),)), trace_id="x")
 
         async def tried() -> bool:

@@ -1,7 +1,7 @@
 """YouTube as it really is: situations of the emulator, and what a running stack makes of them (docs/youtube.md)."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,6 @@ from services.common.youtube import release
 from services.download.service import DownloadService
 from services.jobs.domain.streaks import LEAST
 from services.storage.service import StorageService
-from tests.fixtures.emulated import emulated_config
 from tests.fixtures.stack_client import Archive, plan_of
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -24,17 +23,6 @@ Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 LIST = "PLemulator0000000000000000000list"
 SMALL: dict[str, Any] = {"quality": "144p", "include_captions": False}
 SLOTS = 2
-
-
-@pytest.fixture
-def emulated(config: Config, emulator: EmulatorClient) -> Config:
-    return emulated_config(config, emulator, YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="3")
-
-
-@pytest.fixture
-async def archive(emulated: Config, emulator: EmulatorClient) -> AsyncIterator[Archive]:
-    async with Stack(emulated) as stack, aiohttp.ClientSession() as http:
-        yield Archive(stack, http, emulator)
 
 
 def worker(archive: Archive) -> DownloadService:
