@@ -243,7 +243,7 @@ def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
     first, name, *rest = [*path, "", ""]
     if first in _VIDEO_PATHS:
         if name == "live_stream":
-            raise InvalidRequest(f"what is live on a channel changes: {_REFUSED_TABS['live']}")
+            return _channel_page(query.get("channel", ""), ["live"])
         return _video_or_list(query.get("v") or ("" if name in _NO_VIDEO_IDS else name), query)
     if first == "playlist":
         return _list(query.get("list", ""))

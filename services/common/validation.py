@@ -128,9 +128,14 @@ def _is_choice_of_same_value(one: ErrorDetails, other: ErrorDetails) -> bool:
     return one is other or (one["loc"][:-1] == other["loc"][:-1] and one["input"] is other["input"])
 
 
+def _named(expected: str) -> list[str]:
+    """Return the choices of pydantic's text: texts are quoted, as in `'a', 'b' or 'c'`, numbers are not."""
+    return _QUOTED.findall(expected) or re.split(", | or ", expected)
+
+
 def _choices(branches: Iterable[Any]) -> str:
     branches = list(branches)
-    names = dict.fromkeys(name for one in branches for name in _QUOTED.findall(one["ctx"]["expected"]))
+    names = dict.fromkeys(name for one in branches for name in _named(one["ctx"]["expected"]))
     value = ascii(branches[0]["input"])
     shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
     return f"{shown} is not one of {', '.join(names)}"

@@ -284,6 +284,9 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
         sections = sorted({name.rpartition(".")[0] for name in known})
         return f"{origin}: unknown key {key}. {_near(key, known + sections)} Correct or remove it."
     message = problem_text(problem)
+    if isinstance(problem["input"], Mapping):  # of keys that do not fit together; the message names them
+        places = dict.fromkeys(place for name, place in origins.items() if name.startswith(f"{key}."))
+        return f"{', '.join(places)}: [{key}] {message}."
     secret = any(part in {"api_key", "password", "token"} for part in parts)
     if secret:  # no colon after the key: what follows would be masked as the secret
         return f"{origin} has no valid value for {key} ({message}). Correct it, or remove it for the default."

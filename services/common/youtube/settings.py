@@ -7,6 +7,7 @@ from typing import Any
 from services.common.errors import ConfigError
 from services.common.settings.load import Config
 from services.common.youtube import options, tools
+from services.common.youtube.cookies import Cookies, CookiesUnreadable
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,14 @@ class ChildSettings:
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
-        """Return the settings for a configuration. Raise ConfigError, also for a missing cookies file: yt-dlp would go
-        on without cookies, and create it."""
-        cookies = config.youtube.cookies_file
-        if cookies is not None and not cookies.is_file():
-            raise ConfigError(
-                f"youtube.cookies_file = '{cookies}': there is no such file."
-                " Export the cookies to it, or remove the key."
-            )
-        own = {"cookies_copy": str(config.storage.run_dir / "cookies.txt")} if cookies else {}
+        """Return the settings for a configuration. Raise ConfigError, also for a cookies file that cannot be used."""
+        cookies, copy = config.youtube.cookies_file, config.storage.run_dir / "cookies.txt"
+        if cookies is not None:
+            try:
+                Cookies(cookies, copy).check()
+            except CookiesUnreadable as error:
+                raise ConfigError(str(error)) from error
+        own = {"cookies_copy": str(copy)} if cookies else {}
         base = options.base_options(
             config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()
         )

@@ -10,7 +10,7 @@ from typing import Any
 import yt_dlp
 
 from services.common.settings.retry_policy import SPEC
-from services.common.youtube.child.cookies import Cookies
+from services.common.youtube.cookies import Cookies
 
 _WARNINGS_KEPT = 50
 _MEDIA_ERROR = re.compile(r"\s*\[download\] Got error: (?P<error>.*)\. Retrying .*", re.DOTALL)

@@ -122,7 +122,7 @@ REFUSED_WITH_A_REASON = [
     (f"https://www.youtube.com/channel/{CHANNEL}/search?query=x", "URLs of the videos"),
     ("https://www.youtube.com/c/vsauce/community", "posts are not archived"),
     ("https://www.youtube.com/@LinusTechTips/releases", "URLs of their playlists"),
-    (f"https://www.youtube.com/embed/live_stream?channel={CHANNEL}", "URL of the stream itself"),
+    (f"https://www.youtube.com/embed/live_stream?channel={CHANNEL}", f"the stream itself, or {CHANNEL}/streams"),
     ("https://music.youtube.com/browse/MPREb_YVn9rqpXxhm", "OLAK5uy_"),
 ]
 

@@ -26,6 +26,7 @@ class Model(BaseModel):
     name: Annotated[str, Field(max_length=3, pattern="^[a-z]+$")] = "a"
     many: list[int] = Field(default=[1], min_length=1, max_length=2)
     at: AwareDatetime | None = None
+    version: Literal[4, 6] = 4
     inner: Inner = Inner()
     even: int = Field(default=0, ge=0, le=10)
 
@@ -64,6 +65,7 @@ def problem(**values: Any) -> tuple[str, str]:
         ({"many": ["x"]}, "many.0", "must be a whole number"),
         ({"at": "tomorrow"}, "at", "must be a time with its zone, such as 2026-01-31T12:00:00Z"),
         ({"at": datetime(2026, 1, 1)}, "at", "must be a time with its zone, such as 2026-01-31T12:00:00Z"),  # noqa: DTZ001 - what is refused
+        ({"version": 5}, "version", "5 is not one of 4, 6"),
         ({"inner": {"level": "middle"}}, "inner.level", "'middle' is not one of low, high"),
         ({"inner": 7}, "inner", "must be an object"),
         ({"even": -2}, "even", "must be at least 0"),

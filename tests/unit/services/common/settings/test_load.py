@@ -243,6 +243,11 @@ def test_an_api_key_in_the_environment_overrides_the_file(
         ('[general]\nlog_level = "LOUD"\n', ["general.log_level = 'LOUD'", "is not one of DEBUG, INFO"]),
         ("[storage\n", ["not valid TOML", "line 1"]),
         ("youtube = 1\n", ["youtube = 1"]),
+        ("[youtube]\nip_version = 5\n", ["youtube.ip_version = 5", "is not one of 4, 6"]),
+        (
+            '[youtube]\nproxy = "http://127.0.0.1:1"\nsource_address = "::1"\nip_version = 4\n',
+            ["[youtube] source_address ::1 is no IPv4 address: correct it, or remove ip_version."],
+        ),
     ],
 )
 def test_an_error_in_the_file_names_the_file_the_key_and_the_remedy(

@@ -10,7 +10,7 @@ import pytest
 
 from services.common.settings.sections import YouTube
 from services.common.youtube.child import session as child_session
-from services.common.youtube.child.cookies import CookiesUnreadable
+from services.common.youtube.cookies import CookiesUnreadable
 from services.common.youtube.options import base_options
 
 

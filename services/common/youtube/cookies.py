@@ -33,6 +33,14 @@ class Cookies:
     def refresh(self) -> str:
         """Copy the user's file if its content is not what was copied last. Return its digest. Raise CookiesUnreadable;
         OSError when the copy cannot be written."""
+        digest, text = self.check()
+        if self._copied() != digest:
+            write_atomically(self._copy, _with_digest(text, digest))
+        return digest
+
+    def check(self) -> tuple[str, str]:
+        """Return the digest of the user's file, and its text without lines that are no cookies. Raise
+        CookiesUnreadable."""
         try:
             content = self._given.read_bytes()
             text = content.decode("utf-8-sig")
@@ -40,10 +48,7 @@ class Cookies:
             raise self._unreadable(str(error.strerror)) from error
         except UnicodeDecodeError as error:
             raise self._unreadable("it is not a text") from error
-        digest = hashlib.sha256(content).hexdigest()
-        if self._copied() != digest:
-            write_atomically(self._copy, _with_digest(self._checked(text), digest))
-        return digest
+        return hashlib.sha256(content).hexdigest(), self._checked(text)
 
     def keep(self, jar: Any, digest: str) -> None:
         """Store the cookies of a yt-dlp jar in our copy, if they have changed. `digest`: of the user's file that they
