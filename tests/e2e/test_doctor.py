@@ -113,7 +113,8 @@ def test_ports_used_by_the_running_stack_are_ok(make_cli: Callable[..., Any]) ->
 
 def test_a_port_in_use_and_world_readable_cookies_are_warnings(make_cli: Callable[..., Any], tmp_path: Path) -> None:
     cookies = tmp_path / "cookies.txt"
-    cookies.write_text("\t".join([".youtube.com", "TRUE", "/", "TRUE", "0", "SID", "secret"]))
+    line = "\t".join([".youtube.com", "TRUE", "/", "TRUE", "0", "SID", "secret"])
+    cookies.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
     cookies.chmod(0o644)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -226,7 +227,7 @@ def test_missing_cookies_unusable_roots_and_a_starting_stack_are_reported(
     with locked(cli.data / "run" / "stack.lock"):
         found = run_doctor(cli, code=1)
 
-    assert "/nowhere cannot be read: No such file" in found["cookies"]["found"]
+    assert "/nowhere cannot be used: No such file" in found["cookies"]["found"]
     assert str(file / "more") in found["roots writable"]["found"]
     assert found["stack"]["state"] == "warning" and "starting" in found["stack"]["found"]
     assert {check for check, finding in found.items() if finding["state"] == "problem"} == {"cookies", "roots writable"}

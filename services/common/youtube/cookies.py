@@ -19,7 +19,13 @@ _EXPIRES = re.compile(r"([0-9]{1,15}(\.[0-9]{1,15})?)?")  # seconds since 1970
 
 
 class CookiesUnreadable(Exception):
-    """The user's cookies file is missing, cannot be read, or contains something else."""
+    """The user's cookies file is missing, cannot be read, or contains something else, which `why` says."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"the cookies file {path} cannot be used: {why}. Correct [youtube] cookies_file, or remove the key"
+        )
+        self.why = why
 
 
 class Cookies:
@@ -71,9 +77,7 @@ class Cookies:
         return "\n".join([head, *cookies, ""])
 
     def _unreadable(self, why: str) -> CookiesUnreadable:
-        return CookiesUnreadable(
-            f"the cookies file {self._given} cannot be read ({why}): correct [youtube] cookies_file, or remove it"
-        )
+        return CookiesUnreadable(self._given, why)
 
     def _copied(self) -> str | None:
         """Return the digest of the file that our copy was made from."""

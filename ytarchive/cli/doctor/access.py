@@ -76,7 +76,7 @@ def cookies(file: CookieFile | None, browser: str | None, now: float) -> Finding
     if file is None:
         return ok("cookies", f"from the browser {browser}" if browser else "none")
     if file.text is None:
-        return problem("cookies", f"{file.path} cannot be read: {file.why}", "Correct [youtube] cookies_file.")
+        return problem("cookies", f"{file.path} cannot be used: {file.why}", "Correct [youtube] cookies_file.")
     lines = cookie_lines(file.text)
     broken = sum(1 for line in lines if len(line) != _FIELDS)
     if broken or not lines:

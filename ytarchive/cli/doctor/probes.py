@@ -17,6 +17,7 @@ from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
 from services.common.youtube import release
+from services.common.youtube.cookies import Cookies, CookiesUnreadable
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
 from ytarchive.cli.doctor import access, folder_checks, programs
 from ytarchive.cli.doctor.finding import Finding
@@ -140,9 +141,10 @@ def cookies(config: Config) -> Finding:
 
 def _cookie_file(path: Path) -> access.CookieFile:
     try:
-        return access.CookieFile(path, path.read_text(encoding="utf-8"), path.stat().st_mode)
-    except (OSError, UnicodeDecodeError) as error:
-        return access.CookieFile(path, None, why=_reason(error))
+        Cookies(path, path).check()
+        return access.CookieFile(path, path.read_text("utf-8-sig"), path.stat().st_mode)
+    except CookiesUnreadable as error:
+        return access.CookieFile(path, None, why=error.why)
 
 
 def certificates(config: Config) -> Finding:
