@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -160,11 +160,11 @@ class Bus:
         """Return whether events can be stored."""
         return await self.problem() is None
 
-    async def caught_up(self, handlers: Handlers) -> bool:
-        """Return whether these handlers have no messages left, in any instance. False while the broker is
-        unavailable."""
+    async def caught_up(self, handlers: Handlers, kinds: Collection[type[Event]] = ()) -> bool:
+        """Return whether these handlers have no messages left, in any instance. `kinds`: only those of these events.
+        False while the broker is unavailable."""
         try:
-            return await caught_up(self.js, handlers)
+            return await caught_up(self.js, handlers, kinds)
         except (nats.errors.Error, TimeoutError):
             return False
 
@@ -334,10 +334,10 @@ class Bus:
     async def stop_serving(self, timeout: float) -> None:  # noqa: ASYNC109 - it cancels handlers
         """Stop fetching and unsubscribe, wait up to `timeout` seconds for running handlers, give the remaining messages
         back."""
+        await self.stop_pulling()  # first: what is published from now on is for another instance
         if self._collecting is not None:
             await cancel_and_wait([self._collecting])
             self._collecting = None
-        await self.stop_pulling()
         self._callbacks.clear()
         for subscription in self._subscriptions:
             with contextlib.suppress(nats.errors.Error):

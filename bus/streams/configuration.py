@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import structlog
@@ -160,9 +160,12 @@ async def ensure_consumer(js: JetStreamContext, consumption: Consumption, settin
     await js.add_consumer(stream_of(consumption.events[0]), consumer_config(consumption, settings))
 
 
-async def caught_up(js: JetStreamContext, handlers: Handlers) -> bool:
-    """Return whether the consumers of a service have acknowledged all their messages."""
+async def caught_up(js: JetStreamContext, handlers: Handlers, kinds: Collection[type[Event]] = ()) -> bool:
+    """Return whether the consumers of a service have acknowledged all their messages. `kinds`: only the consumers of
+    these events."""
     for consumption in handlers.consumptions:
+        if kinds and not set(kinds).intersection(consumption.events):
+            continue
         info = await js.consumer_info(stream_of(consumption.events[0]), consumption.durable)
         if info.num_pending or info.num_ack_pending:
             return False

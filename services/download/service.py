@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from bus import BusSettings, Handlers
 from services.common.domain.registry import ServiceInfo
 from services.common.errors import ServiceUnavailable
+from services.common.events import VideoArchived
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.settings.retry_policy import BreakerState
@@ -51,6 +52,10 @@ class DownloadService(ServiceBase):
 
     def disk_paths(self) -> Sequence[Path]:
         return (self.config.storage.tmp_dir,)
+
+    async def settled(self) -> bool:
+        """Partials of archived videos are removed. Downloads of other jobs do not count: their partials are kept."""
+        return await self.bus.caught_up(self.handlers, {VideoArchived})
 
     # --- health
 
