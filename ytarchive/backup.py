@@ -31,7 +31,7 @@ from services.common.settings.load import Config, describe
 from services.jobs.offline import database_path, mark_restored
 from services.storage.index.schema import catalogue_path
 from services.storage.offline import forget_scans
-from ytarchive.stack import held_stopped
+from ytarchive.running_stack import held_stopped
 
 _CONTENTS = "backup.json"
 _JOBS, _CATALOGUE, _PLANS = "jobs.db", "catalogue.db", "work_plans"

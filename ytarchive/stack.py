@@ -1,37 +1,35 @@
 """The composition root of services: one or all of them in one event loop, with or without the embedded broker.
 
-    await run_services(["jobs", ...], config)          # until SIGTERM or SIGINT
-    async with Stack(config, ports="free_if_taken") as stack: ...   # a one-shot command
-    info = find_running(config)                        # the running stack
-
-`run/stack.json` has the addresses of a running stack. A stack runs while the lock on `run/stack.lock` is held.
+await run_services(["jobs", ...], config)          # until SIGTERM or SIGINT
+async with Stack(config, ports="free_if_taken") as stack: ...   # a one-shot command
 """
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import structlog
-from pydantic import AwareDatetime, BaseModel, SecretStr, ValidationError, field_serializer
+from pydantic import SecretStr
 
 from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
 from bus.tasks import unless
 from services.common.errors import InvalidRequest, ServiceUnavailable
-from services.common.infra.files import LockHeld, acquire, lock_holder, locked, write_atomically
+from services.common.infra.files import acquire, write_atomically
 from services.common.infra.private_files import protect
 from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
 from ytarchive.heap import share_one_heap
+from ytarchive.running_stack import StackInfo, bus_settings, find_running, info_path, lock_path
 
 # jobs receives the last messages of the workers, and logging those of all services
 STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")
@@ -43,80 +41,6 @@ PATIENCE = 30.0  # seconds that a one-shot command waits for an external broker
 
 Ports = Literal["fixed", "free_if_taken"]
 log = structlog.get_logger("ytarchive.stack", service="stack")
-
-
-class StackInfo(BaseModel):
-    """run/stack.json, mode 0600: the addresses of a running stack. `services` maps names to REST base URLs.
-
-    `passing`: the stack of a one-shot command, which ends with its job.
-    """
-
-    pid: int
-    started_at: AwareDatetime
-    nats_url: str
-    nats_token: SecretStr | None = None  # of the embedded broker only
-    services: dict[str, str]
-    passing: bool = False
-
-    @field_serializer("nats_token", when_used="json")
-    def _write_token(self, token: SecretStr | None) -> str | None:
-        return token.get_secret_value() if token else None
-
-    def bus_settings(self, config: Config) -> BusSettings:
-        """Return the connection settings for a client of this stack. Credentials of an external broker come from the
-        client's configuration."""
-        if self.nats_token is None:
-            return bus_settings(config, url=self.nats_url)
-        return bus_settings(config, url=self.nats_url, token=self.nats_token)
-
-
-def bus_settings(config: Config, *, url: str | None = None, token: SecretStr | None = None) -> BusSettings:
-    """Return the settings of `[nats]` for the bus. With a `token` (of an embedded broker) others are ignored."""
-    nats = config.nats
-    limits = {
-        "replicas": nats.replicas,
-        "events_max_bytes": nats.events_max_bytes,
-        "logs_max_bytes": nats.logs_max_bytes,
-        "ack_wait": nats.ack_wait,
-    }
-    address = url or nats.url
-    if address is None:
-        raise ServiceUnavailable("No broker: set [nats] url, or start `ytarchive up`.")
-    if token is not None:
-        return BusSettings.model_validate({"url": address, "token": token, **limits})
-    credentials = {key: getattr(nats, key) for key in ("user", "password", "token", "credentials_file", "ca_file")}
-    return BusSettings.model_validate({"url": address, **credentials, **limits})
-
-
-def find_running(config: Config) -> StackInfo | None:
-    """Return the stack that runs on this data directory, None while there is none or it is not ready."""
-    if lock_holder(_lock_path(config)) is None:
-        return None
-    try:
-        info = StackInfo.model_validate_json(_info_path(config).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None  # it is starting or stopping
-    return info if info.pid == lock_holder(_lock_path(config)) else None
-
-
-@contextmanager
-def held_stopped(config: Config) -> Iterator[None]:
-    """Keep stacks from starting on this data directory. Raise InvalidRequest while one runs."""
-    try:
-        with locked(_lock_path(config)):
-            yield
-    except LockHeld as error:
-        raise InvalidRequest(
-            f"A stack (process {error.pid}) runs on {config.storage.base_data_dir}. Stop it first."
-        ) from error
-
-
-def _lock_path(config: Config) -> Path:
-    return config.storage.run_dir / "stack.lock"
-
-
-def _info_path(config: Config) -> Path:
-    return config.storage.run_dir / "stack.json"
 
 
 class Stack:
@@ -185,8 +109,8 @@ class Stack:
         await asyncio.to_thread(protect, self.config.storage)
         locked = self.embedded or len(self.names) > 1
         if locked:
-            self._held.enter_context(await acquire(_lock_path(self.config)))
-            _info_path(self.config).unlink(missing_ok=True)  # of a killed stack
+            self._held.enter_context(await acquire(lock_path(self.config)))
+            info_path(self.config).unlink(missing_ok=True)  # of a killed stack
         self._settings = await self._broker()
         for name in self.names:
             service = load_service(name)(self.config, self._settings, **self._options.get(name, {}))
@@ -195,7 +119,7 @@ class Stack:
         if locked:
             self.info = self._describe(self._settings)
             written = self.info.model_dump_json(indent=2)
-            await asyncio.to_thread(write_atomically, _info_path(self.config), written)
+            await asyncio.to_thread(write_atomically, info_path(self.config), written)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
 
     async def _broker(self) -> BusSettings:
@@ -227,7 +151,7 @@ class Stack:
     async def _stop(self) -> None:
         """Stop within SPEC's 30 s: each service gets the remaining time. All at once if the broker is away."""
         if self.info is not None:
-            _info_path(self.config).unlink(missing_ok=True)
+            info_path(self.config).unlink(missing_ok=True)
             self.info = None
         begun = time.monotonic()
         stopping = [self.services[name] for name in STOP_ORDER if name in self.services]

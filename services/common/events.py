@@ -4,7 +4,7 @@
 trace_id; `download.*` events carry that of the first waiting job.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import AwareDatetime, Field
@@ -13,18 +13,13 @@ import bus.message
 from bus.message import DeadLetter, Delivery
 from services.common.domain.archive import FileFact, Held, Provenance
 from services.common.domain.failures import Failure
-from services.common.domain.jobs import Job
+from services.common.domain.jobs import Job, JobId
 from services.common.domain.registry import ServiceInfo
-from services.common.domain.videos import Entry, Index, PlaylistMetadata, Target, VideoMetadata, Wanted
+from services.common.domain.videos import Entry, Index, PlaylistMetadata, RawTarget, Target, VideoMetadata, Wanted
 from services.common.domain.videos import VideoId as VideoId
 from services.common.models import ErrorDetail, FailedDownload, JobOptions, JobType, Progress, UnavailableVideo
 
 PAGE_SIZE = 100  # maximum number of entries in one event
-JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-
-JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
-
-RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as entered by the user
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:ytarchive:event")  # of the deterministic ids
 

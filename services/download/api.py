@@ -7,9 +7,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common import credentials
-from services.common.domain.videos import TargetKind, VideoId
+from services.common.domain.videos import RawTarget, TargetKind, VideoId
 from services.common.errors import InvalidRequest
-from services.common.events import JobCreated, RawTarget
+from services.common.events import JobCreated
 from services.common.job_validation import accept
 from services.common.models import JobOptions, JobType
 from services.common.targets import ParsedTargets

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.common.domain.jobs import Item, Job
+from services.common.domain.jobs import JOB_ID_PATTERN, Item, Job
 from services.common.domain.registry import ServiceInfo
-from services.common.events import JOB_ID_PATTERN, RawTarget, VideoId
+from services.common.domain.videos import RawTarget, VideoId
 from services.common.models import JobOptions, JobStatus, JobType, Progress
 from services.common.web.paging import Page, PageQuery
 

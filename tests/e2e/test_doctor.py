@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.infra.files import locked
 from services.common.youtube import release
 from services.common.youtube.tools import find_ffmpeg

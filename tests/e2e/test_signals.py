@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.names import SERVICES
 from tests.fixtures.processes import ChildProcess
 from tests.fixtures.waiting import until

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from bus import BrokerUnavailable, Bus, BusSettings, EmbeddedServer, Handlers
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from bus.streams.configuration import EVENTS
 from bus.streams.durables import UndeclaredDurables, declared_by
 from services.common import events as e

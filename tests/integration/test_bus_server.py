@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from bus import BrokerUnavailable, BusSettings, EmbeddedServer, Handlers
 from bus.connection.nats_client import Callbacks, close_client, open_client
 from bus.embedded.headway import Headway
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from bus.embedded.store_check import STORE
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from bus import BrokerUnavailable, BusSettings
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.events import SourceCleared
 from services.common.messaging import connect_bus
 from services.common.names import SERVICES

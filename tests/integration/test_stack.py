@@ -18,14 +18,15 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from bus import BrokerUnavailable, BusSettings, Handlers
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
 from services.common.events import ServiceHeartbeat
 from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
-from ytarchive.stack import PATIENCE, Stack, StackInfo, find_running, load_service
+from ytarchive.running_stack import StackInfo, find_running
+from ytarchive.stack import PATIENCE, Stack, load_service
 
 ONE = ("logging",)  # one service with an embedded broker is a stack
 

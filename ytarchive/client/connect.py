@@ -14,7 +14,8 @@ from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from services.common.settings.masking import mask_text
 from ytarchive.client.endpoints import System, configured_urls, find_system
-from ytarchive.stack import Stack, find_running
+from ytarchive.running_stack import find_running
+from ytarchive.stack import Stack
 
 # A stack of our own only works on its own job.
 ONE_SHOT = {"jobs": {"park_open": True}, "storage": {"rechecks": False}}

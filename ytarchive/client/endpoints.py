@@ -1,10 +1,13 @@
-"""The services that can be reached: a stack that runs on this machine, or the services that the configuration names."""
+"""The services that can be reached: a stack that runs on this machine, or the services that the configuration names.
+
+An HTTP client and the services are imported when they are needed: most commands read files where nothing runs.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,9 +17,12 @@ from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import SPEC
 from services.common.web.tokens import TokenStore
-from ytarchive.client import sse
-from ytarchive.client.rest import Rest, error_of, query_of
-from ytarchive.stack import Stack, StackInfo, bus_settings, find_running
+from ytarchive.running_stack import StackInfo, bus_settings, find_running
+
+if TYPE_CHECKING:
+    from ytarchive.client import sse
+    from ytarchive.client.rest import Rest
+    from ytarchive.stack import Stack
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,12 +48,14 @@ class System:
         return cls(info.bus_settings(config), info.services, info.pid, temporary=info.passing, token=token)
 
     @classmethod
-    def of_own(cls, stack: Stack) -> "System":
+    def of_own(cls, stack: "Stack") -> "System":
         urls = {name: service.url for name, service in stack.services.items()}
         return cls(stack.settings, urls, own=True, token=TokenStore(stack.config).own())
 
-    def rest(self, service: str, *, answer_timeout: float = SPEC.read) -> AbstractAsyncContextManager[Rest]:
+    def rest(self, service: str, *, answer_timeout: float = SPEC.read) -> "AbstractAsyncContextManager[Rest]":
         """Open a REST connection to a service, as Rest.open."""
+        from ytarchive.client.rest import Rest
+
         return Rest.open(self.services[service], token=self.token, answer_timeout=answer_timeout)
 
     def stream(
@@ -57,8 +65,10 @@ class System:
         query: Mapping[str, str | int] | None = None,
         *,
         last_event_id: int | None = None,
-    ) -> AsyncGenerator[sse.Message, None]:
+    ) -> "AsyncGenerator[sse.Message, None]":
         """Yield the server-sent events of GET `path` of a service, as sse.stream."""
+        from ytarchive.client import sse
+
         return sse.stream(self.services[service], path, query, token=self.token, last_event_id=last_event_id)
 
 
@@ -70,6 +80,8 @@ async def find_system(config: Config) -> System | None:
         return System.of_running(info, config)
     if config.nats.url is None:
         return None
+    from ytarchive.client.rest import Rest, error_of
+
     urls = configured_urls(config)
     token = TokenStore(config).own()
     async with Rest.open(urls["jobs"], token=token) as jobs:
@@ -102,6 +114,11 @@ def _url(endpoint: Endpoint) -> str:
     """Return the address for a client; a service that is bound to all addresses is reached at the loopback one."""
     host = "127.0.0.1" if endpoint.is_wildcard else endpoint.host
     return f"http://{f'[{host}]' if ':' in host else host}:{endpoint.port}"
+
+
+def query_of(query: BaseModel | None) -> dict[str, Any]:
+    """Return a query model as the parameters of a URL."""
+    return query.model_dump(mode="json", exclude_none=True, by_alias=True) if query is not None else {}
 
 
 async def get_or_read(

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from services.common.domain.jobs import Item, Job
 from services.common.errors import InvalidRequest, NotFound
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
 from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobDetail, JobList, JobQuery
-from ytarchive.client.endpoints import System, find_system
-from ytarchive.client.rest import Rest, query_of
+from ytarchive.client.endpoints import System, find_system, query_of
 from ytarchive.text import safe_text
+
+if TYPE_CHECKING:
+    from ytarchive.client.rest import Rest
 
 _JOBS_PAGE = 500
 _ITEMS_PAGE = 1000
@@ -94,7 +96,7 @@ class JobsClient:
 class RestJobs:
     """The REST routes of the jobs service."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: "Rest") -> None:
         self._rest = rest
 
     async def jobs(self, query: JobQuery) -> JobList:

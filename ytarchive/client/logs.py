@@ -11,8 +11,7 @@ from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
 from services.logging.offline import OfflineLogs
 from services.logging.queries import LogFilter, LogPage, LogQuery, TracePage
-from ytarchive.client.endpoints import System, find_system, get_or_read, require_system
-from ytarchive.client.rest import query_of
+from ytarchive.client.endpoints import System, find_system, get_or_read, query_of, require_system
 from ytarchive.client.sse import StreamLost
 
 _RECONNECT_INTERVAL = 0.5  # seconds

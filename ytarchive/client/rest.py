@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from services.common import errors
 from services.common.infra.resilience import RemoteHost, RemoteHosts
@@ -106,11 +106,6 @@ class Rest:
 def bearer(token: str | None) -> dict[str, str]:
     """Return the header that carries a token, if there is one."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
-
-
-def query_of(query: BaseModel | None) -> dict[str, Any]:
-    """Return a query model as the parameters of a URL."""
-    return query.model_dump(mode="json", exclude_none=True, by_alias=True) if query is not None else {}
 
 
 @dataclass(frozen=True)

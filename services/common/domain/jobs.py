@@ -1,10 +1,14 @@
 """Jobs and their items, as REST, events and the command line show them."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType, Progress
+
+JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 
 
 class ItemStatus(StrEnum):

@@ -10,6 +10,7 @@ from services.common.validation import VIDEO_ID_PATTERN
 
 LISTED_AT_MOST = 20_000  # uploads of a channel: YouTube lists the newest ones only
 VideoId = Annotated[str, Field(pattern=VIDEO_ID_PATTERN)]
+RawTarget = Annotated[str, Field(min_length=1, max_length=2048)]  # as entered by the user
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 

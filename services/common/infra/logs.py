@@ -17,17 +17,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from bus import Bus, BusError
+from bus import BusError
 from services.common.errors import code_of
 from services.common.events import LogRecorded
 from services.common.names import SERVICES
 from services.common.settings.masking import mask
+
+if TYPE_CHECKING:
+    from bus import Bus
 
 VERSION = version("ytarchive")
 BATCH = 100  # records
@@ -203,7 +206,7 @@ def _escaped(text: str) -> str:
 class Shipper:
     """Publishes queued records. Several in one process share the queue; each record is published once."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: "Bus") -> None:
         self._bus = bus
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ from bus.message import Envelope
 from services.common import events as e
 from services.common.archive_coverage import only_metadata
 from services.common.domain.failures import Failure, FailureKind
-from services.common.domain.jobs import ItemStatus
+from services.common.domain.jobs import JOB_ID_PATTERN, ItemStatus
 from services.common.models import ErrorCode, ErrorDetail
 from services.jobs.domain import dispatches, failures, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
@@ -52,7 +52,7 @@ def refused(letter: e.DeadLettered) -> tuple[e.JobCreated, ErrorDetail] | None:
     about something else, or has no valid job id."""
     if (letter.type, letter.consumer) != (e.JobCreated.subject, INBOX):
         return None
-    if letter.job_id is None or not re.fullmatch(e.JOB_ID_PATTERN.strip("^$"), letter.job_id):
+    if letter.job_id is None or not re.fullmatch(JOB_ID_PATTERN.strip("^$"), letter.job_id):
         return None
     code = ErrorCode.INVALID_REQUEST if letter.unreadable else ErrorCode.INTERNAL_ERROR
     return e.JobCreated(job_id=letter.job_id, targets=("?",)), ErrorDetail(code=code, message=letter.error)

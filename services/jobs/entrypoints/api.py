@@ -9,10 +9,9 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp_sse import sse_response
 
-from services.common.domain.jobs import Job
+from services.common.domain.jobs import JOB_ID_PATTERN, Job
 from services.common.errors import InvalidRequest, NotFound
 from services.common.events import (
-    JOB_ID_PATTERN,
     JobCancelRequested,
     JobCreated,
     JobPauseRequested,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from services.common.domain.jobs import JOB_ID_PATTERN
 from services.common.errors import StateDamaged
-from services.common.events import JOB_ID_PATTERN
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
 from services.storage.formats.work_plan import WorkPlan

@@ -44,8 +44,8 @@ def tail(
 
 async def _tail(config: "Config", types: list[str], job: str | None, *, as_json: bool) -> int:
     from ytarchive.cli.jobs.exit_codes import Exit
+    from ytarchive.cli.render.events import envelope_line
     from ytarchive.cli.render.json_output import print_json
-    from ytarchive.cli.render.tables import envelope_line
     from ytarchive.cli.terminal.console import stdout
     from ytarchive.cli.terminal.interruption import Interrupted, Interruption
     from ytarchive.client.endpoints import require_system

@@ -20,8 +20,8 @@ TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the 
 def show_config(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every key with its value (secrets masked) and the origin of the value."""
     from services.common.settings.load import describe
+    from ytarchive.cli.render.installation import config_table
     from ytarchive.cli.render.json_output import print_json
-    from ytarchive.cli.render.tables import config_table
     from ytarchive.cli.terminal.console import stdout
 
     invocation: Invocation = context.obj
@@ -74,7 +74,7 @@ def add_token(
 def list_tokens(context: typer.Context, as_json: AsJson = False) -> None:
     """List the issued tokens, without their secrets."""
     from services.common.web.tokens import TokenStore
-    from ytarchive.cli.render.tables import tokens_table
+    from ytarchive.cli.render.installation import tokens_table
 
     invocation: Invocation = context.obj
     issued = TokenStore(invocation.config()).issued()
@@ -131,7 +131,7 @@ def doctor(
 def version(as_json: AsJson = False) -> None:
     """Show the versions of ytarchive and of the programs that it uses."""
     from ytarchive.cli.doctor.versions import versions
-    from ytarchive.cli.render.tables import versions_table
+    from ytarchive.cli.render.installation import versions_table
 
     found = versions()
     show_data(found, lambda: versions_table(found), as_json=as_json)

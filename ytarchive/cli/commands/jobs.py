@@ -36,7 +36,7 @@ def list_jobs(
     from datetime import UTC, datetime
 
     from services.jobs.rest_models import JobQuery
-    from ytarchive.cli.render.tables import jobs_table
+    from ytarchive.cli.render.jobs import jobs_table
     from ytarchive.client.jobs import open_jobs
 
     query = validated(JobQuery, {"status": status, "limit": limit, "offset": offset})
@@ -56,7 +56,7 @@ def show_job(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> 
     """Show a job with all its videos."""
     from datetime import UTC, datetime
 
-    from ytarchive.cli.render.tables import job_detail
+    from ytarchive.cli.render.jobs import job_detail
     from ytarchive.client.jobs import open_jobs
 
     invocation: Invocation = context.obj

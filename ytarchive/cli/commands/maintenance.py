@@ -23,7 +23,7 @@ def health(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the health of all services. Exit code 0 only when all are healthy."""
     from services.common.models import HealthCheck
     from ytarchive.cli.jobs.exit_codes import Exit
-    from ytarchive.cli.render.tables import health_table
+    from ytarchive.cli.render.installation import health_table
     from ytarchive.client.health import all_healthy, check_all
 
     invocation: Invocation = context.obj

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bus import BusError
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.infra.files import free_space, ignores_case, lock_holder, syncs_directories, writable
 from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
@@ -22,7 +22,7 @@ from services.common.youtube.tools import find_ffmpeg, scripts_directory
 from ytarchive.cli.doctor import access, folder_checks, programs
 from ytarchive.cli.doctor.finding import Finding
 from ytarchive.cli.doctor.versions import ask_version
-from ytarchive.stack import StackInfo, find_running
+from ytarchive.running_stack import StackInfo, find_running
 
 _PATIENCE = 5.0  # seconds for an answer over the network
 _NATS_PORT = 4222

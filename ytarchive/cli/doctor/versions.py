@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bus import BusError
-from bus.embedded.server import find_server
+from bus.embedded.program import find_server
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
 
 _PATIENCE = 10.0  # seconds for one program

@@ -15,8 +15,9 @@ from bus.message import Envelope
 from services.common.settings.masking import mask
 from ytarchive.cli.jobs.job_state import JobMessage, JobState, RunningDownload
 from ytarchive.cli.jobs.result import RunResult
+from ytarchive.cli.render.jobs import job_name
 from ytarchive.cli.render.json_output import print_json
-from ytarchive.cli.render.messages import job_line, job_name, message_line, progress_line, summary, video_name
+from ytarchive.cli.render.messages import job_line, message_line, progress_line, summary, video_name
 from ytarchive.text import safe_text, size, span
 
 _LINE_EVERY = 10.0  # seconds

@@ -97,14 +97,6 @@ def job_line(state: JobState) -> str:
     return ", ".join(parts)
 
 
-def job_name(job: Job | None) -> str:
-    if job is None:
-        return "…"
-    if job.title:
-        return safe_text(job.title, _TITLE)
-    return count(job.target_count, "target") if job.target_count > 1 else safe_text(job.targets[0], _TITLE)
-
-
 # --- the summary --------------------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,7 @@ from ytarchive.cli.jobs.job_state import (
     UnavailableMessage,
 )
 from ytarchive.cli.jobs.result import ItemTotals, RunResult
-from ytarchive.cli.render import messages, tables
+from ytarchive.cli.render import events, installation, jobs, messages
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HOSTILE = "Ha\x1b[31mrm\u202e\n[bold]x[/bold]"
@@ -277,10 +277,10 @@ def test_the_summary_explains_how_to_continue(exit: Exit, attached: bool, expect
 
 def test_tables_contain_no_control_characters() -> None:
     shown = printed(
-        tables.jobs_table(JobList(jobs=[job(title=HOSTILE)], total=1, limit=50, offset=0), NOW),
-        tables.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
-        tables.health_table({"jobs": HOSTILE}),
-        tables.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
+        jobs.jobs_table(JobList(jobs=[job(title=HOSTILE)], total=1, limit=50, offset=0), NOW),
+        jobs.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
+        installation.health_table({"jobs": HOSTILE}),
+        events.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
     )
 
     assert SHOWN in shown
@@ -288,7 +288,7 @@ def test_tables_contain_no_control_characters() -> None:
 
 
 def test_the_config_table_shows_the_origins_of_the_values(config: Config) -> None:
-    shown = printed(tables.config_table(describe(config)))
+    shown = printed(installation.config_table(describe(config)))
 
     assert "YTARCHIVE_STORAGE__BASE_PATH" in shown
     assert "youtube.sleep_interval" in shown and "default" in shown
@@ -300,7 +300,7 @@ def test_why_a_job_waits_is_shown_wherever_it_is_shown() -> None:
     parked_run = RunResult(Exit.PARKED, waiting, 1.0)
     blocked = BlockedMessage("same_failure", NOW + timedelta(minutes=5), why)
     state = JobState("11111111-2222", "trace", job=waiting)
-    assert "THE END" in printed(tables.job_detail(waiting, [], NOW)).replace("\n", " ")
+    assert "THE END" in printed(jobs.job_detail(waiting, [], NOW)).replace("\n", " ")
     assert "THE END" in messages.job_line(state)
     assert "THE END" in printed(*messages.summary(parked_run, NOW))
     line = printed(messages.message_line(blocked, NOW))

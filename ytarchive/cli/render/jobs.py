@@ -1,21 +1,17 @@
-"""Jobs, health, configuration, versions and events for people. Pure; upstream text goes through safe_text."""
+"""Jobs and their items for people. Pure; upstream text goes through safe_text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bus.message import Envelope
 from services.common.domain.jobs import Item, ItemStatus, Job
-from services.common.models import HealthCheck, HealthStatus, JobStatus
-from services.common.web.tokens import IssuedToken
+from services.common.models import JobStatus
 from services.jobs.rest_models import JobList
-from ytarchive.cli.render.messages import job_name
 from ytarchive.cli.render.table import Cell, facts, page_of, table
-from ytarchive.text import moment, safe_text, short_id, size
+from ytarchive.text import count, moment, safe_text, short_id, size
 
 _STATUS_STYLE = {
     JobStatus.COMPLETED: "green",
@@ -31,10 +27,15 @@ _ITEM_STYLE = {
     ItemStatus.FAILED: "red",
     ItemStatus.RUNNING: "cyan",
 }
-_TITLE = 60
-_SHOWN_FIELDS = (
-    "job_id", "video_id", "target_index", "reason", "until", "instance", "name", "page_key", "plan_id", "egress",
-)  # fmt: skip
+_TITLE, _NAME = 60, 80  # characters, of a video and of a job
+
+
+def job_name(job: Job | None) -> str:
+    if job is None:
+        return "…"
+    if job.title:
+        return safe_text(job.title, _NAME)
+    return count(job.target_count, "target") if job.target_count > 1 else safe_text(job.targets[0], _NAME)
 
 
 def jobs_table(page: JobList, now: datetime) -> RenderableType:
@@ -99,60 +100,4 @@ def _item(item: Item) -> tuple[Cell, ...]:
         size(weight) if weight else "",
         str(item.attempts) if item.attempts else "",
         safe_text(item.message or item.reason or ""),
-    )
-
-
-def health_table(answers: Mapping[str, HealthCheck | str]) -> Table:
-    """`answers`: by service, a health check or the reason why there is none."""
-    rows = (_health(name, answer) for name, answer in answers.items())
-    return table("service", "status", "version", "uptime", "failed checks", rows=rows)
-
-
-def _health(name: str, answer: HealthCheck | str) -> tuple[Cell, ...]:
-    if isinstance(answer, str):
-        return name, Text("no answer", style="red"), "", "", safe_text(answer)
-    style = "green" if answer.status is HealthStatus.HEALTHY else "red"
-    failed = ", ".join(check for check, passed in answer.checks.items() if not passed)
-    uptime = f"{answer.uptime_seconds} s"
-    return name, Text(answer.status, style=style), safe_text(answer.version), uptime, safe_text(failed)
-
-
-def config_table(described: Mapping[str, Mapping[str, Any]]) -> Table:
-    """`described`: the result of services.common.settings.load.describe."""
-    return table("key", "value", "from", rows=(_setting(key, setting) for key, setting in described.items()))
-
-
-def _setting(key: str, setting: Mapping[str, Any]) -> tuple[Cell, ...]:
-    style = "dim" if setting["origin"] == "default" else ""
-    value = "" if setting["value"] is None else safe_text(setting["value"], 500)
-    return Text(key, style=style), Text(value, style=style), Text(safe_text(setting["origin"]), style=style)
-
-
-def tokens_table(issued: Sequence[IssuedToken]) -> RenderableType:
-    if not issued:
-        return Text("No tokens are issued.")
-    rows = ((safe_text(one.name), one.scope, f"{one.created_at.astimezone():%Y-%m-%d %H:%M}") for one in issued)
-    return table("name", "scope", "issued", rows=rows)
-
-
-def versions_table(versions: Mapping[str, str | None]) -> Table:
-    return facts(
-        (program, safe_text(version) if version else Text("not found", style="red"))
-        for program, version in versions.items()
-    )
-
-
-def envelope_line(envelope: Envelope) -> Text:
-    """Format an event as `21:03:11 download.started  video_id=… (download/3f2a, trace …)`."""
-    fields = " ".join(
-        f"{key}={safe_text(envelope.data[key], _TITLE)}"
-        for key in _SHOWN_FIELDS
-        if envelope.data.get(key) not in (None, "")
-    )
-    at = envelope.timestamp.astimezone()
-    return Text.assemble(
-        (f"{at:%H:%M:%S} ", "dim"),
-        (f"{envelope.type:<22} ", "cyan"),
-        fields,
-        (f"  ({safe_text(envelope.source)}, trace {safe_text(envelope.trace_id)[:8]})", "dim"),
     )
