@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from bus import Bus
 from services.common.settings.load import Config
 from services.common.youtube.egress import egress_of
+from services.common.youtube.fork_server import SHARED
+from services.common.youtube.process import YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from services.download.api import ROUTES
 from services.download.blocks.breaker import Breaker
@@ -49,8 +51,11 @@ def bootstrap(
     context = WorkerContext(config, bus, instance, egress, closing, announce)
     breaker = Breaker()
     tasks = Tasks()
-    slots = Slots(config.download.slots, ChildSettings.of(config))
+    settings = ChildSettings.of(config)
+    server = SHARED.acquire()
+    resources.push_async_callback(server.release)
+    slots = Slots(config.download.slots, settings, server, rest=config.youtube.sleep_interval)
     resources.push_async_callback(slots.close)
-    offers = Offers(context, breaker)
+    offers = Offers(context, breaker, YtDlpChild(settings, server))
     resources.push_async_callback(offers.close)
     return Parts(context, breaker, slots, tasks, Worker(context, breaker, slots, tasks), offers)

@@ -1,7 +1,6 @@
 """Look-ups of the formats that YouTube offers for a video.
 
-One request at a time, in a yt-dlp child beside the slots, which is started when it is needed and ended when it was idle
-for a while. Answers are cached.
+One request at a time, in a yt-dlp child beside the slots. Answers are cached.
 """
 
 import asyncio
@@ -19,14 +18,12 @@ from services.common.youtube.classify import classify
 from services.common.youtube.messages import Choice, Format, Offered, OfferRequest
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.quality import AUDIO, BEST, HEIGHTS
-from services.common.youtube.settings import ChildSettings
 from services.download.blocks.block_message import block_message
 from services.download.blocks.breaker import Breaker
 from services.download.context import WorkerContext
 from services.download.formats import choose
 
 READ = 30.0  # seconds; SPEC: TIMEOUTS read
-IDLE = 60.0  # seconds until an idle child is ended
 CACHED = 100  # videos
 CACHED_FOR = 300.0  # seconds
 QUALITIES = (BEST, *(f"{height}p" for height in HEIGHTS), AUDIO)
@@ -51,17 +48,15 @@ class Formats(BaseModel):
 
 
 class Offers:
-    """`asked` is the number of requests to YouTube; `idle` is in seconds."""
+    """`asked` is the number of requests to YouTube."""
 
-    def __init__(self, context: WorkerContext, breaker: Breaker, idle: float = IDLE) -> None:
+    def __init__(self, context: WorkerContext, breaker: Breaker, child: YtDlpChild) -> None:
         self._context = context
         self._breaker = breaker
-        self.idle = idle
         self.asked = 0
-        self.child = YtDlpChild(ChildSettings.of(context.config))
+        self.child = child
         self._lock = asyncio.Lock()
         self._recent: TTLCache[str, Formats] = TTLCache(CACHED, CACHED_FOR)
-        self._ending: asyncio.Task[None] | None = None
 
     async def of(self, video_id: str, trace_id: str) -> Formats:
         """Return the formats of a video. Raises VideoUnavailable with the reason, ServiceUnavailable (with a time, when
@@ -77,17 +72,12 @@ class Offers:
             raise too_slow(video_id) from error
 
     async def close(self) -> None:
-        self._keep_child()
         await self.child.kill()
 
     async def _ask(self, video_id: str, trace_id: str) -> Formats:
         probing = await may_look_up(self._context.bus, self._context.instance, self._context.egress, trace_id)
         self.asked += 1
-        self._keep_child()
-        try:
-            answer = await self._extract(video_id)
-        finally:
-            self._ending = asyncio.create_task(self._end_when_idle(), name="formats: end when idle")
+        answer = await self._extract(video_id)
         failure = answer if isinstance(answer, Failure) else None
         if failure is not None and failure.kind is FailureKind.SITE_WIDE:
             failure = await self._blocked(failure, trace_id)
@@ -126,16 +116,6 @@ class Offers:
                 kind=FailureKind.LOCAL, code=ErrorCode.INTERNAL_ERROR, reason="crash", message=str(error)[:500]
             )
         return found[0]
-
-    def _keep_child(self) -> None:
-        if self._ending is not None:
-            self._ending.cancel()
-            self._ending = None
-
-    async def _end_when_idle(self) -> None:
-        await asyncio.sleep(self.idle)
-        async with self._lock:
-            await self.child.kill()
 
 
 def _formats(offered: Offered) -> Formats:

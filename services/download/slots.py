@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.common.youtube.process import YtDlpChild
+from services.common.youtube.fork_server import ForkServer
+from services.common.youtube.process import IDLE, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 
 
 class Slot:
     """A child, and when its last download ended (monotonic seconds; None: never)."""
 
-    def __init__(self, settings: ChildSettings) -> None:
-        self.child = YtDlpChild(settings)
+    def __init__(self, settings: ChildSettings, server: ForkServer | None, idle: float) -> None:
+        self.child = YtDlpChild(settings, server, idle=idle)
         self.finished_at: float | None = None
 
     async def rest(self, interval: float) -> None:
@@ -22,9 +23,10 @@ class Slot:
 
 
 class Slots:
-    def __init__(self, count: int, settings: ChildSettings) -> None:
+    def __init__(self, count: int, settings: ChildSettings, server: ForkServer, *, rest: float) -> None:
+        """`rest`: seconds between two downloads of a slot."""
         self.count = count
-        self._all = [Slot(settings) for _ in range(count)]
+        self._all = [Slot(settings, server, IDLE + rest) for _ in range(count)]
         self._idle = list(reversed(self._all))
         self._freed = asyncio.Condition()
 

@@ -10,6 +10,7 @@ from bus import Bus
 from services.common.infra.resilience import RemoteHosts
 from services.common.settings.load import Config
 from services.common.youtube.egress import YOUTUBE, egress_of
+from services.common.youtube.fork_server import SHARED
 from services.common.youtube.settings import ChildSettings
 from services.metadata.api import ROUTES as ROUTES
 from services.metadata.claims import Claims
@@ -58,8 +59,11 @@ def bootstrap(
     youtube = config.youtube
     settings = ChildSettings.of(config)
 
+    server = SHARED.acquire()
+    resources.push_async_callback(server.release)
+
     def yt_dlp(count: int) -> YtDlpSource:
-        children = Children(settings, count)
+        children = Children(settings, server, count)
         resources.push_async_callback(children.close)
         return YtDlpSource(children, hosts[YOUTUBE])
 

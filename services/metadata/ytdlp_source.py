@@ -16,6 +16,7 @@ from services.common.infra.resilience import RemoteHost
 from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
 from services.common.youtube.classify import call_outcome, classify
+from services.common.youtube.fork_server import ForkServer
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
@@ -32,8 +33,8 @@ _Message = dict[str, Any] | ChildFailed | ChildCrashed | None  # None: the end
 class Children:
     """Persistent yt-dlp children. Each is started when first needed and serves one operation at a time."""
 
-    def __init__(self, settings: ChildSettings, count: int) -> None:
-        self._all = [YtDlpChild(settings) for _ in range(count)]
+    def __init__(self, settings: ChildSettings, server: ForkServer, count: int) -> None:
+        self._all = [YtDlpChild(settings, server) for _ in range(count)]
         self._idle: asyncio.LifoQueue[YtDlpChild] = asyncio.LifoQueue()  # the one used last has its imports loaded
         for child in self._all:
             self._idle.put_nowait(child)

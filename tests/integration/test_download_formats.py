@@ -183,7 +183,7 @@ async def test_the_lookup_child_is_started_on_demand_and_ended_when_idle(
     await client.formats(sample.VIDEO_OK)
     first = pid()
     assert first is not None
-    offers.idle = 0.1
+    offers.child.idle = 0.1
     await client.formats(sample.VIDEO_480P)
     assert pid() in {first, None}  # the same child, unless it has ended already
 

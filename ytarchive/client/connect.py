@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bus import Bus
 from services.common.errors import ServiceUnavailable
@@ -13,9 +14,13 @@ from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config
 from services.common.settings.masking import mask_text
+from services.common.youtube.fork_server import AVAILABLE, SHARED
+from services.common.youtube.settings import ChildSettings
 from ytarchive.client.endpoints import System, configured_urls, find_system
 from ytarchive.running_stack import find_running
-from ytarchive.stack import Stack
+
+if TYPE_CHECKING:
+    from ytarchive.stack import Stack
 
 # A stack of our own only works on its own job.
 ONE_SHOT = {"jobs": {"park_open": True}, "storage": {"rechecks": False}}
@@ -29,13 +34,15 @@ async def reach(
     resources: AsyncExitStack,
     *,
     extra_roots: Sequence[Path],
-    on_own_stack: Callable[[Stack], None],
+    on_own_stack: "Callable[[Stack], None]",
     notify: Callable[[str], None],
+    downloads: bool = False,
 ) -> System:
     """Return the running system, else a stack of our own, which `resources` stops. In such a stack the open jobs of
     earlier runs stay parked. With `[nats] url` there is no stack of our own: the system on that broker is waited for.
 
-    `extra_roots` and `on_own_stack` apply only to a stack of our own; `notify` gets what is waited for. Raise LockHeld
+    `extra_roots` and `on_own_stack` apply only to a stack of our own, and `downloads`: yt-dlp is going to be needed.
+    `notify` gets what is waited for. Raise LockHeld
     when another stack neither becomes ready nor ends, ServiceUnavailable when no system on `[nats] url` answers.
     """
     deadline = time.monotonic() + _READY_WITHIN
@@ -52,6 +59,11 @@ async def reach(
                 noted = True
             await asyncio.sleep(_SYSTEM_INTERVAL)
             continue
+        if downloads:
+            preload_yt_dlp(config, resources)
+            downloads = False
+        from ytarchive.stack import Stack  # while yt-dlp is being loaded
+
         try:
             stack = Stack(config, ports="free_if_taken", extra_roots=extra_roots, options=ONE_SHOT)
             await resources.enter_async_context(stack)
@@ -62,6 +74,13 @@ async def reach(
             on_own_stack(stack)
             return System.of_own(stack)
         await asyncio.sleep(_LOCK_INTERVAL)
+
+
+def preload_yt_dlp(config: Config, resources: AsyncExitStack) -> None:
+    """Let the process that forks yt-dlp children load while the stack starts. Raise ConfigError."""
+    if AVAILABLE:
+        resources.push_async_callback(SHARED.acquire().release)
+        SHARED.start(ChildSettings.of(config).environment)
 
 
 def _no_system(config: Config) -> ServiceUnavailable:

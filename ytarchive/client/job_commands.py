@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bus import BusError
 from services.common import events as e
@@ -20,7 +21,9 @@ from ytarchive.client import sse
 from ytarchive.client.connect import reach, still_there
 from ytarchive.client.endpoints import System
 from ytarchive.client.jobs import JobsClient, RestJobs, open_jobs
-from ytarchive.stack import Stack
+
+if TYPE_CHECKING:
+    from ytarchive.stack import Stack
 
 _STOPPED_WITHIN = 30.0  # seconds for the running downloads of a cancelled job
 

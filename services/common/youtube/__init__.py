@@ -1,6 +1,6 @@
 """Access YouTube through yt-dlp in a child process, which `process` starts and `child` implements.
 
-The child imports yt-dlp once and serves one operation at a time. Protocol, as JSON lines:
+A child has yt-dlp imported (`fork_server`) and serves one operation at a time. Protocol, as JSON lines over a socket:
 
     parent -> child   {"op": "list", "request": {...}, "options": {...}}
     child -> parent   {"message": {...}}                  messages of the operation, in order

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from services.common.errors import ServiceUnavailable
 from services.common.settings.load import Config
@@ -16,7 +16,9 @@ from ytarchive.cli.terminal.console import log_to_stderr, stderr
 from ytarchive.cli.terminal.interruption import Interrupted, Interruption
 from ytarchive.client.connect import reach, still_there
 from ytarchive.client.endpoints import System
-from ytarchive.stack import Stack
+
+if TYPE_CHECKING:
+    from ytarchive.stack import Stack
 
 T = TypeVar("T")
 Query = Callable[[System], Awaitable[T]]
@@ -64,7 +66,7 @@ class _EmptyFolders:
         self._absent = [folder for root in roots for folder in (root, *root.parents) if not folder.exists()]
         self._own = False
 
-    def note_own_stack(self, _stack: Stack) -> None:
+    def note_own_stack(self, _stack: "Stack") -> None:
         self._own = True
 
     def __enter__(self) -> Self:

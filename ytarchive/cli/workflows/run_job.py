@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from bus import BusError
@@ -27,8 +27,10 @@ from ytarchive.client.connect import connected, reach, still_there
 from ytarchive.client.endpoints import System
 from ytarchive.client.job_commands import JobCommand
 from ytarchive.client.jobs import JobsClient, open_running_jobs
-from ytarchive.stack import Stack
 from ytarchive.text import count
+
+if TYPE_CHECKING:
+    from ytarchive.stack import Stack
 
 
 class JobTask(Protocol):
@@ -136,9 +138,16 @@ class OneShot:
     async def _reach(self, resources: AsyncExitStack) -> System:
         extra = [self._task.extra_root] if self._task.extra_root else []
         notify = self._display.notify
-        return await reach(self._config, resources, extra_roots=extra, on_own_stack=self._use_own_stack, notify=notify)
+        return await reach(
+            self._config,
+            resources,
+            extra_roots=extra,
+            on_own_stack=self._use_own_stack,
+            notify=notify,
+            downloads=True,
+        )
 
-    def _use_own_stack(self, stack: Stack) -> None:
+    def _use_own_stack(self, stack: "Stack") -> None:
         self._interruption.on_second = lambda: self._abandon(stack)
         self._stack = stack
 
@@ -146,7 +155,7 @@ class OneShot:
         if not self._attached:
             self._display.notify("Stopping; downloaded data is kept. (Press Ctrl-C again to end at once.)")
 
-    def _abandon(self, stack: Stack) -> None:
+    def _abandon(self, stack: "Stack") -> None:
         self._display.__exit__(None, None, None)  # restores the cursor of the terminal
         stack.abandon()
 
