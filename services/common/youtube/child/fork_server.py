@@ -23,7 +23,7 @@ from contextlib import suppress
 from services.common.youtube.child.operations import OPERATIONS, die_with_parent, serve
 
 _PACKET = 4096  # bytes
-_PRELOADED = (
+PRELOADED = (
     *OPERATIONS.values(),
     "yt_dlp.extractor.extractors",
     "yt_dlp.extractor.youtube",
@@ -40,7 +40,7 @@ def main() -> None:
     wakes, wakes_written = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # without a handler no byte is written
     signal.set_wakeup_fd(wakes_written, warn_on_full_buffer=False)
-    for name in _PRELOADED:
+    for name in PRELOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a child would copy the memory that it shares

@@ -6,9 +6,9 @@ import sys
 
 LOADED = """
 import importlib, json, sys
-from services.common.youtube.child import __main__ as child
-for operation in child.OPERATIONS.values():
-    importlib.import_module(operation)
+from services.common.youtube.child.fork_server import PRELOADED
+for name in PRELOADED:
+    importlib.import_module(name)
 print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
 """
 
