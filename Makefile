@@ -4,6 +4,7 @@
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
 # make power-cut  200 power cuts of the whole machine, at random moments of recorded runs (Linux with FUSE); CUTS=20 for fewer
 # make soak    5,000 videos: memory, files and the broker's store must stay level
+# make bench   time, memory and requests of archiving beside yt-dlp's own command, and costs of the queue and of search
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
@@ -92,6 +93,7 @@ docs: $(DEV)
 	$(BIN)/python tests/spec/specification.py
 
 bench: $(DEV)
+	$(BIN)/python -m tests.benchmarks.archiving $(ARGS)
 	$(BIN)/python tests/benchmarks/jobs_store.py
 	$(BIN)/python tests/benchmarks/search.py
 
