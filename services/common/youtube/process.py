@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +47,7 @@ class YtDlpChild:
         self._settings = settings
         self._hang_after = hang_after
         self._process: asyncio.subprocess.Process | None = None
+        self._ytdlp: Path | None = None  # the folder that the process imports yt-dlp from
         self._stderr = b""
         self._draining: asyncio.Task[None] | None = None
 
@@ -59,10 +61,13 @@ class YtDlpChild:
         return self._process.pid if self._process is not None and self.alive else None
 
     async def start(self) -> None:
-        """Start the process unless it runs. Call it from the main thread: the child is killed when the calling thread
-        ends (Linux)."""
-        if self.alive:
+        """Start the process unless it runs; one that has another yt-dlp than the one in use now is replaced. Call it
+        from the main thread: the child is killed when the calling thread ends (Linux)."""
+        ytdlp = await asyncio.to_thread(self._settings.ytdlp_folder)
+        if self.alive and ytdlp == self._ytdlp:
             return
+        await self.kill()
+        self._ytdlp = ytdlp
         self._stderr = b""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -73,7 +78,7 @@ class YtDlpChild:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._settings.environment,
+            env=self._settings.environment_with(ytdlp),
             start_new_session=True,
             limit=_LINE_LIMIT,
         )
