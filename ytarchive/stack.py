@@ -33,9 +33,9 @@ from ytarchive.running_stack import StackInfo, bus_settings, find_running, info_
 
 # jobs receives the last messages of the workers, and logging those of all services
 STOP_ORDER = ("download", "metadata", "storage", "jobs", "logging")
-# Seconds after the signal until which running work may finish and services may clean up; the rest of SPEC's 30 s is for
-# the broker. Every service gets at least MIN_SHARE seconds.
-WORK_UNTIL, CLEANUP_UNTIL, MIN_SHARE = 20.0, 26.0, 0.5
+# Seconds after the signal until which running work may finish (SPEC: Graceful Shutdown), and services may clean up; the
+# broker ends after that. Every service gets at least MIN_SHARE seconds.
+WORK_UNTIL, CLEANUP_UNTIL, MIN_SHARE = 30.0, 36.0, 0.5
 
 PATIENCE = 30.0  # seconds that a one-shot command waits for an external broker
 
@@ -149,12 +149,14 @@ class Stack:
         )
 
     async def _stop(self) -> None:
-        """Stop within SPEC's 30 s: each service gets the remaining time. All at once if the broker is away."""
+        """Stop: running work gets SPEC's 30 s, each service what is left of them. All at once if the broker is away."""
         if self.info is not None:
             info_path(self.config).unlink(missing_ok=True)
             self.info = None
         begun = time.monotonic()
         stopping = [self.services[name] for name in STOP_ORDER if name in self.services]
+        for service in stopping:
+            service.accepting_work = False
         self.services.clear()
         if stopping and not await stopping[0].bus.reachable():  # they can send each other nothing
             await asyncio.gather(*(_shut_down(service, time.monotonic() - begun) for service in stopping))

@@ -73,6 +73,7 @@ class ServiceBase:
             service=self.name, version=VERSION
         )
         self.accepting = False
+        self.accepting_work = True  # False: the system that this service belongs to is about to stop
         self.closing = asyncio.Event()
         self.started_at = datetime.now(UTC)
         self._begun = time.monotonic()

@@ -4,7 +4,7 @@ Two rules where a URL is ambiguous:
 
 - A video URL that also names a list (`watch?v=…&list=…`) means the list if it is an authored one: PL, UU, FL, OL, or an
   editors' mix (RDCLAK5uy_). Other RD lists are endless mixes generated for the video and the viewer, and WL, LL and
-  similar lists are private to the viewer: then the video is meant.
+  LM are private to the viewer: then the video is meant.
 - A channel means all its uploads; its pages `/videos`, `/shorts` and `/streams` mean those. Its other pages (`/live`,
   `/playlists`, `/search`, …) are refused: they would silently mean something else.
 """
@@ -18,22 +18,22 @@ from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
 from services.common.domain.videos import ChannelTab, Target, TargetKind
 from services.common.errors import InvalidRequest
-from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
+from services.common.validation import (
+    PRIVATE_LISTS,
+    validate_album_id,
+    validate_channel_id,
+    validate_playlist_id,
+    validate_video_id,
+)
 
 MAX_VIDEOS = 100  # of one Target, which becomes one page of a listing
 _MAX_LENGTH = 2048
 _MAX_NESTING = 3  # nested links, such as a consent page around an attribution link
 
-_PRIVATE_LISTS = {
-    "WL": "Watch later",
-    "LL": "Liked videos",
-    "LM": "Liked music",
-    "RDMM": "My mix",
-}
 _AROUND = " \t\r\n\u00a0\u200b\ufeff<>()[]{}\"'`,;"
 _ACCEPTED = (
     "give the URL of a YouTube video, playlist or channel, or a bare id: a video's (11 characters), a playlist's"
-    " (begins with PL, UU, FL, OL or RD), a channel's (begins with UC), or a @handle"
+    " (begins with PL, UU, FL, OL or RD; with cookies also WL and LL), a channel's (begins with UC), or a @handle"
 )
 _SITES = ("youtube.com", "youtube-nocookie.com", "youtubekids.com", "youtube.googleapis.com")
 _WHOLE_CHANNEL = frozenset({"", "featured", "about", "home"})
@@ -147,7 +147,9 @@ def digest(texts: Iterable[str]) -> str:
 
 
 def target_url(target: Target) -> str:
-    """Return the URL of a playlist, or of a channel's page (its uploads are the playlist `UU…`)."""
+    """Return the URL of a playlist or album, or of a channel's page (its uploads are the playlist `UU…`)."""
+    if validate_album_id(target.id):
+        return f"https://music.youtube.com/browse/{target.id}"
     if target.kind is TargetKind.PLAYLIST:
         return f"https://www.youtube.com/playlist?list={target.id}"
     path = f"channel/{target.id}" if validate_channel_id(target.id) else target.id
@@ -248,7 +250,7 @@ def _page(path: list[str], query: dict[str, str]) -> ParsedTarget | None:
     if first == "playlist":
         return _list(query.get("list", ""))
     if first in {"channel", "browse"} and not validate_channel_id(name):
-        return _album_or_list(name)
+        return _list(name)
     if first in _CHANNEL_PATHS:
         return _channel_page(_CHANNEL_PATHS[first] + name, rest)
     if first.startswith("@"):
@@ -287,12 +289,13 @@ def _video_or_list(video_id: str | None, query: dict[str, str]) -> ParsedTarget 
 
 def _list(list_id: str) -> ParsedTarget | None:
     list_id = list_id.removeprefix("VL")  # how YouTube's own pages name a list
-    if list_id in _PRIVATE_LISTS:
+    if list_id == "RDMM":
         raise InvalidRequest(
-            f"{list_id} ({_PRIVATE_LISTS[list_id]}) is a different list for every viewer and cannot be archived by its"
-            " id; copy its videos to a playlist of your own (unlisted will do) and give that one's URL"
+            "RDMM (My mix) is another list at every look and cannot be archived; copy its videos to a playlist of your"
+            " own (unlisted will do) and give that one's URL"
         )
-    return ParsedTarget(TargetKind.PLAYLIST, list_id) if validate_playlist_id(list_id) else None
+    known = list_id in PRIVATE_LISTS or validate_playlist_id(list_id) or validate_album_id(list_id)
+    return ParsedTarget(TargetKind.PLAYLIST, list_id) if known else None
 
 
 def _channel(id: str) -> ParsedTarget | None:
@@ -306,15 +309,6 @@ def _channel(id: str) -> ParsedTarget | None:
     written = all(char in "_-.·" or unicodedata.category(char)[0] in "LMN" for char in name)
     usable = name != id and least <= len(name) <= most and written and name.strip(".") == name
     return ParsedTarget(TargetKind.CHANNEL, id) if usable else None
-
-
-def _album_or_list(name: str) -> ParsedTarget | None:
-    """Parse what follows `/browse/` on music.youtube.com: a playlist id after VL. Raise InvalidRequest for an album."""
-    if name.startswith("MPREb_"):
-        raise InvalidRequest(
-            f"{name} is the page of an album: choose Share there, and give the link of its playlist (OLAK5uy_…)"
-        )
-    return _list(name)
 
 
 _CHANNEL_PATHS = {"channel": "", "browse": "", "c": "c/", "user": "user/"}

@@ -11,7 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 VIDEO_ID_PATTERN = r"^[a-zA-Z0-9_-]{11}$"
+PRIVATE_LISTS = {"WL": "Watch later", "LL": "Liked videos", "LM": "Liked music"}
+"""Lists that everybody has under the same id, and that YouTube shows to their owner only."""
 PLAYLIST_ID_PATTERN = r"^(PL[a-zA-Z0-9_-]{11}|(PL|UU|FL|RD|OL)[a-zA-Z0-9_-]{16,41})$"
+ALBUM_ID_PATTERN = r"^MPREb_[a-zA-Z0-9_-]{11}$"  # of a page of YouTube Music, which leads to a playlist
+LIST_ID_PATTERN = f"{PLAYLIST_ID_PATTERN}|^({'|'.join(PRIVATE_LISTS)})$|{ALBUM_ID_PATTERN}"  # whatever can be listed
 CHANNEL_ID_PATTERN = r"^UC[a-zA-Z0-9_-]{22}$"
 
 
@@ -21,6 +25,10 @@ def validate_video_id(video_id: str) -> bool:
 
 def validate_playlist_id(playlist_id: str) -> bool:
     return _whole(PLAYLIST_ID_PATTERN, playlist_id)
+
+
+def validate_album_id(album_id: str) -> bool:
+    return _whole(ALBUM_ID_PATTERN, album_id)
 
 
 def validate_channel_id(channel_id: str) -> bool:

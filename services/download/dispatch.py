@@ -29,7 +29,6 @@ from services.common.events import (
 from services.common.infra.files import free_space
 from services.common.models import ErrorCode
 from services.common.settings.load import Storage
-from services.common.youtube import release
 from services.common.youtube.messages import (
     Downloading,
     FetchMessage,
@@ -39,6 +38,8 @@ from services.common.youtube.messages import (
     MetadataFound,
 )
 from services.common.youtube.partial import remove_partial
+from services.common.youtube.ytdlp import release
+from services.common.youtube.ytdlp.installations import Installations
 from services.download.attempt import Attempt, Outcome
 from services.download.blocks.block_message import block_message
 from services.download.blocks.breaker import Breaker
@@ -227,7 +228,8 @@ class Dispatch:
         until = self._breaker.trip(datetime.now(UTC), failure)
         suspected = failure.unexplained or (failure.kind is FailureKind.GONE and canary)
         reason = self._suspicion if suspected and self._suspicion is not None else failure.reason
-        advice = release.advice(self._context.config.storage.run_dir, datetime.now(UTC))
+        storage = self._context.config.storage
+        advice = release.advice(Installations.of(storage).in_use().version, storage.run_dir, datetime.now(UTC))
         message = block_message(reason, failure, canary=canary, advice=advice)
         blocked = SourceBlocked(egress=self._context.egress, reason=reason, until=until, message=message)
         return [blocked, self._deferred(reason, until, None if canary else failure)]

@@ -17,6 +17,7 @@ from services.common.settings.retry_policy import BreakerState
 from services.common.web.routing import Route
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
+from services.common.youtube.ytdlp.installations import Installations
 from services.download.bootstrap import HANDLERS, ROUTES, Parts, bootstrap
 
 
@@ -45,7 +46,16 @@ class DownloadService(ServiceBase):
         return self.parts.all()
 
     async def after_start(self) -> None:
+        await asyncio.to_thread(self._report_ytdlp)
         self.spawn(self.parts.worker.sweep_partials, "sweep of partials")
+
+    def _report_ytdlp(self) -> None:
+        """Log which yt-dlp is in use, and why another one is not."""
+        found = Installations.of(self.config.storage).in_use()
+        origin = str(found.folder) if found.folder else "installed with ytarchive"
+        self.logger.info("ytdlp_in_use", ytdlp=found.version, origin=origin)
+        if found.problem is not None:
+            self.logger.warning("ytdlp_update_not_used", error_message=found.problem)
 
     async def cleanup_resources(self) -> None:
         await self._resources.aclose()

@@ -9,7 +9,7 @@ from services.common.domain.videos import Entry, PlaylistMetadata, Target, Targe
 from services.common.errors import InvalidRequest, NotFound
 from services.common.models import ErrorCode
 from services.common.targets import parse_target
-from services.common.validation import PLAYLIST_ID_PATTERN
+from services.common.validation import LIST_ID_PATTERN
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route
 from services.metadata.lookups import Lookups
@@ -27,7 +27,7 @@ class VideoPath(BaseModel):
 
 
 class PlaylistPath(BaseModel):
-    playlist_id: Annotated[str, Field(pattern=PLAYLIST_ID_PATTERN)]
+    playlist_id: Annotated[str, Field(pattern=LIST_ID_PATTERN)]
 
 
 class ChannelPath(BaseModel):

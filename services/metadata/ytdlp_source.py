@@ -15,7 +15,7 @@ from services.common.errors import HostUnavailable
 from services.common.infra.resilience import RemoteHost
 from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
-from services.common.youtube.classify import call_outcome, classify
+from services.common.youtube.classify import OWNERS_ONLY, call_outcome, classify
 from services.common.youtube.fork_server import ForkServer
 from services.common.youtube.messages import FetchRequest, FormatChoice
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
@@ -138,7 +138,8 @@ class _Listing:
             )
         message = await self._messages.get()
         if isinstance(message, Exception):
-            raise SourceFailed(classify_failure(message, self._begun, datetime.now(UTC))) from message
+            failure = classify_failure(message, self._begun, datetime.now(UTC))
+            raise SourceFailed(failure, final=failure.reason == OWNERS_ONLY) from message
         self._begun = True
         return message
 

@@ -7,9 +7,7 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ import pytest
 
 from bus.embedded.program import find_server
 from services.common.infra.files import locked
-from services.common.youtube import release
 from services.common.youtube.tools import find_ffmpeg
-from tests.fixtures import waiting
+from services.common.youtube.ytdlp import release
+from tests.fixtures import waiting, ytdlp_wheels
 from ytarchive.emulator import EmulatorClient
 
 KEY = "AIza" + "k" * 35
@@ -28,21 +26,9 @@ KEY = "AIza" + "k" * 35
 
 @pytest.fixture
 def release_page() -> Iterator[str]:
-    """A release page on 127.0.0.1 that knows a yt-dlp of 2099; the URL of its page."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"tag_name": "2099.1.2"}')
-
-        def log_message(self, *_: Any) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/releases/latest"
-        server.shutdown()
+    """A release page that knows a yt-dlp of 2099; its URL."""
+    with ytdlp_wheels.release_page("2099.1.2") as url:
+        yield url
 
 
 def run_doctor(cli: Any, *words: str, code: int) -> dict[str, dict[str, Any]]:
@@ -264,8 +250,8 @@ def test_online_names_a_newer_ytdlp_and_up_remembers_it(make_cli: Callable[..., 
     assert "yt-dlp online" not in run_doctor(cli, code=0)
     found = run_doctor(cli, "--online", code=0)["yt-dlp online"]
     assert found["state"] == "warning"
-    assert found["found"] == f"2099.1.2 exists, {metadata.version('yt-dlp')} is installed"
-    assert release.update_command() in found["mend"]
+    assert found["found"] == f"2099.1.2 exists, {metadata.version('yt-dlp')} is in use"
+    assert found["mend"].startswith("`ytarchive update`") and release.installation_command() in found["mend"]
     assert not cli.data.exists()
 
     up = cli.start("up")

@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures.waiting import until
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
+from ytarchive.emulator.situations import ALBUM, ALBUM_PLAYLIST
 
 PLAYLIST = f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}"
 
@@ -25,6 +26,47 @@ def test_one_video_is_saved(cli: Any) -> None:
     assert "Done: 1 saved, 0 already archived" in run.out
     assert str(cli.archive) in run.out
     assert run.err == ""
+
+
+def write_cookies(path: Path, *names: str) -> Path:
+    lines = (f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{name}\tsecret\n" for name in names)
+    path.write_text("# Netscape HTTP Cookie File\n" + "".join(lines))
+    return path
+
+
+def test_watch_later_is_saved_with_cookies_and_refused_without(
+    make_cli: Any, emulator: EmulatorClient, tmp_path: Path
+) -> None:
+    emulator.begin("private_lists")
+    cookies = write_cookies(tmp_path / "cookies.txt", "SAPISID", "LOGIN_INFO")
+    cli = make_cli(YTARCHIVE_YOUTUBE__COOKIES_FILE=str(cookies))
+
+    refused = make_cli("without")("download", "WL")
+    run = cli("download", "https://www.youtube.com/playlist?list=WL", "--metadata-only")
+    write_cookies(cookies, "PREF")
+    expired = cli("download", "LL", "--metadata-only")
+
+    assert refused.code == 2 and "WL (Watch later) is shown to its owner only" in refused.err
+    assert "[youtube] cookies_file" in refused.err
+    assert run.code == 0, run.out + run.err
+    listed = json.loads((cli.archive / "metadata" / "playlists" / "WL.json").read_text())
+    assert (listed["title"], len(listed["entries"])) == ("Watch later", 3)
+    assert expired.code == 1
+    assert "YouTube shows Liked videos to its owner only" in expired.out and "have expired" in expired.out
+    assert "[E005]" in expired.out
+    assert "secret" not in run.out + run.err + expired.out + expired.err
+
+
+def test_an_album_of_youtube_music_is_saved_as_its_playlist(cli: Any, emulator: EmulatorClient) -> None:
+    emulator.begin("album")
+
+    planned = cli("plan", ALBUM, "--json")
+    run = cli("download", f"https://music.youtube.com/browse/{ALBUM}", "--metadata-only")
+
+    assert planned.code == 0, planned.err
+    assert json.loads(planned.out)["targets"][0]["videos"] == 3
+    assert run.code == 0, run.out + run.err
+    assert (cli.archive / "metadata" / "playlists" / f"{ALBUM_PLAYLIST}.json").exists()
 
 
 def test_a_download_that_saves_nothing_says_so_and_exits_3(cli: Any) -> None:

@@ -18,7 +18,7 @@ from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
 IN_ORDER, BEFORE_THE_HANDLER = 0, -signal.SIGTERM  # exit codes
-GRACE = 35.0  # seconds: stop_grace_period of docker-compose.yml
+GRACE = 45.0  # seconds: stop_grace_period of docker-compose.yml
 MOMENTS = 12
 
 

@@ -120,6 +120,7 @@ workplan delete {job} --json
 # Commands that do not end by themselves or need their own setup, and the files that test them.
 ELSEWHERE = {
     ("auth", "token", "add"): "tests/e2e/test_access.py",
+    ("update",): "tests/e2e/test_update.py",
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
     ("demo",): "tests/e2e/test_demo.py",

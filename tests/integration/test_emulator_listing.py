@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yt_dlp
 
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
+from ytarchive.emulator.situations import ALBUM, ALBUM_PLAYLIST
 
 PLAYLIST = "https://www.youtube.com/playlist?list="
 
@@ -38,7 +40,7 @@ def emulator(emulator: EmulatorClient, monkeypatch: pytest.MonkeyPatch) -> Emula
 def listing(emulator: EmulatorClient) -> Iterator[Listing]:
     """Return a function that lists a URL with yt-dlp and returns the info dict with its entries."""
 
-    def run(url: str, *compat: str) -> dict[str, Any]:
+    def run(url: str, *compat: str, **options: str) -> dict[str, Any]:
         settings = {
             "proxy": emulator.proxy_url,
             "compat_opts": {"no-certifi", *compat},
@@ -46,6 +48,7 @@ def listing(emulator: EmulatorClient) -> Iterator[Listing]:
             "extractor_retries": 0,
             "logger": SilentLogger(),
             "cachedir": False,
+            **options,
         }
         with yt_dlp.YoutubeDL(settings) as client:
             info: dict[str, Any] = client.sanitize_info(client.extract_info(url, download=False))
@@ -182,3 +185,30 @@ def test_a_video_inside_a_playlist_leads_to_the_playlist(listing: Listing) -> No
 def test_missing_targets_fail_with_youtubes_message(listing: Listing, address: str, message: str) -> None:
     with pytest.raises(yt_dlp.utils.DownloadError, match=message):
         listing(f"https://www.youtube.com/{address}")
+
+
+def test_an_album_leads_to_its_playlist(listing: Listing, emulator: EmulatorClient) -> None:
+    emulator.begin("album")
+    since = emulator.last()
+
+    info = listing(f"https://music.youtube.com/browse/{ALBUM}")
+
+    assert (info["id"], len(info["entries"])) == (ALBUM_PLAYLIST, 3)
+    asked = [entry["kind"] for entry in emulator.log(since=since)]
+    assert asked == ["resolve", "browse", "playlist_page", "browse"]
+
+
+@pytest.mark.parametrize(("list_id", "title"), [("WL", "Watch later"), ("LL", "Liked videos")])
+def test_the_list_of_an_account_is_shown_with_its_cookies_only(
+    listing: Listing, emulator: EmulatorClient, tmp_path: Path, list_id: str, title: str
+) -> None:
+    emulator.begin("private_lists")
+    cookies = tmp_path / "cookies.txt"
+    lines = (f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{name}\tx\n" for name in ("SAPISID", "LOGIN_INFO"))
+    cookies.write_text("# Netscape HTTP Cookie File\n" + "".join(lines))
+
+    with pytest.raises(yt_dlp.utils.DownloadError, match="does not exist"):
+        listing(PLAYLIST + list_id)
+    info = listing(PLAYLIST + list_id, cookiefile=str(cookies))
+
+    assert (info["title"], info["availability"], len(info["entries"])) == (title, "private", 3)

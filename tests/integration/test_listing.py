@@ -14,12 +14,14 @@ from services.common.youtube.process import ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
+from ytarchive.emulator.situations import ALBUM, ALBUM_PLAYLIST
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLAYLIST = TargetKind.PLAYLIST
 CHANNEL = TargetKind.CHANNEL
 TIMEOUT = 60
+ALBUM_REQUESTS = ["resolve", "browse", "playlist_page", "browse"]
 
 
 class ListingResult:
@@ -177,6 +179,22 @@ async def test_a_channel_is_listed_as_its_uploads(
     assert (playlist.channel_id, playlist.channel_handle) == (sample.CHANNEL, sample.CHANNEL_HANDLE)
     assert len(result.entries) == sample.CHANNEL_UPLOADS
     assert requests(emulator) == asked
+
+
+async def test_an_album_is_listed_as_its_playlist(child: YtDlpChild, emulator: EmulatorClient) -> None:
+    emulator.begin("album")
+    result = await listed(child, PLAYLIST, ALBUM)
+    assert result.playlists[0].playlist_id == ALBUM_PLAYLIST
+    assert len(result.entries) == 3
+    # no more requests than yt-dlp itself, which tests/integration/test_emulator_listing.py counts
+    assert requests(emulator) == ALBUM_REQUESTS
+
+
+async def test_the_list_of_an_account_is_not_shown_to_others(child: YtDlpChild, emulator: EmulatorClient) -> None:
+    emulator.begin("private_lists")
+    with pytest.raises(ChildFailed, match="YouTube shows Watch later to its owner only") as failed:
+        await listed(child, PLAYLIST, "WL")
+    assert failed.value.facts.type == "OwnersOnly"
 
 
 async def test_an_empty_playlist_has_no_pages(child: YtDlpChild, emulator: EmulatorClient) -> None:

@@ -37,6 +37,7 @@ from services.metadata.service import MetadataService
 from tests.fixtures.fake_services import running_fake, running_service
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
+from ytarchive.emulator.situations import ALBUM
 
 TIMEOUT = 60
 EVENTS = (
@@ -588,3 +589,18 @@ async def test_a_data_api_cursor_resumes_the_listing_or_restarts_it_if_invalid(
     assert (completed.total, jobs.of(PlaylistFetched)) == (250, [])
     assert {key.split("/")[1] for key in completed.page_keys} == {"data_api"}
     assert completed.source_name == "data_api"
+
+
+@pytest.mark.parametrize(("list_id", "answer"), [(ALBUM, ListingCompleted), ("WL", ListingFailed)])
+@pytest.mark.usefixtures("with_api")
+async def test_an_album_and_a_list_of_an_account_are_not_asked_of_the_data_api(
+    jobs: FakeJobs, emulator: EmulatorClient, list_id: str, answer: type[Event]
+) -> None:
+    emulator.begin("album")
+    await jobs.request_listing(TargetKind.PLAYLIST, list_id)
+    ended = await jobs.wait_for(answer)
+    assert api_calls(emulator) == []
+    if isinstance(ended, ListingFailed):
+        assert ended.final, "another attempt without cookies would fail as well"
+        assert (ended.error.code, ended.retry_after) == (ErrorCode.INVALID_CREDENTIALS, None)
+        assert "[youtube] cookies_file" in ended.error.message

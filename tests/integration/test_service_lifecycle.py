@@ -191,7 +191,7 @@ async def test_shutdown_waits_for_requests_and_handlers_in_progress(
 
 
 @pytest.mark.claim("11.6")
-async def test_shutdown_aborts_requests_that_exceed_the_time_limit(
+async def test_requests_that_exceed_the_time_limit_of_a_shutdown_are_answered(
     config: Config, broker: BusSettings, web_client: aiohttp.ClientSession
 ) -> None:
     probe = ProbeService(config, broker)
@@ -200,8 +200,26 @@ async def test_shutdown_aborts_requests_that_exceed_the_time_limit(
     await asyncio.wait_for(probe.began.wait(), 60)
     async with asyncio.timeout(8):
         await probe.shutdown(0.2)
-    with pytest.raises(aiohttp.ClientError):
-        await request
+    async with await request as response:
+        assert response.status == 503
+        error = (await response.json())["error"]
+    assert error["code"] == "E006"
+    assert "stopped before this request was done" in error["message"]
+
+
+async def test_a_system_that_is_about_to_stop_begins_nothing_new(
+    running_probe: RunningProbe, web_client: aiohttp.ClientSession
+) -> None:
+    """Other requests are answered until the service itself stops."""
+    async with running_probe() as probe:
+        probe.accepting_work = False
+        async with web_client.post(f"{probe.url}/api/v1/things/sum", json={"a": 1}) as refused:
+            assert refused.status == 503
+            error = (await refused.json())["error"]
+        async with web_client.get(f"{probe.url}/api/v1/things/sum?a=1") as answered:
+            assert answered.status == 200
+    assert error["code"] == "E006"
+    assert "shutting down" in error["message"] and "again" in error["message"]
 
 
 async def test_shutdown_completes_although_a_task_swallows_a_cancellation(config: Config, broker: BusSettings) -> None:

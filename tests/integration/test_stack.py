@@ -25,6 +25,9 @@ from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
+from tests.fixtures.emulated import emulated_config
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site import sample
 from ytarchive.running_stack import StackInfo, find_running
 from ytarchive.stack import PATIENCE, Stack, load_service
 
@@ -316,3 +319,26 @@ def test_a_killed_stack_is_not_found_and_another_can_start(config: Config, progr
             assert find_running(config) == stack.info
 
     asyncio.run(again())
+
+
+async def test_no_job_is_created_while_the_stack_shuts_down(config: Config, emulator: EmulatorClient) -> None:
+    """Metadata stops before jobs, and waits for a look-up in hand: meanwhile jobs answers, but begins nothing new."""
+    emulated = emulated_config(config, emulator)
+    fault = emulator.add_fault("watch", "delay", video_id=sample.VIDEO_OK, seconds=60)
+    async with Stack(emulated) as stack, aiohttp.ClientSession() as client:
+        look_up = asyncio.create_task(
+            client.get(f"{stack.services['metadata'].url}/api/v1/metadata/video/{sample.VIDEO_OK}")
+        )
+        await asyncio.to_thread(emulator.wait_for, kind="watch", video_id=sample.VIDEO_OK)
+        jobs, download = stack.services["jobs"], stack.services["download"]
+        ending = asyncio.create_task(stack.__aexit__(None, None, None))
+        await asyncio.wait_for(download.closing.wait(), 60)
+        async with client.post(f"{jobs.url}/api/v1/jobs", json={"targets": [sample.VIDEO_OK]}) as refused:
+            assert refused.status == 503
+            assert "shutting down" in (await refused.json())["error"]["message"]
+        async with client.get(f"{jobs.url}/api/v1/jobs") as listed:
+            assert (await listed.json())["data"]["total"] == 0
+        emulator.remove_fault(fault)
+        look_up.cancel()
+        await asyncio.gather(look_up, return_exceptions=True)
+        await ending

@@ -458,7 +458,7 @@ async def test_after_a_crash_the_next_request_gets_a_new_child(fetch: Fetch, chi
     first = child.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(ChildCrashed):
+    with suppress(ChildCrashed):  # unless its end was noticed before the request
         await fetch(sample.VIDEO_OK)
     assert (await fetch(sample.VIDEO_OK))[-1]["type"] == "result"
     assert child.pid != first

@@ -10,7 +10,7 @@ import pytest
 
 from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.settings.load import Config
-from services.common.youtube import release
+from services.common.youtube.ytdlp import release
 from services.download.service import DownloadService
 from services.jobs.domain.streaks import LEAST
 from services.storage.service import StorageService
@@ -80,7 +80,7 @@ async def test_a_throttled_site_does_not_write_good_videos_off(archive: Archive,
     for words in ("This content isn't available.", "saved before is refused as well", "next attempt is at"):
         assert words in job.waiting_for
     assert f"yt-dlp {release.installed()}" in job.waiting_for
-    assert release.update_command() in job.waiting_for
+    assert release.remedy() in job.waiting_for
 
 
 async def test_an_outdated_extractor_is_not_tried_on_every_video(archive: Archive, eventually: Eventually) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.common.validation import (
+    validate_album_id,
     validate_channel_id,
     validate_playlist_id,
     validate_storage_path,
@@ -51,6 +52,11 @@ def test_validate_video_id(video_id: str, valid: bool) -> None:
 )
 def test_validate_playlist_id(playlist_id: str, valid: bool) -> None:
     assert validate_playlist_id(playlist_id) is valid
+
+
+@pytest.mark.parametrize(("album_id", "valid"), [("MPREb_" + "a" * 11, True), ("MPREb_", False), ("a" * 17, False)])
+def test_validate_album_id(album_id: str, valid: bool) -> None:
+    assert validate_album_id(album_id) is valid
 
 
 @pytest.mark.parametrize(

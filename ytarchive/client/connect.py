@@ -60,7 +60,7 @@ async def reach(
             await asyncio.sleep(_SYSTEM_INTERVAL)
             continue
         if downloads:
-            preload_yt_dlp(config, resources)
+            await preload_yt_dlp(config, resources)
             downloads = False
         from ytarchive.stack import Stack  # while yt-dlp is being loaded
 
@@ -76,11 +76,12 @@ async def reach(
         await asyncio.sleep(_LOCK_INTERVAL)
 
 
-def preload_yt_dlp(config: Config, resources: AsyncExitStack) -> None:
+async def preload_yt_dlp(config: Config, resources: AsyncExitStack) -> None:
     """Let the process that forks yt-dlp children load while the stack starts. Raise ConfigError."""
     if AVAILABLE:
         resources.push_async_callback(SHARED.acquire().release)
-        SHARED.start(ChildSettings.of(config).environment)
+        settings = ChildSettings.of(config)
+        SHARED.start(settings.environment_with(await asyncio.to_thread(settings.ytdlp_folder)))
 
 
 def _no_system(config: Config) -> ServiceUnavailable:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ytarchive.emulator.site.pages import PLAYLIST_PAGE
-from ytarchive.emulator.site.sample import VIDEO_OK
+from ytarchive.emulator.site.sample import PLAYLIST_3, VIDEO_OK
 from ytarchive.emulator.site.world import VideoKind, World
 from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
 
+ALBUM, ALBUM_PLAYLIST = "MPREb_loopback001", "OLAK5uy_loopback00000000000000000000album"
 Change = Callable[[World, Faults], None]
 
 
@@ -53,6 +54,16 @@ def _cut_list(world: World, _faults: Faults) -> None:
         world.add(replace(playlist, cut_after=PLAYLIST_PAGE))
 
 
+def _album(world: World, _faults: Faults) -> None:
+    world.add(replace(world.playlists[PLAYLIST_3], id=ALBUM_PLAYLIST))
+    world.albums[ALBUM] = ALBUM_PLAYLIST
+
+
+def _private_lists(world: World, _faults: Faults) -> None:
+    for list_id, title in (("WL", "Watch later"), ("LL", "Liked videos")):
+        world.add(replace(world.playlists[PLAYLIST_3], id=list_id, title=title))
+
+
 SITUATIONS = {
     situation.name: situation
     for situation in (
@@ -69,6 +80,8 @@ SITUATIONS = {
         Situation("media_404", "media answer 404", _media(404)),
         Situation("media_429", "media answer 429", _media(429)),
         Situation("media_503", "media answer 503", _media(503)),
+        Situation("album", f"music.youtube.com/browse/{ALBUM} is an album of three", _album),
+        Situation("private_lists", "Watch later and Liked videos, with cookies (LOGIN_INFO) only", _private_lists),
         Situation("short_media", "media are always shorter than announced", _short_media),
     )
 }

@@ -162,6 +162,10 @@ class YouTube(Section):
             return "0.0.0.0" if self.ip_version == 4 else "::"  # noqa: S104 - of a client
         return str(self.source_address) if self.source_address else None
 
+    @property
+    def has_cookies(self) -> bool:
+        return self.cookies_file is not None or bool(self.cookies_from_browser)
+
     @field_validator("proxy")
     @classmethod
     def _check_proxy(cls, proxy: str | None) -> str | None:
@@ -207,8 +211,8 @@ class Recheck(Section):
 
 
 class Updates(Section):
-    """Whether `up` (daily) and `doctor --online` ask for the newest yt-dlp; `releases_url`: its latest release, as
-    JSON."""
+    """Whether `up` (daily) and `doctor --online` ask for the newest yt-dlp (`update` always does); `releases_url`: its
+    latest release, as JSON."""
 
     check: bool = True
     releases_url: str = Field(

@@ -14,8 +14,10 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -26,6 +28,7 @@ from pydantic_core import to_json
 
 from bus import BusError
 from bus.injection import inject
+from bus.tasks import unless
 from services.common.errors import InvalidRequest, ServiceUnavailable, TooManyRequests, YTArchiveError, code_of
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.names import TokenScope
@@ -38,6 +41,7 @@ from services.common.web.request_parsing import NoQuery, parse_body, read_json, 
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_LIMIT = 1024**2  # bytes
+_LAST_ANSWERS = 1.0  # seconds
 _TRACE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACE_KEY = web.RequestKey("trace_id", str)
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
@@ -132,6 +136,7 @@ class RestOwner(Protocol):
 
     logger: structlog.typing.FilteringBoundLogger
     accepting: bool
+    accepting_work: bool
     closing: asyncio.Event
 
     @property
@@ -160,6 +165,7 @@ class RestApplication:
         self.answered = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._over = asyncio.Event()  # nothing is worked on any longer
         self._runner: web.AppRunner | None = None
 
     def application(self) -> web.Application:
@@ -183,6 +189,10 @@ class RestApplication:
         await self._idle.wait()
 
     async def stop(self) -> None:
+        """Answer what is in hand with 503, and close all connections."""
+        self._over.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.idle(), _LAST_ANSWERS)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -207,7 +217,7 @@ class RestApplication:
             self._count(+1 if counted else 0)
             response: web.StreamResponse | None = None
             try:
-                response = await self._answer(request, handler, problem)
+                response = await self._answer(request, handler, problem, ends=counted)
             finally:
                 self._count(-1 if counted else 0)
                 status = response.status if response is not None else 499  # cancelled at the end of the service
@@ -228,6 +238,11 @@ class RestApplication:
         """Return why a request is not answered."""
         if not self._owner.accepting:
             return ServiceUnavailable("The service is shutting down. Try again in a moment.")
+        if route and not self._owner.accepting_work and (route.begins_work or route.status == HTTPStatus.CREATED):
+            return ServiceUnavailable(
+                "The system is shutting down and begins nothing new. Send the request again when it runs"
+                " (`ytarchive up`); `ytarchive download` needs no running system."
+            )
         needed, limited = (route.needed, route.limited) if route else ("read", True)
         try:
             self._access.check(_arrival(request), needed, limited=limited)
@@ -240,20 +255,29 @@ class RestApplication:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         problem: Exception | None,
+        *,
+        ends: bool,
     ) -> web.StreamResponse:
+        """`ends`: the answer does not go on until the client leaves; at the end of the service it is 503."""
         try:
             if problem is not None:
                 raise problem
-            return await handler(request)
+            response = await (unless(handler(request), self._over) if ends else handler(request))
+            if response is None:
+                raise ServiceUnavailable(
+                    "The service stopped before this request was done. Look whether it had an effect before you send"
+                    " it again."
+                )
+            return response
         except Exception as error:
             if _BEGUN in request:  # the headers of a stream are sent: it can only be aborted
                 self._owner.logger.warning("stream_broken", error_type=type(error).__name__, error_message=str(error))
                 raise
             response = self._failed(request, error, request[_TRACE_KEY])
-            self._log_error(error, response.status)
+            self._log_error(error, response.status, request[_TRACE_KEY])
             return response
 
-    def _log_error(self, error: Exception, status: int) -> None:
+    def _log_error(self, error: Exception, status: int, trace_id: str) -> None:
         """Log the error of an answer (docs/decisions/0024): a failure of this system at level error, with the traceback
         of an unforeseen one; a refused request at level info."""
         kind, message = type(error).__name__, str(error)
@@ -264,7 +288,13 @@ class RestApplication:
         log = self._owner.logger.error if status >= 500 else self._owner.logger.info
         if isinstance(error, TooManyRequests):
             log = self._owner.logger.debug
-        about = {"error_type": kind, "error_code": code, "error_message": message, "status_code": status}
+        about = {
+            "error_type": kind,
+            "error_code": code,
+            "error_message": message,
+            "status_code": status,
+            "trace_id": trace_id,
+        }
         log("error_occurred", **about, exc_info=None if known else error)
 
     @staticmethod

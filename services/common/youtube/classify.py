@@ -19,6 +19,9 @@ from services.common.youtube.error_facts import ErrorFacts
 REFUSALS = frozenset({"http_403", "http_429"})
 """Reasons that mean an expired URL when seen once, and a block of this address when repeated."""
 
+OWNERS_ONLY = "owners_only"
+"""A list that YouTube shows with the cookies of its owner only: another attempt changes nothing."""
+
 FALLBACK_WAIT = timedelta(hours=1)  # a stream without a start time
 RECORDING_WAIT = timedelta(hours=6)  # an ended stream whose recording is not available yet
 _MARGIN = timedelta(minutes=1)
@@ -110,6 +113,7 @@ _RULES: tuple[_Rule, ...] = (
     _local(_words("No space left on device|Disk quota exceeded"), "disk_full", ErrorCode.STORAGE_FULL),
     _local(_type("PartialBusy"), "partial_busy", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_type("FfmpegMissing"), "no_ffmpeg", ErrorCode.SERVICE_UNAVAILABLE),
+    _local(_type("OwnersOnly"), OWNERS_ONLY, ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CookieLoadError", "CookiesUnreadable"), "cookies", ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
     _local(lambda facts: facts.out_of_memory, "memory", ErrorCode.INTERNAL_ERROR),

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -76,6 +77,7 @@ class YtDlpChild:
         self._answers: asyncio.StreamReader | None = None
         self._orders: asyncio.StreamWriter | None = None
         self._errors: asyncio.StreamWriter | None = None  # to close; nothing is written
+        self._ytdlp: Path | None = None  # the folder that the process imports yt-dlp from
         self._stderr = b""
         self._tasks: list[asyncio.Task[None]] = []  # of the running process
         self._busy = asyncio.Lock()
@@ -91,11 +93,13 @@ class YtDlpChild:
         return self._process.pid if self._process is not None and self.alive else None
 
     async def start(self) -> None:
-        """Start the process unless it runs. Call it from the main thread: the child is killed when the calling thread
-        ends (Linux)."""
-        if self.alive:
+        """Start the process unless it runs; one that has another yt-dlp than the one in use now is replaced. Call it
+        from the main thread: the child is killed when the calling thread ends (Linux)."""
+        ytdlp = await asyncio.to_thread(self._settings.ytdlp_folder)
+        if self.alive and ytdlp == self._ytdlp:
             return
         await self.kill()
+        self._ytdlp = ytdlp
         self._stderr = b""
         self._used = asyncio.get_running_loop().time()
         ours, theirs = socket.socketpair()
@@ -115,11 +119,12 @@ class YtDlpChild:
         ]
 
     async def _new_process(self, channel: socket.socket, errors: socket.socket) -> ChildProcess:
-        settings = self._settings
+        memory_limit = self._settings.memory_limit
+        environment = self._settings.environment_with(self._ytdlp)
         if self._server is not None:
             try:
                 descriptors = (channel.fileno(), channel.fileno(), errors.fileno())
-                return await self._server.fork(settings.environment, settings.memory_limit, descriptors)
+                return await self._server.fork(environment, memory_limit, descriptors)
             except ServerLost as error:
                 _log.warning("fork_server_lost", error_message=str(error))
         return await asyncio.create_subprocess_exec(
@@ -127,11 +132,11 @@ class YtDlpChild:
             "-P",  # do not import from the current directory
             "-m",
             "services.common.youtube.child",
-            str(settings.memory_limit),
+            str(memory_limit),
             stdin=channel.fileno(),
             stdout=channel.fileno(),
             stderr=errors.fileno(),
-            env=settings.environment,
+            env=environment,
             start_new_session=True,
         )
 

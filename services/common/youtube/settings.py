@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from services.common.errors import ConfigError
 from services.common.settings.load import Config
 from services.common.youtube import options, tools
 from services.common.youtube.cookies import Cookies, CookiesUnreadable
+from services.common.youtube.ytdlp.installations import Installations
 
 
 @dataclass(frozen=True)
@@ -15,12 +17,14 @@ class ChildSettings:
     """YoutubeDL options (plain JSON) and environment. Both may contain secrets and must not be logged.
 
     `memory_limit`: bytes of each process. `patience`: seconds without a message until an operation counts as hung.
+    `installations`: to import the yt-dlp in use; None: the one that the environment leads to.
     """
 
     options: dict[str, Any] = field(repr=False)
     environment: dict[str, str] = field(repr=False)
     memory_limit: int = 2 * 1024**3
     patience: float = 3600.0
+    installations: Installations | None = None
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
@@ -42,4 +46,15 @@ class ChildSettings:
             ),
             config.download.memory_limit,
             config.download.timeout,
+            Installations.of(config.storage),
         )
+
+    def ytdlp_folder(self) -> Path | None:
+        """Return the folder of the yt-dlp in use; None for the installed one. Blocks."""
+        return self.installations.in_use().folder if self.installations is not None else None
+
+    def environment_with(self, ytdlp: Path | None) -> dict[str, str]:
+        """Return the environment of a child that imports yt-dlp from a folder; None: the installed one."""
+        if ytdlp is None:
+            return self.environment
+        return self.environment | {"PYTHONPATH": f"{ytdlp}:{self.environment['PYTHONPATH']}"}

@@ -10,7 +10,7 @@ from services.common.domain.failures import Failure, FailureKind, GoneReason
 from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoMetadata
 from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN
-from services.common.validation import validate_channel_id
+from services.common.validation import validate_channel_id, validate_playlist_id
 from services.metadata.data_api import resources
 from services.metadata.data_api.client import DataApi, Json
 from services.metadata.data_api.errors import ApiRefused, RefusalKind
@@ -27,8 +27,8 @@ _MEND = (
 
 
 class DataApiSource:
-    """A source for one listing or lookup with one key. It gives up in favour of the next source for `c/name`, for lists
-    that only a browser can see, for a used-up quota, and when the API does not answer.
+    """A source for one listing or lookup with one key. It gives up in favour of the next source for `c/name`, albums,
+    lists that only a browser can see, for a used-up quota, and when the API does not answer.
 
     `waits`: wait for the reset of a used-up quota instead (`[youtube] keyless_fallback` false). Lookups of people are
     not `background` and may use the reserve.
@@ -88,6 +88,8 @@ class DataApiSource:
 
     async def _playlist(self, target: Target) -> PlaylistMetadata:
         if target.kind is TargetKind.PLAYLIST:
+            if not validate_playlist_id(target.id):
+                raise ApiRefused(RefusalKind.UNABLE, "unknown_list", f"the Data API does not have {target.id}")
             answer = await self._list("playlists", part="snippet,contentDetails,status", id=target.id)
             found = [resources.playlist_metadata(one) for one in answer.get("items", ())]
             # the uploads of a channel exist even when the API does not describe them

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.common.domain.archive import KnownGone
+from services.common.domain.clock import AHEAD
 from services.common.domain.failures import GoneReason
 from services.common.infra.sqlite import Database, utc_text
 from services.common.infra.sqlite_files import parse_row
@@ -67,16 +68,19 @@ class Catalogue:
     async def put(self, entries: Sequence[IndexEntry]) -> None:
         """Add or replace videos. A held video is not gone, and was seen when it was archived."""
 
+        latest = _latest_credible()
+
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
             for manifest in (entry.manifest for entry in entries):
                 arrived = max((file.archived_at for file in manifest.fixity.values()), default=manifest.archived_at)
                 db.execute(
-                    "DELETE FROM known_gone WHERE video_id = ? AND at <= ?", (manifest.video_id, utc_text(arrived))
+                    "DELETE FROM known_gone WHERE video_id = ? AND (at <= ? OR at > ?)",
+                    (manifest.video_id, utc_text(arrived), latest),
                 )
                 db.execute(
-                    "DELETE FROM unexplained WHERE video_id = ? AND day <= ?",
-                    (manifest.video_id, arrived.astimezone(UTC).date().isoformat()),
+                    "DELETE FROM unexplained WHERE video_id = ? AND (day <= ? OR day > ?)",
+                    (manifest.video_id, arrived.astimezone(UTC).date().isoformat(), latest),
                 )
                 _record_sighting(db, manifest.video_id, manifest.metadata.title, arrived)
             for entry in entries:
@@ -292,23 +296,30 @@ def _columns(entry: IndexEntry) -> tuple[object, ...]:
     )
 
 
+def _latest_credible() -> str:
+    """Return the latest time that can be true, as text: a later one is of a clock that was ahead (decision 0022)."""
+    return utc_text(datetime.now(UTC) + AHEAD)
+
+
 def _record_sighting(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> None:
     db.execute(
-        "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
-        " WHERE excluded.at > at",
-        (video_id, title, utc_text(at)),
+        "INSERT INTO seen VALUES (:id, :title, :at) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
+        " WHERE at > :latest OR (excluded.at > at AND excluded.at <= :latest)",
+        {"id": video_id, "title": title, "at": utc_text(at), "latest": _latest_credible()},
     )
 
 
 def _record_unexplained(db: sqlite3.Connection, entry: FailedEntry) -> None:
     """Store the days, over all plans, unless the video was seen later. On the third one it is known to be gone."""
+    latest = _latest_credible()
     for day in entry.unexplained_on:
         db.execute(
-            "INSERT OR IGNORE INTO unexplained SELECT :id, :day"
-            " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :day || 'T24')",
-            {"id": entry.video_id, "day": day.isoformat()},
+            "INSERT OR IGNORE INTO unexplained SELECT :id, :day WHERE NOT EXISTS"
+            " (SELECT 1 FROM seen WHERE video_id = :id AND at > :day || 'T24' AND at <= :latest)",
+            {"id": entry.video_id, "day": day.isoformat(), "latest": latest},
         )
-    (days,) = db.execute("SELECT count(*) FROM unexplained WHERE video_id = ?", (entry.video_id,)).fetchone()
+    query = "SELECT count(*) FROM unexplained WHERE video_id = ? AND day <= ?"
+    (days,) = db.execute(query, (entry.video_id, latest)).fetchone()
     if days >= UNEXPLAINED_DAYS:
         _record_gone(db, entry.video_id, GoneReason.UNEXPLAINED, entry.last_attempt)
 
@@ -317,7 +328,8 @@ def _record_gone(db: sqlite3.Connection, video_id: str, reason: str, at: datetim
     """Store the reason unless the video was seen later: indexing an old plan must not undo an arrival."""
     db.execute(
         "INSERT INTO known_gone SELECT :id, :reason, :at"
-        " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at)"
-        " ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at WHERE excluded.at >= at",
-        {"id": video_id, "reason": reason, "at": utc_text(at)},
+        " WHERE NOT EXISTS (SELECT 1 FROM seen WHERE video_id = :id AND at > :at AND at <= :latest)"
+        " ON CONFLICT DO UPDATE SET reason = excluded.reason, at = excluded.at"
+        " WHERE at > :latest OR (excluded.at >= at AND excluded.at <= :latest)",
+        {"id": video_id, "reason": reason, "at": utc_text(at), "latest": _latest_credible()},
     )

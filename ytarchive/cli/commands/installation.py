@@ -1,13 +1,15 @@
-"""`ytarchive doctor`, `config show|check`, `auth token` and `version`: this installation and its configuration."""
+"""`ytarchive doctor`, `update`, `config show|check`, `auth token` and `version`: this installation and its
+configuration."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.common.names import TokenScope
-from ytarchive.cli.terminal.options import AsJson, Invocation
-from ytarchive.cli.terminal.output import show_data
+from ytarchive.cli.terminal.options import AsJson, Invocation, run_async
+from ytarchive.cli.terminal.output import show, show_data
 
 auth = typer.Typer(help="Control access to the REST API.", no_args_is_help=True, rich_markup_mode=None)
 tokens = typer.Typer(help="Issue, list and revoke access tokens.", no_args_is_help=True, rich_markup_mode=None)
@@ -128,10 +130,41 @@ def doctor(
     raise typer.Exit(int(Exit.OK if healthy(findings) else Exit.FAILED))
 
 
-def version(as_json: AsJson = False) -> None:
+def update(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Only show the version in use and the newest one.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="Go back to the version that was in use before.")] = False,
+    wanted: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="This version instead of the newest one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Update yt-dlp, which has to follow the changes of YouTube.
+
+    pip installs it below base_data_dir; it is used only if it passes a trial, and running services need no restart.
+    """
+    from services.common.errors import InvalidRequest
+    from ytarchive.cli.render import maintenance as render
+    from ytarchive.cli.terminal.console import stderr
+    from ytarchive.client.ytdlp_update import YtDlpUpdate
+
+    invocation: Invocation = context.obj
+    if check + back + (wanted is not None) > 1:
+        raise InvalidRequest("--check, --back and --version exclude each other.")
+    ytdlp = YtDlpUpdate(invocation.config(), stderr().print)
+    found = ytdlp.back() if back else run_async(ytdlp.check() if check else ytdlp.install(wanted))
+    show(found, lambda: render.ytdlp_versions(found, asked=not (check or back)), as_json=as_json)
+
+
+def version(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the versions of ytarchive and of the programs that it uses."""
+    from services.common.errors import ConfigError
+    from services.common.youtube.ytdlp.installations import Installations
     from ytarchive.cli.doctor.versions import versions
     from ytarchive.cli.render.installation import versions_table
 
+    invocation: Invocation = context.obj
     found = versions()
+    with suppress(ConfigError):  # then updates of yt-dlp are not found
+        found["yt-dlp"] = Installations.of(invocation.config().storage).in_use().version
     show_data(found, lambda: versions_table(found), as_json=as_json)

@@ -42,7 +42,7 @@ def _up_is_ready(stack: "Stack") -> None:
     """Also ask daily for the newest yt-dlp, so that a block can name it."""
     from functools import partial
 
-    from services.common.youtube.release import ask_daily
+    from services.common.youtube.ytdlp.release import ask_daily
 
     config = stack.config
     if config.updates.check:

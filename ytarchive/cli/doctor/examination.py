@@ -10,7 +10,8 @@ from services.common.errors import ConfigError
 from services.common.models import HealthCheck
 from services.common.settings.load import Config, load_config
 from services.common.settings.masking import mask_text
-from services.common.youtube import release
+from services.common.youtube.ytdlp import release
+from services.common.youtube.ytdlp.installations import Installations
 from ytarchive.cli.doctor import access, probes, programs, settings
 from ytarchive.cli.doctor.finding import Finding, problem
 from ytarchive.client.health import check_all
@@ -31,9 +32,9 @@ async def examine(file: Path | None, environment: Mapping[str, str], *, online: 
         config = load_config(file, env=environment)
     except ConfigError as error:
         first = settings.configuration(None, error.message)
-        return [first, *await _all([*_programs()])]
+        return [first, *await _all(_programs(None))]
     first = settings.configuration(config.source, None, config.ignored)
-    more = [*_programs(), *_places(config), *_access(config), *(_online(config) if online else [])]
+    more = [*_programs(config), *_places(config), *_access(config), *(_online(config) if online else [])]
     return [first, settings.variables(environment), *await _all(more)]
 
 
@@ -53,12 +54,12 @@ def _probe(name: str, probe: Callable[[], ProbeResult]) -> Probe:
     return name, asyncio.to_thread(probe)
 
 
-def _programs() -> list[Probe]:
+def _programs(config: Config | None) -> list[Probe]:
     return [
         _probe("python", probes.python),
         _probe("ffmpeg", probes.ffmpeg),
         _probe("javascript", probes.javascript),
-        _probe("yt-dlp", probes.ytdlp),
+        _probe("yt-dlp", lambda: probes.ytdlp(config)),
     ]
 
 
@@ -105,11 +106,12 @@ def _online(config: Config) -> list[Probe]:
 
 async def _newest_ytdlp(config: Config) -> ProbeResult:
     """Nothing is found when the index does not answer."""
-    newest, version = await release.ask_newest(config.updates.releases_url), release.installed()
+    newest = await release.ask_newest(config.updates.releases_url)
+    version = (await asyncio.to_thread(Installations.of(config.storage).in_use)).version
     if newest is None or version is None:
         return []
     await asyncio.to_thread(release.keep_newest, config.storage.run_dir, newest)
-    return programs.newest_ytdlp(version, newest.version, release.update_command())
+    return programs.newest_ytdlp(version, newest.version, release.remedy())
 
 
 async def _live_key(endpoint: str, key: str) -> Finding:

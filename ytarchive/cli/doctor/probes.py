@@ -16,9 +16,10 @@ from services.common.infra.files import free_space, ignores_case, lock_holder, s
 from services.common.names import SERVICES
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
-from services.common.youtube import release
 from services.common.youtube.cookies import Cookies, CookiesUnreadable
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
+from services.common.youtube.ytdlp import release
+from services.common.youtube.ytdlp.installations import Installations, YtDlpInUse
 from ytarchive.cli.doctor import access, folder_checks, programs
 from ytarchive.cli.doctor.finding import Finding
 from ytarchive.cli.doctor.versions import ask_version
@@ -67,8 +68,14 @@ def javascript() -> Finding:
     return programs.javascript(found)
 
 
-def ytdlp() -> Finding:
-    return programs.ytdlp(release.installed(), datetime.now(UTC).date(), release.update_command())
+def ytdlp(config: Config | None) -> list[Finding]:
+    """Without a valid configuration the folder of updates is not known."""
+    found = Installations.of(config.storage).in_use() if config else YtDlpInUse(release.installed())
+    today = datetime.now(UTC).date()
+    return [
+        programs.ytdlp(found.version, today, release.remedy(), found.folder),
+        *([programs.ytdlp_update(found.problem)] if found.problem else []),
+    ]
 
 
 # --- folders ------------------------------------------------------------------------------------------------------

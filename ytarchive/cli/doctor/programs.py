@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from services.common.youtube import release
+from services.common.youtube.ytdlp import release
 from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 LEAST_PYTHON = (3, 11)  # pyproject.toml: requires-python
-_UPDATE = "pip install -U 'yt-dlp[default]'"
+_UPDATE = f"`{release.UPDATE_COMMAND}`"
 
 
 @dataclass(frozen=True)
@@ -77,24 +77,32 @@ def javascript(found: Program | None) -> Finding:
     return ok("javascript", f"deno {found.version} ({found.path})")
 
 
-def ytdlp(version: str | None, today: date, update: str = _UPDATE) -> Finding:
-    """Check the age: the version is the release date. `update`: the command that updates it here."""
-    remedy = f"`{update}`: YouTube changes, and old versions stop working."
+def ytdlp(version: str | None, today: date, update: str = _UPDATE, folder: Path | None = None) -> Finding:
+    """Check the age: the version is the release date. `update`: the commands that update it here. `folder`: of the
+    update in use."""
+    remedy = f"{update}: YouTube changes, and old versions stop working."
     if version is None:
-        return problem("yt-dlp", "not installed", f"`{update}`")
+        return problem("yt-dlp", "not installed", update)
+    origin = f" ({folder})" if folder else ""
     days = release.age(version, today)
     if days is None:
-        return warning("yt-dlp", f"{version}, of unknown age", remedy)
+        return warning("yt-dlp", f"{version}, of unknown age{origin}", remedy)
     if days > release.OLD_AFTER:
-        return warning("yt-dlp", f"{version}, {days} days old", remedy)
-    return ok("yt-dlp", f"{version}, {days} days old")
+        return warning("yt-dlp", f"{version}, {days} days old{origin}", remedy)
+    return ok("yt-dlp", f"{version}, {days} days old{origin}")
+
+
+def ytdlp_update(why_not: str) -> Finding:
+    """`why_not`: why the update is not used, with the remedy."""
+    fact, _colon, remedy = why_not.rpartition("; ")
+    return warning("yt-dlp update", fact, f"{remedy}; `ytarchive update --back` goes back to the version before.")
 
 
 def newest_ytdlp(version: str, newest: str, update: str = _UPDATE) -> Finding:
-    """Compare the installed version with the newest one on yt-dlp's release page."""
+    """Compare the version in use with the newest one on yt-dlp's release page."""
     if release.is_newer(newest, version):
-        remedy = f"`{update}`: YouTube changes, and old versions stop working."
-        return warning("yt-dlp online", f"{newest} exists, {version} is installed", remedy)
+        remedy = f"{update}: YouTube changes, and old versions stop working."
+        return warning("yt-dlp online", f"{newest} exists, {version} is in use", remedy)
     return ok("yt-dlp online", f"{version} is the newest")
 
 

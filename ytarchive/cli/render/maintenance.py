@@ -1,13 +1,15 @@
-"""Services, quota and retention for people. Pure."""
+"""Services, quota, retention and the version of yt-dlp for people. Pure."""
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from services.common.youtube.ytdlp.release import is_newer
 from services.jobs.rest_models import ServiceList
 from services.metadata.quota_status import QuotaStatus
 from ytarchive.backup import Backup, Restored
 from ytarchive.cli.render.table import table
 from ytarchive.client.maintenance import CleanupReport
+from ytarchive.client.ytdlp_update import YtDlpVersions
 from ytarchive.text import count, safe_text, size
 
 
@@ -48,3 +50,32 @@ def restored(found: Restored) -> RenderableType:
     head = f"{count(len(found.restored), 'file')} restored as of {found.created_at:%Y-%m-%d %H:%M} UTC."
     kept = [f"Kept: {safe_text(path, 4096)}" for path in found.set_aside]
     return Text("\n".join([head, *kept, "Start `ytarchive up`: it finds the jobs since then again."]))
+
+
+def ytdlp_versions(found: YtDlpVersions, *, asked: bool) -> RenderableType:
+    """`asked`: an update was asked for."""
+    origin = f"in {safe_text(found.folder, 4096)}" if found.folder else "installed with ytarchive"
+    lines = [f"yt-dlp {found.version} is in use, {origin}."]
+    if found.changed:
+        lines.append(
+            f"Before, it was {found.before}. Running services need no restart: their next video is fetched with it."
+        )
+    if found.newest is not None:
+        lines.append(_newest(found, found.newest, asked=asked))
+    elif not found.changed:
+        lines.append(
+            "Whether a newer one exists is not known: the release page ([updates] releases_url) does not answer."
+        )
+    if found.back is not None:
+        lines.append(f"`ytarchive update --back` goes back to {found.back}.")
+    if found.problem is not None:
+        lines.append(safe_text(f"Warning: {found.problem}.", 4096))
+    return Text("\n".join(lines))
+
+
+def _newest(found: YtDlpVersions, newest: str, *, asked: bool) -> str:
+    if found.version is not None and not is_newer(newest, found.version):
+        return "It is the newest one."
+    if asked:
+        return f"{newest} exists, but pip does not offer it yet: try again later."
+    return f"{newest} exists: `ytarchive update` installs it."

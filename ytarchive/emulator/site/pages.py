@@ -4,7 +4,15 @@ import base64
 import binascii
 
 from ytarchive.emulator.site.refusals import starts_at
-from ytarchive.emulator.site.world import UNAVAILABLE_IN_LISTINGS, Channel, Json, Playlist, VideoKind, World
+from ytarchive.emulator.site.world import (
+    PRIVATE_LISTS,
+    UNAVAILABLE_IN_LISTINGS,
+    Channel,
+    Json,
+    Playlist,
+    VideoKind,
+    World,
+)
 
 PLAYLIST_PAGE = 100
 CHANNEL_PAGE = 30
@@ -39,7 +47,7 @@ def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Jso
             "playlistHeaderRenderer": {
                 "playlistId": playlist.id,
                 "title": {"simpleText": playlist.title},
-                "privacy": "PUBLIC",
+                "privacy": "PRIVATE" if playlist.id in PRIVATE_LISTS else "PUBLIC",
                 "ownerText": {"runs": [_channel_run(channel)]},
             }
         },
@@ -59,6 +67,13 @@ def playlist_data(world: World, playlist: Playlist, *, unavailable: bool) -> Jso
     if len(visible) < len(playlist.entries):
         data["alerts"] = [{"alertWithButtonRenderer": hidden_alert}]
     return data
+
+
+def album_data(playlist_id: str) -> Json:
+    """Return the page of an album on YouTube Music."""
+    url = f"https://music.youtube.com/playlist?list={playlist_id}"
+    contents: Json = {"singleColumnBrowseResultsRenderer": {"tabs": []}}
+    return {"contents": contents, "microformat": {"microformatDataRenderer": {"urlCanonical": url}}}
 
 
 def channel_data(world: World, channel: Channel) -> Json:

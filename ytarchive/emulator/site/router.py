@@ -4,10 +4,11 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
 
 from ytarchive.emulator.site import pages, player
 from ytarchive.emulator.site.media import Media
-from ytarchive.emulator.site.world import THUMBNAILS, Channel, Json, VideoKind, World
+from ytarchive.emulator.site.world import PRIVATE_LISTS, THUMBNAILS, Channel, Json, Playlist, VideoKind, World
 from ytarchive.emulator.transport.blob import Blob
 from ytarchive.emulator.transport.http import BadRequest, Request, Response, json_response, text_response
 
@@ -125,12 +126,14 @@ class Site:
         if token := data.get("continuation"):
             found = pages.continuation(self.world, str(token))
         else:
-            found = self._listing(str(data.get("browseId", "")), unavailable=bool(data.get("params")))
+            found = self._listing(request, str(data.get("browseId", "")), unavailable=bool(data.get("params")))
         return _not_found() if found is None else json_response(found)
 
-    def _listing(self, browse_id: str, *, unavailable: bool) -> Json | None:
+    def _listing(self, request: Request, browse_id: str, *, unavailable: bool) -> Json | None:
+        if browse_id in self.world.albums:
+            return pages.album_data(self.world.albums[browse_id])
         if browse_id.startswith("VL"):
-            playlist = self.world.find_playlist(browse_id.removeprefix("VL"))
+            playlist = self._playlist_for(request, browse_id.removeprefix("VL"))
             if playlist is None:
                 return pages.missing_playlist()
             return pages.playlist_data(self.world, playlist, unavailable=unavailable)
@@ -141,12 +144,24 @@ class Site:
         url = str(request.json().get("url", ""))
         path = "/" + url.partition("://")[2].partition("/")[2].partition("?")[0]
         channel = self._channel_of(path)
-        if channel is None:
+        list_id = parse_qs(urlsplit(url).query).get("list", [""])[0]
+        if (album := path.removeprefix("/browse/")) in self.world.albums:
+            browse_id = album
+        elif channel is not None:
+            browse_id = channel.id
+        elif list_id in PRIVATE_LISTS:
+            browse_id = f"VL{list_id}"
+        else:
             return _not_found()
-        return json_response({"endpoint": {"browseEndpoint": {"browseId": channel.id}}})
+        return json_response({"endpoint": {"browseEndpoint": {"browseId": browse_id}}})
+
+    def _playlist_for(self, request: Request, playlist_id: str) -> Playlist | None:
+        """Return a playlist if the sender sees it: a private one is only shown with the cookies of an account."""
+        signed_in = "LOGIN_INFO=" in request.headers.get("cookie", "")
+        return self.world.find_playlist(playlist_id) if signed_in or playlist_id not in PRIVATE_LISTS else None
 
     async def _playlist(self, request: Request) -> Response:
-        playlist = self.world.find_playlist(request.query.get("list", ""))
+        playlist = self._playlist_for(request, request.query.get("list", ""))
         if playlist is None:
             return text_response(player.page(pages.missing_playlist()))
         return text_response(player.page(pages.playlist_data(self.world, playlist, unavailable=False)))

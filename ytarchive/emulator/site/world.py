@@ -145,8 +145,10 @@ class Playlist(_FromJson):
 _IDS: dict[type, re.Pattern[str]] = {
     Channel: re.compile(r"UC[\w-]{22}"),
     Video: re.compile(r"[\w-]{11}"),
-    Playlist: re.compile(r"(PL|UU|FL|RD|OL)[\w-]{16,41}"),
+    Playlist: re.compile(r"(PL|UU|FL|RD|OL)[\w-]{16,41}|WL|LL|LM"),
 }
+PRIVATE_LISTS = frozenset({"WL", "LL", "LM"})
+"""Ids of lists that only the account sees whose cookies come with the request."""
 
 
 _UPLOADS = {"UULF": "videos", "UUSH": "shorts", "UULV": "streams", "UU": None}  # prefix of an id -> tab
@@ -154,16 +156,20 @@ _UPLOADS = {"UULF": "videos", "UUSH": "shorts", "UULV": "streams", "UU": None}  
 
 @dataclass(slots=True)
 class World:
-    """All channels, videos and playlists. `kind_of_all` overrides the kind of all videos (as for a blocked address)."""
+    """All channels, videos and playlists. `albums`: pages of YouTube Music, and the playlists that they lead to.
+    `kind_of_all` overrides the kind of all videos (as for a blocked address)."""
 
     channels: dict[str, Channel] = field(default_factory=dict)
     videos: dict[str, Video] = field(default_factory=dict)
     playlists: dict[str, Playlist] = field(default_factory=dict)
+    albums: dict[str, str] = field(default_factory=dict)
     kind_of_all: VideoKind | None = None
 
     def copy(self) -> Self:
         """Return an independent copy. The channels, videos and playlists are immutable and shared."""
-        return type(self)(dict(self.channels), dict(self.videos), dict(self.playlists), self.kind_of_all)
+        return type(self)(
+            dict(self.channels), dict(self.videos), dict(self.playlists), dict(self.albums), self.kind_of_all
+        )
 
     def add(self, *items: Channel | Video | Playlist) -> None:
         """Add or replace items. Raise WorldError for an id that clients would reject and for an unknown channel."""

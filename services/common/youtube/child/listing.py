@@ -7,25 +7,33 @@ Messages: {"playlist": a PlaylistMetadata}                      once, before the
 A page is sent as soon as it is full; `lines` includes entries without a video id, so that offset + lines is the next
 offset. YouTube chains its pages, so an offset saves messages, not requests.
 
-Requests to YouTube: 1 for the page of a channel that is not named by its id; 2 for a playlist (or `UU…`), and 1 more
-for every 100 entries after the first 100.
+Requests to YouTube: 1 for the page of a channel that is not named by its id, 2 for that of an album; 2 for a playlist
+(or `UU…`), and 1 more for every 100 entries after the first 100.
 """
 
+import re
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from yt_dlp.utils import YoutubeDLError
+
 from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.targets import target_url
 from services.common.texts import encodable
-from services.common.validation import validate_channel_id, validate_playlist_id, validate_video_id
+from services.common.validation import PRIVATE_LISTS, validate_channel_id, validate_playlist_id, validate_video_id
 from services.common.youtube.child.session import make_ydl
 
 PAGE = 100
 _REDIRECTS = 3
+_NOT_SHOWN = re.compile(r"does not exist|is private|unviewable|resolve url|HTTP Error 404", re.IGNORECASE)
 _MARKS = {"[Private video]": "private", "[Deleted video]": "deleted"}
 
 Json = dict[str, Any]
+
+
+class OwnersOnly(Exception):
+    """Watch later, or another list of the kind, without valid cookies."""
 
 
 def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
@@ -37,7 +45,7 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     uploads = target.kind is TargetKind.CHANNEL
     if uploads:
         channel, target = _uploads(ydl, target)
-    playlist = _extract(ydl, target_url(target))
+    playlist = _extract_private(ydl, target) if target.id in PRIVATE_LISTS else _extract(ydl, target_url(target))
     if uploads and channel is None:  # its id was given, so its own page was not requested
         channel = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
     emit({"playlist": _metadata(playlist, target.id, channel).model_dump(mode="json")})
@@ -76,6 +84,19 @@ def _extract(ydl: Any, url: str) -> Json:
             return found
         url = found["url"]
     raise ValueError(f"{url}: redirected more than {_REDIRECTS} times")
+
+
+def _extract_private(ydl: Any, target: Target) -> Json:
+    """Extract a list that only its owner sees. Raise OwnersOnly when YouTube answers as it does others."""
+    try:
+        return _extract(ydl, target_url(target))
+    except YoutubeDLError as error:
+        if not _NOT_SHOWN.search(str(error)):
+            raise
+    raise OwnersOnly(  # outside of the clause: it has no cause, whose words would be shown instead
+        f"YouTube shows {PRIVATE_LISTS[target.id]} to its owner only: [youtube] cookies_file is not set, or its cookies"
+        " have expired. Export them again while you are logged in"
+    )
 
 
 def _metadata(playlist: Json, playlist_id: str, channel: Json | None) -> PlaylistMetadata:

@@ -26,6 +26,7 @@ OPERATIONS = {
     "fetch": "services.common.youtube.child.fetch",
     "list": "services.common.youtube.child.listing",
     "offer": "services.common.youtube.child.offer",
+    "try": "services.common.youtube.child.trial",
 }
 _PR_SET_PDEATHSIG = 1
 _KILL_FIRST = 500  # of 1000: when memory runs out, Linux kills a child rather than a service or the broker

@@ -123,7 +123,8 @@ REFUSED_WITH_A_REASON = [
     ("https://www.youtube.com/c/vsauce/community", "posts are not archived"),
     ("https://www.youtube.com/@LinusTechTips/releases", "URLs of their playlists"),
     (f"https://www.youtube.com/embed/live_stream?channel={CHANNEL}", f"the stream itself, or {CHANNEL}/streams"),
-    ("https://music.youtube.com/browse/MPREb_YVn9rqpXxhm", "OLAK5uy_"),
+    ("RDMM", "playlist of your own"),
+    ("https://music.youtube.com/playlist?list=RDMM", "playlist of your own"),
 ]
 
 REFUSED = [
@@ -248,11 +249,22 @@ def test_any_other_text_is_refused_with_the_accepted_forms(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["WL", "LL", "LM", "https://www.youtube.com/playlist?list=WL", "youtube.com/watch?list=LL"]
+    ("text", "id"),
+    [
+        ("WL", "WL"),
+        ("LL", "LL"),
+        ("https://music.youtube.com/playlist?list=LM", "LM"),
+        ("https://www.youtube.com/playlist?list=WL", "WL"),
+        ("youtube.com/watch?list=LL", "LL"),
+    ],
 )
-def test_private_lists_of_the_viewer_are_refused_with_a_workaround(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="playlist of your own"):
-        parse_target(text)
+def test_lists_of_an_account_are_parsed(text: str, id: str) -> None:
+    assert parse_target(text) == ParsedTarget(TargetKind.PLAYLIST, id)
+
+
+@pytest.mark.parametrize("text", ["MPREb_YVn9rqpXxhm", "https://music.youtube.com/browse/MPREb_YVn9rqpXxhm?si=x"])
+def test_the_page_of_an_album_is_parsed(text: str) -> None:
+    assert parse_target(text) == ParsedTarget(TargetKind.PLAYLIST, "MPREb_YVn9rqpXxhm")
 
 
 def test_deeply_nested_redirect_links_are_refused() -> None:
@@ -332,6 +344,8 @@ def test_all_refused_texts_are_named_in_the_error() -> None:
     ("kind", "id", "url"),
     [
         (TargetKind.PLAYLIST, LIST, f"https://www.youtube.com/playlist?list={LIST}"),
+        (TargetKind.PLAYLIST, "WL", "https://www.youtube.com/playlist?list=WL"),
+        (TargetKind.PLAYLIST, "MPREb_YVn9rqpXxhm", "https://music.youtube.com/browse/MPREb_YVn9rqpXxhm"),
         (TargetKind.CHANNEL, CHANNEL, f"https://www.youtube.com/channel/{CHANNEL}"),
         (TargetKind.CHANNEL, "@日本語", "https://www.youtube.com/@%E6%97%A5%E6%9C%AC%E8%AA%9E"),
         (TargetKind.CHANNEL, "c/Vsauce", "https://www.youtube.com/c/Vsauce"),

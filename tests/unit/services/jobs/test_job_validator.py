@@ -36,6 +36,22 @@ def test_a_folder_below_a_symbolic_link_is_resolved_as_storage_resolves_it(confi
         assert tree_of(verdict.root, config.storage).videos == config.storage.base_path / "music" / "videos"
 
 
+def with_cookies(config: Config, **youtube: object) -> Config:
+    return config.model_copy(update={"youtube": config.youtube.model_copy(update=youtube)})
+
+
+@pytest.mark.parametrize(("list_id", "name"), [("WL", "Watch later"), ("LL", "Liked videos"), ("LM", "Liked music")])
+def test_the_lists_of_an_account_need_its_cookies(config: Config, tmp_path: Path, list_id: str, name: str) -> None:
+    job = JobCreated(job_id="j", targets=(VIDEO, list_id))
+    refused = validate(job, config)
+    assert isinstance(refused, Rejected)
+    assert refused.error.code is ErrorCode.INVALID_REQUEST
+    for words in (f"{list_id} ({name})", "[youtube] cookies_file", "cookies_from_browser", "playlist of your own"):
+        assert words in refused.error.message
+    for youtube in ({"cookies_file": tmp_path / "cookies.txt"}, {"cookies_from_browser": "firefox"}):
+        assert isinstance(validate(job, with_cookies(config, **youtube)), Accepted)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -26,6 +26,7 @@ class Owner:
     def __init__(self) -> None:
         self.logger = structlog.get_logger()
         self.accepting = True
+        self.accepting_work = True
         self.closing = asyncio.Event()
         self.bus_away: str | None = None
         self.begun, self.ended = asyncio.Event(), asyncio.Event()

@@ -9,7 +9,8 @@ import pytest
 from yt_dlp.extractor import youtube
 
 from services.common.domain.failures import UNKNOWN, Failure, FailureKind
-from services.common.youtube.classify import classify
+from services.common.models import ErrorCode
+from services.common.youtube.classify import OWNERS_ONLY, classify
 from services.common.youtube.error_facts import ErrorFacts
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -163,6 +164,11 @@ def test_no_sentence_in_the_source_of_the_installed_extractor_is_unknown() -> No
     found = list(raised())
     assert "Failed to extract any player response" in found
     assert [text for text in found if failure(text).reason == UNKNOWN] == []
+
+
+def test_a_list_of_somebody_else_is_about_our_cookies() -> None:
+    found = failure("YouTube shows Watch later to its owner only", type="OwnersOnly")
+    assert (found.kind, found.code, found.reason) == (LOCAL, ErrorCode.INVALID_CREDENTIALS, OWNERS_ONLY)
 
 
 def test_an_answer_for_another_video_is_site_wide() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from services.common.youtube import release
-from services.common.youtube.release import NewestRelease
+from services.common.youtube.ytdlp import release
+from services.common.youtube.ytdlp.release import NewestRelease
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 Index = Callable[..., Awaitable[TestServer]]
@@ -64,22 +65,35 @@ def test_the_update_command_is_that_of_the_installation(tmp_path: Path) -> None:
     venv.mkdir()
     pipx.mkdir(parents=True)
     (pipx / "pipx_metadata.json").write_text("{}")
-    assert release.update_command(pipx, image=False) == "pipx runpip ytarchive install -U 'yt-dlp[default]'"
-    with_pip = release.update_command(venv, "/opt/my venv/bin/python", image=False)
+    assert release.installation_command(pipx, image=False) == "pipx runpip ytarchive install -U 'yt-dlp[default]'"
+    with_pip = release.installation_command(venv, "/opt/my venv/bin/python", image=False)
     assert with_pip == "'/opt/my venv/bin/python' -m pip install -U 'yt-dlp[default]'"
-    assert release.update_command(venv, image=True).startswith("docker compose build")
+    assert release.installation_command(venv, image=True).startswith("docker compose build")
+
+
+def test_in_the_image_the_update_runs_in_a_container() -> None:
+    assert release.remedy(image=True).startswith(
+        "`ytarchive update` (`docker compose run --rm cli update`), or `docker"
+    )
+
+
+def test_the_oldest_supported_version_is_the_lower_bound_of_the_package() -> None:
+    requirement = tomllib.loads((Path(__file__).parents[6] / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"yt-dlp[default]>={release.lowest()}" in requirement
 
 
 def test_the_advice_names_version_age_newest_and_command(tmp_path: Path) -> None:
     version = release.installed()
     assert version is not None
     days = (NOW.date() - (release.released(version) or date.min)).days
-    assert f"yt-dlp {version} ({days} days old) may be out of date" in release.advice(tmp_path, NOW)
+    assert f"yt-dlp {version} ({days} days old) may be out of date" in release.advice(version, tmp_path, NOW)
     release.keep_newest(tmp_path, NewestRelease(version="2099.01.01", asked_at=NOW))
-    assert "days old) is out of date: 2099.01.01 exists" in release.advice(tmp_path, NOW)
-    assert f"`{release.update_command()}`" in release.advice(tmp_path, NOW)
+    assert "days old) is out of date: 2099.01.01 exists" in release.advice(version, tmp_path, NOW)
+    assert f"Update it: `ytarchive update`, or `{release.installation_command()}`" in release.advice(
+        version, tmp_path, NOW
+    )
     release.keep_newest(tmp_path, NewestRelease(version=version, asked_at=NOW))
-    assert "days old) was the newest on 2026-11-30" in release.advice(tmp_path, NOW)
+    assert "days old) was the newest on 2026-11-30" in release.advice(version, tmp_path, NOW)
 
 
 async def test_the_newest_version_is_read_from_the_index(index: Index) -> None:

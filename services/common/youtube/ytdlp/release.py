@@ -1,7 +1,7 @@
-"""The installed yt-dlp: its version and age, whether a newer one is known, and how to update it here.
+"""Releases of yt-dlp: the installed one and its age, whether a newer one is known, and how to update it here.
 
-The newest version is asked for by `ytarchive up` and `doctor --online` only, and kept in run/yt-dlp.json. A page that
-does not answer is no error: then nothing is known.
+The newest version is asked for by `ytarchive up`, `update` and `doctor --online` only, and kept in run/yt-dlp.json. A
+page that does not answer is no error: then nothing is known.
 """
 
 import asyncio
@@ -18,10 +18,13 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.common.infra.files import write_atomically
 
+VERSION = r"[0-9][0-9A-Za-z.+-]{0,40}"
 OLD_AFTER = 90  # days; YouTube changes more often than that
-_REQUIREMENT = "yt-dlp[default]"
+REQUIREMENT = "yt-dlp[default]"
+UPDATE_COMMAND = "ytarchive update"
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 _DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
+_LOWER_BOUND = re.compile(r"yt-dlp\[default\]\s*>=\s*([0-9.]+)")
 _ASK_EVERY = timedelta(days=1)
 _IMAGE_MARK = Path("/etc/ytarchive-image")  # made by our Dockerfile
 
@@ -44,6 +47,12 @@ def installed() -> str | None:
         return metadata.version("yt-dlp")
     except metadata.PackageNotFoundError:
         return None
+
+
+def lowest() -> str:
+    """Return the oldest version that we support: the lower bound of our own requirement."""
+    found = (_LOWER_BOUND.fullmatch(requirement) for requirement in metadata.requires("ytarchive") or ())
+    return next((match[1] for match in found if match), "0")
 
 
 def released(version: str) -> date | None:
@@ -70,8 +79,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def update_command(prefix: Path | None = None, executable: str | None = None, image: bool | None = None) -> str:
-    """Return the command that updates yt-dlp in this installation: of pipx, of our image, or of pip.
+def installation_command(prefix: Path | None = None, executable: str | None = None, image: bool | None = None) -> str:
+    """Return the command that updates the installed yt-dlp: of pipx, of our image, or of pip.
 
     `prefix`, `executable`: of the Python environment; `image`: whether it is that of our image. Default: this one.
     """
@@ -79,25 +88,32 @@ def update_command(prefix: Path | None = None, executable: str | None = None, im
     if image is None:
         image = _IMAGE_MARK.exists()
     if (home / "pipx_metadata.json").exists():
-        return f"pipx runpip {home.name} install -U {shlex.quote(_REQUIREMENT)}"
+        return f"pipx runpip {home.name} install -U {shlex.quote(REQUIREMENT)}"
     if image:
         return "docker compose build --pull --build-arg YTDLP=latest --no-cache && docker compose up -d"
-    return f"{shlex.quote(executable or sys.executable)} -m pip install -U {shlex.quote(_REQUIREMENT)}"
+    return f"{shlex.quote(executable or sys.executable)} -m pip install -U {shlex.quote(REQUIREMENT)}"
 
 
-def advice(run_dir: Path, now: datetime) -> str:
-    """Return sentences about the installed yt-dlp: version, age, whether a newer one is known, the command."""
-    version = installed()
+def remedy(image: bool | None = None) -> str:
+    """Return how to update yt-dlp here, as a part of a sentence. `image` as in `installation_command`."""
+    if image is None:
+        image = _IMAGE_MARK.exists()
+    there = " (`docker compose run --rm cli update`)" if image else ""
+    return f"`{UPDATE_COMMAND}`{there}, or `{installation_command(image=image)}`"
+
+
+def advice(version: str | None, run_dir: Path, now: datetime) -> str:
+    """Return sentences about the yt-dlp in use: version, age, whether a newer one is known, the commands."""
     if version is None:
-        return f"yt-dlp is not installed: `{update_command()}`."
+        return f"yt-dlp is not installed: {remedy()}."
     days = age(version, now.date())
     old = f" ({days} days old)" if days is not None else ""
     newest = known_newest(run_dir)
     if newest is None:
-        return f"yt-dlp {version}{old} may be out of date. Update it: `{update_command()}`."
+        return f"yt-dlp {version}{old} may be out of date. Update it: {remedy()}."
     if is_newer(newest.version, version):
-        return f"yt-dlp {version}{old} is out of date: {newest.version} exists. Update it: `{update_command()}`."
-    return f"yt-dlp {version}{old} was the newest on {newest.asked_at:%Y-%m-%d}. Try later: `{update_command()}`."
+        return f"yt-dlp {version}{old} is out of date: {newest.version} exists. Update it: {remedy()}."
+    return f"yt-dlp {version}{old} was the newest on {newest.asked_at:%Y-%m-%d}. Try later: {remedy()}."
 
 
 def known_newest(run_dir: Path) -> NewestRelease | None:
@@ -119,7 +135,7 @@ async def ask_newest(releases_url: str) -> NewestRelease | None:
             found = _LatestRelease.model_validate_json(await answer.read())
     except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
         return None
-    if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,40}", found.tag_name):
+    if not re.fullmatch(VERSION, found.tag_name):
         return None
     return NewestRelease(version=found.tag_name, asked_at=datetime.now(UTC))
 
