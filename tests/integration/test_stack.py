@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,8 @@ from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
-from ytarchive.stack import PATIENCE, Stack, StackInfo, find_running, load_service
+from tests.fixtures.accelerated_loop import AcceleratedLoop
+from ytarchive.stack import PATIENCE, Stack, StackInfo, _shut_down, find_running, load_service
 
 ONE = ("logging",)  # one service with an embedded broker is a stack
 
@@ -222,6 +224,59 @@ async def test_a_failing_shutdown_does_not_prevent_the_shutdown_of_other_service
     with pytest.raises(aiohttp.ClientConnectionError):
         await healthy(url)
     assert find_running(config) is None
+
+
+class RecordingItsTime(ServiceBase):
+    """A service that records how long its work may take to end."""
+
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = Handlers("download")
+
+    within = 0.0
+
+    async def shutdown(self, within: float = 30.0) -> None:
+        self.within = within
+        await super().shutdown(within)
+
+
+class NeverEnding(ServiceBase):
+    """A service that uses all the time that its shutdown gets."""
+
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = Handlers("download")
+
+    within = 0.0
+    took = 0.0
+
+    async def shutdown(self, within: float = 30.0) -> None:
+        loop = asyncio.get_running_loop()
+        self.within, begun = within, loop.time()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.took = loop.time() - begun
+
+
+@pytest.mark.claim("11.6")
+@pytest.mark.parametrize(("passed", "work", "whole"), [(0, 20, 26), (16, 4, 10), (40, 0.5, 0.5)])
+def test_running_work_has_20_seconds_to_end_and_a_service_26(
+    config: Config, passed: float, work: float, whole: float
+) -> None:
+    """From the signal on, on an event loop with accelerated time; at least half a second for each service."""
+    service = NeverEnding(config, BusSettings(url="nats://unset"))
+    with asyncio.Runner(loop_factory=partial(AcceleratedLoop, 12)) as runner:
+        runner.run(_shut_down(service, passed))
+    assert service.within == work
+    assert whole <= service.took < whole + 20
+
+
+@pytest.mark.claim("11.6")
+async def test_the_time_of_a_shutdown_begins_with_that_of_the_stack(config: Config) -> None:
+    async with Stack(config, ONE, embedded=True) as stack:
+        ending = RecordingItsTime(config, stack.settings)
+        await ending.startup()
+        stack.services["download"] = ending
+    assert 15 < ending.within <= 20
 
 
 # --- as a program -------------------------------------------------------------------------------------------------
