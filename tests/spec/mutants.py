@@ -3,10 +3,10 @@
 Each mutation of mutations.toml is applied to a copy of the tree, never to the checkout, and the tests that are marked
 with its claim run there until one fails. The mutant is then
 
-killed      a test failed, or its set-up did
+killed      a test failed
 timed out   the tests did not end within LIMIT seconds, which counts as killed
 SURVIVED    all tests passed: they do not prove the claim
-INVALID     nothing is shown: the changed module cannot be imported, or no test was run
+INVALID     nothing is shown: the changed module cannot be imported, no test was run, or the set-up of one failed
 
 Before that, the tests must pass without a mutation. The exit code is 0 if every mutant was killed.
 """
@@ -43,7 +43,7 @@ LIMIT = 400.0  # seconds for the tests of one mutant; pytest itself ends a test 
 GRACE = 40.0  # seconds in which pytest may stop what its tests have started
 _NOT_COPIED = (".git", ".venv", ".audit", ".demo", ".upgrade", ".*_cache", "__pycache__", "dist", "htmlcov")
 _PACKAGES = ("bus/", "services/", "ytarchive/")
-_FAILURE = re.compile(r"^(?P<kind>FAILED|ERROR) \S+?::(?P<what>.+)$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED \S+?::(?P<test>.+?)(?: - .*)?$", re.MULTILINE)
 _SHOWN = 60  # characters of a text
 
 
@@ -120,9 +120,9 @@ class Workspace:
                 return Verdict.TIMED_OUT, f"no end within {self.limit:g} s"
             case 0:
                 return Verdict.SURVIVED, _last_line(ran.output)
-            case 1:
-                return Verdict.KILLED, _first_failure(ran.output)
-            case code:  # no tests, or none could be collected
+            case 1 if (failure := _FAILED.search(ran.output)) is not None:
+                return Verdict.KILLED, failure["test"]
+            case code:  # nothing was run, or failed before its test: 1 for a set-up, 5 for no test
                 return Verdict.INVALID, f"pytest ended with {code}: {_last_line(ran.output)}"
 
     @contextmanager
@@ -189,22 +189,26 @@ async def judge_all(mutants: Sequence[Mutant], workspaces: Sequence[Workspace]) 
     return counts
 
 
-async def run(claims: Sequence[str], workers: int, place: Path) -> bool:
-    """Return whether the tests pass and every mutant of these claims was killed."""
+async def run(claims: Sequence[str], workers: int, place: Path, *, unchecked: bool = False) -> bool:
+    """Return whether the tests pass and every mutant of these claims was killed. `unchecked`: without the former."""
     tests = proofs()
     mutants = [Mutant(claim, one) for claim in claims for one in mutations() if claim in one.claims]
     workspaces = [await asyncio.to_thread(Workspace.make, place / f"tree-{n}", tests) for n in range(1, workers + 1)]
     begun = time.monotonic()
-    _say(f"The tests of {len(claims)} claims, without a mutation:")
-    ran = await workspaces[0].run_tests(claims, f"--numprocesses={workers}", "--dist=worksteal")
-    _say(_last_line(ran.output) if ran.code == 0 else ran.output)
-    if ran.code != 0:
+    if not unchecked and not await _pass_unmutated(claims, workspaces[0], workers):
         return False
     counts = await judge_all(mutants, workspaces)
     minutes = (time.monotonic() - begun) / 60
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict)
     _say(f"{len(mutants)} mutants of {len(claims)} claims in {minutes:.0f} minutes: {told}")
     return set(counts) <= _GOOD
+
+
+async def _pass_unmutated(claims: Sequence[str], workspace: Workspace, workers: int) -> bool:
+    _say(f"The tests of {len(claims)} claims, without a mutation:")
+    ran = await workspace.run_tests(claims, f"--numprocesses={workers}", "--dist=worksteal")
+    _say(_last_line(ran.output) if ran.code == 0 else ran.output)
+    return ran.code == 0
 
 
 def _choose(wanted: Sequence[str], exempt: Sequence[Exemption]) -> list[str]:
@@ -238,23 +242,17 @@ def _last_line(output: str) -> str:
     return next((line.strip("= ") for line in reversed(output.splitlines()) if line.strip()), "no output")
 
 
-def _first_failure(output: str) -> str:
-    found = _FAILURE.search(output)
-    if found is None:
-        return _last_line(output)
-    return ("set-up of " if found["kind"] == "ERROR" else "") + found["what"]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--claims", nargs="*", default=[], metavar="NUMBER", help="only these claims")
     parser.add_argument("--workers", type=int, default=2, help="mutants at once")
+    parser.add_argument("--unchecked", action="store_true", help="do not run the tests without a mutation first")
     options = parser.parse_args()
     if wrong := mutation_problems(sections(), mutations(), exemptions()):
         sys.exit("\n".join(wrong))
     claims = _choose(options.claims, exemptions())
     with tempfile.TemporaryDirectory(prefix="ytarchive-mutants-") as place:
-        return 0 if asyncio.run(run(claims, options.workers, Path(place))) else 1
+        return 0 if asyncio.run(run(claims, options.workers, Path(place), unchecked=options.unchecked)) else 1
 
 
 if __name__ == "__main__":

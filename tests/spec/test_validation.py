@@ -19,7 +19,8 @@ def test_a_relative_base_path_is_rejected(cli: Any) -> None:
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "archive"
     ran = cli("download", sample.VIDEO_OK)
     assert ran.code == 2
-    assert "absolute" in ran.err
+    assert "storage.base_path = 'archive': a path must be absolute" in ran.err
+    assert not cli.data.exists()
     assert not list(cli.home.rglob("*.mp4"))
 
 
