@@ -44,6 +44,7 @@ GRACE = 40.0  # seconds in which pytest may stop what its tests have started
 _NOT_COPIED = (".git", ".venv", ".audit", ".demo", ".upgrade", ".*_cache", "__pycache__", "dist", "htmlcov")
 _PACKAGES = ("bus/", "services/", "ytarchive/")
 _FAILED = re.compile(r"^FAILED \S+?::(?P<test>.+?)(?: - .*)?$", re.MULTILINE)
+_ERROR = re.compile(r"^ERROR .+$", re.MULTILINE)  # of a set-up, or of a file that cannot be collected
 _SHOWN = 60  # characters of a text
 
 
@@ -123,7 +124,8 @@ class Workspace:
             case 1 if (failure := _FAILED.search(ran.output)) is not None:
                 return Verdict.KILLED, failure["test"]
             case code:  # nothing was run, or failed before its test: 1 for a set-up, 5 for no test
-                return Verdict.INVALID, f"pytest ended with {code}: {_last_line(ran.output)}"
+                error = _ERROR.search(ran.output)
+                return Verdict.INVALID, f"pytest ended with {code}: {error[0] if error else _last_line(ran.output)}"
 
     @contextmanager
     def _mutated(self, mutation: Mutation) -> Iterator[None]:

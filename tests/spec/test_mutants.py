@@ -74,7 +74,7 @@ def workspace(tmp_path: Path) -> Workspace:
         ("1.1", "ANSWER = 42", "ANSWER = 43", Verdict.KILLED, "test_the_answer"),
         ("1.2", "ANSWER = 42", "ANSWER = 43", Verdict.SURVIVED, "1 passed"),
         ("1.3", "ANSWER = 42", "ANSWER = 43", Verdict.INVALID, "4 deselected"),
-        ("1.4", "ANSWER = 42", "ANSWER = 43", Verdict.INVALID, "1 error"),
+        ("1.4", "ANSWER = 42", "ANSWER = 43", Verdict.INVALID, "test_with_a_set_up"),
         ("1.1", "import time", "import tame", Verdict.INVALID, "No module named 'tame'"),
         ("1.1", "time.sleep(0)", "time.sleep(600)", Verdict.TIMED_OUT, "no end within 2 s"),
     ],
