@@ -3,6 +3,7 @@
 # make coverage  the suite once more, measured: fails below 90 % of lines
 # make chaos   20 seeded runs with accidents of all kinds; SEEDS=5 for fewer
 # make power-cut  200 power cuts of the whole machine, at random moments of recorded runs (Linux with FUSE); CUTS=20 for fewer
+# make mutants  each claim of the specification broken, to see that its tests fail; CLAIMS="3.2 4.1" for some
 # make soak    5,000 videos: memory, files and the broker's store must stay level
 # make bench   time, memory and requests of archiving beside yt-dlp's own command, and costs of the queue and of search
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
@@ -32,7 +33,7 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos power-cut soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -50,6 +51,9 @@ chaos: $(DEV)
 CUTS ?= 200
 power-cut: $(DEV)
 	$(BIN)/python -m tests.chaos.power_cut --cuts $(CUTS) $(ARGS)
+
+mutants: $(DEV)
+	$(BIN)/python -m tests.spec.mutants --claims $(CLAIMS) $(ARGS)
 
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)

@@ -1,5 +1,6 @@
 """Retention of ended jobs, maintenance of jobs.db, and its migrations."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import aiohttp
 import pytest
 
 from bus import BusSettings, Event
+from bus.tasks import cancel_and_wait
 from services.common.domain.jobs import ItemStatus
+from services.common.infra.deletion_clock import DeletionClock
 from services.common.models import JobOptions, JobStatus, JobType
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
@@ -27,12 +30,14 @@ from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.domain.rows import ItemRow, JobRow
 from services.jobs.rest_models import EndedJob, ItemQuery, JobQuery
 from services.jobs.service import JobsService
+from tests.fixtures.accelerated_loop import AcceleratedLoop
 
 Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 RETENTION = Retention()
 NOTIFIER = CommitNotifier()  # without subscribers
 DAYS_KEPT = {"completed": 30, "failed": 90, "cancelled": 7}  # SPEC: Data Retention
+DAY = 86_400.0  # seconds
 
 
 @pytest.fixture
@@ -102,6 +107,36 @@ async def test_a_job_that_saved_nothing_is_kept_like_a_failed_one(store: Store) 
     assert {job.job_id for job in due} == {"saved-one", "skipped-one", "empty", "recheck-gone"}
     later = await retention.due(store, RETENTION, NOW + timedelta(days=31))
     assert "all-failed" in {job.job_id for job in later}
+
+
+@pytest.mark.claim("3.1", "3.2", "3.3")
+def test_jobs_that_become_due_while_the_service_runs_are_removed(tmp_path: Path) -> None:
+    """Once a day, on an event loop whose days last a third of a second."""
+    with asyncio.Runner(loop_factory=partial(AcceleratedLoop, 3 * DAY)) as runner:
+        runner.run(remove_twice(tmp_path))
+
+
+async def remove_twice(folder: Path) -> None:
+    """Run the daily removal. Add jobs that are due before it begins, and again after it has removed them."""
+    store, clock = Store(folder / "jobs.db", "jobs/1"), DeletionClock(folder)
+    reader = JobReader(store)
+
+    async def add_due(name: str) -> None:
+        for status, days in DAYS_KEPT.items():
+            await add(store, f"{name}-{status}", status, datetime.now(UTC) - timedelta(days=days + 1))
+
+    async def removed() -> None:
+        while (await reader.jobs(JobQuery())).total:  # noqa: ASYNC110 - the database sends no notification
+            await asyncio.sleep(DAY / 10)
+
+    async with asyncio.timeout(200 * DAY):
+        await add_due("first")
+        daily = asyncio.create_task(retention.daily(store, RETENTION, clock, NOTIFIER))
+        await removed()
+        await add_due("second")
+        await removed()
+        await cancel_and_wait([daily])
+    store.close()
 
 
 async def test_a_due_job_that_was_retried_is_not_removed(store: Store) -> None:

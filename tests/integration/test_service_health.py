@@ -99,6 +99,7 @@ async def test_only_an_essential_task_that_fails_repeatedly_is_a_lost_cause(runn
         assert lost == ["metadata: needed: LookupError: gone"]
 
 
+@pytest.mark.claim("10.7")
 async def test_health_reports_dead_letters_of_the_service(
     observer: Bus, running_probe: RunningProbe, web_client: aiohttp.ClientSession, eventually: Eventually
 ) -> None:
@@ -113,6 +114,7 @@ async def test_health_reports_dead_letters_of_the_service(
         await eventually(noticed)
 
 
+@pytest.mark.claim("10.7")
 async def test_health_reports_a_full_disk(
     config: Config, running_probe: RunningProbe, web_client: aiohttp.ClientSession
 ) -> None:

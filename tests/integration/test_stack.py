@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,11 +26,12 @@ from services.common.infra.files import LockHeld
 from services.common.messaging import connect_bus
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
+from tests.fixtures.accelerated_loop import AcceleratedLoop
 from tests.fixtures.emulated import emulated_config
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.running_stack import StackInfo, find_running
-from ytarchive.stack import PATIENCE, Stack, load_service
+from ytarchive.stack import PATIENCE, Stack, _shut_down, load_service
 
 ONE = ("logging",)  # one service with an embedded broker is a stack
 
@@ -226,6 +228,59 @@ async def test_a_failing_shutdown_does_not_prevent_the_shutdown_of_other_service
     with pytest.raises(aiohttp.ClientConnectionError):
         await healthy(url)
     assert find_running(config) is None
+
+
+class RecordingItsTime(ServiceBase):
+    """A service that records how long its work may take to end."""
+
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = Handlers("download")
+
+    within = 0.0
+
+    async def shutdown(self, within: float = 30.0) -> None:
+        self.within = within
+        await super().shutdown(within)
+
+
+class NeverEnding(ServiceBase):
+    """A service that uses all the time that its shutdown gets."""
+
+    name: ClassVar[str] = "download"
+    handlers: ClassVar[Handlers] = Handlers("download")
+
+    within = 0.0
+    took = 0.0
+
+    async def shutdown(self, within: float = 30.0) -> None:
+        loop = asyncio.get_running_loop()
+        self.within, begun = within, loop.time()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.took = loop.time() - begun
+
+
+@pytest.mark.claim("11.6")
+@pytest.mark.parametrize(("passed", "work", "whole"), [(0, 30, 36), (16, 14, 20), (40, 0.5, 0.5)])
+def test_running_work_has_30_seconds_to_end_and_a_service_36(
+    config: Config, passed: float, work: float, whole: float
+) -> None:
+    """From the signal on, on an event loop with accelerated time; at least half a second for each service."""
+    service = NeverEnding(config, BusSettings(url="nats://unset"))
+    with asyncio.Runner(loop_factory=partial(AcceleratedLoop, 12)) as runner:
+        runner.run(_shut_down(service, passed))
+    assert service.within == work
+    assert whole <= service.took < whole + 240  # 20 s on a busy machine
+
+
+@pytest.mark.claim("11.6")
+async def test_the_time_of_a_shutdown_begins_with_that_of_the_stack(config: Config) -> None:
+    async with Stack(config, ONE, embedded=True) as stack:
+        ending = RecordingItsTime(config, stack.settings)
+        await ending.startup()
+        stack.services["download"] = ending
+    assert 25 < ending.within <= 30
 
 
 # --- as a program -------------------------------------------------------------------------------------------------

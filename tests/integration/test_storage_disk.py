@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from bus import BusSettings
 from services.common.domain.failures import FailureKind
@@ -58,6 +59,7 @@ def unmounted(root: Path) -> Iterator[None]:
         away.rename(root)
 
 
+@pytest.mark.claim("9.4", "13.4")
 async def test_a_full_disk_is_reported_after_waiting_for_space(
     config: Config, broker: BusSettings, client: StorageClient, eventually: Any
 ) -> None:
@@ -72,6 +74,25 @@ async def test_a_full_disk_is_reported_after_waiting_for_space(
         assert (Path(event.directory) / f"{A}.mp4").exists()
     async with running_storage(config, broker):
         await client.request(event.model_copy(update={"dispatch_id": "d2"}), VideoArchived)
+
+
+@pytest.mark.claim("13.4")
+async def test_a_delivery_waits_for_the_space_that_is_configured(
+    config: Config, broker: BusSettings, client: StorageClient, eventually: Eventually
+) -> None:
+    storage = config.storage.model_copy(update={"min_free": 1 << 62})
+
+    async def decided() -> bool:
+        return bool(client.events) or any(record["event"] == "waiting_for_space" for record in records)
+
+    with capture_logs() as records:
+        async with running_storage(config.model_copy(update={"storage": storage}), broker):
+            await client.publish(delivery(config, A, mp4=b"film"))
+            await eventually(decided)
+            assert client.events == []
+            assert not (config.storage.base_path / "videos" / A).exists()
+    (waiting,) = [record for record in records if record["event"] == "waiting_for_space"]
+    assert waiting["min_free"] == 1 << 62
 
 
 async def test_an_unmounted_archive_prevents_the_start(

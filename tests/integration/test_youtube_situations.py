@@ -187,6 +187,7 @@ async def test_a_refusal_by_the_network_blames_the_network(archive: Archive) -> 
     assert "Use another network" in (refused.message or "")
 
 
+@pytest.mark.claim("7.3")
 @pytest.mark.parametrize(
     ("situation", "code", "reason"),
     [("media_404", "E006", "http_404"), ("media_503", "E006", "http_503"), ("short_media", "E003", "truncated")],

@@ -1,7 +1,7 @@
 """Generate docs/specification.md from the claims (claims.toml) and the tests marked `@pytest.mark.claim("3.2")`.
 
 python tests/spec/specification.py            write the page
-python tests/spec/specification.py --check    exit with 1 if the page is stale or has invalid references
+python tests/spec/specification.py --check    exit with 1 if the page is stale, or a reference or a mutation is invalid
 """
 
 import argparse
@@ -41,6 +41,30 @@ class Section(BaseModel):
     claims: tuple[Claim, ...]
 
 
+class Mutation(BaseModel):
+    """A change that makes claims false, so that the tests of each must fail (tests/spec/mutants.py). `find` occurs
+    exactly once in `file`, which is relative to the repository."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    claims: tuple[str, ...]
+    file: str
+    find: str
+    replace: str
+
+    def apply(self, text: str) -> str:
+        return text.replace(self.find, self.replace)
+
+
+class Exemption(BaseModel):
+    """A claim that no mutation can break, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    claim: str
+    reason: str
+
+
 class Proof(BaseModel):
     """A test that is marked with a claim."""
 
@@ -53,6 +77,18 @@ class Proof(BaseModel):
 def sections() -> list[Section]:
     read = tomllib.loads((HERE / "claims.toml").read_text())
     return [Section.model_validate(section) for section in read["section"]]
+
+
+def mutations() -> list[Mutation]:
+    return [Mutation.model_validate(mutation) for mutation in _read_mutations()["mutation"]]
+
+
+def exemptions() -> list[Exemption]:
+    return [Exemption.model_validate(exemption) for exemption in _read_mutations().get("exemption", ())]
+
+
+def _read_mutations() -> dict[str, Any]:
+    return tomllib.loads((HERE / "mutations.toml").read_text())
 
 
 def proofs() -> dict[str, list[Proof]]:
@@ -85,6 +121,38 @@ def problems(chapters: Sequence[Section], tests: Mapping[str, Sequence[Proof]]) 
     wrong += [f"claim {claim.id} is proven by `{claim.command}`, which there is not"
               for claim in claims.values() if claim.command and not _is_target(claim.command)]  # fmt: skip
     return wrong
+
+
+def mutation_problems(
+    chapters: Sequence[Section], changes: Sequence[Mutation], exempt: Sequence[Exemption]
+) -> list[str]:
+    """Return the mutations that cannot be applied, and the claims that none breaks."""
+    known = [claim.id for chapter in chapters for claim in chapter.claims]
+    broken = {claim for change in changes for claim in change.claims}
+    excused = {one.claim for one in exempt}
+    wrong = [f"{change.file}: {problem}" for change in changes if (problem := _problem_of(change))]
+    wrong += [f"a mutation names claim {claim}, which there is not" for claim in sorted(broken - set(known))]
+    wrong += [f"an exemption names claim {claim}, which there is not" for claim in sorted(excused - set(known))]
+    wrong += [f"claim {claim} has a mutation and an exemption" for claim in known if claim in broken & excused]
+    wrong += [f"claim {claim} has no mutation in mutations.toml" for claim in known if claim not in broken | excused]
+    return wrong
+
+
+def _problem_of(change: Mutation) -> str | None:
+    path = ROOT / change.file
+    if not path.is_file():
+        return "a mutation changes it, and it does not exist"
+    text = path.read_text()
+    if (count := text.count(change.find)) != 1:
+        return f"a mutation changes what occurs {count} times, not once: {change.find!r}"
+    if change.replace == change.find:
+        return f"a mutation changes nothing: {change.find!r}"
+    try:
+        if path.suffix == ".py":
+            ast.parse(change.apply(text))
+    except SyntaxError as error:
+        return f"a mutation makes it no Python ({error.msg}): {change.replace!r}"
+    return None
 
 
 def _misplaced(chapters: Sequence[Section]) -> Iterator[tuple[Section, Claim]]:
@@ -127,7 +195,7 @@ def page(chapters: Sequence[Section], tests: Mapping[str, Sequence[Proof]]) -> s
         f"{len(claims)} claims, {proven + len(commands)} proofs. Where a docstring names a",
         "section (“SPEC: Retry Policy”), it means the chapters below. Where the implementation deviates, the claim is",
         "marked and its tests check the deviation; [all deviations](#deviations) are listed at the end. A claim that",
-        "only the whole suite can prove names the command.",
+        "only the whole suite can prove names the command. `make mutants` breaks each claim, and its tests must fail.",
         "",
     ]
     for chapter in chapters:
@@ -168,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     chapters, tests = sections(), proofs()
-    wrong = problems(chapters, tests)
+    wrong = problems(chapters, tests) + mutation_problems(chapters, mutations(), exemptions())
     text = page(chapters, tests)
     if options.check and (not PAGE.exists() or PAGE.read_text() != text):
         wrong.append(f"{PAGE.relative_to(ROOT)} is stale: run `make docs`")

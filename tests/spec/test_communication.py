@@ -1,13 +1,13 @@
 """Chapter 7: timeouts, retries and circuit breaker of calls to a real server on loopback, with a manual clock."""
 
 import asyncio
-import selectors
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.infra.resilience import RemoteHosts
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.settings.retry_policy import ANSWERED, SPEC, RetryPolicy
+from tests.fixtures.accelerated_loop import AcceleratedLoop
 from ytarchive.client.rest import Rest
 
 
@@ -350,20 +351,7 @@ async def test_each_host_has_its_own_breaker(server: Server, caller: Caller) -> 
 
 # --- timeouts with the production values, on an event loop with accelerated time -----------------------------------
 
-ACCELERATION = 12
-
-
-class _AcceleratedSelector(selectors.DefaultSelector):
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return super().select(timeout / ACCELERATION if timeout else timeout)
-
-
-class _AcceleratedLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        super().__init__(_AcceleratedSelector())
-
-    def time(self) -> float:
-        return super().time() * ACCELERATION
+accelerated_loop = partial(AcceleratedLoop, 12)
 
 
 @contextmanager
@@ -410,7 +398,7 @@ async def _send(rest: Rest, body: str | None) -> object:
 
 @pytest.mark.claim("7.1")
 def test_connecting_times_out_after_5_seconds() -> None:
-    with unreachable_server() as server, asyncio.Runner(loop_factory=_AcceleratedLoop) as runner:
+    with unreachable_server() as server, asyncio.Runner(loop_factory=accelerated_loop) as runner:
         assert 4.9 < runner.run(_seconds_until_timeout(server)) < 10
 
 
@@ -418,12 +406,12 @@ def test_connecting_times_out_after_5_seconds() -> None:
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 @pytest.mark.parametrize("body", [None, "x" * 8_000_000], ids=["read", "write"])  # more than the kernel buffers
 def test_reading_and_writing_time_out_after_30_seconds(body: str | None) -> None:
-    with unresponsive_server() as server, asyncio.Runner(loop_factory=_AcceleratedLoop) as runner:
+    with unresponsive_server() as server, asyncio.Runner(loop_factory=accelerated_loop) as runner:
         assert 29 < runner.run(_seconds_until_timeout(server, body=body)) < 50
 
 
 @pytest.mark.claim("7.1")
 def test_waiting_for_a_pooled_connection_times_out_after_30_seconds() -> None:
     """5 of 105 calls get no connection from the pool."""
-    with unresponsive_server() as server, asyncio.Runner(loop_factory=_AcceleratedLoop) as runner:
+    with unresponsive_server() as server, asyncio.Runner(loop_factory=accelerated_loop) as runner:
         assert 29 < runner.run(_seconds_until_timeout(server, calls=105)) < 50

@@ -119,12 +119,14 @@ def test_a_service_listens_on_its_configured_host_and_port(start: Any) -> None:
 
 @pytest.mark.claim("8.5")
 def test_jobs_cannot_use_the_quota_reserve_and_lookups_stop_at_the_limit(start: Any) -> None:
+    """A listing costs three units: those of the list, of its entries and of their metadata."""
     system = start(
         YOUTUBE_API_KEY="AIzaSyReserveReserveReserveReserveReserve",
-        YTARCHIVE_YOUTUBE__QUOTA_LIMIT="3",
+        YTARCHIVE_YOUTUBE__QUOTA_LIMIT="6",
         YTARCHIVE_YOUTUBE__QUOTA_RESERVE="3",
         YTARCHIVE_YOUTUBE__KEYLESS_FALLBACK="false",
     )
+    assert system.run_job(sample.PLAYLIST_3, type="metadata_only")["job"]["status"] == "completed"
     job_id = system.create_job(sample.PLAYLIST_3)
     until(lambda: system.request("jobs", f"jobs/{job_id}").data["job"]["status"] == "retrying")
     for video_id in (sample.VIDEO_OK, sample.VIDEO_TWO_CAPTIONS, sample.VIDEO_NO_CAPTIONS):
@@ -132,7 +134,7 @@ def test_jobs_cannot_use_the_quota_reserve_and_lookups_stop_at_the_limit(start: 
     answer = system.request("metadata", f"metadata/video/{sample.VIDEO_480P}")
     assert (answer.status, answer.json["error"]["code"]) == (429, "E001")
     (key,) = system.request("metadata", "metadata/quota").data["keys"]
-    assert (key["used"], key["remaining_people"]) == (3, 0)
+    assert (key["used"], key["remaining_people"]) == (6, 0)
     system.stop()
 
 

@@ -29,6 +29,43 @@ def test_the_page_is_current_and_its_references_are_valid(specification: ModuleT
     assert specification.PAGE.read_text() == specification.page(chapters, tests), "run `make docs`"
 
 
+def test_every_claim_has_a_mutation_that_can_be_applied(specification: ModuleType) -> None:
+    found = specification.mutation_problems(
+        specification.sections(), specification.mutations(), specification.exemptions()
+    )
+    assert found == []
+    assert len(specification.exemptions()) <= 2
+
+
+def test_mutations_that_cannot_be_applied_and_claims_without_one_are_reported(specification: ModuleType) -> None:
+    claims = tuple(specification.Claim(id=f"1.{n}", text="All is well.", code=("tests",)) for n in (1, 2, 3))
+    chapters = [specification.Section(number=1, title="One", claims=claims)]
+
+    def mutation(find: str, replace: str = "", file: str = "bus/tasks.py") -> object:
+        return specification.Mutation(claims=("1.1", "9.9"), file=file, find=find, replace=replace)
+
+    changes = [
+        mutation("AGAIN = 1.0", "AGAIN = 2.0"),
+        mutation("AGAIN"),
+        mutation("AGAIN = 3.0"),
+        mutation("AGAIN = 1.0", "AGAIN = 1.0"),
+        mutation("AGAIN = 1.0", "AGAIN ="),
+        mutation("AGAIN = 1.0", file="bus/nothing.py"),
+    ]
+    exempt = [specification.Exemption(claim=number, reason="None.") for number in ("1.1", "1.2", "8.8")]
+    assert specification.mutation_problems(chapters, changes, exempt) == [
+        "bus/tasks.py: a mutation changes what occurs 2 times, not once: 'AGAIN'",
+        "bus/tasks.py: a mutation changes what occurs 0 times, not once: 'AGAIN = 3.0'",
+        "bus/tasks.py: a mutation changes nothing: 'AGAIN = 1.0'",
+        "bus/tasks.py: a mutation makes it no Python (invalid syntax): 'AGAIN ='",
+        "bus/nothing.py: a mutation changes it, and it does not exist",
+        "a mutation names claim 9.9, which there is not",
+        "an exemption names claim 8.8, which there is not",
+        "claim 1.1 has a mutation and an exemption",
+        "claim 1.3 has no mutation in mutations.toml",
+    ]
+
+
 def test_invalid_references_and_unproven_claims_are_reported(specification: ModuleType) -> None:
     claim = specification.Claim(id="1.1", text="All is well.", code=("services.nowhere",))
     chapters = [specification.Section(number=1, title="One", claims=(claim,))]

@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from bus import BusSettings
+from services.common.errors import ConfigError
+from services.common.settings.load import load_config
+from services.storage.service import StorageService
+from tests.fixtures.other_user import call_as_other_user, common_folders
 from ytarchive.emulator.site import sample
 
 
@@ -14,7 +19,8 @@ def test_a_relative_base_path_is_rejected(cli: Any) -> None:
     cli.env["YTARCHIVE_STORAGE__BASE_PATH"] = "archive"
     ran = cli("download", sample.VIDEO_OK)
     assert ran.code == 2
-    assert "absolute" in ran.err
+    assert "storage.base_path = 'archive': a path must be absolute" in ran.err
+    assert not cli.data.exists()
     assert not list(cli.home.rglob("*.mp4"))
 
 
@@ -32,6 +38,28 @@ def test_a_base_path_that_cannot_be_created_is_reported(cli: Any) -> None:
     ran = cli("download", sample.VIDEO_OK)
     assert ran.code not in {0, 3}
     assert str(cli.home / "file") in ran.err
+
+
+@pytest.mark.claim("13.3")
+def test_a_base_path_that_cannot_be_written_to_is_reported() -> None:
+    with common_folders() as (writable, read_only):
+        assert call_as_other_user(check_base_path, str(writable), str(writable)) is None
+        message = call_as_other_user(check_base_path, str(read_only), str(writable))
+    assert f"cannot write to {read_only}" in str(message)
+
+
+def check_base_path(base_path: str, data: str) -> str | None:
+    """Return why storage does not start with this base_path. Runs in a child, as another user."""
+    env = {
+        "YTARCHIVE_STORAGE__BASE_PATH": base_path,
+        "YTARCHIVE_STORAGE__BASE_DATA_DIR": data,
+        "YTARCHIVE_SERVICES__STORAGE__PORT": "0",
+    }
+    try:
+        StorageService(load_config(env=env, cwd=Path(data)), BusSettings(url="nats://unset")).validate_environment()
+    except ConfigError as error:
+        return error.message
+    return None
 
 
 @pytest.mark.claim("13.4")

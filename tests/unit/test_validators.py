@@ -1,6 +1,5 @@
 """The validation rules of the specification."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from services.common.validation import (
     validate_storage_path,
     validate_video_id,
 )
+from tests.fixtures.other_user import call_as_other_user, common_folders
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,8 @@ def test_validate_storage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert validate_storage_path(path) is valid, path
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_storage_path_in_a_read_only_folder_is_invalid(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
-    assert validate_storage_path(f"{tmp_path}/archive") is False
+@pytest.mark.claim("13.3", "14.3")
+def test_a_storage_path_in_a_read_only_folder_is_invalid() -> None:
+    with common_folders() as (writable, read_only):
+        assert call_as_other_user(validate_storage_path, f"{writable}/archive") is True
+        assert call_as_other_user(validate_storage_path, f"{read_only}/archive") is False

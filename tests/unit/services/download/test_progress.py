@@ -6,6 +6,7 @@ from services.common.youtube.messages import Downloading
 from services.download.progress import ProgressRule, known_size, progress_of
 
 
+@pytest.mark.claim("10.5")
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
@@ -20,6 +21,7 @@ def test_progress_is_due_every_5_seconds_or_5_percent(steps: list[tuple[float, f
     assert [rule.due(now, share) for now, share in steps] == expected
 
 
+@pytest.mark.claim("10.5")
 def test_the_last_progress_is_always_due() -> None:
     rule = ProgressRule()
     assert rule.due(0.0, 0.99)
@@ -27,7 +29,7 @@ def test_the_last_progress_is_always_due() -> None:
     assert rule.due(0.2, 1.0, last=True)
 
 
-@pytest.mark.claim("10.5")
+@pytest.mark.claim("10.6")
 def test_progress_has_the_fields_of_the_specification() -> None:
     progress = progress_of(Downloading(downloaded=250, total=1000, speed=50.0, eta=15))
     assert (progress.current, progress.total, progress.percentage) == (250, 1000, 25.0)

@@ -1,7 +1,9 @@
 """Queries over journal files written by the service, and retention."""
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
+from bus.tasks import cancel_and_wait
 from services.logging.journal import Journal, JournalMessage
 from services.logging.queries import JournalQueries, LogFilter
 from services.logging.reading import LineCounts, journal_files, read_backwards, read_forwards
-from services.logging.retention import clean_up, expired
+from services.logging.retention import LogRetention, clean_up, expired
+from tests.fixtures.accelerated_loop import AcceleratedLoop
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -191,6 +195,28 @@ def test_journal_files_are_removed_after_30_days(tmp_path: Path) -> None:
     assert ({file.name for file in preview.files}, preview.bytes) == (old, 9)
     assert clean_up(tmp_path, 30, today).files == preview.files
     assert set(before) - set(tmp_path.iterdir()) == {tmp_path / name for name in old}
+
+
+@pytest.mark.claim("3.5")
+def test_journal_files_that_become_old_while_the_service_runs_are_removed(tmp_path: Path) -> None:
+    """Once a day, on an event loop whose days last a third of a second."""
+    old, day = tmp_path / "2026-01-01.jsonl", 86_400.0  # seconds
+
+    async def removed() -> None:
+        while old.exists():  # noqa: ASYNC110 - a file sends no notification
+            await asyncio.sleep(day / 10)
+
+    async def remove_twice() -> None:
+        async with asyncio.timeout(200 * day):
+            old.write_text("{}\n")
+            daily = asyncio.create_task(LogRetention(tmp_path, 30).run())
+            await removed()
+            old.write_text("{}\n")
+            await removed()
+            await cancel_and_wait([daily])
+
+    with asyncio.Runner(loop_factory=partial(AcceleratedLoop, 3 * day)) as runner:
+        runner.run(remove_twice())
 
 
 @pytest.mark.claim("3.6")

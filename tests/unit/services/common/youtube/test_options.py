@@ -6,6 +6,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yt_dlp
 from pydantic import ValidationError
 from yt_dlp.cookies import (
     _parse_browser_specification,
@@ -15,7 +16,7 @@ from services.common.errors import ConfigError
 from services.common.settings.load import YouTube
 from services.common.settings.retry_policy import SPEC
 from services.common.settings.sections import Download
-from services.common.youtube.child.session import session
+from services.common.youtube.child.session import Session, session
 from services.common.youtube.child.video import public_info, video_metadata
 from services.common.youtube.options import base_options, child_environment
 
@@ -26,6 +27,26 @@ def test_the_default_options_contain_no_unset_settings() -> None:
     assert options["socket_timeout"] == SPEC.read == 30
     assert not {"proxy", "cookiefile", "cookiesfrombrowser", "ratelimit", "ffmpeg_location"} & set(options)
     assert options["compat_opts"] == []
+
+
+@pytest.mark.claim("7.5")
+def test_yt_dlp_repeats_requests_as_often_as_its_command_line() -> None:
+    options = base_options(YouTube(), socket_timeout=30)
+    own = yt_dlp.parse_options(["--ignore-config"]).ydl_opts
+    names = {"retries", "fragment_retries", "file_access_retries", "extractor_retries"}
+    assert {name: options[name] for name in names} == {name: own[name] for name in names}
+
+
+@pytest.mark.claim("7.4", "16.3")
+@pytest.mark.parametrize("kind", ["http", "fragment", "extractor"])
+def test_yt_dlp_doubles_its_back_off_up_to_30_seconds(kind: str) -> None:
+    """Before a request for media is repeated, a part of it must have arrived."""
+    child = Session(base_options(YouTube(), socket_timeout=30))
+    waits = []
+    for n in range(8):
+        child.ydl.params["progress_hooks"][0]({"status": "downloading"})
+        waits.append(child.ydl.params["retry_sleep_functions"][kind](n))
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 def test_every_setting_becomes_a_yt_dlp_option() -> None:

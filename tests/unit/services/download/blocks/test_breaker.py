@@ -6,7 +6,7 @@ import pytest
 
 from services.common.domain.failures import Failure, FailureKind
 from services.common.models import ErrorCode
-from services.download.blocks.breaker import FIRST_WAIT, LONGEST_WAIT, OUTAGE_WAIT, THRESHOLD, Breaker
+from services.download.blocks.breaker import FIRST_WAIT, OUTAGE_WAIT, THRESHOLD, Breaker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def test_each_site_wide_failure_doubles_the_block_up_to_a_maximum() -> None:
         assert breaker.blocked(now)
         now = until
         assert not breaker.blocked(now)
-    assert waits == [FIRST_WAIT, FIRST_WAIT * 2, FIRST_WAIT * 4, FIRST_WAIT * 8, LONGEST_WAIT, LONGEST_WAIT]
+    assert waits == [timedelta(minutes=minutes) for minutes in (5, 10, 20, 40, 60, 60)]
 
 
 def test_a_failure_during_a_block_does_not_extend_it() -> None:

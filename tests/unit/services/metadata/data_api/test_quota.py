@@ -49,6 +49,7 @@ def test_a_refusal_within_two_minutes_after_midnight_belongs_to_the_day_before(n
     assert renewed_by(utc(now)) == utc(again)
 
 
+@pytest.mark.claim("8.5")
 @pytest.mark.parametrize(
     ("day", "cost", "background", "allowed"),
     [
