@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType, Progress
 
@@ -38,6 +38,12 @@ class Item(BaseModel):
     retry_at: AwareDatetime | None = None
     result: JobResult | None = None
     revision: int = 0
+
+
+class NewJobOptions(JobOptions):
+    """The options of a new job. An unknown name is an error: a misspelled option would silently be the default."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class JobCounts(BaseModel):
