@@ -23,6 +23,14 @@ class ItemStatus(StrEnum):
         return self in {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.CLOSING}
 
 
+class Shortfall(BaseModel, frozen=True):
+    """What was wanted of a saved video and is not there. Names as in `Held.absent`: `thumbnail`, `captions/de`."""
+
+    absent: tuple[str, ...] = Field(default=(), description="YouTube does not have it.")
+    unfetched: tuple[str, ...] = Field(default=(), description="It could not be fetched; the next run tries again.")
+    height: int | None = Field(default=None, description="Of the picture, if it is lower than the wanted quality.")
+
+
 class Item(BaseModel):
     """One video of one job, in REST and the CLI."""
 
@@ -37,6 +45,7 @@ class Item(BaseModel):
     error_code: ErrorCode | None = None
     retry_at: AwareDatetime | None = None
     result: JobResult | None = None
+    shortfall: Shortfall | None = None
     revision: int = 0
 
 
