@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from services.common.domain.archive import Held, KnownGone
 from services.common.domain.clock import is_ahead
+from services.common.domain.jobs import Shortfall
 from services.common.domain.videos import Entry, Wanted
 
 
@@ -59,6 +60,21 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
     return Wanted(
         media=media, quality=wanted.quality, thumbnail=thumbnail, captions=captions, metadata=metadata, info=info
     )
+
+
+def shortfall(wanted: Wanted, held: Held, height: int | None) -> Shortfall | None:
+    """Return what was wanted of a saved video and is not there; None when nothing is. `height`: of its picture, None
+    when it is not known."""
+    extras = [f"captions/{lang}" for lang in wanted.captions if lang not in held.captions]
+    if wanted.thumbnail and not held.thumbnail:
+        extras.append("thumbnail")
+    goal = _height(wanted.quality) if wanted.media else None
+    found = Shortfall(
+        absent=tuple(name for name in extras if name in held.absent),
+        unfetched=tuple(name for name in extras if name not in held.absent),
+        height=height if height and goal and height < goal < float("inf") else None,
+    )
+    return found if found != Shortfall() else None
 
 
 def only_metadata(wanted: Wanted | None) -> bool:

@@ -4,10 +4,10 @@
 trace_id; `download.*` events carry that of the first waiting job.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, model_validator
 
 import bus.message
 from bus.message import DeadLetter, Delivery
@@ -35,13 +35,29 @@ class Event(bus.message.Event):
 
 class JobCreated(Event, subject="job.created", publishers={"cli", "jobs", "download", "storage"}, key=("job_id",)):
     """A request to archive videos. The sender chooses the job_id. A known job_id creates nothing: if that job only
-    waits for scheduled retries, its playlists and channels are listed again."""
+    waits for scheduled retries, its playlists and channels are listed again. An unknown option rejects the job."""
 
     job_id: JobId
     type: JobType = JobType.PLAYLIST_DOWNLOAD
     targets: tuple[RawTarget, ...] = Field(min_length=1, max_length=20_000)
     options: JobOptions = Field(default_factory=JobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
+
+    _unknown_options: tuple[str, ...] = ()
+
+    @property
+    def unknown_options(self) -> tuple[str, ...]:
+        """The names that are no options: the job would silently have the defaults of those that were meant."""
+        return self._unknown_options
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_unknown_options(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        event = validate(data)
+        given = data.get("options") if isinstance(data, dict) else None
+        if isinstance(given, dict):
+            event._unknown_options = tuple(str(name) for name in given if name not in JobOptions.model_fields)
+        return event
 
 
 class JobCancelRequested(Event, subject="job.cancel_requested", publishers={"cli", "jobs"}, key=("job_id", "video_id")):

@@ -23,10 +23,10 @@ from structlog.contextvars import bound_contextvars
 from bus import Bus, BusError, BusSettings, Handlers
 from bus.tasks import cancel_and_wait
 from services.common.domain.registry import ServiceInfo
-from services.common.errors import ConfigError, code_of
+from services.common.errors import code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
-from services.common.infra.files import writable
 from services.common.infra.logs import VERSION, Shipper
+from services.common.infra.writable_folders import expect_writable, unwritable
 from services.common.messaging import connect_bus
 from services.common.settings.load import Config, Endpoint
 from services.common.settings.retry_policy import BreakerState
@@ -255,16 +255,12 @@ class ServiceBase:
     def validate_environment(self) -> None:
         """Check that the folders are writable and bind the port. Raise ConfigError, which names the key."""
         for path in self.disk_paths():
-            if not writable(path):
-                raise ConfigError(
-                    f"The {self.name} service cannot write to {path}. Grant write access, or set another path."
-                )
+            user = f"{self.name} service"
+            expect_writable(path, self.config.storage, user)
             try:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(
-                    f"The {self.name} service cannot create the folder {path} ({error.strerror}). Set another path."
-                ) from error
+                raise unwritable(path, self.config.storage, user, str(error.strerror)) from error
         self._socket = BoundSocket.bind(self.name, self.endpoint)
         self.url = self._socket.url
 

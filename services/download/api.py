@@ -7,11 +7,12 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common import credentials
+from services.common.domain.jobs import NewJobOptions
 from services.common.domain.videos import RawTarget, TargetKind, VideoId
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
 from services.common.job_validation import accept
-from services.common.models import JobOptions, JobType
+from services.common.models import JobType
 from services.common.targets import ParsedTargets
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route
@@ -27,7 +28,7 @@ class VideoOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     video: RawTarget
-    options: JobOptions = Field(default_factory=JobOptions)
+    options: NewJobOptions = Field(default_factory=NewJobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
 
 

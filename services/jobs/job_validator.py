@@ -8,6 +8,7 @@ from contextlib import suppress
 from services.common.errors import InvalidRequest
 from services.common.events import JobCreated
 from services.common.job_validation import accept
+from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.common.targets import ParsedTargets
 from services.jobs.domain.state_machine import Accepted, Rejected, Verdict
@@ -19,10 +20,17 @@ def validate(event: JobCreated, config: Config) -> Verdict:
     """Parse the targets and check the options of a job. It reads the file system: use a thread."""
     targets = ParsedTargets.parse(event.targets)
     try:
+        _refuse_unknown_options(event)
         grouped, root = accept(targets, event.options, config)
     except InvalidRequest as error:
         return Rejected(error.detail(), targets.digest())
     return Accepted(tuple(grouped), str(root), targets.digest())
+
+
+def _refuse_unknown_options(event: JobCreated) -> None:
+    if event.unknown_options:
+        known = ", ".join(JobOptions.model_fields)
+        raise InvalidRequest(f"options.{event.unknown_options[0][:100]} is not known; the options are {known}")
 
 
 class JobValidator:

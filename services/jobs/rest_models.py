@@ -4,19 +4,13 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.common.domain.jobs import JOB_ID_PATTERN, Item, Job
+from services.common.domain.jobs import JOB_ID_PATTERN, Item, Job, NewJobOptions
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import RawTarget, VideoId
-from services.common.models import JobOptions, JobStatus, JobType, Progress
+from services.common.models import JobStatus, JobType, Progress
 from services.common.web.paging import Page, PageQuery
 
 OPEN = "open"  # the filter for all jobs that have not ended
-
-
-class NewJobOptions(JobOptions):
-    """The options of a new job. An unknown name is an error: a misspelled option would silently be the default."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class NewJob(BaseModel):

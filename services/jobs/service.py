@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from bus import BusSettings, Handlers
 from services.common.errors import ServiceUnavailable, StorageFull, code_of
 from services.common.infra.deletion_clock import DeletionClock
+from services.common.infra.writable_folders import expect_writable
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
@@ -37,6 +38,12 @@ class JobsService(ServiceBase):
         super().__init__(config, bus)
         self._park_open = park_open
         self._resources = AsyncExitStack()
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        """The broker's store is below jobs_dir, and is opened before any service."""
+        for folder in (config.storage.jobs_dir, config.storage.registry_dir):
+            expect_writable(folder, config.storage, "jobs service")
 
     async def initialize_resources(self) -> Sequence[object]:
         self.parts = await bootstrap(

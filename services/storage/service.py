@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from bus import BusSettings, Handlers
 from services.common.infra.deletion_clock import DeletionClock
+from services.common.infra.writable_folders import expect_writable
 from services.common.service import ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
@@ -49,6 +50,12 @@ class StorageService(ServiceBase):
         self._resources = AsyncExitStack()
         self._totals: CatalogueTotals | None = None
         self._recovered = 0
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        """Folders of the archive are not created here: their disk may not be mounted."""
+        for folder in (config.storage.metadata_dir, config.storage.videos_dir):
+            expect_writable(folder, config.storage, "storage service")
 
     def disk_paths(self) -> Sequence[Path]:
         storage = self.config.storage

@@ -2,9 +2,12 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ytarchive.emulator.site import sample
 
 VIDEO = "dQw4w9WgXcQ"
 TOML = "[services.jobs]\nport = 0\n"
@@ -28,7 +31,7 @@ TOML = "[services.jobs]\nport = 0\n"
         (["config", "check", "utf16"], {}, "utf16: cannot be read: it is not UTF-8 but"),
         (["jobs", "list"], {"STORAGE__BASE_DATA_DIR": "{home}/bom"}, "bom': it is a file, not a folder. Remove it"),
         (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "{home}/bom"}, "it is a file, not a folder"),
-        (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "{home}/bom/data"}, "bom/data cannot be created ("),
+        (["download", VIDEO], {"STORAGE__BASE_DATA_DIR": "{home}/bom/data"}, "set [storage] base_data_dir to"),
         (["config", "check"], {"AUTH__TOKEN": "geheim"}, "no valid value for auth.token (at least 16 characters are"),
         (["auth", "token", "add", "a/b"], {}, "A token cannot have the name 'a/b'. Use up to 64 letters"),
         (["auth", "token", "revoke", "nobody"], {}, "There is no token 'nobody'"),
@@ -79,3 +82,29 @@ def test_closed_streams_and_a_removed_working_directory_leave_no_traceback(cli: 
         out, _ = process.communicate(timeout=60)
         assert (process.returncode, message in out, "Traceback" in out) == (code, True, False), (line, out)
     assert not cli.data.exists()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "base_data_dir", "jobs_dir", "registry_dir", "work_plans_dir", "tmp_dir", "logs_dir", "base_path",
+        "metadata_dir", "videos_dir", "roots",
+    ],
+)  # fmt: skip
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_key(make_cli: Any, tmp_path: Path, key: str) -> None:
+    """A file is in the way, which stops root as well."""
+    (tmp_path / "file").touch()
+    cli = make_cli(**{f"YTARCHIVE_STORAGE__{key.upper()}": str(tmp_path / "file" / "folder")})
+    for command in (["download", sample.VIDEO_OK], ["up"]):
+        ran = cli(*command)
+        assert ran.code == 2, ran.out + ran.err
+        assert "Error [E007]" in ran.err and str(tmp_path / "file") in ran.err
+        assert f"[storage] {key}" in ran.err
+
+
+def test_a_file_in_place_of_the_run_folder_is_named_with_its_key(cli: Any) -> None:
+    cli.data.mkdir()
+    (cli.data / "run").touch()
+    ran = cli("up")
+    assert ran.code == 2
+    assert "Error [E007]" in ran.err and f"{cli.data}/run" in ran.err and "[storage] base_data_dir" in ran.err

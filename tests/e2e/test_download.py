@@ -69,6 +69,36 @@ def test_an_album_of_youtube_music_is_saved_as_its_playlist(cli: Any, emulator: 
     assert (cli.archive / "metadata" / "playlists" / f"{ALBUM_PLAYLIST}.json").exists()
 
 
+def test_what_was_wanted_and_is_not_there_is_said_at_the_end(cli: Any, emulator: EmulatorClient) -> None:
+    emulator.put_video("no-pictures", title="No picture", channel=sample.CHANNEL, thumbnails=[])
+    broken = emulator.add_fault("caption", "status", video_id=sample.VIDEO_TWO_CAPTIONS, status=500)
+    wanted = (sample.VIDEO_NO_CAPTIONS, sample.VIDEO_480P, "no-pictures", sample.VIDEO_TWO_CAPTIONS)
+
+    run = cli("download", *wanted)
+    emulator.remove_fault(broken)
+    again = cli("download", *wanted, "--json")
+
+    assert run.code == 0, run.out + run.err
+    lines = run.out.splitlines()
+    absent = f"1 video without captions that YouTube does not have: Part 3: nobody wrote it down ({wanted[0]}): en"
+    low = f"1 video below 1080p, because YouTube offered no better: Part 8: nothing above 480p ({wanted[1]}): 480p"
+    bare = "1 video without a thumbnail, which YouTube does not have: No picture (no-pictures)"
+    failed = "1 video without captions that could not be fetched (the next run tries again): Part 2: in two languages"
+    for line in (absent, low, bare, f"{failed} ({wanted[3]}): en"):
+        assert line in lines, run.out
+    assert again.code == 0 and again.result["short"] == [], "only of what this job has saved"
+    assert again.result["job"]["counts"]["archived"] == 1
+
+
+def test_the_result_for_programs_names_what_is_not_there(cli: Any) -> None:
+    run = cli("download", sample.VIDEO_NO_CAPTIONS, "--json")
+
+    (short,) = run.result["short"]
+    assert (short["video_id"], short["shortfall"]) == (
+        sample.VIDEO_NO_CAPTIONS, {"absent": ["captions/en"], "unfetched": [], "height": None},
+    )  # fmt: skip
+
+
 def test_a_download_that_saves_nothing_says_so_and_exits_3(cli: Any) -> None:
     run = cli("download", sample.VIDEO_DELETED, sample.VIDEO_PRIVATE)
 

@@ -260,6 +260,12 @@ async def test_an_ended_task_cannot_be_cancelled(client: Client, eventually: Eve
     assert (error["code"], error["details"]["outcome"]) == ("E007", "completed")
 
 
+async def test_an_option_that_is_misspelled_is_refused(client: Client) -> None:
+    body = {"video": sample.VIDEO_OK, "options": {"qualty": "144p"}}
+    error = await client.ask("POST", "download/video", 400, json=body)
+    assert error["code"] == "E007" and "options.qualty: is not known" in error["message"]
+
+
 @pytest.mark.parametrize("task_id", ["nobody", "f.1", "%00", "a%2Fb", "a" * 129, "%F0%9F%92%A9"])
 async def test_an_unknown_task_is_not_found(client: Client, task_id: str) -> None:
     for method, path in (("GET", "progress"), ("POST", "cancel")):

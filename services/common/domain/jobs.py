@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType, Progress
 
@@ -27,6 +27,14 @@ class ItemStatus(StrEnum):
         return self in {ItemStatus.LISTED, ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.CLOSING}
 
 
+class Shortfall(BaseModel, frozen=True):
+    """What was wanted of a saved video and is not there. Names as in `Held.absent`: `thumbnail`, `captions/de`."""
+
+    absent: tuple[str, ...] = Field(default=(), description="YouTube does not have it.")
+    unfetched: tuple[str, ...] = Field(default=(), description="It could not be fetched; the next run tries again.")
+    height: int | None = Field(default=None, description="Of the picture, if it is lower than the wanted quality.")
+
+
 class Item(BaseModel):
     """One video of one job, in REST and the CLI."""
 
@@ -41,7 +49,14 @@ class Item(BaseModel):
     error_code: ErrorCode | None = None
     retry_at: AwareDatetime | None = None
     result: JobResult | None = None
+    shortfall: Shortfall | None = None
     revision: int = 0
+
+
+class NewJobOptions(JobOptions):
+    """The options of a new job. An unknown name is an error: a misspelled option would silently be the default."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class JobCounts(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.common.errors import ConfigError
 from services.common.infra.files import writable
+from services.common.infra.writable_folders import expect_writable
 from services.common.settings.sections import Storage
 
 _REMEDY = "Correct HOME, free some space or grant access, or set another [storage] base_data_dir."
@@ -32,6 +33,7 @@ def protect(storage: Storage) -> None:
         raise ConfigError(f"The data folder {base} cannot be created ({error.strerror}). {_REMEDY}") from error
     if not writable(base):
         raise ConfigError(f"The data folder {base} is not writable. {_REMEDY}")
+    expect_writable(storage.run_dir, storage, "running system")
     for path in _state_files(storage):
         with suppress(FileNotFoundError, PermissionError):
             found = path.lstat().st_mode

@@ -109,6 +109,13 @@ class Storage(Section):
     def all_roots(self) -> tuple[Path, ...]:
         return (self.base_path, *self.roots)
 
+    def key_of(self, path: Path) -> str:
+        """Return the key that sets a folder."""
+        if path in self.roots:
+            return "roots"
+        own = (name for name in type(self).model_fields if getattr(self, name) == path)
+        return next(own, "base_path" if path.is_relative_to(self.base_path) else "base_data_dir")
+
 
 def _fill(value: Any, known: Mapping[str, Any]) -> Any:
     def replace(match: re.Match[str]) -> str:

@@ -58,7 +58,9 @@ class TokenStore:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self._own_file}: cannot be read: {error}. Set [auth] token, or remove it.") from error
+            raise ConfigError(
+                f"{self._own_file} cannot be read ({error}). Set [auth] token, or remove the file."
+            ) from error
         if not found:
             raise ConfigError(f"{self._own_file} is empty. Set [auth] token, or remove it: the next start creates it.")
         return found

@@ -87,7 +87,7 @@ def reopen(job: JobRow, item: ItemRow) -> None:
         case ItemStatus.FAILED:
             job.failed -= 1
     job.open += not item.status.open
-    item.outcome = item.result = None
+    item.outcome = item.result = item.shortfall = None
 
 
 def touch(job: JobRow, now: datetime, item: ItemRow | None = None) -> None:

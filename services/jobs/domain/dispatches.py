@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from services.common import events as e
-from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, union
+from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, shortfall, union
 from services.common.domain.failures import Failure, FailureKind, Suspicion
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
 from services.jobs.domain import streaks
-from services.jobs.domain.accounting import Out, add_note, finish, open_job, settle, touch
+from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
 from services.jobs.domain.failures import failed_result, give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
@@ -102,6 +102,7 @@ def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out
     for item, job in _served(rows, fetch):
         item.title = event.metadata.title
         item.file_size = sum(file.size for file in event.files) or item.file_size
+        item.height = event.provenance.height
         touch(job, now, item)
     return []
 
@@ -206,8 +207,8 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, n
         duration_seconds=event.duration_seconds,
         message=note or (_KEPT if event.kept else None),
     )
-    if note:
-        add_note(job, f"{item.video_id}: {note}")
+    own = item.dispatch_id == event.dispatch_id and not event.kept  # else the height of what is held is not known
+    item.shortfall = shortfall(Wanted.of(job.type, job.options), event.held, item.height if own else None)
     finish(job, item, ItemStatus.ARCHIVED, now, result=result)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from services.common.domain.jobs import ItemStatus
+from services.common.domain.jobs import ItemStatus, Shortfall
 from services.common.domain.videos import Target, Wanted
 from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType
 from services.jobs.domain.scheduler import Block
@@ -123,6 +123,8 @@ class ItemRow:
     retry_after: datetime | None = None  # the time that the last failure named
     metadata_saved: bool = False  # metadata/videos/{video_id}.json is in the archive
     result: JobResult | None = None
+    height: int | None = None  # of the picture that was downloaded
+    shortfall: Shortfall | None = None
     revision: int = 0
 
 

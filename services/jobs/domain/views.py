@@ -65,5 +65,6 @@ def item_view(item: ItemRow) -> Item:
         error_code=item.error_code,
         retry_at=item.retry_at,
         result=item.result,
+        shortfall=item.shortfall,
         revision=item.revision,
     )

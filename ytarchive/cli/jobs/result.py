@@ -11,13 +11,14 @@ from ytarchive.cli.jobs.exit_codes import Exit
 @dataclass
 class ItemTotals:
     """Totals of all items, and those items that the summary lists. `bytes`: the size of the saved videos. `waiting`:
-    items of a parked job, for a later attempt."""
+    items of a parked job, for a later attempt. `short`: saved without something that was wanted."""
 
     saved: int = 0
     bytes: int = 0
     unavailable: list[Item] = field(default_factory=list)
     failed: list[Item] = field(default_factory=list)
     waiting: list[Item] = field(default_factory=list)
+    short: list[Item] = field(default_factory=list)
 
     def add(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -25,6 +26,7 @@ class ItemTotals:
                 case ItemStatus.ARCHIVED:
                     self.saved += 1
                     self.bytes += (item.result.file_size or 0) if item.result else 0
+                    self.short += [item] if item.shortfall else []
                 case ItemStatus.UNAVAILABLE:
                     self.unavailable.append(item)
                 case ItemStatus.FAILED:
@@ -57,6 +59,9 @@ class RunResult:
             "unavailable": [_item(item) for item in self.items.unavailable],
             "failed": [_item(item) for item in self.items.failed],
             "waiting": [_item(item) for item in self.items.waiting],
+            "short": [
+                item.model_dump(mode="json", include={"video_id", "title", "shortfall"}) for item in self.items.short
+            ],
         }
 
 

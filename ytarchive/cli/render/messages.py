@@ -5,7 +5,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from services.common.domain.jobs import Item, Job
+from services.common.domain.jobs import Item, Job, Shortfall
 from services.common.models import JobStatus, JobType
 from ytarchive.cli.jobs.exit_codes import Exit, rejected
 from ytarchive.cli.jobs.job_state import (
@@ -26,7 +26,9 @@ from ytarchive.cli.jobs.result import RunResult
 from ytarchive.text import count, moment, safe_text, short_id, size, span
 
 _MAX_LISTED = 50  # videos of one kind in a summary; the work plan lists all
+_MAX_EXAMPLES = 3  # videos that a line about something that is not there names
 _TITLE = 80
+_CAPTIONS = "captions/"
 
 
 def video_name(video_id: str, title: str | None) -> str:
@@ -107,7 +109,7 @@ def summary(result: RunResult, now: datetime) -> list[Text]:
         return [Text("The job was not started.", style="red")]
     if rejected(job):
         return []  # the error has all of it
-    return [*_headline(result, job, now), *_missing(result), *_locations(result, job)]
+    return [*_headline(result, job, now), *_shortfalls(result, job), *_missing(result), *_locations(result, job)]
 
 
 def _headline(result: RunResult, job: Job, now: datetime) -> Iterator[Text]:
@@ -145,6 +147,36 @@ def _outcome(result: RunResult, job: Job) -> str:
             return "Nothing was saved"
         case _:
             return "Done, with failures" if result.exit is Exit.INCOMPLETE else "Done"
+
+
+def _shortfalls(result: RunResult, job: Job) -> Iterator[Text]:
+    """Yield a line for each kind of what was wanted of the saved videos and is not there."""
+    short = result.items.short
+    below = f"below {safe_text(job.options.quality)}, because YouTube offered no better"
+    yield from _short("without captions that YouTube does not have", short, lambda one: _languages(one.absent))
+    unfetched = "without captions that could not be fetched (the next run tries again)"
+    yield from _short(unfetched, short, lambda one: _languages(one.unfetched))
+    no_thumbnail = "without a thumbnail, which YouTube does not have"
+    yield from _short(no_thumbnail, short, lambda one: "" if "thumbnail" in one.absent else None)
+    yield from _short(below, short, lambda one: f"{one.height}p" if one.height else None)
+
+
+def _short(heading: str, items: Sequence[Item], detail: Callable[[Shortfall], str | None]) -> Iterator[Text]:
+    """`detail`: a text to the video, which may be empty; None for a video that lacks something else."""
+    found = [(item, text) for item in items if item.shortfall and (text := detail(item.shortfall)) is not None]
+    if not found:
+        return
+    named = (
+        video_name(item.video_id, item.title) + (f": {safe_text(text)}" if text else "")
+        for item, text in found[:_MAX_EXAMPLES]
+    )
+    more = f"; and {len(found) - _MAX_EXAMPLES} more" if len(found) > _MAX_EXAMPLES else ""
+    yield Text(f"{count(len(found), 'video')} {heading}: {'; '.join(named)}{more}", style="yellow")
+
+
+def _languages(names: Sequence[str]) -> str | None:
+    found = [name.removeprefix(_CAPTIONS) for name in names if name.startswith(_CAPTIONS)]
+    return ", ".join(found) or None
 
 
 def _missing(result: RunResult) -> Iterator[Text]:

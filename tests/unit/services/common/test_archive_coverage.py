@@ -1,11 +1,13 @@
 """Comparison of requested files with archived files."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from services.common.archive_coverage import missing, quality_covers, stays_gone, union
+from services.common.archive_coverage import missing, quality_covers, shortfall, stays_gone, union
 from services.common.domain.archive import Held, KnownGone
+from services.common.domain.jobs import Shortfall
 from services.common.domain.videos import Entry, Wanted
 
 
@@ -63,3 +65,25 @@ def test_a_video_that_was_found_to_be_gone_in_the_future_is_tried_again() -> Non
         return stays_gone(entry, gone, now, timedelta(days=7), in_list=False)
 
     assert [stays(days) for days in (-8, -1, 0.5, 3650)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "height", "expected"),
+    [
+        ({"captions": ("en",)}, {"captions": ("en",), "thumbnail": True}, 1080, None),
+        ({"captions": ("en", "de")}, {"absent": ("captions/de",), "thumbnail": True}, None,
+         Shortfall(absent=("captions/de",), unfetched=("captions/en",))),
+        ({}, {"absent": ("thumbnail",)}, None, Shortfall(absent=("thumbnail",))),
+        ({"thumbnail": False}, {"absent": ("thumbnail",)}, None, None),
+        ({"quality": "1080p"}, {"thumbnail": True}, 480, Shortfall(height=480)),
+        ({"quality": "480p"}, {"thumbnail": True}, 480, None),
+        ({"quality": "best"}, {"thumbnail": True}, 480, None),
+        ({"quality": "audio"}, {"thumbnail": True}, None, None),
+        ({"quality": "bv[height<=480]+ba"}, {"thumbnail": True}, 360, None),
+        ({"media": False, "quality": "1080p"}, {"thumbnail": True}, 480, None),
+    ],
+)  # fmt: skip
+def test_what_was_wanted_and_is_not_there(
+    wanted: dict[str, Any], held: dict[str, Any], height: int | None, expected: Shortfall | None
+) -> None:
+    assert shortfall(Wanted(**wanted), Held(video_id="aaaaaaaaaaa", **held), height) == expected

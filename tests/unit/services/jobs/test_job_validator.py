@@ -100,3 +100,14 @@ async def test_a_slow_validation_continues_in_the_background_and_its_verdict_is_
     assert await validator.verdict(slow, 0.0) is verdict
     other = slow.model_copy(update={"targets": ("nonsense",)})  # another job with the same id has its own verdict
     assert isinstance(await validator.verdict(other, 30), Rejected)
+
+
+def test_an_option_that_is_misspelled_on_the_bus_is_rejected(config: Config) -> None:
+    """Otherwise the job would silently have the default."""
+    data = {"job_id": "j", "targets": [VIDEO], "options": {"qualty": "144p", "quality": "720p"}}
+    verdict = validate(JobCreated.model_validate(data), config)
+    assert isinstance(verdict, Rejected)
+    assert verdict.error.code is ErrorCode.INVALID_REQUEST
+    assert "options.qualty is not known" in verdict.error.message and "skip_existing" in verdict.error.message
+    del data["options"]["qualty"]  # type: ignore[attr-defined]
+    assert isinstance(validate(JobCreated.model_validate(data), config), Accepted)
