@@ -181,12 +181,10 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
         served = item.dispatch_id == event.dispatch_id
         if not job.options.skip_existing and not served:
             continue  # --force requires a copy fetched by this job
-        still = missing(Wanted.of(job.type, job.options), event.held)
-        if still is None:
-            _credit(job, item, event, now)
-        elif served and lacks_only_captions(still):  # they never decide whether a video is saved
-            note = f"captions {', '.join(still.captions)} could not be fetched; the next run tries again"
-            _credit(job, item, event, now, note)
+        wanted = Wanted.of(job.type, job.options)
+        still = missing(wanted, event.held)
+        if still is None or (served and lacks_only_captions(still)):  # they never decide whether a video is saved
+            _credit(job, item, event, now, _left_out(wanted, still, event, now))
         elif served:
             item.need = still
             out += _spend_attempt(job, item, _incomplete(still), now)
@@ -196,7 +194,24 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
     return out + _fetch_over(rows, current or fetch, now, ended=current is not None)
 
 
+def _left_out(wanted: Wanted, still: Wanted | None, event: e.VideoArchived, now: datetime) -> str | None:
+    """Return a note about captions that YouTube has and that could not be had."""
+    known = {*(event.held.revisit.left_out if event.held.revisit else ()), *(still.captions if still else ())}
+    languages = [language for language in wanted.captions if language in known]
+    return f"captions {', '.join(languages)} could not be fetched; {_next_look(event, now)}" if languages else None
+
+
+def _next_look(event: e.VideoArchived, now: datetime) -> str:
+    at = event.held.next_look
+    if at is None:
+        return "there is no further look"
+    return f"next look at {at:%Y-%m-%d %H:%M} UTC" if at > now else "next look in the next run"
+
+
 def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, note: str | None = None) -> None:
+    if event.better is False and _only_looks(item):
+        _skip_looked(job, item, event, now)
+        return
     result = JobResult(
         video_id=item.video_id,
         status="success",
@@ -209,6 +224,17 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, n
     if note:
         add_note(job, f"{item.video_id}: {note}")
     finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+
+
+def _skip_looked(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+    result = JobResult(
+        video_id=item.video_id,
+        status="skipped",
+        message=f"already archived; nothing better yet, {_next_look(event, now)}",
+        metadata_saved=event.held.metadata,
+        file_size=event.bytes or None,
+    )
+    finish(job, item, ItemStatus.SKIPPED, now, result=result)
 
 
 def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
@@ -289,12 +315,17 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
     free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
     item.attempts += not free
     note_failure(item, failure, now)
-    if last or failure.kind is FailureKind.REFUSED or item.attempts >= MAX_ATTEMPTS:
+    last = last or failure.kind is FailureKind.REFUSED or (failure.kind is FailureKind.NOT_YET and _only_looks(item))
+    if last or item.attempts >= MAX_ATTEMPTS:
         return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
     item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
     item.retry_at = failure.retry_after or now + backoff(item.attempts)
     touch(job, now, item)
     return []
+
+
+def _only_looks(item: ItemRow) -> bool:
+    return item.need is not None and item.need.only_looks
 
 
 def _incomplete(still: Wanted) -> Failure:

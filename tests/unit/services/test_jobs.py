@@ -201,7 +201,7 @@ def test_captions_that_could_not_be_fetched_do_not_fail_the_video(world: World) 
     (done,) = world.archived(world.dispatch(), captions=())
     assert isinstance(done, e.JobCompleted)
     assert done.job.counts.archived == 1
-    assert done.job.notes == [f"{VIDEO}: captions en could not be fetched; the next run tries again"]
+    assert done.job.notes == [f"{VIDEO}: captions en could not be fetched; there is no further look"]
 
 
 def test_redelivered_events_change_nothing(world: World) -> None:

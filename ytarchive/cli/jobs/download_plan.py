@@ -72,8 +72,8 @@ def predict(
     skip_existing: bool,
     listed: set[str],
 ) -> Prediction:
-    """Predict a job's decision for each entry. `known`: what the archive holds, by id. `listed`: ids from playlists and
-    channels; the others were given singly."""
+    """Predict a job's decision for each entry; one that is only looked at again is held. `known`: what the archive
+    holds, by id. `listed`: ids from playlists and channels; the others were given singly."""
     left: list[Entry] = []
     held: set[str] = set()
     gone: dict[str, str] = {}
@@ -89,7 +89,7 @@ def predict(
             in_list=entry.video_id in listed,
         )
         match decision:
-            case None:
+            case None | Wanted(only_looks=True):
                 held.add(entry.video_id)
             case KnownGone(reason=reason):
                 entry = entry.model_copy(update={"marked": reason})

@@ -12,12 +12,15 @@ from ytarchive.cli.jobs.job_state import (
     AttemptFailedMessage,
     AvailableMessage,
     BetterCopyKeptMessage,
+    BetterOfferedMessage,
     BlockedMessage,
     DiskFullMessage,
     FailedMessage,
     JobMessage,
     JobState,
     ListingFailedMessage,
+    LookFailedMessage,
+    NothingBetterMessage,
     RunningDownload,
     SavedMessage,
     UnavailableMessage,
@@ -60,6 +63,33 @@ def message_line(message: JobMessage, now: datetime) -> Text:
             return _line("waiting", "yellow", f"The disk is full: {safe_text(error)}")
         case AvailableMessage():
             return _line("continuing", "green", "YouTube answers again")
+        case _:
+            return _look_line(message, now)
+
+
+def _look_line(message: BetterOfferedMessage | NothingBetterMessage | LookFailedMessage, now: datetime) -> Text:
+    """Return a line about a look at an archived video."""
+    name = video_name(message.video_id, message.title)
+    match message:
+        case BetterOfferedMessage():
+            return _line("better", "cyan", f"{name}: {_offered(message)}: fetching")
+        case NothingBetterMessage(next_look=next_look):
+            then = f"next look {_at(next_look, now)}" if next_look else "no further look"
+            return _line("looked again", "green", f"{name}: nothing better yet; {then}")
+        case LookFailedMessage(message=error):
+            return _line("look failed", "yellow", f"{name}: the archive keeps what it has: {safe_text(error)}")
+
+
+def _offered(message: BetterOfferedMessage) -> str:
+    """Return `720p is offered now`, or what else is better."""
+    better = [f"{message.resolution}p"] if message.resolution is not None else []
+    better += ["a longer recording"] if message.longer else []
+    better += [f"captions {', '.join(map(safe_text, message.captions))}"] if message.captions else []
+    return f"{', '.join(better)} {'are' if len(better) > 1 else 'is'} offered now"
+
+
+def _at(when: datetime, now: datetime) -> str:
+    return f"at {moment(when, now)}" if when > now else "in the next run"
 
 
 def progress_line(running: RunningDownload) -> Text:
