@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from services.common.archive_coverage import decide
 from services.common.domain.archive import Held, KnownGone
-from services.common.domain.videos import Entry, TargetKind, Wanted
+from services.common.domain.videos import Entry, Look, TargetKind, Wanted
 from services.common.models import ErrorDetail
 from ytarchive.estimate import Estimate
 
@@ -93,7 +93,7 @@ def predict(
                 held.add(entry.video_id)
             case KnownGone(reason=reason):
                 entry = entry.model_copy(update={"marked": reason})
-            case Wanted(media=False) if entry.marked is None:
+            case Wanted(media=False) | Wanted(look=Look()) if entry.marked is None:
                 entry = entry.model_copy(update={"duration_seconds": 0.0})
         if decision is not None and entry.marked is not None:
             gone[entry.video_id] = entry.marked
