@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bus import BusSettings
 from services.common.domain.jobs import Item, ItemStatus
+from services.common.events import JobCreated
 from services.common.settings.load import Config
 from services.storage.index.queries import VideoQuery
 from services.storage.service import StorageService
@@ -17,7 +19,7 @@ from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site.sample import CHANNEL, VIDEO_480P, VIDEO_OK
 from ytarchive.stack import Stack
 
-Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 LIST = "PLemulator0000000000000000000one"
 PLAIN: dict[str, Any] = {"include_captions": False}
 
@@ -89,7 +91,7 @@ async def test_a_video_that_exists_in_480p_only_is_complete(archive: Archive) ->
 
 
 async def test_yt_dlps_warnings_of_missing_formats_are_a_reason(archive: Archive) -> None:
-    """They were gathered and read by nobody. The process of yt-dlp repeats them for each look."""
+    """They were gathered and read by nobody."""
     archive.emulator.begin("formats_missing")
     await save(archive)
     assert (lines(archive), reasons(archive)) == (360, ["formats_missing"])
@@ -224,3 +226,25 @@ async def test_a_running_stack_looks_when_it_is_due_and_not_before(
             return lines(Archive(stack, http, emulator)) == 720
 
         await eventually(replaced)
+
+
+async def test_a_due_look_is_requested_once(
+    config: Config, emulator: EmulatorClient, broker: BusSettings, eventually: Eventually
+) -> None:
+    emulator.begin("fresh_upload")
+    async with Stack(emulated_config(config, emulator)) as stack, aiohttp.ClientSession() as http:
+        await save(Archive(stack, http, emulator))
+    created: list[JobCreated] = []
+    for _start in range(2):
+        hasty = emulated_config(config, emulator, YTARCHIVE_REVISIT__AFTER="1s")
+        service = StorageService(hasty, broker, rechecks=False)
+        await service.startup()
+        try:
+            created += await eventually(service.parts.revisits.round)  # a second after the archiving
+            assert await service.parts.revisits.round() == []
+        finally:
+            await service.shutdown(5.0)
+    first, second = created
+    assert first == second, "jobs ignores a known id"
+    assert (first.targets, first.priority, first.options.quality) == ((VIDEO_OK,), -100, "1080p")
+    assert first.job_id.startswith("revisit-")

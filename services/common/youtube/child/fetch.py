@@ -54,7 +54,6 @@ def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
     """Extract a video, before formats are selected. Raise yt-dlp's errors, NoVideo, and LiveNow when `media` are
     requested and not available yet."""
     url = f"https://www.youtube.com/watch?v={video_id}"
-    ydl.get_info_extractor("Youtube")._printed_messages.clear()  # private: else a warning comes once per process
     ydl.params["writesubtitles"] = True  # yt-dlp then warns of captions that it leaves out
     try:
         raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
