@@ -14,6 +14,7 @@ from services.storage.formats.revisit import after_delivery, after_failed_look
 
 MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
 NOTHING_BETTER = "nothing better"
+_MOST_LOOKS, _LONGEST = 100, 500  # lines about looks that are kept, and characters of an outcome
 
 
 def _expect_listed_name(name: str) -> str:
@@ -229,7 +230,7 @@ def with_failed_look(held: Manifest, why: str, *, now: datetime, key: str) -> Ma
     """Return the manifest after a look that YouTube refused; `key` identifies it. Again for the same one: unchanged."""
     if held.revisit is None or any(look.dispatch_id == key for look in held.looks):
         return held
-    look = PastLook(first=now, last=now, outcome=why, dispatch_id=key)
+    look = PastLook(first=now, last=now, outcome=why[:_LONGEST], dispatch_id=key)
     return held.model_copy(
         update={"revisit": after_failed_look(held.revisit, now), "looks": _with_look(held, look), "updated_at": now}
     )
@@ -240,7 +241,7 @@ def _with_look(held: Manifest, look: PastLook) -> tuple[PastLook, ...]:
     last = held.looks[-1] if held.looks else None
     same = last is not None and last.outcome == look.outcome
     if last is None or not same or any(taken.archived_at > last.last for taken in held.take_ins):
-        return (*held.looks, look)
+        return (*held.looks, look)[-_MOST_LOOKS:]
     longer = last.model_copy(update={"last": look.last, "number": last.number + 1, "dispatch_id": look.dispatch_id})
     return (*held.looks[:-1], longer)
 
