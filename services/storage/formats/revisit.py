@@ -7,13 +7,13 @@ from typing import Any
 from services.common.archive_coverage import lines_of
 from services.common.domain.archive import FileFact, FileRole, Revisit, RevisitReason
 from services.common.domain.clock import is_ahead
+from services.common.domain.lengths import is_shorter
 from services.common.domain.videos import Wanted
 from services.common.events import DownloadCompleted
 
 YOUNG = timedelta(days=30)  # since the upload: higher resolutions and captions may still come
 STREAM_PROCESSED_AFTER = timedelta(days=1)
 MOST_LINES = 2160  # of `best`: more is not waited for
-_LENGTH, _LENGTH_SHARE = 5.0, 0.03  # seconds, and share, by which lengths may differ
 _ABOUT_CAPTIONS = frozenset({RevisitReason.CAPTIONS_ABSENT, RevisitReason.CAPTIONS_REFUSED})
 
 
@@ -76,11 +76,9 @@ def after_failed_look(revisit: Revisit, now: datetime) -> Revisit:
     return revisit.model_copy(update={"looked_at": now, "since": since})
 
 
-def lengths_differ(one: float | None, other: float | None) -> bool:
-    """Return whether two lengths, in seconds, are those of different recordings; False when one is not known."""
-    if not one or not other:
-        return False
-    return abs(one - other) > max(_LENGTH, _LENGTH_SHARE * max(one, other))
+def _lengths_differ(one: float | None, other: float | None) -> bool:
+    """Return whether two lengths are those of different recordings; False when one is not known."""
+    return bool(one and other and is_shorter(min(one, other), max(one, other)))
 
 
 def _media_facts(earlier: Revisit | None, event: DownloadCompleted) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def _media_reasons(
         RevisitReason.LOWER: low and young,
         RevisitReason.FORMATS_MISSING: low and bool(told.missing_formats),
         RevisitReason.STREAM_ENDED: ended is not None and now - ended < STREAM_PROCESSED_AFTER,
-        RevisitReason.LENGTH: lengths_differ(facts["listed_seconds"], facts["duration_seconds"]),
+        RevisitReason.LENGTH: _lengths_differ(facts["listed_seconds"], facts["duration_seconds"]),
     }
     return tuple(reason for reason, holds in found.items() if holds)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from services.common.domain.lengths import is_shorter
 from services.common.domain.videos import Look
 
-_LONGER, _LONGER_SHARE = 5.0, 0.03  # seconds, and share, by which a recording must be longer to be fetched again
 _MOST, _LONGEST = 5, 300  # warnings that are kept, and characters of one
 _FORMATS = re.compile(
     r"formats? (?:may be missing|(?:have been )?skipped|require a GVS PO Token)|skipped as they are missing a URL",
@@ -54,5 +54,5 @@ def is_better(look: Look, info: Info) -> tuple[bool, bool]:
     with fewer lines is no better."""
     lines, held = resolution_of(info) or 0, look.resolution or 0
     seconds, before = info.get("duration") or 0, look.duration_seconds
-    longer = before is not None and seconds > before + max(_LONGER, _LONGER_SHARE * before) and lines >= held
+    longer = before is not None and is_shorter(before, seconds) and lines >= held
     return 0 < held < lines, longer
