@@ -88,13 +88,14 @@ def missing(wanted: Wanted, held: Held) -> Wanted | None:
 
 def covers(held: Held, quality: str) -> bool:
     """Return whether the media that are held satisfy a quality: they were fetched as one that covers it, or their
-    picture has as many lines, or as many as the best one that YouTube offered."""
+    picture has as many lines, or as many as the best one that YouTube offers."""
     if any(quality_covers(have, quality) for have in held.qualities):
         return True
     lines, known = lines_of(quality), held.revisit
-    if lines is None or known is None or known.resolution is None or known.offered is None or not held.qualities:
+    if lines is None or known is None or known.resolution is None or not held.qualities:
         return False
-    return known.resolution >= min(lines, known.offered)
+    best = known.offered if known.offered is not None and known.final else lines
+    return known.resolution >= min(lines, best)
 
 
 def only_metadata(wanted: Wanted | None) -> bool:

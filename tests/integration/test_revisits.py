@@ -248,3 +248,15 @@ async def test_a_due_look_is_requested_once(
     assert first == second, "jobs ignores a known id"
     assert (first.targets, first.priority, first.options.quality) == ((VIDEO_OK,), -100, "1080p")
     assert first.job_id.startswith("revisit-")
+
+
+async def test_a_higher_request_for_a_fresh_upload_is_no_less_looked_at(archive: Archive) -> None:
+    """360p was all that there was, and all that was asked for; then more is asked for."""
+    archive.emulator.begin("fresh_upload")
+    await save(archive, quality="360p")
+    assert reasons(archive) == []
+    assert (await save(archive, quality="1080p")).status is ItemStatus.ARCHIVED
+    assert reasons(archive) == ["lower"]
+    archive.emulator.begin("fresh_upload_done")
+    await save(archive, quality="1080p")
+    assert lines(archive) == 720

@@ -45,9 +45,10 @@ class RevisitReason(StrEnum):
 class Revisit(BaseModel):
     """What is held, what was offered at the last look, and why it might get better (docs/decisions/0026).
 
-    `resolution`, `offered`: lines of the picture, by its shorter side. `captions`: languages that were asked for, are
-    not held, and may come; `left_out`: those of them that YouTube has, or may have. `listed_seconds`: the length in the
-    listing. `since`: when the reasons were found; `looked_at`: the last look.
+    `resolution`, `offered`: lines of the picture, by its shorter side; `final`: more is not expected to be offered.
+    `captions`: languages that were asked for, are not held, and may come; `left_out`: those of them that YouTube has or
+    may have. `listed_seconds`: the length in the listing. `since`: when the reasons were found; `looked_at`: the last
+    look.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -55,6 +56,7 @@ class Revisit(BaseModel):
     reasons: tuple[RevisitReason, ...] = ()
     resolution: int | None = None
     offered: int | None = None
+    final: bool = False
     duration_seconds: float | None = None
     listed_seconds: float | None = None
     captions: tuple[str, ...] = ()

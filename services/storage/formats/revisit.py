@@ -53,7 +53,7 @@ def after_delivery(
         for language in asked_captions
         if language in left_out or (young and f"captions/{language}" in absent and language not in held_captions)
     )
-    facts = _media_facts(earlier, event)
+    facts = _media_facts(earlier, event, now)
     media = _media_reasons(earlier, event, facts, now, asked_qualities=asked_qualities, young=young)
     reasons = (*media, *_caption_reasons(captions, left_out))
     looked = event.wanted.look is not None
@@ -81,17 +81,19 @@ def _lengths_differ(one: float | None, other: float | None) -> bool:
     return bool(one and other and is_shorter(min(one, other), max(one, other)))
 
 
-def _media_facts(earlier: Revisit | None, event: DownloadCompleted) -> dict[str, Any]:
+def _media_facts(earlier: Revisit | None, event: DownloadCompleted, now: datetime) -> dict[str, Any]:
     """Return what is known of the media that are held after the delivery, and of the best offer."""
     told = event.provenance
     facts: dict[str, Any] = {
         "resolution": earlier.resolution if earlier is not None else None,
         "offered": earlier.offered if earlier is not None else None,
+        "final": earlier is not None and earlier.final,
         "duration_seconds": earlier.duration_seconds if earlier is not None else None,
         "listed_seconds": earlier.listed_seconds if earlier is not None else None,
     }
     if event.wanted.media:
         facts["offered"] = told.offered
+        facts["final"] = not told.missing_formats and not _is_young(event.metadata.upload_date, now)
         facts["listed_seconds"] = event.wanted.listed_seconds or facts["listed_seconds"]
     if _brings(event.files, FileRole.VIDEO):
         facts["resolution"] = told.resolution

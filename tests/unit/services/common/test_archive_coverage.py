@@ -75,8 +75,9 @@ def held_video(
     resolution: int | None = 360, offered: int | None = 360, *, due: datetime | None = NOW - HOUR, **words: Any
 ) -> Held:
     """A complete video, whose next look is `due`; other words are those of Held and Revisit."""
-    about = {name: words.pop(name) for name in ("captions", "left_out") if name in words}
-    revisit = Revisit(reasons=(RevisitReason.LOWER,), resolution=resolution, offered=offered, since=NOW, **about)
+    about: dict[str, Any] = {name: words.pop(name) for name in ("captions", "left_out") if name in words}
+    about |= {"resolution": resolution, "offered": offered, "final": words.pop("final", True)}
+    revisit = Revisit(reasons=(RevisitReason.LOWER,), since=NOW, **about)
     base: dict[str, Any] = {"qualities": ("1080p",), "thumbnail": True, "metadata": True, "revisit": revisit}
     return Held(video_id=ENTRY.video_id, next_look=due, **{**base, **words})
 
@@ -108,6 +109,15 @@ def test_held_is_judged_by_the_picture_and_by_the_best_offer(
 ) -> None:
     held = held_video(resolution, offered, due=None, qualities=qualities)
     assert (missing(Wanted(quality=want), held) is None) is enough
+
+
+def test_the_best_offer_counts_only_if_it_is_final() -> None:
+    """A recent upload in 360p that was asked for as 360p is not all that there is for a request of 1080p."""
+    early = held_video(360, 360, due=None, qualities=("360p",), final=False)
+    need = missing(Wanted(quality="1080p"), early)
+    assert need is not None
+    assert need.media
+    assert missing(Wanted(quality="360p"), early) is None
 
 
 def test_a_due_look_asks_for_all_that_was_ever_asked_for() -> None:

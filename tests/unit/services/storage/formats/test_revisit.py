@@ -113,6 +113,18 @@ def test_the_reasons_of_a_first_delivery(event: DownloadCompleted, reasons: tupl
     assert (revisit.reasons, revisit.since, revisit.looked_at) == (reasons, AT, None)
 
 
+@pytest.mark.parametrize(
+    ("age", "warnings", "final"),
+    [(DAY, (), False), (31 * DAY, (), True), (None, (), True), (31 * DAY, ("some formats may be missing",), False)],
+)
+def test_the_offer_of_a_recent_upload_or_with_missing_formats_is_not_final(
+    age: timedelta | None, warnings: tuple[str, ...], final: bool
+) -> None:
+    revisit = merge(None, delivery(MP4, age=age, missing_formats=warnings), now=AT, trace_id="t").revisit
+    assert revisit is not None
+    assert revisit.final is final
+
+
 def look(*files: FileFact, dispatch: str = "d2", alone: bool = True, **words: Any) -> DownloadCompleted:
     wanted = {"look": Look(resolution=360, duration_seconds=100.0, alone=alone), **words.pop("wanted", {})}
     return delivery(*files, dispatch=dispatch, wanted=wanted, **words)
