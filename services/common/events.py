@@ -256,6 +256,16 @@ class DownloadStarted(_Dispatch, subject="download.started", publishers={"downlo
     instance: str
 
 
+class DownloadLooked(_Dispatch, subject="download.looked", publishers={"download"}, delivery=Delivery.CORE):
+    """A look at an archived video has found something better, which is fetched now. `resolution`: lines of the better
+    picture; `longer`: the recording is longer than the archived one; `captions`: languages that exist now."""
+
+    title: str | None = None
+    resolution: int | None = None
+    longer: bool = False
+    captions: tuple[str, ...] = ()
+
+
 class DownloadProgress(_Dispatch, subject="download.progress", publishers={"download"}, delivery=Delivery.CORE):
     """Progress of a download, every 5 s or 5 %, whichever comes first (SPEC: Progress Reporting). `current` and `total`
     are bytes."""
@@ -305,7 +315,8 @@ class DownloadDeferred(_Dispatch, subject="download.deferred", publishers={"down
 
 class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):
     """The files are in the archive, complete. `directory` is absolute, names are relative to it. `kept`: the archive
-    had a better video, which was kept."""
+    had a better video, which was kept. `better`: of a look at an archived video, whether it found something
+    better; None for any other delivery."""
 
     job_id: JobId
     video_id: VideoId
@@ -317,6 +328,19 @@ class VideoArchived(Event, subject="video.archived", publishers={"storage"}, key
     held: Held
     duration_seconds: float | None = None
     kept: bool = False
+    better: bool | None = None
+
+
+class LookFailed(Event, subject="video.look_failed", publishers={"jobs"}, key=("job_id", "video_id", "dispatch_id")):
+    """An archived video was to be looked at again and cannot be had. The archive keeps what it has; the look counts as
+    one that found nothing better."""
+
+    job_id: JobId
+    video_id: VideoId
+    root: str
+    dispatch_id: str
+    reason: str
+    message: str
 
 
 class StorageFailed(Event, subject="storage.failed", publishers={"storage"}, key=("video_id", "root", "dispatch_id")):

@@ -1,7 +1,10 @@
-"""Ids of re-checks: jobs that repeat the attempts of work plans. By its id jobs recognizes that it may try known-gone
-videos, and storage that the result belongs to the original plans (docs/decisions/0011)."""
+"""Ids of jobs that storage creates: re-checks repeat the attempts of work plans, revisits look at archived videos.
+
+By the id of a re-check jobs recognizes that it may try known-gone videos, and storage that the result belongs to the
+original plans (docs/decisions/0011). That of a revisit only tells people (docs/decisions/0026)."""
 
 _PREFIX = "recheck-"
+_REVISIT_PREFIX = "revisit-"
 
 
 def recheck_id(name: str) -> str:
@@ -10,3 +13,7 @@ def recheck_id(name: str) -> str:
 
 def is_recheck(job_id: str) -> bool:
     return job_id.startswith(_PREFIX)
+
+
+def revisit_id(name: str) -> str:
+    return _REVISIT_PREFIX + name

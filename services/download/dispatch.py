@@ -20,6 +20,7 @@ from services.common.events import (
     DownloadCompleted,
     DownloadDeferred,
     DownloadFailed,
+    DownloadLooked,
     DownloadProgress,
     DownloadStarted,
     MetadataFetched,
@@ -30,6 +31,7 @@ from services.common.infra.files import free_space
 from services.common.models import ErrorCode
 from services.common.settings.load import Storage
 from services.common.youtube.messages import (
+    BetterFound,
     Downloading,
     FetchMessage,
     FetchRequest,
@@ -185,6 +187,8 @@ class Dispatch:
                 await self._progress(message)
             elif isinstance(message, Finishing):
                 self.record.state = TaskState.FINISHING
+            elif isinstance(message, BetterFound):
+                await self._announce_better(message)
 
         attempt = Attempt(slot.child, self._request(), self._context.config.download.timeout)
         try:
@@ -199,6 +203,8 @@ class Dispatch:
             return self._failed(outcome)
         if self._metadata is None:
             raise RuntimeError(f"{self._event.video_id}: a result without metadata")
+        for warning in outcome.warnings:
+            _log.info("yt_dlp_warned", video_id=self.video_id, job_id=self._event.job_id, warning=warning)
         if self._event.wanted.media:
             await self._progress(self.record.bytes or Downloading(downloaded=0), finished=True)
         return [*self._cleared(), self._completed(outcome, self._metadata)]
@@ -294,6 +300,12 @@ class Dispatch:
             progress=progress_of(state, finished=finished),
         )
         await self._context.bus.publish(progress, trace_id=self._trace_id, caused_by=self._cause)
+
+    async def _announce_better(self, found: BetterFound) -> None:
+        looked = DownloadLooked(
+            **self._names(), title=self.record.title, **found.model_dump(include={"resolution", "longer", "captions"})
+        )
+        await self._context.bus.publish(looked, trace_id=self._trace_id, caused_by=self._cause)
 
     def _request(self) -> FetchRequest:
         wanted = self._event.wanted

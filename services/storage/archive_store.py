@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -25,6 +25,7 @@ from services.storage.archive.threads import run_to_end
 from services.storage.archive.video_metadata_file import is_up_to_date, save_metadata
 from services.storage.formats.layout import ArchiveTree, source_path
 from services.storage.formats.manifest import Holding, Manifest, held_of
+from services.storage.formats.revisit import next_look
 from services.storage.index import scan
 from services.storage.index.catalogue import Catalogue, IndexEntry, KnownVideo
 from services.storage.index.indexer import Indexer
@@ -34,7 +35,7 @@ _log = structlog.get_logger()
 
 
 class ArchiveStore:
-    """Reads and writes below configured roots only. One writer at a time per video."""
+    """Reads and writes below configured roots only. One writer at a time per video. `revisit_after` as in [revisit]."""
 
     def __init__(
         self,
@@ -44,8 +45,10 @@ class ArchiveStore:
         indexer: Indexer,
         locks: NamedLocks,
         disk_space: DiskSpace,
+        revisit_after: Sequence[timedelta] = (),
     ) -> None:
         self._settings = settings
+        self._revisit_after = revisit_after
         self._roots = roots
         self._catalogue = catalogue
         self._indexer = indexer
@@ -88,6 +91,13 @@ class ArchiveStore:
             if error.errno in NO_SPACE:
                 raise StorageFull(f"no space on the disk of {tree.videos}: {error}") from error
             raise
+
+    async def note_failed_look(self, root: str, video_id: str, why: str, key: str) -> None:
+        """Record in the manifest that a look for something better failed. Raises InvalidRequest, OSError."""
+        tree, now = self._roots.tree(root), datetime.now(UTC)
+        async with self._locks.hold(tree.key, video_id):
+            await self._disk_space.write(lambda: commit.note_failed_look(tree, video_id, why, now=now, key=key))
+            await self._indexer.index(tree, video_id)
 
     def _expect_in_tmp(self, directory: Path) -> None:
         tmp = self._settings.tmp_dir
@@ -159,8 +169,16 @@ class ArchiveStore:
         found, stale = await asyncio.to_thread(_check_files, tree, video_ids, known)
         if stale:
             await self._indexer.put(stale)
-        gone = await self._catalogue.known_gone(video_ids)
-        return [held.model_copy(update={"known_gone": gone.get(held.video_id)}) for held in found]
+        gone, now = await self._catalogue.known_gone(video_ids), datetime.now(UTC)
+        return [
+            held.model_copy(
+                update={
+                    "known_gone": gone.get(held.video_id),
+                    "next_look": next_look(held.revisit, self._revisit_after, now),
+                }
+            )
+            for held in found
+        ]
 
 
 def _commit(

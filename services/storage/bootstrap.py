@@ -33,6 +33,7 @@ from services.storage.reporting.descriptions import VideoReader
 from services.storage.reporting.estimate import EstimateReports
 from services.storage.reporting.history import HistoryReader
 from services.storage.rescan import RescanRunner, Spawn
+from services.storage.revisits.scheduler import RevisitScheduler
 from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
@@ -63,6 +64,7 @@ class StorageParts:
     playlists: PlaylistAssembler
     work_plans: WorkPlanRepository
     rechecks: RecheckScheduler
+    revisits: RevisitScheduler
     rescans: RescanRunner
     verifications: VerificationRepository
     verifier: Verifier
@@ -98,14 +100,15 @@ def bootstrap(
     catalogue, texts, pages = Catalogue(database), TextIndex(database), PageBuffer(database)
     roots = ArchiveRoots(settings, catalogue)
     indexer = Indexer(catalogue, texts, roots, locks)
-    archive = ArchiveStore(settings, roots, catalogue, indexer, locks, disk_space)
+    delays = config.revisit.delays
+    archive = ArchiveStore(settings, roots, catalogue, indexer, locks, disk_space, delays)
     recheck_after = timedelta(days=config.recheck.interval_days)
     work_plans = WorkPlanRepository(settings.work_plans_dir, catalogue, locks, disk_space, recheck_after)
     verifications = VerificationRepository(database)
     repairs = Repairer(verifications, bus)
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
     resources.callback(verifier.close)
-    queries = CatalogueQueries(database, settings)
+    queries = CatalogueQueries(database, settings, delays)
     return StorageParts(
         disk_space=disk_space,
         damage=damage,
@@ -119,6 +122,7 @@ def bootstrap(
         playlists=PlaylistAssembler(settings, pages, locks, disk_space),
         work_plans=work_plans,
         rechecks=RecheckScheduler(work_plans, settings, recheck_after, bus),
+        revisits=RevisitScheduler(queries, roots, delays, bus),
         rescans=RescanRunner(roots, indexer, work_plans, database, damage, spawn),
         verifications=verifications,
         verifier=verifier,
@@ -126,7 +130,7 @@ def bootstrap(
         queries=queries,
         search=ArchiveSearch(database, settings),
         videos=VideoReader(roots, queries),
-        histories=HistoryReader(settings),
+        histories=HistoryReader(settings, delays),
         plans=WorkPlanQueries(settings.work_plans_dir),
         estimates=EstimateReports(settings, archive, database),
     )

@@ -33,12 +33,13 @@ class OfflineStorage:
     def __init__(self, config: Config) -> None:
         self._settings = config.storage
         self._rate_limit = config.fixity.rate_limit
+        self._revisit_after = config.revisit.delays
         self._plans = WorkPlanQueries(config.storage.work_plans_dir)
 
     async def videos(self, query: VideoQuery) -> VideoPage:
         async with self._catalogue() as database:
             if database is not None:
-                return await CatalogueQueries(database, self._settings).videos(query)
+                return await CatalogueQueries(database, self._settings, self._revisit_after).videos(query)
         return VideoPage(videos=[], total=0, limit=query.limit, offset=query.offset)
 
     async def search(self, query: SearchQuery) -> SearchPage:
@@ -51,13 +52,15 @@ class OfflineStorage:
     async def exists(self, video_id: str) -> Existence:
         async with self._catalogue() as database:
             if database is not None:
-                return await CatalogueQueries(database, self._settings).existence(video_id)
+                return await CatalogueQueries(database, self._settings, self._revisit_after).existence(video_id)
         return Existence(video_id=video_id, exists=False, copies=[])
 
     async def stats(self) -> ArchiveStats:
         async with self._catalogue() as database:
             if database is not None:
-                return await CatalogueQueries(database, self._settings).stats(self._settings.all_roots)
+                return await CatalogueQueries(database, self._settings, self._revisit_after).stats(
+                    self._settings.all_roots
+                )
         return ArchiveStats(
             videos=0, bytes=0, duration_seconds=0, roots=[], channels=[], known_gone=0, open_plan_entries=0,
             oldest=None, newest=None,
@@ -65,7 +68,9 @@ class OfflineStorage:
 
     async def history(self, id: str, query: PageQuery) -> HistoryPage:
         """Raises NotFound."""
-        return await asyncio.to_thread(HistoryReader(self._settings).read, id, query.limit, query.offset)
+        return await asyncio.to_thread(
+            HistoryReader(self._settings, self._revisit_after).read, id, query.limit, query.offset
+        )
 
     async def work_plans(self, query: PageQuery) -> PlanPage:
         return await self._plans.page(query)

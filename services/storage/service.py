@@ -41,8 +41,8 @@ class StorageService(ServiceBase):
         rechecks: bool = True,
     ) -> None:
         """`disk_space`: how to wait for a full disk; by default with `[storage] min_free`, for five minutes. `quiet`:
-        seconds after the start in which the schedule verifies nothing. `rechecks` False creates no re-check jobs: a
-        one-shot command runs its own job only."""
+        seconds after the start in which the schedule verifies nothing. `rechecks` False creates no jobs that look again
+        for what is missing or might get better: a one-shot command runs its own job only."""
         super().__init__(config, bus)
         self._quiet = quiet
         self._rechecks = rechecks
@@ -83,6 +83,7 @@ class StorageService(ServiceBase):
     async def after_start(self) -> None:
         if self._rechecks:
             self.spawn(self.parts.rechecks.run, "re-checks")
+            self.spawn(self.parts.revisits.run, "revisits")
             self.bus.on_store_lost.append(self._store_lost)
         self.spawn(self.parts.rescans.run, "first scan")
         self.spawn(self.parts.rescans.rebuild_when_damaged, "catalogue")

@@ -1,11 +1,14 @@
 """Storage is killed while it replaces an archived video: either the old or the new file remains, complete."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ytarchive.emulator import EmulatorClient
 
 BEFORE = [
     "bus.taken.download.completed",
@@ -69,5 +72,43 @@ async def test_killing_storage_during_a_replacement_keeps_the_old_or_the_new_fil
     if options is UPGRADE:
         assert after[f"{video_id}.mp4"] != before[f"{video_id}.mp4"]
         assert held["provenance"]["height"] == 240
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    short_ack_cluster.reusable = True
+
+
+@pytest.mark.parametrize("fault", [*BEFORE, *AFTER])
+async def test_killing_storage_while_a_look_replaces_a_video_keeps_the_old_or_the_new_file(
+    fault: str, short_ack_cluster: Any, new_job: Any, repeat_job: Any, emulator: EmulatorClient
+) -> None:
+    """A fresh upload has only 144p; 240p comes later, and is found by a look in the next run."""
+    first = await new_job(short_ack_cluster, count=2)
+    (video_id,) = first.videos
+    emulator.change_video(video_id, heights=[144], upload_date=datetime.now(UTC).date().isoformat())
+    await first.submit(**UPGRADE)
+    await first.wait_for_end()
+    folder = short_ack_cluster.config.storage.base_path / "videos" / video_id
+    before = _files(folder)
+    emulator.change_video(video_id, heights=[144, 240])
+    short_ack_cluster.kill("storage")
+    await short_ack_cluster.start("storage", YTARCHIVE_REVISIT__AFTER="0s")
+    short_ack_cluster.set_fault("storage", fault)
+    second = repeat_job(first)
+    await second.submit(**UPGRADE)
+    await short_ack_cluster.wait_for_death("storage")
+    between = _files(folder)
+    await short_ack_cluster.start("storage")
+    await second.wait_for_end()
+    assert (await second.items())[video_id].status == "archived"
+    after = _files(folder)
+    assert set(before) == set(between) == set(after)
+    for name, digest in between.items():
+        assert digest in {before[name], after[name]}, name
+    if fault in BEFORE:
+        assert between == before
+    second.assert_files_intact(video_id)
+    held = json.loads((folder / f"{video_id}_metadata.json").read_text())
+    assert (len(held["take_ins"]), held["revisit"]["resolution"], held["revisit"]["reasons"]) == (2, 240, [])
+    assert after[f"{video_id}.mp4"] != before[f"{video_id}.mp4"]
+    assert after[f"{video_id}_thumb.jpg"] == before[f"{video_id}_thumb.jpg"]
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     short_ack_cluster.reusable = True

@@ -91,6 +91,7 @@ cleanup --dry-run #once
 cleanup
 storage list --sort title #once
 storage list --status gone #once
+storage list --below-wanted
 storage search hello --in captions --limit 2 #once
 storage history demo-000006
 storage verify demo-000001

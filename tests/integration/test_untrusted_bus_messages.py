@@ -375,6 +375,8 @@ def events_of_a_job(root: Path, video_id: str = VIDEO) -> dict[str, dict[str, An
         "download.deferred": {**names, "reason": "r"},
         "video.archived": {**names, "directory": "/etc", "files": [], "bytes": 1, "held": _HELD},
         "storage.failed": {**names, "failure": _FAILURE},
+        "video.look_failed": {"dispatch_id": "f.1", "video_id": video_id, "root": str(root), "reason": "r",
+                              "message": "m"},
         "video.failed": {**names, "number": 1, "type": "video_download", "options": {}, "targets": [],
                          "failed": failed},
         "video.finding_withdrawn": {"video_id": video_id, "number": 1},

@@ -117,8 +117,9 @@ def _url(endpoint: Endpoint) -> str:
 
 
 def query_of(query: BaseModel | None) -> dict[str, Any]:
-    """Return a query model as the parameters of a URL."""
-    return query.model_dump(mode="json", exclude_none=True, by_alias=True) if query is not None else {}
+    """Return a query model as the parameters of a URL, without bools, which yarl does not take."""
+    values = query.model_dump(mode="json", exclude_none=True, by_alias=True) if query is not None else {}
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
 
 
 async def get_or_read(

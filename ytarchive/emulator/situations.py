@@ -5,6 +5,8 @@ To add one: a line in SITUATIONS, with its name, one sentence, and what it chang
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ytarchive.emulator.site.pages import PLAYLIST_PAGE
 from ytarchive.emulator.site.sample import PLAYLIST_3, VIDEO_OK
@@ -13,6 +15,9 @@ from ytarchive.emulator.transport.fault_injection import Effect, Fault, Faults
 
 ALBUM, ALBUM_PLAYLIST = "MPREb_loopback001", "OLAK5uy_loopback00000000000000000000album"
 Change = Callable[[World, Faults], None]
+LOW = 360
+FRESH = (144, 240, LOW)
+PROCESSED = (*FRESH, 480, 720)
 
 
 class NoSuchSituation(ValueError):
@@ -46,6 +51,41 @@ def _media(status: int) -> Change:
 def _short_media(world: World, _faults: Faults) -> None:
     for video in list(world.videos.values()):
         world.add(replace(video, missing=5_000))
+
+
+def _now(**changes: Any) -> Change:
+    """Change a video that was uploaded just now."""
+
+    def change(world: World, _faults: Faults) -> None:
+        today = datetime.now(UTC).date().isoformat()
+        world.add(replace(world.videos[VIDEO_OK], upload_date=today, **changes))
+
+    return change
+
+
+def _stream(duration: int) -> Change:
+    """The recording of a stream that began two hours ago."""
+
+    def change(world: World, _faults: Faults) -> None:
+        began = (datetime.now(UTC) - timedelta(hours=2)).isoformat(timespec="seconds")
+        world.add(replace(world.videos[VIDEO_OK], streamed_at=began, duration=duration))
+
+    return change
+
+
+def _without_url(world: World, _faults: Faults) -> None:
+    video = world.videos[VIDEO_OK]
+    world.add(replace(video, without_url=tuple(height for height in video.heights if height > LOW)))
+
+
+def _captions(*, refused: bool) -> Change:
+    def change(world: World, faults: Faults) -> None:
+        if refused:
+            faults.add(Fault("caption", Effect.STATUS, status=429))
+        else:
+            world.add(replace(world.videos[VIDEO_OK], captions_need_token=True))
+
+    return change
 
 
 def _cut_list(world: World, _faults: Faults) -> None:
@@ -82,6 +122,14 @@ SITUATIONS = {
         Situation("media_503", "media answer 503", _media(503)),
         Situation("album", f"music.youtube.com/browse/{ALBUM} is an album of three", _album),
         Situation("private_lists", "Watch later and Liked videos, with cookies (LOGIN_INFO) only", _private_lists),
+        Situation("fresh_upload", f"{VIDEO_OK} was uploaded just now: no more than 360p yet", _now(heights=FRESH)),
+        Situation("fresh_upload_done", f"{VIDEO_OK} was uploaded just now: 720p is there", _now(heights=PROCESSED)),
+        Situation("formats_missing", f"{VIDEO_OK}: streams above 360p without an address (SABR)", _without_url),
+        Situation("captions_later", f"{VIDEO_OK} was uploaded just now: no captions yet", _now(captions=())),
+        Situation("captions_refused", "captions answer 429", _captions(refused=True)),
+        Situation("captions_need_token", f"{VIDEO_OK}: captions need a PO token", _captions(refused=False)),
+        Situation("stream_ended", f"{VIDEO_OK}: a stream that ended just now, 60 s of it", _stream(60)),
+        Situation("stream_processed", f"{VIDEO_OK}: a stream that ended just now, all of it", _stream(600)),
         Situation("short_media", "media are always shorter than announced", _short_media),
     )
 }

@@ -31,8 +31,9 @@ class Shortfall(BaseModel, frozen=True):
     """What was wanted of a saved video and is not there. Names as in `Held.absent`: `thumbnail`, `captions/de`."""
 
     absent: tuple[str, ...] = Field(default=(), description="YouTube does not have it.")
-    unfetched: tuple[str, ...] = Field(default=(), description="It could not be fetched; the next run tries again.")
+    unfetched: tuple[str, ...] = Field(default=(), description="It could not be fetched.")
     height: int | None = Field(default=None, description="Of the picture, if it is lower than the wanted quality.")
+    next_look: AwareDatetime | None = Field(default=None, description="When the video is looked at again; null: never.")
 
 
 class Item(BaseModel):

@@ -48,10 +48,20 @@ class Target(BaseModel, frozen=True):
         return self.id or ", ".join(self.video_ids)
 
 
+class Look(BaseModel, frozen=True):
+    """A look at an archived video: what is held of its media, which are fetched only if better ones are offered.
+    `resolution`: lines of the shorter side. `alone`: nothing else is requested, so that a failure changes nothing."""
+
+    resolution: int | None = None
+    duration_seconds: float | None = None
+    alone: bool = True
+
+
 class Wanted(BaseModel, frozen=True):
     """What a job requests of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
     `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched. `force`: what comes
-    replaces what is held, even if it is worse."""
+    replaces what is held, even if it is worse. `look`: the media are held; only better ones are fetched.
+    `listed_seconds`: the length in the listing."""
 
     media: bool = True
     quality: str = "1080p"
@@ -60,6 +70,13 @@ class Wanted(BaseModel, frozen=True):
     metadata: bool = True
     info: bool = False
     force: bool = False
+    look: Look | None = None
+    listed_seconds: float | None = None
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether all of it is held already, and it is only asked whether there is something better."""
+        return self.look is not None and self.look.alone
 
     @classmethod
     def of(cls, type: JobType, options: JobOptions) -> Self:

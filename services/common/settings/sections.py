@@ -3,6 +3,7 @@ them."""
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -55,6 +56,14 @@ def _mode(value: Any) -> Any:
 
 _MOST_DAYS = 36_500
 _SHORTEST_TOKEN = 16  # characters
+_DELAY = re.compile(r"(\d{1,7})([smhdw])")
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 Size = Annotated[int, BeforeValidator(_bytes)]  # bytes, or a text such as "10GiB"
 Mode = Annotated[int | None, BeforeValidator(_mode)]  # of files: a text of octal digits; None: that of the umask
 FilePath = Annotated[Path, BeforeValidator(_absolute)]
@@ -217,6 +226,40 @@ class Recheck(Section):
     interval_days: float = Field(default=7.0, ge=0, le=_MOST_DAYS, allow_inf_nan=False)  # 0: never
 
 
+def _delay(text: str) -> timedelta:
+    """Parse `90s`, `30m`, `2h`, `1d` or `1w`. Raise ValueError."""
+    found = _DELAY.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("write a number and a unit (s, m, h, d or w), such as 2h")
+    delay = int(found[1]) * _UNITS[found[2]]
+    if delay > timedelta(days=_MOST_DAYS):
+        raise ValueError(f"at most {_MOST_DAYS}d")
+    return delay
+
+
+def _check_delay(text: str) -> str:
+    _delay(text)
+    return text
+
+
+class Revisit(Section):
+    """Looks at archived videos that might get better. `after`: times since the archiving; `0s` alone: at every run;
+    empty: never."""
+
+    after: tuple[Annotated[str, AfterValidator(_check_delay)], ...] = ("2h", "1d", "7d", "60d")
+
+    @field_validator("after")
+    @classmethod
+    def _check_zero(cls, after: tuple[str, ...]) -> tuple[str, ...]:
+        if len(after) > 1 and not all(map(_delay, after)):
+            raise ValueError("a time of zero means at every run, and stands alone")
+        return after
+
+    @property
+    def delays(self) -> tuple[timedelta, ...]:
+        return tuple(sorted(map(_delay, self.after)))
+
+
 class Updates(Section):
     """Whether `up` (daily) and `doctor --online` ask for the newest yt-dlp (`update` always does); `releases_url`: its
     latest release, as JSON."""
@@ -321,6 +364,7 @@ class Config(Section):
     retention: Retention = Field(default_factory=Retention)
     fixity: Fixity = Field(default_factory=Fixity)
     recheck: Recheck = Field(default_factory=Recheck)
+    revisit: Revisit = Field(default_factory=Revisit)
     updates: Updates = Field(default_factory=Updates)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)

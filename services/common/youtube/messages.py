@@ -57,6 +57,15 @@ class Downloading(_Message):
     eta: int | None = None
 
 
+class BetterFound(_Message):
+    """A look has found something better than what is archived, which is fetched now. Fields as in DownloadLooked."""
+
+    type: Literal["better"] = "better"
+    resolution: int | None = None
+    longer: bool = False
+    captions: tuple[str, ...] = ()
+
+
 class Finishing(_Message):
     """All bytes were downloaded; streams are being merged and files hashed."""
 
@@ -64,7 +73,8 @@ class Finishing(_Message):
 
 
 class FetchResult(_Message):
-    """The requested files that exist. A caption whose download failed is neither in `files` nor in `absent`."""
+    """The requested files that exist. A caption that could not be had (it was refused, or needs a PO token) is neither
+    in `files` nor in `absent`."""
 
     type: Literal["result"] = "result"
     files: tuple[FileFact, ...] = ()
@@ -73,7 +83,9 @@ class FetchResult(_Message):
     warnings: tuple[str, ...] = ()
 
 
-FetchMessage = Annotated[MetadataFound | Downloading | Finishing | FetchResult, Field(discriminator="type")]
+FetchMessage = Annotated[
+    MetadataFound | BetterFound | Downloading | Finishing | FetchResult, Field(discriminator="type")
+]
 
 
 # --- `offer` ----------------------------------------------------------------------------------------------------------

@@ -183,11 +183,8 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
         if not job.options.skip_existing and not served:
             continue  # --force requires a copy fetched by this job
         still = missing(Wanted.of(job.type, job.options), event.held)
-        if still is None:
+        if still is None or (served and lacks_only_captions(still)):  # they never decide whether a video is saved
             _credit(job, item, event, now)
-        elif served and lacks_only_captions(still):  # they never decide whether a video is saved
-            note = f"captions {', '.join(still.captions)} could not be fetched; the next run tries again"
-            _credit(job, item, event, now, note)
         elif served:
             item.need = still
             out += _spend_attempt(job, item, _incomplete(still), now)
@@ -197,7 +194,17 @@ def video_archived(rows: Rows, event: e.VideoArchived, now: datetime) -> list[Ou
     return out + _fetch_over(rows, current or fetch, now, ended=current is not None)
 
 
-def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, note: str | None = None) -> None:
+def _next_look(event: e.VideoArchived, now: datetime) -> str:
+    at = event.held.next_look
+    if at is None:
+        return "there is no further look"
+    return f"next look at {at:%Y-%m-%d %H:%M} UTC" if at > now else "next look in the next run"
+
+
+def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+    if event.better is False and _only_looks(item):
+        _skip_looked(job, item, event, now)
+        return
     result = JobResult(
         video_id=item.video_id,
         status="success",
@@ -205,11 +212,22 @@ def _credit(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime, n
         video_downloaded=bool(event.held.qualities),
         file_size=event.bytes,
         duration_seconds=event.duration_seconds,
-        message=note or (_KEPT if event.kept else None),
+        message=_KEPT if event.kept else None,
     )
     own = item.dispatch_id == event.dispatch_id and not event.kept  # else the height of what is held is not known
     item.shortfall = shortfall(Wanted.of(job.type, job.options), event.held, item.height if own else None)
     finish(job, item, ItemStatus.ARCHIVED, now, result=result)
+
+
+def _skip_looked(job: JobRow, item: ItemRow, event: e.VideoArchived, now: datetime) -> None:
+    result = JobResult(
+        video_id=item.video_id,
+        status="skipped",
+        message=f"already archived; nothing better yet, {_next_look(event, now)}",
+        metadata_saved=event.held.metadata,
+        file_size=event.bytes or None,
+    )
+    finish(job, item, ItemStatus.SKIPPED, now, result=result)
 
 
 def metadata_archived(rows: Rows, event: e.MetadataArchived, now: datetime) -> list[Out]:
@@ -290,12 +308,17 @@ def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, 
     free = free or (failure.kind is FailureKind.LOCAL and failure.retry_after is not None)
     item.attempts += not free
     note_failure(item, failure, now)
-    if last or failure.kind is FailureKind.REFUSED or item.attempts >= MAX_ATTEMPTS:
+    last = last or failure.kind is FailureKind.REFUSED or (failure.kind is FailureKind.NOT_YET and _only_looks(item))
+    if last or item.attempts >= MAX_ATTEMPTS:
         return give_up(job, item, ItemStatus.FAILED, failure.reason, now)
     item.status, item.since, item.dispatch_id = ItemStatus.WAITING, now, None
     item.retry_at = failure.retry_after or now + backoff(item.attempts)
     touch(job, now, item)
     return []
+
+
+def _only_looks(item: ItemRow) -> bool:
+    return item.need is not None and item.need.only_looks
 
 
 def _incomplete(still: Wanted) -> Failure:

@@ -12,10 +12,12 @@ from services.jobs.domain.rows import ItemRow, JobRow, Rows
 def give_up(
     job: JobRow, item: ItemRow, outcome: ItemStatus, reason: str, now: datetime, *, found_at: datetime | None = None
 ) -> list[Out]:
-    """Close a failed item: it ends when storage has written it to the work plan.
+    """Close a failed item: it ends when storage has written it to the work plan. A look at an archived video just ends.
 
     `found_at` is when the video was found to be gone, if not now: the re-check interval starts at that time.
     """
+    if item.need is not None and item.need.only_looks:
+        return [_end_look(job, item, reason, now)]
     item.status, item.since, item.outcome, item.taken_back = ItemStatus.CLOSING, now, outcome, None
     item.reason, item.dispatch_id, item.retry_at = reason, None, None
     item.detected_at = found_at or now
@@ -23,6 +25,25 @@ def give_up(
         item.error_code = ErrorCode.VIDEO_UNAVAILABLE
     touch(job, now, item)
     return [announce_failure(job, item, now)]
+
+
+def _end_look(job: JobRow, item: ItemRow, reason: str, now: datetime) -> Out:
+    """Skip an archived video that could not be looked at again. Storage counts the look."""
+    why = item.message or reason
+    failed = e.LookFailed(
+        job_id=job.job_id,
+        video_id=item.video_id,
+        root=job.root,
+        dispatch_id=item.dispatch_id or f"{job.job_id}.{item.revision}",
+        reason=reason,
+        message=why,
+    )
+    result = JobResult(
+        video_id=item.video_id, status="skipped", message=f"already archived; it could not be looked at again: {why}",
+        metadata_saved=item.metadata_saved,
+    )  # fmt: skip
+    finish(job, item, ItemStatus.SKIPPED, now, result=result)
+    return failed, job.trace_id
 
 
 def announce_failure(job: JobRow, item: ItemRow, now: datetime) -> Out:

@@ -33,7 +33,7 @@ from services.storage.formats.layout import (
     parse_hidden,
     source_path,
 )
-from services.storage.formats.manifest import MEDIA, Holding, Manifest, keep_better, merge
+from services.storage.formats.manifest import MEDIA, Holding, Manifest, keep_better, merge, with_failed_look
 
 _log = structlog.get_logger()
 
@@ -65,12 +65,11 @@ def take_in(
     Raises TakeInFailed, StorageFull, InvalidRequest (a name that leads out of the folder) or OSError; then no visible
     file has changed. `stop` ends a long copy early, with TakeInFailed.
     """
-    if event.wanted.media and not any(fact.role in MEDIA for fact in event.files):
-        raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
     path = tree.manifest(event.video_id)
     _check_owner(path, event.video_id)
     recover(tree, event.video_id)
     held = read_manifest(path)
+    _expect_media(held, event)
     if held is not None:
         held, event = keep_better(held, event, present_files(path.parent, held))
     moves = list(_moves(path.parent, event))
@@ -91,6 +90,32 @@ def take_in(
     _roll_forward(path, manifest, tag)
     _remove_sources(event, moves)
     return manifest
+
+
+def _expect_media(held: Manifest | None, event: DownloadCompleted) -> None:
+    """Refuse a delivery without the media that it was to bring. A look at a video that is held brings them only if they
+    are better."""
+    needed = event.wanted.media and (held is None or event.wanted.look is None)
+    if needed and not any(fact.role in MEDIA for fact in event.files):
+        raise TakeInFailed(f"{event.video_id} came without its media", reason="no_media")
+
+
+def note_failed_look(tree: ArchiveTree, video_id: str, why: str, *, now: datetime, key: str) -> None:
+    """Record in the manifest that a look at a held video failed; `key` identifies the look. Raises OSError."""
+    path = tree.manifest(video_id)
+    recover(tree, video_id)
+    held = read_manifest(path)
+    noted = with_failed_look(held, why, now=now, key=key) if held is not None else None
+    if noted is None or noted is held:
+        return
+    tag = dispatch_tag(key)
+    try:
+        _write_intent(path, noted, tag, tree.file_mode)
+    except BaseException:
+        recover(tree, video_id)
+        raise
+    hidden_path(path, tag, "intent").replace(path)
+    sync_directory(path.parent)
 
 
 def _check_owner(path: Path, video_id: str) -> None:
@@ -142,7 +167,7 @@ def _moves(folder: Path, event: DownloadCompleted) -> Iterator[_Move]:
 
 
 def _is_repeat(held: Manifest, event: DownloadCompleted, moves: list[_Move]) -> bool:
-    known = any(earlier.dispatch_id == event.dispatch_id for earlier in held.take_ins)
+    known = event.dispatch_id in {*(one.dispatch_id for one in held.take_ins), *(one.dispatch_id for one in held.looks)}
     return known and all(_is_in_place(held, move) for move in moves)
 
 

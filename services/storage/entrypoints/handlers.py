@@ -20,6 +20,7 @@ from services.common.events import (
     ListingCompleted,
     ListingFailed,
     ListingPageFetched,
+    LookFailed,
     MetadataArchived,
     MetadataFetched,
     PlaylistFetched,
@@ -196,7 +197,17 @@ async def take_in(
         held=held,
         duration_seconds=manifest.metadata.duration_seconds,
         kept=kept_better(manifest, event),
+        better=bool(event.files) if event.wanted.look is not None else None,
     )
+
+
+@HANDLERS.on(LookFailed)
+async def note_failed_look(
+    event: LookFailed, archive: ArchiveStore, roots: ArchiveRoots, disk_space: DiskSpace
+) -> None:
+    await _expect_root(event.root, roots, disk_space)
+    with _reject_foreign_paths():
+        await archive.note_failed_look(event.root, event.video_id, event.message, event.dispatch_id)
 
 
 def _changes_the_archive(event: DownloadCompleted) -> bool:

@@ -1,11 +1,11 @@
 """Which damage a download can repair, and with which job options. The options are those of the original requests, so
 that intact files count as held and are not downloaded again. Pure."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from services.common.archive_coverage import lines_of
 from services.common.models import JobOptions, JobType
 from services.storage.fixity.rules import FileState, FindingKind, FixityFinding, VideoState, metadata_name
 from services.storage.formats.layout import manifest_name
@@ -70,14 +70,7 @@ def plan_repairs(root: str, holding: Holding, findings: Iterable[FixityFinding])
 
 def highest_quality(qualities: Sequence[str]) -> str:
     """Return the quality that covers most of `qualities`: `best`, else the greatest height, else the last one."""
-    ranked = [(rank, quality) for quality in qualities if (rank := _rank(quality)) is not None]
+    ranked = [(rank, quality) for quality in qualities if (rank := lines_of(quality)) is not None]
     if ranked:
         return max(ranked)[1]
     return qualities[-1] if qualities else JobOptions().quality
-
-
-def _rank(quality: str) -> float | None:
-    if quality == "best":
-        return float("inf")
-    match = re.fullmatch(r"(\d{3,4})p", quality)
-    return float(match[1]) if match else None

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from services.common.domain.archive import FileFact, FileRole, Held, Provenance
+from services.common.domain.archive import FileFact, FileRole, Held, Provenance, Revisit
 from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.events import DownloadCompleted
 from services.storage.formats.layout import archive_fact, is_listed_name
+from services.storage.formats.revisit import after_delivery, after_failed_look
 
 MEDIA = frozenset({FileRole.VIDEO, FileRole.AUDIO})
+NOTHING_BETTER = "nothing better"
+_MOST_LOOKS, _LONGEST = 100, 500  # lines about looks that are kept, and characters of an outcome
 
 
 def _expect_listed_name(name: str) -> str:
@@ -70,13 +73,26 @@ class TakeIn(_Persistent):
     provenance: Provenance
 
 
+class PastLook(_Persistent):
+    """Looks at the video, one after the other with the same outcome: `nothing better`, or why it could not be had.
+    `first` and `last` are the times of the first and the last one, `dispatch_id` is that of the last one."""
+
+    first: AwareDatetime
+    last: AwareDatetime
+    number: int = 1
+    outcome: str
+    dispatch_id: str = ""
+
+
 class Holding(_Persistent):
-    """The part of a manifest that lists what is held. The catalogue stores it."""
+    """The part of a manifest that lists what is held. The catalogue stores it. `revisit`: None where an earlier version
+    archived the media."""
 
     video_id: str
     fixity: dict[str, ManifestEntry]
     asked: Requested = Requested()
     absent: tuple[str, ...] = ()
+    revisit: Revisit | None = None
 
     @property
     def bytes(self) -> int:
@@ -93,8 +109,8 @@ class Manifest(Holding):
     """`{video_id}_metadata.json`: the files that the archive holds of a video, their origin and their checksums.
 
     `fixity` maps names relative to the video's folder to sizes and checksums; `provenance` is that of the media;
-    `absent` lists what upstream did not have at the last request; `take_ins` lists all deliveries, oldest first. A name
-    outside of the folder makes the manifest invalid.
+    `absent` lists what upstream did not have at the last request; `take_ins` lists all deliveries, oldest first;
+    `looks` those for something better that brought nothing. A name outside of the folder makes the manifest invalid.
     """
 
     version: int = 1
@@ -103,6 +119,7 @@ class Manifest(Holding):
     archived_at: AwareDatetime
     updated_at: AwareDatetime
     take_ins: tuple[TakeIn, ...] = Field(default=())
+    looks: tuple[PastLook, ...] = Field(default=())
 
     @field_validator("fixity")
     @classmethod
@@ -163,24 +180,70 @@ def merge(held: Manifest | None, event: DownloadCompleted, *, now: datetime, tra
     fixity = {**earlier, **{fact.name: _entry(fact, earlier.get(fact.name), event, now) for fact in facts}}
     provenance = event.provenance.model_copy(update={"trace_id": event.provenance.trace_id or trace_id})
     brings_media = any(fact.role in MEDIA for fact in facts)
+    asked = (held.asked if held else Requested()).also(event.wanted)
+    absent = _absent(held.absent if held else (), event, fixity.values())
     take_in = TakeIn(
         dispatch_id=event.dispatch_id,
         archived_at=now,
         files=tuple(fact.name for fact in facts),
         provenance=provenance,
     )
-    changes = {
+    changes: dict[str, Any] = {
         "metadata": event.metadata,
         "provenance": provenance if brings_media or held is None else held.provenance,
         "fixity": fixity,
-        "asked": (held.asked if held else Requested()).also(event.wanted),
-        "absent": _absent(held.absent if held else (), event, fixity.values()),
+        "asked": asked,
+        "absent": absent,
+        "revisit": _revisit(held, event, now, asked, absent, fixity.values()),
         "updated_at": now,
         "take_ins": (*(held.take_ins if held else ()), take_in),
     }
+    if held is not None and event.wanted.look is not None and not facts:
+        look = PastLook(first=now, last=now, outcome=NOTHING_BETTER, dispatch_id=event.dispatch_id)
+        changes |= {"take_ins": held.take_ins, "looks": _with_look(held, look)}
     if held is not None:
         return held.model_copy(update=changes)
     return Manifest(video_id=event.video_id, archived_at=now, **changes)
+
+
+def _revisit(
+    held: Manifest | None,
+    event: DownloadCompleted,
+    now: datetime,
+    asked: Requested,
+    absent: Sequence[str],
+    entries: Iterable[ManifestEntry],
+) -> Revisit:
+    entries = list(entries)
+    return after_delivery(
+        held.revisit if held else None,
+        event,
+        now,
+        asked_qualities=_union(*(entry.asked for entry in entries if entry.role is FileRole.VIDEO)),
+        asked_captions=asked.captions,
+        held_captions={entry.language for entry in entries if entry.role is FileRole.CAPTION and entry.language},
+        absent=absent,
+    )
+
+
+def with_failed_look(held: Manifest, why: str, *, now: datetime, key: str) -> Manifest:
+    """Return the manifest after a look that YouTube refused; `key` identifies it. Again for the same one: unchanged."""
+    if held.revisit is None or any(look.dispatch_id == key for look in held.looks):
+        return held
+    look = PastLook(first=now, last=now, outcome=why[:_LONGEST], dispatch_id=key)
+    return held.model_copy(
+        update={"revisit": after_failed_look(held.revisit, now), "looks": _with_look(held, look), "updated_at": now}
+    )
+
+
+def _with_look(held: Manifest, look: PastLook) -> tuple[PastLook, ...]:
+    """Append a look; one with the outcome of the last one, and no delivery between them, becomes a part of that."""
+    last = held.looks[-1] if held.looks else None
+    same = last is not None and last.outcome == look.outcome
+    if last is None or not same or any(taken.archived_at > last.last for taken in held.take_ins):
+        return (*held.looks, look)[-_MOST_LOOKS:]
+    longer = last.model_copy(update={"last": look.last, "number": last.number + 1, "dispatch_id": look.dispatch_id})
+    return (*held.looks[:-1], longer)
 
 
 def _entry(fact: FileFact, earlier: ManifestEntry | None, event: DownloadCompleted, now: datetime) -> ManifestEntry:
@@ -227,7 +290,15 @@ def held_of(holding: Holding, *, present: Iterable[str], metadata: bool) -> Held
         absent=holding.absent,
         info=len(_infos(entries)) == len(_infos(holding.fixity.values())),
         bytes=sum(entry.size for entry in entries),
+        revisit=_held_revisit(holding, entries),
     )
+
+
+def _held_revisit(holding: Holding, present: Iterable[ManifestEntry]) -> Revisit | None:
+    """Return it without the picture of a file that does not exist."""
+    if holding.revisit is None or any(entry.role is FileRole.VIDEO for entry in present):
+        return holding.revisit
+    return holding.revisit.model_copy(update={"resolution": None})
 
 
 def _infos(entries: Iterable[ManifestEntry]) -> list[ManifestEntry]:

@@ -8,12 +8,13 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.common.domain.archive import FileFact, KnownGone
+from services.common.domain.archive import FileFact, KnownGone, Revisit, RevisitReason
 from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
 from services.common.infra.sqlite_files import parse_row
@@ -21,6 +22,7 @@ from services.common.names import VideoSort, VideoStatus
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.manifest import Holding, fact_of
+from services.storage.formats.revisit import next_look
 from services.storage.index.catalogue import OPEN_PLAN_ENTRIES
 from services.storage.index.tokenizer import parse_query
 from services.storage.playlists.playlist_file import members_of
@@ -43,6 +45,7 @@ _INCOMPLETE = """(
   OR EXISTS (SELECT 1 FROM json_each(holding, '$.asked.captions') AS asked WHERE NOT EXISTS (
     SELECT 1 FROM json_each(holding, '$.fixity') AS held
     WHERE json_extract(held.value, '$.language') = asked.value)))"""
+_BELOW_WANTED = "json_array_length(holding, '$.revisit.reasons') > 0"
 _STATUS = {
     "complete": f"NOT {_INCOMPLETE}",
     "incomplete": _INCOMPLETE,
@@ -56,17 +59,33 @@ class VideoQuery(PageQuery):
     """`q`: words of title or channel, all of which must match, as in /storage/search; `channel`: its id or name.
 
     `status`: `complete`, everything that was requested is held; `incomplete`, something is not (for example, upstream
-    has no captions); `gone`, the video is known to be unavailable upstream. `sort` with `-`: descending.
+    has no captions); `gone`, the video is known to be unavailable upstream. `below_wanted`: only videos
+    that might get better, with the reasons. `sort` with `-`: descending.
     """
 
     q: str | None = Field(default=None, min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     status: VideoStatus | None = None
+    below_wanted: bool = False
     sort: VideoSort = "-archived_at"
 
 
+class Prospect(BaseModel):
+    """Why a video might get better, and when it is looked at again; `next_look` null: not any more. `resolution`
+    and `offered`, at the last look, are lines of the shorter side; `captions` were asked for and are not held."""
+
+    reasons: list[RevisitReason]
+    next_look: AwareDatetime | None
+    looked_at: AwareDatetime | None
+    resolution: int | None
+    offered: int | None
+    captions: list[str]
+
+
 class VideoRow(BaseModel):
+    """`prospect`: unset for a video that is as good as it gets."""
+
     root: str
     video_id: str
     title: str
@@ -77,6 +96,7 @@ class VideoRow(BaseModel):
     archived_at: AwareDatetime
     bytes: int
     qualities: list[str]
+    prospect: Prospect | None = None
 
 
 class VideoPage(Page):
@@ -90,6 +110,7 @@ class HeldCopy(BaseModel):
     files: list[FileFact]
     bytes: int
     absent: list[str]
+    prospect: Prospect | None = None
 
 
 class Existence(BaseModel):
@@ -134,11 +155,12 @@ def expect_index(db: sqlite3.Connection) -> None:
 
 
 class CatalogueQueries:
-    """`database` may be read-only."""
+    """`database` may be read-only. `revisit_after`: [revisit] after."""
 
-    def __init__(self, database: Database, storage: Storage) -> None:
+    def __init__(self, database: Database, storage: Storage, revisit_after: Sequence[timedelta]) -> None:
         self._database = database
         self._storage = storage
+        self._revisit_after = revisit_after
 
     async def videos(self, query: VideoQuery) -> VideoPage:
         """Raises ServiceUnavailable for `q` while there is no text index."""
@@ -157,7 +179,7 @@ class CatalogueQueries:
                 f"SELECT * FROM videos WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - ours
                 (*values, query.limit, query.offset),
             )
-            found = [VideoRow(**{**dict(row), "qualities": json.loads(row["qualities"])}) for row in rows]
+            found = [self._row(row) for row in rows]
             return VideoPage(videos=found, total=total, limit=query.limit, offset=query.offset)
 
         return await self._database.read(work)
@@ -165,7 +187,7 @@ class CatalogueQueries:
     async def existence(self, video_id: str) -> Existence:
         def work(db: sqlite3.Connection) -> Existence:
             rows = db.execute("SELECT root, holding FROM videos WHERE video_id = ? ORDER BY root", (video_id,))
-            copies = [_copy(row["root"], parse_row(Holding.model_validate_json, row["holding"])) for row in rows]
+            copies = [self._copy(row["root"], _holding(row)) for row in rows]
             gone = db.execute("SELECT reason, at FROM known_gone WHERE video_id = ?", (video_id,)).fetchone()
             return Existence(
                 video_id=video_id,
@@ -204,6 +226,32 @@ class CatalogueQueries:
 
         return await self._database.read(work)
 
+    async def may_get_better(self) -> list[tuple[str, Holding]]:
+        """Return (root, holding) of all videos that might get better and are not known to be gone."""
+        query = f"SELECT root, holding FROM videos WHERE {_BELOW_WANTED} AND NOT {_STATUS['gone']}"  # noqa: S608 - constants
+        return await self._database.read(lambda db: [(row["root"], _holding(row)) for row in db.execute(query)])
+
+    def _row(self, row: sqlite3.Row) -> VideoRow:
+        prospect = self._prospect(_holding(row).revisit)
+        return VideoRow(**{**dict(row), "qualities": json.loads(row["qualities"]), "prospect": prospect})
+
+    def _copy(self, root: str, holding: Holding) -> HeldCopy:
+        files = [fact_of(name, entry) for name, entry in sorted(holding.fixity.items())]
+        prospect = self._prospect(holding.revisit)
+        return HeldCopy(root=root, files=files, bytes=holding.bytes, absent=list(holding.absent), prospect=prospect)
+
+    def _prospect(self, revisit: Revisit | None) -> Prospect | None:
+        if revisit is None or not revisit.reasons:
+            return None
+        return Prospect(
+            reasons=list(revisit.reasons),
+            next_look=next_look(revisit, self._revisit_after, datetime.now(UTC)),
+            looked_at=revisit.looked_at,
+            resolution=revisit.resolution,
+            offered=revisit.offered,
+            captions=list(revisit.captions),
+        )
+
 
 def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
     conditions, values = ["1"], list[Any]()
@@ -215,6 +263,8 @@ def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, 
         values += [expression for expression in (wanted, unwanted) if expression is not None]
     if query.status is not None:
         conditions.append(_STATUS[query.status])
+    if query.below_wanted:
+        conditions.append(_BELOW_WANTED)
     if query.channel is not None:
         conditions.append("(channel_id = ? OR channel = ? COLLATE NOCASE)")
         values += [query.channel, query.channel]
@@ -224,9 +274,8 @@ def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, 
     return " AND ".join(conditions), values
 
 
-def _copy(root: str, holding: Holding) -> HeldCopy:
-    files = [fact_of(name, entry) for name, entry in sorted(holding.fixity.items())]
-    return HeldCopy(root=root, files=files, bytes=holding.bytes, absent=list(holding.absent))
+def _holding(row: sqlite3.Row) -> Holding:
+    return parse_row(Holding.model_validate_json, row["holding"])
 
 
 def _root_stats(root: str, held: tuple[Any, ...] | None) -> RootStats:

@@ -4,8 +4,9 @@ Blocks (use a thread); needs no running service.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -40,8 +41,11 @@ class HistoryPage(Page):
 
 
 class HistoryReader:
-    def __init__(self, settings: Storage) -> None:
+    """`revisit_after`: [revisit] after."""
+
+    def __init__(self, settings: Storage, revisit_after: Sequence[timedelta] = ()) -> None:
         self._settings = settings
+        self._revisit_after = revisit_after
 
     def read(self, id: str, limit: int, offset: int) -> HistoryPage:
         """Raises NotFound when neither the archive nor a work plan names the id, StateDamaged when its files are all
@@ -83,6 +87,7 @@ class HistoryReader:
             if manifest := read_manifest(tree.manifest(video_id)):
                 titles.append(manifest.metadata.title)
                 yield from timeline.take_in_events(manifest, tree.key)
+                yield from timeline.look_events(manifest, self._revisit_after, datetime.now(UTC), tree.key)
         plans = [*_plans_naming(self._settings.work_plans_dir, video_id)]
         titles += [entry.title for plan in plans if (entry := plan.entry(video_id))]
         yield from timeline.work_plan_events(plans, video_id)

@@ -1,13 +1,15 @@
 """The history of one video or one playlist as a list of events. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.storage.formats.manifest import Manifest
+from services.common.domain.archive import FileRole
+from services.storage.formats.manifest import Manifest, TakeIn
 from services.storage.formats.playlist import PlaylistFile
+from services.storage.formats.revisit import next_look
 from services.storage.formats.video_metadata import VideoFile
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import FAILED, Observation
@@ -29,12 +31,14 @@ class TimelineEventKind(StrEnum):
     FOUND_GONE = "found_gone"
     FAILED = "failed"  # no attempts were left
     RESOLVED = "resolved"  # it had failed, and was archived later
+    LOOKED = "looked"  # an archived video was looked at again, and there was nothing better
+    GIVEN_UP = "given_up"  # that was the last of these looks
 
 
 class TimelineEvent(BaseModel):
     """An event of a playlist has `playlist_id`. Which other fields are set depends on `change`.
 
-    `last`: the last time that the state was confirmed. `source`: the metadata source of a title.
+    `last`: the last time that the state was confirmed, after `looks` looks. `source`: the metadata source of a title.
     """
 
     at: AwareDatetime
@@ -52,6 +56,7 @@ class TimelineEvent(BaseModel):
     job_id: str | None = None
     source: str | None = None
     files: list[str] | None = None
+    looks: int | None = None
 
 
 def sort_events(lines: Iterable[TimelineEvent]) -> list[TimelineEvent]:
@@ -81,15 +86,38 @@ def video_events_in_playlist(file: PlaylistFile, video_id: str, root: str) -> It
 def take_in_events(manifest: Manifest, root: str) -> Iterator[TimelineEvent]:
     """Yield one event per delivery."""
     held: set[str] = set()
+    lines: int | None = None  # of the picture that is held
     for taken in manifest.take_ins:
         again = held.intersection(taken.files)
         change = (
             TimelineEventKind.ARCHIVED if not held else TimelineEventKind.REPLACED if again else TimelineEventKind.ADDED
         )
         held.update(taken.files)
+        before, lines = lines, _lines(manifest, taken) or lines
         yield TimelineEvent(
-            at=taken.archived_at, change=change, root=root, video_id=manifest.video_id, files=sorted(taken.files)
-        )
+            at=taken.archived_at, change=change, root=root, video_id=manifest.video_id, files=sorted(taken.files),
+            reason=f"{lines}p instead of {before}p" if before and before != lines else None,
+        )  # fmt: skip
+
+
+def _lines(manifest: Manifest, taken: TakeIn) -> int | None:
+    """Return the lines of the video that a delivery brought; None when it brought none, or they are not known."""
+    roles = {manifest.fixity[name].role for name in taken.files if name in manifest.fixity}
+    return taken.provenance.resolution if FileRole.VIDEO in roles else None
+
+
+def look_events(manifest: Manifest, after: Sequence[timedelta], now: datetime, root: str) -> Iterator[TimelineEvent]:
+    """Yield the looks for something better that found nothing, and that there are no more. `after`: [revisit] after."""
+    for look in manifest.looks:
+        yield TimelineEvent(
+            at=look.first, change=TimelineEventKind.LOOKED, root=root, video_id=manifest.video_id,
+            reason=look.outcome, last=look.last, looks=look.number,
+        )  # fmt: skip
+    known = manifest.revisit
+    open_reasons = known is not None and known.reasons and known.looked_at is not None
+    if after and manifest.looks and open_reasons and next_look(known, after, now) is None:
+        at, video_id = manifest.looks[-1].last, manifest.video_id
+        yield TimelineEvent(at=at, change=TimelineEventKind.GIVEN_UP, root=root, video_id=video_id)
 
 
 def title_events(file: VideoFile, root: str) -> Iterator[TimelineEvent]:

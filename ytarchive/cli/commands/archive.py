@@ -20,6 +20,9 @@ def list_videos(
     words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Words of the title or channel.")] = None,
     channel: Channel = None,
     status: Annotated[VideoStatus | None, typer.Option(help="Only this status; gone: from YouTube.")] = None,
+    below_wanted: Annotated[
+        bool, typer.Option("--below-wanted", help="Only videos that might get better, with reason and next look.")
+    ] = False,
     sort: Annotated[VideoSort, typer.Option(help="Sort order; - for descending.")] = "-archived_at",
     limit: Limit = 50,
     offset: Offset = 0,
@@ -30,11 +33,11 @@ def list_videos(
     from ytarchive.cli.render import archive as render
     from ytarchive.client.archive import ArchiveClient
 
-    options = {"q": words, "channel": channel, "status": status, "sort": sort, "limit": limit, "offset": offset}
-    query = validated(VideoQuery, options)
+    options = {"q": words, "channel": channel, "status": status, "below_wanted": below_wanted, "sort": sort}
+    query = validated(VideoQuery, {**options, "limit": limit, "offset": offset})
     invocation: Invocation = context.obj
     found = run_async(ArchiveClient(invocation.config()).videos(query))
-    show(found, lambda: render.videos(found), as_json=as_json)
+    show(found, lambda: render.videos(found, prospects=below_wanted), as_json=as_json)
 
 
 @app.command("search", context_settings={"ignore_unknown_options": True})
@@ -71,7 +74,7 @@ def show_video(
     video_id: Annotated[str, typer.Argument(metavar="ID", help="A video id.", autocompletion=completion.video_ids)],
     as_json: AsJson = False,
 ) -> None:
-    """Show the archived files of a video. Exit code 1 when there are none."""
+    """Show the archived files of a video, and why it might get better. Exit code 1 when there are none."""
     from services.common.errors import InvalidRequest
     from services.common.validation import validate_video_id
     from ytarchive.cli.render import archive as render

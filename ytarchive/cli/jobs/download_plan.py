@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from services.common.archive_coverage import decide
 from services.common.domain.archive import Held, KnownGone
-from services.common.domain.videos import Entry, TargetKind, Wanted
+from services.common.domain.videos import Entry, Look, TargetKind, Wanted
 from services.common.models import ErrorDetail
 from ytarchive.estimate import Estimate
 
@@ -72,8 +72,8 @@ def predict(
     skip_existing: bool,
     listed: set[str],
 ) -> Prediction:
-    """Predict a job's decision for each entry. `known`: what the archive holds, by id. `listed`: ids from playlists and
-    channels; the others were given singly."""
+    """Predict a job's decision for each entry; one that is only looked at again is held. `known`: what the archive
+    holds, by id. `listed`: ids from playlists and channels; the others were given singly."""
     left: list[Entry] = []
     held: set[str] = set()
     gone: dict[str, str] = {}
@@ -89,11 +89,11 @@ def predict(
             in_list=entry.video_id in listed,
         )
         match decision:
-            case None:
+            case None | Wanted(only_looks=True):
                 held.add(entry.video_id)
             case KnownGone(reason=reason):
                 entry = entry.model_copy(update={"marked": reason})
-            case Wanted(media=False) if entry.marked is None:
+            case Wanted(media=False) | Wanted(look=Look()) if entry.marked is None:
                 entry = entry.model_copy(update={"duration_seconds": 0.0})
         if decision is not None and entry.marked is not None:
             gone[entry.video_id] = entry.marked

@@ -41,6 +41,35 @@ class BetterCopyKeptMessage:
 
 
 @dataclass(frozen=True)
+class BetterOfferedMessage:
+    """A look at an archived video has found something better, which is fetched. `resolution`: lines of the picture."""
+
+    video_id: str
+    title: str | None
+    resolution: int | None
+    longer: bool
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NothingBetterMessage:
+    """A look at an archived video has found nothing better. `next_look`: None if it was the last one."""
+
+    video_id: str
+    title: str | None
+    next_look: datetime | None
+
+
+@dataclass(frozen=True)
+class LookFailedMessage:
+    """An archived video could not be looked at again."""
+
+    video_id: str
+    title: str | None
+    message: str
+
+
+@dataclass(frozen=True)
 class UnavailableMessage:
     video_id: str
     title: str | None
@@ -92,6 +121,9 @@ class DiskFullMessage:
 JobMessage = (
     SavedMessage
     | BetterCopyKeptMessage
+    | BetterOfferedMessage
+    | NothingBetterMessage
+    | LookFailedMessage
     | UnavailableMessage
     | FailedMessage
     | AttemptFailedMessage
@@ -220,9 +252,21 @@ def _archived(state: JobState, event: e.VideoArchived) -> list[JobMessage]:
     if state.job is not None and state.job.type is JobType.METADATA_ONLY:
         return []  # metadata.archived has the message
     title = state.title(event.video_id)
+    if event.better is False:
+        return [NothingBetterMessage(event.video_id, title, event.held.next_look)]
     return [
         BetterCopyKeptMessage(event.video_id, title) if event.kept else SavedMessage(event.video_id, title, event.bytes)
     ]
+
+
+def _looked(state: JobState, event: e.DownloadLooked) -> list[JobMessage]:
+    title = event.title or state.title(event.video_id)
+    return [BetterOfferedMessage(event.video_id, title, event.resolution, event.longer, event.captions)]
+
+
+def _look_failed(state: JobState, event: e.LookFailed) -> list[JobMessage]:
+    state.running.pop(event.video_id, None)
+    return [LookFailedMessage(event.video_id, state.title(event.video_id), event.message)]
 
 
 def _metadata_archived(state: JobState, event: e.MetadataArchived) -> list[JobMessage]:
@@ -270,6 +314,8 @@ _ALL: dict[type[Event], Callable[[JobState, Any], list[JobMessage]]] = {
     e.MetadataFetched: _described,
     e.DownloadStarted: _started,
     e.DownloadProgress: _progressed,
+    e.DownloadLooked: _looked,
+    e.LookFailed: _look_failed,
     e.DownloadCompleted: _completed,
     e.DownloadDeferred: _deferred,
     e.DownloadFailed: _attempt_failed,

@@ -6,9 +6,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from services.common.domain.archive import RevisitReason
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.index.highlight import Passage
-from services.storage.index.queries import ArchiveStats, Existence, VideoPage
+from services.storage.index.queries import ArchiveStats, Existence, Prospect, VideoPage
 from services.storage.index.search import SearchHit, SearchPage
 from services.storage.workplans.queries import PlanPage
 from ytarchive.cli.render.table import page_of, table
@@ -19,9 +20,22 @@ _SHOWN_SEPARATELY = {
 }  # fmt: skip
 
 
-def videos(page: VideoPage) -> RenderableType:
+_REASONS = {
+    RevisitReason.LOWER: "a recent upload, lower than asked for",
+    RevisitReason.FORMATS_MISSING: "yt-dlp could not get all formats",
+    RevisitReason.CAPTIONS_ABSENT: "no captions yet",
+    RevisitReason.CAPTIONS_REFUSED: "captions were refused",
+    RevisitReason.STREAM_ENDED: "the stream had just ended",
+    RevisitReason.LENGTH: "another length than in the listing",
+}
+
+
+def videos(page: VideoPage, *, prospects: bool = False) -> RenderableType:
+    """`prospects`: show why each might get better instead of channel, length and size."""
     if not page.videos:
         return Text("No videos.")
+    if prospects:
+        return _below_wanted(page)
     rows = (
         (
             video.video_id,
@@ -35,6 +49,29 @@ def videos(page: VideoPage) -> RenderableType:
     )
     listed = table("id", "title", "channel", "length", "size", "archived", rows=rows)
     return page_of(listed, len(page.videos), page.total, "video")
+
+
+def _below_wanted(page: VideoPage) -> RenderableType:
+    rows = (
+        (video.video_id, safe_text(video.title, 60), _lines(one), _reasons(one), _next_look(one))
+        for video in page.videos
+        if (one := video.prospect) is not None
+    )
+    listed = table("id", "title", "held", "reason", "next look", rows=rows)
+    return page_of(listed, len(page.videos), page.total, "video")
+
+
+def _lines(prospect: Prospect) -> str:
+    return f"{prospect.resolution}p" if prospect.resolution is not None else ""
+
+
+def _reasons(prospect: Prospect) -> str:
+    captions = f" ({safe_text(', '.join(prospect.captions))})" if prospect.captions else ""
+    return ", ".join(_REASONS[reason] for reason in prospect.reasons) + captions
+
+
+def _next_look(prospect: Prospect) -> str:
+    return f"{prospect.next_look.astimezone():%Y-%m-%d %H:%M}" if prospect.next_look is not None else "none"
 
 
 def hits(page: SearchPage) -> RenderableType:
@@ -90,7 +127,10 @@ def existence(found: Existence) -> RenderableType:
         for copy in found.copies
         for file in copy.files
     )
-    return table("root", "file", "size", "sha256", rows=rows)
+    listed = table("root", "file", "size", "sha256", rows=rows)
+    better = [one for copy in found.copies if (one := copy.prospect) is not None]
+    lines = (Text(f"Might get better: {_reasons(one)}. Next look: {_next_look(one)}.") for one in better)
+    return Group(listed, *lines)
 
 
 def stats(found: ArchiveStats) -> RenderableType:

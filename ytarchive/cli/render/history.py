@@ -74,6 +74,16 @@ def _files(event: TimelineEvent) -> str:
     return ", ".join(safe_text(name, 80) for name in event.files or ())
 
 
+def _instead(event: TimelineEvent) -> str:
+    return f" ({safe_text(event.reason, 80)})" if event.reason else ""
+
+
+def _looked(event: TimelineEvent) -> str:
+    looks, last = event.looks or 1, event.last
+    times = f" {looks} times, until {last.astimezone():%Y-%m-%d %H:%M}" if looks > 1 and last is not None else ""
+    return f"looked at again{times}: {safe_text(event.reason or '', 200)}"
+
+
 _Descriptions = dict[TimelineEventKind, Callable[[TimelineEvent], str]]
 _IN_PLAYLIST: _Descriptions = {
     TimelineEventKind.FIRST_LOOK: lambda event: f"first listing: {count(event.total or 0, 'video')}",
@@ -86,11 +96,13 @@ _IN_PLAYLIST: _Descriptions = {
 }
 _OF_VIDEO: _Descriptions = {
     TimelineEventKind.ARCHIVED: lambda event: f"archived: {_files(event)}",
-    TimelineEventKind.REPLACED: lambda event: f"replaced: {_files(event)}",
+    TimelineEventKind.REPLACED: lambda event: f"replaced: {_files(event)}{_instead(event)}",
     TimelineEventKind.ADDED: lambda event: f"added: {_files(event)}",
     TimelineEventKind.FOUND_GONE: _unavailable,
     TimelineEventKind.FAILED: lambda _event: "could not be downloaded, all attempts failed",
     TimelineEventKind.CAME_BACK: lambda _event: "available again and archived",
     TimelineEventKind.RESOLVED: lambda _event: "archived after earlier failures",
+    TimelineEventKind.LOOKED: _looked,
+    TimelineEventKind.GIVEN_UP: lambda _event: "not looked at any more for something better",
     TimelineEventKind.RETITLED: _retitled,
 }

@@ -12,12 +12,15 @@ from ytarchive.cli.jobs.job_state import (
     AttemptFailedMessage,
     AvailableMessage,
     BetterCopyKeptMessage,
+    BetterOfferedMessage,
     BlockedMessage,
     DiskFullMessage,
     FailedMessage,
     JobMessage,
     JobState,
     ListingFailedMessage,
+    LookFailedMessage,
+    NothingBetterMessage,
     RunningDownload,
     SavedMessage,
     UnavailableMessage,
@@ -62,6 +65,33 @@ def message_line(message: JobMessage, now: datetime) -> Text:
             return _line("waiting", "yellow", f"The disk is full: {safe_text(error)}")
         case AvailableMessage():
             return _line("continuing", "green", "YouTube answers again")
+        case _:
+            return _look_line(message, now)
+
+
+def _look_line(message: BetterOfferedMessage | NothingBetterMessage | LookFailedMessage, now: datetime) -> Text:
+    """Return a line about a look at an archived video."""
+    name = video_name(message.video_id, message.title)
+    match message:
+        case BetterOfferedMessage():
+            return _line("better", "cyan", f"{name}: {_offered(message)}: fetching")
+        case NothingBetterMessage(next_look=next_look):
+            then = f"next look {_at(next_look, now)}" if next_look else "no further look"
+            return _line("looked again", "green", f"{name}: nothing better yet; {then}")
+        case LookFailedMessage(message=error):
+            return _line("look failed", "yellow", f"{name}: the archive keeps what it has: {safe_text(error)}")
+
+
+def _offered(message: BetterOfferedMessage) -> str:
+    """Return `720p is offered now`, or what else is better."""
+    better = [f"{message.resolution}p"] if message.resolution is not None else []
+    better += ["a longer recording"] if message.longer else []
+    better += [f"captions {', '.join(map(safe_text, message.captions))}"] if message.captions else []
+    return f"{', '.join(better)} {'are' if len(better) > 1 else 'is'} offered now"
+
+
+def _at(when: datetime, now: datetime) -> str:
+    return f"at {moment(when, now)}" if when > now else "in the next run"
 
 
 def progress_line(running: RunningDownload) -> Text:
@@ -154,7 +184,7 @@ def _shortfalls(result: RunResult, job: Job) -> Iterator[Text]:
     short = result.items.short
     below = f"below {safe_text(job.options.quality)}, because YouTube offered no better"
     yield from _short("without captions that YouTube does not have", short, lambda one: _languages(one.absent))
-    unfetched = "without captions that could not be fetched (the next run tries again)"
+    unfetched = "without captions that could not be fetched"
     yield from _short(unfetched, short, lambda one: _languages(one.unfetched))
     no_thumbnail = "without a thumbnail, which YouTube does not have"
     yield from _short(no_thumbnail, short, lambda one: "" if "thumbnail" in one.absent else None)
@@ -171,7 +201,9 @@ def _short(heading: str, items: Sequence[Item], detail: Callable[[Shortfall], st
         for item, text in found[:_MAX_EXAMPLES]
     )
     more = f"; and {len(found) - _MAX_EXAMPLES} more" if len(found) > _MAX_EXAMPLES else ""
-    yield Text(f"{count(len(found), 'video')} {heading}: {'; '.join(named)}{more}", style="yellow")
+    looks = [at for item, _text in found if item.shortfall and (at := item.shortfall.next_look)]
+    again = f" (next look {min(looks).astimezone():%Y-%m-%d %H:%M})" if looks else ""
+    yield Text(f"{count(len(found), 'video')} {heading}{again}: {'; '.join(named)}{more}", style="yellow")
 
 
 def _languages(names: Sequence[str]) -> str | None:

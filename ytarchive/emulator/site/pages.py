@@ -155,7 +155,7 @@ def _playlist_item(world: World, video_id: str, index: int) -> Json:
     elif kind is VideoKind.LIVE:
         item["thumbnailOverlays"] = [{"thumbnailOverlayTimeStatusRenderer": {"style": "LIVE"}}]
     else:
-        item["lengthSeconds"] = str(video.duration)
+        item["lengthSeconds"] = str(video.shown_duration)
     return {"playlistVideoRenderer": item}
 
 
@@ -180,7 +180,7 @@ def _channel_items(world: World, channel: Channel, start: int) -> list[Json]:
 
 def _lockup(world: World, video_id: str) -> Json:
     video = world.videos[video_id]
-    minutes, seconds = divmod(video.duration, 60)
+    minutes, seconds = divmod(video.shown_duration, 60)
     text, style = f"{minutes}:{seconds:02d}", "THUMBNAIL_OVERLAY_BADGE_STYLE_DEFAULT"
     if video.kind is VideoKind.LIVE:
         text, style = "LIVE", "THUMBNAIL_OVERLAY_BADGE_STYLE_LIVE"

@@ -93,7 +93,7 @@ def _details(video: Video, channel: Channel, kind: VideoKind) -> Json:
         "isPrivate": False,
         "isUpcoming": upcoming,
         "isLive": kind is VideoKind.LIVE,
-        "isLiveContent": kind in (VideoKind.LIVE, VideoKind.UPCOMING, VideoKind.ENDED_LIVE),
+        "isLiveContent": kind in (VideoKind.LIVE, VideoKind.UPCOMING, VideoKind.ENDED_LIVE) or bool(video.streamed_at),
         "allowRatings": True,
     }
 
@@ -120,6 +120,8 @@ def _microformat(video: Video, channel: Channel, kind: VideoKind) -> Json:
         data["liveBroadcastDetails"] = {"isLiveNow": False, "startTimestamp": begin}
     elif kind is VideoKind.LIVE:
         data["liveBroadcastDetails"] = {"isLiveNow": True, "startTimestamp": published}
+    elif video.streamed_at is not None:
+        data["liveBroadcastDetails"] = {"isLiveNow": False, "startTimestamp": video.streamed_at}
     return data
 
 
@@ -147,10 +149,13 @@ def _format(video: Video, itag: int, blob: Blob, expires: int, epoch: int) -> Js
         "approxDurationMs": str(video.duration * 1000),
         "lastModified": "1700000000000000",
     }
+    if height in video.without_url and itag != MUXED_ITAG:
+        del data["url"]
     if height is not None:
+        sides = (height, height * 16 // 9) if video.vertical else (height * 16 // 9, height)
         data |= {
-            "width": height * 16 // 9,
-            "height": height,
+            "width": sides[0],
+            "height": sides[1],
             "quality": _QUALITY[height],
             "qualityLabel": f"{height}p",
             "fps": 1 if height > 1080 else 5,
@@ -168,6 +173,7 @@ def _caption_tracks(video: Video) -> list[Json]:
     tracks = []
     for language, auto in [*((c, False) for c in video.captions), *((c, True) for c in video.auto_captions)]:
         query = {"v": video.id, "lang": language} | ({"kind": "asr"} if auto else {})
+        query |= {"exp": "xpe"} if video.captions_need_token else {}
         name = _LANGUAGES.get(language, language) + (" (auto-generated)" if auto else "")
         track: Json = {
             "baseUrl": f"https://www.youtube.com/api/timedtext?{urlencode(query)}",

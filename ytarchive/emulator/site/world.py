@@ -113,6 +113,16 @@ class Video(_FromJson):
     countries: tuple[str, ...] = ("DE", "FR")
     starts_at: str | None = None
     tab: str = "videos"  # of its channel: videos, shorts or streams
+    vertical: bool = False  # heights are then widths
+    listed_duration: int | None = None  # in listings, if it is another one
+    streamed_at: str | None = None  # when the live stream began that it is the recording of (ISO 8601)
+    without_url: tuple[int, ...] = ()  # heights of streams that come without an address (SABR)
+    captions_need_token: bool = False  # a PO token
+
+    @property
+    def shown_duration(self) -> int:
+        """The length in listings."""
+        return self.duration if self.listed_duration is None else self.listed_duration
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", VideoKind(self.kind))

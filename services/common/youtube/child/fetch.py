@@ -10,14 +10,22 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.common.domain.archive import FileFact, FileRole, Provenance
+from services.common.domain.videos import Look, Wanted
 from services.common.infra.files import sha256, sync_file
 from services.common.texts import all_encodable, encodable
 from services.common.youtube import tools
-from services.common.youtube.child import captions, thumbnail
+from services.common.youtube.child import captions, prospects, thumbnail
 from services.common.youtube.child.media import fetch_media, is_audio
 from services.common.youtube.child.session import Session, session, set_stage
 from services.common.youtube.child.video import public_info, video_metadata
-from services.common.youtube.messages import FetchRequest, FetchResult, Finishing, FormatChoice, MetadataFound
+from services.common.youtube.messages import (
+    BetterFound,
+    FetchRequest,
+    FetchResult,
+    Finishing,
+    FormatChoice,
+    MetadataFound,
+)
 from services.common.youtube.partial import working_in
 from services.common.youtube.streams import original_streams
 
@@ -46,7 +54,11 @@ def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
     """Extract a video, before formats are selected. Raise yt-dlp's errors, NoVideo, and LiveNow when `media` are
     requested and not available yet."""
     url = f"https://www.youtube.com/watch?v={video_id}"
-    raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
+    ydl.params["writesubtitles"] = True  # yt-dlp then warns of captions that it leaves out
+    try:
+        raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
+    finally:
+        ydl.params["writesubtitles"] = False
     if not raw or raw.get("_type", "video") != "video":
         raise NoVideo(f"{url} is not a single video")
     if media and raw.get("live_status") in _LIVE:
@@ -81,6 +93,9 @@ class _Fetch:
         if self.wanted.media and not tools.find_ffmpeg():
             raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg has none for this platform")
         info = self._extract()
+        media = self.wanted.media
+        if self.wanted.look is not None:
+            self.wanted = self._only_better(info, self.wanted.look)
         if self.wanted.media or self.wanted.thumbnail or self.wanted.captions or self.wanted.info:
             with working_in(self.directory, self.order.dispatch_id), self._paths():
                 self._fetch_files(info)
@@ -92,7 +107,7 @@ class _Fetch:
             FetchResult(
                 files=tuple(facts),
                 absent=tuple(self.absent),
-                provenance=self._provenance(info),
+                provenance=self._provenance(info, media=media),
                 warnings=tuple(encodable(warning) for warning in self.session.warnings),
             )
         )
@@ -102,6 +117,21 @@ class _Fetch:
         raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
         self.tell(MetadataFound(metadata=video_metadata(raw)))
         return select(self.ydl, raw, self.order.choice)
+
+    def _only_better(self, info: dict[str, Any], look: Look) -> Wanted:
+        """Return the request without media that are not better than the archived ones, and without captions that do not
+        exist."""
+        wanted = self.wanted
+        sharper, longer = prospects.is_better(look, info)
+        media = wanted.media and (sharper or longer)
+        languages = tuple(one for one in wanted.captions if self._track(info, one) is not None)
+        for language in wanted.captions:
+            if language not in languages:
+                self._note_absent_captions(language)
+        if media or languages:
+            resolution = prospects.resolution_of(info) if media and sharper else None
+            self.tell(BetterFound(resolution=resolution, longer=media and longer, captions=languages))
+        return wanted.model_copy(update={"media": media, "captions": languages, "info": wanted.info or media})
 
     @contextmanager
     def _paths(self) -> Iterator[None]:
@@ -127,7 +157,7 @@ class _Fetch:
                 self.files.append((picture, FileRole.THUMBNAIL, None))
             elif found is thumbnail.Found.ABSENT:
                 self.absent.append("thumbnail")
-        if self.wanted.metadata or self.wanted.info:
+        if self.wanted.info or (self.wanted.metadata and self.wanted.look is None):
             self._write_info(info)
         if self.wanted.media:
             set_stage("media")
@@ -136,9 +166,9 @@ class _Fetch:
             self.files.insert(0, (media, FileRole.AUDIO if audio else FileRole.VIDEO, None))
 
     def _fetch_caption(self, info: dict[str, Any], language: str) -> None:
-        track = captions.choose_track(language, info.get("subtitles") or {}, info.get("automatic_captions") or {})
-        if track is None or not captions.valid_language(language):
-            self.absent.append(f"captions/{language}")
+        track = self._track(info, language)
+        if track is None:
+            self._note_absent_captions(language)
             return
         target = self.directory / f"{self.order.video_id}_{language}.vtt"
         if not captions.fetch_caption(self.ydl, info, track, target):
@@ -150,6 +180,17 @@ class _Fetch:
         else:
             self.files.append((target, FileRole.CAPTION, language))
 
+    @staticmethod
+    def _track(info: dict[str, Any], language: str) -> captions.Track | None:
+        if not captions.valid_language(language):
+            return None
+        return captions.choose_track(language, info.get("subtitles") or {}, info.get("automatic_captions") or {})
+
+    def _note_absent_captions(self, language: str) -> None:
+        """Note captions that do not exist, unless YouTube may have them and wants a token for them."""
+        if not (captions.valid_language(language) and prospects.captions_left_out(self.session.warnings)):
+            self.absent.append(f"captions/{language}")
+
     def _write_info(self, info: dict[str, Any]) -> None:
         """Write info.json before the media are processed, which adds local paths to `info`."""
         path = self.directory / f"{self.order.video_id}.info.json"
@@ -157,17 +198,22 @@ class _Fetch:
         path.write_text(json.dumps(clean, ensure_ascii=False, indent=1), encoding="utf-8")
         self.files.append((path, FileRole.INFO, None))
 
-    def _provenance(self, info: dict[str, Any]) -> Provenance:
+    def _provenance(self, info: dict[str, Any], *, media: bool) -> Provenance:
+        """`media`: whether they were requested. Of a look that fetches none, it tells what is offered now."""
         ffmpeg = tools.find_ffmpeg()
         return Provenance(
             source_url=info.get("webpage_url") or f"https://www.youtube.com/watch?v={self.order.video_id}",
             extractor=str(info.get("extractor") or "youtube"),
-            format_ids=str(info["format_id"]).split("+") if self.wanted.media else [],
+            format_ids=str(info["format_id"]).split("+") if media else [],
             tools=tools.versions(str(ffmpeg)) if ffmpeg else {},
             started_at=self.started_at,
             finished_at=datetime.now(UTC),
-            height=info.get("height") if self.wanted.media else None,
+            height=info.get("height") if media else None,
+            width=info.get("width") if media else None,
+            offered=prospects.offered(info),
             duration_seconds=info.get("duration"),
+            missing_formats=prospects.missing_formats(map(encodable, self.session.warnings)),
+            stream_ended_at=prospects.stream_ended_at(info),
         )
 
     @staticmethod

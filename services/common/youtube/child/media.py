@@ -7,6 +7,7 @@ from typing import Any
 
 from yt_dlp.postprocessor.ffmpeg import FFmpegExtractAudioPP, FFmpegVideoRemuxerPP
 
+from services.common.domain.lengths import is_shorter
 from services.common.youtube.child.session import Session
 from services.common.youtube.messages import Downloading
 from services.common.youtube.partial import keep_if_same, media_of
@@ -14,7 +15,6 @@ from services.common.youtube.synced import SyncedLengths
 from services.common.youtube.tools import duration_of, find_ffmpeg
 
 _MIN_INTERVAL = 0.2  # seconds between two progress messages
-_SHORTER, _SHORTER_PART = 5.0, 0.03  # seconds, and share, that a result may be shorter than announced
 _SLACK = 100  # bytes of tolerance for announced sizes, as in yt-dlp
 
 
@@ -112,7 +112,7 @@ def _check_length(info: Mapping[str, Any], path: Path) -> None:
     ffmpeg = find_ffmpeg()
     length = duration_of(path, ffmpeg) if ffmpeg else None
     announced = info.get("duration") or 0
-    if length is not None and length < announced - max(_SHORTER, _SHORTER_PART * announced):
+    if length is not None and is_shorter(length, announced):
         path.unlink()
         raise MediaIncomplete(f"the download is {length:.0f} s long, {announced:.0f} s were announced")
 

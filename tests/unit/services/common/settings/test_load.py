@@ -339,3 +339,33 @@ def test_services_on_several_machines_may_have_the_same_port() -> None:
     assert load_config(env=env).services.jobs.port == 8001
     with pytest.raises(ConfigError, match=r"services\.jobs\.port and services\.metadata\.port are both 8001"):
         load_config(env={"YTARCHIVE_SERVICES__JOBS__PORT": "8001"})
+
+
+# --- times of looks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "delays"),
+    [
+        (None, ["2:00:00", "1 day, 0:00:00", "7 days, 0:00:00", "60 days, 0:00:00"]),
+        ("1d,2h", ["2:00:00", "1 day, 0:00:00"]),
+        ('["90s", "30m", "1w"]', ["0:01:30", "0:30:00", "7 days, 0:00:00"]),
+        ("0s", ["0:00:00"]),
+        ("[]", []),
+    ],
+)
+def test_times_of_looks_are_numbers_with_units(tmp_path: Path, text: str | None, delays: list[str]) -> None:
+    config = load_config(env={} if text is None else {"YTARCHIVE_REVISIT__AFTER": text}, cwd=tmp_path)
+    assert list(map(str, config.revisit.delays)) == delays
+
+
+@pytest.mark.parametrize("text", ["2", "2 hours", "-1d", "1y", "0s,2h", "9999999w", "1.5h", '["1d", 2]'])
+def test_an_invalid_time_of_a_look_is_an_error_that_names_the_variable(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^YTARCHIVE_REVISIT__AFTER: revisit\.after") as error:
+        load_config(env={"YTARCHIVE_REVISIT__AFTER": text}, cwd=tmp_path)
+    assert error.value.code == "E007"
+
+
+def test_the_times_of_looks_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    config = load_config(env={"YTARCHIVE_REVISIT__AFTER": "1d,2h"}, cwd=tmp_path)
+    assert describe(config)["revisit.after"] == {"value": ["1d", "2h"], "origin": "YTARCHIVE_REVISIT__AFTER"}

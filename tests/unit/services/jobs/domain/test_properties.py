@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bus.message import Event
 from services.common import events as e
-from services.common.domain.archive import Held, KnownGone, Provenance
+from services.common.domain.archive import Held, KnownGone, Provenance, Revisit, RevisitReason
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
@@ -46,6 +46,9 @@ class VideoOutcome(StrEnum):
     GONE = "gone"
     NEVER = "never"
     NOT_STORED = "downloaded, but never stored"
+    LOOKED = "held, and nothing better at a look"
+    BETTER = "held, and something better at a look"
+    LOOKED_GONE = "held, and gone at a look"
 
 
 FINAL_STATUS = {
@@ -56,6 +59,9 @@ FINAL_STATUS = {
     VideoOutcome.GONE: ItemStatus.UNAVAILABLE,
     VideoOutcome.NEVER: ItemStatus.FAILED,
     VideoOutcome.NOT_STORED: ItemStatus.FAILED,
+    VideoOutcome.LOOKED: ItemStatus.SKIPPED,
+    VideoOutcome.BETTER: ItemStatus.ARCHIVED,
+    VideoOutcome.LOOKED_GONE: ItemStatus.SKIPPED,
 }
 
 
@@ -195,6 +201,8 @@ class Simulation:
         match self.script.outcomes[number]:
             case VideoOutcome.HELD:
                 return whole(video_of(number))
+            case VideoOutcome.LOOKED | VideoOutcome.BETTER | VideoOutcome.LOOKED_GONE:
+                return due(video_of(number))
             case VideoOutcome.KNOWN_GONE:
                 return Held(video_id=video_of(number), known_gone=KnownGone(reason="copyright", at=NOW))
         return Held(video_id=video_of(number))
@@ -207,7 +215,7 @@ class Simulation:
         attempts = max((item.attempts for item in SqlRows(self.sql).waiters(event.video_id)), default=0)
         if outcome is VideoOutcome.NEVER or (outcome is VideoOutcome.THIRD_TIME and attempts < 2):
             return [began, e.DownloadFailed(**about, failure=passing)]
-        if outcome is VideoOutcome.GONE:
+        if outcome in {VideoOutcome.GONE, VideoOutcome.LOOKED_GONE}:
             gone = Failure(kind=FailureKind.GONE, code=ErrorCode.VIDEO_UNAVAILABLE, reason="private", message="private")
             return [began, e.DownloadFailed(**about, failure=gone)]
         got = e.DownloadCompleted(
@@ -218,8 +226,9 @@ class Simulation:
         kept = event.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})
         if outcome is VideoOutcome.NOT_STORED:
             return [began, got, e.StorageFailed(**kept, failure=passing)]
-        held = whole(event.video_id)
-        return [began, got, e.VideoArchived(**kept, directory="/x", files=(), bytes=1, held=held)]
+        better = outcome is VideoOutcome.BETTER if event.wanted.look is not None else None
+        held = whole(event.video_id) if better is not False else due(event.video_id)
+        return [began, got, e.VideoArchived(**kept, directory="/x", files=(), bytes=1, held=held, better=better)]
 
     # --- actions; each takes a number that selects one of the possible objects
 
@@ -388,6 +397,11 @@ def names(event: e.DownloadRequested | e.DownloadCancelRequested) -> dict[str, s
 
 def whole(video_id: str) -> Held:
     return Held(video_id=video_id, qualities=("1080p",), thumbnail=True, metadata=True)
+
+
+def due(video_id: str) -> Held:
+    revisit = Revisit(reasons=(RevisitReason.LOWER,), since=NOW)
+    return whole(video_id).model_copy(update={"revisit": revisit, "next_look": NOW})
 
 
 Action = Callable[[Simulation, int], None]

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from services.common.domain.archive import Provenance
+from services.common.domain.archive import FileRole, Provenance, Revisit, RevisitReason
 from services.common.domain.videos import VideoMetadata
 from services.common.models import JobOptions, JobType
-from services.storage.formats.manifest import Manifest, TakeIn
+from services.storage.formats.manifest import Manifest, ManifestEntry, PastLook, TakeIn
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import Observation, UnavailableEntry
 from services.storage.reporting.timeline import (
     TimelineEvent,
     TimelineEventKind,
+    look_events,
     sort_events,
     take_in_events,
     work_plan_events,
@@ -109,3 +110,35 @@ def test_every_kind_of_event_has_a_description_without_control_characters(kind: 
             descriptions.append(describe(line, of_video=kind == "video"))
         assert descriptions
         assert all(text and "\x1b" not in text for text in descriptions)
+
+
+def looked_at(*, looks: tuple[PastLook, ...] = (), looked: datetime | None = None) -> Manifest:
+    """A video in 360p that was replaced by one in 720p after a day."""
+    told = Provenance(source_url="u", started_at=AT, finished_at=AT, width=640, height=360)
+    better = told.model_copy(update={"width": 1280, "height": 720})
+    entry = ManifestEntry(role=FileRole.VIDEO, size=1, sha256="1" * 64, dispatch_id="d1", archived_at=AT)
+    return Manifest(
+        video_id=VIDEO, fixity={"v.mp4": entry}, metadata=VideoMetadata(video_id=VIDEO, title="T"), provenance=better,
+        archived_at=AT, updated_at=AT, looks=looks,
+        revisit=Revisit(reasons=(RevisitReason.LOWER,), since=AT, looked_at=looked),
+        take_ins=tuple(
+            TakeIn(dispatch_id=f"d{n}", archived_at=AT + n * DAY, files=("v.mp4",), provenance=one)
+            for n, one in enumerate((told, better))
+        ),
+    )  # fmt: skip
+
+
+def test_a_replacement_tells_what_is_better() -> None:
+    first, second = take_in_events(looked_at(), "/a")
+    assert (first.reason, second.reason) == (None, "720p instead of 360p")
+    assert describe(second, of_video=True) == "replaced: v.mp4 (720p instead of 360p)"
+
+
+@pytest.mark.parametrize(("after", "given_up"), [((DAY,), True), ((DAY, 60 * DAY), False), ((), False)])
+def test_looks_and_the_end_of_looks_are_events(after: tuple[timedelta, ...], given_up: bool) -> None:
+    last = AT + 2 * DAY
+    manifest = looked_at(looks=(PastLook(first=AT + DAY, last=last, number=3, outcome="nothing better"),), looked=last)
+    looked, *rest = look_events(manifest, after, last, "/a")
+    assert (looked.change, looked.at, looked.last, looked.looks) == (TimelineEventKind.LOOKED, AT + DAY, last, 3)
+    assert describe(looked, of_video=True).startswith("looked at again 3 times, until 2026-05-03 ")
+    assert [(line.change, line.at) for line in rest] == ([(TimelineEventKind.GIVEN_UP, last)] if given_up else [])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common.domain.archive import Held, KnownGone
+from services.common.domain.archive import Held, KnownGone, Revisit, RevisitReason
 from services.common.domain.videos import Entry, Wanted
 from services.jobs.domain.listings import RECHECK_GONE_AFTER
 from ytarchive.cli.jobs.download_plan import Prediction, predict
@@ -13,6 +13,8 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"
 WANTED = Wanted(captions=("en",))
 COMPLETE = Held(video_id=A, qualities=("1080p",), thumbnail=True, captions=("en",), metadata=True)
+
+LOOK = {"revisit": Revisit(reasons=(RevisitReason.LOWER,), since=NOW), "next_look": NOW}  # is due
 
 
 def gone(reason: str, ago: timedelta) -> Held:
@@ -38,6 +40,8 @@ def predicted(
         (COMPLETE.model_copy(update={"qualities": ("720p",)}), False, 60.0),
         (COMPLETE.model_copy(update={"captions": ()}), False, 0.0),
         (COMPLETE.model_copy(update={"captions": (), "absent": ("captions/en",)}), True, 60.0),
+        (COMPLETE.model_copy(update=LOOK), True, 60.0),
+        (COMPLETE.model_copy(update={**LOOK, "captions": ()}), False, 0.0),
     ],
 )
 def test_held_videos_are_predicted_as_a_job_decides(have: Held | None, held: bool, seconds: float) -> None:

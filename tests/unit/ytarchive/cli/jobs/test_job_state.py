@@ -307,3 +307,32 @@ def test_why_a_job_waits_is_shown_wherever_it_is_shown() -> None:
     assert "Video after video fails." in line and "The next attempt is at" in line
     bare = printed(messages.message_line(BlockedMessage("bot_check", NOW), NOW))
     assert "YouTube blocks this machine (bot check)." in bare
+
+
+def test_what_a_look_found_is_shown() -> None:
+    state = JobState("mine", "trace", titles={"demo-000001": "One"})
+    apply(state, dispatch(e.DownloadStarted, instance="i"))
+    looked = dispatch(e.DownloadLooked, resolution=720, longer=True, captions=("en",))
+    (offered,) = apply(state, looked)
+    text = printed(messages.message_line(offered, NOW))
+    assert "One (demo-000001): 720p, a longer recording, captions en are offered now: fetching" in text
+    (offered,) = apply(state, dispatch(e.DownloadLooked, captions=("en",)))
+    assert "captions en is offered now: fetching" in printed(messages.message_line(offered, NOW))
+
+    held = Held(video_id="demo-000001", next_look=NOW + timedelta(days=7))
+    nothing = dispatch(e.VideoArchived, directory="/d", files=(), bytes=7, held=held, better=False)
+    (found,) = apply(state, nothing)
+    assert state.running == {}
+    line = printed(messages.message_line(found, NOW))
+    assert "One (demo-000001): nothing better yet; next look at 20" in line
+    last = nothing.model_copy(update={"held": held.model_copy(update={"next_look": None})})
+    assert "nothing better yet; no further look" in printed(messages.message_line(apply(state, last)[0], NOW))
+
+
+def test_a_look_that_failed_says_that_nothing_changes() -> None:
+    state = JobState("mine", "trace")
+    failed = e.LookFailed(
+        job_id="mine", video_id="demo-000001", root="/a", dispatch_id="d", reason="private", message="Private video"
+    )
+    (shown,) = apply(state, failed)
+    assert "demo-000001: the archive keeps what it has: Private video" in printed(messages.message_line(shown, NOW))
