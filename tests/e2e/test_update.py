@@ -89,8 +89,8 @@ def test_the_version_before_is_kept_and_a_version_can_be_chosen(with_wheels: Any
     assert versions(cli, "--version", FIRST)["version"] == FIRST
     second = versions(cli)
     assert (second["version"], second["back"]) == (SECOND, FIRST)
-    unchanged = versions(cli)
-    assert (unchanged["version"], unchanged["before"]) == (SECOND, SECOND)
+    unchanged = cli("update")
+    assert f"yt-dlp {SECOND} is in use" in unchanged.out and "pip offers no newer one." in unchanged.out
     assert versions(cli, "--back")["version"] == FIRST
     assert versions(cli, "--back")["version"] == INSTALLED
 
@@ -137,3 +137,16 @@ def test_what_cannot_be_updated_says_why_and_what_to_do(with_wheels: Any, tmp_pa
     assert old.code == 2 and f"the oldest version is {release.lowest()}" in old.err
     assert wrong.code == 2 and "is no version of yt-dlp" in wrong.err
     assert both.code == 2 and "exclude each other" in both.err
+
+
+def test_a_folder_that_others_can_write_to_is_not_filled(with_wheels: Any, wheels: Path) -> None:
+    cli = with_wheels(wheels)
+    folder = cli.data / "yt-dlp"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+
+    run = cli("update")
+
+    assert run.code == 2
+    assert f"Other users can write to {folder}" in run.err and "remove it" in run.err
+    assert [path.name for path in folder.iterdir()] == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from services.common.errors import InvalidRequest, ServiceUnavailable
+from services.common.errors import ConfigError, InvalidRequest, ServiceUnavailable
 from services.common.infra.files import LockHeld, locked
 from services.common.infra.private_files import FOLDER_MODE, protect
 from services.common.settings.load import API_KEY_VARIABLE, PREFIX, Config
@@ -118,6 +118,8 @@ class YtDlpUpdate:
         protect(self._config.storage)
         folder = self._installations.folder
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        if (problem := self._installations.folder_problem()) is not None:
+            raise ConfigError(f"{problem[0].upper()}{problem[1:]}.")
         try:
             with locked(folder / "update.lock"):
                 yield

@@ -153,7 +153,7 @@ def update(
         raise InvalidRequest("--check, --back and --version exclude each other.")
     ytdlp = YtDlpUpdate(invocation.config(), stderr().print)
     found = ytdlp.back() if back else run_async(ytdlp.check() if check else ytdlp.install(wanted))
-    show(found, lambda: render.ytdlp_versions(found, asked=not (check or back)), as_json=as_json)
+    show(found, lambda: render.ytdlp_versions(found, asked=not (check or back or wanted)), as_json=as_json)
 
 
 def version(context: typer.Context, as_json: AsJson = False) -> None:

@@ -53,7 +53,7 @@ def restored(found: Restored) -> RenderableType:
 
 
 def ytdlp_versions(found: YtDlpVersions, *, asked: bool) -> RenderableType:
-    """`asked`: an update was asked for."""
+    """`asked`: the newest version was to be installed."""
     origin = f"in {safe_text(found.folder, 4096)}" if found.folder else "installed with ytarchive"
     lines = [f"yt-dlp {found.version} is in use, {origin}."]
     if found.changed:
@@ -62,6 +62,8 @@ def ytdlp_versions(found: YtDlpVersions, *, asked: bool) -> RenderableType:
         )
     if found.newest is not None:
         lines.append(_newest(found, found.newest, asked=asked))
+    elif asked and not found.changed:
+        lines.append("pip offers no newer one.")
     elif not found.changed:
         lines.append(
             "Whether a newer one exists is not known: the release page ([updates] releases_url) does not answer."

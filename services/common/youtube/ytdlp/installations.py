@@ -95,6 +95,10 @@ class Installations:
     def write(self, record: UpdateRecord) -> None:
         write_atomically(self._record, record.model_dump_json(indent=2))
 
+    def folder_problem(self) -> str | None:
+        """Return why no update can be installed, with the remedy; None when one can. The folder exists."""
+        return _problem_of_folder(self.folder)
+
     def problem_of(self, update: Update) -> str | None:
         """Return why an update must not be used, with the remedy; None when it may."""
         folder = self.folder_of(update.version)
