@@ -243,13 +243,9 @@ class RecordingItsTime(ServiceBase):
         await super().shutdown(within)
 
 
-class NeverEnding(ServiceBase):
+class NeverEnding(RecordingItsTime):
     """A service that uses all the time that its shutdown gets."""
 
-    name: ClassVar[str] = "download"
-    handlers: ClassVar[Handlers] = Handlers("download")
-
-    within = 0.0
     took = 0.0
 
     async def shutdown(self, within: float = 30.0) -> None:
@@ -271,7 +267,7 @@ def test_running_work_has_30_seconds_to_end_and_a_service_36(
     with asyncio.Runner(loop_factory=partial(AcceleratedLoop, 12)) as runner:
         runner.run(_shut_down(service, passed))
     assert service.within == work
-    assert whole <= service.took < whole + 240  # 20 s on a busy machine
+    assert whole - 0.4 < service.took < whole + 240  # 20 s on a busy machine
 
 
 @pytest.mark.claim("11.6")
