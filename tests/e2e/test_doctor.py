@@ -208,7 +208,9 @@ def test_missing_cookies_unusable_roots_and_a_starting_stack_are_reported(
     file = tmp_path / "file"
     file.write_text("I am no folder")
     cli = make_cli(
-        YTARCHIVE_STORAGE__ROOTS=json.dumps([str(file / "more")]), YTARCHIVE_YOUTUBE__COOKIES_FILE="/nowhere"
+        YTARCHIVE_STORAGE__ROOTS=json.dumps([str(file / "more")]),
+        YTARCHIVE_STORAGE__VIDEOS_DIR=str(file / "videos"),
+        YTARCHIVE_YOUTUBE__COOKIES_FILE="/nowhere",
     )
     with locked(cli.data / "run" / "stack.lock"):
         found = run_doctor(cli, code=1)
@@ -216,7 +218,9 @@ def test_missing_cookies_unusable_roots_and_a_starting_stack_are_reported(
     assert "/nowhere cannot be used: No such file" in found["cookies"]["found"]
     assert str(file / "more") in found["roots writable"]["found"]
     assert found["stack"]["state"] == "warning" and "starting" in found["stack"]["found"]
-    assert {check for check, finding in found.items() if finding["state"] == "problem"} == {"cookies", "roots writable"}
+    assert {check for check, finding in found.items() if finding["state"] == "problem"} == {
+        "cookies", "roots writable", "videos_dir writable",
+    }  # fmt: skip
 
 
 def test_online_checks_the_api_key_and_the_proxy(make_cli: Callable[..., Any], emulator: EmulatorClient) -> None:

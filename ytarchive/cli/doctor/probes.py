@@ -27,7 +27,10 @@ from ytarchive.running_stack import StackInfo, find_running
 
 _PATIENCE = 5.0  # seconds for an answer over the network
 _NATS_PORT = 4222
-_PLACES = ("base_data_dir", "jobs_dir", "registry_dir", "work_plans_dir", "tmp_dir", "logs_dir", "base_path")
+_PLACES = (
+    "base_data_dir", "jobs_dir", "registry_dir", "work_plans_dir", "tmp_dir", "logs_dir",
+    "base_path", "metadata_dir", "videos_dir",
+)  # fmt: skip
 
 
 # --- programs -----------------------------------------------------------------------------------------------------
