@@ -49,12 +49,21 @@ def due_look(entry: Entry, held: Held, wanted: Wanted, now: datetime) -> Wanted 
         return None
     captions = (*revisit.captions, *(lang for lang in wanted.captions if lang not in held.captions))
     return Wanted(
-        quality=highest(held.qualities, wanted.quality),
+        quality=_quality_to_look_for(held, wanted.quality),
         thumbnail=False,
         captions=tuple(dict.fromkeys(captions)),
         metadata=wanted.metadata,
         look=Look(resolution=revisit.resolution, duration_seconds=revisit.duration_seconds),
     )
+
+
+def _quality_to_look_for(held: Held, quality: str) -> str:
+    """Return the highest quality that was asked for: that of the picture, if there is one."""
+    heights = [have for have in held.qualities if lines_of(have) is not None]
+    pictures = held.revisit is not None and held.revisit.resolution is not None
+    if lines_of(quality) is None and heights and pictures:
+        quality = heights[0]
+    return highest(held.qualities, quality)
 
 
 def stays_gone(entry: Entry, gone: KnownGone, now: datetime, recheck_after: timedelta, *, in_list: bool) -> bool:

@@ -51,6 +51,22 @@ def test_the_same_command_fetches_a_better_video_when_the_look_is_due(cli: Any, 
     assert "(720p instead of 360p)" in history
 
 
+def test_a_look_at_a_video_that_is_private_now_fails_nothing_and_is_in_the_history(
+    cli: Any, emulator: EmulatorClient
+) -> None:
+    emulator.begin("fresh_upload")
+    cli.env["YTARCHIVE_REVISIT__AFTER"] = "0s"
+    download = ("download", VIDEO_OK, "--no-captions")
+    assert cli(*download).code == 0
+    emulator.set_kind(VIDEO_OK, "private")
+    look = cli(*download)
+    assert look.code == 0
+    assert f"look failed    {VIDEO_OK}: the archive keeps what it has: " in look.out
+    assert "0 saved, 1 already archived" in look.out
+    assert "looked at again: Private video" in cli("storage", "history", VIDEO_OK).out
+    assert cli("storage", "show", VIDEO_OK).code == 0
+
+
 def test_an_invalid_time_is_named_with_its_remedy(cli: Any) -> None:
     for text, remedy in {"2 hours": "such as 2h", "0s,1d": "stands alone"}.items():
         cli.env["YTARCHIVE_REVISIT__AFTER"] = text

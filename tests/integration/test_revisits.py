@@ -65,7 +65,7 @@ async def test_a_fresh_upload_in_360p_is_replaced_when_720p_is_offered(archive: 
     assert item.status is ItemStatus.SKIPPED
     assert "nothing better yet" in (item.message or "")
     asked = kinds(archive, mark)
-    assert "watch" in asked
+    assert asked.count("watch") == 1
     assert not {"media", "thumbnail", "caption"} & set(asked), "a look asks for the formats only"
     assert archive.media(VIDEO_OK).read_bytes() == before
     assert len(archive.record(VIDEO_OK)["take_ins"]) == 1
@@ -264,3 +264,14 @@ async def test_a_higher_request_for_a_fresh_upload_is_no_less_looked_at(archive:
     archive.emulator.begin("fresh_upload_done")
     await save(archive, quality="1080p")
     assert lines(archive) == 720
+
+
+async def test_refused_captions_are_not_asked_for_in_every_run(config: Config, emulator: EmulatorClient) -> None:
+    emulator.begin("captions_refused")
+    async with Stack(emulated_config(config, emulator)) as stack, aiohttp.ClientSession() as http:
+        archive = Archive(stack, http, emulator)
+        await save(archive, include_captions=True)
+        mark = emulator.last()
+        item = await save(archive, include_captions=True)
+        assert (item.status, item.message) == (ItemStatus.SKIPPED, "already archived")
+        assert emulator.log(since=mark) == []

@@ -58,8 +58,8 @@ def after_delivery(
     reasons = (*media, *_caption_reasons(captions, left_out))
     looked = event.wanted.look is not None
     found = any(fact.role is not FileRole.INFO for fact in event.files)
-    fresh = set(reasons) - set(earlier.reasons if earlier is not None else ())
-    restarts = fresh or (looked and found) or _brings(event.files, FileRole.VIDEO, FileRole.AUDIO)
+    new_reason = bool(set(reasons) - set(earlier.reasons if earlier is not None else ()))
+    restarts = (found if looked else new_reason) or _brings(event.files, FileRole.VIDEO, FileRole.AUDIO)
     return Revisit(
         reasons=reasons,
         **facts,

@@ -14,7 +14,7 @@ from services.common.rechecks import revisit_id
 from services.storage.formats.manifest import MEDIA, Holding
 from services.storage.formats.revisit import next_look
 
-ROUND_INTERVAL = timedelta(minutes=10)  # maximum time between two rounds
+ROUND_INTERVAL = timedelta(minutes=30)  # maximum time between two rounds
 LARGEST_ROUND = 50  # videos
 PRIORITY = -100  # after all jobs of users
 _MAX_LANGUAGES = 100  # per job

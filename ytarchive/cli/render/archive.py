@@ -67,7 +67,7 @@ def _lines(prospect: Prospect) -> str:
 
 def _reasons(prospect: Prospect) -> str:
     captions = f" ({safe_text(', '.join(prospect.captions))})" if prospect.captions else ""
-    return ", ".join(_REASONS[reason] for reason in prospect.reasons) + captions
+    return "; ".join(_REASONS[reason] for reason in prospect.reasons) + captions
 
 
 def _next_look(prospect: Prospect) -> str:

@@ -153,6 +153,15 @@ def test_a_due_look_asks_for_all_that_was_ever_asked_for() -> None:
     assert need.only_looks
 
 
+def test_a_job_for_sound_looks_for_the_picture_that_is_held_too() -> None:
+    need = decided(held_video(qualities=("audio", "720p")), quality="audio")
+    assert isinstance(need, Wanted)
+    assert need.quality == "720p"
+    sound = decided(held_video(resolution=None, qualities=("audio",)), quality="audio")
+    assert isinstance(sound, Wanted)
+    assert sound.quality == "audio"
+
+
 @pytest.mark.parametrize(
     "held",
     [

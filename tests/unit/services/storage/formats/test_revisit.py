@@ -169,6 +169,17 @@ def test_a_better_picture_begins_anew_and_ends_what_it_mends() -> None:
     assert (whole.revisit.resolution, whole.revisit.reasons) == (1080, ())
 
 
+def test_a_reason_that_a_look_finds_does_not_begin_anew() -> None:
+    """Warnings that come and go would keep a video looked at for ever."""
+    manifest = merge(archived(), look(missing_formats=("some formats may be missing",)), now=AT + DAY, trace_id="t")
+    assert manifest.revisit is not None
+    assert (manifest.revisit.reasons, manifest.revisit.since) == ((LOWER, FORMATS), AT)
+    refused = delivery(dispatch="d3", wanted={"media": False, "captions": ("de",)})
+    manifest = merge(manifest, refused, now=AT + 2 * DAY, trace_id="t")
+    assert manifest.revisit is not None
+    assert manifest.revisit.since == AT + 2 * DAY, "a new request does"
+
+
 def test_a_look_remembers_the_best_offer_and_the_length_of_the_listing() -> None:
     manifest = merge(archived(wanted={"listed_seconds": 200.0}), look(offered=480), now=AT + DAY, trace_id="t")
     assert manifest.revisit is not None

@@ -62,6 +62,6 @@ def test_the_same_look_has_the_same_job_and_the_next_one_another() -> None:
     assert job_id(None) != job_id(AT + 3 * HOUR)
 
 
-def test_rounds_are_as_frequent_as_the_first_time_and_at_least_every_ten_minutes() -> None:
-    assert round_interval(AFTER) == timedelta(minutes=10)
+def test_rounds_are_as_frequent_as_the_first_time_and_at_least_every_half_hour() -> None:
+    assert round_interval(AFTER) == timedelta(minutes=30)
     assert round_interval((timedelta(seconds=5),)) == timedelta(seconds=5)

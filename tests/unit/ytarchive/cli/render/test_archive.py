@@ -6,6 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from services.common.domain.archive import RevisitReason
+from services.storage.index.queries import Prospect, VideoPage, VideoRow
 from services.storage.index.search import Moment, SearchHit, SearchPage, TextMatch
 from services.storage.index.tokenizer import parse_query
 from ytarchive.cli.render import archive
@@ -66,3 +68,26 @@ def test_a_hit_is_rendered_with_highlights_and_without_control_characters() -> N
     assert plain.endswith("\n1 of 7 videos\n")
     assert "12:34" in plain
     assert "and 2 more in captions" in plain
+
+
+def test_every_reason_for_a_look_is_shown_with_its_time() -> None:
+    prospect = Prospect(
+        reasons=list(RevisitReason),
+        next_look=None,
+        looked_at=None,
+        resolution=360,
+        offered=360,
+        captions=["en\x1b[31m"],
+    )
+    row = VideoRow(
+        root="/a", video_id="aaaaaaaaaaa", title="T", channel=None, channel_id=None, duration_seconds=None,
+        upload_date=None, archived_at=datetime(2026, 5, 1, tzinfo=UTC), bytes=1, qualities=[], prospect=prospect,
+    )  # fmt: skip
+    out = StringIO()
+    page = VideoPage(videos=[row], total=1, limit=50, offset=0)
+    Console(file=out, width=400).print(archive.videos(page, prospects=True))
+    shown = out.getvalue()
+    for words in ("360p", "lower than asked for", "could not get all formats", "no captions yet", "stream", "length"):
+        assert words in shown
+    assert "none" in shown
+    assert "\x1b" not in shown
