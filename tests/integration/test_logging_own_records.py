@@ -55,11 +55,13 @@ async def test_records_of_an_outage_of_the_broker_are_written(config: Config, na
     probe = ProbeService(config, nats_server.settings)
     async with running_logging(config, nats_server.settings) as service:
         await probe.startup()
-        os.kill(nats_server.pid, signal.SIGKILL)
-        events = ("bus_disconnected", "bus_reconnected")
-        outage = {(name, event) for name in (service.name, probe.name) for event in events}
-        await written(config, lambda found: outage <= names(found))
-        await probe.shutdown(5.0)
+        try:
+            os.kill(nats_server.pid, signal.SIGKILL)
+            events = ("bus_disconnected", "bus_reconnected")
+            outage = {(name, event) for name in (service.name, probe.name) for event in events}
+            await written(config, lambda found: outage <= names(found))
+        finally:
+            await probe.shutdown(5.0)
     found = lines(config)
     assert {(service.name, "service_started"), (service.name, "service_stopped")} <= names(found)
     assert {record["version"] for record in found} == {VERSION}
