@@ -391,9 +391,21 @@ async def test_a_stop_keeps_a_partial_download_and_the_next_start_resumes_it(
 
 
 def _children(pid: int) -> set[int]:
-    """Return the ids of the yt-dlp children of a process."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in found if b"youtube.child" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    """Return the ids of the yt-dlp children of a process, forked ones included."""
+    found: set[int] = set()
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"youtube.child" in command:
+            found |= _children(child) if child in _fork_servers(pid) else {child}
+    return found
+
+
+def _fork_servers(pid: int) -> set[int]:
+    """Return the fork servers that a process has started; a forked child has the same command line."""
+    if b"fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        return set()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in children if b"fork_server" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 async def test_cancelling_a_job_stops_its_download_and_no_other_job(archive: Archive) -> None:
