@@ -176,9 +176,9 @@ class Stack:
             await asyncio.sleep(0.05)
 
     def abandon(self) -> None:
-        """Kill the broker. Its children end because their pipes close."""
+        """Kill the broker, if it runs. Its children end because their pipes close."""
         if self._server is not None:
-            os.kill(self._server.pid, signal.SIGKILL)
+            self._server.kill()
 
 
 async def _shut_down(service: ServiceBase, passed: float) -> None:

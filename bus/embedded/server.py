@@ -95,6 +95,11 @@ class EmbeddedServer:
             raise RuntimeError("the server is not running")
         return self._process.pid
 
+    def kill(self) -> None:
+        """Kill the child at once, if it runs. It is not restarted by this."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def start(self) -> BusSettings:
         """Start the child and wait until it accepts connections. Raise BrokerUnavailable, which names the remedy."""
         binary = find_server()

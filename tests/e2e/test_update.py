@@ -2,6 +2,7 @@
 versions are wheels in a folder, made of the installed yt-dlp."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,28 @@ def test_a_damaged_update_is_not_used_and_is_reported(with_wheels: Any, wheels: 
     assert found is not None and found["state"] == "warning" and "`ytarchive update`" in found["mend"]
     assert versions(cli)["version"] == FIRST, "it is installed anew"
     assert finding(cli, "yt-dlp update") is None
+
+
+def test_what_lies_in_the_place_of_its_files_neither_hangs_nor_is_followed(
+    with_wheels: Any, wheels: Path, tmp_path: Path
+) -> None:
+    cli = with_wheels(wheels)
+    folder = cli.data / "yt-dlp"
+    folder.mkdir(parents=True, mode=0o700)
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    os.mkfifo(folder / "current.json")
+    (folder / "update.lock").symlink_to(precious)
+    (folder / FIRST).write_text("a file where the folder of the version is to be")
+
+    assert json.loads(cli("version", "--json").out)["yt-dlp"] == INSTALLED
+    linked = cli("update")
+    (folder / "update.lock").unlink()
+
+    assert linked.code == 2 and "update.lock" in linked.err, linked.err
+    assert precious.read_text() == "precious"
+    assert versions(cli)["version"] == FIRST
+    assert {path.name for path in folder.iterdir()} == {"update.lock", "current.json", FIRST}
 
 
 def test_what_cannot_be_updated_says_why_and_what_to_do(with_wheels: Any, tmp_path: Path) -> None:

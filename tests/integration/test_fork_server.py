@@ -56,6 +56,14 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -174,6 +182,31 @@ async def test_without_a_server_a_child_is_a_process_of_its_own(
     await server.release()
 
 
+async def test_a_stopped_server_is_given_up_and_ended(settings: ChildSettings, tmp_path: Path) -> None:
+    server = ForkServer(ready_within=1.0).acquire()
+    server.start(settings.environment)
+    [stopped] = [pid for pid in children_of(os.getpid()) if "fork_server" in command_of(pid)]
+    os.kill(stopped, signal.SIGSTOP)
+    child = YtDlpChild(settings, server)
+    assert await extract(child, tmp_path) == ["metadata", "result"]
+    assert parent_of(pid_of(child)) == os.getpid()
+    until(lambda: not is_running(stopped), "the stopped one is killed")
+    await child.kill()
+    await server.release()
+
+
+async def test_a_stopped_server_does_not_delay_the_end(settings: ChildSettings) -> None:
+    server = ForkServer().acquire()
+    child = YtDlpChild(settings, server)
+    await child.start()
+    pids = pid_of(child), parent_of(pid_of(child))
+    os.kill(pids[1], signal.SIGSTOP)
+    async with asyncio.timeout(60):
+        await child.kill()
+        await server.release()
+    assert not any(map(is_running, pids))
+
+
 async def test_an_idle_child_and_then_its_server_are_ended(settings: ChildSettings, tmp_path: Path) -> None:
     server = ForkServer(idle=0.2).acquire()
     child = YtDlpChild(settings, server, idle=0.2)
@@ -253,9 +286,5 @@ async def test_a_cancelled_start_leaves_no_child(settings: ChildSettings, server
     other = YtDlpChild(settings, server)
     await other.start()
     parent = parent_of(pid_of(other))
-
-    def children() -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-    until(lambda: children() == [pid_of(other)], "only the other one is left")
+    until(lambda: children_of(parent) == [pid_of(other)], "only the other one is left")
     await other.kill()

@@ -184,7 +184,8 @@ def error_of(detail: ErrorDetail | None, status: int) -> errors.YTArchiveError:
     """Return the exception that the service raised."""
     if detail is None:
         return errors.YTArchiveError(f"the service answered with status {status} without a reason")
-    kinds = [kind for kind in errors.YTArchiveError.__subclasses__() if kind.code == detail.code]
+    known = (kind for kind in errors.YTArchiveError.__subclasses__() if kind.__module__ == errors.__name__)
+    kinds = [kind for kind in known if kind.code == detail.code]  # a service's own may want other arguments
     kind = kinds[0] if kinds else errors.YTArchiveError
     for exact in (errors.NotFound, errors.Forbidden, errors.Unauthorized, errors.TooManyRequests):
         if issubclass(exact, kind) and status == exact.http_status:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from tempfile import mkdtemp
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,7 +35,7 @@ from services.common.youtube.ytdlp.installations import (
 )
 
 _LINES = 5  # of pip's errors
-_STAGE = ".staged"
+_STAGE = ".staged-"
 
 
 class YtDlpVersions(BaseModel):
@@ -124,13 +125,12 @@ class YtDlpUpdate:
             with locked(folder / "update.lock"):
                 yield
         except LockHeld as error:
-            raise ServiceUnavailable(f"Another `ytarchive update` runs (process {error.pid}): wait for it.") from error
+            process = f" (process {error.pid})" if error.pid else ""
+            raise ServiceUnavailable(f"Another `ytarchive update` runs{process}: wait for it.") from error
 
     async def _install_staged(self, version: str | None) -> None:
-        stage = self._installations.folder / _STAGE
+        stage = Path(mkdtemp(prefix=_STAGE, dir=self._installations.folder))  # pip may outlive a killed command
         try:
-            _remove(stage)
-            stage.mkdir(mode=FOLDER_MODE)
             self._notify(f"Installing yt-dlp {version or ''}".rstrip() + " …")
             await _pip_install(stage, version)
             found = _version_in(stage)
@@ -157,7 +157,7 @@ class YtDlpUpdate:
         kept = {version, before.version if before else version}
         for path in self._installations.folder.iterdir():
             if path.is_dir() and path.name not in kept:
-                _remove(path)
+                shutil.rmtree(path, ignore_errors=True)  # the pip of a killed update may still write into its own
 
     def _read(self) -> UpdateRecord:
         try:
@@ -265,7 +265,7 @@ def _described(facts: ErrorFacts) -> str:
 
 
 def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

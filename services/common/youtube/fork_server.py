@@ -18,6 +18,8 @@ import structlog
 
 AVAILABLE = sys.platform == "linux"
 _PACKET = 4096  # bytes
+_ENDS_WITHIN = 2.0  # seconds after its socket was closed
+READY_WITHIN = 60.0  # seconds for a fork, the start of the server included
 IDLE = 60.0  # seconds without a child until the server is ended
 _LOST = -signal.SIGKILL  # the exit code of a child whose server has ended: its group was killed
 
@@ -51,8 +53,9 @@ class ForkServer:
     """Forks the children of one process. The server is started when it is needed, and ended when it had no child for
     `idle` seconds. Several parts may share it: each calls `acquire` once and `release` at its end."""
 
-    def __init__(self, idle: float = IDLE) -> None:
+    def __init__(self, idle: float = IDLE, ready_within: float = READY_WITHIN) -> None:
         self._idle = idle
+        self._ready_within = ready_within
         self._users = 0
         self._running: _Running | None = None
         self._replaced: list[_Running] = []  # with another environment; each ends with its last child
@@ -78,7 +81,7 @@ class ForkServer:
             return
         if running is not None:
             self._replaced = [one for one in (*self._replaced, running) if not one.lost]
-        self._running = _Running(environment, self._idle)
+        self._running = _Running(environment, self._idle, self._ready_within)
 
     async def fork(
         self, environment: Mapping[str, str], memory_limit: int, descriptors: Sequence[int]
@@ -95,7 +98,8 @@ SHARED = ForkServer()  # the services of one process
 class _Running:
     """A server process, started with one environment."""
 
-    def __init__(self, environment: Mapping[str, str], idle: float) -> None:
+    def __init__(self, environment: Mapping[str, str], idle: float, ready_within: float) -> None:
+        self._ready_within = ready_within
         self._environment = dict(environment)
         self._idle = idle
         self._loop = asyncio.get_running_loop()
@@ -131,14 +135,26 @@ class _Running:
             self._lose()
             raise ServerLost(str(error)) from error
         try:
-            return await asyncio.shield(started)
+            return await asyncio.wait_for(asyncio.shield(started), self._ready_within)
+        except TimeoutError as error:  # it is stopped, or hangs
+            self._lose()
+            await asyncio.gather(started, return_exceptions=True)
+            raise ServerLost(f"no child within {self._ready_within:g} s") from error
         except asyncio.CancelledError:
             started.add_done_callback(_kill_unused)
             raise
 
     async def end(self) -> None:
         self._lose()
-        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self._reap)
+
+    def _reap(self) -> None:
+        """Wait for the end of the process, whose socket is closed. Kill it if it does not react. Blocks."""
+        try:
+            self._process.wait(_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _receive(self) -> None:
         try:
@@ -174,7 +190,7 @@ class _Running:
         self._children.clear()
         while self._starting:
             self._starting.popleft().set_exception(ServerLost("the fork server has ended"))
-        self._loop.run_in_executor(None, self._process.wait)
+        self._loop.run_in_executor(None, self._reap)
 
     def _retire_later(self) -> None:
         if not self._children and not self._starting and not self.lost:

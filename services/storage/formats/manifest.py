@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from services.common.domain.archive import FileFact, FileRole, Held, Provenance, Revisit
 from services.common.domain.videos import VideoMetadata, Wanted
@@ -97,6 +106,16 @@ class Holding(_Persistent):
     @property
     def bytes(self) -> int:
         return sum(entry.size for entry in self.fixity.values())
+
+    @field_validator("revisit", mode="wrap")
+    @classmethod
+    def _ignore_unreadable(cls, revisit: Any, read: ValidatorFunctionWrapHandler) -> Revisit | None:
+        """It only says when to look again: one that cannot be read, of a newer version perhaps, must not make the video
+        unknown."""
+        try:
+            return cast("Revisit | None", read(revisit))
+        except ValidationError:
+            return None
 
     @field_validator("fixity")
     @classmethod

@@ -21,7 +21,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.common.infra.files import write_atomically
+from services.common.infra.files import read_regular, write_atomically
 from services.common.settings.sections import Storage
 from services.common.youtube.ytdlp import release
 
@@ -88,7 +88,7 @@ class Installations:
     def read(self) -> UpdateRecord:
         """Return the record; an empty one before the first update. Raise OSError, ValidationError."""
         try:
-            return UpdateRecord.model_validate_json(self._record.read_bytes())
+            return UpdateRecord.model_validate_json(read_regular(self._record))
         except FileNotFoundError:
             return UpdateRecord()
 
@@ -130,7 +130,8 @@ def digest_of(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if _COMPILED not in path.relative_to(folder).parts and (path.is_symlink() or path.is_file()):
             content = b"" if path.is_symlink() else path.read_bytes()
-            whole.update(f"{path.relative_to(folder)}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            kind = "link" if path.is_symlink() else "file"
+            whole.update(f"{path.relative_to(folder)}\0{kind}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return whole.hexdigest()
 
 

@@ -211,3 +211,22 @@ def test_a_manifest_of_an_earlier_version_has_no_reason_and_no_look() -> None:
     old = Manifest.model_validate(archived().model_dump(exclude={"revisit", "looks"}))
     assert next_look(old.revisit, AFTER, AT + DAY) is None
     assert with_failed_look(old, "Private video", now=AT, key="d2") is old
+
+
+@pytest.mark.parametrize(
+    "revisit",
+    [
+        "abc",
+        [],
+        {"reasons": ["hdr_later"], "since": "2026-01-01T00:00:00Z"},
+        {"since": "2026-01-01T00:00:00"},
+        {"since": 99999999999999999},
+        {"since": "2026-01-01T00:00:00Z", "resolution": "x"},
+    ],
+    ids=["text", "list", "reason of a newer version", "time without a zone", "far future", "resolution"],
+)
+def test_a_revisit_that_cannot_be_read_does_not_make_the_video_unknown(revisit: object) -> None:
+    manifest = archived()
+    read = Manifest.model_validate(manifest.model_dump(mode="json") | {"revisit": revisit})
+    assert read.revisit is None
+    assert read.fixity == manifest.fixity
