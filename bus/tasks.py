@@ -26,14 +26,19 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Future[Any]"], again: float =
 
 async def unless(work: Awaitable[T], *events: asyncio.Event, patience: float | None = None) -> T | None:
     """Run `work`. Return its result, or None when one of the events is set or `patience` seconds pass first; `work` is
-    then cancelled and has ended on return."""
+    then cancelled and has ended on return. Work that ends all the same, because the cancellation came too late or was
+    swallowed, has its result returned: what it has opened must be closed."""
     task = asyncio.ensure_future(work)
     waits = [asyncio.ensure_future(event.wait()) for event in events]
+    in_time = False
     try:
         await asyncio.wait({task, *waits}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
+        in_time = task.done()
     finally:
         await cancel_and_wait([part for part in (task, *waits) if not part.done()])
+    if not in_time and (task.cancelled() or task.exception() is not None):
+        return None
+    return task.result()
 
 
 async def first_of(*events: asyncio.Event, patience: float | None = None) -> bool:

@@ -96,7 +96,9 @@ class ArchiveStore:
         """Record in the manifest that a look for something better failed. Raises InvalidRequest, OSError."""
         tree, now = self._roots.tree(root), datetime.now(UTC)
         async with self._locks.hold(tree.key, video_id):
-            await self._disk_space.write(lambda: commit.note_failed_look(tree, video_id, why, now=now, key=key))
+            await self._disk_space.write(
+                lambda: commit.note_failed_look(tree, video_id, why, now=now, key=key), tree.videos
+            )
             await self._indexer.index(tree, video_id)
 
     def _expect_in_tmp(self, directory: Path) -> None:
@@ -133,7 +135,7 @@ class ArchiveStore:
         tree = self._roots.tree(event.root)
         path = tree.video_metadata(event.video_id)
         async with self._locks.hold(tree.key, event.video_id):
-            await self._disk_space.write(lambda: save_metadata(tree, event, trace_id))
+            await self._disk_space.write(lambda: save_metadata(tree, event, trace_id), tree.metadata)
             fault_point("storage.metadata_written")
             await self._indexer.follow_metadata(tree, event.video_id)
         await self._catalogue.record_sightings([(event.video_id, event.metadata.title, event.fetched_at)])

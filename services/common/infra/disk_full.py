@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -18,8 +19,15 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
 
 
-def report_waiting(error: Exception) -> None:
-    _log.warning("waiting_for_space", error_message=str(error))
+def report_waiting(error: Exception, where: Path | None = None) -> None:
+    """`where`: a path on the disk, for errors that name none."""
+    path = getattr(error, "filename", None) or where
+    _log.warning(
+        "waiting_for_space",
+        **({"path": str(path)} if path else {}),
+        error_message=str(error),
+        remedy="free some space on this disk: the work goes on by itself",
+    )
 
 
 async def retry_while_full(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -45,7 +46,7 @@ class Database:
         read_only: bool = False,
         functions: Functions | None = None,
         pause_while_full: Callable[[], Awaitable[None]] | None = None,
-        report_full: Callable[[Exception], None] = report_waiting,
+        report_full: Callable[[Exception], None] | None = None,
         readers: int = 4,
         remedy: str = "",
         keep_old: bool = True,
@@ -77,7 +78,7 @@ class Database:
         self._read_only = read_only
         self._functions = functions
         self._pause_while_full = pause_while_full
-        self._report_full = report_full
+        self._report_full = report_full or partial(report_waiting, where=path)
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()  # reader connections that are not in use
         self._readers = ThreadPoolExecutor(max_workers=readers, thread_name_prefix=f"sqlite-{path.stem}-read")
         if not read_only:

@@ -18,7 +18,6 @@ import structlog
 
 AVAILABLE = sys.platform == "linux"
 _PACKET = 4096  # bytes
-_ENDS_WITHIN = 2.0  # seconds after its socket was closed
 READY_WITHIN = 60.0  # seconds for a fork, the start of the server included
 IDLE = 60.0  # seconds without a child until the server is ended
 _LOST = -signal.SIGKILL  # the exit code of a child whose server has ended: its group was killed
@@ -149,12 +148,9 @@ class _Running:
         await asyncio.to_thread(self._reap)
 
     def _reap(self) -> None:
-        """Wait for the end of the process, whose socket is closed. Kill it if it does not react. Blocks."""
-        try:
-            self._process.wait(_ENDS_WITHIN)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """End the process, which may be stopped, and wait for its end. It has no state, and its children are killed."""
+        self._process.kill()
+        self._process.wait()
 
     def _receive(self) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from services.common.errors import StorageFull
-from services.common.infra.disk_full import retry_while_full
+from services.common.infra.disk_full import report_waiting, retry_while_full
 from services.common.infra.files import free_space
 
 _log = structlog.get_logger()
@@ -49,16 +49,14 @@ class DiskSpace:
                 logged = True
             await self.pause()
 
-    async def write(self, work: Callable[[], T]) -> T:
-        """Run a small write in a thread. Repeat it for as long as the disk is full."""
-        return await retry_while_full(lambda: asyncio.to_thread(work), self.pause, report=_report)
+    async def write(self, work: Callable[[], T], path: Path) -> T:
+        """Run a small write below `path` in a thread. Repeat it for as long as the disk is full."""
+        return await retry_while_full(
+            lambda: asyncio.to_thread(work), self.pause, report=lambda error: report_waiting(error, path)
+        )
 
     async def pause(self) -> None:
         """Wait until the next check. Raises CancelledError when the service closes."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.closing.wait(), self.recheck)
             raise asyncio.CancelledError("the service closes, and the disk is still full")
-
-
-def _report(error: Exception) -> None:
-    _log.warning("waiting_for_space", path=str(getattr(error, "filename", None)), error_message=str(error))

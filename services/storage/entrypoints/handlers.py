@@ -49,13 +49,17 @@ _AFTER_FULL = timedelta(minutes=10)  # until a take-in that found no space is tr
 
 
 @contextmanager
-def _reject_foreign_paths() -> Iterator[None]:
+def _writing_to(root: str, disk_space: DiskSpace) -> Iterator[None]:
     """Turn InvalidRequest (a foreign root, an id that would lead out of it) into UnreadableMessage: a retry would not
-    help."""
+    help. Turn the error of a read-only disk into NotNow: it waits until the disk can be written to again."""
     try:
         yield
     except InvalidRequest as error:
         raise UnreadableMessage(error.message) from error
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise NotNow(f"{root} is read-only: {error}", disk_space.recheck) from error
 
 
 async def _expect_root(root: str, roots: ArchiveRoots, disk_space: DiskSpace) -> None:
@@ -84,7 +88,7 @@ async def check_page(
     disk_space: DiskSpace,
 ) -> AsyncIterator[Event]:
     await _expect_root(event.root, roots, disk_space)
-    with _reject_foreign_paths():
+    with _writing_to(event.root, disk_space):
         held = await archive.held(event.root, [entry.video_id for entry in event.entries])
         await work_plans.resolve_held(roots.tree(event.root).key, held)
         if event.playlist_id is not None:
@@ -106,7 +110,7 @@ async def save_playlist(
     event: PlaylistFetched, playlists: PlaylistAssembler, roots: ArchiveRoots, disk_space: DiskSpace
 ) -> None:
     await _expect_root(event.root, roots, disk_space)
-    with _reject_foreign_paths():
+    with _writing_to(event.root, disk_space):
         await playlists.add_playlist_metadata(event)
 
 
@@ -117,7 +121,7 @@ async def close_listing(
     if event.playlist_id is not None:
         envelope = handling()
         await _expect_root(event.root, roots, disk_space)
-        with _reject_foreign_paths():
+        with _writing_to(event.root, disk_space):
             await playlists.complete(event, at=envelope.timestamp, trace_id=envelope.trace_id)
 
 
@@ -139,7 +143,7 @@ async def save_metadata(
     disk_space: DiskSpace,
 ) -> AsyncIterator[Event]:
     await _expect_root(event.root, roots, disk_space)
-    with _reject_foreign_paths():
+    with _writing_to(event.root, disk_space):
         path = await archive.save_metadata(event, handling().trace_id)
         await work_plans.resolve_described(roots.tree(event.root).key, event.video_id)
     yield MetadataArchived(
@@ -206,7 +210,7 @@ async def note_failed_look(
     event: LookFailed, archive: ArchiveStore, roots: ArchiveRoots, disk_space: DiskSpace
 ) -> None:
     await _expect_root(event.root, roots, disk_space)
-    with _reject_foreign_paths():
+    with _writing_to(event.root, disk_space):
         await archive.note_failed_look(event.root, event.video_id, event.message, event.dispatch_id)
 
 

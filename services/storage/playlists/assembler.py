@@ -29,7 +29,7 @@ class PlaylistAssembler:
         async with self._locks.hold(*key):  # else it could fall between a writer's check and its mark
             await self._pages.add_playlist(event)
             if await self._pages.is_written(event.job_id, event.target_index):
-                await self._space.write(lambda: save_own(tree, event.playlist))
+                await self._space.write(lambda: save_own(tree, event.playlist), tree.metadata)
 
     async def complete(self, event: ListingCompleted, *, at: datetime, trace_id: str) -> None:
         if event.playlist_id is not None:
@@ -46,7 +46,7 @@ class PlaylistAssembler:
         async with self._locks.hold(*key):
             listing = await self._pages.finished(job_id, target_index)  # again: another task may have written it
             if listing is not None:
-                await self._space.write(lambda: save_listing(tree, playlist_id, listing))
+                await self._space.write(lambda: save_listing(tree, playlist_id, listing), tree.metadata)
                 await self._pages.mark_written(job_id, target_index)
 
     def _place(self, root: str, playlist_id: str) -> tuple[ArchiveTree, tuple[str, str]]:

@@ -139,7 +139,7 @@ class WorkPlanRepository:
             await self._catalogue.index_plan(plan)
 
     async def _save(self, before: WorkPlan | None, after: WorkPlan) -> None:
-        await self._space.write(lambda: save_plan(self._directory, before, after))
+        await self._space.write(lambda: save_plan(self._directory, before, after), self._directory)
         await self._catalogue.index_plan(after)
 
     async def _with_memory(self, unavailable: UnavailableVideo) -> UnavailableVideo:

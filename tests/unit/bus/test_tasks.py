@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from bus.tasks import cancel_and_wait
+from bus.tasks import cancel_and_wait, unless
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -47,3 +47,31 @@ async def test_cancel_and_wait_waits_for_tasks_that_clean_up_or_fail() -> None:
     await cancel_and_wait([])
     assert ended == ["cleans_up"]
     assert all(task.done() for task in tasks)
+
+
+async def test_work_that_ends_in_spite_of_its_cancellation_is_not_lost() -> None:
+    """A stack that has started although it was to stop must be stopped in order: before Python 3.12 `asyncio.wait_for`
+    swallows a cancellation that comes too late."""
+    stop = asyncio.Event()
+
+    async def work() -> str:
+        stop.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return "opened"
+
+    assert await unless(work(), stop) == "opened"
+
+
+async def test_work_that_fails_while_it_is_cancelled_has_no_result() -> None:
+    stop = asyncio.Event()
+
+    async def work() -> str:
+        stop.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise OSError from None
+        return "opened"
+
+    assert await unless(work(), stop) is None

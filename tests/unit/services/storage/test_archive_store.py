@@ -197,10 +197,10 @@ async def test_a_small_write_is_repeated_until_there_is_space(tmp_path: Path) ->
         tries.append(Path("/dev/full") if len(tries) < 3 else tmp_path / "file")
         tries[-1].write_text("x")
 
-    await DiskSpace(recheck=0.01).write(write)
+    await DiskSpace(recheck=0.01).write(write, tmp_path)
     assert len(tries) == 4
     with pytest.raises(OSError, match="directory") as caught:
-        await DiskSpace(recheck=0.01).write(lambda: tmp_path.write_text("x"))
+        await DiskSpace(recheck=0.01).write(lambda: tmp_path.write_text("x"), tmp_path)
     assert caught.value.errno == errno.EISDIR
 
 
