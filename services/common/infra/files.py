@@ -75,10 +75,8 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exa
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
     data = content.encode() if isinstance(content, str) else content
     try:
-        descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = _create_locked(sibling, mode)
         with os.fdopen(descriptor, "wb") as file:
-            with suppress(OSError):  # a file system without locks
-                try_flock(descriptor)
             if exact is not None:
                 os.fchmod(descriptor, exact)
             file.write(data)
@@ -89,6 +87,22 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exa
         sibling.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _create_locked(path: Path, mode: int) -> int:
+    """Create a file and lock it, again if `remove_abandoned` found it between the two. Return its descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for one who removes it just now
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def remove_abandoned(directory: Path) -> int:

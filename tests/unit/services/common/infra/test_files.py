@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,22 @@ write_atomically(Path(sys.argv[1]) / "a.json", "{}")
         writer.wait()
         assert remove_abandoned(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_written_beside_a_clean_up_are_not_lost(tmp_path: Path) -> None:
+    """Between its creation and its lock a sibling looks abandoned."""
+    done = threading.Event()
+
+    def clean_up() -> None:
+        while not done.is_set():
+            remove_abandoned(tmp_path)
+
+    cleaning = threading.Thread(target=clean_up)
+    cleaning.start()
+    try:
+        for number in range(1_000):
+            write_atomically(tmp_path / "file", str(number))
+    finally:
+        done.set()
+        cleaning.join()
+    assert (tmp_path / "file").read_text() == "999"
