@@ -25,13 +25,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.names import SERVICES
 from services.common.youtube.tools import find_ffmpeg
+from tests.fixtures.process_tree import pss, tree
 from tests.fixtures.processes import INHERITED_VARIABLES, ending_with_parent
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.child import emulator_process
@@ -90,26 +91,12 @@ class Row:
 # --- processes ----------------------------------------------------------------------------------------------------
 
 
-def tree(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            pids = children.read_text().split()
-        except FileNotFoundError:
-            continue
-        for child in pids:
-            yield from tree(int(child))
-
-
 def memory(pid: int) -> float:
     """Return the PSS of a process and its descendants in MiB."""
     kib = 0
     for one in tree(pid):
-        try:
-            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        kib += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            kib += pss(one)
     return kib / 1024
 
 

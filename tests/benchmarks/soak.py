@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tests.fixtures.process_tree import pss, tree
 from tests.fixtures.processes import INHERITED_VARIABLES, ending_with_parent
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.child import emulator_process
@@ -39,25 +39,17 @@ class Sample:
     store: float
 
 
-def tree(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            yield from tree(int(child))
-
-
 def measure(pid: int, videos: int, store: Path) -> Sample:
-    pss, files, processes = 0, 0, 0
+    memory, files, processes = 0, 0, 0
     for one in tree(pid):
         try:
-            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
+            memory += pss(one)
             files += sum(1 for _ in Path(f"/proc/{one}/fd").iterdir())
         except FileNotFoundError:  # it has ended
             continue
-        pss += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
         processes += 1
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-    return Sample(videos, round(pss / 1024, 1), files, processes, round(size / 1024**2, 1))
+    return Sample(videos, round(memory / 1024, 1), files, processes, round(size / 1024**2, 1))
 
 
 def call(url: str, body: dict[str, Any] | None = None) -> Any:

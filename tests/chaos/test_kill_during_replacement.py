@@ -1,6 +1,7 @@
 """Storage is killed while it replaces an archived video: either the old or the new file remains, complete."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +34,17 @@ STEPS = [
 ]
 
 
+def _expect_old_or_new(
+    fault: str, before: Mapping[str, str], between: Mapping[str, str], after: Mapping[str, str]
+) -> None:
+    """Between the kill and the restart each file is whole: the old one or the new one."""
+    assert set(before) == set(between) == set(after)
+    for name, digest in between.items():
+        assert digest in {before[name], after[name]}, name
+    if fault in BEFORE:
+        assert between == before
+
+
 def _files(folder: Path) -> dict[str, str]:
     """Return the digest of each visible file of a video."""
     return {
@@ -61,11 +73,7 @@ async def test_killing_storage_during_a_replacement_keeps_the_old_or_the_new_fil
     await second.wait_for_end()
     assert (await second.items())[video_id].attempts == 0, "the delivered files were still there"
     after = _files(folder)
-    assert set(before) == set(between) == set(after)
-    for name, digest in between.items():
-        assert digest in {before[name], after[name]}, name
-    if fault in BEFORE:
-        assert between == before
+    _expect_old_or_new(fault, before, between, after)
     second.assert_files_intact(video_id)
     held = json.loads((folder / f"{video_id}_metadata.json").read_text())
     assert len(held["take_ins"]) == 2
@@ -100,11 +108,7 @@ async def test_killing_storage_while_a_look_replaces_a_video_keeps_the_old_or_th
     await second.wait_for_end()
     assert (await second.items())[video_id].status == "archived"
     after = _files(folder)
-    assert set(before) == set(between) == set(after)
-    for name, digest in between.items():
-        assert digest in {before[name], after[name]}, name
-    if fault in BEFORE:
-        assert between == before
+    _expect_old_or_new(fault, before, between, after)
     second.assert_files_intact(video_id)
     held = json.loads((folder / f"{video_id}_metadata.json").read_text())
     assert (len(held["take_ins"]), held["revisit"]["resolution"], held["revisit"]["reasons"]) == (2, 240, [])

@@ -19,6 +19,7 @@ import pytest
 
 from services.common.domain.jobs import ItemStatus
 from services.common.settings.load import Config
+from tests.fixtures.process_tree import children_of, command_of
 from tests.fixtures.stack_client import Archive, plan_of
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -390,22 +391,10 @@ async def test_a_stop_keeps_a_partial_download_and_the_next_start_resumes_it(
     decode(emulated.storage.base_path / "videos" / sample.VIDEO_LARGE / f"{sample.VIDEO_LARGE}.mp4")
 
 
-def _children(pid: int) -> set[int]:
-    """Return the ids of the yt-dlp children of a process, forked ones included."""
-    found: set[int] = set()
-    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"youtube.child" in command:
-            found |= _children(child) if child in _fork_servers(pid) else {child}
-    return found
-
-
-def _fork_servers(pid: int) -> set[int]:
-    """Return the fork servers that a process has started; a forked child has the same command line."""
-    if b"fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes():
-        return set()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in children if b"fork_server" in Path(f"/proc/{child}/cmdline").read_bytes()}
+def _forked_children() -> set[int]:
+    """Return the ids of the yt-dlp children of this process."""
+    servers = [child for child in children_of(os.getpid()) if "child.fork_server" in command_of(child)]
+    return {child for server in servers for child in children_of(server)}
 
 
 async def test_cancelling_a_job_stops_its_download_and_no_other_job(archive: Archive) -> None:
@@ -413,14 +402,14 @@ async def test_cancelling_a_job_stops_its_download_and_no_other_job(archive: Arc
     large = await archive.create(sample.VIDEO_LARGE, include_captions=False)
     await archive.wait_for_progress(large, 1)
     other = await archive.create(sample.PLAYLIST_3)
-    children = _children(os.getpid())
+    children = _forked_children()
     asked = time.monotonic()
     await archive.command(large, "cancel")
     job, items = await archive.wait_for_end(large)
     assert time.monotonic() - asked < 2
     assert job.status == "cancelled"
     assert items[sample.VIDEO_LARGE].status is ItemStatus.CANCELLED
-    assert len(_children(os.getpid()) & children) == len(children) - 1
+    assert len(_forked_children() & children) == len(children) - 1
     assert not (archive.stack.config.storage.tmp_dir / f"{sample.VIDEO_LARGE}.part").exists()
     assert not archive.media(sample.VIDEO_LARGE).exists()
     finished, _items = await archive.wait_for_end(other)

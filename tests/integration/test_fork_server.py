@@ -17,6 +17,7 @@ from services.common.youtube.fork_server import AVAILABLE, ForkServer
 from services.common.youtube.process import ChildCrashed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from tests.fixtures.emulated import emulated_config
+from tests.fixtures.process_tree import children_of, command_of, is_running, parent_of
 from tests.fixtures.waiting import until
 from tests.fixtures.youtube_child import fetch_request
 from ytarchive.emulator import EmulatorClient
@@ -50,25 +51,6 @@ async def extract(child: YtDlpChild, folder: Path, video_id: str = sample.VIDEO_
     request = fetch_request(folder / f"{video_id}.part", video_id, media=False, thumbnail=False)
     await child.run("fetch", request, on_message=record)
     return kinds
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def sockets_of(pid: int) -> set[str]:

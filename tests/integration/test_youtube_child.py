@@ -30,6 +30,7 @@ from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChil
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
+from tests.fixtures.process_tree import is_running
 from tests.fixtures.youtube_child import fetch_request, with_plugin
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
@@ -555,13 +556,6 @@ async def test_a_child_that_ignores_sigterm_ends_within_2_seconds(
     await wait_until_gone(*pids, within=10)
     assert time.monotonic() - begun < 2.0
     assert not child.alive
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def test_output_of_a_plugin_does_not_break_the_protocol(config: Config, tmp_path: Path) -> None:

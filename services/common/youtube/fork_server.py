@@ -134,7 +134,8 @@ class _Running:
             self._lose()
             raise ServerLost(str(error)) from error
         try:
-            return await asyncio.wait_for(asyncio.shield(started), self._ready_within)
+            async with asyncio.timeout(self._ready_within):  # not wait_for: 3.11's can swallow a cancellation
+                return await asyncio.shield(started)
         except TimeoutError as error:  # it is stopped, or hangs
             self._lose()
             await asyncio.gather(started, return_exceptions=True)
