@@ -56,7 +56,7 @@ def wait_for_download(cli: Any, emulator: EmulatorClient, video_id: str = sample
     """Wait until part of the media is downloaded."""
     emulator.wait_for(kind="media", video_id=video_id)
     folder = cli.data / "tmp" / f"{video_id}.part"
-    until(lambda: any(path.stat().st_size for path in folder.glob("*.part")), f"bytes in {folder}")
+    until(lambda: any(path.stat().st_size for path in folder.glob("*.mp4.part")), f"bytes in {folder}")
 
 
 def process_groups_with_files_below(folder: Path, excluded_pid: int) -> set[int]:

@@ -109,7 +109,7 @@ def test_shutdown_finishes_requests_rejects_new_ones_and_keeps_partials(start: A
         system.emulator.add_fault("watch", "delay", video_id="looking-001", seconds=4),
     ]
     job_id = system.create_job("stopping-01")
-    until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.part")))
+    until(lambda: list((system.data / "tmp").glob("stopping-01.part/*.mp4.part")))
     since = system.emulator.last()
     with ThreadPoolExecutor(1) as aside:
         asked = {"X-Trace-Id": "in-hand-1"}
