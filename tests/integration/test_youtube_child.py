@@ -535,25 +535,33 @@ async def test_the_child_and_its_helper_end_with_a_killed_parent(
     await wait_until_gone(*pids, within=10)
 
 
+class _Ended(Exception):
+    """An operation that is ended by the one who asked for it."""
+
+
 @pytest.mark.parametrize("crashed", [False, True], ids=["killed", "crashed"])
 async def test_a_child_that_ignores_sigterm_ends_within_2_seconds(
     stubborn: tuple[ChildSettings, Path], tmp_path: Path, crashed: bool
 ) -> None:
     settings, place = stubborn
     child = YtDlpChild(settings)
-    request = fetch_request(tmp_path, sample.VIDEO_OK, media=False, thumbnail=False)
-    await child.run("fetch", request, on_message=_ignore)
-    assert child.pid is not None
-    pids = child.pid, int(place.read_text())
-    assert all(map(is_running, pids))
-    begun = time.monotonic()
-    if crashed:
-        os.kill(child.pid, signal.SIGKILL)
-        with pytest.raises(ChildCrashed):
-            await child.run("fetch", request, on_message=_ignore)
-    else:
-        await child.kill()
-    await wait_until_gone(*pids, within=10)
+    started: list[int] = []
+    begun = 0.0
+
+    async def end(_message: dict[str, Any]) -> None:
+        nonlocal begun
+        assert child.pid is not None
+        started.extend((child.pid, int(place.read_text())))
+        assert all(map(is_running, started))
+        begun = time.monotonic()
+        if crashed:
+            os.kill(child.pid, signal.SIGKILL)
+        else:
+            raise _Ended
+
+    with pytest.raises(ChildCrashed if crashed else _Ended):
+        await child.run("fetch", fetch_request(tmp_path, LARGE, thumbnail=False), on_message=end)
+    await wait_until_gone(*started, within=10)
     assert time.monotonic() - begun < 2.0
     assert not child.alive
 
