@@ -1,7 +1,7 @@
 # One image for every service and the CLI:  docker run ytarchive service jobs
 FROM python:3.11-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ffmpeg tini \
+ && apt-get install -y --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./

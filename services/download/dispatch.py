@@ -29,7 +29,7 @@ from services.common.events import (
 )
 from services.common.infra.files import free_space
 from services.common.models import ErrorCode
-from services.common.settings.load import Storage
+from services.common.settings.load import Config, Storage
 from services.common.youtube.messages import (
     BetterFound,
     Downloading,
@@ -77,6 +77,12 @@ def no_space(storage: Storage) -> Failure | None:
         message=f"{free / 1e9:.1f} GB are free on the disk of {storage.tmp_dir}, and [storage] min_free keeps "
         f"{storage.min_free / 1e9:.1f} GB: free some, or lower it",
     )
+
+
+def connections_of(config: Config) -> int:
+    """Return how many connections the media of a video may use. A rate limit is for all of them together, so that more
+    than one would bring nothing."""
+    return 1 if config.youtube.rate_limit else config.download.connections
 
 
 class Dispatch:
@@ -308,13 +314,14 @@ class Dispatch:
         await self._context.bus.publish(looked, trace_id=self._trace_id, caused_by=self._cause)
 
     def _request(self) -> FetchRequest:
-        wanted = self._event.wanted
+        wanted, config = self._event.wanted, self._context.config
         return FetchRequest(
             video_id=self._event.video_id,
             dispatch_id=self._event.dispatch_id,
             wanted=wanted,
-            choice=choose(wanted.quality, self._context.config.download),
+            choice=choose(wanted.quality, config.download),
             directory=str(self.directory),
+            connections=connections_of(config),
         )
 
     @property

@@ -41,8 +41,10 @@ class DownloadService(ServiceBase):
     async def initialize_resources(self) -> Sequence[object]:
         """Raises ServiceUnavailable without ffmpeg: nothing could be merged."""
         self.parts = bootstrap(self.config, self.bus, self.instance, self.closing, self.announce, self._resources)
-        if await asyncio.to_thread(find_ffmpeg) is None:
-            raise ServiceUnavailable("No ffmpeg: install it, or the Python package imageio-ffmpeg.")
+        if await asyncio.to_thread(find_ffmpeg, self.config.download.ffmpeg) is None:
+            raise ServiceUnavailable(
+                "imageio-ffmpeg has no ffmpeg for this platform: install one, or name it in [download] ffmpeg."
+            )
         return self.parts.all()
 
     async def after_start(self) -> None:

@@ -171,13 +171,14 @@ def test_an_invalid_configuration_does_not_skip_independent_checks(
 
 
 def test_programs_that_do_not_run_are_problems(cli: Any, tmp_path: Path) -> None:
-    """The first nats-server and ffmpeg on PATH exit with an error."""
+    """The first nats-server on PATH and the configured ffmpeg exit with an error."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("nats-server", "ffmpeg"):
         (tools / name).write_text("#!/bin/sh\nexit 1\n")
         (tools / name).chmod(0o755)
     cli.env["PATH"] = f"{tools}{os.pathsep}{cli.env['PATH']}"
+    cli.env["YTARCHIVE_DOWNLOAD__FFMPEG"] = str(tools / "ffmpeg")
 
     found = run_doctor(cli, code=1)
 

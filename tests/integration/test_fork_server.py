@@ -166,7 +166,7 @@ async def test_without_a_server_a_child_is_a_process_of_its_own(
 
 async def test_a_stopped_server_is_given_up_and_ended(settings: ChildSettings, tmp_path: Path) -> None:
     server = ForkServer(ready_within=1.0).acquire()
-    server.start(settings.environment)
+    server.start(settings.environment, settings.ffmpeg)
     [stopped] = until(lambda: [pid for pid in children_of(os.getpid()) if "fork_server" in command_of(pid)])
     os.kill(stopped, signal.SIGSTOP)
     child = YtDlpChild(settings, server)

@@ -30,6 +30,7 @@ from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChil
 from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
+from tests.fixtures.media import decodes
 from tests.fixtures.process_tree import is_running
 from tests.fixtures.youtube_child import fetch_request, with_plugin
 from ytarchive.emulator import EmulatorClient
@@ -91,13 +92,6 @@ async def failure_of(run: Awaitable[object]) -> Failure:
 
 def files_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
-
-
-def decodes(path: Path) -> bool:
-    ran = subprocess.run(
-        [str(find_ffmpeg()), "-v", "error", "-i", str(path), "-f", "null", "-"], capture_output=True, check=False
-    )
-    return ran.returncode == 0 and not ran.stderr
 
 
 async def test_a_video_is_downloaded_with_captions_in_two_languages(

@@ -66,7 +66,7 @@ def fetch(directory: Path, streams: list[dict[str, Any]], selector: str, **more:
     directory.mkdir()
     told: list[Downloading] = []
     try:
-        path = fetch_media(session, info, directory, audio=is_audio(info), tell=told.append)
+        path = fetch_media(session, info, directory, audio=is_audio(info), connections=2, tell=told.append)
     finally:
         session.ydl.close()
     return path, told

@@ -81,7 +81,7 @@ async def preload_yt_dlp(config: Config, resources: AsyncExitStack) -> None:
     if AVAILABLE:
         resources.push_async_callback(SHARED.acquire().release)
         settings = ChildSettings.of(config)
-        SHARED.start(settings.environment_with(await asyncio.to_thread(settings.ytdlp_folder)))
+        SHARED.start(settings.environment_with(await asyncio.to_thread(settings.ytdlp_folder)), settings.ffmpeg)
 
 
 def _no_system(config: Config) -> ServiceUnavailable:

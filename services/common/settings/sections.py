@@ -192,12 +192,16 @@ class YouTube(Section):
 
 class Download(Section):
     """`audio_language`: of the sound to prefer, such as `de`; empty: the original language. `video_codec` and
-    `audio_codec` decide between streams of one resolution and frame rate."""
+    `audio_codec` decide between streams of one resolution and frame rate. `connections`: of one slot, for the picture
+    and the sound of a video; with [youtube] rate_limit it is one. `ffmpeg`: the program to use instead of the static
+    one that is installed with ytarchive."""
 
     audio_language: str = Field(default="", pattern=r"^[A-Za-z0-9-]{0,32}$")
     video_codec: Literal["h264", "h265", "vp9", "av01"] = "h264"
     audio_codec: Literal["aac", "opus"] = "aac"
     slots: int = Field(default=2, ge=1, le=64)
+    connections: int = Field(default=2, ge=1, le=2)
+    ffmpeg: FilePath | None = None
     socket_timeout: float = Field(default=SPEC.read, gt=0)
     timeout: float = Field(default=3600.0, gt=0)  # SPEC: DOWNLOAD_TIMEOUT; seconds without progress, not in total
     memory_limit: Size = Field(default=2 * 1024**3, ge=1024**3)  # bytes of each process; deno needs 600 MB

@@ -72,21 +72,21 @@ class ForkServer:
         self._running, self._replaced = None, []
         await asyncio.gather(*(one.end() for one in ending))
 
-    def start(self, environment: Mapping[str, str]) -> None:
+    def start(self, environment: Mapping[str, str], ffmpeg: str) -> None:
         """Start the server, so that it is ready when the first child is needed. Call it from the main thread: it is
-        killed when the calling thread ends."""
+        killed when the calling thread ends. `ffmpeg`: what its children will use; empty: none."""
         running = self._running
-        if running is not None and running.usable(environment):
+        if running is not None and running.usable(environment, ffmpeg):
             return
         if running is not None:
             self._replaced = [one for one in (*self._replaced, running) if not one.lost]
-        self._running = _Running(environment, self._idle, self._ready_within)
+        self._running = _Running(environment, ffmpeg, self._idle, self._ready_within)
 
     async def fork(
-        self, environment: Mapping[str, str], memory_limit: int, descriptors: Sequence[int]
+        self, environment: Mapping[str, str], ffmpeg: str, memory_limit: int, descriptors: Sequence[int]
     ) -> ForkedProcess:
         """Fork a child with these descriptors as stdin, stdout and stderr. Raise ServerLost."""
-        self.start(environment)
+        self.start(environment, ffmpeg)
         assert self._running is not None  # noqa: S101 - for the type checker
         return await self._running.fork(memory_limit, descriptors)
 
@@ -97,9 +97,10 @@ SHARED = ForkServer()  # the services of one process
 class _Running:
     """A server process, started with one environment."""
 
-    def __init__(self, environment: Mapping[str, str], idle: float, ready_within: float) -> None:
+    def __init__(self, environment: Mapping[str, str], ffmpeg: str, idle: float, ready_within: float) -> None:
         self._ready_within = ready_within
         self._environment = dict(environment)
+        self._ffmpeg = ffmpeg
         self._idle = idle
         self._loop = asyncio.get_running_loop()
         self._starting: deque[asyncio.Future[ForkedProcess]] = deque()
@@ -109,8 +110,8 @@ class _Running:
         self._channel, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         with remote:
-            self._process = subprocess.Popen(  # asyncio would wait for its end
-                [sys.executable, "-P", "-m", "services.common.youtube.child.fork_server"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own; asyncio would wait for its end
+                [sys.executable, "-P", "-m", "services.common.youtube.child.fork_server", ffmpeg],
                 stdin=remote.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -120,8 +121,9 @@ class _Running:
         self._loop.add_reader(self._channel, self._receive)
         self._retire_later()
 
-    def usable(self, environment: Mapping[str, str]) -> bool:
-        return not self.lost and self._environment == environment and self._loop is asyncio.get_running_loop()
+    def usable(self, environment: Mapping[str, str], ffmpeg: str) -> bool:
+        same = self._environment == environment and self._ffmpeg == ffmpeg
+        return same and not self.lost and self._loop is asyncio.get_running_loop()
 
     async def fork(self, memory_limit: int, descriptors: Sequence[int]) -> ForkedProcess:
         started = self._loop.create_future()

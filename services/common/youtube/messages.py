@@ -28,13 +28,15 @@ class FormatChoice(_Message):
 
 
 class FetchRequest(_Message):
-    """`directory` is the work directory, `{video_id}.part`; it is created when needed."""
+    """`directory` is the work directory, `{video_id}.part`; it is created when needed. `connections`: at most so many
+    for the media."""
 
     video_id: str = Field(pattern=VIDEO_ID_PATTERN)
     dispatch_id: str
     wanted: Wanted
     choice: FormatChoice
     directory: str
+    connections: int = 1
 
 
 class MetadataFound(_Message):

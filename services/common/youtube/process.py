@@ -124,7 +124,7 @@ class YtDlpChild:
         if self._server is not None:
             try:
                 descriptors = (channel.fileno(), channel.fileno(), errors.fileno())
-                return await self._server.fork(environment, memory_limit, descriptors)
+                return await self._server.fork(environment, self._settings.ffmpeg, memory_limit, descriptors)
             except ServerLost as error:
                 _log.warning("fork_server_lost", error_message=str(error))
         return await asyncio.create_subprocess_exec(

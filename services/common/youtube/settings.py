@@ -37,7 +37,9 @@ class ChildSettings:
                 raise ConfigError(str(error)) from error
         own = {"cookies_copy": str(copy)} if cookies else {}
         base = options.base_options(
-            config.youtube, socket_timeout=config.download.socket_timeout, ffmpeg=tools.find_ffmpeg()
+            config.youtube,
+            socket_timeout=config.download.socket_timeout,
+            ffmpeg=tools.find_ffmpeg(config.download.ffmpeg),
         )
         return cls(
             base | own,
@@ -48,6 +50,11 @@ class ChildSettings:
             config.download.timeout,
             Installations.of(config.storage),
         )
+
+    @property
+    def ffmpeg(self) -> str:
+        """Return the path of ffmpeg; empty without one."""
+        return str(self.options.get("ffmpeg_location", ""))
 
     def ytdlp_folder(self) -> Path | None:
         """Return the folder of the yt-dlp in use; None for the installed one. Blocks."""

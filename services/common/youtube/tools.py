@@ -14,15 +14,16 @@ import imageio_ffmpeg
 import services
 
 
-def find_ffmpeg() -> Path | None:
-    """Return the system's ffmpeg, else that of the package imageio-ffmpeg, else None."""
-    found = shutil.which("ffmpeg")
-    if found is None:
-        try:
-            found = imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError:  # it has no binary for this platform
-            return None
-    return Path(found)
+def find_ffmpeg(configured: Path | None = None) -> Path | None:
+    """Return the configured ffmpeg, else the static one of imageio-ffmpeg (docs/decisions/0032), else that on PATH.
+    Return None without any."""
+    if configured is not None:
+        return configured.expanduser().absolute()
+    try:
+        found = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())  # a bare name where the package has no binary
+    except RuntimeError:  # nor is one on PATH
+        return None
+    return Path(found) if found else None
 
 
 def scripts_directory() -> Path:

@@ -1,7 +1,6 @@
 """`ytarchive doctor`, `update`, `config show|check`, `auth token` and `version`: this installation and its
 configuration."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -164,7 +163,11 @@ def version(context: typer.Context, as_json: AsJson = False) -> None:
     from ytarchive.cli.render.installation import versions_table
 
     invocation: Invocation = context.obj
-    found = versions()
-    with suppress(ConfigError):  # then updates of yt-dlp are not found
-        found["yt-dlp"] = Installations.of(invocation.config().storage).in_use().version
+    try:
+        config = invocation.config()
+    except ConfigError:  # then neither updates of yt-dlp nor a configured ffmpeg are found
+        found = versions()
+    else:
+        found = versions(config.download.ffmpeg)
+        found["yt-dlp"] = Installations.of(config.storage).in_use().version
     show_data(found, lambda: versions_table(found), as_json=as_json)

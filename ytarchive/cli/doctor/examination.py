@@ -57,7 +57,7 @@ def _probe(name: str, probe: Callable[[], ProbeResult]) -> Probe:
 def _programs(config: Config | None) -> list[Probe]:
     return [
         _probe("python", probes.python),
-        _probe("ffmpeg", probes.ffmpeg),
+        _probe("ffmpeg", lambda: probes.ffmpeg(config)),
         _probe("javascript", probes.javascript),
         _probe("yt-dlp", lambda: probes.ytdlp(config)),
     ]

@@ -60,8 +60,9 @@ def external_broker(url: str) -> Finding:
     return programs.external_broker(f"{parts.hostname}:{parts.port or _NATS_PORT}", greeting)
 
 
-def ffmpeg() -> Finding:
-    found = find_ffmpeg()
+def ffmpeg(config: Config | None) -> Finding:
+    """Without a valid configuration the one that it may name is not known."""
+    found = find_ffmpeg(config.download.ffmpeg if config else None)
     return programs.ffmpeg(programs.Program(found, ask_version(found, "-version")) if found else None)
 
 

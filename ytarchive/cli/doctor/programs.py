@@ -65,7 +65,8 @@ def _info(greeting: bytes) -> dict[str, object] | None:
 
 
 def ffmpeg(found: Program | None) -> Finding:
-    return _needed("ffmpeg", "ffmpeg", found, "Install ffmpeg, or `pip install imageio-ffmpeg`, which includes it.")
+    remedy = "`pip install imageio-ffmpeg`, which includes it, or install ffmpeg, or correct [download] ffmpeg."
+    return _needed("ffmpeg", "ffmpeg", found, remedy)
 
 
 def javascript(found: Program | None) -> Finding:

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -13,15 +14,21 @@ from services.common.youtube.tools import find_ffmpeg, scripts_directory
 _PATIENCE = 10.0  # seconds for one program
 
 
-def versions() -> dict[str, str | None]:
-    return {
-        "ytarchive": _distribution("ytarchive"),
-        "python": platform.python_version(),
-        "yt-dlp": _distribution("yt-dlp"),
-        "nats-server": ask_version(_nats_server(), "--version"),
-        "ffmpeg": ask_version(find_ffmpeg(), "-version"),
-        "deno": ask_version(_deno(), "--version"),
+def versions(ffmpeg: Path | None = None) -> dict[str, str | None]:
+    """`ffmpeg`: the configured one."""
+    programs = {
+        "nats-server": (_nats_server(), "--version"),
+        "ffmpeg": (find_ffmpeg(ffmpeg), "-version"),
+        "deno": (_deno(), "--version"),
     }
+    with ThreadPoolExecutor() as pool:  # they run at once
+        found = pool.map(lambda program: ask_version(*program), programs.values())
+        return {
+            "ytarchive": _distribution("ytarchive"),
+            "python": platform.python_version(),
+            "yt-dlp": _distribution("yt-dlp"),
+            **dict(zip(programs, found, strict=True)),
+        }
 
 
 def version_in(words: str) -> str | None:

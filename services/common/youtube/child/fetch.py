@@ -90,8 +90,8 @@ class _Fetch:
         self.started_at = datetime.now(UTC)
 
     def run(self) -> None:
-        if self.wanted.media and not tools.find_ffmpeg():
-            raise FfmpegMissing("ffmpeg is not installed, and imageio-ffmpeg has none for this platform")
+        if self.wanted.media and not self._ffmpeg:
+            raise FfmpegMissing("imageio-ffmpeg has no ffmpeg for this platform, and none is installed")
         info = self._extract()
         media = self.wanted.media
         if self.wanted.look is not None:
@@ -111,6 +111,11 @@ class _Fetch:
                 warnings=tuple(encodable(warning) for warning in self.session.warnings),
             )
         )
+
+    @property
+    def _ffmpeg(self) -> str | None:
+        path: str | None = self.ydl.params.get("ffmpeg_location")
+        return path
 
     def _extract(self) -> dict[str, Any]:
         """Extract once; send the metadata before formats are selected, which may fail."""
@@ -162,7 +167,14 @@ class _Fetch:
         if self.wanted.media:
             set_stage("media")
             audio = is_audio(info) if self.order.choice.audio is None else self.order.choice.audio
-            media = fetch_media(self.session, info, self.directory, audio=audio, tell=self.tell)
+            media = fetch_media(
+                self.session,
+                info,
+                self.directory,
+                audio=audio,
+                connections=self.order.connections,
+                tell=self.tell,
+            )
             self.files.insert(0, (media, FileRole.AUDIO if audio else FileRole.VIDEO, None))
 
     def _fetch_caption(self, info: dict[str, Any], language: str) -> None:
@@ -200,12 +212,11 @@ class _Fetch:
 
     def _provenance(self, info: dict[str, Any], *, media: bool) -> Provenance:
         """`media`: whether they were requested. Of a look that fetches none, it tells what is offered now."""
-        ffmpeg = tools.find_ffmpeg()
         return Provenance(
             source_url=info.get("webpage_url") or f"https://www.youtube.com/watch?v={self.order.video_id}",
             extractor=str(info.get("extractor") or "youtube"),
             format_ids=str(info["format_id"]).split("+") if media else [],
-            tools=tools.versions(str(ffmpeg)) if ffmpeg else {},
+            tools=tools.versions(self._ffmpeg) if self._ffmpeg else {},
             started_at=self.started_at,
             finished_at=datetime.now(UTC),
             height=info.get("height") if media else None,

@@ -1,7 +1,8 @@
-"""The process that forks children: `python -m services.common.youtube.child.fork_server`.
+"""The process that forks children: `python -m services.common.youtube.child.fork_server FFMPEG`.
 
-It imports yt-dlp once, so that a child starts in milliseconds and shares that memory. It starts no thread, loads no
-plug-in and opens no file: all that happens in the child. Its stdin is a socket for packets of JSON:
+It imports yt-dlp and asks ffmpeg for its version once, so that a child starts in milliseconds and shares that memory.
+It starts no thread, loads no plug-in and opens no file: all that happens in the child. Its stdin is a socket for
+packets of JSON:
 
     parent -> server   {"memory_limit": bytes}, with the descriptors of the child's stdin, stdout and stderr
     server -> parent   {"pid": number}                       of the child, which leads a process group
@@ -18,9 +19,14 @@ import random
 import selectors
 import signal
 import socket
+import sys
 from contextlib import suppress
+from types import SimpleNamespace
+
+from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
 from services.common.youtube.child.operations import OPERATIONS, die_with_parent, serve
+from services.common.youtube.tools import versions
 
 _PACKET = 4096  # bytes
 PRELOADED = (
@@ -42,6 +48,8 @@ def main() -> None:
     signal.set_wakeup_fd(wakes_written, warn_on_full_buffer=False)
     for name in PRELOADED:
         importlib.import_module(name)
+    if ffmpeg := sys.argv[1]:
+        _ask_version(ffmpeg)
     gc.collect()
     gc.freeze()  # a collection in a child would copy the memory that it shares
     with selectors.PollSelector() as selector:  # it has no descriptor that children would inherit
@@ -54,6 +62,12 @@ def main() -> None:
                 _report_ended(channel)
             if channel.fileno() in ready and not _fork_next(channel, (channel.fileno(), wakes, wakes_written)):
                 return
+
+
+def _ask_version(ffmpeg: str) -> None:
+    """Ask ffmpeg what yt-dlp and the provenance of each video want to know. Both keep the answers."""
+    FFmpegPostProcessor.get_versions(SimpleNamespace(params={"ffmpeg_location": ffmpeg}))
+    versions(ffmpeg)
 
 
 def _fork_next(channel: socket.socket, own: tuple[int, ...]) -> bool:

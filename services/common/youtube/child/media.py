@@ -1,7 +1,9 @@
 """Download the selected formats of a video and merge them into our container."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from services.common.youtube.child.session import Session
 from services.common.youtube.messages import Downloading
 from services.common.youtube.partial import keep_if_same, media_of
 from services.common.youtube.synced import SyncedLengths
-from services.common.youtube.tools import duration_of, find_ffmpeg
+from services.common.youtube.tools import duration_of
 
 _MIN_INTERVAL = 0.2  # seconds between two progress messages
 _SLACK = 100  # bytes of tolerance for announced sizes, as in yt-dlp
@@ -23,7 +25,7 @@ class MediaIncomplete(Exception):
 
 
 class MediaProgress:
-    """Aggregates yt-dlp's progress per file over all formats of a video."""
+    """Aggregates yt-dlp's progress per file over all formats of a video, which may be downloaded in several threads."""
 
     def __init__(
         self,
@@ -35,6 +37,8 @@ class MediaProgress:
         sizes = [stream.get("filesize") or stream.get("filesize_approx") or 0 for stream in streams]
         self._total = sum(sizes) if all(sizes) else 0  # 0: not known
         self._files: dict[str, int] = {}
+        self._speeds: dict[str, float] = {}  # bytes per second, of the files that are being downloaded
+        self._lock = threading.Lock()
         self._tell = tell
         self._told = 0.0
         self._synced = synced
@@ -42,20 +46,23 @@ class MediaProgress:
 
     def on_status(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's progress hook. Raise MediaIncomplete for a finished file that is shorter than announced."""
-        finished = status["status"] == "finished"
+        with self._lock:
+            self._note(status)
+
+    def _note(self, status: Mapping[str, Any]) -> None:
+        name, finished = status["filename"], status["status"] == "finished"
         if not finished:
-            self._synced.note(
-                Path(status.get("tmpfilename") or status["filename"]), status.get("downloaded_bytes") or 0
-            )
+            self._synced.note(Path(status.get("tmpfilename") or name), status.get("downloaded_bytes") or 0)
         have = status.get("downloaded_bytes") or (status.get("total_bytes") if finished else None) or 0
-        self._files[status["filename"]] = have
+        self._files[name] = have
+        self._speeds[name] = 0.0 if finished else status.get("speed") or 0.0
         if finished:
-            _check_size(status.get("info_dict") or {}, have, Path(status["filename"]))
-            self._synced.sync(Path(status["filename"]))
+            _check_size(status.get("info_dict") or {}, have, Path(name))
+            self._synced.sync(Path(name))
         elif time.monotonic() - self._told < _MIN_INTERVAL:
             return
         self._told = time.monotonic()
-        downloaded, speed = int(sum(self._files.values())), status.get("speed")
+        downloaded, speed = int(sum(self._files.values())), sum(self._speeds.values()) or None
         total = self._whole(downloaded)
         left = total - downloaded if total else None
         eta = round(left / speed) if speed and left is not None else None
@@ -73,11 +80,18 @@ def _check_size(info: Mapping[str, Any], have: int, path: Path) -> None:
 
 
 def fetch_media(
-    session: Session, info: dict[str, Any], directory: Path, *, audio: bool, tell: Callable[[Downloading], None]
+    session: Session,
+    info: dict[str, Any],
+    directory: Path,
+    *,
+    audio: bool,
+    connections: int,
+    tell: Callable[[Downloading], None],
 ) -> Path:
     """Download and merge into `{id}.mp4` or `{id}.m4a`; resume partial files in the directory.
 
-    `info` is a processed result (formats selected) and is changed. Raise yt-dlp's errors and MediaIncomplete.
+    Picture and sound are downloaded at once if more than one connection is allowed. `info` is a processed result
+    (formats selected) and is changed. Raise yt-dlp's errors and MediaIncomplete.
     """
     video_id = info["id"]
     streams = info.get("requested_formats") or [info]
@@ -89,7 +103,8 @@ def fetch_media(
     progress = MediaProgress(streams, held, tell, synced)
     session.on_progress = progress.on_status
     try:
-        session.ydl.process_info(info)
+        with session.ydl.at_once(info, connections) if len(streams) > 1 and connections > 1 else nullcontext():
+            session.ydl.process_info(info)
     finally:
         session.on_progress = None
     path = Path(info.get("filepath") or "")
@@ -99,7 +114,7 @@ def fetch_media(
         raise MediaIncomplete(f"{path.name} is empty, or was not merged")
     path = _contain(session.ydl, info, path, audio=audio)
     if not all(stream.get("filesize") for stream in streams):
-        _check_length(info, path)
+        _check_length(info, path, Path(session.ydl.params["ffmpeg_location"]))
     synced.sync(path)
     for leftover in media_of(directory, video_id):  # left by a process that was killed after merging
         if leftover != path:
@@ -107,10 +122,9 @@ def fetch_media(
     return path
 
 
-def _check_length(info: Mapping[str, Any], path: Path) -> None:
+def _check_length(info: Mapping[str, Any], path: Path, ffmpeg: Path) -> None:
     """Refuse a result that is shorter than announced. Of streams in fragments no size is known."""
-    ffmpeg = find_ffmpeg()
-    length = duration_of(path, ffmpeg) if ffmpeg else None
+    length = duration_of(path, ffmpeg)
     announced = info.get("duration") or 0
     if length is not None and is_shorter(length, announced):
         path.unlink()

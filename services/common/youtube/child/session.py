@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yt_dlp
 
 from services.common.settings.retry_policy import SPEC
+from services.common.youtube.child.streams_at_once import StreamsAtOnce
 from services.common.youtube.cookies import Cookies
 
 _WARNINGS_KEPT = 50
@@ -19,6 +21,13 @@ _MEDIA_ERROR = re.compile(r"\s*\[download\] Got error: (?P<error>.*)\. Retrying 
 class MediaUnserved(yt_dlp.utils.YoutubeDLError):  # type: ignore[misc]  # yt-dlp has no types
     """A request for media failed without a byte: the next attempt is made by jobs, which shows it (SPEC:
     RETRY_CONFIG)."""
+
+
+class _Stream(threading.local):
+    """What a stream's download has experienced; each has a thread of its own while several run at once."""
+
+    received = False  # bytes since the last error
+    error = ""
 
 
 class Session:
@@ -34,9 +43,8 @@ class Session:
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
         self.digest = digest
         self._cookies = cookies
-        self._received = False  # bytes of media since the last error
-        self._media_error = ""
-        self.ydl = yt_dlp.YoutubeDL(
+        self._stream = _Stream()
+        self.ydl = StreamsAtOnce(
             {
                 **options,
                 "logger": self,
@@ -51,20 +59,22 @@ class Session:
 
     def _before_repetition(self, n: int) -> float:
         """Return the seconds before repetition `n` of a request for media. Raise MediaUnserved if nothing arrived."""
-        received, self._received = self._received, False
+        self.ydl.check_other_streams()
+        received, self._stream.received = self._stream.received, False
         if not received:
-            raise MediaUnserved(self._media_error or "no data")
+            raise MediaUnserved(self._stream.error or "no data")
         return _backoff(n)
 
     def _progress(self, status: dict[str, Any]) -> None:
-        self._received = status["status"] == "downloading"
+        self.ydl.check_other_streams()
+        self._stream.received = status["status"] == "downloading"
         if self.on_progress:
             self.on_progress(status)
 
     def debug(self, message: str) -> None:
         """Part of yt-dlp's logger; progress lines end here, and the errors of requests that are repeated."""
         if found := _MEDIA_ERROR.fullmatch(message):
-            self._media_error = found["error"]
+            self._stream.error = found["error"]
 
     def warning(self, message: str) -> None:
         if len(self.warnings) < _WARNINGS_KEPT:

@@ -70,7 +70,7 @@ def _try_download(tried: Session, directory: Path) -> None:
     params["paths"] = {"home": str(directory)}
     params["outtmpl"]["default"] = f"{_VIDEO_ID}.%(ext)s"
     progress: list[Downloading] = []
-    media = fetch_media(tried, found, directory, audio=False, tell=progress.append)
+    media = fetch_media(tried, found, directory, audio=False, connections=1, tell=progress.append)
     _require(media.read_bytes() == _MEDIA, "a video is not stored as it is")
     _require(progress[-1].downloaded == len(_MEDIA), "it reports no progress")
 

@@ -354,7 +354,7 @@ NAS = folder_checks.Place("tmp_dir", Path("/nas"), False, 0)
         (programs.external_broker("nas:4222", "refused"), "Start it, or correct [nats] url"),
         (programs.external_broker("nas:4222", b"HTTP/1.1 400"), "Correct [nats] url"),
         (programs.external_broker("nas:4222", b"INFO {}"), "`jetstream`"),
-        (programs.ffmpeg(None), "Install ffmpeg, or `pip install imageio-ffmpeg`"),
+        (programs.ffmpeg(None), "`pip install imageio-ffmpeg`"),
         (programs.ffmpeg(BROKEN), "imageio-ffmpeg"),
         (programs.javascript(None), "`pip install deno`"),
         (programs.ytdlp(None, TODAY, "`pipx x`"), "`pipx x`"),

@@ -1,0 +1,26 @@
+"""Which ffmpeg is used."""
+
+import os
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from services.common.youtube.tools import find_ffmpeg
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return program
+
+
+def test_the_static_ffmpeg_comes_before_that_of_the_system(on_path: Path) -> None:
+    assert find_ffmpeg() == Path(imageio_ffmpeg.get_ffmpeg_exe()) != on_path
+
+
+def test_the_configured_ffmpeg_comes_first(on_path: Path) -> None:
+    assert find_ffmpeg(on_path) == on_path
