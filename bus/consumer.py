@@ -29,7 +29,9 @@ Act = Callable[[InFlightMessage, Envelope], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger("bus", logger_name="bus")
 
-FETCH_TIMEOUT = 2.0  # seconds; short, because a fetch in progress is lost when the server restarts
+# Seconds of one fetch, longer while nothing comes. A fetch in progress ends when the connection does, and the broker
+# reports when a cluster moves the durable; whatever loses it otherwise costs at most so long.
+FETCH_TIMEOUT, _LONGEST_FETCH = 2.0, 16.0
 _PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds after a fetch that failed
 _RECHECK = 1.0  # seconds until `slots` is called again while all are taken
 _TURNS = 10  # of the event loop; nats-py takes about five from the arrival of a message to its pull
@@ -110,14 +112,14 @@ class Consumer:
     # --- the loops ------------------------------------------------------------------------------------------------
 
     async def _pull(self) -> None:
-        failures = 0
+        failures, patience = 0, FETCH_TIMEOUT
         while not self._stopping:
             try:
                 free = await self._room()
                 await self._connection.online.wait()
                 asked = time.monotonic()
-                messages = await self._fetch(free)
-                failures = 0
+                messages = await self._fetch(free, patience)
+                failures, patience = 0, FETCH_TIMEOUT if messages else min(2 * patience, _LONGEST_FETCH)
                 if not messages and time.monotonic() - asked < _PAUSE:
                     await asyncio.sleep(_PAUSE)  # an error that looks like an empty stream must not cause a busy loop
             except (nats.errors.Error, OSError) as error:
@@ -151,13 +153,13 @@ class Consumer:
             await self.consumption.ready()
         return free
 
-    async def _fetch(self, count: int) -> list[Msg]:
+    async def _fetch(self, count: int, patience: float) -> list[Msg]:
         assert self._subscription is not None, "start() binds before it pulls"  # noqa: S101 - for the type checker
         try:
             refusals = self._connection.client.refusals
             pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.consumption.durable}"
             async with self._connection.fail_fast(), refusals.watch(pull):
-                return await self._subscription.fetch(count, timeout=FETCH_TIMEOUT)
+                return await self._subscription.fetch(count, timeout=patience)
         except TimeoutError:
             return []
 

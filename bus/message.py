@@ -35,7 +35,7 @@ class Event(BaseModel):
     derived from them, within `namespace`. Unknown fields are ignored, so that an older reader accepts a newer writer.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     namespace: ClassVar[UUID] = uuid5(NAMESPACE_URL, "urn:bus:event")
     subject: ClassVar[str] = ""
@@ -106,7 +106,7 @@ class Envelope(BaseModel):
     of the message that caused this one, `source` is `service/instance`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     id: str = Field(min_length=1, max_length=128)
     version: str = ENVELOPE_VERSION

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from bus.connection.nats_client import Callbacks, close_client, open_client
+from bus.embedded.child_exit import ended_within
 from bus.embedded.headway import Headway
 from bus.embedded.probe import HOST, accepts_connections, is_free, port_of
 from bus.embedded.program import find_server
@@ -38,7 +39,6 @@ _LOADING = 10.0  # seconds between two log records about a store that takes long
 _PANIC = ("panic:", "fatal error:")  # the first words of a Go program that crashes
 _STOP_TIMEOUT = 10.0
 _POLL = 0.005
-_WATCH = 0.25  # seconds between two checks of the child
 _HEALTH_TIMEOUT = 2.0
 _FAILED_WRITE = "[ERR] JetStream failed to store a msg"
 _UNHEALTHY_LIMIT = 5  # failed health checks in a row until a restart
@@ -261,13 +261,9 @@ class EmbeddedServer:
     async def _watch(self, binary: Path) -> None:
         """Restart the child when it has died or stays unhealthy, as after a full disk."""
         bad = 0
-        checked = time.monotonic()
         while True:
-            await asyncio.sleep(_WATCH)
-            if self._process is not None and self._process.poll() is None:
-                if time.monotonic() - checked < self._health_every:
-                    continue
-                checked = time.monotonic()
+            ended = self._process is None or await ended_within(self._process, self._health_every)
+            if not ended:
                 bad = 0 if await self._is_healthy() else bad + 1
                 if bad < _UNHEALTHY_LIMIT:
                     continue

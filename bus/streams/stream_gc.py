@@ -21,6 +21,7 @@ from bus.streams.stream_room import PURGE_ABOVE, Holder, StreamRoom
 log = structlog.get_logger("bus", logger_name="bus")
 
 INTERVAL = 2.0  # seconds between two looks at the size of the stream
+_IDLE_INTERVAL, _FAR = 10.0, 1024**3  # while it would have to grow by so many bytes until anything is to be done
 _COLLECT_EVERY = 30.0  # seconds between two purges, while there is room for new work
 _DURABLES_EVERY = 600.0  # seconds between two looks at the durables, while the stream is less than half full
 
@@ -141,4 +142,7 @@ class StreamGC:
                 await self.look()
             except (nats.errors.Error, TimeoutError) as error:
                 log.debug("janitor_could_not_look", error=str(error))
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        return _IDLE_INTERVAL if self.room.until(PURGE_ABOVE) > _FAR else INTERVAL

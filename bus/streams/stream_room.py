@@ -4,6 +4,7 @@ Above half of max_bytes the stream is purged; above three quarters no new work i
 work, which end it and release what they hold, can always be stored (docs/decisions/0019).
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,6 +50,10 @@ class StreamRoom:
 
     def above(self, share: float) -> bool:
         return self.bytes > share * self.max_bytes > 0
+
+    def until(self, share: float) -> float:
+        """Return how many bytes may be stored until it is filled to this share."""
+        return share * self.max_bytes - self.bytes if self.max_bytes else math.inf
 
     @property
     def for_new_work(self) -> bool:

@@ -77,14 +77,18 @@ class ProgressPublisher:
         self._reader = reader
         self._bus = bus
         self._changed: set[str] = set()
+        self._any_changed = asyncio.Event()
 
     def committed(self, commit: Commit) -> None:
         self._changed |= commit.jobs
+        if self._changed:
+            self._any_changed.set()
 
     async def run(self) -> None:
         """Never returns."""
         while True:
-            await asyncio.sleep(_PROGRESS_EVERY)
+            await self._any_changed.wait()
+            self._any_changed.clear()
             changed, self._changed = self._changed, set()
             for job_id in changed:
                 job = await self._reader.find(job_id)
@@ -93,3 +97,4 @@ class ProgressPublisher:
                 if self._bus.connected:
                     with suppress(MessageTooLarge):  # REST shows it all the same
                         await self._bus.publish(JobProgress(job_id=job_id, job=job), trace_id=job.trace_id)
+            await asyncio.sleep(_PROGRESS_EVERY)

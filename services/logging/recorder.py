@@ -51,7 +51,9 @@ class Recorder:
     async def run_own(self) -> None:
         """Background task: write the records of this service itself, which are never published. On a disk that takes no
         data they wait in a bounded queue, and nothing is logged."""
-        while True:  # noqa: ASYNC110 - the queue is filled by threads too
+        while True:
+            if self._own is None:
+                await logs.OWN.filled()
             await asyncio.sleep(logs.PERIOD if await self.write_own() else self._disk_patience)
 
     async def write_own(self) -> bool:
@@ -92,5 +94,5 @@ class Recorder:
 
 
 def _own_message() -> JournalMessage | None:
-    own = logs.take_own()
+    own = logs.OWN.take()
     return JournalMessage(str(uuid4()), datetime.now(UTC), tuple(own)) if own else None

@@ -4,7 +4,7 @@
     logger = structlog.get_logger().bind(service="jobs", version=__version__)
 
 A record waits in a bounded queue until a `Shipper` publishes it as part of a `log.recorded` event; logging never blocks
-and never fails. No batch may cause the next one: the logging service writes its own records itself (`take_own`), and
+and never fails. No batch may cause the next one: the logging service writes its own records itself (`OWN`), and
 what the bus reports of a batch on its way stays on stderr.
 """
 
@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -41,8 +41,50 @@ LONGEST = 16_000  # characters of one record, so that a batch fits into a messag
 _ALWAYS = ("timestamp", "level", "event", "service", "version", "trace_id")  # fields kept of a longer record
 
 _LOGGING = "logging"  # the service that writes its own records
-_waiting: deque[dict[str, Any]] = deque(maxlen=QUEUE)
-_own: deque[dict[str, Any]] = deque(maxlen=OWN_QUEUE)
+
+
+class RecordQueue:
+    """A bounded queue of records, filled by any thread: the oldest are dropped first."""
+
+    def __init__(self, most: int) -> None:
+        self._records: deque[dict[str, Any]] = deque(maxlen=most)
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def put(self, record: dict[str, Any]) -> None:
+        self._records.append(record)
+        for loop, waiting in tuple(self._waiting):
+            with suppress(RuntimeError):  # that loop was closed
+                loop.call_soon_threadsafe(_wake, waiting)
+
+    def take(self) -> list[dict[str, Any]]:
+        """Remove and return the oldest records, up to a batch."""
+        return [self._records.popleft() for _ in range(min(BATCH, len(self._records)))]
+
+    def put_back(self, records: Sequence[dict[str, Any]]) -> None:
+        self._records.extendleft(reversed(records))
+
+    def clear(self) -> None:
+        self._records.clear()
+
+    async def filled(self) -> None:
+        """Return when there is a record."""
+        loop = asyncio.get_running_loop()
+        waiting = loop, loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            if not self._records:  # looked at after it was noted that somebody waits: none is missed
+                await waiting[1]
+        finally:
+            self._waiting.remove(waiting)
+
+
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+_waiting = RecordQueue(QUEUE)
+OWN = RecordQueue(OWN_QUEUE)  # records of the logging service, which it takes itself
 _publishing: ContextVar[bool] = ContextVar("publishing_log_records", default=False)
 
 
@@ -80,12 +122,7 @@ def tear_down() -> None:
     structlog.reset_defaults()
     _forward_stdlib()
     _waiting.clear()
-    _own.clear()
-
-
-def take_own() -> list[dict[str, Any]]:
-    """Return the oldest records of the logging service that are not taken yet, up to a batch."""
-    return [_own.popleft() for _ in range(min(BATCH, len(_own)))]
+    OWN.clear()
 
 
 def _forward_stdlib(*forward: logging.Handler) -> None:
@@ -160,9 +197,9 @@ def _enqueue(threshold: int) -> Callable[[WrappedLogger, str, EventDict], EventD
             name = str(getattr(logger, "name", ""))
             named = {**record, "service": record.get("service") or _service_of(name), "version": VERSION}
             if named["service"] == _LOGGING:
-                _own.append(named)
+                OWN.put(named)
             elif not _is_local(name, named):
-                _waiting.append(named)
+                _waiting.put(named)
         return record
 
     return enqueue
@@ -210,8 +247,9 @@ class Shipper:
         self._bus = bus
 
     async def run(self) -> None:
-        """Publish every 250 ms until cancelled."""
+        """Publish what a quarter of a second brings, until cancelled."""
         while True:
+            await _waiting.filled()
             await asyncio.sleep(PERIOD)
             with suppress(BusError):  # the broker is unavailable: the records wait in the queue
                 await self._ship()
@@ -222,8 +260,7 @@ class Shipper:
             await asyncio.wait_for(self._ship(), patience)
 
     async def _ship(self) -> None:
-        while _waiting:
-            batch = [_waiting.popleft() for _ in range(min(BATCH, len(_waiting)))]
+        while batch := _waiting.take():
             sent = False
             publishing = _publishing.set(True)
             try:
@@ -232,4 +269,4 @@ class Shipper:
             finally:
                 _publishing.reset(publishing)
                 if not sent:
-                    _waiting.extendleft(reversed(batch))
+                    _waiting.put_back(batch)

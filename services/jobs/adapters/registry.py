@@ -54,11 +54,12 @@ class Registry:
 
     # --- changes
 
-    def seen(self, info: ServiceInfo) -> None:
-        """Record a registration or a heartbeat."""
+    def seen(self, info: ServiceInfo) -> bool:
+        """Record a registration or a heartbeat. Return whether it tells anything but that the instance lives."""
         self._end_silence()
         if _dead(info):
-            return  # sent before it died
+            return False  # sent before it died
+        news = info.instance in self._gone or info != self._known.get(info.instance)
         self._gone.discard(info.instance)
         new = info.instance not in self._known
         self._known[info.instance] = info
@@ -66,6 +67,7 @@ class Registry:
         if new:
             self.forget_dead()
             self._changed.set()
+        return news
 
     def stopped(self, instance: str) -> None:
         """Record an orderly stop: the instance has given back its messages."""

@@ -45,6 +45,15 @@ def _instances(registry: Registry) -> list[str]:
     return [info.instance for info in registry.live("download")]
 
 
+def test_a_heartbeat_is_news_only_when_it_tells_more_than_life(file: Path, process: subprocess.Popen[bytes]) -> None:
+    registry = Registry(file)
+    first = _info(process.pid)
+    busy = first.model_copy(update={"free_slots": 1})
+    assert [registry.seen(info) for info in (first, first, busy, busy)] == [True, False, True, False]
+    _kill(process)
+    assert registry.seen(busy) is False
+
+
 def test_an_instance_is_gone_as_soon_as_its_process_dies(file: Path, process: subprocess.Popen[bytes]) -> None:
     registry = Registry(file)
     registry.seen(_info(process.pid))
