@@ -236,7 +236,7 @@ def listening(queue: int) -> Iterator[tuple[socket.socket, str]]:
 
 async def seconds_until_timeout(endpoint: str, jobs: Bus, policy: RetryPolicy) -> float:
     api = DataApi(endpoint, QuotaStore(jobs, Budget(100, 0)), RemoteHosts(policy))
-    await api._ready()  # building the client is not part of the measured call
+    await api.prepare()  # building the client is not part of the measured call
     began = time.monotonic()
     with pytest.raises(ApiRefused, match="does not answer") as refused:
         await api.list(KEY, "videos", part="id", id=sample.VIDEO_OK)

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
-import aiohttp
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.common.infra.files import write_atomically
@@ -22,7 +21,7 @@ VERSION = r"[0-9][0-9A-Za-z.+-]{0,40}"
 OLD_AFTER = 90  # days; YouTube changes more often than that
 REQUIREMENT = "yt-dlp[default]"
 UPDATE_COMMAND = "ytarchive update"
-_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
+_TIMEOUT = 10.0  # seconds
 _DATE = re.compile(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\D.*)?")
 _LOWER_BOUND = re.compile(r"yt-dlp\[default\]\s*>=\s*([0-9.]+)")
 _ASK_EVERY = timedelta(days=1)
@@ -126,9 +125,11 @@ def known_newest(run_dir: Path) -> NewestRelease | None:
 
 async def ask_newest(releases_url: str) -> NewestRelease | None:
     """Ask yt-dlp's release page. None when it does not answer, or not as expected."""
+    import aiohttp  # takes 0.1 s, and most commands ask nothing
+
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT), trust_env=True) as session,
             session.get(releases_url) as answer,
         ):
             answer.raise_for_status()
