@@ -28,7 +28,7 @@ from services.common.names import SERVICES
 from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from services.common.web.bound_socket import is_free
-from ytarchive.heap import share_one_heap
+from ytarchive.heap import collect_as_usual, share_one_heap
 from ytarchive.running_stack import StackInfo, bus_settings, find_running, info_path, lock_path
 
 # jobs receives the last messages of the workers, and logging those of all services
@@ -121,6 +121,7 @@ class Stack:
             written = self.info.model_dump_json(indent=2)
             await asyncio.to_thread(write_atomically, info_path(self.config), written)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
+        collect_as_usual()
 
     async def _broker(self) -> BusSettings:
         if self.embedded:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ytarchive.cli.terminal.arguments import arrange, wants_json
+from ytarchive.heap import collect_rarely
 
 _UNWRITABLE = 1
 _INTERRUPTED = 130
@@ -16,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (without the program name) and return its exit code. Tracebacks are shown only with
     `--debug`."""
     _replace_closed_streams()
+    collect_rarely()
     words = arrange(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
