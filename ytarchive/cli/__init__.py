@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ytarchive.cli.terminal.arguments import arrange, wants_json
-from ytarchive.heap import collect_rarely
+from ytarchive.heap import collect_rarely, end_without_collecting
 
 _UNWRITABLE = 1
 _INTERRUPTED = 130
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _UNWRITABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
+    finally:
+        end_without_collecting()
     return code
 
 

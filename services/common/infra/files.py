@@ -65,11 +65,13 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
-def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exact: int | None = None) -> None:
+def write_atomically(
+    path: Path, content: bytes | str, *, mode: int = 0o600, exact: int | None = None, durable: bool = True
+) -> None:
     """Replace a file atomically: write a hidden sibling, fsync, rename, fsync the directory. Parents are created.
 
     By default the file is for its owner only. `mode` is reduced by the umask, `exact` is not. The sibling is locked
-    until it is renamed: `remove_abandoned` leaves it.
+    until it is renamed: `remove_abandoned` leaves it. What is not `durable` is not synced: a power cut may lose it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}.new")
@@ -81,12 +83,14 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int = 0o600, exa
                 os.fchmod(descriptor, exact)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             sibling.replace(path)
     except BaseException:
         sibling.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def _create_locked(path: Path, mode: int) -> int:

@@ -51,15 +51,22 @@ class SyncedLengths:
 
     def clip(self, files: Iterable[Path]) -> None:
         """Record the current files and no others: what follows writes behind their ends, or new files."""
+        claimed = any(_read(self._directory / _RECORD).lengths.values())
         lengths = {path.name: min(self._found.lengths.get(path.name, 0), path.stat().st_size) for path in files}
         self._found = _Synced(boot=self._found.boot, lengths=lengths)
-        self._write()
+        # A record of nothing need not survive a power cut: without one, nothing counts as synced.
+        self._write(durable=claimed or any(lengths.values()))
 
     def note(self, path: Path, written: int) -> None:
         """Sync a growing file for every SYNC_EVERY bytes. `written`: its length now; a file that was begun anew is
         shorter than before."""
         before = self._found.lengths.get(path.name, 0)
         if written < before or written - before >= SYNC_EVERY:
+            self.sync(path)
+
+    def finished(self, path: Path) -> None:
+        """Sync a complete stream, unless it is so small that a power cut may cost it."""
+        if path.stat().st_size >= SYNC_EVERY:
             self.sync(path)
 
     def sync(self, path: Path) -> None:
@@ -70,8 +77,8 @@ class SyncedLengths:
             return
         self._write()
 
-    def _write(self) -> None:
-        write_atomically(self._directory / _RECORD, self._found.model_dump_json())
+    def _write(self, *, durable: bool = True) -> None:
+        write_atomically(self._directory / _RECORD, self._found.model_dump_json(), durable=durable)
 
 
 def _read(record: Path) -> _Synced:

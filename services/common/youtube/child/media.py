@@ -58,7 +58,7 @@ class MediaProgress:
         self._speeds[name] = 0.0 if finished else status.get("speed") or 0.0
         if finished:
             _check_size(status.get("info_dict") or {}, have, Path(name))
-            self._synced.sync(Path(name))
+            self._synced.finished(Path(name))
         elif time.monotonic() - self._told < _MIN_INTERVAL:
             return
         self._told = time.monotonic()

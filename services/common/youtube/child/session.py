@@ -30,6 +30,13 @@ class _Stream(threading.local):
     error = ""
 
 
+class _Quiet(StreamsAtOnce):
+    """yt-dlp prepares what `--print` might show six times for each video, a sixth of its CPU time; we print nothing."""
+
+    def _forceprint(self, key: str, info_dict: Any) -> Any:
+        return info_dict
+
+
 class Session:
     """A YoutubeDL, the warnings of the current operation, and its progress callback. `cookies` are those of the user's
     file with this `digest`.
@@ -44,7 +51,7 @@ class Session:
         self.digest = digest
         self._cookies = cookies
         self._stream = _Stream()
-        self.ydl = StreamsAtOnce(
+        self.ydl = _Quiet(
             {
                 **options,
                 "logger": self,

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,19 @@ def test_a_resumed_file_counts_from_its_end(part: Path) -> None:
     part.write_bytes(CONTENT[:-1] + bytes(300))
     power_cut(part.parent).drop_unsynced(files(part.parent))
     assert part.read_bytes() == CONTENT[:-1]
+
+
+def test_a_small_stream_that_is_complete_is_not_synced(part: Path) -> None:
+    """A power cut costs it, which is less than a synced record for each of 50,000 small videos."""
+    begun(part.parent).finished(part)
+    power_cut(part.parent).drop_unsynced(files(part.parent))
+    assert not part.exists()
+
+
+def test_a_large_stream_that_is_complete_is_synced(part: Path) -> None:
+    synced = begun(part.parent)
+    complete = part.rename(part.with_name("video.f137.mp4"))
+    os.truncate(complete, SYNC_EVERY)
+    synced.finished(complete)
+    power_cut(part.parent).drop_unsynced(files(part.parent))
+    assert complete.stat().st_size == SYNC_EVERY
