@@ -112,16 +112,33 @@ class Stack:
             self._held.enter_context(await acquire(lock_path(self.config)))
             info_path(self.config).unlink(missing_ok=True)  # of a killed stack
         self._settings = await self._broker()
-        for name in self.names:
-            service = load_service(name)(self.config, self._settings, **self._options.get(name, {}))
-            await service.startup(wait_for_broker=self._wait_for_broker)
-            self.services[name] = service
+        await self._start_services(self._settings)
         if locked:
             self.info = self._describe(self._settings)
             written = self.info.model_dump_json(indent=2)
             await asyncio.to_thread(write_atomically, info_path(self.config), written)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
         collect_as_usual()
+
+    async def _start_services(self, broker: BusSettings) -> None:
+        """Start the first service, which creates the streams, then the others at once."""
+        services: dict[str, ServiceBase] = {
+            name: load_service(name)(self.config, broker, **self._options.get(name, {})) for name in self.names
+        }
+
+        async def start(name: str) -> None:
+            await services[name].startup(wait_for_broker=self._wait_for_broker)
+            self.services[name] = services[name]
+
+        first, *others = services
+        await start(first)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for name in others:
+                    starting.create_task(start(name), name=f"start of {name}")
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        self.services = {name: services[name] for name in self.names}
 
     async def _broker(self) -> BusSettings:
         if self.embedded:
