@@ -23,6 +23,7 @@ import sys
 from contextlib import suppress
 from types import SimpleNamespace
 
+import yt_dlp
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
 from services.common.youtube.child.operations import OPERATIONS, die_with_parent, serve
@@ -36,6 +37,7 @@ PRELOADED = (
     "yt_dlp.downloader.dash",
     "yt_dlp.downloader.hls",
 )
+EXTRACTORS = ("Youtube", "YoutubeTab")  # of single videos and of lists
 
 
 def main() -> None:
@@ -48,6 +50,8 @@ def main() -> None:
     signal.set_wakeup_fd(wakes_written, warn_on_full_buffer=False)
     for name in PRELOADED:
         importlib.import_module(name)
+    for name in EXTRACTORS:
+        yt_dlp.extractor.get_info_extractor(name).suitable("https://www.youtube.com/")  # compiles its pattern
     if ffmpeg := sys.argv[1]:
         _ask_version(ffmpeg)
     gc.collect()

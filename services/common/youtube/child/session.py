@@ -30,10 +30,17 @@ class _Stream(threading.local):
     error = ""
 
 
-class _Quiet(StreamsAtOnce):
-    """yt-dlp prepares what `--print` might show six times for each video, a sixth of its CPU time; we print nothing."""
+class _Lean(StreamsAtOnce):
+    """A YoutubeDL that leaves out what only other uses need."""
+
+    def add_default_info_extractors(self) -> None:
+        """Add all extractors in their order. yt-dlp's own way, which sorts 1,800 names, takes 35 ms."""
+        for extractor in yt_dlp.extractor.gen_extractor_classes():
+            if extractor._ENABLED:
+                self.add_info_extractor(extractor)
 
     def _forceprint(self, key: str, info_dict: Any) -> Any:
+        """yt-dlp prepares what `--print` might show six times for each video, a sixth of its CPU time."""
         return info_dict
 
 
@@ -51,7 +58,7 @@ class Session:
         self.digest = digest
         self._cookies = cookies
         self._stream = _Stream()
-        self.ydl = _Quiet(
+        self.ydl = _Lean(
             {
                 **options,
                 "logger": self,
