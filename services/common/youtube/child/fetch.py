@@ -16,7 +16,7 @@ from services.common.texts import all_encodable, encodable
 from services.common.youtube import tools
 from services.common.youtube.child import captions, prospects, thumbnail
 from services.common.youtube.child.media import fetch_media, is_audio
-from services.common.youtube.child.session import Session, session, set_stage
+from services.common.youtube.child.session import VIDEO, Session, session, set_stage
 from services.common.youtube.child.video import public_info, video_metadata
 from services.common.youtube.messages import (
     BetterFound,
@@ -56,7 +56,7 @@ def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
     url = f"https://www.youtube.com/watch?v={video_id}"
     ydl.params["writesubtitles"] = True  # yt-dlp then warns of captions that it leaves out
     try:
-        raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key="Youtube")
+        raw: dict[str, Any] = ydl.extract_info(url, download=False, process=False, ie_key=VIDEO)
     finally:
         ydl.params["writesubtitles"] = False
     if not raw or raw.get("_type", "video") != "video":

@@ -27,6 +27,7 @@ import yt_dlp
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
 from services.common.youtube.child.operations import OPERATIONS, die_with_parent, serve
+from services.common.youtube.child.session import EXTRACTORS
 from services.common.youtube.tools import versions
 
 _PACKET = 4096  # bytes
@@ -37,7 +38,6 @@ PRELOADED = (
     "yt_dlp.downloader.dash",
     "yt_dlp.downloader.hls",
 )
-EXTRACTORS = ("Youtube", "YoutubeTab")  # of single videos and of lists
 
 
 def main() -> None:

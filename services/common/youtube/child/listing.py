@@ -22,7 +22,7 @@ from services.common.domain.videos import Entry, PlaylistMetadata, Target, Targe
 from services.common.targets import target_url
 from services.common.texts import encodable
 from services.common.validation import PRIVATE_LISTS, validate_channel_id, validate_playlist_id, validate_video_id
-from services.common.youtube.child.session import make_ydl
+from services.common.youtube.child.session import LIST, make_ydl
 
 PAGE = 100
 _REDIRECTS = 3
@@ -79,7 +79,7 @@ def _extract(ydl: Any, url: str) -> Json:
     That is the effect of `process=False`; `extract_flat` would only keep every entry in memory.
     """
     for _ in range(_REDIRECTS):
-        found: Json = ydl.extract_info(url, download=False, process=False, ie_key="YoutubeTab")
+        found: Json = ydl.extract_info(url, download=False, process=False, ie_key=LIST)
         if found.get("_type") not in {"url", "url_transparent"}:
             return found
         url = found["url"]
