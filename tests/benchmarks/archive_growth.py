@@ -16,12 +16,16 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from bus import BusSettings
 from bus.embedded.server import EmbeddedServer
 from services.common.settings.load import Config, Storage
+from services.common.settings.sections import Endpoint, Services
 from services.storage.archive.locks import NamedLocks
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.fts import TextIndex
@@ -35,6 +39,7 @@ from services.storage.service import StorageService
 from tests.benchmarks.archive_world import Language, World
 
 PARTS = ("search", "pages", "filters", "stats", "rescan", "start", "size")
+COMMON_WORDS = 20
 RUNS = 3
 
 
@@ -59,8 +64,10 @@ class Bench:
     figures: dict[str, Figure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        any_port = Endpoint(port=0)
         self.config = Config(
             storage=Storage(base_path=self.folder / "archive", base_data_dir=self.folder / "data"),
+            services=Services(storage=any_port),
         )
         self.offline = OfflineStorage(self.config)
 
@@ -151,7 +158,7 @@ class Bench:
         self.figures["rescan, warm"] = Figure(self.size * 1000 / taken, "videos/s", 1_500, least=True)
 
     async def start(self) -> None:
-        """Until the service is ready: it then reads the whole catalogue in the background."""
+        """Until the service is ready: it then reads the whole catalogue in the background. Its answers over REST."""
         server = EmbeddedServer(self.folder / "nats", like=BusSettings(url="nats://127.0.0.1"))
         settings = await server.start()
         taken = []
@@ -160,9 +167,26 @@ class Bench:
             begun = time.perf_counter()
             await service.startup()
             taken.append((time.perf_counter() - begun) * 1000)
+            if len(taken) == RUNS:
+                await self._rest(f"{service.url}/api/v1/storage")
             await service.shutdown(5.0)
         await server.stop()
         self._add("start of the service", min(taken), bar=1_000)
+
+    async def _rest(self, base: str) -> None:
+        async with aiohttp.ClientSession() as session:
+
+            async def get(path: str) -> None:
+                async with session.get(f"{base}/{path}") as answer:
+                    answer.raise_for_status()
+                    await answer.read()
+
+            words = sorted(Language(1).words, key=len)[:COMMON_WORDS]
+            asked = [f"search?q={word}" for word in words] + [f"search?q={word[:2]}*" for word in words]
+            taken = [await _least(partial(get, path)) for path in asked]
+            self._add("REST: common words and beginnings, p95", _p95(taken), bar=150)
+            self._add("REST: page at the end", await _least(partial(get, f"videos?offset={self.size - 50}")), bar=60)
+            self._add("REST: stats", await _least(partial(get, "stats")), bar=100)
 
     async def size_on_disk(self) -> None:
         size = catalogue_path(self.config.storage.base_data_dir).stat().st_size

@@ -2,8 +2,10 @@
 catalogue's compressed rows, and rescans that read only what has changed."""
 
 import asyncio
+import itertools
 import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -278,6 +280,53 @@ def test_kept_totals_equal_a_full_count_after_any_changes(
             assert page.total == len(page.videos)
 
     with_index(tmp_path, apply)
+
+
+def churn(folder: str) -> None:
+    """Add, replace and remove videos without end, and print a line after each transaction."""
+
+    async def work(index: Index) -> None:
+        for number in itertools.count():
+            facts: dict[str, Any] = {"size": number, "channel": f"Channel {number % 3}", "title": f"Title {number % 7}"}
+            facts["absent"] = ("thumbnail",) if number % 5 == 0 else ()
+            await index.catalogue.put([entry((number + n) % 40, captions="said", **facts) for n in range(5)])
+            await index.catalogue.remove_video(ROOTS[0], f"v{number % 40:010d}")
+            sys.stdout.write("done\n")
+            sys.stdout.flush()
+
+    with_index(Path(folder), work)
+
+
+async def test_a_kill_at_any_moment_leaves_totals_and_indexes_equal_to_the_rows(tmp_path: Path) -> None:
+    for round_number, transactions in enumerate((1, 7, 23)):
+        folder = tmp_path / str(round_number)
+        folder.mkdir()
+        code = f"from {__name__} import churn; churn({str(folder)!r})"
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        assert child.stdout is not None
+        for _ in range(transactions):
+            assert await child.stdout.readline() == b"done\n"
+        child.kill()
+        await child.wait()
+        index = Index(folder)
+        await index.database.run(_expect_consistent)
+        index.database.close()
+
+
+def _expect_consistent(db: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError when an index lacks a text, or has another one."""
+    for name in ("search_index", "name_index"):
+        db.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")  # noqa: S608 - constants
+    counted = "SELECT count(*), total(bytes) FROM videos"
+    kept = "SELECT total(videos), total(bytes) FROM video_totals"
+    assert tuple(db.execute(kept).fetchone()) == tuple(db.execute(counted).fetchone())
+    channels = "SELECT coalesce(channel, ''), count(*), sum(bytes) FROM videos GROUP BY 1 ORDER BY 1"
+    kept = "SELECT channel, videos, bytes FROM channel_totals ORDER BY 1"
+    assert [tuple(row) for row in db.execute(kept)] == [tuple(row) for row in db.execute(channels)]
+    ids = {row[0] for row in db.execute("SELECT id FROM videos")}
+    assert ids
+    for table, column in (("holdings", "id"), ("searched_videos", "id"), ("searched_rows", "video")):
+        assert {row[0] for row in db.execute(f"SELECT {column} FROM {table}")} == ids  # noqa: S608 - constants
 
 
 # --- search ---------------------------------------------------------------------------------------------------------
