@@ -35,7 +35,11 @@ _SNIPPET_WORDS = 24  # words of a description around a match
 
 _MOST = 1_000  # rows of the index that are ranked: more are not counted (docs/decisions/0030)
 
-# Read from the newest row on, only as far as needed. CROSS JOIN: the index decides the order.
+# Read from the newest row on, only as far as needed. CROSS JOIN: the index decides the order. Before the first rank,
+# FTS5 counts all matches of each word.
+_NUMBER = """
+SELECT count(*) FROM (SELECT 1 FROM search_index WHERE search_index MATCH :wanted AND {conditions} LIMIT :most)
+"""
 _MATCHES = """
 SELECT r.video, v.root, v.video_id, search_index.rank AS rank FROM search_index
 CROSS JOIN searched_rows r ON r.id = search_index.rowid CROSS JOIN videos v ON v.id = r.video
@@ -220,22 +224,27 @@ class _Matches:
         names = self._rows(_NAME_MATCHES, _NAME_WEIGHTS) if self._unwanted is None else []
         if len(names) > _MOST:
             return _ranked(names, more=True)
-        rows = self._rows(_MATCHES, _WEIGHTS)
-        if len(rows) <= _MOST:  # all of them: one order for all
+        too_many = len(self._conditions) == 1 and self._select(_NUMBER)[0][0] > _MOST
+        rows = [] if too_many else self._rows(_MATCHES, _WEIGHTS)
+        if not too_many and len(rows) <= _MOST:  # one order for all
             return _ranked(rows, more=False)
         described = self._rows(_MATCHES, _WEIGHTS, "title", "channel", "description")
+        if too_many and len(described) <= _MOST:
+            rows = self._rows(_MATCHES, _WEIGHTS)
         return _ranked(names, described, rows, more=True)
 
     def _rows(self, statement: str, weights: str, *columns: str) -> list[tuple[int, float]]:
         """Return (video, rank) of the newest matching rows, one more than are ranked at most; best first."""
+        rows = self._select(statement, *columns, weights=weights)
+        rows.sort(key=lambda row: (row["rank"], row["root"], row["video_id"]))
+        return [(row["video"], row["rank"]) for row in rows]
+
+    def _select(self, statement: str, *columns: str, **values: str) -> list[sqlite3.Row]:
         expression = self._text_query.expression(*columns)
         if self._unwanted is not None:
             expression = f"({expression}) NOT ({self._unwanted})"
-        wanted = {"wanted": expression, "weights": weights, "most": _MOST + 1}
         sql = statement.format(conditions=" AND ".join(self._conditions))
-        rows = self._db.execute(sql, {**self._values, **wanted}).fetchall()
-        rows.sort(key=lambda row: (row["rank"], row["root"], row["video_id"]))
-        return [(row["video"], row["rank"]) for row in rows]
+        return self._db.execute(sql, {**self._values, "wanted": expression, "most": _MOST + 1, **values}).fetchall()
 
 
 def _ranked(*tiers: list[tuple[int, float]], more: bool) -> _Ranked:
