@@ -219,7 +219,9 @@ class _Matches:
         if self._text_query.expression() is None:
             return _Ranked([], more=False)
         if self._query.place is not None:
-            rows = self._rows(_MATCHES, _WEIGHTS, self._query.place)
+            named = self._query.place in {"title", "channel"}
+            statement, weights = (_NAME_MATCHES, _NAME_WEIGHTS) if named else (_MATCHES, _WEIGHTS)
+            rows = self._rows(statement, weights, self._query.place)
             return _ranked(rows, more=len(rows) > _MOST)
         names = self._rows(_NAME_MATCHES, _NAME_WEIGHTS) if self._unwanted is None else []
         if len(names) > _MOST:
