@@ -461,8 +461,7 @@ async def test_a_rescan_finds_each_changed_file(world: ArchiveParts, config: Con
 
 async def test_the_measurement_of_growth_runs(tmp_path: Path) -> None:
     parts = [name for name in archive_growth.PARTS if name != "start"]
-    figures = {size: await archive_growth.measure(tmp_path, size, parts) for size in (120, 240)}
-    assert set(figures[120]) == set(figures[240])
-    shown = archive_growth.table(figures)
-    assert "rescan, warm, videos/s" in shown
-    assert figures[240]["rescan, warm"].value > 100
+    figures = await archive_growth.measure(tmp_path, 120, parts)
+    assert all(figure.value > 0 for figure in figures.values())
+    shown = archive_growth.table({120: figures})
+    assert all(name in shown for name in figures)
