@@ -6,6 +6,7 @@
 # make mutants  each claim of the specification broken, to see that its tests fail; CLAIMS="3.2 4.1" for some
 # make soak    5,000 videos: memory, files and the broker's store must stay level
 # make bench   time, memory and requests of archiving beside yt-dlp's own command, and costs of the queue and of search
+# make growth  what search, lists, statistics, rescans and a start cost with 10,000, 50,000 and 200,000 videos (half an hour)
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
@@ -33,7 +34,7 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench upgrade clean
+.PHONY: demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
 
 demo: $(RUN)
 	@$(BIN)/ytarchive demo --dir .demo
@@ -100,6 +101,9 @@ bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks.archiving $(ARGS)
 	$(BIN)/python tests/benchmarks/jobs_store.py
 	$(BIN)/python tests/benchmarks/search.py
+
+growth: $(DEV)
+	$(BIN)/python -m tests.benchmarks.archive_growth $(ARGS)
 
 # The newest versions that pyproject.toml allows, in an environment of their own. Run `make check` afterwards.
 upgrade:

@@ -27,7 +27,7 @@ from services.storage.formats.layout import ArchiveTree, source_path
 from services.storage.formats.manifest import Holding, Manifest, held_of
 from services.storage.formats.revisit import next_look
 from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue, IndexEntry, KnownVideo
+from services.storage.index.catalogue import Catalogue, IndexEntry, KnownVideo, Sighting
 from services.storage.index.indexer import Indexer
 from services.storage.index.roots import ArchiveRoots
 
@@ -138,7 +138,7 @@ class ArchiveStore:
             await self._disk_space.write(lambda: save_metadata(tree, event, trace_id), tree.metadata)
             fault_point("storage.metadata_written")
             await self._indexer.follow_metadata(tree, event.video_id)
-        await self._catalogue.record_sightings([(event.video_id, event.metadata.title, event.fetched_at)])
+        await self._catalogue.record_sightings([Sighting(event.video_id, event.metadata.title, event.fetched_at)])
         return path
 
     async def ensure_metadata(self, event: DownloadCompleted, trace_id: str) -> None:

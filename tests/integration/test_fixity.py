@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from services.common.events import DownloadCompleted, FixityFailed, JobCreated
 from services.common.messaging import connect_bus
 from services.common.models import JobType
 from services.common.settings.load import Config
+from services.storage.index.holdings import add_functions, unpack_text
 from services.storage.service import StorageService
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -121,6 +123,24 @@ async def events(broker: BusSettings) -> AsyncIterator[list[Envelope]]:
 def limited(config: Config, *, rate: int = 10**12, days: int = 0) -> Config:
     fixity = config.fixity.model_copy(update={"rate_limit": rate, "interval_days": days})
     return config.model_copy(update={"fixity": fixity})
+
+
+def add_row(db: sqlite3.Connection, known: str, new: str, name: str, place: str) -> None:
+    """Copy the catalogue's row of `known` for a video `new`, with `place` for the file `name`."""
+    ((number, packed),) = db.execute(
+        "SELECT id, packed FROM videos JOIN holdings USING (id) WHERE video_id = ?", (known,)
+    ).fetchall()
+    columns = "stamp, title, channel, channel_id, duration_seconds, upload_date, archived_at, bytes, qualities"
+    query = f"""
+        INSERT INTO videos (root, video_id, {columns}, incomplete, below_wanted)
+        SELECT root, ?, {columns}, 0, 0 FROM videos WHERE id = ?"""  # noqa: S608 - constants
+    added = db.execute(query, (new, number)).lastrowid
+    holding = unpack_text(packed).replace(f'"{name}"', f'"{place}"').replace(known, new)
+    text = sqlite3.connect(":memory:")
+    add_functions(text)
+    with closing(text):
+        packed = text.execute("SELECT pack_holding(?)", (holding,)).fetchone()[0]
+    db.execute("INSERT INTO holdings VALUES (?, ?)", (added, packed))
 
 
 @asynccontextmanager
@@ -243,12 +263,7 @@ async def test_names_and_links_in_a_foreign_archive_lead_to_no_file_outside(
         shutil.rmtree(path_of(config, forgotten).parent)
         await storage.service.parts.indexer.rescan(config.storage.base_path)
         await storage.service.parts.database.run(  # a row of a version that did not check the names
-            lambda db: db.execute(
-                "INSERT INTO videos SELECT root, :new, stamp, title, channel, channel_id, duration_seconds, "
-                " upload_date, archived_at, bytes, qualities,"
-                " replace(replace(holding, :old || '.mp4', :file), :old, :new) FROM videos",
-                {"new": forgotten, "old": B, "file": str(secret)},
-            )
+            lambda db: add_row(db, B, forgotten, f"{B}.mp4", str(secret))
         )
         base = storage.url.removesuffix("/verify")
         for video_id, name in ((A, secret), (B, f"{B}.mp4"), (C, f"{C}.mp4"), (forgotten, secret)):

@@ -1,9 +1,7 @@
 """The storage service with a real broker: events in, files on disk, events out."""
 
 import hashlib
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from services.common.models import JobOptions
 from services.common.settings.load import Config
 from services.storage.index.search import SearchQuery
 from services.storage.service import StorageService
+from tests.fixtures.old_catalogue import write_old_catalogue
 from tests.fixtures.storage_world import (
     AT,
     PLAYLIST,
@@ -412,9 +411,7 @@ async def test_a_catalogue_without_a_search_index_is_indexed_after_the_start(
     async with running_storage(config, broker) as service:
         await client.request(delivery(config, A, mp4=b"film", vtt=captions), VideoArchived)
         await client.request(delivery(config, B, mp4=b"other"), VideoArchived)
-    with closing(sqlite3.connect(config.storage.base_data_dir / "catalogue.db")) as db:
-        db.executescript("DROP TABLE search_index; DROP VIEW searched; DROP TABLE searched_videos;")
-        db.executescript("DROP TABLE searched_rows; DROP TABLE searched_captions; PRAGMA user_version = 1;")
+    write_old_catalogue(config.storage.base_data_dir / "catalogue.db", 1)
     async with running_storage(config, broker) as service:
 
         async def indexed() -> bool:

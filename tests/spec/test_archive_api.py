@@ -44,6 +44,21 @@ def test_videos_are_filtered_by_title_playlist_and_channel(system: Any, demo: An
 
 
 @pytest.mark.usefixtures("demo")
+def test_the_videos_are_read_page_by_page_with_a_cursor(system: Any) -> None:
+    everything = video_ids(system.request("storage", "storage/videos?limit=500&sort=title"))
+    walked, after = list[str](), ""
+    while True:
+        page = system.request("storage", f"storage/videos?limit=3&sort=title{after}")
+        walked += video_ids(page)
+        if page.data["next"] is None:
+            break
+        after = f"&after={page.data['next']}"
+    assert walked == everything
+    for refused in ("after=x", f"{after[1:]}&sort=bytes", f"{after[1:]}&sort=title&offset=1"):
+        assert system.request("storage", f"storage/videos?{refused}").status == 400, refused
+
+
+@pytest.mark.usefixtures("demo")
 def test_videos_are_filtered_by_status(system: Any) -> None:
     complete = video_ids(system.request("storage", "storage/videos?status=complete&limit=500"))
     incomplete = video_ids(system.request("storage", "storage/videos?status=incomplete&limit=500"))

@@ -16,10 +16,11 @@ class TextFingerprints:
     format: int = TEXTS_FORMAT
 
 
-def fingerprint_of(path: Path) -> str | None:
-    """Return a text that differs between two states of a file; None if there is no file."""
+def fingerprint_of(path: Path, *, of_link: bool = False) -> str | None:
+    """Return a text that differs between two states of a file; None if there is no file. `of_link`: for a link, that of
+    the link itself."""
     try:
-        found = path.stat()
+        found = path.stat(follow_symlinks=not of_link)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"

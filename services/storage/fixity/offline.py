@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.errors import InvalidRequest, ServiceUnavailable, StateDamaged
-from services.common.infra.sqlite_files import damage_in, parse_row, read_only
+from services.common.infra.sqlite_files import damage_in, read_only
 from services.common.settings.load import Storage
 from services.storage.archive import commit
 from services.storage.archive.tree_walk import trees_below
@@ -22,7 +22,8 @@ from services.storage.fixity.repository import Verification, VerificationStatus,
 from services.storage.fixity.rules import FixityFinding, compare
 from services.storage.formats.layout import ArchiveTree, tree_of
 from services.storage.formats.manifest import Holding
-from services.storage.index.schema import REBUILT_AT_START
+from services.storage.index.holdings import unpack
+from services.storage.index.schema import REBUILT_AT_START, expect_current
 
 
 @dataclass
@@ -146,11 +147,15 @@ def _read_holdings(path: Path, roots: Sequence[str]) -> dict[str, dict[str, Hold
     known: dict[str, dict[str, Holding]] = {root: {} for root in roots}
     if not path.exists():
         return known
-    query = "SELECT root, video_id, holding FROM videos WHERE root IN (SELECT value FROM json_each(?))"
+    query = (
+        "SELECT root, video_id, packed FROM videos JOIN holdings USING (id)"
+        " WHERE root IN (SELECT value FROM json_each(?))"
+    )
     try:
         with closing(read_only(path)) as db:
-            for root, video_id, holding in db.execute(query, (json.dumps(list(roots)),)):
-                known[root][video_id] = parse_row(Holding.model_validate_json, holding)
+            expect_current(db, path)
+            for root, video_id, packed in db.execute(query, (json.dumps(list(roots)),)):
+                known[root][video_id] = unpack(packed)
     except sqlite3.DatabaseError as error:
         if (reason := damage_in(error)) is None and path.stat().st_size:
             raise

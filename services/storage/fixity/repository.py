@@ -19,6 +19,7 @@ from services.storage.fixity.repair_plan import Repair
 from services.storage.fixity.rules import FixityFinding
 from services.storage.fixity.schedule import DueVideo
 from services.storage.formats.manifest import Holding
+from services.storage.index.holdings import unpack
 
 _KEEP = 10  # verifications
 
@@ -170,15 +171,15 @@ class VerificationRepository:
     async def next(self, verification_id: str) -> QueuedVideo | None:
         """Return the next video of the queue; None at its end."""
         query = (
-            "SELECT position, root, video_id, holding FROM verification_queue LEFT JOIN videos USING (root, video_id)"
-            " WHERE verification_id = ? ORDER BY position LIMIT 1"
+            "SELECT position, root, video_id, packed FROM verification_queue LEFT JOIN videos USING (root, video_id)"
+            " LEFT JOIN holdings USING (id) WHERE verification_id = ? ORDER BY position LIMIT 1"
         )
 
         def work(db: sqlite3.Connection) -> QueuedVideo | None:
             row = db.execute(query, (verification_id,)).fetchone()
             if row is None:
                 return None
-            known = parse_row(Holding.model_validate_json, row["holding"]) if row["holding"] else None
+            known = unpack(row["packed"]) if row["packed"] else None
             return QueuedVideo(row["position"], row["root"], row["video_id"], known)
 
         return await self._database.read(work)

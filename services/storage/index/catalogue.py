@@ -15,17 +15,27 @@ from services.common.domain.archive import KnownGone
 from services.common.domain.clock import AHEAD
 from services.common.domain.failures import GoneReason
 from services.common.infra.sqlite import Database, utc_text
-from services.common.infra.sqlite_files import parse_row
+from services.storage.archive.fingerprint import TextFingerprints
 from services.storage.formats.manifest import Holding, Manifest
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import FailedEntry
-from services.storage.index import fts
+from services.storage.index import fts, holdings
 from services.storage.index.fts import VideoTexts
 
 WORK_PLANS = "work_plans"  # stands beside the roots in the list of scanned folders
 UNEXPLAINED_DAYS = 3  # of refusals without a known reason, after which a video is known to be gone
 OPEN_PLAN_ENTRIES = "SELECT count(*) FROM (SELECT DISTINCT root, video_id FROM plan_entries WHERE resolved = 0)"
 _IN_LIST = "video_id IN (SELECT value FROM json_each(?))"
+_COPIED = (
+    "root", "video_id", "stamp", "title", "channel", "channel_id", "duration_seconds", "upload_date", "archived_at",
+    "bytes", "qualities",
+)  # fmt: skip
+_COLUMNS = (*_COPIED, "incomplete", "below_wanted")
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])
+_PUT = f"""
+INSERT INTO videos ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (video_id, root) DO UPDATE SET {_CHANGED} RETURNING id
+"""  # noqa: S608 - our names
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,16 @@ class KnownVideo:
 
     fingerprint: str
     holding: Holding
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """When metadata of a video were received. `fingerprint`: that of the metadata file; empty where another is read."""
+
+    video_id: str
+    title: str
+    at: datetime
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +91,9 @@ class Catalogue:
         latest = _latest_credible()
 
         def work(db: sqlite3.Connection) -> None:
-            db.executemany("INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", map(_columns, entries))
-            for manifest in (entry.manifest for entry in entries):
+            for entry in entries:
+                manifest = entry.manifest
+                number = _put_row(db, entry)
                 arrived = max((file.archived_at for file in manifest.fixity.values()), default=manifest.archived_at)
                 db.execute(
                     "DELETE FROM known_gone WHERE video_id = ? AND (at <= ? OR at > ?)",
@@ -83,9 +104,8 @@ class Catalogue:
                     (manifest.video_id, arrived.astimezone(UTC).date().isoformat(), latest),
                 )
                 _record_sighting(db, manifest.video_id, manifest.metadata.title, arrived)
-            for entry in entries:
                 if entry.texts is not None:
-                    fts.replace(db, entry.root, entry.manifest.video_id, entry.texts)
+                    fts.replace(db, number, entry.texts)
 
         await self._database.run(work)
 
@@ -93,11 +113,26 @@ class Catalogue:
         """Return the rows of these videos (at most a page)."""
 
         def work(db: sqlite3.Connection) -> dict[str, KnownVideo]:
-            query = f"SELECT video_id, stamp, holding FROM videos WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
+            query = f"SELECT video_id, stamp, packed FROM videos JOIN holdings USING (id) WHERE root = ? AND {_IN_LIST}"  # noqa: S608 - a constant
             return {
-                row["video_id"]: KnownVideo(row["stamp"], parse_row(Holding.model_validate_json, row["holding"]))
+                row["video_id"]: KnownVideo(row["stamp"], holdings.unpack(row["packed"]))
                 for row in db.execute(query, (root, json.dumps(video_ids)))
             }
+
+        return await self._database.read(work)
+
+    async def states(self, root: str, video_ids: Sequence[str]) -> dict[str, tuple[str, TextFingerprints]]:
+        """Return the fingerprints of the manifests and of the texts of these videos, where a later reading of the same
+        files would not change the catalogue: what was found by a clock that was ahead is examined again."""
+        query = (
+            "SELECT video_id, stamp, record, metadata, captions, format FROM videos JOIN searched_videos USING (id)"
+            " WHERE root = ?1 AND video_id IN (SELECT value FROM json_each(?3)) AND video_id NOT IN"
+            " (SELECT video_id FROM known_gone WHERE at > ?2 UNION ALL SELECT video_id FROM unexplained WHERE day > ?2)"
+        )
+        values = (root, _latest_credible(), json.dumps(video_ids))
+
+        def work(db: sqlite3.Connection) -> dict[str, tuple[str, TextFingerprints]]:
+            return {row[0]: (row[1], TextFingerprints(*row[2:])) for row in map(tuple, db.execute(query, values))}
 
         return await self._database.read(work)
 
@@ -111,8 +146,11 @@ class Catalogue:
 
     async def remove_video(self, root: str, video_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM videos WHERE root = ? AND video_id = ?", (root, video_id))
-            fts.remove(db, root, {video_id})
+            query = "SELECT id FROM videos WHERE root = ? AND video_id = ?"
+            for (number,) in db.execute(query, (root, video_id)).fetchall():
+                fts.remove(db, number)
+                db.execute("DELETE FROM holdings WHERE id = ?", (number,))
+                db.execute("DELETE FROM videos WHERE id = ?", (number,))
 
         await self._database.run(work)
 
@@ -136,14 +174,24 @@ class Catalogue:
 
     # --- what is known of videos that are not held --------------------------------------------------------------------
 
-    async def record_sightings(self, sightings: Iterable[tuple[str, str, datetime]]) -> None:
-        """Store (video_id, title, at): when metadata of the video were received last."""
+    async def record_sightings(self, sightings: Iterable[Sighting]) -> None:
+        """Store when metadata of the videos were received last."""
 
         def work(db: sqlite3.Connection) -> None:
-            for video_id, title, at in sightings:
-                _record_sighting(db, video_id, title, at)
+            for one in sightings:
+                _record_sighting(db, one.video_id, one.title, one.at)
+                if one.fingerprint:
+                    db.execute("UPDATE seen SET stamp = ? WHERE video_id = ?", (one.fingerprint, one.video_id))
 
         await self._database.run(work)
+
+    async def read_metadata(self, video_ids: Sequence[str]) -> dict[str, str]:
+        """Return the fingerprints of the metadata files whose sightings are stored, by video."""
+        query = f"SELECT video_id, stamp FROM seen WHERE at <= ? AND {_IN_LIST}"  # noqa: S608 - a constant
+        values = (_latest_credible(), json.dumps(video_ids))
+        return await self._database.read(
+            lambda db: {row["video_id"]: row["stamp"] for row in db.execute(query, values)}
+        )
 
     async def last_seen(self, video_id: str) -> tuple[str, datetime] | None:
         """Return title and time of the last sighting."""
@@ -247,15 +295,15 @@ class Catalogue:
 
     async def count_videos(self, root: str) -> int:
         """Return the number of videos of a root."""
-        query = "SELECT count(*) FROM videos WHERE root = ?"
+        query = "SELECT coalesce(sum(videos), 0) FROM video_totals WHERE root = ?"
         return int(await self._database.read(lambda db: db.execute(query, (root,)).fetchone()[0]))
 
     async def totals(self) -> CatalogueTotals:
         def work(db: sqlite3.Connection) -> CatalogueTotals:
-            videos, size = db.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM videos").fetchone()
+            videos, size = db.execute("SELECT total(videos), total(bytes) FROM video_totals").fetchone()
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
             (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
-            return CatalogueTotals(videos, size, gone, waiting)
+            return CatalogueTotals(int(videos), int(size), gone, waiting)
 
         return await self._database.read(work)
 
@@ -263,24 +311,27 @@ class Catalogue:
         """Return every table that can be rebuilt from tree and plans; equal before and after a rescan."""
 
         def work(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+            names = ", ".join(_COPIED)
             queries = {
-                "videos": "SELECT * FROM videos ORDER BY root, video_id",
+                "videos": f"SELECT {names}, packed FROM videos JOIN holdings USING (id) ORDER BY 1, 2",  # noqa: S608 - ours
                 "known_gone": "SELECT * FROM known_gone ORDER BY video_id",
-                "seen": "SELECT * FROM seen ORDER BY video_id",
+                "seen": "SELECT video_id, title, at FROM seen ORDER BY video_id",
                 "unexplained": "SELECT * FROM unexplained ORDER BY video_id, day",
                 "plan_entries": "SELECT * FROM plan_entries ORDER BY plan_id, video_id",
             }
             tables = {table: [tuple(row) for row in db.execute(query)] for table, query in queries.items()}
+            tables["videos"] = [(*columns, holdings.unpack_text(packed)) for *columns, packed in tables["videos"]]
             return tables | {"searched": fts.dump(db)}
 
         return await self._database.read(work)
 
 
-def _columns(entry: IndexEntry) -> tuple[object, ...]:
+def _put_row(db: sqlite3.Connection, entry: IndexEntry) -> int:
+    """Add or replace a video's row and holding. Return its number, which a replaced row keeps."""
     manifest = entry.manifest
     qualities = dict.fromkeys(quality for file in manifest.fixity.values() for quality in file.asked)
     holding = Holding.model_validate(manifest.model_dump(include=set(Holding.model_fields)))
-    return (
+    values = (
         entry.root,
         manifest.video_id,
         entry.fingerprint,
@@ -292,8 +343,12 @@ def _columns(entry: IndexEntry) -> tuple[object, ...]:
         utc_text(manifest.archived_at),
         manifest.bytes,
         json.dumps(list(qualities)),
-        holding.model_dump_json(exclude_none=True),
+        holdings.lacks_something(holding),
+        holdings.may_get_better(holding),
     )
+    (number,) = db.execute(_PUT, values).fetchone()
+    db.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?)", (number, holdings.pack(holding)))
+    return int(number)
 
 
 def _latest_credible() -> str:
@@ -303,7 +358,8 @@ def _latest_credible() -> str:
 
 def _record_sighting(db: sqlite3.Connection, video_id: str, title: str, at: datetime) -> None:
     db.execute(
-        "INSERT INTO seen VALUES (:id, :title, :at) ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
+        "INSERT INTO seen (video_id, title, at) VALUES (:id, :title, :at)"
+        " ON CONFLICT DO UPDATE SET title = excluded.title, at = excluded.at"
         " WHERE at > :latest OR (excluded.at > at AND excluded.at <= :latest)",
         {"id": video_id, "title": title, "at": utc_text(at), "latest": _latest_credible()},
     )

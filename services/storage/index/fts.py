@@ -17,8 +17,6 @@ from services.storage.archive.fingerprint import TEXTS_FORMAT, TextFingerprints
 from services.storage.formats.captions import CaptionLine
 from services.storage.index.tokenizer import normalize
 
-_OF_VIDEO = "root = ? AND video_id = ?"
-
 
 @dataclass(frozen=True)
 class CaptionTrack:
@@ -72,7 +70,7 @@ class TextIndex:
 
     async def fingerprints(self, root: str, video_ids: Sequence[str]) -> dict[str, TextFingerprints]:
         query = (
-            "SELECT video_id, record, metadata, captions, format FROM searched_videos"
+            "SELECT video_id, record, metadata, captions, format FROM searched_videos JOIN videos USING (id)"
             " WHERE root = ? AND video_id IN (SELECT value FROM json_each(?))"
         )
 
@@ -87,16 +85,16 @@ class TextIndex:
     async def missing(self) -> list[tuple[str, str]]:
         """Return (root, video_id) of the catalogued videos that the index lacks, or has from an older manifest."""
         query = (
-            "SELECT v.root, v.video_id FROM videos v LEFT JOIN searched_videos s USING (root, video_id)"
-            " WHERE s.video_id IS NULL OR s.record != v.stamp OR s.format != ?"
+            "SELECT v.root, v.video_id FROM videos v LEFT JOIN searched_videos s USING (id)"
+            " WHERE s.id IS NULL OR s.record != v.stamp OR s.format != ?"
         )
         return await self._database.read(lambda db: [tuple(row) for row in db.execute(query, (TEXTS_FORMAT,))])
 
 
-def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts) -> None:
-    """Replace the indexed texts of a video."""
-    rows = list(_stored_rows(db, root, video_id)) if texts.tracks is None else list(map(_pack, texts.tracks))
-    remove(db, root, [video_id])
+def replace(db: sqlite3.Connection, video: int, texts: VideoTexts) -> None:
+    """Replace the indexed texts of the video with this row number."""
+    rows = list(_stored_rows(db, video)) if texts.tracks is None else list(map(_pack, texts.tracks))
+    remove(db, video)
     title, channel, description = map(normalize, (texts.title, texts.channel, texts.description))
     from_files = (
         texts.fingerprints.format,
@@ -105,12 +103,13 @@ def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts)
         texts.fingerprints.captions,
     )
     db.execute(
-        "INSERT INTO searched_videos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (root, video_id, *from_files, title, channel, _deflate(description)),
+        "INSERT INTO searched_videos VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (video, *from_files, title, channel, _deflate(description)),
     )
+    db.execute("INSERT INTO name_index (rowid, title, channel) VALUES (?, ?, ?)", (video, title, channel))
     for row in rows or [_Row("", None, None)]:
-        key = (root, video_id, row.language)
-        number = db.execute("INSERT INTO searched_rows (root, video_id, language) VALUES (?, ?, ?)", key).lastrowid
+        key = (video, row.language)
+        number = db.execute("INSERT INTO searched_rows (video, language) VALUES (?, ?)", key).lastrowid
         if row.text is not None:
             db.execute("INSERT INTO searched_captions VALUES (?, ?, ?)", (number, row.text, row.starts))
         db.execute(
@@ -119,35 +118,37 @@ def replace(db: sqlite3.Connection, root: str, video_id: str, texts: VideoTexts)
         )
 
 
-def remove(db: sqlite3.Connection, root: str, video_ids: Iterable[str]) -> None:
-    """Remove these videos. FTS5 needs the exact indexed text to delete it."""
-    for video_id in video_ids:
-        key = (root, video_id)
-        ids = [row[0] for row in db.execute(f"SELECT id FROM searched_rows WHERE {_OF_VIDEO}", key)]  # noqa: S608 - ours
-        for number in ids:
-            db.execute(
-                "INSERT INTO search_index (search_index, rowid, title, channel, description, captions)"
-                " SELECT 'delete', * FROM searched WHERE id = ?",
-                (number,),
-            )
-            db.execute("DELETE FROM searched_captions WHERE id = ?", (number,))
-        db.execute(f"DELETE FROM searched_rows WHERE {_OF_VIDEO}", key)  # noqa: S608 - ours
-        db.execute(f"DELETE FROM searched_videos WHERE {_OF_VIDEO}", key)  # noqa: S608 - ours
+def remove(db: sqlite3.Connection, video: int) -> None:
+    """Remove the texts of a video. FTS5 needs the exact indexed text to delete it."""
+    for (number,) in db.execute("SELECT id FROM searched_rows WHERE video = ?", (video,)).fetchall():
+        db.execute(
+            "INSERT INTO search_index (search_index, rowid, title, channel, description, captions)"
+            " SELECT 'delete', * FROM searched WHERE id = ?",
+            (number,),
+        )
+        db.execute("DELETE FROM searched_captions WHERE id = ?", (number,))
+    db.execute(
+        "INSERT INTO name_index (name_index, rowid, title, channel)"
+        " SELECT 'delete', id, title, channel FROM searched_videos WHERE id = ?",
+        (video,),
+    )
+    db.execute("DELETE FROM searched_rows WHERE video = ?", (video,))
+    db.execute("DELETE FROM searched_videos WHERE id = ?", (video,))
 
 
 def dump(db: sqlite3.Connection) -> list[tuple[object, ...]]:
     """Return all indexed texts, without row numbers."""
     query = (
-        "SELECT r.root, r.video_id, r.language, v.title, v.channel, inflate(v.description), inflate(c.text), c.starts"
-        " FROM searched_rows r JOIN searched_videos v USING (root, video_id)"
+        "SELECT o.root, o.video_id, r.language, v.title, v.channel, inflate(v.description), inflate(c.text), c.starts"
+        " FROM searched_rows r JOIN searched_videos v ON v.id = r.video JOIN videos o ON o.id = v.id"
         " LEFT JOIN searched_captions c ON c.id = r.id ORDER BY 1, 2, 3"
     )
     return [tuple(row) for row in db.execute(query)]
 
 
-def _stored_rows(db: sqlite3.Connection, root: str, video_id: str) -> Iterable[_Row]:
-    query = f"SELECT language, text, starts FROM searched_rows LEFT JOIN searched_captions USING (id) WHERE {_OF_VIDEO}"  # noqa: S608 - ours
-    return [_Row(*row) for row in db.execute(query, (root, video_id))]
+def _stored_rows(db: sqlite3.Connection, video: int) -> Iterable[_Row]:
+    query = "SELECT language, text, starts FROM searched_rows LEFT JOIN searched_captions USING (id) WHERE video = ?"
+    return [_Row(*row) for row in db.execute(query, (video,))]
 
 
 def _pack(track: CaptionTrack) -> _Row:

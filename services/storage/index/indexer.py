@@ -1,7 +1,7 @@
 """Keeps the catalogue and the text index equal to the files of the archive tree."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,20 @@ from bus.fault_injection import fault_point
 from services.common.errors import InvalidRequest, code_of
 from services.common.infra.files import remove_abandoned
 from services.storage.archive import commit
-from services.storage.archive.fingerprint import TextFingerprints
+from services.storage.archive.fingerprint import TextFingerprints, fingerprint_of
 from services.storage.archive.locks import NamedLocks
 from services.storage.archive.threads import run_to_end
 from services.storage.archive.tree_walk import metadata_files, video_ids
 from services.storage.archive.video_metadata_file import read_video_file
 from services.storage.formats.layout import ArchiveTree
 from services.storage.index import scan
-from services.storage.index.catalogue import Catalogue, IndexEntry
+from services.storage.index.catalogue import Catalogue, IndexEntry, Sighting
 from services.storage.index.fts import TextIndex
 from services.storage.index.roots import ArchiveRoots
 
 _log = structlog.get_logger()
 _BATCH = 50  # videos per transaction
+_CHECKED = 500  # videos whose files are compared with the catalogue at once
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Indexer:
     # --- whole roots --------------------------------------------------------------------------------------------------
 
     async def rescan(self, root: str | Path) -> RescanResult:
-        """Rebuild the catalogue's rows of one root from its tree, and clear what killed writers left there.
+        """Rebuild the catalogue's rows of one root from its tree, and clear what killed writers left there. Files that
+        have not changed since they were indexed are not read.
 
         Raises ServiceUnavailable when the disk is not mounted: then missing folders do not mean missing videos.
         """
@@ -117,12 +119,17 @@ class Indexer:
         await self._roots.expect_mounted(tree)
         ids = await asyncio.to_thread(lambda: list(video_ids(tree)))
         found: set[str] = set()
-        for start in range(0, len(ids), _BATCH):
-            batch = ids[start : start + _BATCH]
-            for video_id in await asyncio.to_thread(commit.unfinished_videos, tree, batch):
+        for start in range(0, len(ids), _CHECKED):
+            checked = ids[start : start + _CHECKED]
+            for video_id in await asyncio.to_thread(commit.unfinished_videos, tree, checked):
                 await self.recover(tree, video_id)
-            entries = await self._index_all(tree, batch)
-            found.update(entry.manifest.video_id for entry in entries)
+            states = await self._catalogue.states(tree.key, checked)
+            unchanged = await asyncio.to_thread(_unchanged, tree, states)
+            found |= unchanged
+            changed = [video_id for video_id in checked if video_id not in unchanged]
+            for first in range(0, len(changed), _BATCH):
+                entries = await self._index_all(tree, changed[first : first + _BATCH])
+                found.update(entry.manifest.video_id for entry in entries)
         forgotten = await self._forget_missing(tree, found)
         await self._record_sightings(tree)
         await self.sweep(tree)
@@ -156,13 +163,22 @@ class Indexer:
 
     async def _record_sightings(self, tree: ArchiveTree) -> None:
         paths = await asyncio.to_thread(lambda: list(metadata_files(tree)))
-        for start in range(0, len(paths), _BATCH):
-            files = await asyncio.to_thread(
-                lambda batch: list(map(read_video_file, batch)), paths[start : start + _BATCH]
-            )
-            await self._catalogue.record_sightings(
-                (file.video_id, file.title, file.fetched_at) for file in files if file
-            )
+        for start in range(0, len(paths), _CHECKED):
+            batch = paths[start : start + _CHECKED]
+            known = await self._catalogue.read_metadata([path.stem for path in batch])
+            if sightings := await asyncio.to_thread(_read_sightings, batch, known):
+                await self._catalogue.record_sightings(sightings)
+
+
+def _unchanged(tree: ArchiveTree, states: Mapping[str, tuple[str, TextFingerprints]]) -> set[str]:
+    return {video_id for video_id, state in states.items() if scan.is_unchanged(tree, video_id, *state)}
+
+
+def _read_sightings(paths: Iterable[Path], known: Mapping[str, str]) -> list[Sighting]:
+    """Read the metadata files that are not in their `known` state. The fingerprint is taken first."""
+    changed = [(path, state) for path in paths if (state := fingerprint_of(path)) and known.get(path.stem) != state]
+    read = ((read_video_file(path), state) for path, state in changed)
+    return [Sighting(file.video_id, file.title, file.fetched_at, state) for file, state in read if file]
 
 
 def _read_all(tree: ArchiveTree, ids: Sequence[str], known: dict[str, TextFingerprints]) -> list[IndexEntry]:

@@ -10,49 +10,28 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
 
 from services.common.domain.archive import FileFact, KnownGone, Revisit, RevisitReason
-from services.common.errors import ServiceUnavailable
 from services.common.infra.sqlite import Database
-from services.common.infra.sqlite_files import parse_row
 from services.common.names import VideoSort, VideoStatus
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.manifest import Holding, fact_of
 from services.storage.formats.revisit import next_look
 from services.storage.index.catalogue import OPEN_PLAN_ENTRIES
+from services.storage.index.holdings import unpack
+from services.storage.index.listing import Filter, select_page
 from services.storage.index.tokenizer import parse_query
 from services.storage.playlists.playlist_file import members_of
 
-_SORT_COLUMNS = {
-    "title": "title COLLATE NOCASE",
-    "archived_at": "archived_at",
-    "upload_date": "upload_date",
-    "duration": "duration_seconds",
-    "bytes": "bytes",
-}
-
-# Something requested is absent upstream, or was never delivered. A replaced quality is not missing.
-_INCOMPLETE = """(
-  json_array_length(holding, '$.absent') > 0
-  OR (json_array_length(holding, '$.asked.qualities') > 0 AND NOT EXISTS (
-    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') IN ('video', 'audio')))
-  OR (json_extract(holding, '$.asked.thumbnail') AND NOT EXISTS (
-    SELECT 1 FROM json_each(holding, '$.fixity') WHERE json_extract(value, '$.role') = 'thumbnail'))
-  OR EXISTS (SELECT 1 FROM json_each(holding, '$.asked.captions') AS asked WHERE NOT EXISTS (
-    SELECT 1 FROM json_each(holding, '$.fixity') AS held
-    WHERE json_extract(held.value, '$.language') = asked.value)))"""
-_BELOW_WANTED = "json_array_length(holding, '$.revisit.reasons') > 0"
-_STATUS = {
-    "complete": f"NOT {_INCOMPLETE}",
-    "incomplete": _INCOMPLETE,
-    "gone": "video_id IN (SELECT video_id FROM known_gone)",
-}
-_MATCHES = """EXISTS (SELECT 1 FROM searched_rows r WHERE r.root = videos.root AND r.video_id = videos.video_id
-  AND r.id IN (SELECT rowid FROM search_index WHERE search_index MATCH ?))"""
+_STATUS = {"complete": "NOT incomplete", "incomplete": "incomplete"}
+_GONE = "SELECT id FROM videos WHERE video_id IN (SELECT video_id FROM known_gone)"
+_OF_CHANNEL = "SELECT id FROM videos WHERE channel_id = ? UNION SELECT id FROM videos WHERE channel = ? COLLATE NOCASE"
+_NAMED = "SELECT rowid FROM name_index WHERE name_index MATCH ?"
+_OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
 
 
 class VideoQuery(PageQuery):
@@ -60,7 +39,9 @@ class VideoQuery(PageQuery):
 
     `status`: `complete`, everything that was requested is held; `incomplete`, something is not (for example, upstream
     has no captions); `gone`, the video is known to be unavailable upstream. `below_wanted`: only videos
-    that might get better, with the reasons. `sort` with `-`: descending.
+    that might get better, with the reasons. `sort` with `-`: descending. `after`: the `next` of the page before, in
+    place of `offset`: pages at the end of a long list then cost what the first one does, and rows that are added
+    meanwhile shift nothing.
     """
 
     q: str | None = Field(default=None, min_length=1, max_length=200)
@@ -69,6 +50,13 @@ class VideoQuery(PageQuery):
     status: VideoStatus | None = None
     below_wanted: bool = False
     sort: VideoSort = "-archived_at"
+    after: str | None = Field(default=None, max_length=8000)
+
+    @model_validator(mode="after")
+    def _expect_one_place(self) -> Self:
+        if self.after is not None and self.offset:
+            raise ValueError("give `after` or `offset`, not both")
+        return self
 
 
 class Prospect(BaseModel):
@@ -100,7 +88,10 @@ class VideoRow(BaseModel):
 
 
 class VideoPage(Page):
+    """`next`: `after` of the next page; null at the end of the list."""
+
     videos: list[VideoRow]
+    next: str | None = None
 
 
 class HeldCopy(BaseModel):
@@ -148,12 +139,6 @@ class ArchiveStats(BaseModel):
     newest: AwareDatetime | None
 
 
-def expect_index(db: sqlite3.Connection) -> None:
-    """Raise ServiceUnavailable when a version without a text index wrote the catalogue."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'search_index'").fetchone():
-        raise ServiceUnavailable("The archive's texts are not indexed yet: start `ytarchive up` once, it does that.")
-
-
 class CatalogueQueries:
     """`database` may be read-only. `revisit_after`: [revisit] after."""
 
@@ -163,30 +148,24 @@ class CatalogueQueries:
         self._revisit_after = revisit_after
 
     async def videos(self, query: VideoQuery) -> VideoPage:
-        """Raises ServiceUnavailable for `q` while there is no text index."""
+        """Raises InvalidRequest for an `after` that is no cursor of this list."""
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
-        where, values = _conditions(query, members)
-        column = _SORT_COLUMNS[query.sort.removeprefix("-")]
-        order = f"{column} IS NULL, {column} {'DESC' if query.sort.startswith('-') else 'ASC'}, root, video_id"
+        chosen = _filter(query, members)
 
         def work(db: sqlite3.Connection) -> VideoPage:
-            if query.q is not None:
-                expect_index(db)
-            (total,) = db.execute(f"SELECT count(*) FROM videos WHERE {where}", values).fetchone()  # noqa: S608 - ours
-            rows = db.execute(
-                f"SELECT * FROM videos WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - ours
-                (*values, query.limit, query.offset),
-            )
-            found = [self._row(row) for row in rows]
-            return VideoPage(videos=found, total=total, limit=query.limit, offset=query.offset)
+            found = select_page(db, chosen, query.sort, limit=query.limit, offset=query.offset, after=query.after)
+            rows = [self._row(row) for row in found.rows]
+            return VideoPage(videos=rows, total=found.total, next=found.next, limit=query.limit, offset=query.offset)
 
         return await self._database.read(work)
 
     async def existence(self, video_id: str) -> Existence:
         def work(db: sqlite3.Connection) -> Existence:
-            rows = db.execute("SELECT root, holding FROM videos WHERE video_id = ? ORDER BY root", (video_id,))
+            rows = db.execute(
+                "SELECT root, packed FROM videos JOIN holdings USING (id) WHERE video_id = ? ORDER BY root", (video_id,)
+            )
             copies = [self._copy(row["root"], _holding(row)) for row in rows]
             gone = db.execute("SELECT reason, at FROM known_gone WHERE video_id = ?", (video_id,)).fetchone()
             return Existence(
@@ -200,16 +179,14 @@ class CatalogueQueries:
 
     async def stats(self, roots: Sequence[Path]) -> ArchiveStats:
         def work(db: sqlite3.Connection) -> ArchiveStats:
-            query = "SELECT root, count(*), sum(bytes), coalesce(sum(duration_seconds), 0) FROM videos GROUP BY root"
-            held = {row[0]: tuple(row) for row in db.execute(query)}
+            query = "SELECT root, sum(videos), sum(bytes), sum(milliseconds) / 1000.0 FROM video_totals GROUP BY root"
+            held = {row[0]: tuple(row) for row in db.execute(query) if row[1]}
             named = list(dict.fromkeys([*map(str, roots), *held]))
             per_root = [_root_stats(root, held.get(root)) for root in named]
-            query = (
-                "SELECT coalesce(channel, channel_id, '') AS channel, count(*) AS videos, sum(bytes) AS bytes"
-                " FROM videos GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20"
-            )
+            query = "SELECT channel, videos, bytes FROM channel_totals ORDER BY videos DESC, channel LIMIT 20"
             channels = [ChannelStats(**dict(row)) for row in db.execute(query)]
-            oldest, newest = db.execute("SELECT min(archived_at), max(archived_at) FROM videos").fetchone()
+            (oldest,) = db.execute("SELECT min(archived_at) FROM videos").fetchone()
+            (newest,) = db.execute("SELECT max(archived_at) FROM videos").fetchone()  # one by one: each from the index
             (gone,) = db.execute("SELECT count(*) FROM known_gone").fetchone()
             (waiting,) = db.execute(OPEN_PLAN_ENTRIES).fetchone()
             return ArchiveStats(
@@ -228,11 +205,14 @@ class CatalogueQueries:
 
     async def may_get_better(self) -> list[tuple[str, Holding]]:
         """Return (root, holding) of all videos that might get better and are not known to be gone."""
-        query = f"SELECT root, holding FROM videos WHERE {_BELOW_WANTED} AND NOT {_STATUS['gone']}"  # noqa: S608 - constants
+        query = (
+            "SELECT root, packed FROM videos INDEXED BY videos_by_archived_at JOIN holdings USING (id)"
+            " WHERE below_wanted AND video_id NOT IN (SELECT video_id FROM known_gone)"
+        )
         return await self._database.read(lambda db: [(row["root"], _holding(row)) for row in db.execute(query)])
 
     def _row(self, row: sqlite3.Row) -> VideoRow:
-        prospect = self._prospect(_holding(row).revisit)
+        prospect = self._prospect(_holding(row).revisit) if row["packed"] is not None else None
         return VideoRow(**{**dict(row), "qualities": json.loads(row["qualities"]), "prospect": prospect})
 
     def _copy(self, root: str, holding: Holding) -> HeldCopy:
@@ -253,29 +233,29 @@ class CatalogueQueries:
         )
 
 
-def _conditions(query: VideoQuery, members: Sequence[str] | None) -> tuple[str, list[Any]]:
-    conditions, values = ["1"], list[Any]()
+def _filter(query: VideoQuery, members: Sequence[str] | None) -> Filter:
+    chosen, values = list[str](), list[str]()
     if query.q is not None:
         text_query = parse_query(query.q)
-        wanted, unwanted = text_query.expression("title", "channel"), text_query.exclusion("title", "channel")
-        conditions += ["0"] if wanted is None else [_MATCHES]
-        conditions += [] if unwanted is None else [f"NOT {_MATCHES}"]
-        values += [expression for expression in (wanted, unwanted) if expression is not None]
-    if query.status is not None:
-        conditions.append(_STATUS[query.status])
-    if query.below_wanted:
-        conditions.append(_BELOW_WANTED)
+        wanted, unwanted = text_query.expression(), text_query.exclusion()
+        chosen.append("SELECT 0 WHERE 0" if wanted is None else _NAMED + (f" EXCEPT {_NAMED}" if unwanted else ""))
+        values += [expression for expression in (wanted, unwanted) if wanted is not None and expression is not None]
+    if query.status == "gone":
+        chosen.append(_GONE)
     if query.channel is not None:
-        conditions.append("(channel_id = ? OR channel = ? COLLATE NOCASE)")
+        chosen.append(_OF_CHANNEL)
         values += [query.channel, query.channel]
     if members is not None:
-        conditions.append("video_id IN (SELECT value FROM json_each(?))")
+        chosen.append(_OF_PLAYLIST)
         values.append(json.dumps(list(members)))
-    return " AND ".join(conditions), values
+    flags = [_STATUS[query.status]] if query.status in _STATUS else []
+    flags += ["below_wanted"] if query.below_wanted else []
+    joined = " INTERSECT ".join(f"SELECT * FROM ({one})" for one in chosen)  # noqa: S608 - ours
+    return Filter(joined or None, tuple(values), tuple(flags))
 
 
 def _holding(row: sqlite3.Row) -> Holding:
-    return parse_row(Holding.model_validate_json, row["holding"])
+    return unpack(row["packed"])
 
 
 def _root_stats(root: str, held: tuple[Any, ...] | None) -> RootStats:

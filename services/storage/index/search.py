@@ -8,6 +8,8 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,8 +24,8 @@ from services.common.web.paging import Page, PageQuery
 from services.storage.formats.layout import file_name, tree_of
 from services.storage.index.fts import starts_of
 from services.storage.index.highlight import Passage, highlight, highlight_lines, highlight_names
-from services.storage.index.queries import VideoRow, expect_index
-from services.storage.index.tokenizer import MARK, UNMARK, TextQuery, parse_query
+from services.storage.index.queries import VideoRow
+from services.storage.index.tokenizer import MARK, TOKENIZER, UNMARK, TextQuery, parse_query
 from services.storage.playlists.playlist_file import members_of
 
 TextField = Literal["title", "channel", "description"]
@@ -31,31 +33,44 @@ TextField = Literal["title", "channel", "description"]
 _WEIGHTS = "bm25(1000000.0, 100000.0, 10000.0, 1.0)"
 _SNIPPET_WORDS = 24  # words of a description around a match
 
-_KEYS = """
-SELECT r.root, r.video_id, min(m.rank) AS rank
-FROM (SELECT rowid AS id, rank FROM search_index WHERE search_index MATCH :wanted AND rank MATCH :weights LIMIT -1) m
-JOIN searched_rows r ON r.id = m.id
-WHERE {conditions}
-GROUP BY r.root, r.video_id ORDER BY rank, r.root, r.video_id
+_MOST = 1_000  # rows of the index that are ranked: more are not counted (docs/decisions/0030)
+
+# Read from the newest row on, only as far as needed. CROSS JOIN: the index decides the order. Before the first rank,
+# FTS5 counts all matches of each word.
+_NUMBER = """
+SELECT count(*) FROM (SELECT 1 FROM search_index WHERE search_index MATCH :wanted AND {conditions} LIMIT :most)
 """
+_MATCHES = """
+SELECT r.video, v.root, v.video_id, search_index.rank AS rank FROM search_index
+CROSS JOIN searched_rows r ON r.id = search_index.rowid CROSS JOIN videos v ON v.id = r.video
+WHERE search_index MATCH :wanted AND rank MATCH :weights AND {conditions} ORDER BY search_index.rowid DESC LIMIT :most
+"""
+_NAME_MATCHES = """
+SELECT r.video, v.root, v.video_id, name_index.rank AS rank FROM name_index
+CROSS JOIN searched_rows r ON r.video = name_index.rowid CROSS JOIN videos v ON v.id = r.video
+WHERE name_index MATCH :wanted AND rank MATCH :weights AND {conditions} ORDER BY name_index.rowid DESC LIMIT :most
+"""
+_NAME_WEIGHTS = "bm25(1000000.0, 100000.0)"
+# The row itself is excluded by the expression: all matches of the unwanted words are collected for videos with captions
+# in several languages only.
 _EXCLUDED = """
-NOT EXISTS (SELECT 1 FROM searched_rows other WHERE other.root = r.root AND other.video_id = r.video_id
+NOT EXISTS (SELECT 1 FROM searched_rows other WHERE other.video = r.video AND other.id != r.id
   AND other.id IN (SELECT rowid FROM search_index WHERE search_index MATCH :unwanted))
-"""  # not NOT IN: with two columns SQLite checks for NULLs row by row
-_OF_CHANNEL = """
-(r.root, r.video_id) IN (SELECT root, video_id FROM videos WHERE channel_id = :channel
-  OR channel = :channel COLLATE NOCASE)
 """
-_FOUND = f"""
-SELECT r.root, r.video_id, r.language, c.starts, m.title, m.channel, m.description, m.captions
-FROM (
-  SELECT rowid AS id, highlight(search_index, 0, :mark, :unmark) AS title,
-    highlight(search_index, 1, :mark, :unmark) AS channel,
-    snippet(search_index, 2, :mark, :unmark, '…', {_SNIPPET_WORDS}) AS description,
-    highlight(search_index, 3, :mark, :unmark) AS captions
-  FROM search_index WHERE search_index MATCH :wanted AND +rowid IN (SELECT value FROM json_each(:rows)) LIMIT -1
-) m JOIN searched_rows r ON r.id = m.id LEFT JOIN searched_captions c ON c.id = r.id ORDER BY r.language
-"""  # noqa: S608 - a constant; +rowid: one pass over what matches, else FTS5 would look for `begin*` anew for every row
+_OF_CHANNEL = """
+r.video IN (SELECT id FROM videos WHERE channel_id = :channel UNION ALL
+  SELECT id FROM videos WHERE channel = :channel COLLATE NOCASE)
+"""
+_TEXTS_OF_PAGE = """
+SELECT r.id, v.title, v.channel, inflate(v.description), inflate(c.text)
+FROM searched_rows r JOIN searched_videos v ON v.id = r.video LEFT JOIN searched_captions c ON c.id = r.id
+WHERE r.video IN (SELECT value FROM json_each(:videos)) AND (:language IS NULL OR r.language = :language)
+"""
+_HIGHLIGHTED = f"""
+SELECT rowid AS id, highlight(page, 0, :mark, :unmark) AS title, highlight(page, 1, :mark, :unmark) AS channel,
+  snippet(page, 2, :mark, :unmark, '…', {_SNIPPET_WORDS}) AS description,
+  highlight(page, 3, :mark, :unmark) AS captions FROM page WHERE page MATCH :wanted
+"""  # noqa: S608 - a constant
 
 
 class SearchQuery(PageQuery):
@@ -95,9 +110,31 @@ class SearchHit(VideoRow):
 
 
 class SearchPage(Page):
-    """Sorted by relevance."""
+    """Sorted by relevance. `more_than_total`: more than a thousand texts match; `total` is the number of videos that
+    were ranked then: matches in title and channel first, then in the description, then the newest."""
 
     hits: list[SearchHit]
+    more_than_total: bool = False
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Row numbers of videos with their rank, best first; whether there are more."""
+
+    videos: list[tuple[int, float]]
+    more: bool
+
+
+@dataclass(frozen=True)
+class _MatchedRow:
+    """A matching row of the index, highlighted: one language of a video."""
+
+    language: str
+    starts: bytes | None
+    title: str
+    channel: str
+    description: str
+    captions: str | None
 
 
 class ArchiveSearch:
@@ -108,26 +145,32 @@ class ArchiveSearch:
         self._storage = storage
 
     async def find(self, query: SearchQuery) -> SearchPage:
-        """Raises ServiceUnavailable while there is no text index."""
         text_query = parse_query(query.q)
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
 
         def work(db: sqlite3.Connection) -> SearchPage:
-            expect_index(db)
-            keys = _keys(db, query, text_query, members)
-            page = keys[query.offset : query.offset + query.limit]
-            found = _found(db, query, text_query, page)
-            hits = [self._hit(db, query, found[root, video_id], rank) for root, video_id, rank in page]
-            return SearchPage(hits=hits, total=len(keys), limit=query.limit, offset=query.offset)
+            ranked = _Matches(db, query, text_query, members).ranked()
+            page = ranked.videos[query.offset : query.offset + query.limit]
+            found = _found(db, query, text_query, [video for video, _rank in page])
+            return SearchPage(
+                hits=[self._hit(db, query, video, found[video], rank) for video, rank in page],
+                total=len(ranked.videos),
+                more_than_total=ranked.more,
+                limit=query.limit,
+                offset=query.offset,
+            )
 
         return await self._database.read(work)
 
-    def _hit(self, db: sqlite3.Connection, query: SearchQuery, found: list[sqlite3.Row], rank: float) -> SearchHit:
-        root, video_id = found[0]["root"], found[0]["video_id"]
-        video = db.execute("SELECT * FROM videos WHERE root = ? AND video_id = ?", (root, video_id)).fetchone()
-        moments = [moment for row in found if row["captions"] for moment in self._moments(row, root, video_id)]
+    def _hit(
+        self, db: sqlite3.Connection, query: SearchQuery, number: int, found: list[_MatchedRow], rank: float
+    ) -> SearchHit:
+        video = db.execute("SELECT * FROM videos WHERE id = ?", (number,)).fetchone()
+        moments = [
+            moment for row in found if row.captions for moment in self._moments(row, video["root"], video["video_id"])
+        ]
         best = sorted(moments, key=lambda moment: (-len(moment.matches), moment.start_seconds))[: query.moments]
         return SearchHit(
             **{**dict(video), "qualities": json.loads(video["qualities"])},
@@ -137,19 +180,19 @@ class ArchiveSearch:
             moments_total=len(moments),
         )
 
-    def _moments(self, row: sqlite3.Row, root: str, video_id: str) -> list[Moment]:
-        starts = starts_of(row["starts"])
-        name = file_name(video_id, FileRole.CAPTION, row["language"])
+    def _moments(self, row: _MatchedRow, root: str, video_id: str) -> list[Moment]:
+        starts = starts_of(row.starts or b"")
+        name = file_name(video_id, FileRole.CAPTION, row.language)
         return [
             Moment(
                 text=passage.text,
                 matches=passage.matches,
-                language=row["language"],
+                language=row.language,
                 start_seconds=starts[line] / 1000,
                 url=f"https://www.youtube.com/watch?v={video_id}&t={starts[line] // 1000}s",
                 file=str(self._videos(root) / video_id / name),
             )
-            for line, passage in highlight_lines(row["captions"])
+            for line, passage in highlight_lines(row.captions or "")
         ]
 
     def _videos(self, root: str) -> Path:
@@ -159,16 +202,67 @@ class ArchiveSearch:
             return Path(root) / "videos"
 
 
-def _keys(
-    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, members: Sequence[str] | None
-) -> list[tuple[str, str, float]]:
-    """Return (root, video_id, rank) of all matches, best first."""
-    wanted = text_query.expression(*_columns(query))
-    if wanted is None:
-        return []
-    values: dict[str, Any] = {"wanted": wanted, "weights": _WEIGHTS}
-    conditions = ["1"]
-    if (unwanted := text_query.exclusion(*_columns(query))) is not None:
+class _Matches:
+    """The videos that match a query. Common words match most of a large archive: then matches in names are found first,
+    and of the others only the newest are ranked."""
+
+    def __init__(
+        self, db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, members: Sequence[str] | None
+    ) -> None:
+        self._db = db
+        self._query = query
+        self._text_query = text_query
+        self._unwanted = text_query.exclusion(*_columns(query))
+        self._conditions, self._values = _conditions(query, self._unwanted, members)
+
+    def ranked(self) -> _Ranked:
+        if self._text_query.expression() is None:
+            return _Ranked([], more=False)
+        if self._query.place is not None:
+            named = self._query.place in {"title", "channel"}
+            statement, weights = (_NAME_MATCHES, _NAME_WEIGHTS) if named else (_MATCHES, _WEIGHTS)
+            rows = self._rows(statement, weights, self._query.place)
+            return _ranked(rows, more=len(rows) > _MOST)
+        names = self._rows(_NAME_MATCHES, _NAME_WEIGHTS) if self._unwanted is None else []
+        if len(names) > _MOST:
+            return _ranked(names, more=True)
+        too_many = len(self._conditions) == 1 and self._select(_NUMBER)[0][0] > _MOST
+        rows = [] if too_many else self._rows(_MATCHES, _WEIGHTS)
+        if not too_many and len(rows) <= _MOST:  # one order for all
+            return _ranked(rows, more=False)
+        described = self._rows(_MATCHES, _WEIGHTS, "title", "channel", "description")
+        if too_many and len(described) <= _MOST:
+            rows = self._rows(_MATCHES, _WEIGHTS)
+        return _ranked(names, described, rows, more=True)
+
+    def _rows(self, statement: str, weights: str, *columns: str) -> list[tuple[int, float]]:
+        """Return (video, rank) of the newest matching rows, one more than are ranked at most; best first."""
+        rows = self._select(statement, *columns, weights=weights)
+        rows.sort(key=lambda row: (row["rank"], row["root"], row["video_id"]))
+        return [(row["video"], row["rank"]) for row in rows]
+
+    def _select(self, statement: str, *columns: str, **values: str) -> list[sqlite3.Row]:
+        expression = self._text_query.expression(*columns)
+        if self._unwanted is not None:
+            expression = f"({expression}) NOT ({self._unwanted})"
+        sql = statement.format(conditions=" AND ".join(self._conditions))
+        return self._db.execute(sql, {**self._values, "wanted": expression, "most": _MOST + 1, **values}).fetchall()
+
+
+def _ranked(*tiers: list[tuple[int, float]], more: bool) -> _Ranked:
+    """Join lists of matches; a video counts where it is found first."""
+    ranks = dict[int, float]()
+    for video, rank in (match for tier in tiers for match in tier):
+        if len(ranks) < _MOST:
+            ranks.setdefault(video, rank)
+    return _Ranked(list(ranks.items()), more)
+
+
+def _conditions(
+    query: SearchQuery, unwanted: str | None, members: Sequence[str] | None
+) -> tuple[list[str], dict[str, Any]]:
+    conditions, values = ["1"], dict[str, Any]()
+    if unwanted is not None:
         conditions.append(_EXCLUDED)
         values["unwanted"] = unwanted
     if query.language is not None:
@@ -178,22 +272,36 @@ def _keys(
         conditions.append(_OF_CHANNEL)
         values["channel"] = query.channel
     if members is not None:
-        conditions.append("r.video_id IN (SELECT value FROM json_each(:members))")
+        of_list = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(:members))"
+        conditions.append(f"r.video IN ({of_list})")
         values["members"] = json.dumps(list(members))
-    sql = _KEYS.format(conditions=" AND ".join(conditions))
-    return [(row["root"], row["video_id"], row["rank"]) for row in db.execute(sql, values)]
+    return conditions, values
 
 
 def _found(
-    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, page: Sequence[tuple[str, str, float]]
-) -> dict[tuple[str, str], list[sqlite3.Row]]:
-    """Return the matching rows of the index, highlighted, by (root, video_id)."""
-    of_video = "SELECT id FROM searched_rows WHERE root = ? AND video_id = ? AND language = coalesce(?, language)"
-    ids = [row[0] for root, video_id, _ in page for row in db.execute(of_video, (root, video_id, query.language))]
-    marks = {"mark": MARK, "unmark": UNMARK, "wanted": text_query.expression(*_columns(query)), "rows": json.dumps(ids)}
-    found: dict[tuple[str, str], list[sqlite3.Row]] = {}
-    for row in db.execute(_FOUND, marks) if ids else ():
-        found.setdefault((row["root"], row["video_id"]), []).append(row)
+    db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, videos: Sequence[int]
+) -> dict[int, list[_MatchedRow]]:
+    """Return the matching rows of these videos, highlighted, by video. An index of these texts alone is made in memory:
+    in that of the archive FTS5 would read all matches of `begin*` anew."""
+    texts = db.execute(_TEXTS_OF_PAGE, {"videos": json.dumps(videos), "language": query.language}).fetchall()
+    marks = {"mark": MARK, "unmark": UNMARK, "wanted": text_query.expression(*_columns(query))}
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.execute(
+            f'CREATE VIRTUAL TABLE page USING fts5 (title, channel, description, captions, tokenize="{TOKENIZER}")'
+        )
+        memory.executemany(
+            "INSERT INTO page (rowid, title, channel, description, captions) VALUES (?, ?, ?, ?, ?)", map(tuple, texts)
+        )
+        matched = {number: columns for number, *columns in memory.execute(_HIGHLIGHTED, marks)} if texts else {}
+    found: dict[int, list[_MatchedRow]] = {}
+    rows = db.execute(
+        "SELECT r.id, r.video, r.language, c.starts FROM searched_rows r LEFT JOIN searched_captions c USING (id)"
+        " WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY r.language",
+        (json.dumps(list(matched)),),
+    )
+    for row in rows:
+        one = _MatchedRow(row["language"], row["starts"], *matched[row["id"]])
+        found.setdefault(row["video"], []).append(one)
     return found
 
 
@@ -201,12 +309,14 @@ def _columns(query: SearchQuery) -> Sequence[str]:
     return [query.place] if query.place else []
 
 
-def _texts(row: sqlite3.Row) -> list[TextMatch]:
+def _texts(row: _MatchedRow) -> list[TextMatch]:
     readers: dict[TextField, Callable[[str], Passage]] = {
         "title": highlight_names,
         "channel": highlight_names,
         "description": highlight,
     }
     return [
-        TextMatch(place=place, **read(row[place]).model_dump()) for place, read in readers.items() if MARK in row[place]
+        TextMatch(place=place, **read(text).model_dump())
+        for place, read in readers.items()
+        if MARK in (text := getattr(row, place))
     ]

@@ -26,6 +26,9 @@ def list_videos(
     sort: Annotated[VideoSort, typer.Option(help="Sort order; - for descending.")] = "-archived_at",
     limit: Limit = 50,
     offset: Offset = 0,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Continue behind a page: its `next` in --json.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List archived videos, newest first."""
@@ -34,7 +37,7 @@ def list_videos(
     from ytarchive.client.archive import ArchiveClient
 
     options = {"q": words, "channel": channel, "status": status, "below_wanted": below_wanted, "sort": sort}
-    query = validated(VideoQuery, {**options, "limit": limit, "offset": offset})
+    query = validated(VideoQuery, {**options, "limit": limit, "offset": offset, "after": after})
     invocation: Invocation = context.obj
     found = run_async(ArchiveClient(invocation.config()).videos(query))
     show(found, lambda: render.videos(found, prospects=below_wanted), as_json=as_json)

@@ -76,10 +76,15 @@ def _next_look(prospect: Prospect) -> str:
 
 def hits(page: SearchPage) -> RenderableType:
     if not page.hits:
-        return Text("No results." if not page.total else f"No more results: {count(page.total, 'video')} in total.")
+        return Text("No results." if not page.total else f"No more results: {_total(page)} in total.")
     blocks: list[RenderableType] = [block for hit in page.hits for block in (_hit(hit), Text())]
-    shown = count(page.total, "video")
-    return Group(*blocks, Text(shown if len(page.hits) == page.total else f"{len(page.hits)} of {shown}"))
+    all_shown = len(page.hits) == page.total and not page.more_than_total
+    return Group(*blocks, Text(_total(page) if all_shown else f"{len(page.hits)} of {_total(page)}"))
+
+
+def _total(page: SearchPage) -> str:
+    counted = count(page.total, "video")
+    return f"more than {counted}" if page.more_than_total else counted
 
 
 def _hit(hit: SearchHit) -> RenderableType:

@@ -24,7 +24,7 @@ from services.storage.archive.locks import NamedLocks
 from services.storage.formats.layout import ArchiveTree
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import UnavailableEntry
-from services.storage.index.catalogue import Catalogue
+from services.storage.index.catalogue import Catalogue, Sighting
 from services.storage.index.indexer import RescanResult
 from services.storage.index.schema import open_catalogue
 from tests.fixtures.archive_parts import ArchiveParts, archive_parts
@@ -225,7 +225,7 @@ async def test_a_catalogue_write_waits_for_disk_space(tmp_path: Path) -> None:
 
     try:
         await database.run(limit)
-        big = [(f"{number:011}", "title " * 100, AT) for number in range(100)]
+        big = [Sighting(f"{number:011}", "title " * 100, AT) for number in range(100)]
         seeing = asyncio.create_task(catalogue.record_sightings(big))
         _, waiting = await asyncio.wait({seeing}, timeout=0.3)
         assert waiting == {seeing}

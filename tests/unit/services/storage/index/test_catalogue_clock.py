@@ -13,6 +13,7 @@ from services.common.models import JobOptions, JobType
 from services.common.settings.load import Config
 from services.storage.formats.work_plan import WorkPlan
 from services.storage.formats.work_plan_entry import FailedEntry, UnavailableEntry
+from services.storage.index.catalogue import Sighting
 from tests.fixtures.archive_parts import ArchiveParts, archive_parts
 
 A = "aaaaaaaaaaa"
@@ -68,16 +69,16 @@ async def test_a_later_finding_replaces_that_of_a_clock_that_was_ahead(parts: Ar
 
 
 async def test_a_sighting_of_a_clock_that_was_ahead_hides_no_finding(parts: ArchiveParts) -> None:
-    await parts.catalogue.record_sightings([(A, "T", AHEAD)])
+    await parts.catalogue.record_sightings([Sighting(A, "T", AHEAD)])
     await parts.catalogue.index_plan(plan(NOW))
     assert await parts.catalogue.known_gone([A]) == {A: KnownGone(reason="private", at=NOW)}
 
 
 async def test_a_sighting_of_now_replaces_that_of_a_clock_that_was_ahead(parts: ArchiveParts) -> None:
-    await parts.catalogue.record_sightings([(A, "then", AHEAD)])
-    await parts.catalogue.record_sightings([(A, "now", NOW)])
+    await parts.catalogue.record_sightings([Sighting(A, "then", AHEAD)])
+    await parts.catalogue.record_sightings([Sighting(A, "now", NOW)])
     assert await parts.catalogue.last_seen(A) == ("now", NOW)
-    await parts.catalogue.record_sightings([(A, "then", AHEAD)])
+    await parts.catalogue.record_sightings([Sighting(A, "then", AHEAD)])
     assert await parts.catalogue.last_seen(A) == ("now", NOW)
 
 

@@ -20,15 +20,14 @@ from services.common.domain.archive import FileFact, FileRole, Provenance
 from services.common.domain.videos import VideoMetadata, Wanted
 from services.common.errors import ServiceUnavailable
 from services.common.events import DownloadCompleted, MetadataFetched
-from services.common.infra.sqlite import Database
 from services.common.settings.load import Config
 from services.storage.archive.video_metadata_file import save_metadata
 from services.storage.formats.playlist import PlaylistFile
 from services.storage.index.queries import VideoQuery
-from services.storage.index.schema import STEPS
 from services.storage.index.search import SearchHit, SearchQuery
 from services.storage.offline import OfflineStorage
 from tests.fixtures.archive_parts import ArchiveParts, archive_parts
+from tests.fixtures.old_catalogue import write_old_catalogue
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A, B, C = "aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc"
@@ -237,25 +236,25 @@ async def test_a_changed_manifest_is_detected_and_indexed_again(archive: Archive
     assert (archive.parts.indexer.texts_missing.is_set(), archive.parts.indexer.unindexed) == (False, 0)
 
 
-async def test_a_catalogue_of_an_older_version_is_indexed_automatically(config: Config) -> None:
+@pytest.mark.parametrize("version", [1, 2, 3])
+async def test_a_catalogue_of_an_older_version_is_renewed_by_the_next_start(config: Config, version: int) -> None:
     path = config.storage.base_data_dir / "catalogue.db"
     with archive_parts(config.storage) as parts:
         archive = Archive(config, parts)
         for video_id in (A, B):
             await archive.take_in(video_id, {"en": vtt("word")})
-        rows = (await parts.catalogue.dump())["videos"]
-    path.unlink()
-    old = Database(path, STEPS[:1])
-    await old.run(lambda db: db.executemany("INSERT INTO videos VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows))
-    old.close()
-    with pytest.raises(ServiceUnavailable, match="ytarchive up"):
-        await archive.hits("word")
-    with pytest.raises(ServiceUnavailable, match="ytarchive up"):
-        await archive.listed(q="word")
-    assert await archive.listed() == [A, B]
+        before = await parts.catalogue.dump()
+    write_old_catalogue(path, version)
+    for asked in (archive.hits("word"), archive.listed()):
+        with pytest.raises(ServiceUnavailable, match="ytarchive up"):
+            await asked
     with archive_parts(config.storage) as parts:
+        assert bool(await parts.texts.missing()) == (version == 1)
         await parts.indexer.index_missing()
+        assert await parts.catalogue.dump() == before
+        await Archive(config, parts).check()
     assert await archive.ids("word") == [A, B]
+    assert await archive.listed(q="untitled", status="complete") == [A, B]
 
 
 async def test_a_rescan_does_not_index_unchanged_captions_again(archive: Archive) -> None:

@@ -68,6 +68,10 @@ def test_a_hit_is_rendered_with_highlights_and_without_control_characters() -> N
     assert plain.endswith("\n1 of 7 videos\n")
     assert "12:34" in plain
     assert "and 2 more in captions" in plain
+    console.print(archive.hits(page.model_copy(update={"more_than_total": True})))
+    assert out.getvalue().endswith("\n1 of more than 7 videos\n")
+    past = page.model_copy(update={"hits": [], "more_than_total": True})
+    assert str(archive.hits(past)) == "No more results: more than 7 videos in total."
 
 
 def test_every_reason_for_a_look_is_shown_with_its_time() -> None:
