@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,7 @@ from services.jobs.domain.accounting import Out, set_retrying, set_waiting
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
 _TICK = 5.0  # seconds between two rounds, unless a timer is nearer
+_QUIET = 0.5  # seconds after a round without one for a heartbeat that changes nothing
 _CANCEL_TICK = 0.5  # seconds, while a worker is being stopped
 _UNANSWERED = timedelta(seconds=60)
 _MAX_STORING = 8  # videos, or two per slot: no more are fetched while the archive's disk is unavailable or slow
@@ -50,6 +52,7 @@ class Dispatcher:
         self._registry = registry
         self._notifier = notifier
         self._wake = asyncio.Event()
+        self._begun = 0.0  # when the last round began, in monotonic seconds
         self._served: dict[str, int] = {}  # job -> the number of its last turn
         self._turn = 0
         self._next_timer: datetime | None = None
@@ -65,6 +68,12 @@ class Dispatcher:
         """Start the next round now."""
         self._wake.set()
 
+    def heartbeat(self, *, changed: bool) -> None:
+        """Start a round after a heartbeat. A busy worker sends one with each slot that it takes or frees: one that
+        changes nothing starts no round shortly after another."""
+        if changed or time.monotonic() - self._begun > _QUIET:
+            self.wake()
+
     def unpark(self, job_id: str) -> None:
         self.parked.discard(job_id)
         self._listings_checked = None
@@ -79,6 +88,7 @@ class Dispatcher:
         """Never returns."""
         while True:
             self._wake.clear()
+            self._begun = time.monotonic()
             self._registry.forget_dead()
             self._notifier.notify(await self._store.change(self._decide))
             if self._cancelling or self._moving_times:

@@ -54,18 +54,20 @@ class Registry:
 
     # --- changes
 
-    def seen(self, info: ServiceInfo) -> None:
-        """Record a registration or a heartbeat."""
+    def seen(self, info: ServiceInfo) -> bool:
+        """Record a registration or a heartbeat. Return whether it changes what can be dispatched."""
         self._end_silence()
         if _dead(info):
-            return  # sent before it died
+            return False  # sent before it died
         self._gone.discard(info.instance)
-        new = info.instance not in self._known
+        before = self._known.get(info.instance)
+        new = before is None
         self._known[info.instance] = info
         self._seen[info.instance] = self._clock()
         if new:
             self.forget_dead()
             self._changed.set()
+        return before is None or (before.slots, before.egress) != (info.slots, info.egress)
 
     def stopped(self, instance: str) -> None:
         """Record an orderly stop: the instance has given back its messages."""

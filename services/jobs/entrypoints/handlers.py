@@ -46,8 +46,7 @@ async def owned_partials(event: e.PartialsLeft, reader: JobReader) -> PartialsOw
 
 @HANDLERS.subscribe(e.ServiceHeartbeat)
 async def heartbeat(event: e.ServiceHeartbeat, registry: Registry, dispatcher: Dispatcher) -> None:
-    registry.seen(event.service)
-    dispatcher.wake()
+    dispatcher.heartbeat(changed=registry.seen(event.service))
 
 
 @HANDLERS.subscribe(e.DownloadProgress)

@@ -12,12 +12,14 @@ import pytest
 
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Target, TargetKind
+from services.common.events import JobPauseRequested
 from services.common.infra.sqlite import Database
 from services.common.models import JobOptions, JobStatus, JobType
 from services.jobs.adapters import queries
 from services.jobs.adapters.schema import SCHEMA, STEPS
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import LISTING, SqlRows, as_json
+from services.jobs.domain.accounting import Out
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, ListingRow, ListingState, Streak
 from services.jobs.domain.scheduler import Block
 
@@ -304,3 +306,32 @@ def test_the_canary_is_the_video_that_was_archived_last(sql: sqlite3.Connection)
     assert rows.canary(()) == "video000001"
     assert rows.canary(("video000001",)) == "video000000"
     assert rows.canary(("video000000", "video000001")) is None
+
+
+async def test_a_published_event_is_not_read_again_and_leaves_the_outbox_with_the_next_transaction(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "jobs.db", "jobs/test")
+
+    def queue(*job_ids: str) -> Callable[[SqlRows, sqlite3.Connection, datetime], list[Out]]:
+        return lambda _rows, _sql, _now: [(JobPauseRequested(job_id=job_id), "t") for job_id in job_ids]
+
+    async def stored() -> int:
+        count = "SELECT count(*) n FROM outbox"
+        return await store.read(lambda _rows, sql: int(sql.execute(count).fetchone()["n"]))
+
+    try:
+        await store.change(queue("a", "b", "c"))
+        pending = await store.pending()
+        store.published(pending[1])
+        assert [row.envelope.data["job_id"] for row in await store.pending()] == ["c"]
+        assert await stored() == 3
+        await store.change(queue("d"))
+        assert await stored() == 2
+        store.published((await store.pending())[-1])
+        await store.remove_published()
+        assert (await store.pending(), await stored()) == ([], 0)
+        await store.change(queue("e"))
+        assert [row.envelope.data["job_id"] for row in await store.pending()] == ["e"]
+    finally:
+        store.close()
