@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -204,7 +205,10 @@ def _escaped(text: str) -> str:
 
 
 class Shipper:
-    """Publishes queued records. Several in one process share the queue; each record is published once."""
+    """Publishes queued records. Several in one process share the queue, and the period; each record is published
+    once."""
+
+    _shipped = 0.0  # when any of them last published, in monotonic seconds
 
     def __init__(self, bus: "Bus") -> None:
         self._bus = bus
@@ -213,8 +217,10 @@ class Shipper:
         """Publish every 250 ms until cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
-            with suppress(BusError):  # the broker is unavailable: the records wait in the queue
-                await self._ship()
+            if _waiting and time.monotonic() - Shipper._shipped >= PERIOD:
+                Shipper._shipped = time.monotonic()
+                with suppress(BusError):  # the broker is unavailable: the records wait in the queue
+                    await self._ship()
 
     async def flush(self, patience: float = 2.0) -> None:
         """Publish the queue now. Records that cannot be published in time stay in the queue."""
