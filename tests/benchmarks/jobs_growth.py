@@ -4,7 +4,8 @@
 
 For each size (1,000, 5,000 and 20,000 by default) a new system lists a playlist of the emulator; with `--videos` the
 job names its videos itself. No worker takes part, so that all videos end up in the queue. Seconds of wall-clock time,
-CPU seconds of our own process, and milliseconds of single requests and commands (the median of several).
+CPU seconds of our own process and of its children (broker, yt-dlp, emulator), and milliseconds of single requests and
+commands (the median of several).
 """
 
 import argparse
@@ -72,7 +73,7 @@ class Growth:
             self.figures["all queued, s"] = time.monotonic() - begun
             own = time.process_time() - cpu
             self.figures["all queued, CPU s"] = own
-            self.figures["broker and child, CPU s"] = processor_time(os.getpid()) - whole - own
+            self.figures["children, CPU s"] = processor_time(os.getpid()) - whole - own
             await self.pages(http, f"{base}/{job_id}/items")
             await self.timed("GET jobs/ID, ms", lambda: _get(http, f"{base}/{job_id}"))
             for words in ("", "--json", "--all"):
