@@ -36,6 +36,7 @@ class Recorder:
         self.log_lines = 0
         self.event_lines = 0
         self.last_batch = 0  # events in the last write
+        self.ending = asyncio.Event()  # set when the service is about to stop
         self.write_failures = 0
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:

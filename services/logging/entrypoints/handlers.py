@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bus import Delivery, Envelope, Handlers
 from services.common.events import LogRecorded, catalogue
@@ -17,7 +18,9 @@ _DURABLE = tuple(kind for kind in catalogue() if kind.delivery is Delivery.STREA
 async def gather(recorder: Recorder) -> None:
     """Let events that follow each other be written and synced together, unless enough of them are waiting."""
     if recorder.last_batch < _SIZE:
-        await asyncio.sleep(_GATHER)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER):
+                await recorder.ending.wait()
 
 
 @HANDLERS.inbox(LogRecorded, name="logs", size=_SIZE)
