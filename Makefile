@@ -100,6 +100,7 @@ docs: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m tests.benchmarks.archiving $(ARGS)
 	$(BIN)/python tests/benchmarks/jobs_store.py
+	$(BIN)/python -m tests.benchmarks.jobs_growth
 	$(BIN)/python tests/benchmarks/search.py
 
 growth: $(DEV)

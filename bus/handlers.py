@@ -94,7 +94,9 @@ class Handlers:
 
         return add
 
-    def inbox(self, *kinds: type[Event], name: str = "inbox", size: int = 100) -> Callable[[Inbox], Inbox]:
+    def inbox(
+        self, *kinds: type[Event], name: str = "inbox", size: int = 100, ready: Ready | None = None
+    ) -> Callable[[Inbox], Inbox]:
         """Handle several stream events in order, up to `size` in one call (in one transaction, for example).
 
         The handler gets valid envelopes and publishes by itself. When it raises, it is called again with each message
@@ -106,7 +108,7 @@ class Handlers:
             raise TypeError("an inbox reads one stream: declare one inbox for events of EVENTS and one for LOGS")
 
         def add(handler: Inbox) -> Inbox:
-            self._add(Consumption(kinds, f"{self.publisher}-{name}", _count(size), inbox=handler))
+            self._add(Consumption(kinds, f"{self.publisher}-{name}", _count(size), ready, inbox=handler))
             return handler
 
         return add

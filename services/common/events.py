@@ -253,6 +253,8 @@ class PartialsLeft(Event, subject="download.partials_left", publishers={"downloa
 
 
 class DownloadStarted(_Dispatch, subject="download.started", publishers={"download"}, key=("dispatch_id",)):
+    """A worker has begun. Jobs knows it from the worker's claim; this is for those who follow the job."""
+
     instance: str
 
 

@@ -59,6 +59,7 @@ async def bootstrap(
     await asyncio.to_thread(backups.restore_if_damaged, path, datetime.now(UTC))
     store = await asyncio.to_thread(Store, path, f"jobs/{instance}")
     resources.push_async_callback(asyncio.to_thread, store.close)
+    resources.push_async_callback(store.remove_published)
     await asyncio.to_thread(remove_abandoned, storage.registry_dir)
     registry = await asyncio.to_thread(Registry, storage.registry_dir / "services.json")
     resources.push_async_callback(registry.close)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 from bus.fault_injection import fault_point
@@ -57,6 +57,7 @@ class Dispatcher:
         self._cancelling = False  # more items of a job are to be cancelled
         self._store_lost: datetime | None = None  # when the broker was last found with another store
         self._last_round = datetime.max.replace(tzinfo=UTC)  # at the start, stored times are checked too
+        self._listings_checked: tuple[datetime, frozenset[str]] | None = None  # when, and with which instances
         self._moving_times = False  # more times are to be moved, because the clock was set back
         self.parked = set(parked)
 
@@ -66,10 +67,12 @@ class Dispatcher:
 
     def unpark(self, job_id: str) -> None:
         self.parked.discard(job_id)
+        self._listings_checked = None
 
     def store_lost(self) -> None:
         """Repeat all unanswered requests: those sent until now, and their answers, may be lost."""
         self._store_lost = datetime.now(UTC)
+        self._listings_checked = None
         self.wake()
 
     async def run(self) -> None:
@@ -159,11 +162,22 @@ class Dispatcher:
 
     def _listings(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
         out: list[Out] = []
-        for listing in queries.open_listings(rows, sql):
+        for listing in queries.open_listings(rows, sql, self._states_to_check(now)):
             job = rows.job(listing.job_id)
             if job and job.job_id not in self.parked and not job.paused and self._listing_due(listing, now):
                 out += listings.queue_listing(job, listing, now)
         return out
+
+    def _states_to_check(self, now: datetime) -> Collection[ListingState]:
+        """Return the states of listings to look at in this round. Those that a service has are looked at when instances
+        have come or gone, else every 5 s: a job may have 20,000 of them, and rounds follow each other quickly."""
+        instances = frozenset(info.instance for info in self._registry.everyone())
+        if self._listings_checked is not None:
+            at, known = self._listings_checked
+            if known == instances and timedelta() <= now - at < timedelta(seconds=_TICK):
+                return (ListingState.TIMER,)
+        self._listings_checked = now, instances
+        return queries.OPEN_LISTINGS
 
     def _listing_due(self, listing: ListingRow, now: datetime) -> bool:
         if listing.state is ListingState.TIMER:
@@ -229,19 +243,17 @@ class Dispatcher:
         blocked = block.until if block is not None else None
         waiting_for = held or (block.waiting_for() if block is not None else None)
         soonest = [block.until for block in blocks.values() if block.holds(now)]
-        open_listings = queries.open_listings(rows, sql)
+        timed: dict[str, list[datetime]] = {}
+        for listing in queries.open_listings(rows, sql, (ListingState.TIMER,)):
+            if listing.retry_at is not None:
+                timed.setdefault(listing.job_id, []).append(listing.retry_at)
         for job_id in self._served:
             job = rows.job(job_id)
             if job is None or job.status.ended:
                 continue
             waiting, earliest = queries.timers(sql, job, now, blocked)
-            times = [earliest] if earliest else []
-            for listing in open_listings:
-                if listing.job_id == job_id and listing.state is ListingState.TIMER and listing.retry_at:
-                    waiting += 1
-                    times.append(listing.retry_at)
-            earliest = min(times, default=None)
-            set_retrying(job, waiting, earliest, now)
+            times = [*([earliest] if earliest else []), *timed.get(job_id, [])]
+            set_retrying(job, waiting + len(timed.get(job_id, [])), min(times, default=None), now)
             set_waiting(job, waiting_for, now)
             if not job.paused:  # its timers may be long over: they take effect when it is resumed
                 soonest += times
@@ -279,10 +291,8 @@ class Dispatcher:
             return self._claim_dispatch(rows, sql, claim, claim.dispatch_id, block, now)
         if claim.listing is None:  # a look-up of a user, which assigns nothing
             return _claim_by_the_way(block, f"look-up/{claim.instance}", now)
-        for listing in queries.open_listings(rows, sql):
-            if (listing.job_id, listing.number) == (claim.job_id, claim.listing):
-                return self._claim_listing(rows, listing, claim.instance, block, now)
-        return _STALE
+        listing = queries.open_listing(rows, sql, str(claim.job_id), claim.listing)
+        return _STALE if listing is None else self._claim_listing(rows, listing, claim.instance, block, now)
 
     def _claim_dispatch(
         self,

@@ -34,6 +34,7 @@ _TYPES = {kind.subject: kind for kind in e.catalogue()}
 _COMMANDS = (
     e.JobCancelRequested, e.JobPauseRequested, e.JobResumeRequested, e.JobRetryRequested, e.JobPriorityRequested,
 )  # fmt: skip
+_NOTES = (e.MetadataArchived,)  # nothing can be dispatched after these, unless they change a job
 _DOWNLOAD_ENDS = (e.DownloadCompleted, e.DownloadFailed, e.DownloadDeferred, e.DownloadCancelled, e.VideoArchived)
 
 
@@ -125,7 +126,8 @@ class JobQueue:
             unparks = isinstance(event, e.JobCreated | e.JobResumeRequested | e.JobRetryRequested)
             if unparks and envelope.id in commit.applied:  # not a copy from an earlier run
                 self._dispatcher.unpark(str(envelope.data.get("job_id")))
-        self._dispatcher.wake()
+        if commit.jobs or commit.outbox or not all(isinstance(event, _NOTES) for event in events):
+            self._dispatcher.wake()
 
     def _update_memory(self, event: Event) -> None:
         """Update what is not in jobs.db: the live instances and the running downloads."""

@@ -15,7 +15,7 @@ from services.jobs.adapters import backups, retention
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
 from services.jobs.domain.commands import Command, check
-from services.jobs.rest_models import Cleanup, ItemList, ItemQuery, JobDetail, JobList, JobQuery
+from services.jobs.rest_models import Cleanup, ItemList, ItemQuery, JobDetail, JobList, JobQuery, JobSummary
 
 _FIRST_ITEMS = ItemQuery(limit=1000)
 
@@ -53,6 +53,12 @@ class OfflineJobs:
             return None
         items = await self.items(job_id, _FIRST_ITEMS)
         return JobDetail(job=job, items=items.items, running={})
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Raises NotFound."""
+        if self._store is None:
+            raise NotFound(f"There is no job {job_id}.", job_id=job_id)
+        return await JobReader(self._store).summary(job_id)
 
     async def items(self, job_id: str, query: ItemQuery) -> ItemList:
         if self._store is None:

@@ -16,6 +16,7 @@ from services.jobs.domain.dead_letters import unsendable
 
 _PROGRESS_EVERY = 0.5  # seconds between two job.progress of one job
 _RETRY_AFTER = 0.5  # seconds, while the broker is unavailable
+_BATCH = 500  # events in one read
 _CONCURRENT = 16  # publishes at the same time; the stream acknowledges them one by one
 
 _log = structlog.get_logger("services.jobs", service="jobs")
@@ -50,14 +51,16 @@ class OutboxPublisher:
                 await asyncio.sleep(_RETRY_AFTER)
 
     async def _publish_pending(self) -> None:
-        while pending := await self._store.pending():
+        while pending := await self._store.pending(_BATCH):
             for start in range(0, len(pending), _CONCURRENT):
                 group = pending[start : start + _CONCURRENT]
                 async with asyncio.TaskGroup() as tasks:
                     for row in group:
                         fault_point(f"jobs.publishing.{row.kind.subject}")
                         tasks.create_task(self._send(row))
-                await self._store.published(group)
+                self._store.published(group[-1])
+            if len(pending) < _BATCH:
+                return  # those that were queued meanwhile have set the event
 
     async def _send(self, row: OutboxRow) -> None:
         """Publish one event. One that is too large for the broker becomes a dead letter, and delays no other."""

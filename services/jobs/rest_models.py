@@ -1,8 +1,8 @@
 """The queries and answers of jobs' REST interface. The offline interface has the same."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.common.domain.jobs import JOB_ID_PATTERN, Item, Job, NewJobOptions
 from services.common.domain.registry import ServiceInfo
@@ -11,6 +11,7 @@ from services.common.models import JobStatus, JobType, Progress
 from services.common.web.paging import Page, PageQuery
 
 OPEN = "open"  # the filter for all jobs that have not ended
+CURSOR_PATTERN = r"^[0-9]{1,15}/[A-Za-z0-9_-]{1,64}$"  # position/video_id of the item before the page
 
 
 class NewJob(BaseModel):
@@ -55,7 +56,17 @@ class JobQuery(PageQuery):
 
 
 class ItemQuery(PageQuery):
+    """A page begins at `offset`, or after a cursor: `next` of the page before. The cost of a cursor does not depend on
+    its place in the list."""
+
     limit: int = Field(default=100, ge=1, le=1000)
+    after: str | None = Field(default=None, pattern=CURSOR_PATTERN)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.after is not None and self.offset:
+            raise ValueError("give offset or after, not both")
+        return self
 
 
 class JobList(Page):
@@ -64,6 +75,7 @@ class JobList(Page):
 
 class ItemList(Page):
     items: list[Item]
+    next: str | None = Field(default=None, description="The cursor of the next page; null after the last one.")
 
 
 class ServiceList(Page):
@@ -78,6 +90,16 @@ class JobDetail(BaseModel):
     job: Job
     items: list[Item]
     running: dict[str, Progress]
+
+
+class JobSummary(BaseModel):
+    """A job, and its videos that deserve attention: those that are being downloaded, wait for a scheduled retry, or
+    ended without being saved; up to 50 of each kind. A job of up to 100 videos is complete. `left_out` is the number of
+    the others."""
+
+    job: Job
+    items: list[Item]
+    left_out: int = 0
 
 
 class OpenJobs(Page):

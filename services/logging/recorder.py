@@ -35,6 +35,8 @@ class Recorder:
         self._own: JournalMessage | None = None  # records of this service, being written
         self.log_lines = 0
         self.event_lines = 0
+        self.last_batch = 0  # events in the last write
+        self.ending = asyncio.Event()  # set when the service is about to stop
         self.write_failures = 0
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
@@ -45,6 +47,7 @@ class Recorder:
 
     async def write_events(self, envelopes: Sequence[Envelope]) -> None:
         """Append one line per event. Events that are written already are left out."""
+        self.last_batch = len(envelopes)
         written = await self._append(self._events, [records.event_message(one) for one in envelopes])
         self.event_lines += len(written)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,9 @@ from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.logging.bootstrap import HANDLERS, ROUTES, bootstrap
 from services.logging.recorder import DISK_PATIENCE
+
+_LAST_EVENTS = 1.0  # seconds that a stop waits for events that are there
+_BETWEEN = 0.02  # seconds between two looks at them
 
 
 class LoggingService(ServiceBase):
@@ -37,10 +41,21 @@ class LoggingService(ServiceBase):
         self.spawn(self.parts.recorder.run_own, "own records")
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
-        """As every service, and write the last records of its own, `service_stopped` among them."""
+        """As every service, after the events that are there, and with the last records of its own, `service_stopped`
+        among them."""
+        self.parts.recorder.ending.set()
+        await self._read_last(min(within, _LAST_EVENTS))
         await super().shutdown(within)
         await self.parts.recorder.write_own()
         await asyncio.to_thread(self.parts.recorder.close)
+
+    async def _read_last(self, within: float) -> None:
+        """Let the last events of a command be written by its own run, not by the next one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                bus = self._bus
+                while bus is not None and bus.connected and not await bus.caught_up(HANDLERS):  # noqa: ASYNC110 - only the broker knows it
+                    await asyncio.sleep(_BETWEEN)
 
     async def cleanup_resources(self) -> None:
         await asyncio.to_thread(self.parts.recorder.close)

@@ -14,6 +14,7 @@ bar; the bars are those of docs/performance.md.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -33,11 +34,13 @@ from pathlib import Path
 
 from services.common.names import SERVICES
 from services.common.youtube.tools import find_ffmpeg
+from tests.benchmarks import event_path
 from tests.fixtures.process_tree import pss, tree
 from tests.fixtures.processes import INHERITED_VARIABLES, ending_with_parent
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.child import emulator_process
 from ytarchive.emulator.site import sample
+from ytarchive.running_stack import StackInfo
 
 PLAYLIST, VIDEOS = "PLbench00000000000000000000000050", 50
 LARGE = tuple(f"bench-lg{number:03d}" for number in range(12))
@@ -165,20 +168,23 @@ class Ours:
         command = [str(_BIN / "ytarchive"), "download", "--quality", "720p", *targets]
         return run(command, self.env, sample_memory=sample_memory)
 
+    @property
+    def stack_file(self) -> Path:
+        return self.home / ".ytarchive" / "data" / "run" / "stack.json"
+
     def files(self) -> list[Path]:
         return list((self.home / "YTArchive").glob("videos/*/*.mp4"))
 
     @contextmanager
     def up(self) -> Iterator[tuple[int, float]]:
         """Run `ytarchive up`. Yield its pid, and the seconds until all services answered."""
-        info = self.home / ".ytarchive" / "data" / "run" / "stack.json"
         begun = time.monotonic()
         command = ending_with_parent([str(_BIN / "ytarchive"), "up"])
         with (
             (self.home / "up.log").open("wb") as log,
             subprocess.Popen(command, env=self.env, stdout=log, stderr=log) as up,
         ):
-            while not info.exists():
+            while not self.stack_file.exists():
                 if up.poll() is not None:
                     raise RuntimeError((self.home / "up.log").read_text())
                 time.sleep(0.01)
@@ -317,6 +323,21 @@ class Bench:
                 "ready_seconds": round(ready, 2),
             }
 
+    def event_path(self) -> dict[str, float]:
+        """Return what events cost per video of W2 (tests.benchmarks.event_path): the least of the runs."""
+        runs: list[dict[str, float]] = []
+        for number in range(self._runs + 1):
+            ours, theirs = self.homes()
+            warm(ours, theirs)
+            with ours.up() as (pid, _ready):
+                time.sleep(1.0)
+                info = StackInfo.model_validate_json(ours.stack_file.read_bytes())
+                if number < self._runs:
+                    runs.append(asyncio.run(event_path.archive(info, PLAYLIST, self._emulator)))
+                else:
+                    synced = event_path.syncs(info, list(tree(pid)), PLAYLIST, ours.home)
+        return {name: round(min(run[name] for run in runs), 1) for name in runs[0]} | synced
+
     def start(self) -> dict[str, float]:
         """Return the seconds of commands that only look."""
         ours, _theirs = self.homes()
@@ -382,7 +403,7 @@ def say(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="some of W1, W2, W3, W4, idle, start")
+    parser.add_argument("--only", default="", help="some of W1, W2, W3, W4, idle, start, events")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path(".bench/archiving.json"))
     options = parser.parse_args()
@@ -403,7 +424,8 @@ def main() -> int:
             ("W4", lambda: bench.again(attached=True)),
         ]
         rows = [measure() for name, measure in work if chosen(name)]
-        more = {name: call() for name, call in (("idle", bench.idle), ("start", bench.start)) if chosen(name)}
+        figures = (("idle", bench.idle), ("start", bench.start), ("events", bench.event_path))
+        more = {name: call() for name, call in figures if chosen(name)}
     show(rows)
     for name, values in more.items():
         say(f"{name}: {values}")

@@ -87,7 +87,7 @@ class Bench:
             e.ListingCompleted(job_id="j", root=ROOT, target_index=0, listing=1, page_keys=keys, total=self.size)
         )
         await self.timed("dispatch decision", self.decide)
-        await self.timed("started", self.start)
+        await self.timed("claimed", self.start)
         await self.timed("archived", self.archive)
         await self.timed("a page of items (REST)", lambda n: self.reader.items("j", ItemQuery(limit=100, offset=n)))
         newest = await self.reader.find("j")
@@ -131,15 +131,15 @@ class Bench:
 
     async def requested(self) -> list[e.DownloadRequested]:
         rows = await self.store.pending()
-        await self.store.published(rows)
+        if rows:
+            self.store.published(rows[-1])
         return [e.DownloadRequested.read(r.envelope) for r in rows if r.kind is e.DownloadRequested]
 
     async def start(self, n: int) -> None:
         if n == 0:
             self.released = await self.requested()
         request = self.released[n % len(self.released)]
-        names = request.model_dump(include={"dispatch_id", "fetch_id", "job_id", "video_id", "root"})
-        await self.apply(e.DownloadStarted(**names, instance=f"w{n}"))
+        await self.dispatcher.claim(e.DownloadClaim(instance="w", egress="e", dispatch_id=request.dispatch_id))
 
     async def archive(self, n: int) -> None:
         """Apply the event; when no dispatch is left, make new ones first, which is measured, too."""

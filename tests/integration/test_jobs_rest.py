@@ -331,3 +331,18 @@ async def test_the_registry_lists_the_running_services_in_pages(rest: JobsClient
 async def test_a_command_accepts_only_post(rest: JobsClient, action: str) -> None:
     await rest.create("a")
     await rest.ask("PUT", f"/jobs/a/{action}", 405, json={})
+
+
+async def test_items_are_paged_by_cursor_and_a_job_is_summarized(rest: JobsClient) -> None:
+    await rest.create("a")
+    await rest.listed("a")
+    whole = await rest.ask("GET", "/jobs/a/items")
+    assert (len(whole["items"]), whole["next"]) == (2, None)
+    first = await rest.ask("GET", "/jobs/a/items?limit=1")
+    second = await rest.ask("GET", "/jobs/a/items", params={"limit": "1", "after": first["next"]})
+    assert [first["items"], second["items"], second["next"]] == [whole["items"][:1], whole["items"][1:], None]
+    error = await rest.ask("GET", "/jobs/a/items", 400, params={"offset": "1", "after": first["next"]})
+    assert "not both" in error["message"]
+    summary = await rest.ask("GET", "/jobs/a/summary")
+    assert (summary["job"]["job_id"], summary["items"], summary["left_out"]) == ("a", whole["items"], 0)
+    await rest.ask("GET", "/jobs/b/summary", 404)

@@ -18,6 +18,7 @@ from services.common import events as e
 from services.common.domain.archive import Held
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.registry import ServiceInfo
+from services.common.domain.replies import ClaimVerdict
 from services.common.domain.videos import Entry
 from services.common.messaging import connect_bus
 from services.common.models import ErrorCode, Progress
@@ -94,8 +95,8 @@ class ScriptedJob:
 
     async def start(self) -> None:
         for request in self.requests.values():
-            names = request.model_dump(include={"job_id", "video_id", "root", "dispatch_id", "fetch_id"})
-            await self.inject(e.DownloadStarted(**names, instance="w"))
+            claim = e.DownloadClaim(instance="w", egress="", dispatch_id=request.dispatch_id)
+            assert (await self.jobs.parts.dispatcher.claim(claim)).verdict is ClaimVerdict.GO
 
     async def end_one(self, request: e.DownloadRequested) -> None:
         names = request.model_dump(include={"job_id", "video_id", "root", "dispatch_id"})

@@ -8,7 +8,7 @@ from services.common.domain.jobs import Item, Job
 from services.common.errors import InvalidRequest, NotFound
 from services.common.settings.load import Config
 from services.jobs.offline import OfflineJobs
-from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobDetail, JobList, JobQuery
+from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobDetail, JobList, JobQuery, JobSummary
 from ytarchive.client.endpoints import System, find_system, query_of
 from ytarchive.text import safe_text
 
@@ -24,6 +24,7 @@ class JobReader(Protocol):
         """Return a page of the jobs, newest first."""
 
     async def find(self, job_id: str) -> Job | None: ...
+    async def summary(self, job_id: str) -> JobSummary: ...
     async def items(self, job_id: str, query: ItemQuery) -> ItemList: ...
 
 
@@ -43,6 +44,10 @@ class JobsClient:
         if job is None:
             raise NotFound(f"There is no job {safe_text(job_id)}. `ytarchive jobs list` shows all jobs.")
         return job
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Return a job with the videos that deserve attention. Raises NotFound."""
+        return await self._reader.summary(job_id)
 
     async def open_jobs(self) -> list[Job]:
         """Return all jobs that have not ended, newest first."""
@@ -67,14 +72,14 @@ class JobsClient:
 
     async def items(self, job_id: str) -> AsyncIterator[Item]:
         """Yield all items of a job."""
-        offset = 0
+        query = ItemQuery(limit=_ITEMS_PAGE)
         while True:
-            page = await self._reader.items(job_id, ItemQuery(limit=_ITEMS_PAGE, offset=offset))
+            page = await self._reader.items(job_id, query)
             for item in page.items:
                 yield item
-            offset += len(page.items)
-            if not page.items or offset >= page.total:
+            if page.next is None:
                 return
+            query = ItemQuery(limit=_ITEMS_PAGE, after=page.next)
 
     async def item(self, job_id: str, video_id: str) -> Item | None:
         async for item in self.items(job_id):
@@ -107,6 +112,10 @@ class RestJobs:
             return (await self.detail(job_id)).job
         except NotFound:
             return None
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Raises NotFound."""
+        return JobSummary.model_validate(await self._rest.get(f"jobs/{job_id}/summary"))
 
     async def detail(self, job_id: str) -> JobDetail:
         """Return a job, its first items and the progress of its downloads. Raise NotFound."""

@@ -4,14 +4,25 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from services.common.domain.jobs import Item, Job
+from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.errors import NotFound
 from services.common.infra.sqlite_files import parse_row
 from services.common.models import JobStatus
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows
 from services.jobs.domain.views import item_view, job_view
-from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobList, JobQuery
+from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobList, JobQuery, JobSummary
+
+_COMPLETE = 100  # videos of a job whose summary has all of them
+_EACH = 50  # videos of each kind in the summary of a larger job
+_UNSAVED = (ItemStatus.CLOSING, ItemStatus.FAILED, ItemStatus.UNAVAILABLE)
+_BODIES = "SELECT body FROM items WHERE job_id=:job_id AND "
+_SCHEDULED = "status='waiting' AND retry_at IS NOT NULL ORDER BY retry_at, position"
+_PAGE_AT = """SELECT i.body, i.position, i.video_id
+    FROM (SELECT video_id FROM items WHERE job_id=:job_id ORDER BY position, video_id LIMIT :limit OFFSET :offset) page
+    JOIN items i ON i.job_id=:job_id AND i.video_id=page.video_id ORDER BY i.position, i.video_id"""
+_PAGE_AFTER = """SELECT body, position, video_id FROM items
+    WHERE job_id=:job_id AND (position, video_id) > (:position, :video_id) ORDER BY position, video_id LIMIT :limit"""
 
 
 class JobReader:
@@ -25,7 +36,7 @@ class JobReader:
         """Raises NotFound."""
         job = await self.find(job_id)
         if job is None:
-            raise NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.", job_id=job_id)
+            raise _no_job(job_id)
         return job
 
     async def jobs(self, query: JobQuery) -> JobList:
@@ -48,13 +59,33 @@ class JobReader:
 
     async def items(self, job_id: str, query: ItemQuery) -> ItemList:
         """Return a page of the items of a job, in their order in the list."""
-        select = "SELECT body FROM items WHERE job_id=? ORDER BY position, video_id LIMIT ? OFFSET ?"
 
         def work(rows: SqlRows, sql: sqlite3.Connection) -> ItemList:
             job = rows.job(job_id)
-            found = sql.execute(select, (job_id, query.limit, query.offset))
-            items = [item_view(parse_row(ITEM.validate_json, row["body"])) for row in found]
-            return ItemList(items=items, total=job.total if job else 0, limit=query.limit, offset=query.offset)
+            found = _page(sql, job_id, query)
+            last = found[query.limit - 1] if len(found) > query.limit else None
+            return ItemList(
+                items=[_item(row) for row in found[: query.limit]],
+                total=job.total if job else 0,
+                limit=query.limit,
+                offset=query.offset,
+                next=f"{last['position']}/{last['video_id']}" if last else None,
+            )
+
+        return await self._store.read(work)
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Return a job with the videos that deserve attention. Raises NotFound."""
+
+        def work(rows: SqlRows, sql: sqlite3.Connection) -> JobSummary:
+            job = rows.job(job_id)
+            if job is None:
+                raise _no_job(job_id)
+            if job.total <= _COMPLETE:
+                items = [_item(row) for row in _page(sql, job_id, ItemQuery(limit=_COMPLETE))]
+            else:
+                items = _noteworthy(sql, job_id)
+            return JobSummary(job=job_view(job), items=items, left_out=job.total - len(items))
 
         return await self._store.read(work)
 
@@ -68,10 +99,7 @@ class JobReader:
         query = "SELECT body FROM items WHERE job_id=? AND revision>? ORDER BY revision LIMIT ?"
 
         def work(rows: SqlRows, sql: sqlite3.Connection) -> tuple[Job | None, list[Item]]:
-            found = [
-                item_view(parse_row(ITEM.validate_json, r["body"]))
-                for r in sql.execute(query, (job_id, revision, limit))
-            ]
+            found = [_item(row) for row in sql.execute(query, (job_id, revision, limit))]
             row = rows.job(job_id)
             return (job_view(row) if row else None), found
 
@@ -85,3 +113,30 @@ class JobReader:
             return [row["video_id"] for row in sql.execute(query, (json.dumps(list(video_ids)),))]
 
         return await self._store.read(work)
+
+
+def _page(sql: sqlite3.Connection, job_id: str, query: ItemQuery) -> list[sqlite3.Row]:
+    """Return the rows of a page, and the one after it if there is one. An offset is counted in an index alone."""
+    values: dict[str, object] = {"job_id": job_id, "limit": query.limit + 1, "offset": query.offset}
+    if query.after is None:
+        return sql.execute(_PAGE_AT, values).fetchall()
+    position, video_id = query.after.split("/")
+    return sql.execute(_PAGE_AFTER, values | {"position": int(position), "video_id": video_id}).fetchall()
+
+
+def _noteworthy(sql: sqlite3.Connection, job_id: str) -> list[Item]:
+    """Return up to _EACH videos of each kind that the summary of a job names: an index look-up for each kind."""
+    by_status = [f"status='{status}' ORDER BY position" for status in (ItemStatus.RUNNING, *_UNSAVED)]
+    found: list[Item] = []
+    for condition in (*by_status, _SCHEDULED, f"status='{ItemStatus.CANCELLED}' ORDER BY position"):
+        values = {"job_id": job_id, "limit": _EACH}
+        found += [_item(row) for row in sql.execute(f"{_BODIES}{condition} LIMIT :limit", values)]
+    return found
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id}: GET /api/v1/jobs lists them.", job_id=job_id)
+
+
+def _item(row: sqlite3.Row) -> Item:
+    return item_view(parse_row(ITEM.validate_json, row["body"]))

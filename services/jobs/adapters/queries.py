@@ -1,15 +1,17 @@
 """Queries of the dispatcher, run inside its transaction. The cost of each is independent of the size of a job."""
 
 import sqlite3
+from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
 from services.common.infra.sqlite_files import parse_row
 from services.common.models import JobStatus
 from services.jobs.adapters.unit_of_work import BLOCK, SqlRows, as_time
-from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingRow
+from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingRow, ListingState
 from services.jobs.domain.scheduler import Block, Candidate
 
+OPEN_LISTINGS = tuple(state for state in ListingState if state.open)
 _OPEN = tuple(status.value for status in JobStatus if not status.ended)
 
 
@@ -33,10 +35,11 @@ def ready_video(sql: sqlite3.Connection, job_id: str, now: datetime) -> ReadyVid
     """Return the first video of a job that can be dispatched now. Of videos that waited for a time, the earliest comes
     first; one that the site has refused comes after all that were not tried yet.
 
-    Two index look-ups, whatever the size of the job.
+    Two index look-ups, whatever the size of the job. The index is named because SQLite, without statistics, may choose
+    one that has the videos that wait for a time first.
     """
     query = """SELECT i.video_id, i.position, json_extract(i.body, '$.refused') refused
-        FROM items i JOIN fetches f ON f.video_id = i.video_id
+        FROM items i INDEXED BY items_waiting JOIN fetches f ON f.video_id = i.video_id
         WHERE i.job_id = ? AND i.status = 'waiting' AND f.state = 'idle' AND """
     untimed = sql.execute(query + "i.retry_at IS NULL ORDER BY i.position LIMIT 1", (job_id,)).fetchone()
     timed = sql.execute(query + "i.retry_at <= ? ORDER BY i.retry_at LIMIT 1", (job_id, as_time(now))).fetchone()
@@ -61,10 +64,20 @@ def candidates(rows: SqlRows, sql: sqlite3.Connection, served: dict[str, int], n
     return found
 
 
-def open_listings(rows: SqlRows, sql: sqlite3.Connection) -> list[ListingRow]:
-    query = "SELECT job_id, target_index FROM listings WHERE state IN ('queued', 'claimed', 'timer')"
-    found = [rows.listing(row["job_id"], row["target_index"]) for row in sql.execute(query).fetchall()]
+def open_listings(
+    rows: SqlRows, sql: sqlite3.Connection, states: Collection[ListingState] = OPEN_LISTINGS
+) -> list[ListingRow]:
+    query = f"SELECT job_id, target_index FROM listings WHERE state IN ({','.join('?' * len(states))})"  # noqa: S608 - only marks
+    found = [rows.listing(row["job_id"], row["target_index"]) for row in sql.execute(query, tuple(states)).fetchall()]
     return [row for row in found if row is not None]
+
+
+def open_listing(rows: SqlRows, sql: sqlite3.Connection, job_id: str, number: int) -> ListingRow | None:
+    """Return the open listing of a job with this number."""
+    query = """SELECT target_index FROM listings INDEXED BY listings_by_number
+        WHERE job_id = ? AND json_extract(body, '$.number') = ?"""
+    found = [rows.listing(job_id, row["target_index"]) for row in sql.execute(query, (job_id, number)).fetchall()]
+    return next((row for row in found if row is not None and row.state.open and row.number == number), None)
 
 
 def unanswered_items(rows: SqlRows, sql: sqlite3.Connection, before: datetime, limit: int = 200) -> list[ItemRow]:
@@ -95,19 +108,20 @@ def timers(
     While all workers are blocked (until `blocked`), every waiting item does. They are not counted individually: the
     number is 0 while other items of the job are open, because a job is `retrying` only when there are none.
     """
-    if blocked is None:
-        query = """SELECT count(*) n, min(retry_at) at FROM items
-            WHERE job_id = ? AND status = 'waiting' AND retry_at > ?"""
-        found = sql.execute(query, (job.job_id, as_time(now))).fetchone()
-        return found["n"], datetime.fromisoformat(found["at"]) if found["at"] else None
-    query = "SELECT retry_at FROM items WHERE job_id = ? AND status = 'waiting' ORDER BY retry_at LIMIT 1"
-    first = sql.execute(query, (job.job_id,)).fetchone()
+    values = {"job_id": job.job_id, "now": as_time(now)}
+    scheduled = "status = 'waiting'" if blocked is not None else "status = 'waiting' AND retry_at > :now"
+    query = f"SELECT retry_at FROM items WHERE job_id = :job_id AND {scheduled} ORDER BY retry_at LIMIT 1"  # noqa: S608 - constants
+    first = sql.execute(query, values).fetchone()
     if first is None:
         return 0, None
-    query = "SELECT 1 FROM items WHERE job_id = ? AND status IN ('listed', 'running', 'closing') LIMIT 1"
-    others = sql.execute(query, (job.job_id,)).fetchone()
+    others = ["items WHERE job_id = :job_id AND status IN ('listed', 'running', 'closing')"]
+    if blocked is None:
+        waiting = "items INDEXED BY items_waiting WHERE job_id = :job_id AND status = 'waiting'"
+        others += [f"{waiting} AND retry_at IS NULL", f"{waiting} AND retry_at <= :now"]
+    any_other = any(sql.execute(f"SELECT 1 FROM {other} LIMIT 1", values).fetchone() for other in others)  # noqa: S608 - constants
     at = datetime.fromisoformat(first["retry_at"]) if first["retry_at"] else blocked
-    return 0 if others else job.open, max(at, blocked)
+    earliest = at if at is None or blocked is None else max(at, blocked)
+    return 0 if any_other else job.open, earliest
 
 
 def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:

@@ -55,11 +55,11 @@ class Registry:
     # --- changes
 
     def seen(self, info: ServiceInfo) -> bool:
-        """Record a registration or a heartbeat. Return whether it tells anything but that the instance lives."""
+        """Record a registration or a heartbeat. Return whether it changes what can be dispatched."""
         self._end_silence()
         if _dead(info):
             return False  # sent before it died
-        news = info.instance in self._gone or info != self._known.get(info.instance)
+        before = self._known.get(info.instance) if info.instance not in self._gone else None
         self._gone.discard(info.instance)
         new = info.instance not in self._known
         self._known[info.instance] = info
@@ -67,7 +67,7 @@ class Registry:
         if new:
             self.forget_dead()
             self._changed.set()
-        return news
+        return before is None or (before.slots, before.egress) != (info.slots, info.egress)
 
     def stopped(self, instance: str) -> None:
         """Record an orderly stop: the instance has given back its messages."""

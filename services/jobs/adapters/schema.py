@@ -50,5 +50,8 @@ CREATE TABLE streaks (egress TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 CREATE INDEX items_archived ON items (since) WHERE status = 'archived';
 """
 
-STEPS = (_V1, _V1 + _V2, _V3, _V4)  # a file of version 1 may lack the newest indexes of that version
-SCHEMA = "".join((_V1, _V2, _V3, _V4))
+# a claim names a listing by its number: a job may have 20,000 targets
+_V5 = "CREATE INDEX listings_by_number ON listings (job_id, json_extract(body, '$.number'));\n"
+
+STEPS = (_V1, _V1 + _V2, _V3, _V4, _V5)  # a file of version 1 may lack the newest indexes of that version
+SCHEMA = "".join((_V1, _V2, _V3, _V4, _V5))

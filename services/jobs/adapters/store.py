@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TypeVar
 import structlog
 
 from bus.message import Envelope, Event
-from services.common.errors import code_of
+from services.common.errors import StateDamaged, code_of
 from services.common.events import catalogue
 from services.common.infra.sqlite import Database
 from services.jobs.adapters.commits import Commit
@@ -50,6 +51,7 @@ class Store:
             remedy=RESTORED_AT_START,
         )
         self._source = source
+        self._published = 0  # seq of the last event that was published
 
     def close(self) -> None:
         self._db.close()
@@ -72,6 +74,7 @@ class Store:
                     applied.add(envelope.id)
                     outbox |= self._queue(sql, step(rows, envelope, now), caused_by=envelope.id)
             rows.save()
+            self._remove_published(sql)
             return Commit(frozenset(rows.touched), outbox, frozenset(applied))
 
         return await self._db.run(work)
@@ -83,6 +86,7 @@ class Store:
             rows = SqlRows(sql)
             outbox = self._queue(sql, work(rows, sql, datetime.now(UTC)), caused_by=None)
             rows.save()
+            self._remove_published(sql)
             return Commit(frozenset(rows.touched), outbox)
 
         return await self._db.run(transaction)
@@ -110,14 +114,25 @@ class Store:
         kinds = {kind.subject: kind for kind in catalogue()}
 
         def work(sql: sqlite3.Connection) -> list[OutboxRow]:
-            found = sql.execute("SELECT * FROM outbox ORDER BY seq LIMIT ?", (limit,)).fetchall()
+            query = "SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+            found = sql.execute(query, (self._published, limit)).fetchall()
             return [OutboxRow(r["seq"], kinds[r["type"]], Envelope.from_bytes(r["envelope"], r["type"])) for r in found]
 
         return await self._db.read(work)
 
-    async def published(self, rows: Sequence[OutboxRow]) -> None:
-        """Remove published events from the outbox."""
-        await self._db.run(lambda sql: sql.executemany("DELETE FROM outbox WHERE seq=?", [(row.seq,) for row in rows]))
+    def published(self, row: OutboxRow) -> None:
+        """Note that this event and all before it are published. The next transaction removes them: one of its own would
+        sync the file once more for each event. After a crash they are published again, under the same ids."""
+        self._published = max(self._published, row.seq)
+
+    async def remove_published(self) -> None:
+        """Remove the published events from the outbox now. A disk that is full or damaged does not hold up the end."""
+        with suppress(StateDamaged, TimeoutError):
+            async with asyncio.timeout(_FULL_DISK_PAUSE / 5):
+                await self._db.run(self._remove_published)
+
+    def _remove_published(self, sql: sqlite3.Connection) -> None:
+        sql.execute("DELETE FROM outbox WHERE seq <= ?", (self._published,))
 
     async def applied(self, message_id: str) -> bool:
         """Return whether this message was applied before."""

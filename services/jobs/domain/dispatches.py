@@ -84,13 +84,6 @@ def cancel_requests(rows: Rows, fetch: FetchRow) -> list[Out]:
     return [(e.DownloadCancelRequested(**fetch.names()), pairs[0][1].trace_id)]
 
 
-def started(rows: Rows, event: e.DownloadStarted, now: datetime) -> list[Out]:
-    fetch = current_fetch(rows, event.video_id, event.dispatch_id)
-    if fetch and fetch.state is FetchState.DISPATCHED:
-        claimed(rows, fetch, event.instance, now)
-    return []
-
-
 def completed(rows: Rows, event: e.DownloadCompleted, now: datetime) -> list[Out]:
     fetch = current_fetch(rows, event.video_id, event.dispatch_id)
     if fetch is None:

@@ -134,7 +134,6 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.ArchiveChecked: listings.archive_checked,
     e.ListingCompleted: listings.listing_completed,
     e.ListingFailed: listings.listing_failed,
-    e.DownloadStarted: dispatches.started,
     e.DownloadCompleted: dispatches.completed,
     e.DownloadFailed: dispatches.download_failed,
     e.DownloadDeferred: dispatches.deferred,

@@ -36,6 +36,7 @@ from services.jobs.rest_models import (
     JobList,
     JobPatch,
     JobQuery,
+    JobSummary,
     NewJob,
     RemovedJob,
     ServiceList,
@@ -71,6 +72,10 @@ async def show(call: Call, reader: JobReader, subscribers: Subscribers) -> JobDe
     running = subscribers.running(await reader.running_videos(job.job_id))
     progress = {video_id: event.progress for video_id, event in running.items()}
     return JobDetail(job=job, items=items.items, running=progress)
+
+
+async def summarize(call: Call, reader: JobReader) -> JobSummary:
+    return await reader.summary(_job_id(call))
 
 
 async def show_items(call: Call, query: ItemQuery, reader: JobReader) -> ItemList:
@@ -161,6 +166,7 @@ ROUTES = (
     ),
     Route("GET", _JOBS, show_many, "List jobs, newest first", query=JobQuery, response=JobList),
     Route("GET", _JOB, show, "Show a job with its items and its progress", response=JobDetail),
+    Route("GET", f"{_JOB}/summary", summarize, "Show a job with its videos that need attention", response=JobSummary),
     Route("GET", f"{_JOB}/items", show_items, "List the items of a job", query=ItemQuery, response=ItemList),
     Route("GET", f"{_JOB}/events", follow, "Follow a job: a snapshot, then its changes (SSE)", streams=True),
     Route("PATCH", _JOB, change, "Set the priority of a job", body=JobPatch, response=Job, needs_bus=True),

@@ -61,11 +61,12 @@ class PageBuffer:
             row = db.execute("SELECT * FROM listings WHERE job_id = ? AND target_index = ?", key).fetchone()
             if row is None or row["written"] or row["completed"] is None:
                 return None
+            completed = parse_row(ListingCompleted.model_validate_json, row["completed"])
+            there = db.execute("SELECT page_key FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
+            if not {page["page_key"] for page in there}.issuperset(completed.page_keys):
+                return None
             stored = db.execute("SELECT page FROM listing_pages WHERE job_id = ? AND target_index = ?", key)
             pages = [parse_row(ListingPageFetched.model_validate_json, page["page"]) for page in stored]
-            completed = parse_row(ListingCompleted.model_validate_json, row["completed"])
-            if not {page.page_key for page in pages}.issuperset(completed.page_keys):
-                return None
             own = parse_row(PlaylistFetched.model_validate_json, row["playlist"]).playlist if row["playlist"] else None
             return FinishedListing(completed, datetime.fromisoformat(row["completed_at"]), row["trace_id"], pages, own)
 

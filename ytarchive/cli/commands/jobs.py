@@ -8,11 +8,10 @@ from services.common.names import JOB_FILTERS
 from ytarchive.cli.commands import job_commands
 from ytarchive.cli.terminal import completion
 from ytarchive.cli.terminal.options import AsJson, Invocation, JobId, Limit, Offset, run_async
-from ytarchive.cli.terminal.output import show, show_data, validated
+from ytarchive.cli.terminal.output import show, validated
 
 if TYPE_CHECKING:
-    from services.common.domain.jobs import Item, Job
-    from services.jobs.rest_models import JobList
+    from services.jobs.rest_models import JobList, JobSummary
 
 app = typer.Typer(help="List, show and control jobs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -52,24 +51,34 @@ def list_jobs(
 
 
 @app.command("show")
-def show_job(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show a job with all its videos."""
+def show_job(
+    context: typer.Context,
+    job_id: JobId,
+    everything: Annotated[bool, typer.Option("--all", help="List all videos.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job with its videos.
+
+    Of more than 100 videos, those that run, wait for a scheduled retry, or ended without being saved: up to 50 of each.
+    """
     from datetime import UTC, datetime
 
-    from ytarchive.cli.render.jobs import job_detail
+    from ytarchive.cli.render.jobs import job_summary
     from ytarchive.client.jobs import open_jobs
 
     invocation: Invocation = context.obj
     config = invocation.config()
 
-    async def read() -> "tuple[Job, list[Item]]":
+    async def read() -> "JobSummary":
         async with open_jobs(config) as jobs:
-            job = await jobs.find(job_id)
-            return job, [item async for item in jobs.items(job.job_id)]
+            found = await jobs.summary((await jobs.find(job_id)).job_id)
+            if everything and found.left_out:
+                items = [item async for item in jobs.items(found.job.job_id)]
+                return found.model_copy(update={"items": items, "left_out": 0})
+            return found
 
-    job, items = run_async(read())
-    data = {"job": job.model_dump(mode="json"), "items": [item.model_dump(mode="json") for item in items]}
-    show_data(data, lambda: job_detail(job, items, datetime.now(UTC)), as_json=as_json)
+    summary = run_async(read())
+    show(summary, lambda: job_summary(summary, datetime.now(UTC)), as_json=as_json)
 
 
 app.command("cancel")(job_commands.cancel)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from services.common.domain.jobs import Item, ItemStatus, Job
 from services.common.models import JobStatus
-from services.jobs.rest_models import JobList
+from services.jobs.rest_models import JobList, JobSummary
 from ytarchive.cli.render.table import Cell, facts, page_of, table
 from ytarchive.text import count, moment, safe_text, short_id, size
 
@@ -60,7 +60,18 @@ def _status(job: Job) -> Text:
     return Text(f"{job.status}{' (paused)' if job.paused else ''}", style=_STATUS_STYLE.get(job.status, ""))
 
 
-def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType:
+def job_summary(summary: JobSummary, now: datetime) -> RenderableType:
+    """`left_out` videos are only counted, with the command that lists them."""
+    shown: list[RenderableType] = [facts(_job_facts(summary.job, now))]
+    if summary.items:
+        shown.append(items_table(summary.items))
+    if summary.left_out:
+        more = f"{count(summary.left_out, 'more video')}: `ytarchive jobs show {short_id(summary.job.job_id)} --all`."
+        shown.append(Text(more))
+    return Group(*shown)
+
+
+def _job_facts(job: Job, now: datetime) -> list[tuple[str, Cell]]:
     rows: list[tuple[str, Cell]] = [
         ("Job", job.job_id),
         ("Trace", safe_text(job.trace_id)),
@@ -71,6 +82,7 @@ def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType
         ("Quality", safe_text(job.options.quality)),
         ("Files", safe_text(job.root, 4096)),
         ("Progress", safe_text(job.progress.message)),
+        *([("Videos", _counts(job))] if job.counts.total else []),
         ("Created", moment(job.created_at, now)),
     ]
     if job.finished_at:
@@ -84,7 +96,13 @@ def job_detail(job: Job, items: Sequence[Item], now: datetime) -> RenderableType
     rows += [("Note", safe_text(note, 500)) for note in job.notes]
     if job.error:
         rows.append(("Error", Text(f"[{job.error.code}] {safe_text(job.error.message, 500)}", style="red")))
-    return Group(facts(rows), items_table(items)) if items else facts(rows)
+    return rows
+
+
+def _counts(job: Job) -> str:
+    """Return `3 archived, 1 failed, 20 open`."""
+    counted = job.counts.model_dump(exclude={"total", "open"}) | {"open": job.counts.open}
+    return ", ".join(f"{number:,} {name}" for name, number in counted.items() if number)
 
 
 def items_table(items: Sequence[Item]) -> Table:

@@ -4,7 +4,10 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import pytest
+
 from services.common.domain.jobs import ItemStatus
+from services.common.errors import NotFound
 from services.common.models import JobOptions, JobStatus, JobType
 from services.common.settings.load import Config
 from services.jobs.adapters.store import Store
@@ -39,6 +42,8 @@ async def test_without_a_database_all_answers_are_empty_and_no_file_is_created(c
         assert (await jobs.jobs(JobQuery())).total == 0
         assert await jobs.find("a") is None
         assert await jobs.detail("a") is None
+        with pytest.raises(NotFound):
+            await jobs.summary("a")
         assert (await jobs.items("a", ItemQuery())).items == []
         assert (await jobs.cleanup_preview()).total == 0
     assert not (config.storage.jobs_dir / "jobs.db").exists()
@@ -53,6 +58,7 @@ async def test_jobs_items_and_the_cleanup_preview_are_read_from_the_database(con
         detail = await jobs.detail("old")
         assert detail is not None
         assert [item.video_id for item in detail.items] == ["video000001"]
+        assert (await jobs.summary("old")).items == detail.items
         preview = await jobs.cleanup_preview()
         assert ([job.job_id for job in preview.jobs], preview.dry_run) == (["old"], True)
         assert (await jobs.jobs(JobQuery())).total == 2

@@ -45,13 +45,14 @@ def _instances(registry: Registry) -> list[str]:
     return [info.instance for info in registry.live("download")]
 
 
-def test_a_heartbeat_is_news_only_when_it_tells_more_than_life(file: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_heartbeat_says_whether_it_changes_what_can_be_dispatched(file: Path) -> None:
     registry = Registry(file)
-    first = _info(process.pid)
+    first = _info(os.getpid())
     busy = first.model_copy(update={"free_slots": 1})
-    assert [registry.seen(info) for info in (first, first, busy, busy)] == [True, False, True, False]
-    _kill(process)
-    assert registry.seen(busy) is False
+    more = first.model_copy(update={"slots": 3})
+    assert [registry.seen(info) for info in (first, first, busy, more, more)] == [True, False, False, True, False]
+    registry.stopped(first.instance)
+    assert registry.seen(more)
 
 
 def test_an_instance_is_gone_as_soon_as_its_process_dies(file: Path, process: subprocess.Popen[bytes]) -> None:

@@ -126,9 +126,19 @@ class Simulation:
             self.in_flight += self.answer(event)
 
     def step(self, event: Event) -> None:
+        if isinstance(event, e.DownloadClaim):
+            self.claim(event)
+            return
         with self.transaction() as rows:
             outs = state_machine.step(rows, event, self.now)
         self.publish(outs)
+
+    def claim(self, claim: e.DownloadClaim) -> None:
+        with self.transaction() as rows:
+            for video_id in queries.busy_fetches(self.sql):
+                fetch = rows.fetch(video_id)
+                if fetch and fetch.dispatch_id == claim.dispatch_id and fetch.state is FetchState.DISPATCHED:
+                    dispatches.claimed(rows, fetch, claim.instance, self.now)
 
     # --- rows
 
@@ -209,7 +219,7 @@ class Simulation:
 
     def work(self, event: e.DownloadRequested) -> list[Event]:
         about = names(event)
-        began = e.DownloadStarted(**about, instance="worker")
+        began = e.DownloadClaim(instance="worker", egress="", dispatch_id=event.dispatch_id)
         outcome = self.script.outcomes[int(event.video_id.removeprefix("video"))]
         passing = Failure(kind=FailureKind.PASSING, code=ErrorCode.NETWORK_TIMEOUT, reason="http_503", message="503")
         attempts = max((item.attempts for item in SqlRows(self.sql).waiters(event.video_id)), default=0)
@@ -488,7 +498,7 @@ def test_the_worker_gets_a_cancel_request_after_the_last_of_its_jobs_is_cancelle
             simulation.step(fact)
         simulation.dispatch(0)
         (request,) = [event for event in simulation.published if isinstance(event, e.DownloadRequested)]
-        simulation.step(e.DownloadStarted(**names(request), instance="worker"))
+        simulation.step(e.DownloadClaim(instance="worker", egress="", dispatch_id=request.dispatch_id))
         for fact in listed["j1"]:
             simulation.step(fact)
         simulation.step(e.JobCancelRequested(job_id="j0"))

@@ -25,7 +25,7 @@ from services.common.models import (
     UnavailableVideo,
 )
 from services.common.settings.load import Config, describe
-from services.jobs.rest_models import JobList
+from services.jobs.rest_models import JobList, JobSummary
 from ytarchive.cli.jobs.exit_codes import Exit, exit_code, of_error, parked
 from ytarchive.cli.jobs.job_state import (
     AttemptFailedMessage,
@@ -278,13 +278,24 @@ def test_the_summary_explains_how_to_continue(exit: Exit, attached: bool, expect
 def test_tables_contain_no_control_characters() -> None:
     shown = printed(
         jobs.jobs_table(JobList(jobs=[job(title=HOSTILE)], total=1, limit=50, offset=0), NOW),
-        jobs.job_detail(job(title=HOSTILE, targets=[HOSTILE]), [item(ItemStatus.FAILED, message=HOSTILE)], NOW),
+        jobs.job_summary(
+            JobSummary(job=job(title=HOSTILE, targets=[HOSTILE]), items=[item(ItemStatus.FAILED, message=HOSTILE)]), NOW
+        ),
         installation.health_table({"jobs": HOSTILE}),
         events.envelope_line(envelope(e.SourceBlocked(egress=HOSTILE, reason=HOSTILE, until=NOW))),
     )
 
     assert SHOWN in shown
     assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_videos_that_a_summary_leaves_out_are_counted_and_the_command_that_lists_them_is_named() -> None:
+    counts = JobCounts(total=20_000, open=18_999, archived=1_000, failed=1)
+    summary = JobSummary(job=job(counts=counts), items=[item(ItemStatus.FAILED)], left_out=19_999)
+    shown = " ".join(printed(jobs.job_summary(summary, NOW)).split())
+    assert "1,000 archived, 1 failed, 18,999 open" in shown
+    assert "19999 more videos: `ytarchive jobs show 11111111-2222 --all`." in shown
+    assert "--all" not in printed(jobs.job_summary(JobSummary(job=job(counts=counts), items=[]), NOW))
 
 
 def test_the_config_table_shows_the_origins_of_the_values(config: Config) -> None:
@@ -300,7 +311,7 @@ def test_why_a_job_waits_is_shown_wherever_it_is_shown() -> None:
     parked_run = RunResult(Exit.PARKED, waiting, 1.0)
     blocked = BlockedMessage("same_failure", NOW + timedelta(minutes=5), why)
     state = JobState("11111111-2222", "trace", job=waiting)
-    assert "THE END" in printed(jobs.job_detail(waiting, [], NOW)).replace("\n", " ")
+    assert "THE END" in printed(jobs.job_summary(JobSummary(job=waiting, items=[]), NOW)).replace("\n", " ")
     assert "THE END" in messages.job_line(state)
     assert "THE END" in printed(*messages.summary(parked_run, NOW))
     line = printed(messages.message_line(blocked, NOW))
