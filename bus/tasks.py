@@ -49,3 +49,14 @@ async def first_of(*events: asyncio.Event, patience: float | None = None) -> boo
         return bool(done)
     finally:
         await cancel_and_wait(waits)
+
+
+async def sleep_to_next(period: float) -> None:
+    """Sleep to the next multiple of `period` seconds on the clock of the event loop, or to the one after it if that is
+    very near. The periodic work of a process then wakes it at the same moments."""
+    await asyncio.sleep(until_next(asyncio.get_running_loop().time(), period))
+
+
+def until_next(now: float, period: float) -> float:
+    wait = period - now % period
+    return wait if wait > period / 10 else wait + period

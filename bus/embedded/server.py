@@ -42,6 +42,7 @@ _POLL = 0.005
 _HEALTH_TIMEOUT = 2.0
 _FAILED_WRITE = "[ERR] JetStream failed to store a msg"
 _UNHEALTHY_LIMIT = 5  # failed health checks in a row until a restart
+_WHILE_HEALTHY = 3  # times longer between two checks, as long as they do not fail
 
 # The child requests a death signal for the end of its parent, checks that the parent is still alive, and executes the
 # server. Not a preexec_fn: running Python between fork and exec can deadlock a process that has threads.
@@ -68,7 +69,8 @@ class EmbeddedServer:
         self, store_dir: Path, *, port: int | None = None, like: BusSettings | None = None, health_every: float = 2.0
     ) -> None:
         """`port`: the preferred port, by default the one used before. `like`: the limits for `settings`.
-        `health_every`: the seconds between health checks; after 5 failures in a row the server is restarted.
+        `health_every`: the seconds between health checks once one has failed, thrice as many before; after 5 failures
+        in a row the server is restarted.
         """
         self._dir = store_dir.expanduser().absolute()
         self._preferred_port = port
@@ -262,7 +264,8 @@ class EmbeddedServer:
         """Restart the child when it has died or stays unhealthy, as after a full disk."""
         bad = 0
         while True:
-            ended = self._process is None or await ended_within(self._process, self._health_every)
+            pause = self._health_every if bad else _WHILE_HEALTHY * self._health_every
+            ended = self._process is None or await ended_within(self._process, pause)
             if not ended:
                 bad = 0 if await self._is_healthy() else bad + 1
                 if bad < _UNHEALTHY_LIMIT:

@@ -17,6 +17,7 @@ from bus.streams.configuration import EVENTS
 from bus.streams.durable_floor import DurableFloor, durable_floor, known_floor
 from bus.streams.durables import UndeclaredDurables, declared_by
 from bus.streams.stream_room import PURGE_ABOVE, Holder, StreamRoom
+from bus.tasks import sleep_to_next
 
 log = structlog.get_logger("bus", logger_name="bus")
 
@@ -142,7 +143,7 @@ class StreamGC:
                 await self.look()
             except (nats.errors.Error, TimeoutError) as error:
                 log.debug("janitor_could_not_look", error=str(error))
-            await asyncio.sleep(self._pause())
+            await sleep_to_next(self._pause())
 
     def _pause(self) -> float:
         return _IDLE_INTERVAL if self.room.until(PURGE_ABOVE) > _FAR else INTERVAL

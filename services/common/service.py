@@ -21,7 +21,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from bus import Bus, BusError, BusSettings, Handlers
-from bus.tasks import cancel_and_wait
+from bus.tasks import cancel_and_wait, sleep_to_next
 from services.common.domain.registry import ServiceInfo
 from services.common.errors import code_of
 from services.common.events import ServiceHeartbeat, ServiceRegistered, ServiceStopped
@@ -357,4 +357,4 @@ class ServiceBase:
     async def _beat(self) -> None:
         while True:
             await self.announce()
-            await asyncio.sleep(HEARTBEAT)
+            await sleep_to_next(HEARTBEAT)

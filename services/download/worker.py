@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from bus import Event, NoAnswer, handling
+from bus.tasks import sleep_to_next
 from services.common.domain.replies import PartialsOwned
 from services.common.errors import InvalidRequest, ServiceUnavailable
 from services.common.events import DownloadCancelRequested, DownloadRequested, PartialsLeft, VideoArchived
@@ -120,7 +121,7 @@ class Worker:
         """Remove partials that no job owns any more: of jobs that ended, or were cancelled, while no worker was
         connected. Never returns."""
         while True:
-            await asyncio.sleep(SWEEP_EVERY)
+            await sleep_to_next(SWEEP_EVERY)
             running = {work.video_id for work in self._running.values()}
             found = await asyncio.to_thread(self._untouched_partials, running)
             if not found:

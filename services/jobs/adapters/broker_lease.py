@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from bus import Bus
 from bus.embedded.probe import process_exists
+from bus.tasks import sleep_to_next
 from services.common.errors import ServiceUnavailable
 
 BUCKET = "LEASES"
@@ -61,7 +62,7 @@ class BrokerLease:
     async def keep(self) -> None:
         """Renew the lease; never returns. Raise ServiceUnavailable when another database has taken it."""
         while True:
-            await asyncio.sleep(_RENEW_EVERY)
+            await sleep_to_next(_RENEW_EVERY)
             await self._bus.online.wait()
             await self.renew()
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from bus.tasks import cancel_and_wait, unless
+from bus.tasks import cancel_and_wait, unless, until_next
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -75,3 +75,10 @@ async def test_work_that_fails_while_it_is_cancelled_has_no_result() -> None:
         return "opened"
 
     assert await unless(work(), stop) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "wait"), [(100.0, 5.0), (101.0, 4.0), (103.5, 1.5), (104.9, 5.1)], ids=["at", "after", "between", "near"]
+)
+def test_periodic_work_meets_at_multiples_of_its_period(now: float, wait: float) -> None:
+    assert until_next(now, 5.0) == pytest.approx(wait)
