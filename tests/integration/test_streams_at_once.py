@@ -165,6 +165,13 @@ async def test_when_one_stream_fails_the_other_stops_and_is_resumed_later(
     assert decodes(directory / f"{VIDEO}.mp4")
 
 
+async def test_a_video_whose_picture_is_refused_costs_one_request(fetch: Fetch, emulator: EmulatorClient) -> None:
+    emulator.add_fault("media", "status", status=404)
+    with pytest.raises(ChildFailed):
+        await fetch(2)
+    assert requested(emulator) == [PICTURE]
+
+
 async def served(child: YtDlpChild) -> int:
     await child.start()
     assert child.pid is not None

@@ -192,7 +192,7 @@ async def test_a_refusal_by_the_network_blames_the_network(archive: Archive) -> 
     ("situation", "code", "reason"),
     [("media_404", "E006", "http_404"), ("media_503", "E006", "http_503"), ("short_media", "E003", "truncated")],
 )
-async def test_media_that_are_not_served_cost_three_requests_and_then_fail(
+async def test_media_that_are_not_served_cost_three_attempts_and_then_fail(
     archive: Archive, situation: str, code: str, reason: str
 ) -> None:
     """503: one attempt was 11 requests in 151 s. Media shorter than announced: 29 extractions in 71 s, without end."""
@@ -201,7 +201,8 @@ async def test_media_that_are_not_served_cost_three_requests_and_then_fail(
     item = items[sample.VIDEO_OK]
     assert (item.status, item.reason, item.error_code, item.attempts) == (ItemStatus.FAILED, reason, code, 3)
     assert extractions(archive).total() == 3
-    assert len(archive.emulator.log(kind="media")) == 3
+    media = len(archive.emulator.log(kind="media"))
+    assert 3 <= media <= (6 if situation == "short_media" else 3)  # the sound is requested once the picture is served
     assert len(plan_of(job)["failed_downloads"][0]["errors"]) == 3
 
 

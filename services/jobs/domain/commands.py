@@ -8,7 +8,7 @@ from services.common.domain.videos import TargetKind, Wanted
 from services.common.errors import InvalidRequest, NotFound
 from services.common.models import JobStatus
 from services.jobs.domain import dispatches, listings
-from services.jobs.domain.accounting import Out, open_job, reopen, settle, touch
+from services.jobs.domain.accounting import Out, open_job, reopen, set_retrying, settle, touch
 from services.jobs.domain.rows import FetchState, ItemRow, JobRow, ListingState, Rows
 
 BATCH = 500  # items cancelled in one step; the dispatcher cancels the rest
@@ -144,6 +144,8 @@ def list_again(rows: Rows, job: JobRow, now: datetime) -> list[Out]:
         listing.awaited, listing.seen, listing.again = None, frozenset(), True
         job.error = None  # of the earlier listing
         out += listings.queue_listing(job, listing, now)
+    if out:
+        set_retrying(job, 0, None, now)  # at once: who follows the job would take the old status for an end
     return out + settle(job, now)
 
 
@@ -174,6 +176,8 @@ def retry_requested(rows: Rows, event: e.JobRetryRequested, now: datetime) -> li
             job.listings_open += 1
             listing.attempts, listing.error, listing.awaited = 0, None, None
             out += listings.queue_listing(job, listing, now)
+    if not job.status.ended and (again or out):
+        set_retrying(job, 0, None, now)  # something waits for no time any more
     if job.status.ended:
         if job.open or job.listings_open:
             job.status = JobStatus.RUNNING if job.total else JobStatus.QUEUED

@@ -80,7 +80,7 @@ class Session:
         return _backoff(n)
 
     def _progress(self, status: dict[str, Any]) -> None:
-        self.ydl.check_other_streams()
+        self.ydl.stream_served()
         self._stream.received = status["status"] == "downloading"
         if self.on_progress:
             self.on_progress(status)

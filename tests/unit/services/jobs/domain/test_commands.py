@@ -359,6 +359,21 @@ def test_a_job_that_only_waits_is_listed_again(world: World) -> None:
     assert isinstance(queued, e.JobQueued)
     assert (queued.listing, queued.again, queued.attempts, queued.cursor) == (2, True, 0, None)
     assert job.listings_open == 1
+    assert (job.status, job.retry_at) == (JobStatus.RUNNING, None), "nobody takes it for a job that only waits"
+
+
+def test_a_retry_ends_the_waiting_of_a_job_with_failures(world: World) -> None:
+    world.create()
+    world.checked("j1", VIDEO, OTHER)
+    world.listed()
+    (failed,) = world.failed(world.dispatch(OTHER), FailureKind.GONE)
+    world.answer_work_plan(failed)
+    world.failed(world.dispatch(), FailureKind.NOT_YET, retry_after=NOW + timedelta(hours=1))
+    job = world.rows.jobs["j1"]
+    set_retrying(job, 1, NOW + timedelta(hours=1), NOW)
+    assert job.status is JobStatus.RETRYING
+    world.step(e.JobRetryRequested(job_id="j1"))
+    assert (job.status, job.retry_at) == (JobStatus.RUNNING, None)
 
 
 def test_a_list_that_is_whole_now_has_no_error_any_more(world: World) -> None:
