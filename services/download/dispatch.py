@@ -129,7 +129,6 @@ class Dispatch:
         metadata: asyncio.Queue[MetadataFound | None] = asyncio.Queue()
         async with self._attempting(slot, metadata) as attempt:
             while (found := await metadata.get()) is not None:
-                self._metadata, self.record.title = found.metadata, found.metadata.title
                 if self._event.wanted.metadata:
                     yield self._metadata_fetched(found.metadata)
             outcome = await attempt
@@ -186,7 +185,8 @@ class Dispatch:
         """Return the outcome; None if the attempt was stopped and the child killed. None ends the queue."""
 
         async def receive(message: FetchMessage) -> None:
-            if isinstance(message, MetadataFound):
+            if isinstance(message, MetadataFound):  # noted before the messages that follow, which show the title
+                self._metadata, self.record.title = message.metadata, message.metadata.title
                 metadata.put_nowait(message)
             elif isinstance(message, Downloading):
                 self.record.arrived(message)
