@@ -13,13 +13,13 @@ import pytest
 import pytest_asyncio
 
 from services.common.domain.failures import FailureKind
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
 from services.common.youtube.classify import classify
 from services.common.youtube.partial import media_of
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
 from services.common.youtube.settings import ChildSettings
 from tests.fixtures.media import decodes
-from tests.fixtures.youtube_child import fetch_request
+from tests.fixtures.youtube_child import Messages, emulated, fetch_messages, fetch_request
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
@@ -28,20 +28,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 VIDEO = sample.VIDEO_LARGE
 PICTURE, SOUND = 137, 140
 
-Messages = list[dict[str, Any]]
 Fetch = Callable[[int], Coroutine[Any, Any, Messages]]
 
 
 @pytest.fixture(scope="module")
 def config(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    home = tmp_path_factory.mktemp("home")
-    environment = {
-        "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator_child.ca_file),
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(home / "data"),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(home / "archive"),
-    }
-    return load_config(env=environment, cwd=home)
+    return emulated(emulator_child, tmp_path_factory.mktemp("home"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -59,14 +51,8 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def fetch(child: YtDlpChild, directory: Path, emulator: EmulatorClient) -> Fetch:
     async def run(connections: int) -> Messages:
-        messages: Messages = []
-
-        async def record(message: dict[str, Any]) -> None:
-            messages.append(message)
-
         request = fetch_request(directory, VIDEO, connections=connections, thumbnail=False)
-        await child.run("fetch", request, on_message=record)
-        return messages
+        return await fetch_messages(child, request)
 
     return run
 

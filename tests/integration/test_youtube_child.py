@@ -23,7 +23,7 @@ import pytest_asyncio
 
 from services.common.domain.failures import Failure, FailureKind
 from services.common.models import ErrorCode
-from services.common.settings.load import Config, load_config
+from services.common.settings.load import Config
 from services.common.settings.sections import Download
 from services.common.youtube.classify import classify
 from services.common.youtube.process import ChildCrashed, ChildFailed, YtDlpChild
@@ -32,13 +32,12 @@ from services.common.youtube.tools import find_ffmpeg
 from services.download.formats import choose
 from tests.fixtures.media import decodes
 from tests.fixtures.process_tree import is_running
-from tests.fixtures.youtube_child import fetch_request, with_plugin
+from tests.fixtures.youtube_child import Messages, emulated, fetch_messages, fetch_request, with_plugin
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Messages = list[dict[str, Any]]
 Fetch = Callable[..., Coroutine[Any, Any, Messages]]
 
 LARGE = sample.VIDEO_LARGE
@@ -46,15 +45,7 @@ LARGE = sample.VIDEO_LARGE
 
 @pytest.fixture(scope="module")
 def config(emulator_child: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    home = tmp_path_factory.mktemp("home")
-    environment = {
-        "YTARCHIVE_YOUTUBE__PROXY": emulator_child.proxy_url,
-        "YTARCHIVE_YOUTUBE__CA_FILE": str(emulator_child.ca_file),
-        "YTARCHIVE_STORAGE__BASE_DATA_DIR": str(home / "data"),
-        "YTARCHIVE_STORAGE__BASE_PATH": str(home / "archive"),
-        "YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT": "1",
-    }
-    return load_config(env=environment, cwd=home)
+    return emulated(emulator_child, tmp_path_factory.mktemp("home"), YTARCHIVE_DOWNLOAD__SOCKET_TIMEOUT="1")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -73,13 +64,7 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def fetch(child: YtDlpChild, directory: Path, emulator: EmulatorClient) -> Fetch:
     async def run(video_id: str, quality: str = "1080p", **wanted: Any) -> Messages:
-        messages: Messages = []
-
-        async def record(message: dict[str, Any]) -> None:
-            messages.append(message)
-
-        await child.run("fetch", fetch_request(directory, video_id, quality, **wanted), on_message=record)
-        return messages
+        return await fetch_messages(child, fetch_request(directory, video_id, quality, **wanted))
 
     return run
 
