@@ -1,6 +1,7 @@
 """The settings of a child, from the configuration and this machine."""
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,24 @@ class ChildSettings:
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
-        """Return the settings for a configuration. Raise ConfigError, also for a cookies file that cannot be used."""
+        """Return the settings for a configuration. Raise ConfigError, also for cookies or an ffmpeg that cannot be used."""
         cookies, copy = config.youtube.cookies_file, config.storage.run_dir / "cookies.txt"
         if cookies is not None:
             try:
                 Cookies(cookies, copy).check()
             except CookiesUnreadable as error:
                 raise ConfigError(str(error)) from error
+        ffmpeg = tools.find_ffmpeg(config.download.ffmpeg)
+        if config.download.ffmpeg is not None and shutil.which(str(ffmpeg)) is None:
+            raise ConfigError(
+                f"[download] ffmpeg: {ffmpeg} is not a program that can be run: correct the path, or remove the key to"
+                " use the ffmpeg that is installed with ytarchive."
+            )
         own = {"cookies_copy": str(copy)} if cookies else {}
         base = options.base_options(
             config.youtube,
             socket_timeout=config.download.socket_timeout,
-            ffmpeg=tools.find_ffmpeg(config.download.ffmpeg),
+            ffmpeg=ffmpeg,
         )
         return cls(
             base | own,

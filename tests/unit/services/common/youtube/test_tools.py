@@ -6,6 +6,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+from services.common.errors import ConfigError
+from services.common.settings.load import load_config
+from services.common.youtube.settings import ChildSettings
 from services.common.youtube.tools import find_ffmpeg
 
 
@@ -24,3 +27,9 @@ def test_the_static_ffmpeg_comes_before_that_of_the_system(on_path: Path) -> Non
 
 def test_the_configured_ffmpeg_comes_first(on_path: Path) -> None:
     assert find_ffmpeg(on_path) == on_path
+
+
+def test_a_configured_ffmpeg_that_cannot_be_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = load_config(env={"YTARCHIVE_DOWNLOAD__FFMPEG": str(tmp_path / "nowhere")}, cwd=tmp_path)
+    with pytest.raises(ConfigError, match="is not a program that can be run"):
+        ChildSettings.of(config)
