@@ -29,7 +29,7 @@ class ChildSettings:
 
     @classmethod
     def of(cls, config: Config) -> "ChildSettings":
-        """Return the settings for a configuration. Raise ConfigError, also for cookies or an ffmpeg that cannot be used."""
+        """Return the settings for a configuration. Raise ConfigError, also for cookies or an ffmpeg of no use."""
         cookies, copy = config.youtube.cookies_file, config.storage.run_dir / "cookies.txt"
         if cookies is not None:
             try:
