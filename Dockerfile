@@ -4,9 +4,10 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE hatch_build.py ./
 COPY bus bus
 COPY services services
+COPY page page
 COPY ytarchive ytarchive
 RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /src
 # docker build --build-arg YTDLP=latest (or a version): a newer yt-dlp than that of constraints.txt

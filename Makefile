@@ -10,7 +10,8 @@
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
-# make check   all that CI runs: lint, types, import contracts, generated docs, tests
+# make page    build the web page into ytarchive/web/static (packages from npm)
+# make check   all that CI runs: lint, types, import contracts, generated docs, the page, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
 VENV   ?= .venv
@@ -34,12 +35,18 @@ endif
 endif
 endif
 
-.PHONY: demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
+.PHONY: page page-check demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
 
-demo: $(RUN)
+# The page. Where its packages cannot be had, everything else works; page/build.py says so.
+PAGE := ytarchive/web/static/index.html
+page: $(PAGE)
+$(PAGE): $(shell find page -type f) $(RUN)
+	@$(BIN)/python page/build.py || true
+
+demo: $(RUN) $(PAGE)
 	@$(BIN)/ytarchive demo --dir .demo
 
-test: $(DEV)
+test: $(DEV) $(PAGE)
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 coverage: $(DEV)
@@ -73,7 +80,10 @@ sbom: .audit/bin/pip-audit
 	.audit/release/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
 	.audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json .audit/release
 
-check: lint types contracts fresh test
+check: lint types contracts fresh page-check test
+
+page-check: $(DEV)
+	cd page && ../$(BIN)/deno fmt --check --quiet && ../$(BIN)/deno lint --quiet && ../$(BIN)/deno check --quiet src/main.tsx && ../$(BIN)/deno test --quiet
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -92,6 +102,7 @@ fresh: $(DEV)
 fix: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	cd page && ../$(BIN)/deno fmt --quiet
 
 docs: $(DEV)
 	$(BIN)/python -m ytarchive.docgen

@@ -42,7 +42,7 @@ def config(tmp_path: Path) -> Config:
         "YTARCHIVE_STORAGE__BASE_PATH": str(tmp_path / "archive"),
         "YTARCHIVE_STORAGE__MIN_FREE": "0",
     }
-    return load_config(env=services | env, cwd=tmp_path)
+    return load_config(env=services | env | {"YTARCHIVE_WEB__PORT": "0"}, cwd=tmp_path)
 
 
 @pytest.fixture
@@ -236,6 +236,7 @@ def cli_at(emulator_child: EmulatorClient, process_pool: ProcessPool) -> Iterato
             }
             for service in ("JOBS", "METADATA", "DOWNLOAD", "STORAGE", "LOGGING"):
                 env[f"YTARCHIVE_SERVICES__{service}__PORT"] = "0"
+            env["YTARCHIVE_WEB__PORT"] = "0"
             return Cli(home, env | settings, resources, process_pool)
 
         yield make

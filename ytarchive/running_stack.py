@@ -16,7 +16,8 @@ from services.common.settings.load import Config
 
 
 class StackInfo(BaseModel):
-    """run/stack.json, mode 0600: the addresses of a running stack. `services` maps names to REST base URLs.
+    """run/stack.json, mode 0600: the addresses of a running stack. `services` maps names to REST base URLs; `web` is
+    the address of the page, if it is served.
 
     `passing`: the stack of a one-shot command, which ends with its job.
     """
@@ -27,6 +28,7 @@ class StackInfo(BaseModel):
     nats_token: SecretStr | None = None  # of the embedded broker only
     services: dict[str, str]
     passing: bool = False
+    web: str | None = None
 
     @field_serializer("nats_token", when_used="json")
     def _write_token(self, token: SecretStr | None) -> str | None:

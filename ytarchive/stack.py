@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -115,10 +115,18 @@ class Stack:
         await self._start_services(self._settings)
         if locked:
             self.info = self._describe(self._settings)
-            written = self.info.model_dump_json(indent=2)
-            await asyncio.to_thread(write_atomically, info_path(self.config), written)
+            await self._write_info(self.info)
         log.info("stack_started", services=list(self.names), embedded=self.embedded)
         collect_as_usual()
+
+    async def publish_page(self, url: str) -> None:
+        """Let other programs know where the page is served."""
+        if self.info is not None:
+            self.info = self.info.model_copy(update={"web": url})
+            await self._write_info(self.info)
+
+    async def _write_info(self, info: StackInfo) -> None:
+        await asyncio.to_thread(write_atomically, info_path(self.config), info.model_dump_json(indent=2))
 
     async def _start_services(self, broker: BusSettings) -> None:
         """Start the first service, which creates the streams, then the others at once."""
@@ -274,10 +282,11 @@ async def run_services(
     embedded: bool | None = None,
     ports: Ports = "fixed",
     on_ready: Callable[[Stack], Awaitable[None] | None] | None = None,
+    beside: Callable[[Stack], AbstractAsyncContextManager[object]] | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then stop cleanly; a second signal ends the process at once.
 
-    `on_ready` is called with the started stack.
+    `on_ready` is called with the started stack. `beside`: what runs while it does, and is stopped before it.
     """
     stack = Stack(config, names, embedded=embedded, ports=ports, wait_for_broker=True)
     stop = asyncio.Event()
@@ -297,6 +306,8 @@ async def run_services(
             if await unless(stack.__aenter__(), stop) is None:
                 return
             running.push_async_exit(stack)
+            if beside is not None:
+                await running.enter_async_context(beside(stack))
             if on_ready is not None:
                 waiting = on_ready(stack)
                 if waiting is not None:

@@ -13,7 +13,7 @@ from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
 from services.storage.archive_store import ArchiveStore
-from services.storage.entrypoints import archive_api, estimate_api, verification_api, work_plan_api
+from services.storage.entrypoints import archive_api, estimate_api, verification_api, watch_api, work_plan_api
 from services.storage.entrypoints.handlers import HANDLERS
 from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import VerificationRepository
@@ -32,6 +32,8 @@ from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.reporting.descriptions import VideoReader
 from services.storage.reporting.estimate import EstimateReports
 from services.storage.reporting.history import HistoryReader
+from services.storage.reporting.thumbnails import SmallThumbnails
+from services.storage.reporting.transcripts import TranscriptReader
 from services.storage.rescan import RescanRunner, Spawn
 from services.storage.revisits.scheduler import RevisitScheduler
 from services.storage.workplans.queries import WorkPlanQueries
@@ -41,6 +43,7 @@ from services.storage.workplans.repository import WorkPlanRepository
 __all__ = ["HANDLERS", "ROUTES", "StorageParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = (
+    *watch_api.ROUTES,
     *archive_api.ROUTES,
     *work_plan_api.ROUTES,
     *estimate_api.ROUTES,
@@ -72,6 +75,8 @@ class StorageParts:
     queries: CatalogueQueries
     search: ArchiveSearch
     videos: VideoReader
+    thumbnails: SmallThumbnails
+    transcripts: TranscriptReader
     histories: HistoryReader
     plans: WorkPlanQueries
     estimates: EstimateReports
@@ -109,6 +114,7 @@ def bootstrap(
     verifier = Verifier(config.fixity, roots, archive, verifications, repairs, locks, closing, quiet)
     resources.callback(verifier.close)
     queries = CatalogueQueries(database, settings, delays)
+    videos = VideoReader(roots, queries)
     return StorageParts(
         disk_space=disk_space,
         damage=damage,
@@ -129,7 +135,9 @@ def bootstrap(
         verification_requests=VerificationRequests(verifier, verifications),
         queries=queries,
         search=ArchiveSearch(database, settings),
-        videos=VideoReader(roots, queries),
+        videos=videos,
+        thumbnails=SmallThumbnails(videos, queries, settings.base_data_dir, config.download.ffmpeg),
+        transcripts=TranscriptReader(videos),
         histories=HistoryReader(settings, delays),
         plans=WorkPlanQueries(settings.work_plans_dir),
         estimates=EstimateReports(settings, archive, database),

@@ -9,7 +9,7 @@ SECTIONS = {
     "Query YouTube": ("metadata", "playlist", "quota"),
     "Query the archive": ("storage",),
     "Logs and events": ("logs", "trace", "events"),
-    "Run services": ("up", "service", "services", "health", "cleanup", "backup", "restore"),
+    "Run services": ("up", "service", "web", "services", "health", "cleanup", "backup", "restore"),
     "This installation": ("doctor", "update", "config", "auth", "demo", "version"),
 }
 

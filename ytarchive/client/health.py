@@ -9,15 +9,16 @@ from services.common.errors import YTArchiveError
 from services.common.models import HealthCheck, HealthStatus
 from services.common.settings.load import Config
 from services.common.web.tokens import TokenStore
-from ytarchive.client.endpoints import configured_urls, find_system
+from ytarchive.client.endpoints import System, configured_urls, find_system
 from ytarchive.client.rest import Rest, error_of
 
 Answers = Mapping[str, HealthCheck | str]  # by service; a text tells why there is no HealthCheck
 
 
-async def check_all(config: Config) -> Answers:
-    """Check the services of the running stack and, for the others, the addresses of `[services.*]`."""
-    system = await find_system(config)
+async def check_all(config: Config, system: System | None = None) -> Answers:
+    """Check the services of the running stack (`system`, if it is known) and, for the others, the addresses of
+    `[services.*]`."""
+    system = system or await find_system(config)
     urls = {**configured_urls(config), **(system.services if system else {})}
     token = TokenStore(config).own()
     answers = await asyncio.gather(*(_check(name, url, token) for name, url in urls.items()))

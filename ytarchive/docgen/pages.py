@@ -1,26 +1,33 @@
-"""The generated files of docs/: bus reference, users of the broker, OpenAPI documents, command line reference."""
+"""The generated files: in docs/ the bus reference, the users of the broker, the OpenAPI documents and the command line
+reference; in page/ the types of the REST API."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from bus import BusSettings
+from services.common.infra.logs import VERSION
 from services.common.names import SERVICES
 from services.common.settings.load import Config
-from ytarchive.docgen import broker_users, bus_reference, cli_reference
+from services.common.web import openapi as openapi_document
+from ytarchive.docgen import broker_users, bus_reference, cli_reference, page_types
 from ytarchive.stack import load_service
+from ytarchive.web.server import own_routes
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def pages() -> dict[Path, str]:
     """Return the generated files, relative to docs/, with their content."""
+    documents: dict[str, dict[str, Any]] = {name: openapi(name) for name in SERVICES}
+    documents["web"] = web_openapi()
     return {
         Path("events.md"): bus_reference.events_page(),
         Path("asyncapi.json"): _json(bus_reference.asyncapi()),
         Path("nats-users.conf"): broker_users.page(),
         Path("cli.md"): cli_reference.page(),
-        **{Path("openapi", f"{name}.json"): _json(openapi(name)) for name in SERVICES},
+        **{Path("openapi", f"{name}.json"): _json(document) for name, document in documents.items()},
+        Path("../page/src/data/api.ts"): page_types.module(documents.values()),
     }
 
 
@@ -32,7 +39,7 @@ def stale(docs: Path = DOCS) -> list[Path]:
 
 def write(docs: Path = DOCS) -> None:
     for name, text in pages().items():
-        (docs / name).parent.mkdir(exist_ok=True)
+        (docs / name).parent.mkdir(parents=True, exist_ok=True)
         (docs / name).write_text(text, encoding="utf-8")
 
 
@@ -40,6 +47,11 @@ def openapi(name: str) -> dict[str, Any]:
     """Return the OpenAPI document of a service. The service is not started."""
     service = load_service(name)(Config(), BusSettings(url="nats://nowhere"))
     return service.surface().document
+
+
+def web_openapi() -> dict[str, Any]:
+    """Return the OpenAPI document of the page's own reads; what it forwards is described by its services."""
+    return openapi_document.document("web", VERSION, own_routes())
 
 
 def _json(document: dict[str, Any]) -> str:

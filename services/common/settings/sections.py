@@ -339,6 +339,14 @@ class Services(Section):
         return value
 
 
+class Web(Endpoint):
+    """The page. `enabled`: whether `up` serves it. The rules of access are those of the services: `[services]
+    allowed_hosts` and `[auth]`."""
+
+    enabled: bool = True
+    port: int = Field(default=8005, ge=0, le=65535)  # 0: any free one
+
+
 def _network(value: Any) -> str:
     return str(ip_network(value, strict=False))
 
@@ -373,6 +381,7 @@ class Config(Section):
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)
     auth: Auth = Field(default_factory=Auth)
+    web: Web = Field(default_factory=Web)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
     origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     ignored: str | None = Field(default=None, exclude=True, repr=False)

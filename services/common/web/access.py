@@ -8,6 +8,7 @@ programs may write any header. A token is needed of all, but only where a servic
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from services.common.errors import Forbidden, Unauthorized
@@ -41,6 +42,15 @@ class Arrival:
     forwarded_for: str = ""
 
 
+class SessionRules(Protocol):
+    """People who have logged in to the page."""
+
+    def identify(self, arrival: Arrival, needed: TokenScope) -> str | None:
+        """Return a key for the session of a request, None without one. Raise Forbidden when it does not include the
+        scope `needed`, or when the request may have been caused by another site."""
+        ...
+
+
 @dataclass(frozen=True)
 class AccessRules:
     """`own`: the host name of the service in the registry. `allowed`: further ones, in lower case, without ports.
@@ -53,11 +63,12 @@ class AccessRules:
     proxies: tuple[Network, ...] = ()
     user_header: str = ""
     rates: RequestRates = field(default_factory=lambda: RequestRates(0.0))
+    sessions: SessionRules | None = None
 
     @classmethod
-    def of(cls, config: Config, host: str, url: str) -> "AccessRules":
+    def of(cls, config: Config, host: str, url: str, sessions: SessionRules | None = None) -> "AccessRules":
         """`host`: what the service is bound to; `url`: that of the service in the registry. The own token is created
-        when one is needed; raise ConfigError when that is impossible."""
+        when one is needed; raise ConfigError when that is impossible. `sessions`: of people who have logged in."""
         allowed = frozenset(name.lower() for name in config.services.allowed_hosts)
         proxies = tuple(ipaddress.ip_network(network) for network in config.auth.trusted_proxies)
         tokens = None
@@ -65,13 +76,13 @@ class AccessRules:
             tokens = TokenStore(config)
             tokens.ensure_own()
         rates = RequestRates(config.services.request_rate)
-        return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header, rates)
+        return cls(urlsplit(url).hostname or "", allowed, tokens, proxies, config.auth.user_header, rates, sessions)
 
-    def check(self, arrival: Arrival, needed: TokenScope, *, limited: bool = True) -> None:
+    def check(self, arrival: Arrival, needed: TokenScope | None, *, limited: bool = True) -> None:
         """Raise Forbidden (403) for a request that a page of another site may have caused, that a proxy has forwarded
         where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without
         a valid token; TooManyRequests (429) for one beyond the limit of its client. `limited` False: only attempts with
-        wrong tokens are limited."""
+        wrong tokens are limited. `needed` None: everybody may, without a token."""
         address = self._client_address(arrival)
         try:
             client = self._identify(arrival, address, needed)
@@ -82,8 +93,8 @@ class AccessRules:
         if limited:
             self.rates.count_request(client, address)
 
-    def _identify(self, arrival: Arrival, address: str, needed: TokenScope) -> str:
-        """Return a key for the client: the user that a proxy names, else the token, else the address."""
+    def _identify(self, arrival: Arrival, address: str, needed: TokenScope | None) -> str:
+        """Return a key for the client: the user that a proxy names, else the session or the token, else the address."""
         self._check_host(arrival)
         self._check_origin(arrival)
         _check_fetch_metadata(arrival)
@@ -92,6 +103,10 @@ class AccessRules:
         if self.tokens is None:
             _check_not_forwarded(arrival.headers)
             return f"address/{address}"
+        if needed is None:
+            return f"address/{address}"
+        if self.sessions is not None and (session := self.sessions.identify(arrival, needed)) is not None:
+            return f"session/{session}"
         return f"token/{self._check_token(arrival.headers.get('Authorization'), self.tokens, address, needed)}"
 
     def _client_address(self, arrival: Arrival) -> str:

@@ -107,10 +107,11 @@ class Route:
     common: bool = False  # a route of every service
     deprecated: bool = False  # an old path, which is still served for one release
     scope: TokenScope | None = None  # of the token that is needed; unset: read for GET, else operate
+    public: bool = False  # no token is needed: what somebody needs who wants to log in
 
     @property
     def needed(self) -> TokenScope:
-        return self.scope or ("read" if self.method == "GET" else "operate")
+        return self.scope or ("read" if self.method in {"GET", "HEAD"} else "operate")
 
     def renamed_from(self, path: str) -> "Route":
         """Return the deprecated route that serves the same under its old `path`."""
@@ -245,7 +246,9 @@ class RestApplication:
             )
         needed, limited = (route.needed, route.limited) if route else ("read", True)
         try:
-            self._access.check(_arrival(request), needed, limited=limited)
+            self._access.check(
+                _arrival(request), None if route is not None and route.public else needed, limited=limited
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered like an error of a handler
             return error
         return None

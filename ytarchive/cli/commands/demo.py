@@ -1,11 +1,14 @@
 """`ytarchive demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ytarchive.cli.terminal.options import Invocation
+
+if TYPE_CHECKING:
+    from services.common.settings.load import Config
 
 
 def demo(
@@ -16,6 +19,9 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep/--fresh", help="Keep the results of an earlier run, or start from scratch.")
     ] = True,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then serve the page of the demo's archive, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Archive a playlist from a YouTube emulator on this machine, to show how ytarchive works.
 
@@ -35,4 +41,24 @@ def demo(
     with workflow.loopback_youtube(home) as config:
         request = make_request([workflow.PLAYLIST], config, captions=workflow.CAPTIONS)
         result = run_task(config, NewJob(request), as_json=False, verbose=invocation.verbose)
-    raise typer.Exit(int(workflow.conclude(out, home, result)))
+        code = int(workflow.conclude(out, home, result))
+        if serve and code == 0:
+            _serve(config)
+    raise typer.Exit(code)
+
+
+def _serve(config: "Config") -> None:
+    """Run the services and the page while the emulator runs, so that more can be fetched."""
+    import asyncio
+
+    from services.common.names import SERVICES
+    from ytarchive.cli.commands.serve import page_of
+    from ytarchive.cli.terminal.console import stdout
+    from ytarchive.stack import Stack, run_services
+
+    def ready(stack: Stack) -> None:
+        out = stdout()
+        out.print(f"The page of the demo: {stack.info.web if stack.info else ''}\nCtrl-C stops it.")
+        out.file.flush()
+
+    asyncio.run(run_services(SERVICES, config, beside=page_of, on_ready=ready))

@@ -1,6 +1,7 @@
-"""`ytarchive up` and `ytarchive service NAME`: services in the foreground."""
+"""`ytarchive up`, `ytarchive service NAME` and `ytarchive web`: services and the page, in the foreground."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def up(context: typer.Context) -> None:
-    """Run all services until Ctrl-C or SIGTERM."""
+    """Run all services and the page until Ctrl-C or SIGTERM."""
     _serve(context.obj, SERVICES)
 
 
@@ -25,6 +26,20 @@ def service(
     _serve(context.obj, [name])
 
 
+def web(context: typer.Context) -> None:
+    """Serve the page alone, for services that run elsewhere or were started without it, until Ctrl-C or SIGTERM."""
+    import asyncio
+
+    from ytarchive.cli.terminal.console import log_to_stderr, name_configuration
+    from ytarchive.web.server import run
+
+    invocation: Invocation = context.obj
+    config = invocation.config()
+    name_configuration(config)
+    log_to_stderr(config, "DEBUG" if invocation.verbose else config.general.log_level)
+    asyncio.run(run(config, on_ready=_print_page))
+
+
 def _serve(invocation: Invocation, names: Sequence[ServiceName]) -> None:
     import asyncio
 
@@ -34,8 +49,29 @@ def _serve(invocation: Invocation, names: Sequence[ServiceName]) -> None:
     config = invocation.config()
     name_configuration(config)
     log_to_stderr(config, "DEBUG" if invocation.verbose else config.general.log_level)
-    on_ready = _up_is_ready if names == SERVICES else _print_addresses
-    asyncio.run(run_services(names, config, on_ready=on_ready))
+    if names == SERVICES:
+        beside = page_of if config.web.enabled else None
+        asyncio.run(run_services(names, config, on_ready=_up_is_ready, beside=beside))
+    else:
+        asyncio.run(run_services(names, config, on_ready=_print_addresses))
+
+
+@asynccontextmanager
+async def page_of(stack: "Stack") -> AsyncIterator[None]:
+    """Serve the page of a stack. Where its port is taken, the services run without it, and it is said."""
+    from services.common.errors import ConfigError
+    from ytarchive.cli.terminal.console import stderr
+    from ytarchive.client.endpoints import System
+    from ytarchive.web.server import serving
+
+    async with AsyncExitStack() as resources:
+        try:
+            server = await resources.enter_async_context(serving(stack.config, System.of_own(stack)))
+        except ConfigError as error:
+            stderr().print(f"The page is not served. {error}", style="yellow")
+        else:
+            await stack.publish_page(server.url)
+        yield
 
 
 def _up_is_ready(stack: "Stack") -> None:
@@ -57,5 +93,16 @@ def _print_addresses(stack: "Stack") -> None:
     out = stdout()
     for name, service in stack.services.items():
         out.print(f"{name:<9} {service.url}")
+    if stack.info is not None and stack.info.web is not None:
+        out.print(f"{'page':<9} {stack.info.web}")
+    out.print("Ready. Ctrl-C stops.")
+    out.file.flush()
+
+
+def _print_page(url: str) -> None:
+    from ytarchive.cli.terminal.console import stdout
+
+    out = stdout()
+    out.print(f"page      {url}")
     out.print("Ready. Ctrl-C stops.")
     out.file.flush()

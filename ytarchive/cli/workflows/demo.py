@@ -62,6 +62,7 @@ def _settings(directory: Path, emulator: EmulatorClient) -> str:
         },
         "youtube": {"proxy": emulator.proxy_url, "ca_file": str(emulator.ca_file)},
     }
+    sections["web"] = {"port": 0}
     sections |= {f"services.{name}": {"port": 0} for name in ("jobs", "metadata", "download", "storage", "logging")}
     lines = [_MARK]
     for section, keys in sections.items():
@@ -99,8 +100,11 @@ def conclude(out: Console, directory: Path, result: RunResult) -> Exit:
         "As expected: ten videos are saved, and two are listed as unavailable. An ordinary `ytarchive download`"
         f" would end with exit code {int(Exit.INCOMPLETE)} (some videos are unavailable); the demo ends with 0."
     )
-    out.print("A second run skips all videos and only lists the playlist. To see the jobs:")
+    out.print(
+        "A second run skips all videos and only lists the playlist. To see the jobs, and to look at what is saved:"
+    )
     out.print(f"  ytarchive --config {_config_file(directory)} jobs list")
+    out.print(f"  ytarchive demo --serve --dir {directory}")
     return Exit.OK
 
 

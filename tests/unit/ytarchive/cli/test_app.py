@@ -13,7 +13,7 @@ from ytarchive.docgen import cli_reference
 
 COMMANDS = list(cli_reference.commands(app))
 # Commands without data: the first three run until they are stopped, the last one only has an exit code.
-WITHOUT_JSON = {("up",), ("service",), ("demo",), ("config", "check")}
+WITHOUT_JSON = {("up",), ("service",), ("web",), ("demo",), ("config", "check")}
 for_each_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
 
 

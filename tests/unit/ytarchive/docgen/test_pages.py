@@ -18,9 +18,8 @@ def test_the_committed_pages_are_up_to_date() -> None:
 
 
 def test_stale_and_missing_pages_are_detected(tmp_path: Path) -> None:
-    for name, text in pages.pages().items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    tmp_path /= "docs"
+    pages.write(tmp_path)
     assert pages.stale(tmp_path) == []
     old, gone, rest = tmp_path / "events.md", tmp_path / "asyncapi.json", tmp_path / "openapi" / "storage.json"
     old.write_text("old")

@@ -1,0 +1,86 @@
+/** The navigation, the search field, and the state of the connection. */
+import { useLocation } from "preact-iso";
+import { connection, running } from "../data/live.ts";
+import { count } from "../data/units.ts";
+
+export const PLACES = [
+  { path: "/", name: "Today", key: "h", icon: "M4 11 12 4l8 7v9h-5v-6H9v6H4z" },
+  { path: "/library", name: "Library", key: "l", icon: "M4 5h4v15H4zM10 5h4v15h-4zM16 5.5l3.6-.8L22 19l-3.6.8z" },
+  {
+    path: "/search",
+    name: "Search",
+    key: "s",
+    icon:
+      "M10.5 4a6.5 6.5 0 1 0 4 11.6L20 21l1.5-1.5-5.4-5.4A6.5 6.5 0 0 0 10.5 4zm0 2a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9z",
+  },
+  { path: "/activity", name: "Activity", key: "a", icon: "M3 13h4l3-8 4 14 3-6h4v-2h-5l-2 4-4-14-4 10H3z" },
+  { path: "/missing", name: "Missing", key: "m", icon: "M12 3 1.5 21h21zM11 9h2v6h-2zm0 8h2v2h-2z" },
+  {
+    path: "/care",
+    name: "Care",
+    key: "c",
+    icon: "M12 2 4 5v6c0 5 3.4 9.4 8 11 4.6-1.6 8-6 8-11V5zm-1 14-4-4 1.5-1.5L11 13l5-5L17.500 9.500z",
+  },
+  { path: "/system", name: "System", key: "y", icon: "M4 4h16v6H4zm0 10h16v6H4zm3-8v2h2V6zm0 10v2h2v-2z" },
+  { path: "/logs", name: "Logs", key: "o", icon: "M4 5h16v2H4zm0 4h12v2H4zm0 4h16v2H4zm0 4h9v2H4z" },
+  {
+    path: "/settings",
+    name: "Settings",
+    key: "e",
+    icon:
+      "M10 3h4l.6 2.6 2.3 1 2.3-1.400 2.6 2.900-1.400 2.200.4 1.700 2.200 1v3l-2.700.6-1 2.300 1.300 2.300-2.800 2.200-2.300-1.400-2.100.9L12.500 22h-3l-.6-2.700z",
+  },
+] as const;
+
+export function Navigation() {
+  const { path } = useLocation();
+  const current = PLACES.findLast((place) =>
+    path === place.path || (place.path !== "/" && path.startsWith(place.path))
+  );
+  return (
+    <>
+      <header class="top">
+        <a class="brand" href="/">
+          <img src="/icon.svg" alt="" width={28} height={28} />
+          YTArchive
+        </a>
+        <form class="search" role="search" action="/search">
+          <label class="unseen" for="q">Search titles, descriptions and captions</label>
+          <input id="q" name="q" type="search" placeholder="Search what was said…" autocomplete="off" />
+        </form>
+        <Link />
+        <a class="button primary" href="/add">Add</a>
+      </header>
+      <nav class="places" aria-label="Places">
+        <ul>
+          {PLACES.map((place) => (
+            <li key={place.path}>
+              <a href={place.path} aria-current={current === place ? "page" : undefined} title={`g then ${place.key}`}>
+                <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
+                  <path d={place.icon} fill="currentColor" />
+                </svg>
+                <span>{place.name}</span>
+              </a>
+            </li>
+          ))}
+        </ul>
+      </nav>
+    </>
+  );
+}
+
+/** Whether the page is up to date, and how much is running. */
+function Link() {
+  const number = running.value.size;
+  const text = connection.value === "live"
+    ? number ? `${count(number, "download")}` : "Live"
+    : connection.value === "connecting"
+    ? "Connecting…"
+    : "Not connected: what you see may be old";
+  return (
+    <a class={`link ${connection.value}`} href="/activity" aria-label={text}>
+      <span class="dot" aria-hidden="true" />
+      <span class="link-text">{text}</span>
+    </a>
+  );
+}

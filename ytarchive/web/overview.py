@@ -1,0 +1,75 @@
+"""What the page needs to know about the system as a whole: which services run, their health, the configuration."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.common.infra.logs import VERSION
+from services.common.models import HealthCheck
+from services.common.settings.load import Config, describe
+from services.common.web.routing import Call, Route
+from ytarchive.client.health import check_all
+from ytarchive.web.services import Services
+
+
+class ServiceState(BaseModel):
+    """`health` null: the service does not answer; `problem` tells why."""
+
+    name: str
+    health: HealthCheck | None
+    problem: str | None
+
+
+class SystemState(BaseModel):
+    """`temporary`: the system of a command that ends with its own job. `problem`: why nothing runs."""
+
+    version: str
+    temporary: bool
+    services: list[ServiceState]
+
+
+async def show_system(_call: Call, config: Config, services: Services) -> SystemState:
+    """The health of all five services."""
+    system = await services.system()
+    answers = await check_all(config, system)
+    return SystemState(
+        version=VERSION,
+        temporary=system.temporary,
+        services=[
+            ServiceState(
+                name=name,
+                health=answer if isinstance(answer, HealthCheck) else None,
+                problem=None if isinstance(answer, HealthCheck) else answer,
+            )
+            for name, answer in answers.items()
+        ],
+    )
+
+
+class Setting(BaseModel):
+    """`origin`: the file or the variable that set it, or `default`."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+class Settings(BaseModel):
+    """Secrets are masked. `file`: the configuration file, if there is one."""
+
+    file: str | None
+    settings: list[Setting]
+
+
+async def show_settings(_call: Call, config: Config) -> Settings:
+    """Every key of the configuration, with its value and where it came from."""
+    return Settings(
+        file=str(config.source) if config.source else None,
+        settings=[Setting(key=key, **described) for key, described in describe(config).items()],
+    )
+
+
+ROUTES = (
+    Route("GET", "/api/v1/system", show_system, "The health of all services", response=SystemState, quiet=True),
+    Route("GET", "/api/v1/settings", show_settings, "The configuration", response=Settings, scope="operate"),
+)
