@@ -9,8 +9,18 @@ import { Unknown } from "./pages/unknown.tsx";
 import { Today } from "./pages/today.tsx";
 
 const Activity = lazy(() => import("./pages/activity.tsx").then((module) => module.Activity));
+const Add = lazy(() => import("./pages/add.tsx").then((module) => module.Add));
+const Care = lazy(() => import("./pages/care.tsx").then((module) => module.Care));
+const Channel = lazy(() => import("./pages/channel.tsx").then((module) => module.Channel));
 const JobPage = lazy(() => import("./pages/job.tsx").then((module) => module.JobPage));
 const Library = lazy(() => import("./pages/library.tsx").then((module) => module.Library));
+const Login = lazy(() => import("./pages/login.tsx").then((module) => module.Login));
+const Logs = lazy(() => import("./pages/logs.tsx").then((module) => module.LogsPage));
+const Missing = lazy(() => import("./pages/missing.tsx").then((module) => module.Missing));
+const Playlist = lazy(() => import("./pages/playlist.tsx").then((module) => module.Playlist));
+const Search = lazy(() => import("./pages/search.tsx").then((module) => module.Search));
+const Settings = lazy(() => import("./pages/settings.tsx").then((module) => module.SettingsPage));
+const Story = lazy(() => import("./pages/story.tsx").then((module) => module.Story));
 const System = lazy(() => import("./pages/system.tsx").then((module) => module.System));
 const Watch = lazy(() => import("./pages/watch.tsx").then((module) => module.Watch));
 
@@ -24,10 +34,20 @@ function Page() {
           <Router>
             <Route path="/" component={Today} />
             <Route path="/activity" component={Activity} />
+            <Route path="/add" component={Add} />
+            <Route path="/c/:id" component={Channel} />
+            <Route path="/care" component={Care} />
             <Route path="/j/:id" component={JobPage} />
             <Route path="/library" component={Library} />
-            <Route path="/v/:id" component={Watch} />
+            <Route path="/login" component={Login} />
+            <Route path="/logs" component={Logs} />
+            <Route path="/missing" component={Missing} />
+            <Route path="/p/:id" component={Playlist} />
+            <Route path="/search" component={Search} />
+            <Route path="/settings" component={Settings} />
             <Route path="/system" component={System} />
+            <Route path="/t/:id" component={Story} />
+            <Route path="/v/:id" component={Watch} />
             <Route default component={Unknown} />
           </Router>
         </ErrorBoundary>
