@@ -5,6 +5,7 @@ import { connect } from "./data/live.ts";
 import { Announcer } from "./parts/announcer.tsx";
 import { Keys } from "./parts/keys.tsx";
 import { Navigation } from "./parts/navigation.tsx";
+import { Stage } from "./player/stage.tsx";
 import { Unknown } from "./pages/unknown.tsx";
 import { Today } from "./pages/today.tsx";
 
@@ -30,6 +31,7 @@ function Page() {
       <a class="skip" href="#content">To the content</a>
       <Navigation />
       <main id="content" tabIndex={-1}>
+        <Stage />
         <ErrorBoundary>
           <Router>
             <Route path="/" component={Today} />

@@ -8,7 +8,7 @@ from tests.web.conftest import Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PAGES = ["/", "/library", "/activity", "/system"]
+PAGES = ["/", "/library", "/activity", "/system", "/v/demo-000002", "/v/demo-000001?tab=provenance"]
 
 
 @pytest.mark.parametrize("path", PAGES)

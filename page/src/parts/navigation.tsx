@@ -27,8 +27,7 @@ export const PLACES = [
     path: "/settings",
     name: "Settings",
     key: "e",
-    icon:
-      "M10 3h4l.6 2.6 2.3 1 2.3-1.400 2.6 2.900-1.400 2.200.4 1.700 2.200 1v3l-2.700.6-1 2.300 1.300 2.300-2.800 2.200-2.300-1.400-2.100.9L12.500 22h-3l-.6-2.700z",
+    icon: "M3 6h9v2H3zm13 0h5v2h-5zM13 4h2v6h-2zM3 16h5v2H3zm9 0h9v2h-9zM9 14h2v6H9z",
   },
 ] as const;
 
