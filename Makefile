@@ -11,6 +11,7 @@
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make page    build the web page into ytarchive/web/static (packages from npm)
+# make screenshots  the pictures of the page in docs/images
 # make check   all that CI runs: lint, types, import contracts, generated docs, the page, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
@@ -35,7 +36,7 @@ endif
 endif
 endif
 
-.PHONY: page page-check demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
+.PHONY: page page-check screenshots demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
 
 # The page. Where its packages cannot be had, everything else works; page/build.py says so.
 PAGE := ytarchive/web/static/index.html
@@ -62,6 +63,9 @@ power-cut: $(DEV)
 
 mutants: $(DEV)
 	$(BIN)/python -m tests.spec.mutants --claims $(CLAIMS) $(ARGS)
+
+screenshots: $(DEV) $(PAGE)
+	$(BIN)/python -m tests.web.screenshots
 
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
