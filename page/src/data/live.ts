@@ -70,6 +70,10 @@ function open(): void {
     for (const listener of listeners) listener.tell(null);
   });
   source.addEventListener("resumed", arrived);
+  source.addEventListener("away", () => {
+    last = "";
+    connection.value = "lost";
+  });
   source.addEventListener("progress", (message) => {
     arrived(message);
     const news = JSON.parse(message.data) as News;
