@@ -1,29 +1,30 @@
 /** The shell of the page: navigation, keys, the paste box, and which page an address shows. */
 import { render } from "preact";
-import { ErrorBoundary, lazy, LocationProvider, Route, Router } from "preact-iso";
+import { ErrorBoundary, LocationProvider, Route, Router } from "preact-iso";
 import { connect } from "./data/live.ts";
 import { Announcer } from "./parts/announcer.tsx";
 import { Keys } from "./parts/keys.tsx";
+import { failed, onDemand, Oops } from "./parts/on_demand.tsx";
 import { Navigation } from "./parts/navigation.tsx";
 import { Stage } from "./player/stage.tsx";
 import { Unknown } from "./pages/unknown.tsx";
 import { Today } from "./pages/today.tsx";
 
-const Activity = lazy(() => import("./pages/activity.tsx").then((module) => module.Activity));
-const Add = lazy(() => import("./pages/add.tsx").then((module) => module.Add));
-const Care = lazy(() => import("./pages/care.tsx").then((module) => module.Care));
-const Channel = lazy(() => import("./pages/channel.tsx").then((module) => module.Channel));
-const JobPage = lazy(() => import("./pages/job.tsx").then((module) => module.JobPage));
-const Library = lazy(() => import("./pages/library.tsx").then((module) => module.Library));
-const Login = lazy(() => import("./pages/login.tsx").then((module) => module.Login));
-const Logs = lazy(() => import("./pages/logs.tsx").then((module) => module.LogsPage));
-const Missing = lazy(() => import("./pages/missing.tsx").then((module) => module.Missing));
-const Playlist = lazy(() => import("./pages/playlist.tsx").then((module) => module.Playlist));
-const Search = lazy(() => import("./pages/search.tsx").then((module) => module.Search));
-const Settings = lazy(() => import("./pages/settings.tsx").then((module) => module.SettingsPage));
-const Story = lazy(() => import("./pages/story.tsx").then((module) => module.Story));
-const System = lazy(() => import("./pages/system.tsx").then((module) => module.System));
-const Watch = lazy(() => import("./pages/watch.tsx").then((module) => module.Watch));
+const Activity = onDemand(() => import("./pages/activity.tsx").then((module) => module.Activity));
+const Add = onDemand(() => import("./pages/add.tsx").then((module) => module.Add));
+const Care = onDemand(() => import("./pages/care.tsx").then((module) => module.Care));
+const Channel = onDemand(() => import("./pages/channel.tsx").then((module) => module.Channel));
+const JobPage = onDemand(() => import("./pages/job.tsx").then((module) => module.JobPage));
+const Library = onDemand(() => import("./pages/library.tsx").then((module) => module.Library));
+const Login = onDemand(() => import("./pages/login.tsx").then((module) => module.Login));
+const Logs = onDemand(() => import("./pages/logs.tsx").then((module) => module.LogsPage));
+const Missing = onDemand(() => import("./pages/missing.tsx").then((module) => module.Missing));
+const Playlist = onDemand(() => import("./pages/playlist.tsx").then((module) => module.Playlist));
+const Search = onDemand(() => import("./pages/search.tsx").then((module) => module.Search));
+const Settings = onDemand(() => import("./pages/settings.tsx").then((module) => module.SettingsPage));
+const Story = onDemand(() => import("./pages/story.tsx").then((module) => module.Story));
+const System = onDemand(() => import("./pages/system.tsx").then((module) => module.System));
+const Watch = onDemand(() => import("./pages/watch.tsx").then((module) => module.Watch));
 
 function Page() {
   return (
@@ -32,7 +33,8 @@ function Page() {
       <Navigation />
       <main id="content" tabIndex={-1}>
         <Stage />
-        <ErrorBoundary>
+        <Oops />
+        <ErrorBoundary onError={failed}>
           <Router>
             <Route path="/" component={Today} />
             <Route path="/activity" component={Activity} />
