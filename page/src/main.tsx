@@ -1,8 +1,9 @@
 /** The shell of the page: navigation, keys, the paste box, and which page an address shows. */
 import { render } from "preact";
 import { ErrorBoundary, LocationProvider, Route, Router } from "preact-iso";
-import { connect } from "./data/live.ts";
-import { Announcer } from "./parts/announcer.tsx";
+import { connect, onNews } from "./data/live.ts";
+import { Announcer, toast } from "./parts/announcer.tsx";
+import { jobTitle, outcome } from "./parts/jobs.tsx";
 import { Keys } from "./parts/keys.tsx";
 import { failed, onDemand, Oops } from "./parts/on_demand.tsx";
 import { Navigation } from "./parts/navigation.tsx";
@@ -61,6 +62,14 @@ function Page() {
     </LocationProvider>
   );
 }
+
+/** Say when a job has ended, to those who see and to those who hear. */
+onNews(["job"], (news) => {
+  const job = news?.data.job;
+  if (job && ["job.completed", "job.failed", "job.cancelled"].includes(news.type)) {
+    toast(`${jobTitle(job)}: ${job.error?.message ?? outcome(job)}`);
+  }
+});
 
 const root = document.getElementById("page");
 if (root) {

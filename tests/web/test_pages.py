@@ -51,7 +51,7 @@ async def test_places_are_reached_by_keys_alone(held: Served, visit: Visit) -> N
     await page.keyboard.type("g l hello")  # text, not a place
     await expect(page.get_by_role("searchbox")).to_have_value("g l hello")
     await page.keyboard.press("Enter")
-    await expect(page).to_have_url(f"{held.url}/search?q=g+l+hello")
+    await expect(page).to_have_url(f"{held.url}/search?q=g%20l%20hello")
     await page.locator("main").focus()
     await page.keyboard.press("g")
     await page.keyboard.press("a")

@@ -6,8 +6,8 @@ import { type Reading, useRead } from "../data/read.ts";
 import { bytes, clock, count, day, moment } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { toast } from "../parts/announcer.tsx";
-import { Act, Choices, Empty, Facts, Heading, Notice, Shown, Table, Tag, When } from "../parts/basics.tsx";
-import { channelUrl } from "../parts/videos.tsx";
+import { Act, Choices, Empty, Facts, Heading, Notice, Section, Shown, Table, Tag, When } from "../parts/basics.tsx";
+import { Cards, channelUrl, VideoCard } from "../parts/videos.tsx";
 import { indexAt } from "../player/cues.ts";
 import { languageName } from "../player/stage.tsx";
 import { continuedAt, failure, jump, playable, playing, position, setSpeed, show, speed } from "../player/state.ts";
@@ -99,9 +99,22 @@ export function Watch({ id }: { id: string }) {
           <Provenance id={id} copy={copy} record={described.data?.record ?? null} known={known} />
         )}
         {tab === "files" && <Files id={id} copies={held.data?.copies ?? []} />}
+        {known.channel && <More id={id} channel={known.channel_id ?? known.channel} name={known.channel} />}
       </div>
       {captions.length > 0 && <TranscriptPane key={id} videoId={id} languages={captions} />}
     </div>
+  );
+}
+
+/** What else is held of the channel, the newest first. */
+function More({ id, channel, name }: { id: string; channel: string; name: string }) {
+  const videos = useRead("/api/v1/storage/videos", { query: { channel, limit: 9, sort: "-upload_date" } });
+  const others = videos.data?.videos.filter((video) => video.video_id !== id).slice(0, 8) ?? [];
+  if (!others.length) return null;
+  return (
+    <Section title={`More of ${name}`} more={<a href={`/c/${encodeURIComponent(channel)}`}>All</a>}>
+      <Cards>{others.map((video) => <VideoCard key={video.root + video.video_id} video={video} />)}</Cards>
+    </Section>
   );
 }
 

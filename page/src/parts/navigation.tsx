@@ -32,7 +32,7 @@ export const PLACES = [
 ] as const;
 
 export function Navigation() {
-  const { path } = useLocation();
+  const { path, route } = useLocation();
   const current = PLACES.findLast((place) =>
     path === place.path || (place.path !== "/" && path.startsWith(place.path))
   );
@@ -43,7 +43,16 @@ export function Navigation() {
           <img src="/icon.svg" alt="" width={28} height={28} />
           YTArchive
         </a>
-        <form class="search" role="search" action="/search">
+        <form
+          class="search"
+          role="search"
+          action="/search"
+          onSubmit={(event) => {
+            event.preventDefault(); // the player goes on
+            const words = new FormData(event.currentTarget).get("q");
+            if (typeof words === "string" && words.trim()) route(`/search?q=${encodeURIComponent(words.trim())}`);
+          }}
+        >
           <label class="unseen" for="q">Search titles, descriptions and captions</label>
           <input id="q" name="q" type="search" placeholder="Search what was said…" autocomplete="off" />
         </form>
