@@ -66,9 +66,8 @@ async def running(env: Mapping[str, str]) -> AsyncIterator[tuple[StackInfo, Conf
     """Run `ytarchive up` until its page is served."""
     config = load_config(env=env)
     command = [sys.executable, "-m", "ytarchive", "up"]
-    process = await asyncio.create_subprocess_exec(
-        *command, env={**os.environ, **env}, stdout=asyncio.subprocess.DEVNULL
-    )
+    nowhere = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **env}, stdout=nowhere, stderr=nowhere)
     try:
         while (info := find_running(config)) is None or info.web is None:
             assert process.returncode is None, "ytarchive up has ended"
@@ -121,6 +120,7 @@ async def latency(browser: Browser, info: StackInfo, config: Config) -> bool:
         await page.wait_for_selector(".link.live")
         bus = await connect_bus(info.bus_settings(config), source="download/bench")
         for number in range(RUNS + 1):
+            await asyncio.sleep(1.0)  # values of one moment are told together
             title = f"Bench {number}"
             begun = time.perf_counter()
             await bus.publish(progress(f"bench-{number:05}", title, 10 * number), trace_id="bench")
