@@ -13,7 +13,14 @@ from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
 from services.storage.archive_store import ArchiveStore
-from services.storage.entrypoints import archive_api, estimate_api, verification_api, watch_api, work_plan_api
+from services.storage.entrypoints import (
+    archive_api,
+    estimate_api,
+    library_api,
+    verification_api,
+    watch_api,
+    work_plan_api,
+)
 from services.storage.entrypoints.handlers import HANDLERS
 from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import VerificationRepository
@@ -21,6 +28,7 @@ from services.storage.fixity.requests import VerificationRequests
 from services.storage.fixity.verifier import Verifier
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.damage import CatalogueDamage
+from services.storage.index.facets import ArchiveFacets
 from services.storage.index.fts import TextIndex
 from services.storage.index.indexer import Indexer
 from services.storage.index.queries import CatalogueQueries
@@ -29,6 +37,7 @@ from services.storage.index.schema import catalogue_path, open_catalogue
 from services.storage.index.search import ArchiveSearch
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.playlists.queries import PlaylistQueries
 from services.storage.reporting.descriptions import VideoReader
 from services.storage.reporting.estimate import EstimateReports
 from services.storage.reporting.history import HistoryReader
@@ -45,6 +54,7 @@ __all__ = ["HANDLERS", "ROUTES", "StorageParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = (
     *watch_api.ROUTES,
+    *library_api.ROUTES,
     *archive_api.ROUTES,
     *work_plan_api.ROUTES,
     *estimate_api.ROUTES,
@@ -75,6 +85,8 @@ class StorageParts:
     verification_requests: VerificationRequests
     queries: CatalogueQueries
     search: ArchiveSearch
+    library: ArchiveFacets
+    playlist_queries: PlaylistQueries
     videos: VideoReader
     thumbnails: SmallThumbnails
     transcripts: TranscriptReader
@@ -139,6 +151,8 @@ def bootstrap(
         verification_requests=VerificationRequests(verifier, verifications),
         queries=queries,
         search=ArchiveSearch(database, settings),
+        library=ArchiveFacets(database, queries),
+        playlist_queries=PlaylistQueries(database, settings),
         videos=videos,
         thumbnails=SmallThumbnails(videos, queries, settings.base_data_dir, config.download.ffmpeg),
         transcripts=TranscriptReader(videos),

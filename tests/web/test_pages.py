@@ -8,7 +8,19 @@ from tests.web.conftest import Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PAGES = ["/", "/library", "/activity", "/system", "/v/demo-000002", "/v/demo-000001?tab=provenance"]
+PAGES = [
+    "/",
+    "/library",
+    "/library?view=table&sort=-upload_date",
+    "/library?show=channels",
+    "/search?q=hello",
+    "/p/PLemulator0000000000000000000demo",
+    "/c/UCemulator0000000000demo",
+    "/activity",
+    "/system",
+    "/v/demo-000002",
+    "/v/demo-000001?tab=provenance",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

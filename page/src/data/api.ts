@@ -8,11 +8,21 @@ export type BatchAnswer = { videos: VideoMetadata[]; missing: MissingVideo[] };
 
 export type BatchBody = { video_ids: string[] };
 
+/** `month`: YYYY-MM, null for videos without a date. `offset`: where it begins in the list that is sorted by that date, the newest first. */
+export type Bucket = { month: string | null; videos: number; offset: number };
+
+export type Buckets = { total: number; buckets: Bucket[] };
+
 /** Without `video_id` the whole job is cancelled. */
 export type CancelBody = { video_id?: string | null };
 
 /** A channel. `uploads_playlist_id` lists all its videos; `video_count` is what the channel announces. */
 export type ChannelMetadata = { channel_id: string | null; handle: string | null; title: string | null; description: string | null; uploads_playlist_id: string; video_count: number | null };
+
+export type ChannelPage = { total: number; limit: number; offset: number; channels: ChannelRow[] };
+
+/** `channel_id` null: it is not known. */
+export type ChannelRow = { channel: string; channel_id: string | null; videos: number; bytes: number; newest: string | null };
 
 export type ChannelStats = { channel: string; videos: number; bytes: number };
 
@@ -33,6 +43,12 @@ export type ErrorCode = "E001" | "E002" | "E003" | "E004" | "E005" | "E006" | "E
 export type ErrorDetail = { code: ErrorCode; message: string; details?: Record<string, unknown> | null };
 
 export type Existence = { video_id: string; exists: boolean; copies: HeldCopy[]; known_gone?: KnownGone | null };
+
+/** `value`: what the filter of this name takes. */
+export type FacetCount = { value: string; videos: number };
+
+/** Counts within the filters. `channels`: the largest fifty, by name. `lengths`: `short` is below 4 minutes, `long` 20 minutes and more. `captions`: `none`, and each language. */
+export type Facets = { total: number; channels: FacetCount[]; years: FacetCount[]; lengths: FacetCount[]; qualities: FacetCount[]; captions: FacetCount[]; gone: number };
 
 /** SPEC's FailedDownload. `unexplained_on`: the days (UTC) on which YouTube refused the video without a known reason. */
 export type FailedEntry = { video_id: string; title: string; attempts: number; last_attempt: string; errors: Record<string, unknown>[]; file_size?: number | null; retry_after?: string | null; number?: number; resolved_at?: string | null; findings?: Observation[]; recheck?: RecheckState | null; unexplained_on?: string[] };
@@ -145,11 +161,22 @@ export type PlanRemoved = { plan_id: string };
 
 export type PlanSummary = { plan_id: string; root: string; created_at: string; updated_at: string; unavailable: number; failed: number; resolved: number };
 
+export type PlaylistEntries = { total: number; limit: number; offset: number; playlist: PlaylistRow; description: string | null; entries: PlaylistEntry[] };
+
+/** `position` from 0. `gone`: why the video is unavailable on YouTube, if it is. */
+export type PlaylistEntry = { position: number; video_id: string; title: string | null; duration_seconds: number | null; held: boolean; gone: string | null };
+
+/** The one that was listed last is first. */
+export type PlaylistList = { total: number; limit: number; offset: number; playlists: PlaylistRow[] };
+
 /** The metadata of a playlist or of a channel's uploads. */
 export type PlaylistMetadata = { playlist_id: string; title?: string | null; description?: string | null; channel?: string | null; channel_id?: string | null; channel_handle?: string | null; entry_count?: number | null; webpage_url?: string | null; availability?: string | null; modified_date?: string | null };
 
 /** A playlist and one page of its entries. `total` is what the playlist announces until all entries were read (`complete`). It was read at `read_at`, and is read again five minutes later. */
 export type PlaylistPage = { total: number; limit: number; offset: number; playlist: PlaylistMetadata; entries: Entry[]; complete: boolean; read_at: string };
+
+/** A playlist, or the uploads of a channel. `entries` as of the last complete listing; `gone`: how many of them are known to be unavailable on YouTube. */
+export type PlaylistRow = { playlist_id: string; title: string | null; channel: string | null; channel_id: string | null; entries: number; held: number; gone: number; fetched_at: string };
 
 export type Progress = { current: number; total: number; percentage: number; message: string; speed_bps?: number | null; eta_seconds?: number | null };
 
@@ -190,6 +217,9 @@ export type SearchHit = { root: string; video_id: string; title: string; channel
 
 /** Sorted by relevance. `more_than_total`: more than a thousand texts match; `total` is the number of videos that were ranked then: matches in title and channel first, then in the description, then the newest. */
 export type SearchPage = { total: number; limit: number; offset: number; hits: SearchHit[]; more_than_total?: boolean };
+
+/** `more`: so many texts match that only the newest rows of the index are counted. */
+export type SearchYears = { years: YearCount[]; more: boolean };
 
 /** An entry of the service registry. */
 export type ServiceInfo = { name: string; instance: string; url: string; version: string; slots?: number; free_slots?: number; egress?: string | null; host?: string; pid: number; started_at: string };
@@ -293,6 +323,9 @@ export type WatchingPage = { total: number; limit: number; offset: number; video
 /** One plan per job. It stores type, options and targets, so that it can be retried after the job was removed. */
 export type WorkPlan = { plan_id: string; job_id: string; trace_id: string; root: string; type: JobType; options: JobOptions; targets: string[]; created_at: string; updated_at: string; unavailable_videos?: UnavailableEntry[]; failed_downloads?: FailedEntry[] };
 
+/** `year` in which the videos were made; null: not known. `of`: all videos of that year. */
+export type YearCount = { year: string | null; videos: number; of: number };
+
 /** What can be read: GET, by path. */
 export interface Reads {
   "/api/v1/docs": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
@@ -319,14 +352,20 @@ export interface Reads {
   "/api/v1/openapi.json": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
   "/api/v1/registry/services": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: ServiceList };
   "/api/v1/settings": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Settings };
+  "/api/v1/storage/buckets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; by?: "archived_at" | "upload_date" }; body: undefined; answer: Buckets };
+  "/api/v1/storage/channels": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; sort?: "title" | "-title" | "videos" | "-videos" | "bytes" | "-bytes" }; body: undefined; answer: ChannelPage };
   "/api/v1/storage/exists/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: Existence };
+  "/api/v1/storage/facets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean }; body: undefined; answer: Facets };
   "/api/v1/storage/history/{id}": { path: { id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: HistoryPage };
   "/api/v1/storage/metadata/{video_id}": { path: { video_id: string }; query: { root?: string }; body: undefined; answer: VideoDescription };
+  "/api/v1/storage/playlists": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string }; body: undefined; answer: PlaylistList };
+  "/api/v1/storage/playlists/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number; state?: "held" | "missing" | "gone" }; body: undefined; answer: PlaylistEntries };
   "/api/v1/storage/search": { path: Record<never, never>; query: { limit?: number; offset?: number; q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; moments?: number }; body: undefined; answer: SearchPage };
+  "/api/v1/storage/search/years": { path: Record<never, never>; query: { q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string }; body: undefined; answer: SearchYears };
   "/api/v1/storage/stats": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: ArchiveStats };
   "/api/v1/storage/throughput": { path: Record<never, never>; query: { root?: string; quality?: string }; body: undefined; answer: Throughput };
   "/api/v1/storage/verify": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: VerificationPage };
-  "/api/v1/storage/videos": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; channel?: string; playlist?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; sort?: "title" | "-title" | "archived_at" | "-archived_at" | "upload_date" | "-upload_date" | "duration" | "-duration" | "bytes" | "-bytes"; after?: string }; body: undefined; answer: VideoPage };
+  "/api/v1/storage/videos": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; sort?: "title" | "-title" | "archived_at" | "-archived_at" | "upload_date" | "-upload_date" | "duration" | "-duration" | "bytes" | "-bytes"; after?: string }; body: undefined; answer: VideoPage };
   "/api/v1/storage/videos/{video_id}/captions/{language}": { path: { video_id: string; language: string }; query: { root?: string }; body: undefined; answer: Transcript };
   "/api/v1/storage/videos/{video_id}/files/{name}": { path: { video_id: string; name: string }; query: { root?: string }; body: undefined; answer: never };
   "/api/v1/storage/videos/{video_id}/thumbnail": { path: { video_id: string }; query: { root?: string }; body: undefined; answer: never };
