@@ -22,6 +22,7 @@ from services.storage.entrypoints import (
     work_plan_api,
 )
 from services.storage.entrypoints.handlers import HANDLERS
+from services.storage.fixity.ages import FixityReport
 from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.requests import VerificationRequests
@@ -40,6 +41,7 @@ from services.storage.playlists.page_buffer import PageBuffer
 from services.storage.playlists.queries import PlaylistQueries
 from services.storage.reporting.descriptions import VideoReader
 from services.storage.reporting.estimate import EstimateReports
+from services.storage.reporting.growth import GrowthReport
 from services.storage.reporting.history import HistoryReader
 from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import TranscriptReader
@@ -83,6 +85,8 @@ class StorageParts:
     verifications: VerificationRepository
     verifier: Verifier
     verification_requests: VerificationRequests
+    fixity_report: FixityReport
+    growth_report: GrowthReport
     queries: CatalogueQueries
     search: ArchiveSearch
     library: ArchiveFacets
@@ -149,6 +153,8 @@ def bootstrap(
         verifications=verifications,
         verifier=verifier,
         verification_requests=VerificationRequests(verifier, verifications),
+        fixity_report=FixityReport(database, verifications, config.fixity.interval_days),
+        growth_report=GrowthReport(database, roots, settings.min_free),
         queries=queries,
         search=ArchiveSearch(database, settings),
         library=ArchiveFacets(database, queries),
