@@ -17,6 +17,8 @@ PAGES = [
     "/p/PLemulator0000000000000000000demo",
     "/c/UCemulator0000000000demo",
     "/activity",
+    "/care",
+    "/settings",
     "/system",
     "/v/demo-000002",
     "/v/demo-000001?tab=provenance",
