@@ -36,6 +36,7 @@ from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import TranscriptReader
 from services.storage.rescan import RescanRunner, Spawn
 from services.storage.revisits.scheduler import RevisitScheduler
+from services.storage.workplans.missing import MissingVideos
 from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
@@ -79,6 +80,7 @@ class StorageParts:
     transcripts: TranscriptReader
     histories: HistoryReader
     plans: WorkPlanQueries
+    missing: MissingVideos
     estimates: EstimateReports
 
     def all(self) -> list[object]:
@@ -140,5 +142,6 @@ def bootstrap(
         transcripts=TranscriptReader(videos),
         histories=HistoryReader(settings, delays),
         plans=WorkPlanQueries(settings.work_plans_dir),
+        missing=MissingVideos(settings.work_plans_dir, recheck_after),
         estimates=EstimateReports(settings, archive, database),
     )
