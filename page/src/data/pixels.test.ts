@@ -7,10 +7,14 @@ function equal(found: unknown, expected: unknown) {
 }
 
 Deno.test("neighbours of one state are one rectangle, and a row ends it", () => {
-  const grid = gridOf("aaabba", 2);
-  equal([...grid.paths], [["a", "M0 0h2v1h-2zM0 1h1v1h-1zM1 2h1v1h-1z"], ["b", "M1 1h1v1h-1zM0 2h1v1h-1z"]]);
-  equal([...grid.counts], [["a", 4], ["b", 2]]);
-  equal([grid.columns, grid.rows], [2, 3]);
+  const grid = gridOf("a".repeat(99) + "bb" + "a".repeat(100), 100);
+  equal([...grid.paths], [["a", "M0 0h99v1h-99zM1 1h99v1h-99zM0 2h1v1h-1z"], ["b", "M99 0h1v1h-1zM0 1h1v1h-1z"]]);
+  equal([...grid.counts], [["a", 199], ["b", 2]]);
+  equal([grid.columns, grid.rows], [100, 3]);
+});
+
+Deno.test("few items are drawn apart", () => {
+  equal([...gridOf("aab").paths], [["a", "M0 0h0.94v1h-0.94zM1 0h0.94v1h-0.94z"], ["b", "M2 0h0.94v1h-0.94z"]]);
 });
 
 Deno.test("twenty thousand items fit", () => {

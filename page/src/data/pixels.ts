@@ -8,7 +8,10 @@ export interface Grid {
   counts: ReadonlyMap<string, number>;
 }
 
-/** One letter per item → the grid. Cells of the same letter that are side by side are one rectangle. */
+const APART = 60; // columns up to which cells are drawn one by one
+const GAP = 0.06; // of a cell
+
+/** One letter per item → the grid. In a large one, cells of the same letter that are side by side are one rectangle. */
 export function gridOf(states: string, columns: number = columnsFor(states.length)): Grid {
   const pieces = new Map<string, string[]>();
   const counts = new Map<string, number>();
@@ -17,8 +20,9 @@ export function gridOf(states: string, columns: number = columnsFor(states.lengt
     const row = Math.floor(at / columns);
     const end = Math.min(states.length, (row + 1) * columns);
     let next = at + 1;
-    while (next < end && states.charAt(next) === letter) next += 1;
-    const piece = `M${at - row * columns} ${row}h${next - at}v1h-${next - at}z`;
+    while (columns > APART && next < end && states.charAt(next) === letter) next += 1;
+    const width = columns > APART ? next - at : 1 - GAP;
+    const piece = `M${at - row * columns} ${row}h${width}v1h-${width}z`;
     const known = pieces.get(letter);
     if (known) known.push(piece);
     else pieces.set(letter, [piece]);

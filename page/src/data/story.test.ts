@@ -1,4 +1,4 @@
-import { centre, LANE, ROW, sentence, storyOf, videosOf } from "./story.ts";
+import { causesOf, centre, factsOf, LANE, ROW, sentence, storyOf, videosOf } from "./story.ts";
 
 function equal(found: unknown, expected: unknown) {
   if (JSON.stringify(found) !== JSON.stringify(expected)) {
@@ -33,7 +33,7 @@ const ENTRIES = [
 Deno.test("lanes, waits, arrows and the failing step", () => {
   const story = storyOf(ENTRIES);
   equal(story.lanes, ["jobs", "download"]);
-  equal(story.rows.map(sentence), [
+  equal(story.rows.map((row) => sentence(row)), [
     "jobs: job queued",
     "jobs: download requested: One",
     "download: download failed: One",
@@ -51,13 +51,26 @@ Deno.test("an arrow in one lane is straight, one to another lane ends at its row
   equal(bent?.path.endsWith(`V${centre(2, ROW)}`), true);
 });
 
+Deno.test("a step has its causes, back to the beginning", () => {
+  equal([...causesOf(storyOf(ENTRIES), 4)], [4, 2, 1, 0]);
+});
+
+Deno.test("the values of a step are told without the ids of our machinery", () => {
+  const failed = storyOf(ENTRIES).rows[2];
+  equal(failed?.kind === "event" && factsOf(failed), [
+    ["video id", "demo-000001"],
+    ["title", "One"],
+    ["failure reason", "timeout"],
+  ]);
+});
+
 Deno.test("records belong to the last event of their service", () => {
   const failed = storyOf(ENTRIES).rows[2];
   equal(failed?.kind === "event" && failed.records.map((record) => record.event), ["attempt_failed"]);
 });
 
 Deno.test("a story can be about one video", () => {
-  equal(storyOf(ENTRIES, "demo-000002").rows.map(sentence), [
+  equal(storyOf(ENTRIES, "demo-000002").rows.map((row) => sentence(row)), [
     "jobs: job queued",
     "33 s: the list was read",
     "jobs: download requested: demo-000002",

@@ -151,34 +151,42 @@ function whyWaited(before: readonly StoryEvent[], next: StoryEvent): string {
   return "nothing of it happened";
 }
 
-/** An event in words: "download failed: Third lecture". */
-export function titleOf(event: StoryEvent): string {
+/** The rows on the way from the beginning to a row: what caused it, what caused that, and so on. */
+export function causesOf(story: Story, row: number): Set<number> {
+  const from = new Map(story.arrows.map((arrow) => [arrow.to, arrow.from]));
+  const found = new Set<number>();
+  for (let at: number | undefined = row; at !== undefined && !found.has(at); at = from.get(at)) found.add(at);
+  return found;
+}
+
+/** An event in words: "download failed: Third lecture". `names`: titles by video id. */
+export function titleOf(event: StoryEvent, names: ReadonlyMap<string, string> = new Map()): string {
   const { data } = event;
   const job = data.job as Record<string, unknown> | undefined;
-  const about = data.title ?? job?.title ?? data.video_id ?? data.playlist_id ?? "";
+  const about = names.get(String(data.video_id)) ?? data.title ?? job?.title ?? data.video_id ?? data.playlist_id ?? "";
   return about ? `${words(event.subject)}: ${about}` : words(event.subject);
 }
 
 /** A row in words, for the list and for screen readers. */
-export function sentence(row: StoryEvent | StoryWait): string {
-  return row.kind === "wait" ? `${span(row.seconds)}: ${row.why}` : `${row.service}: ${titleOf(row)}`;
+export function sentence(row: StoryEvent | StoryWait, names?: ReadonlyMap<string, string>): string {
+  return row.kind === "wait" ? `${span(row.seconds)}: ${row.why}` : `${row.service}: ${titleOf(row, names)}`;
 }
 
-/** The values of an event that tell something, by name; ids of our own machinery are left out. */
+const UNTOLD = new Set([
+  ...["job", "job_id", "root", "dispatch_id", "fetch_id", "type", "options", "targets", "number", "revision"],
+  ...["entries", "held", "files", "provenance", "metadata", "page_keys", "source_name"],
+]);
+
+/** The values of an event that tell something, by name; a part of a value has both names. */
 export function factsOf(event: StoryEvent): [string, string][] {
-  const left = new Set([
-    "job",
-    "dispatch_id",
-    "fetch_id",
-    "options",
-    "entries",
-    "held",
-    "files",
-    "provenance",
-    "metadata",
+  const told = Object.entries(event.data).filter(([name]) => !UNTOLD.has(name));
+  return told.flatMap(([name, value]) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return [[name, value]];
+    return Object.entries(value).map(([part, inner]) => [`${name} ${part}`, inner]);
+  }).filter(([, value]) => value !== null && value !== "").map(([name, value]) => [
+    words(String(name)),
+    typeof value === "string" ? value : JSON.stringify(value),
   ]);
-  return Object.entries(event.data).filter(([name, value]) => !left.has(name) && value !== null && value !== "")
-    .map(([name, value]) => [words(name), typeof value === "string" ? value : JSON.stringify(value)]);
 }
 
 /** The videos that a story is about, with their titles. */

@@ -96,15 +96,12 @@ function Now() {
 
 function QueueRow({ job }: { job: Job }) {
   return (
-    <li class="job-row">
-      <ul class="plain">
-        <JobCard job={job} />
-      </ul>
+    <JobCard job={job}>
       <div class="actions">
         <JobActions job={job} />
       </div>
       {!ended(job) && !!job.counts?.open && <JobDetails job={job} />}
-    </li>
+    </JobCard>
   );
 }
 
@@ -156,13 +153,11 @@ function History({ address }: { address: Address }) {
 
 function HistoryRow({ job }: { job: Job }) {
   return (
-    <li class="job-row">
-      <ul class="plain">
-        <JobCard job={job} />
-      </ul>
+    <JobCard job={job}>
       <div class="actions">
         <JobActions job={job} />
+        <a href={`/t/${job.trace_id}`}>Story</a>
       </div>
-    </li>
+    </JobCard>
   );
 }

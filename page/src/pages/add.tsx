@@ -83,10 +83,13 @@ function Wishes({ address, targets }: { address: Address; targets: readonly stri
             id={`${id}q`}
             name="quality"
             onChange={(event) => setOwn(event.currentTarget.value === "own")}
-            defaultValue={own ? "own" : quality}
           >
-            {QUALITIES.map((name) => <option key={name} value={name}>{QUALITY_NAMES[name] ?? `up to ${name}`}</option>)}
-            <option value="own">a format selector…</option>
+            {QUALITIES.map((name) => (
+              <option key={name} value={name} selected={name === quality}>
+                {QUALITY_NAMES[name] ?? `up to ${name}`}
+              </option>
+            ))}
+            <option value="own" selected={!QUALITIES.includes(quality)}>a format selector…</option>
           </select>
         </div>
         {own && (
@@ -193,7 +196,10 @@ function Preview({ address, targets }: { address: Address; targets: readonly str
     toast("The job is created.");
     route(`/j/${job.job_id}`);
   };
-  if (problem) return <Trouble problem={problem} retry={() => setRound((before) => before + 1)} />;
+  if (problem) {
+    const again = problem.status === 400 ? {} : { retry: () => setRound((before) => before + 1) };
+    return <Trouble problem={problem} {...again} />;
+  }
   return (
     <section aria-label="What it comes to" class="section" aria-busy={url !== null && !found ? "true" : undefined}>
       {found && <Summary found={found} />}
@@ -339,7 +345,7 @@ function Details({ found }: { found: PlanAnswer }) {
       </Section>
       {plan.targets.length > 1 && (
         <Section title="Where they are from">
-          <Table caption="The targets" head={["Target", "Videos"]}>
+          <Table caption="The targets" class="totals" head={["Target", "Videos"]}>
             {plan.targets.map((target) => (
               <tr key={`${target.kind}${target.id}`}>
                 <td>{target.title ?? (target.id || "Single videos")}</td>
@@ -359,7 +365,7 @@ function Details({ found }: { found: PlanAnswer }) {
 
 function Videos({ videos }: { videos: readonly PlannedVideo[] }) {
   return (
-    <Table caption="The videos" head={["Video", "Length", "What happens"]} class="planned">
+    <Table caption="The videos" head={["Video", "Length", "What happens"]} class="planned flows">
       {videos.map((video) => (
         <tr key={video.video_id}>
           <td>
@@ -367,7 +373,7 @@ function Videos({ videos }: { videos: readonly PlannedVideo[] }) {
               ? <a href={watchUrl(video.video_id)}>{video.title ?? video.video_id}</a>
               : video.title ?? video.video_id}
           </td>
-          <td class="number">{video.seconds ? clock(video.seconds) : ""}</td>
+          <td class="number" data-label="Length">{video.seconds ? clock(video.seconds) : ""}</td>
           <td>
             {video.state === "fetch"
               ? <Tag kind="live">is fetched</Tag>

@@ -58,11 +58,13 @@ export function JobPage({ id }: { id: string }) {
           >
             <JobActions job={job} />
           </Heading>
-          <Bar
-            value={job.counts?.total ? (job.counts.total ?? 0) - (job.counts.open ?? 0) : ended(job) ? 1 : undefined}
-            max={Math.max(1, job.counts?.total ?? 1)}
-            label={outcome(job)}
-          />
+          {!ended(job) && (
+            <Bar
+              value={job.counts?.total ? job.counts.total - (job.counts.open ?? 0) : undefined}
+              max={Math.max(1, job.counts?.total ?? 1)}
+              label={outcome(job)}
+            />
+          )}
           {whyNot(job) && <Notice kind="warn">{whyNot(job)}</Notice>}
           {job.error && <Notice kind="bad">{job.error.message}</Notice>}
           {job.notes?.map((note) => <Notice key={note}>{note}</Notice>)}
@@ -150,7 +152,13 @@ function Pixels({ found, address }: { found: ItemStates; address: Address }) {
         aria-label={`${count(found.states.length, "video")} in the order of the list: ${text}`}
         onClick={go}
       >
-        {present.map(([letter, status]) => <path key={letter} class={`cell ${status}`} d={grid.paths.get(letter)} />)}
+        {present.map(([letter, status]) => (
+          <path
+            key={letter}
+            class={`cell in-${status}`}
+            d={grid.paths.get(letter)}
+          />
+        ))}
       </svg>
       <figcaption>
         <details>
@@ -158,7 +166,7 @@ function Pixels({ found, address }: { found: ItemStates; address: Address }) {
             <ul class="legend">
               {present.map(([letter, status]) => (
                 <li key={letter}>
-                  <span class={`swatch ${status}`} aria-hidden="true" />
+                  <span class={`swatch in-${status}`} aria-hidden="true" />
                   {ITEM_STATES[status][0]}: <strong>{grid.counts.get(letter)?.toLocaleString("en")}</strong>
                 </li>
               ))}
@@ -217,7 +225,7 @@ function Items({ job, states, address }: { job: Job; states: ItemStates | undefi
           page.items.length
             ? (
               <>
-                <Table caption="The videos of this job" head={["#", "Video", "State", "Why", ""]} class="items">
+                <Table caption="The videos of this job" head={["#", "Video", "State", "Why", ""]} class="items flows">
                   {page.items.map((item) => <ItemRow key={item.video_id} item={item} job={job} />)}
                 </Table>
                 <Pager offset={offset} limit={LIMIT} total={page.total} href={(at) => address.with({ offset: at })} />
@@ -250,7 +258,7 @@ function ItemRow({ item, job }: { item: Item; job: Job }) {
       <td>
         <ItemState item={item} />
       </td>
-      <td>{itemReason(item)}</td>
+      <td>{itemReason(item, job)}</td>
       <td>
         {stoppable && (
           <Act

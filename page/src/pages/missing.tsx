@@ -122,7 +122,7 @@ function Rows({ page, resolved }: { page: MissingPage; resolved: boolean }) {
       )}
       <Table
         caption={resolved ? "Videos that were saved since" : "Missing videos"}
-        class="missing"
+        class="missing flows"
         head={resolved
           ? ["Video", "It was", "Missing since", "Saved"]
           : [<span key="s" class="unseen">Select</span>, "Video", "Why", "Looks", "Last look", "Next look"]}
@@ -176,13 +176,13 @@ function Row({ video, on, choose }: {
           </span>
         )}
       </td>
-      <td class="number">
+      <td class="number" data-label="Looks">
         <span title={`first on ${moment(video.first_look)}`}>{video.looks.toLocaleString("en")}</span>
       </td>
-      <td>
+      <td data-label="Last look">
         <When at={video.last_look} />
       </td>
-      <td>
+      <td data-label="Next look">
         {video.rechecked_by
           ? <a href={`/j/${video.rechecked_by}`}>is looked at now</a>
           : video.next_look
@@ -200,10 +200,10 @@ function ResolvedRow({ video }: { video: MissingRow }) {
         <a href={watchUrl(video.video_id)}>{video.title ?? video.video_id}</a>
       </td>
       <td>{goneReason(video.reason)}</td>
-      <td>
+      <td data-label="Missing since">
         <When at={video.first_look} />
       </td>
-      <td>
+      <td data-label="Saved">
         <When at={video.resolved_at} />
       </td>
     </tr>

@@ -4,6 +4,7 @@ import type { TracePage } from "../data/api.ts";
 import { read } from "../data/client.ts";
 import { useReading } from "../data/read.ts";
 import {
+  causesOf,
   centre,
   factsOf,
   LANE,
@@ -24,6 +25,7 @@ const PAGE = 500;
 const MOST = 3_000; // entries
 const NEWS = ["job", "listing", "archive", "download", "metadata", "video", "work_plan", "source", "storage", "dead"];
 
+type Names = ReadonlyMap<string, string>;
 type Found = Pick<TracePage, "entries" | "total" | "complete">;
 
 export function Story({ id }: { id: string }) {
@@ -85,8 +87,8 @@ function Told({ id, found, address }: { id: string; found: Found; address: Addre
       {events.length
         ? (
           <div class="story">
-            <Picture story={story} chosen={chosen} address={address} />
-            {chosen && <Step event={chosen} />}
+            <Picture story={story} chosen={chosen} address={address} names={videos} />
+            {chosen && <Step event={chosen} names={videos} />}
           </div>
         )
         : (
@@ -97,7 +99,7 @@ function Told({ id, found, address }: { id: string; found: Found; address: Addre
             </p>
           </Empty>
         )}
-      {events.length > 0 && <AsTable story={story} />}
+      {events.length > 0 && <AsTable story={story} names={videos} />}
     </>
   );
 }
@@ -109,7 +111,7 @@ function failingOf(story: StoryPicture): StoryEvent | undefined {
 
 function OneVideo({ videos, video, address }: { videos: Map<string, string>; video: string; address: Address }) {
   return (
-    <p class="narrow">
+    <p class="narrow one-video">
       <label for="story-video">Show</label>{" "}
       <select
         id="story-video"
@@ -124,9 +126,13 @@ function OneVideo({ videos, video, address }: { videos: Map<string, string>; vid
 }
 
 /** Lanes by service on the left, a line for each cause; the same in words beside it. */
-function Picture(
-  { story, chosen, address }: { story: StoryPicture; chosen: StoryEvent | undefined; address: Address },
-) {
+function Picture({ story, chosen, address, names }: {
+  story: StoryPicture;
+  chosen: StoryEvent | undefined;
+  address: Address;
+  names: Names;
+}) {
+  const causes = causesOf(story, story.rows.findIndex((row) => row === chosen));
   const width = story.lanes.length * LANE;
   const height = story.rows.length * ROW;
   return (
@@ -152,7 +158,12 @@ function Picture(
           {story.lanes.map((name, index) => (
             <line key={name} class="lane" x1={centre(index, LANE)} x2={centre(index, LANE)} y1={0} y2={height} />
           ))}
-          {story.arrows.map((arrow) => <path key={arrow.to} class="cause" d={arrow.path} />)}
+          {story.arrows.map((arrow) => (
+            causes.has(arrow.to) ? null : <path key={arrow.to} class="cause" d={arrow.path} />
+          ))}
+          {story.arrows.filter((arrow) => causes.has(arrow.to)).map((arrow) => (
+            <path key={arrow.to} class="cause of-chosen" d={arrow.path} />
+          ))}
           {story.rows.map((row, index) =>
             row.kind === "wait"
               ? (
@@ -181,11 +192,11 @@ function Picture(
           {story.rows.map((row, index) => (
             <li key={index} class={row.kind === "wait" ? "story-wait" : undefined}>
               {row.kind === "wait"
-                ? <span>{sentence(row)}</span>
+                ? <span>{sentence(row, names)}</span>
                 : (
                   <a href={address.with({ step: row.id })} aria-current={row === chosen ? "step" : undefined}>
                     {row.state === "bad" && <Tag kind="bad">failed</Tag>}
-                    <span class="story-text">{titleOf(row)}</span>
+                    <span class="story-text">{titleOf(row, names)}</span>
                     {row.records.some((record) => record.level === "error") && <Tag kind="bad">error</Tag>}
                   </a>
                 )}
@@ -204,9 +215,9 @@ function Mark({ event, x, y, lane }: { event: StoryEvent; x: number; y: number; 
   return <circle class={`mark lane-${lane}`} cx={x} cy={y} r={5} />;
 }
 
-function Step({ event }: { event: StoryEvent }) {
+function Step({ event, names }: { event: StoryEvent; names: Names }) {
   return (
-    <Section title={titleOf(event)}>
+    <Section title={titleOf(event, names)}>
       <div class="story-step">
         <p class="small">
           <time dateTime={event.at}>{exact(event.at)}</time> · published by {event.service}
@@ -221,7 +232,7 @@ function Step({ event }: { event: StoryEvent }) {
   );
 }
 
-function AsTable({ story }: { story: StoryPicture }) {
+function AsTable({ story, names }: { story: StoryPicture; names: Names }) {
   return (
     <details class="as-table">
       <summary>The same as a table</summary>
@@ -240,8 +251,8 @@ function AsTable({ story }: { story: StoryPicture }) {
             <tr key={index}>
               <td>{exact(row.at)}</td>
               <td>{row.service}</td>
-              <td>{titleOf(row)}</td>
-              <td>{cause?.kind === "event" ? titleOf(cause) : ""}</td>
+              <td>{titleOf(row, names)}</td>
+              <td>{cause?.kind === "event" ? titleOf(cause, names) : ""}</td>
             </tr>
           );
         })}

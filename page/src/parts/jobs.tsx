@@ -1,4 +1,5 @@
 /** Jobs and their videos, as several pages show them. */
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Item, ItemStatus, Job, Need } from "../data/api.ts";
 import { order } from "../data/client.ts";
@@ -120,14 +121,14 @@ function Noteworthy({ jobId }: { jobId: string }) {
   });
   return (
     <Shown of={summary}>
-      {({ items }) => {
+      {({ items, job }) => {
         const open = items.filter((item) => ["listed", "waiting", "running", "closing"].includes(item.status));
         if (!open.length) return <p class="small">Nothing of it waits for anything in particular.</p>;
         return (
           <ul class="plain small">
             {open.slice(0, EACH).map((item) => (
               <li key={item.video_id}>
-                <ItemState item={item} /> {item.title ?? item.video_id} <span>{itemReason(item)}</span>
+                <ItemState item={item} /> {item.title ?? item.video_id} <span>{itemReason(item, job)}</span>
               </li>
             ))}
             {open.length > EACH && (
@@ -142,7 +143,8 @@ function Noteworthy({ jobId }: { jobId: string }) {
   );
 }
 
-export function JobCard({ job }: { job: Job }) {
+/** `children`: what can be done with it, and more about it. */
+export function JobCard({ job, children }: { job: Job; children?: ComponentChildren }) {
   const done = (job.counts?.total ?? 0) - (job.counts?.open ?? 0);
   const why = whyNot(job);
   return (
@@ -162,6 +164,7 @@ export function JobCard({ job }: { job: Job }) {
       </p>
       {why && <p class="why">{why}</p>}
       {job.error && <p class="why bad">{job.error.message}</p>}
+      {children}
     </li>
   );
 }
@@ -264,8 +267,11 @@ export function ItemState({ item }: { item: Item }) {
   return <Tag kind={kind}>{item.status === "waiting" && item.retry_at ? "waits for a retry" : text}</Tag>;
 }
 
-export function itemReason(item: Item): string {
+/** Why an item waits, or what became of it. `job`: that of the item. */
+export function itemReason(item: Item, job: Job): string {
   const retry = item.retry_at && item.status === "waiting" ? `Next attempt at ${timeOf(item.retry_at)}.` : "";
-  const queued = item.status === "waiting" && !item.retry_at ? "Waits for a free slot." : "";
+  const queued = item.status === "waiting" && !item.retry_at && !job.paused && !job.waiting_for
+    ? "Waits for a free slot."
+    : "";
   return [item.message, retry, item.message ? "" : queued].filter(Boolean).join(" ");
 }
