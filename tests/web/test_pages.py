@@ -8,7 +8,7 @@ from tests.web.conftest import Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PAGES = ["/", "/library", "/activity", "/system"]
+PAGES = ["/", "/library", "/activity", "/activity?show=history", "/add", "/missing", "/logs", "/system"]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -25,7 +25,7 @@ const ENTRIES = [
   event("1", "job.queued", 0, null),
   event("2", "download.requested", 1, "1", VIDEO),
   event("3", "download.failed", 2, "2", { ...VIDEO, failure: { reason: "timeout" } }),
-  { event: "attempt_failed", service: "download", level: "warning", timestamp: "2026-01-01T12:00:02.500Z", code: 1 },
+  { event: "attempt_failed", service: "download", level: "warning", timestamp: "2026-01-01T12:00:01.900Z", code: 1 },
   event("4", "download.requested", 32, "3", VIDEO),
   event("5", "download.requested", 33, "missing", { video_id: "demo-000002" }),
 ];
@@ -64,7 +64,7 @@ Deno.test("the values of a step are told without the ids of our machinery", () =
   ]);
 });
 
-Deno.test("records belong to the last event of their service", () => {
+Deno.test("records belong to the nearest event of their service", () => {
   const failed = storyOf(ENTRIES).rows[2];
   equal(failed?.kind === "event" && failed.records.map((record) => record.event), ["attempt_failed"]);
 });

@@ -17,7 +17,7 @@ export interface StoryEvent {
   data: Record<string, unknown>;
   /** "bad": it failed; "warn": it is put off; "good": something was saved or has ended well. */
   state: "bad" | "warn" | "good" | "";
-  /** What its service wrote from then until its next event. */
+  /** What its service wrote about that time. */
   records: LogRecord[];
 }
 
@@ -85,14 +85,22 @@ function concerns(event: StoryEvent, video: string): boolean {
   return event.data.video_id === video || event.data.video_id === undefined;
 }
 
-/** Give each record to the last event of its service before it, else to the first of all. */
+/** Give each record to the event of its service that is nearest in time, and about the same video if it names one. */
 function attach(events: StoryEvent[], records: readonly LogRecord[]): void {
   for (const record of records) {
-    const at = Date.parse(record.timestamp);
-    const before = events.filter((event) => Date.parse(event.at) <= at);
-    const owner = before.findLast((event) => event.service === record.service) ?? before.at(-1) ?? events[0];
-    owner?.records.push(record);
+    const video = new Map(record.rest).get("video_id");
+    const own = events.filter((event) => event.service === record.service);
+    const about = own.filter((event) => video !== undefined && event.data.video_id === video);
+    nearest(about.length ? about : own.length ? own : events, Date.parse(record.timestamp))?.records.push(record);
   }
+}
+
+function nearest(events: readonly StoryEvent[], at: number): StoryEvent | undefined {
+  const distance = (event: StoryEvent) => Math.abs(Date.parse(event.at) - at);
+  return events.reduce<StoryEvent | undefined>(
+    (best, event) => best === undefined || distance(event) < distance(best) ? event : best,
+    undefined,
+  );
 }
 
 function arrowsOf(rows: Story["rows"], lanes: readonly string[]): Story["arrows"] {
@@ -182,7 +190,10 @@ export function factsOf(event: StoryEvent): [string, string][] {
   const told = Object.entries(event.data).filter(([name]) => !UNTOLD.has(name));
   return told.flatMap(([name, value]) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) return [[name, value]];
-    return Object.entries(value).map(([part, inner]) => [`${name} ${part}`, inner]);
+    return Object.entries(value).filter(([part]) => !(part in event.data)).map(([part, inner]) => [
+      `${name} ${part}`,
+      inner,
+    ]);
   }).filter(([, value]) => value !== null && value !== "").map(([name, value]) => [
     words(String(name)),
     typeof value === "string" ? value : JSON.stringify(value),
@@ -195,8 +206,10 @@ export function videosOf(entries: readonly Record<string, unknown>[]): Map<strin
   for (const entry of entries) {
     const data = entry.data as Record<string, unknown> | undefined;
     if (entry.event !== "event_seen" || typeof data?.video_id !== "string") continue;
-    const metadata = data.metadata as Record<string, unknown> | undefined;
-    const title = data.title ?? metadata?.title;
+    const titles = [data, data.metadata, data.unavailable, data.failed].map((part) =>
+      (part as Record<string, unknown> | null | undefined)?.title
+    );
+    const title = titles.find((one) => typeof one === "string");
     if (typeof title === "string" || !videos.has(data.video_id)) {
       videos.set(data.video_id, typeof title === "string" ? title : data.video_id);
     }

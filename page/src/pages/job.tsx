@@ -225,7 +225,11 @@ function Items({ job, states, address }: { job: Job; states: ItemStates | undefi
           page.items.length
             ? (
               <>
-                <Table caption="The videos of this job" head={["#", "Video", "State", "Why", ""]} class="items flows">
+                <Table
+                  caption="The videos of this job"
+                  head={["#", "Video", "State", "Why", <span key="d" class="unseen">What can be done</span>]}
+                  class="items flows"
+                >
                   {page.items.map((item) => <ItemRow key={item.video_id} item={item} job={job} />)}
                 </Table>
                 <Pager offset={offset} limit={LIMIT} total={page.total} href={(at) => address.with({ offset: at })} />

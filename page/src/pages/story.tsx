@@ -226,7 +226,7 @@ function Step({ event, names }: { event: StoryEvent; names: Names }) {
         <h3>What {event.service} wrote then</h3>
         {event.records.length
           ? <Records records={event.records} story={false} />
-          : <p class="small">Nothing between this step and its next one.</p>}
+          : <p class="small">Nothing about this step.</p>}
       </div>
     </Section>
   );
