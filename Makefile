@@ -6,11 +6,13 @@
 # make mutants  each claim of the specification broken, to see that its tests fail; CLAIMS="3.2 4.1" for some
 # make soak    5,000 videos: memory, files and the broker's store must stay level
 # make bench   time, memory and requests of archiving beside yt-dlp's own command, and costs of the queue and of search
+# make page-bench  what the page weighs, and how fast it is with 50,000 videos
 # make growth  what search, lists, statistics, rescans and a start cost with 10,000, 50,000 and 200,000 videos (half an hour)
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
 # make page    build the web page into ytarchive/web/static (packages from npm)
+# make screenshots  the pictures of the page in docs/images
 # make check   all that CI runs: lint, types, import contracts, generated docs, the page, tests
 # With PYTHON=python3.12, say, each of them runs on that Python.
 PYTHON ?= python3
@@ -35,7 +37,7 @@ endif
 endif
 endif
 
-.PHONY: page page-check demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
+.PHONY: page page-check screenshots page-bench demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
 
 # The page. Where its packages cannot be had, everything else works; page/build.py says so.
 PAGE := ytarchive/web/static/index.html
@@ -62,6 +64,9 @@ power-cut: $(DEV)
 
 mutants: $(DEV)
 	$(BIN)/python -m tests.spec.mutants --claims $(CLAIMS) $(ARGS)
+
+screenshots: $(DEV) $(PAGE)
+	$(BIN)/python -m tests.web.screenshots
 
 soak: $(DEV)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
@@ -113,6 +118,9 @@ bench: $(DEV)
 	$(BIN)/python tests/benchmarks/jobs_store.py
 	$(BIN)/python -m tests.benchmarks.jobs_growth
 	$(BIN)/python tests/benchmarks/search.py
+
+page-bench: $(DEV) $(PAGE)
+	$(BIN)/python -m tests.benchmarks.page $(ARGS)
 
 growth: $(DEV)
 	$(BIN)/python -m tests.benchmarks.archive_growth $(ARGS)

@@ -1,7 +1,7 @@
-"""Backups of our state: jobs.db, catalogue.db and the work plans. All calls block: use a thread.
+"""Backups of our state: jobs.db, catalogue.db, watching.db and the work plans. All calls block: use a thread.
 
     DIR/backup.json         what the backup has, with digests; written last
-    DIR/jobs.db             and catalogue.db: consistent copies, also while services run
+    DIR/jobs.db             catalogue.db and watching.db: consistent copies, also while services run
     DIR/work_plans/*.json
     DIR/configuration.json  the configuration as `config show`, without secrets; for people, it is not restored
 
@@ -31,10 +31,11 @@ from services.common.settings.load import Config, describe
 from services.jobs.offline import database_path, mark_restored
 from services.storage.index.schema import catalogue_path
 from services.storage.offline import forget_scans
+from services.storage.watching import watching_path
 from ytarchive.running_stack import held_stopped
 
 _CONTENTS = "backup.json"
-_JOBS, _CATALOGUE, _PLANS = "jobs.db", "catalogue.db", "work_plans"
+_JOBS, _CATALOGUE, _WATCHING, _PLANS = "jobs.db", "catalogue.db", "watching.db", "work_plans"
 
 
 class BackupFile(BaseModel):
@@ -116,6 +117,12 @@ def _copy_all(config: Config, staging: Path) -> Iterator[str]:
             copy_database(catalogue, staging / _CATALOGUE)
     except StateDamaged as error:
         yield f"{error.message} It is rebuilt from the archive."
+    watching = watching_path(config.storage.base_data_dir)
+    try:
+        if watching.exists():
+            copy_database(watching, staging / _WATCHING)
+    except StateDamaged as error:
+        yield f"{error.message} It only has what was watched; the next start sets it aside."
     plans = staging / _PLANS
     plans.mkdir(mode=0o700)
     for path in sorted(config.storage.work_plans_dir.glob("*.json")):
@@ -174,7 +181,7 @@ def read_backup(directory: Path) -> Backup:
         path = directory / file.name
         if ".." in Path(file.name).parts or not path.is_file() or sha256(path) != file.sha256:
             raise InvalidRequest(f"{path} is not as it was backed up: it is not restored. Use another backup.")
-    for name in (_JOBS, _CATALOGUE):
+    for name in (_JOBS, _CATALOGUE, _WATCHING):
         path = directory / name
         if path.exists() and (reason := find_damage(path)):
             raise InvalidRequest(f"{path} is damaged ({reason}): it is not restored. Use another backup.")
@@ -186,6 +193,8 @@ def _targets(config: Config, directory: Path, backup: Backup) -> Iterator[tuple[
     names = {file.name for file in backup.files}
     if _CATALOGUE in names:
         yield directory / _CATALOGUE, catalogue_path(config.storage.base_data_dir)
+    if _WATCHING in names:
+        yield directory / _WATCHING, watching_path(config.storage.base_data_dir)
     for name in sorted(names):
         if name.startswith(f"{_PLANS}/"):
             target = config.storage.work_plans_dir / Path(name).name

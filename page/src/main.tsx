@@ -1,28 +1,31 @@
 /** The shell of the page: navigation, keys, the paste box, and which page an address shows. */
 import { render } from "preact";
-import { ErrorBoundary, lazy, LocationProvider, Route, Router } from "preact-iso";
-import { connect } from "./data/live.ts";
-import { Announcer } from "./parts/announcer.tsx";
+import { ErrorBoundary, LocationProvider, Route, Router } from "preact-iso";
+import { connect, onNews } from "./data/live.ts";
+import { Announcer, toast } from "./parts/announcer.tsx";
+import { jobTitle, outcome } from "./parts/jobs.tsx";
 import { Keys } from "./parts/keys.tsx";
+import { failed, onDemand, Oops } from "./parts/on_demand.tsx";
 import { Navigation } from "./parts/navigation.tsx";
+import { Stage } from "./player/stage.tsx";
 import { Unknown } from "./pages/unknown.tsx";
 import { Today } from "./pages/today.tsx";
 
-const Activity = lazy(() => import("./pages/activity.tsx").then((module) => module.Activity));
-const Add = lazy(() => import("./pages/add.tsx").then((module) => module.Add));
-const Care = lazy(() => import("./pages/care.tsx").then((module) => module.Care));
-const Channel = lazy(() => import("./pages/channel.tsx").then((module) => module.Channel));
-const JobPage = lazy(() => import("./pages/job.tsx").then((module) => module.JobPage));
-const Library = lazy(() => import("./pages/library.tsx").then((module) => module.Library));
-const Login = lazy(() => import("./pages/login.tsx").then((module) => module.Login));
-const Logs = lazy(() => import("./pages/logs.tsx").then((module) => module.LogsPage));
-const Missing = lazy(() => import("./pages/missing.tsx").then((module) => module.Missing));
-const Playlist = lazy(() => import("./pages/playlist.tsx").then((module) => module.Playlist));
-const Search = lazy(() => import("./pages/search.tsx").then((module) => module.Search));
-const Settings = lazy(() => import("./pages/settings.tsx").then((module) => module.SettingsPage));
-const Story = lazy(() => import("./pages/story.tsx").then((module) => module.Story));
-const System = lazy(() => import("./pages/system.tsx").then((module) => module.System));
-const Watch = lazy(() => import("./pages/watch.tsx").then((module) => module.Watch));
+const Activity = onDemand(() => import("./pages/activity.tsx").then((module) => module.Activity));
+const Add = onDemand(() => import("./pages/add.tsx").then((module) => module.Add));
+const Care = onDemand(() => import("./pages/care.tsx").then((module) => module.Care));
+const Channel = onDemand(() => import("./pages/channel.tsx").then((module) => module.Channel));
+const JobPage = onDemand(() => import("./pages/job.tsx").then((module) => module.JobPage));
+const Library = onDemand(() => import("./pages/library.tsx").then((module) => module.Library));
+const Login = onDemand(() => import("./pages/login.tsx").then((module) => module.Login));
+const Logs = onDemand(() => import("./pages/logs.tsx").then((module) => module.LogsPage));
+const Missing = onDemand(() => import("./pages/missing.tsx").then((module) => module.Missing));
+const Playlist = onDemand(() => import("./pages/playlist.tsx").then((module) => module.Playlist));
+const Search = onDemand(() => import("./pages/search.tsx").then((module) => module.Search));
+const Settings = onDemand(() => import("./pages/settings.tsx").then((module) => module.SettingsPage));
+const Story = onDemand(() => import("./pages/story.tsx").then((module) => module.Story));
+const System = onDemand(() => import("./pages/system.tsx").then((module) => module.System));
+const Watch = onDemand(() => import("./pages/watch.tsx").then((module) => module.Watch));
 
 function Page() {
   return (
@@ -30,7 +33,9 @@ function Page() {
       <a class="skip" href="#content">To the content</a>
       <Navigation />
       <main id="content" tabIndex={-1}>
-        <ErrorBoundary>
+        <Stage />
+        <Oops />
+        <ErrorBoundary onError={failed}>
           <Router>
             <Route path="/" component={Today} />
             <Route path="/activity" component={Activity} />
@@ -57,6 +62,14 @@ function Page() {
     </LocationProvider>
   );
 }
+
+/** Say when a job has ended, to those who see and to those who hear. */
+onNews(["job"], (news) => {
+  const job = news?.data.job;
+  if (job && ["job.completed", "job.failed", "job.cancelled"].includes(news.type)) {
+    toast(`${jobTitle(job)}: ${job.error?.message ?? outcome(job)}`);
+  }
+});
 
 const root = document.getElementById("page");
 if (root) {

@@ -36,6 +36,7 @@ from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import TranscriptReader
 from services.storage.rescan import RescanRunner, Spawn
 from services.storage.revisits.scheduler import RevisitScheduler
+from services.storage.watching import WatchStates
 from services.storage.workplans.missing import MissingVideos
 from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
@@ -78,6 +79,7 @@ class StorageParts:
     videos: VideoReader
     thumbnails: SmallThumbnails
     transcripts: TranscriptReader
+    watching: WatchStates
     histories: HistoryReader
     plans: WorkPlanQueries
     missing: MissingVideos
@@ -117,6 +119,8 @@ def bootstrap(
     resources.callback(verifier.close)
     queries = CatalogueQueries(database, settings, delays)
     videos = VideoReader(roots, queries)
+    watching = WatchStates(settings.base_data_dir, queries, disk_space.pause)
+    resources.callback(watching.close)
     return StorageParts(
         disk_space=disk_space,
         damage=damage,
@@ -140,6 +144,7 @@ def bootstrap(
         videos=videos,
         thumbnails=SmallThumbnails(videos, queries, settings.base_data_dir, config.download.ffmpeg),
         transcripts=TranscriptReader(videos),
+        watching=watching,
         histories=HistoryReader(settings, delays),
         plans=WorkPlanQueries(settings.work_plans_dir),
         missing=MissingVideos(settings.work_plans_dir, recheck_after),

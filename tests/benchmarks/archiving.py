@@ -151,7 +151,7 @@ class Ours:
     def __init__(self, home: Path, emulator: EmulatorClient, **more: str) -> None:
         self.home = home
         home.mkdir(parents=True)
-        ports = {f"YTARCHIVE_SERVICES__{name.upper()}__PORT": "0" for name in SERVICES}
+        ports = {f"YTARCHIVE_SERVICES__{name.upper()}__PORT": "0" for name in SERVICES} | {"YTARCHIVE_WEB__PORT": "0"}
         self.env = (
             environment(home)
             | ports

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/from-url-to-disk.md"]
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/glossary.md",
+    "docs/from-url-to-disk.md",
+    "docs/README.md",
+    "docs/tutorial.md",
+]
 _MODULE = re.compile(r"`((?:bus|services|ytarchive|tests)/[\w/.]+)`")
 
 

@@ -4,10 +4,12 @@ A test fails on whatever a person would find in the console of the browser: an e
 request to another origin, an answer of 500 or more. Where there is no Chromium these tests are skipped, and say so.
 """
 
+import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,19 +129,26 @@ Visit = Callable[..., Any]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser) -> AsyncIterator[Visit]:
-    """`page, watched = await visit(served, "/library", width=360, dark=True)`: a page of a person of its own."""
+    """`page = await visit(served, "/library", width=360, dark=True)`: a page of a person of its own."""
     contexts: list[BrowserContext] = []
     watches: list[Watched] = []
 
     async def open_page(
-        served: Served, path: str = "/", *, width: int = 1280, dark: bool = False, context: BrowserContext | None = None
+        served: Served,
+        path: str = "/",
+        *,
+        width: int = 1280,
+        dark: bool = False,
+        context: BrowserContext | None = None,
+        allowed: Collection[int] = (),
     ) -> Page:
+        """`allowed`: statuses of answers, from 400 on, that the test causes on purpose."""
         if context is None:
             context = await browser.new_context(
                 viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light",
                 reduced_motion="reduce", locale="en-GB",
             )  # fmt: skip
-            watched = Watched(served.url)
+            watched = Watched(served.url, set(allowed))
             watched.attach(context)
             contexts.append(context)
             watches.append(watched)
@@ -152,6 +161,14 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
     for context in contexts:
         await context.close()
     assert not [fault for watched in watches for fault in watched.faults]
+
+
+async def until(page: Page, expression: str, within: float = 30.0) -> None:
+    """Wait until a JavaScript expression is true. (Playwright's own wait evaluates text, which the policy forbids.)"""
+    deadline = time.monotonic() + within
+    while not await page.evaluate(f"Boolean({expression})"):
+        assert time.monotonic() < deadline, f"not true within {within} s: {expression}"
+        await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -2,13 +2,16 @@
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.web.conftest import Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PAGES = ["/", "/library", "/activity", "/activity?show=history", "/add", "/missing", "/logs", "/system"]
+PAGES = [
+    *("/", "/activity", "/activity?show=history", "/add", "/library", "/logs", "/missing", "/system"),
+    *("/v/demo-000002", "/v/demo-000001?tab=provenance"),
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -20,3 +23,39 @@ async def test_a_page_is_accessible_and_fits(held: Served, visit: Visit, path: s
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
     found = await Axe().run(page)
     assert not found.response["violations"], found.generate_report()
+
+
+async def test_a_page_that_was_open_during_an_update_is_loaded_again(held: Served, visit: Visit) -> None:
+    page = await visit(held, "/", allowed={404})
+    gone = False
+
+    async def not_there(route: Route) -> None:
+        nonlocal gone
+        gone = True
+        await route.fulfill(status=404, body="")
+
+    await page.route("**/assets/activity-*.js", not_there, times=1)
+    await page.get_by_role("navigation", name="Places").get_by_role("link", name="Activity").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Activity")
+    assert gone
+
+
+async def test_places_are_reached_by_keys_alone(held: Served, visit: Visit) -> None:
+    page = await visit(held, "/")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_be_focused()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog")).to_contain_text("go to Library")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.type("g l hello")  # text, not a place
+    await expect(page.get_by_role("searchbox")).to_have_value("g l hello")
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(f"{held.url}/search?q=g%20l%20hello")
+    await page.locator("main").focus()
+    await page.keyboard.press("g")
+    await page.keyboard.press("a")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Activity")

@@ -32,7 +32,7 @@ class System:
     """`services` maps names to REST base URLs. `pid` is that of a running stack, None for separate services.
 
     `own`: the stack runs in this process. `temporary`: the stack of another one-shot command, which ends with its own
-    job and leaves other jobs parked. `token`: sent with every REST request.
+    job and leaves other jobs parked. `token`: sent with every REST request. `page`: the address of the page.
     """
 
     bus: BusSettings
@@ -41,11 +41,13 @@ class System:
     own: bool = False
     temporary: bool = False
     token: str | None = field(default=None, repr=False)
+    page: str | None = None
 
     @classmethod
     def of_running(cls, info: StackInfo, config: Config) -> "System":
         token = TokenStore(config).own()
-        return cls(info.bus_settings(config), info.services, info.pid, temporary=info.passing, token=token)
+        bus = info.bus_settings(config)
+        return cls(bus, info.services, info.pid, temporary=info.passing, token=token, page=info.web)
 
     @classmethod
     def of_own(cls, stack: "Stack") -> "System":

@@ -66,10 +66,11 @@ class _Asset:
     kind: str
     etag: str
     lasting: bool
+    made: int  # when the file was written, in nanoseconds
 
 
 class Assets:
-    """The files of one build, read once."""
+    """The files of the build, each read once, and again when a new build has replaced it."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -95,10 +96,11 @@ class Assets:
         return web.Response(body=body, headers=headers, content_type=asset.kind, charset=charset)
 
     def _asset(self, name: str) -> _Asset | None:
-        if name not in self._read:
-            path = self._folder / name
-            if ".." in Path(name).parts or name.endswith(".gz") or not path.is_file():
-                return None
+        path = self._folder / name
+        if ".." in Path(name).parts or name.endswith(".gz") or not path.is_file():
+            return None
+        made = path.stat().st_mtime_ns
+        if name not in self._read or self._read[name].made != made:
             body = path.read_bytes()
             packed = path.with_name(path.name + ".gz")
             kind = _KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
@@ -108,6 +110,7 @@ class Assets:
                 kind,
                 f'"{hashlib.sha256(body).hexdigest()[:16]}"',
                 lasting=name.startswith("assets/"),
+                made=made,
             )
         return self._read[name]
 

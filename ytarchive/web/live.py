@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from bus import BusError, Envelope
 from bus.message import Delivery, Event
-from bus.tasks import cancel_and_wait
+from bus.tasks import cancel_and_wait, first_of
 from services.common import events as e
 from services.common.infra.logs import VERSION
 from services.common.settings.masking import mask
@@ -41,6 +41,8 @@ _KINDS = tuple(
 )
 
 _log = structlog.get_logger("ytarchive.web", service="web", version=VERSION)
+
+_AWAY, _RESUMED = ("away", b"{}"), ("resumed", b"{}")
 
 Told = tuple[str, str, bytes]  # the id, the name of the event, its JSON
 
@@ -95,29 +97,24 @@ class LiveHub:
         self._listeners.add(listener)
         try:
             self._start()
-            await self._ready.wait()
-            seen = self._seen(last)
-            epoch = self._epoch
-            if seen is None:
-                seen = self._number
-                yield self._id(seen), "snapshot", self._snapshot()
-            else:
-                yield self._id(seen), "resumed", b"{}"
+            if not await first_of(self._ready, patience=_AGAIN):
+                yield self._id(self._number), *_AWAY
+                await self._ready.wait()
+            epoch, seen = self._epoch, self._seen(last)
+            yield self._id(self._number if seen is None else seen), *(self._snapshot() if seen is None else _RESUMED)
+            seen = self._number if seen is None else seen
             while True:
                 if epoch != self._epoch:  # something was missed while the bus was away
-                    await self._ready.wait()
+                    if not self._ready.is_set():
+                        yield self._id(seen), *_AWAY
+                        await self._ready.wait()
                     epoch, seen = self._epoch, self._number
-                    yield self._id(seen), "snapshot", self._snapshot()
+                    yield self._id(seen), *self._snapshot()
                 listener.news.clear()
-                for number, subject, body in self._after(seen):
-                    seen = number
-                    if listener.wants(subject):
-                        yield self._id(number), "event", body
-                waiting, listener.progress = listener.progress, {}
-                for body in waiting.values():
-                    yield self._id(seen), "progress", body
-                if waiting:
-                    await asyncio.sleep(_PROGRESS_INTERVAL)
+                due, seen = self._due(listener, seen), self._number
+                for told in due:
+                    yield told
+                await asyncio.sleep(_PROGRESS_INTERVAL if any(name == "progress" for _, name, _ in due) else 0)
                 await listener.news.wait()
         finally:
             self._listeners.discard(listener)
@@ -145,6 +142,7 @@ class LiveHub:
             self._epoch, self._number = secrets.token_hex(4), 0
             self._kept.clear()
             self._progress.clear()
+            self._wake()
             try:
                 system = await self._services.system()
                 async with connected(system) as bus, bus.tail(*_KINDS) as envelopes:
@@ -203,14 +201,22 @@ class LiveHub:
         oldest = self._kept[0][0] if self._kept else self._number + 1
         return int(number) if oldest - 1 <= int(number) <= self._number else None
 
+    def _due(self, listener: _Listener, seen: int) -> list[Told]:
+        """Return what a listener that has seen messages up to `seen` is to be sent now."""
+        found = [
+            (self._id(number), "event", body) for number, subject, body in self._after(seen) if listener.wants(subject)
+        ]
+        waiting, listener.progress = listener.progress, {}
+        return found + [(self._id(self._number), "progress", body) for body in waiting.values()]
+
     def _after(self, seen: int) -> Iterable[tuple[int, str, bytes]]:
         if not self._kept or self._number == seen:
             return ()
         first = max(0, seen - self._kept[0][0] + 1)
         return [self._kept[index] for index in range(first, len(self._kept))]
 
-    def _snapshot(self) -> bytes:
-        return b'{"running":[' + b",".join(self._progress.values()) + b"]}"
+    def _snapshot(self) -> tuple[str, bytes]:
+        return "snapshot", b'{"running":[' + b",".join(self._progress.values()) + b"]}"
 
 
 _END_OF_DOWNLOAD = frozenset(
@@ -256,8 +262,9 @@ def _brief(data: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
 
 async def follow_live(call: Call, query: LiveQuery, hub: LiveHub) -> web.StreamResponse:
     """First `snapshot`: the downloads that run. Then `event` for every message of these topics, and `progress` with the
-    newest state of a download, at most twice a second. After `snapshot`, what is read over REST is complete; a client
-    that names the last message that it has seen gets `resumed` and what it has missed, or a `snapshot` again."""
+    newest state of a download, at most twice a second; `away` while no system runs, then `snapshot` again. What is read
+    over REST after `snapshot` is complete. A client that names the last message that it has seen gets `resumed` and
+    what it has missed, or a `snapshot` again."""
     topics = frozenset(query.topics.split(",")) if query.topics else None
     told = hub.listen(topics, call.raw.headers.get("Last-Event-ID") or query.last)
     async with sse_response(call.raw, ping_interval=_KEEP_ALIVE) as stream, aclosing(told) as messages:

@@ -324,6 +324,18 @@ export type VideoPage = { total: number; limit: number; offset: number; videos: 
 /** `prospect`: unset for a video that is as good as it gets. */
 export type VideoRow = { root: string; video_id: string; title: string; channel: string | null; channel_id: string | null; duration_seconds: number | null; upload_date: string | null; archived_at: string; bytes: number; qualities: string[]; prospect?: Prospect | null };
 
+/** `at` null: nobody has watched the video here yet. */
+export type WatchState = { video_id: string; position_seconds?: number; duration_seconds?: number | null; watched?: boolean; at?: string | null };
+
+/** `watched`: the video counts as watched, or as not watched, wherever somebody was; unset: from 95 % on. */
+export type WatchedBody = { position_seconds: number; duration_seconds?: number | null; watched?: boolean | null };
+
+/** An archived video that somebody has begun. */
+export type Watching = { root: string; video_id: string; title: string; channel: string | null; channel_id: string | null; duration_seconds: number | null; upload_date: string | null; archived_at: string; bytes: number; qualities: string[]; prospect?: Prospect | null; state: WatchState };
+
+/** Videos that were begun and not finished, the last one first. */
+export type WatchingPage = { total: number; limit: number; offset: number; videos: Watching[] };
+
 /** One plan per job. It stores type, options and targets, so that it can be retried after the job was removed. */
 export type WorkPlan = { plan_id: string; job_id: string; trace_id: string; root: string; type: JobType; options: JobOptions; targets: string[]; created_at: string; updated_at: string; unavailable_videos?: UnavailableEntry[]; failed_downloads?: FailedEntry[] };
 
@@ -368,6 +380,8 @@ export interface Reads {
   "/api/v1/storage/videos/{video_id}/captions/{language}": { path: { video_id: string; language: string }; query: { root?: string }; body: undefined; answer: Transcript };
   "/api/v1/storage/videos/{video_id}/files/{name}": { path: { video_id: string; name: string }; query: { root?: string }; body: undefined; answer: never };
   "/api/v1/storage/videos/{video_id}/thumbnail": { path: { video_id: string }; query: { root?: string }; body: undefined; answer: never };
+  "/api/v1/storage/watching": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: WatchingPage };
+  "/api/v1/storage/watching/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: WatchState };
   "/api/v1/storage/work-plans": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: PlanPage };
   "/api/v1/storage/work-plans/{plan_id}": { path: { plan_id: string }; query: Record<never, never>; body: undefined; answer: WorkPlan };
   "/api/v1/system": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: SystemState };
@@ -392,5 +406,6 @@ export interface Orders {
   "POST /api/v1/storage/holdings": { path: Record<never, never>; query: Record<never, never>; body: HoldingsBody; answer: Holdings };
   "POST /api/v1/storage/rescan": { path: Record<never, never>; query: Record<never, never>; body: RescanBody; answer: RescanBegun };
   "POST /api/v1/storage/verify": { path: Record<never, never>; query: Record<never, never>; body: VerifyBody; answer: VerifyBegun };
+  "POST /api/v1/storage/watching/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: WatchedBody; answer: WatchState };
   "POST /api/v1/storage/work-plans/{plan_id}/retry": { path: { plan_id: string }; query: Record<never, never>; body: RetryBody; answer: RetryBegun };
 }

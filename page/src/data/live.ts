@@ -30,9 +30,25 @@ const ENDS = new Set([
 ]);
 const HIDDEN_AFTER = 5_000; // ms
 
+/** A message of the stream, as tabs pass it to each other. */
+interface Passed {
+  name: string;
+  id: string;
+  data: string;
+}
+
+const NAMES = ["snapshot", "resumed", "away", "event", "progress"] as const;
+/** One tab has the stream and passes it to the others: browsers open six connections to one host only. Where a browser
+ * cannot share (it needs https or this machine), each visible tab has its own. */
+const channel = "locks" in navigator && "BroadcastChannel" in globalThis
+  ? new BroadcastChannel("ytarchive-live")
+  : null;
+
 let source: EventSource | null = null;
 let last = "";
 let closing: number | undefined;
+let waiting: AbortController | null = null; // for the turn to have the stream
+let release: (() => void) | null = null;
 
 /** Call `tell` for each message whose subject begins with one of `topics`, and with null when messages were missed:
  * everything that is shown must be read again then. Return a function that ends it. */
@@ -44,13 +60,50 @@ export function onNews(topics: readonly string[], tell: (news: News | null) => v
 
 /** Follow the bus from now on. */
 export function connect(): void {
+  channel?.addEventListener("message", (message: MessageEvent<Passed>) => {
+    if (message.data.name === "hello") {
+      if (source !== null && connection.value === "live") {
+        pass("state", last, JSON.stringify({ running: [...running.value.values()] }));
+      }
+    } else take(message.data.name, message.data.id, message.data.data);
+  });
   document.addEventListener("visibilitychange", () => {
     clearTimeout(closing);
-    if (document.visibilityState === "visible") open();
-    else closing = setTimeout(close, HIDDEN_AFTER);
+    if (document.visibilityState === "visible") join();
+    else closing = setTimeout(leave, HIDDEN_AFTER);
   });
-  globalThis.addEventListener("pagehide", close);
-  open();
+  globalThis.addEventListener("pagehide", leave);
+  globalThis.addEventListener("pageshow", join);
+  join();
+}
+
+/** Have the stream, now or when the tab that has it leaves. */
+function join(): void {
+  if (channel === null) {
+    open();
+    return;
+  }
+  if (waiting !== null) return;
+  waiting = new AbortController();
+  pass("hello", "", "");
+  const turn = () =>
+    new Promise<void>((done) => {
+      release = done;
+      open();
+    });
+  navigator.locks.request("ytarchive-live", { signal: waiting.signal }, turn).catch(() => {}); // it has left meanwhile
+}
+
+function leave(): void {
+  source?.close();
+  source = null;
+  if (release) release();
+  else waiting?.abort();
+  release = waiting = null;
+}
+
+function pass(name: string, id: string, data: string): void {
+  channel?.postMessage({ name, id, data } satisfies Passed);
 }
 
 function open(): void {
@@ -58,42 +111,48 @@ function open(): void {
   source = new EventSource(last ? `/api/v1/live?last=${encodeURIComponent(last)}` : "/api/v1/live");
   source.onerror = () => {
     connection.value = "lost";
+    pass("away", last, "");
     if (source?.readyState === EventSource.CLOSED) { // an answer that is no stream: the browser does not try again
       source = null;
-      setTimeout(open, 2_000);
+      setTimeout(() => {
+        if (channel === null || release !== null) open();
+      }, 2_000);
     }
   };
-  source.addEventListener("snapshot", (message) => {
-    const found = JSON.parse(message.data) as { running: News[] };
-    running.value = new Map(found.running.map((news) => [String(news.data.video_id), news]));
-    arrived(message);
-    for (const listener of listeners) listener.tell(null);
-  });
-  source.addEventListener("resumed", arrived);
-  source.addEventListener("progress", (message) => {
-    arrived(message);
-    const news = JSON.parse(message.data) as News;
-    running.value = new Map(running.value).set(String(news.data.video_id), news);
-  });
-  source.addEventListener("event", (message) => {
-    arrived(message);
-    const news = JSON.parse(message.data) as News;
-    if (ENDS.has(news.type) && running.value.has(String(news.data.video_id))) {
-      const left = new Map(running.value);
-      left.delete(String(news.data.video_id));
-      running.value = left;
-    }
-    const topic = news.type.slice(0, news.type.indexOf("."));
-    for (const listener of listeners) if (listener.topics.has(topic)) listener.tell(news);
-  });
+  for (const name of NAMES) {
+    source.addEventListener(name, (message: MessageEvent<string>) => {
+      take(name, message.lastEventId, message.data);
+      pass(name, message.lastEventId, message.data);
+    });
+  }
 }
 
-function arrived(message: MessageEvent): void {
-  last = message.lastEventId;
+/** Take over what a message says. */
+function take(name: string, id: string, data: string): void {
+  if (name === "away") {
+    connection.value = "lost";
+    return;
+  }
+  last = id;
   connection.value = "live";
+  if (name === "snapshot" || name === "state") {
+    const found = JSON.parse(data) as { running: News[] };
+    running.value = new Map(found.running.map((news) => [String(news.data.video_id), news]));
+    if (name === "snapshot") { for (const listener of listeners) listener.tell(null); }
+  } else if (name === "progress") {
+    const news = JSON.parse(data) as News;
+    running.value = new Map(running.value).set(String(news.data.video_id), news);
+  } else if (name === "event") {
+    tellAll(JSON.parse(data) as News);
+  }
 }
 
-function close(): void {
-  source?.close();
-  source = null;
+function tellAll(news: News): void {
+  if (ENDS.has(news.type) && running.value.has(String(news.data.video_id))) {
+    const left = new Map(running.value);
+    left.delete(String(news.data.video_id));
+    running.value = left;
+  }
+  const topic = news.type.slice(0, news.type.indexOf("."));
+  for (const listener of listeners) if (listener.topics.has(topic)) listener.tell(news);
 }

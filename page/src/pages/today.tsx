@@ -13,6 +13,7 @@ import { Cards, VideoCard } from "../parts/videos.tsx";
 
 const MOST_RUNNING = 6;
 const MOST_JOBS = 5;
+const MOST_BEGUN = 6;
 
 export function Today() {
   return (
@@ -21,6 +22,7 @@ export function Today() {
       <PasteBox />
       <NeedsYou />
       <Running />
+      <Continue />
       <New />
     </>
   );
@@ -99,6 +101,25 @@ function Running() {
             )
             : <p class="small">Nothing waits and nothing runs.</p>}
       </Shown>
+    </Section>
+  );
+}
+
+/** What was begun and not finished. */
+function Continue() {
+  const watching = useRead("/api/v1/storage/watching", { query: { limit: MOST_BEGUN } });
+  if (!watching.data?.videos.length) return null;
+  return (
+    <Section title="Continue watching">
+      <Cards>
+        {watching.data.videos.map((video) => (
+          <VideoCard
+            key={video.root + video.video_id}
+            video={video}
+            seen={(video.state.position_seconds ?? 0) / (video.state.duration_seconds || video.duration_seconds || 1)}
+          />
+        ))}
+      </Cards>
     </Section>
   );
 }

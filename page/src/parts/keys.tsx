@@ -4,17 +4,17 @@ import { useEffect, useRef } from "preact/hooks";
 import { PLACES } from "./navigation.tsx";
 
 const PATIENCE = 1_500; // ms for the letter after g
+let going = -PATIENCE; // when g was pressed
 const ADDRESS = /https?:\/\/\S*(?:youtube\.com|youtu\.be)\S*/i;
 
 export function Keys() {
   const { route } = useLocation();
   const help = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    let going = 0;
     const pressed = (event: KeyboardEvent) => {
       if (event.ctrlKey || event.metaKey || event.altKey || writes(event.target)) return;
-      if (performance.now() - going < PATIENCE) {
-        going = 0;
+      if (awaitsLetter()) {
+        going = -PATIENCE;
         const place = PLACES.find((one) => one.key === event.key);
         if (place) {
           event.preventDefault();
@@ -61,6 +61,11 @@ export function Keys() {
       </form>
     </dialog>
   );
+}
+
+/** Whether the next letter says where to go. */
+export function awaitsLetter(): boolean {
+  return performance.now() - going < PATIENCE;
 }
 
 function Key({ name, children }: { name: string; children: preact.ComponentChildren }) {

@@ -27,13 +27,12 @@ export const PLACES = [
     path: "/settings",
     name: "Settings",
     key: "e",
-    icon:
-      "M10 3h4l.6 2.6 2.3 1 2.3-1.400 2.6 2.900-1.400 2.200.4 1.700 2.200 1v3l-2.700.6-1 2.300 1.300 2.300-2.800 2.200-2.300-1.400-2.100.9L12.500 22h-3l-.6-2.700z",
+    icon: "M3 6h9v2H3zm13 0h5v2h-5zM13 4h2v6h-2zM3 16h5v2H3zm9 0h9v2h-9zM9 14h2v6H9z",
   },
 ] as const;
 
 export function Navigation() {
-  const { path } = useLocation();
+  const { path, route } = useLocation();
   const current = PLACES.findLast((place) =>
     path === place.path || (place.path !== "/" && path.startsWith(place.path))
   );
@@ -44,7 +43,16 @@ export function Navigation() {
           <img src="/icon.svg" alt="" width={28} height={28} />
           YTArchive
         </a>
-        <form class="search" role="search" action="/search">
+        <form
+          class="search"
+          role="search"
+          action="/search"
+          onSubmit={(event) => {
+            event.preventDefault(); // the player goes on
+            const words = new FormData(event.currentTarget).get("q");
+            if (typeof words === "string" && words.trim()) route(`/search?q=${encodeURIComponent(words.trim())}`);
+          }}
+        >
           <label class="unseen" for="q">Search titles, descriptions and captions</label>
           <input id="q" name="q" type="search" placeholder="Search what was said…" autocomplete="off" />
         </form>

@@ -111,7 +111,7 @@ ROUTES = (
     Route("GET", f"{_BASE}/stats", stats, "Totals by root and channel", response=ArchiveStats),
     Route(
         "GET", f"{_BASE}/videos/{{video_id}}/files/{{name:.+}}", file, "A file of the archive (Range)",
-        path_model=ArchivedFilePath, query=RootQuery, media_type="application/octet-stream",
+        path_model=ArchivedFilePath, query=RootQuery, media_type="application/octet-stream", quiet=True,
     ),
     Route(
         "POST", f"{_BASE}/rescan", rescan, "Rebuild the catalogue from the archive tree",

@@ -1,15 +1,17 @@
-"""REST routes for looking at a video: its small thumbnail, and what is said in it."""
+"""REST routes for looking at a video: its small thumbnail, what is said in it, and where somebody was."""
 
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
+from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
 from services.storage.entrypoints.archive_api import ArchivedVideoPath, RootQuery
 from services.storage.entrypoints.file_response import ArchivedFileResponse
 from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import Transcript, TranscriptReader
+from services.storage.watching import WatchedBody, WatchingPage, WatchState, WatchStates
 
 _A_DAY = "private, max-age=86400"
 
@@ -36,7 +38,20 @@ async def transcript(_call: Call, path: CaptionsPath, query: RootQuery, transcri
     return await transcripts.read(path.video_id, path.language, query.root)
 
 
+async def show_state(_call: Call, path: ArchivedVideoPath, states: WatchStates) -> WatchState:
+    return await states.state(path.video_id)
+
+
+async def note_state(_call: Call, path: ArchivedVideoPath, body: WatchedBody, states: WatchStates) -> WatchState:
+    return await states.note(path.video_id, body)
+
+
+async def continue_watching(_call: Call, query: PageQuery, states: WatchStates) -> WatchingPage:
+    return await states.continued(query.limit, query.offset)
+
+
 _VIDEO = "/api/v1/storage/videos/{video_id}"
+_WATCHING = "/api/v1/storage/watching"
 ROUTES = (
     Route(
         "GET", f"{_VIDEO}/thumbnail", thumbnail, "A small thumbnail of a video", path_model=ArchivedVideoPath,
@@ -45,5 +60,17 @@ ROUTES = (
     Route(
         "GET", f"{_VIDEO}/captions/{{language}}", transcript, "What is said in a video, line by line",
         path_model=CaptionsPath, query=RootQuery, response=Transcript,
+    ),
+    Route(
+        "GET", _WATCHING, continue_watching, "Videos that were begun and not finished",
+        query=PageQuery, response=WatchingPage, quiet=True,
+    ),
+    Route(
+        "GET", f"{_WATCHING}/{{video_id}}", show_state, "Where somebody was in a video",
+        path_model=ArchivedVideoPath, response=WatchState, quiet=True,
+    ),
+    Route(
+        "POST", f"{_WATCHING}/{{video_id}}", note_state, "Note where somebody is in a video",
+        path_model=ArchivedVideoPath, body=WatchedBody, response=WatchState, quiet=True, scope="request",
     ),
 )  # fmt: skip

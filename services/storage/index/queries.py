@@ -161,6 +161,20 @@ class CatalogueQueries:
 
         return await self._database.read(work)
 
+    async def rows(self, video_ids: Sequence[str]) -> dict[str, VideoRow]:
+        """Return a row for each of these videos that is held, by video_id."""
+        query = (
+            "SELECT root, video_id, title, channel, channel_id, duration_seconds, upload_date, archived_at, bytes,"
+            " qualities, NULL AS packed FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
+            " ORDER BY root DESC"
+        )
+
+        def work(db: sqlite3.Connection) -> dict[str, VideoRow]:
+            rows = db.execute(query, (json.dumps(list(video_ids)),)).fetchall()
+            return {row["video_id"]: self._row(row) for row in rows}
+
+        return await self._database.read(work)
+
     async def existence(self, video_id: str) -> Existence:
         def work(db: sqlite3.Connection) -> Existence:
             rows = db.execute(

@@ -165,6 +165,8 @@ class OneShot:
         async with connected(system) as bus, open_running_jobs(system) as (jobs, rest_jobs):
             if self._state is None:
                 self._state = await self._find_or_create(jobs, system)
+                if system.page is not None:
+                    self._display.notify(f"On the page: {system.page}/j/{self._state.job_id}")
             state = self._state
 
             async def begin() -> None:
