@@ -1,6 +1,7 @@
 """What is done: add something, watch it being done, stop it, and find out why something is missing."""
 
 import asyncio
+import json
 import re
 from urllib.parse import quote
 
@@ -10,7 +11,8 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from tests.web.conftest import PLAYLIST, Served, Visit
-from ytarchive.emulator.site.sample import PLAYLIST_3, PLAYLIST_120, VIDEO_PRIVATE
+from ytarchive.emulator import EmulatorClient
+from ytarchive.emulator.site.sample import PLAYLIST_3, PLAYLIST_120, PLAYLIST_MISSING, VIDEO_OK, VIDEO_PRIVATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -54,7 +56,7 @@ async def test_from_the_paste_box_to_saved_videos_as_two_visitors_see_it(served:
     await expect(page).to_have_url(JOB_PATH)
     late = await visit(served, page.url.removeprefix(served.url))
     for one in (page, late):
-        await expect(one.get_by_text("3 videos: 3 saved")).to_be_visible()
+        await expect(one.locator("header .about")).to_contain_text("done 3 videos: 3 saved")
         await expect(one.get_by_role("img", name="3 videos in the order of the list: 3 saved")).to_be_visible()
         await expect(one.get_by_role("row").filter(has_text="saved")).to_have_count(3)
     await late.get_by_role("link", name="Its story, step by step").click()
@@ -80,7 +82,7 @@ async def test_what_one_tab_does_with_a_job_another_tab_shows(served: Served, vi
     await card.get_by_text("What each video waits for").click()
     await card.get_by_role("button", name="Cancel", exact=True).click()
     await second.get_by_role("button", name="Cancel the job").click()
-    await expect(first.get_by_text(re.compile("120 videos: .*cancelled"))).to_be_visible()
+    await expect(first.locator("header .about")).to_contain_text(re.compile("120 videos: .*cancelled"))
     await expect(second.get_by_text("Nothing waits and nothing runs")).to_be_visible()
     history = await visit(served, "/activity?show=history&status=cancelled")
     await expect(history.get_by_role("link", name=re.compile("120"))).to_be_visible()
@@ -136,3 +138,52 @@ async def test_an_address_that_is_pasted_anywhere_or_shared_is_looked_at(held: S
     await expect(page.get_by_text("Everything that can be had is held already.")).to_be_visible()
     shared = await visit(held, f"/add?title=Demo&text={quote('Look at this: ' + PLAYLIST)}")
     await expect(shared.get_by_text("Everything that can be had is held already.")).to_be_visible()
+
+
+async def test_a_block_is_told_with_its_end_wherever_something_waits(
+    served: Served, visit: Visit, youtube: EmulatorClient, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(youtube.reset)  # others fetch from it too
+    youtube.set_kind("*", "bot_check")
+    async with (
+        aiohttp.ClientSession(served.url) as http,
+        http.post("/api/v1/jobs", json={"job_id": "blocked", "targets": [VIDEO_OK]}) as response,
+    ):
+        assert response.status == 201
+    job = await visit(served, "/j/blocked")
+    await expect(job.get_by_text("waits for a retry").first).to_be_visible()
+    reason = job.get_by_text(re.compile(r"The next attempt is at \d\d:\d\d UTC"))
+    await expect(reason).to_be_visible()
+    text = await reason.inner_text()
+    activity = await visit(served, "/activity")
+    await expect(activity.get_by_role("listitem").filter(has_text=text)).to_have_count(2)  # above the queue, and in it
+    today = await visit(served)
+    needs = today.get_by_role("region", name="Needs you")
+    await expect(needs.get_by_text(text)).to_be_visible()
+    await expect(needs.get_by_text(re.compile("until"))).to_be_visible()
+    await expect_accessible(today)
+    await needs.get_by_role("link", name="A job waits").click()
+    await expect(today).to_have_url(f"{served.url}/j/blocked")
+
+
+async def test_a_plan_is_streamed_as_far_as_it_is_known(held: Served) -> None:
+    async with aiohttp.ClientSession(held.url) as http:
+
+        async def plan(**query: str) -> tuple[int, list[tuple[str, str]]]:
+            async with http.get("/api/v1/plan", params=query) as response:
+                text = await response.text()
+                blocks = [dict(line.split(": ", 1) for line in part.splitlines()) for part in text.split("\r\n\r\n")]
+                events = [(one["event"], one["data"]) for one in blocks if "event" in one]
+                return response.status, events if response.status == 200 else [("refused", text)]
+
+        status, events = await plan(targets=f"{PLAYLIST} {VIDEO_PRIVATE}", captions="none")
+        assert (status, {name for name, _data in events[:-1]}, events[-1][0]) == (200, {"step"}, "plan")
+        assert '"read":12,"total":12' in "".join(data for _name, data in events)
+        answer = json.loads(events[-1][1])
+        assert (len(answer["videos"]), answer["left_out"], answer["options"]["include_captions"]) == (12, 0, False)
+        assert {video["state"] for video in answer["videos"]} == {"held", "gone"}
+        assert answer["plan"]["estimate"]["held"] == 10
+        assert (await plan(targets=PLAYLIST_MISSING))[1][-1][0] == "problem"
+        for wrong in ({"targets": "nonsense!"}, {"targets": VIDEO_OK, "quality": "best["}, {"target": VIDEO_OK}):
+            status, ((_name, text),) = await plan(**wrong)
+            assert (status, "E007" in text) == (400, True), wrong
