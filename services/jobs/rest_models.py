@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from services.common.domain.jobs import JOB_ID_PATTERN, Item, Job, NewJobOptions
+from services.common.domain.jobs import JOB_ID_PATTERN, Item, ItemStatus, Job, NewJobOptions
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import RawTarget, VideoId
 from services.common.models import JobStatus, JobType, Progress
@@ -51,8 +51,12 @@ class CleanupBody(BaseModel):
 
 
 class JobQuery(PageQuery):
+    """`sort=queue`: open jobs in the order in which they are served, then the others: by priority, those that wait for
+    a later time or are paused last, the oldest first."""
+
     status: JobStatus | Literal["open"] | None = None
     type: JobType | None = None
+    sort: Literal["newest", "queue"] = "newest"
 
 
 class ItemQuery(PageQuery):
@@ -60,6 +64,7 @@ class ItemQuery(PageQuery):
     its place in the list."""
 
     limit: int = Field(default=100, ge=1, le=1000)
+    status: ItemStatus | None = None
     after: str | None = Field(default=None, pattern=CURSOR_PATTERN)
 
     @model_validator(mode="after")
@@ -76,6 +81,15 @@ class JobList(Page):
 class ItemList(Page):
     items: list[Item]
     next: str | None = Field(default=None, description="The cursor of the next page; null after the last one.")
+
+
+class ItemStates(BaseModel):
+    """The state of every item of a job, one letter each, in the order of the list: the position of a letter is the
+    `offset` of its item. `legend` explains the letters."""
+
+    job_id: str
+    states: str
+    legend: dict[str, ItemStatus]
 
 
 class ServiceList(Page):

@@ -48,6 +48,7 @@ from services.storage.reporting.transcripts import TranscriptReader
 from services.storage.rescan import RescanRunner, Spawn
 from services.storage.revisits.scheduler import RevisitScheduler
 from services.storage.watching import WatchStates
+from services.storage.workplans.missing import MissingVideos
 from services.storage.workplans.queries import WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
@@ -97,6 +98,7 @@ class StorageParts:
     watching: WatchStates
     histories: HistoryReader
     plans: WorkPlanQueries
+    missing: MissingVideos
     estimates: EstimateReports
 
     def all(self) -> list[object]:
@@ -165,5 +167,6 @@ def bootstrap(
         watching=watching,
         histories=HistoryReader(settings, delays),
         plans=WorkPlanQueries(settings.work_plans_dir),
+        missing=MissingVideos(settings.work_plans_dir, recheck_after),
         estimates=EstimateReports(settings, archive, database),
     )

@@ -346,3 +346,31 @@ async def test_items_are_paged_by_cursor_and_a_job_is_summarized(rest: JobsClien
     summary = await rest.ask("GET", "/jobs/a/summary")
     assert (summary["job"]["job_id"], summary["items"], summary["left_out"]) == ("a", whole["items"], 0)
     await rest.ask("GET", "/jobs/b/summary", 404)
+
+
+async def test_open_jobs_are_listed_in_the_order_in_which_they_are_served(rest: JobsClient) -> None:
+    for job_id in ("a", "b", "c", "d"):
+        await rest.create(job_id)
+    await rest.ask("PATCH", "/jobs/c", json={"priority": 10})
+    await rest.ask("POST", "/jobs/a/pause")
+    await rest.cancel("d")
+    found = await rest.ask("GET", "/jobs?sort=queue")
+    assert [job["job_id"] for job in found["jobs"]] == ["c", "b", "a", "d"]
+    assert [job["job_id"] for job in (await rest.ask("GET", "/jobs"))["jobs"]] == ["d", "c", "b", "a"]
+
+
+async def test_items_are_listed_by_state_and_all_states_are_told_in_brief(rest: JobsClient) -> None:
+    await rest.create("a")
+    await rest.listed("a")
+    first, second = (await rest.ask("GET", "/jobs/a/items"))["items"]
+    await rest.inject(rest.archived("a", second["video_id"]))
+    saved = await rest.ask("GET", "/jobs/a/items?status=archived")
+    assert ([item["video_id"] for item in saved["items"]], saved["total"]) == ([second["video_id"]], 1)
+    others = await rest.ask("GET", f"/jobs/a/items?status={first['status']}&limit=1")
+    assert ([item["video_id"] for item in others["items"]], others["total"], others["next"]) == (
+        [first["video_id"]], 1, None,
+    )  # fmt: skip
+    found = await rest.ask("GET", "/jobs/a/states")
+    assert [found["legend"][letter] for letter in found["states"]] == [first["status"], "archived"]
+    assert await rest.ask("GET", "/jobs/a/items?status=archived&offset=1") | {"offset": 0} == saved | {"items": []}
+    await rest.ask("GET", "/jobs/b/states", 404)

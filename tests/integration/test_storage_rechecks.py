@@ -209,6 +209,26 @@ async def test_a_requested_retry_is_recorded_in_its_plan(
         assert others.plan_ids() == ["job-1"]
 
 
+async def test_chosen_videos_of_a_plan_are_retried_and_the_missing_are_listed(
+    config: Config, broker: BusSettings, others: FakeServices
+) -> None:
+    async with running(config, broker, rechecks=False) as service, aiohttp.ClientSession(service.url) as http:
+        for video_id in (A, B):
+            await others.give_up(video_id, "job-1", at=datetime.now(UTC))
+        plan, body = "/api/v1/storage/work-plans/job-1/retry", {"video_ids": ["ccccccccccc"]}
+        async with http.post(plan, json=body) as response:
+            assert (response.status, "Nothing is open" in await response.text()) == (400, True)
+        async with http.post(plan, json={"video_ids": [B]}) as response:
+            assert (await response.json())["data"]["video_ids"] == [B]
+        (created,) = await others.wait_for(JobCreated, 1)
+        assert created.targets == (B,)
+        async with http.get("/api/v1/storage/missing") as response:
+            page = (await response.json())["data"]
+        assert (page["total"], page["open"], page["resolved"]) == (2, 2, 0)
+        looked_at = {video["video_id"]: video["rechecked_by"] for video in page["videos"]}
+        assert looked_at == {A: None, B: created.job_id}
+
+
 @pytest.mark.parametrize("one_plan", [True, False])
 async def test_a_video_refused_without_a_reason_is_known_to_be_gone_after_looks_on_three_days(
     config: Config, broker: BusSettings, others: FakeServices, one_plan: bool

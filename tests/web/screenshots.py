@@ -15,7 +15,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PAGES = {
     "today": "/",
     "add": f"/add?t=https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}",
-    "activity": "/activity?status=all",
+    "activity": "/activity?show=history",
     "library": "/library",
     "watch": f"/v/{sample.VIDEO_TWO_CAPTIONS}?at=1",
     "search": "/search?q=hello",

@@ -22,6 +22,10 @@ PAGES = [
     "/system",
     "/v/demo-000002",
     "/v/demo-000001?tab=provenance",
+    "/activity?show=history",
+    "/add",
+    "/logs",
+    "/missing",
 ]
 
 

@@ -1,6 +1,6 @@
 """Metadata of videos, playlists and channels as YouTube shows them now, and the quota of the Data API."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import quote
@@ -46,9 +46,11 @@ class MetadataClient:
     async def channel(self, target: Target) -> ChannelMetadata:
         return ChannelMetadata.model_validate(await self._rest.get(f"metadata/channel/{quote(target.id, safe='')}"))
 
-    async def listing(self, target: Target) -> tuple[PlaylistMetadata, list[Entry]]:
-        """Return a whole playlist, or all uploads of a channel. The service reads it from YouTube once. Raise as
-        `video`."""
+    async def listing(
+        self, target: Target, *, on_page: Callable[[int, int], None] = lambda _read, _total: None
+    ) -> tuple[PlaylistMetadata, list[Entry]]:
+        """Return a whole playlist, or all uploads of a channel. The service reads it from YouTube once. `on_page` gets
+        how many of how many entries were read. Raise as `video`."""
         playlist_id = target.id
         if target.kind is TargetKind.CHANNEL:
             playlist_id = await self._uploads(target)
@@ -56,6 +58,7 @@ class MetadataClient:
         while True:
             page = await self._page(playlist_id, len(entries))
             entries += page.entries
+            on_page(len(entries), page.total)
             if not page.entries or (page.complete and len(entries) >= page.total):
                 return page.playlist, entries
 

@@ -102,7 +102,10 @@ class LiveHub:
                 await self._ready.wait()
             epoch, seen = self._epoch, self._seen(last)
             yield self._id(self._number if seen is None else seen), *(self._snapshot() if seen is None else _RESUMED)
-            seen = self._number if seen is None else seen
+            if seen is None:
+                seen = self._number
+            elif listener.wants(e.DownloadProgress.subject):  # whose messages are not kept
+                listener.progress.update(self._progress)
             while True:
                 if epoch != self._epoch:  # something was missed while the bus was away
                     if not self._ready.is_set():

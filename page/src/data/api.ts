@@ -6,6 +6,9 @@ export type AgeBucket = { from_days: number; to_days: number | null; videos: num
 
 export type ArchiveStats = { videos: number; bytes: number; duration_seconds: number; roots: RootStats[]; channels: ChannelStats[]; known_gone: number; open_plan_entries: number; oldest: string | null; newest: string | null };
 
+/** `unknown`: what could not be asked, and why. */
+export type Attention = { needs: Need[]; unknown: string[] };
+
 /** Both lists are in the order of the request, without duplicates. */
 export type BatchAnswer = { videos: VideoMetadata[]; missing: MissingVideo[] };
 
@@ -47,6 +50,9 @@ export type Diagnosis = { examined_at: string; online: boolean; healthy: boolean
 /** A disk with the archive `roots` on it. `archived`: the bytes of these roots. `bytes_per_day`: how fast they grew in the last 30 days, null in the first day of an archive. `days_left`: until `min_free` is reached at that rate; null when it does not grow. All null where the disk cannot be read. */
 export type Disk = { roots: string[]; archived: number; total_bytes: number | null; free_bytes: number | null; min_free: number; bytes_per_day: number | null; days_left: number | null };
 
+/** `quota_left`: units that jobs may still use today, None without an API key. `gone`: reasons by video id. */
+export type DownloadPlan = { root: string; quality: string; targets: PlannedTarget[]; estimate: Estimate; quota_left?: number | null; min_free?: number; gone?: Record<string, string>; notes?: string[] };
+
 /** An ended job, as far as its removal is concerned. `items` is the number of its videos; `nothing_saved`: all of them failed or are unavailable. */
 export type EndedJob = { job_id: string; status: JobStatus; finished_at: string; items: number; nothing_saved?: boolean };
 
@@ -56,6 +62,9 @@ export type Entry = { video_id: string; title?: string | null; duration_seconds?
 export type ErrorCode = "E001" | "E002" | "E003" | "E004" | "E005" | "E006" | "E007" | "E999";
 
 export type ErrorDetail = { code: ErrorCode; message: string; details?: Record<string, unknown> | null };
+
+/** `to_fetch`: `videos` without archived ones and those marked as gone. `unknown_lengths`: how many of them have no known duration. `quota_units` is None without an API key. `free_after`: the likely rest of `free_bytes`, negative when the download does not fit; `fits` refers to the high estimate. `learned`: sizes are based on the archive. `measured`: times are based on earlier downloads. */
+export type Estimate = { videos: number; held: number; gone: number; to_fetch: number; unknown_lengths: number; video_seconds: number; bytes: Range; seconds: Range; learned: boolean; measured: boolean; quota_units?: number | null; free_bytes?: number | null; free_after?: number | null; fits?: boolean | null };
 
 export type Existence = { video_id: string; exists: boolean; copies: HeldCopy[]; known_gone?: KnownGone | null };
 
@@ -119,6 +128,9 @@ export type Item = { job_id: string; video_id: string; position: number; title?:
 
 export type ItemList = { total: number; limit: number; offset: number; items: Item[]; next?: string | null };
 
+/** The state of every item of a job, one letter each, in the order of the list: the position of a letter is the `offset` of its item. `legend` explains the letters. */
+export type ItemStates = { job_id: string; states: string; legend: Record<string, ItemStatus> };
+
 export type ItemStatus = "listed" | "waiting" | "running" | "closing" | "archived" | "skipped" | "unavailable" | "failed" | "cancelled";
 
 /** A job, in REST, events and the CLI. `work_plan` is the path of its plan, if an item was given up. `targets` are the first 100 as they were given, of `target_count`; `targets_digest` is that of targets.digest(). */
@@ -159,6 +171,12 @@ export type LogCleanupBody = { dry_run?: boolean };
 /** Records as they were written, newest first. `complete` false: older files were not read, and `total` counts the others. */
 export type LogPage = { total: number; limit: number; offset: number; logs: Record<string, unknown>[]; complete?: boolean };
 
+/** `reasons` counts the videos that match all but `reason`; `open` and `resolved` count all. */
+export type MissingPage = { total: number; limit: number; offset: number; videos: MissingRow[]; reasons: ReasonCount[]; open: number; resolved: number };
+
+/** A video of one root that work plans list, as the plan that recorded it last has it. `looks`: how often it was not available, as far as is known. `next_look`: when it is looked at again; null: not by itself. `rechecked_by`: the job that looks at it now. `plans`: all plans that list it, the newest first. */
+export type MissingRow = { video_id: string; root: string; title: string | null; reason: string; message: string | null; looks: number; first_look: string; last_look: string; next_look: string | null; rechecked_by: string | null; resolved_at: string | null; last_available: string | null; playlist_id: string | null; plans: string[] };
+
 /** A video without metadata. `reason` is a GoneReason, or a short word (`timeout`, `not_described`). */
 export type MissingVideo = { video_id: string; code: ErrorCode; reason: string; message: string };
 
@@ -167,6 +185,9 @@ export type Moment = { text: string; matches: [number, number][]; language: stri
 
 /** `month`: `2024-03`; null where it is not known. */
 export type MonthTotals = { month: string | null; videos: number; bytes: number };
+
+/** `urgent`: nothing, or not everything, is done until somebody acts. `until`: when it is tried again without them. `path`: the page that shows more. */
+export type Need = { kind: "service" | "disk" | "blocked" | "waiting" | "damage" | "cookies" | "gaps" | "dead_letters"; urgent: boolean; title: string; text: string; path: string; until?: string | null };
 
 /** The body of POST /jobs. The sender may choose `job_id`: a repeated request then returns the same job. */
 export type NewJob = { targets: string[]; type?: JobType; options?: NewJobOptions; priority?: number; job_id?: string | null };
@@ -182,11 +203,26 @@ export type OldLog = { name: string; day: string; bytes: number };
 /** The job of an ordered video: jobs shows it under /api/v1/jobs/{job_id}, and /api/v1/download/tasks once a worker has started it. */
 export type Ordered = { job_id: string; video_id: string; trace_id: string };
 
+/** `texts`, `type` and `options` are what POST /api/v1/jobs takes. `videos`: the first ones; `left_out`: how many more there are. */
+export type PlanAnswer = { plan: DownloadPlan; texts: string[]; type: JobType; options: JobOptions; videos: PlannedVideo[]; left_out: number };
+
+/** The data of the events of the stream, by their names: `step` any number of times, then one of the others. */
+export type PlanEvents = { step?: PlanStep | null; plan?: PlanAnswer | null; problem?: ErrorDetail | null };
+
 export type PlanPage = { total: number; limit: number; offset: number; work_plans: PlanSummary[] };
 
 export type PlanRemoved = { plan_id: string };
 
+/** What is done at present. `read` of `total` entries of a list were read, where a list is read. */
+export type PlanStep = { text: string; read?: number | null; total?: number | null };
+
 export type PlanSummary = { plan_id: string; root: string; created_at: string; updated_at: string; unavailable: number; failed: number; resolved: number };
+
+/** A playlist, a channel, or all videos that were given singly (`id` is empty). `error`: why it cannot be listed. */
+export type PlannedTarget = { kind: TargetKind; id?: string; title?: string | null; videos?: number; error?: ErrorDetail | null };
+
+/** `reason`: why it is gone. `seconds`: its length; null: unknown. */
+export type PlannedVideo = { video_id: string; title: string | null; seconds: number | null; state: "fetch" | "held" | "gone"; reason?: string | null };
 
 export type PlaylistEntries = { total: number; limit: number; offset: number; playlist: PlaylistRow; description: string | null; entries: PlaylistEntry[] };
 
@@ -216,6 +252,11 @@ export type QualityChoice = { format_ids?: string[]; height?: number | null; siz
 /** `day` ends at midnight Pacific time, which is `resets_at`. `keys`: the configured one first, then keys of jobs that were used today. */
 export type QuotaStatus = { configured: boolean; message: string; day: string; resets_at: string; limit: number; reserve: number; keyless_fallback: boolean; keys: KeyQuota[] };
 
+/** Bytes or seconds. */
+export type Range = { low: number; likely: number; high: number };
+
+export type ReasonCount = { reason: string; videos: number };
+
 /** The last re-check. `number` is that of the `video.failed` that answered it. */
 export type RecheckState = { job_id: string; asked_at: string; number?: number; ended_at?: string | null };
 
@@ -229,6 +270,9 @@ export type RescanBegun = { roots: string[] };
 export type RescanBody = { root?: string | null };
 
 export type RetryBegun = { job_id: string; plan_id: string; video_ids: string[] };
+
+/** Without `video_ids` all unresolved entries are retried. */
+export type RetryBody = { video_ids?: string[] | null };
 
 /** What is held, what was offered at the last look, and why it might get better (docs/decisions/0026). `resolution`, `offered`: lines of the picture, by its shorter side; `final`: more is not expected to be offered. `captions`: languages that were asked for, are not held, and may come; `left_out`: those of them that YouTube has or may have. `listed_seconds`: the length in the listing. `since`: when the reasons were found; `looked_at`: the last look. */
 export type Revisit = { reasons?: RevisitReason[]; resolution?: number | null; offered?: number | null; final?: boolean; duration_seconds?: number | null; listed_seconds?: number | null; captions?: string[]; left_out?: string[]; since: string; looked_at?: string | null };
@@ -272,6 +316,8 @@ export type State = "ok" | "warning" | "problem";
 
 /** `temporary`: the system of a command that ends with its own job. `problem`: why nothing runs. */
 export type SystemState = { version: string; temporary: boolean; services: ServiceState[] };
+
+export type TargetKind = "videos" | "playlist" | "channel";
 
 /** A dispatch of one video. `job_id` is the first job that waits for it; `reason` is why it was deferred, and `retry_after` when it can be retried. */
 export type Task = { task_id: string; video_id: string; title: string | null; job_id: string; trace_id: string; state: TaskState; progress: Progress; started_at: string; finished_at: string | null; outcome: TaskOutcome | null; failure: Failure | null; reason: string | null; retry_after: string | null };
@@ -362,6 +408,7 @@ export type YearCount = { year: string | null; videos: number; of: number };
 
 /** What can be read: GET, by path. */
 export interface Reads {
+  "/api/v1/attention": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Attention };
   "/api/v1/dead-letters": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: DeadLetterPage };
   "/api/v1/docs": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
   "/api/v1/doctor": { path: Record<never, never>; query: { online?: boolean }; body: undefined; answer: Diagnosis };
@@ -370,10 +417,11 @@ export interface Reads {
   "/api/v1/download/tasks": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: TaskList };
   "/api/v1/events": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
   "/api/v1/health": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: HealthCheck };
-  "/api/v1/jobs": { path: Record<never, never>; query: { limit?: number; offset?: number; status?: JobStatus | "open"; type?: JobType }; body: undefined; answer: JobList };
+  "/api/v1/jobs": { path: Record<never, never>; query: { limit?: number; offset?: number; status?: JobStatus | "open"; type?: JobType; sort?: "newest" | "queue" }; body: undefined; answer: JobList };
   "/api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: JobDetail };
   "/api/v1/jobs/{job_id}/events": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: never };
-  "/api/v1/jobs/{job_id}/items": { path: { job_id: string }; query: { limit?: number; offset?: number; after?: string }; body: undefined; answer: ItemList };
+  "/api/v1/jobs/{job_id}/items": { path: { job_id: string }; query: { limit?: number; offset?: number; status?: ItemStatus; after?: string }; body: undefined; answer: ItemList };
+  "/api/v1/jobs/{job_id}/states": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: ItemStates };
   "/api/v1/jobs/{job_id}/summary": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: JobSummary };
   "/api/v1/live": { path: Record<never, never>; query: { topics?: string; last?: string }; body: undefined; answer: never };
   "/api/v1/logs": { path: Record<never, never>; query: { service?: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli"; level?: "debug" | "info" | "warning" | "error" | "critical"; trace_id?: string; from?: string; to?: string; search?: string; limit?: number; offset?: number }; body: undefined; answer: LogPage };
@@ -386,6 +434,7 @@ export interface Reads {
   "/api/v1/metadata/video/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: VideoMetadata };
   "/api/v1/metrics": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
   "/api/v1/openapi.json": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
+  "/api/v1/plan": { path: Record<never, never>; query: { targets: string; quality?: string; captions?: string; metadata_only?: boolean; force?: boolean }; body: undefined; answer: never };
   "/api/v1/registry/services": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: ServiceList };
   "/api/v1/settings": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Settings };
   "/api/v1/storage/buckets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; by?: "archived_at" | "upload_date" }; body: undefined; answer: Buckets };
@@ -396,6 +445,7 @@ export interface Reads {
   "/api/v1/storage/growth": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Growth };
   "/api/v1/storage/history/{id}": { path: { id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: HistoryPage };
   "/api/v1/storage/metadata/{video_id}": { path: { video_id: string }; query: { root?: string }; body: undefined; answer: VideoDescription };
+  "/api/v1/storage/missing": { path: Record<never, never>; query: { limit?: number; offset?: number; reason?: string; plan?: string; q?: string; resolved?: boolean }; body: undefined; answer: MissingPage };
   "/api/v1/storage/playlists": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string }; body: undefined; answer: PlaylistList };
   "/api/v1/storage/playlists/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number; state?: "held" | "missing" | "gone" }; body: undefined; answer: PlaylistEntries };
   "/api/v1/storage/search": { path: Record<never, never>; query: { limit?: number; offset?: number; q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; moments?: number }; body: undefined; answer: SearchPage };
@@ -435,5 +485,5 @@ export interface Orders {
   "POST /api/v1/storage/rescan": { path: Record<never, never>; query: Record<never, never>; body: RescanBody; answer: RescanBegun };
   "POST /api/v1/storage/verify": { path: Record<never, never>; query: Record<never, never>; body: VerifyBody; answer: VerifyBegun };
   "POST /api/v1/storage/watching/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: WatchedBody; answer: WatchState };
-  "POST /api/v1/storage/work-plans/{plan_id}/retry": { path: { plan_id: string }; query: Record<never, never>; body: undefined; answer: RetryBegun };
+  "POST /api/v1/storage/work-plans/{plan_id}/retry": { path: { plan_id: string }; query: Record<never, never>; body: RetryBody; answer: RetryBegun };
 }

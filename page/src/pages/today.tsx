@@ -1,55 +1,29 @@
 /** `/`: what needs you, what runs, what is new. */
 import { useLocation } from "preact-iso";
-import type { Job } from "../data/api.ts";
+import { useState } from "preact/hooks";
+import type { Job, VideoRow } from "../data/api.ts";
 import { running } from "../data/live.ts";
 import { useRead } from "../data/read.ts";
+import { targetsIn } from "../data/targets.ts";
+import { count, fromNow } from "../data/units.ts";
+import { lastVisit } from "../data/visit.ts";
 import { Empty, Heading, Section, Shown } from "../parts/basics.tsx";
-import { JobCard, RunningRow } from "../parts/jobs.tsx";
+import { JobCard, Needs, RunningRow } from "../parts/jobs.tsx";
 import { Cards, VideoCard } from "../parts/videos.tsx";
 
+const MOST_RUNNING = 6;
+const MOST_JOBS = 5;
+const MOST_BEGUN = 6;
+
 export function Today() {
-  const jobs = useRead("/api/v1/jobs", { query: { status: "open", limit: 20 }, topics: ["job"] });
-  const videos = useRead("/api/v1/storage/videos", { query: { limit: 12 }, topics: ["video"] });
   return (
     <>
       <Heading title="Today" />
       <PasteBox />
-      {running.value.size > 0 && (
-        <Section title="Running">
-          <ul class="plain">
-            {[...running.value].slice(0, 12).map(([id, news]) => (
-              <RunningRow key={id} videoId={id} title={news.data.title ?? id} />
-            ))}
-          </ul>
-        </Section>
-      )}
-      <Section title="Jobs" more={<a href="/activity">All</a>}>
-        <Shown of={jobs}>
-          {(page) =>
-            page.jobs.length
-              ? <ul class="plain">{page.jobs.map((job: Job) => <JobCard key={job.job_id} job={job} />)}</ul>
-              : <p>Nothing waits and nothing runs.</p>}
-        </Shown>
-      </Section>
-      <Section title="New" more={<a href="/library">Library</a>}>
-        <Shown of={videos}>
-          {(page) =>
-            page.videos.length
-              ? (
-                <Cards>
-                  {page.videos.map((video) => <VideoCard key={video.root + video.video_id} video={video} />)}
-                </Cards>
-              )
-              : (
-                <Empty title="Nothing is saved yet">
-                  <p>
-                    Paste the address of a video, a playlist or a channel above. It stays here, whatever becomes of it
-                    there.
-                  </p>
-                </Empty>
-              )}
-        </Shown>
-      </Section>
+      <NeedsYou />
+      <Running />
+      <Continue />
+      <New />
     </>
   );
 }
@@ -62,8 +36,8 @@ function PasteBox() {
       action="/add"
       onSubmit={(event) => {
         event.preventDefault();
-        const target = new FormData(event.currentTarget).get("t");
-        if (typeof target === "string" && target.trim()) route(`/add?t=${encodeURIComponent(target.trim())}`);
+        const targets = targetsIn(String(new FormData(event.currentTarget).get("t") ?? ""));
+        if (targets.length) route(`/add?${new URLSearchParams({ t: targets.join("\n") })}`);
       }}
     >
       <label for="t">Save a video, a playlist or a channel</label>
@@ -80,5 +54,111 @@ function PasteBox() {
         <button type="submit" class="primary">Look</button>
       </div>
     </form>
+  );
+}
+
+function NeedsYou() {
+  const attention = useRead("/api/v1/attention", { topics: ["source", "service", "work_plan", "fixity", "dead"] });
+  const { needs = [], unknown = [] } = attention.data ?? {};
+  if (attention.problem && !attention.data) {
+    return (
+      <Section title="Needs you">
+        <Shown of={attention}>{() => null}</Shown>
+      </Section>
+    );
+  }
+  if (!needs.length && !unknown.length) return null;
+  return (
+    <Section title="Needs you">
+      <Needs needs={needs} />
+      {unknown.map((text) => <p key={text} class="small">Not known: {text}</p>)}
+    </Section>
+  );
+}
+
+function Running() {
+  const jobs = useRead("/api/v1/jobs", { query: { status: "open", sort: "queue", limit: MOST_JOBS }, topics: ["job"] });
+  const now = [...running.value].slice(0, MOST_RUNNING);
+  return (
+    <Section title="Running" more={<a href="/activity">Activity</a>}>
+      {now.length > 0 && (
+        <ul class="plain now">
+          {now.map(([id, news]) => <RunningRow key={id} videoId={id} title={news.data.title ?? id} />)}
+        </ul>
+      )}
+      <Shown of={jobs} waiting="Reading the queue…">
+        {(page) =>
+          page.jobs.length
+            ? (
+              <>
+                <ul class="plain">{page.jobs.map((job: Job) => <JobCard key={job.job_id} job={job} />)}</ul>
+                {page.total > page.jobs.length && (
+                  <p class="small">
+                    <a href="/activity">And {count(page.total - page.jobs.length, "more job")}</a>
+                  </p>
+                )}
+              </>
+            )
+            : <p class="small">Nothing waits and nothing runs.</p>}
+      </Shown>
+    </Section>
+  );
+}
+
+/** What was begun and not finished. */
+function Continue() {
+  const watching = useRead("/api/v1/storage/watching", { query: { limit: MOST_BEGUN } });
+  if (!watching.data?.videos.length) return null;
+  return (
+    <Section title="Continue watching">
+      <Cards>
+        {watching.data.videos.map((video) => (
+          <VideoCard
+            key={video.root + video.video_id}
+            video={video}
+            seen={(video.state.position_seconds ?? 0) / (video.state.duration_seconds || video.duration_seconds || 1)}
+          />
+        ))}
+      </Cards>
+    </Section>
+  );
+}
+
+function New() {
+  const [since] = useState(() => lastVisit());
+  const videos = useRead("/api/v1/storage/videos", { query: { limit: 24, sort: "-archived_at" }, topics: ["video"] });
+  return (
+    <Shown of={videos} waiting="Reading the archive…">
+      {(page) => {
+        if (!page.videos.length) {
+          return (
+            <Section title="New">
+              <Empty title="Nothing is saved yet">
+                <p>
+                  Paste the address of a video, a playlist or a channel above. It stays here, whatever becomes of it
+                  there.
+                </p>
+              </Empty>
+            </Section>
+          );
+        }
+        const fresh = since ? page.videos.filter((video) => Date.parse(video.archived_at) > Date.parse(since)) : [];
+        const earlier = page.videos.slice(fresh.length, Math.max(12, fresh.length));
+        return (
+          <>
+            {fresh.length > 0 && <Videos title={`New since your last visit, ${fromNow(since)}`} videos={fresh} />}
+            {earlier.length > 0 && <Videos title={fresh.length ? "Before" : "Saved lately"} videos={earlier} />}
+          </>
+        );
+      }}
+    </Shown>
+  );
+}
+
+function Videos({ title, videos }: { title: string; videos: readonly VideoRow[] }) {
+  return (
+    <Section title={title} more={<a href="/library">Library</a>}>
+      <Cards>{videos.map((video) => <VideoCard key={video.root + video.video_id} video={video} />)}</Cards>
+    </Section>
   );
 }

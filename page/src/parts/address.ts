@@ -12,7 +12,7 @@ export interface Address {
 
 export function useAddress(): Address {
   const location = useLocation();
-  const query = new URLSearchParams(location.url.split("?")[1] ?? "");
+  const query = new URLSearchParams(location.url.split("?").slice(1).join("?"));
   const changed = (changes: Record<string, string | number>) => {
     const next = new URLSearchParams(query);
     if (!("offset" in changes)) next.delete("offset");

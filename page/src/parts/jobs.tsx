@@ -1,10 +1,13 @@
 /** Jobs and their videos, as several pages show them. */
-import type { Item, Job } from "../data/api.ts";
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import type { Item, ItemStatus, Job, Need } from "../data/api.ts";
 import { order } from "../data/client.ts";
 import { running } from "../data/live.ts";
+import { useRead } from "../data/read.ts";
 import { bytes, count, span, timeOf } from "../data/units.ts";
 import { announce, toast } from "./announcer.tsx";
-import { Act, Bar, Confirm, Tag, When } from "./basics.tsx";
+import { Act, Bar, Confirm, Shown, Tag, When } from "./basics.tsx";
 
 const STATES: Record<Job["status"], [string, string]> = {
   created: ["is being queued", ""],
@@ -57,7 +60,91 @@ export function whyNot(job: Job): string {
   return "";
 }
 
-export function JobCard({ job }: { job: Job }) {
+const REASONS: Record<string, string> = {
+  all_gone: "unusually many are gone",
+  bot_check: "YouTube wants to know that you are no robot",
+  copyright: "blocked for copyright",
+  deleted: "deleted",
+  disk_full: "the disk was full",
+  failed: "failed",
+  ip_blocked: "YouTube blocks this machine",
+  login: "YouTube wants a login",
+  members_only: "for members only",
+  missing: "not available",
+  private: "private",
+  rate_limit: "too many requests",
+  region_blocked: "not available in this country",
+  terminated: "the account was terminated",
+  unexplained: "refused without a reason",
+  unknown: "refused without a reason",
+};
+
+/** A reason of a failure, or why a video is gone, in words. */
+export function goneReason(reason: string): string {
+  return REASONS[reason] ?? reason.replaceAll("_", " ");
+}
+
+/** What needs a person, each with what to do. */
+export function Needs({ needs }: { needs: readonly Need[] }) {
+  return (
+    <ul class="plain needs">
+      {needs.map((need) => (
+        <li key={need.kind + need.title + need.text} class={`notice ${need.urgent ? "bad" : "warn"}`}>
+          <div class="job-head">
+            <a class="job-title" href={need.path}>{need.title}</a>
+            {need.until && <Tag kind="warn">until {timeOf(need.until)}</Tag>}
+          </div>
+          <p>{need.text}</p>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** The videos of a job that wait for a later time or were given up, each with its reason. */
+export function JobDetails({ job }: { job: Job }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details class="why-details" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>What each video waits for</summary>
+      {open && <Noteworthy jobId={job.job_id} />}
+    </details>
+  );
+}
+
+const EACH = 10;
+
+function Noteworthy({ jobId }: { jobId: string }) {
+  const summary = useRead("/api/v1/jobs/{job_id}/summary", {
+    path: { job_id: jobId },
+    topics: ["job", "download", "video"],
+  });
+  return (
+    <Shown of={summary}>
+      {({ items, job }) => {
+        const open = items.filter((item) => ["listed", "waiting", "running", "closing"].includes(item.status));
+        if (!open.length) return <p class="small">Nothing of it waits for anything in particular.</p>;
+        return (
+          <ul class="plain small">
+            {open.slice(0, EACH).map((item) => (
+              <li key={item.video_id}>
+                <ItemState item={item} /> {item.title ?? item.video_id} <span>{itemReason(item, job)}</span>
+              </li>
+            ))}
+            {open.length > EACH && (
+              <li>
+                <a href={`/j/${jobId}`}>All videos of the job</a>
+              </li>
+            )}
+          </ul>
+        );
+      }}
+    </Shown>
+  );
+}
+
+/** `children`: what can be done with it, and more about it. */
+export function JobCard({ job, children }: { job: Job; children?: ComponentChildren }) {
   const done = (job.counts?.total ?? 0) - (job.counts?.open ?? 0);
   const why = whyNot(job);
   return (
@@ -77,6 +164,7 @@ export function JobCard({ job }: { job: Job }) {
       </p>
       {why && <p class="why">{why}</p>}
       {job.error && <p class="why bad">{job.error.message}</p>}
+      {children}
     </li>
   );
 }
@@ -121,6 +209,13 @@ export function JobActions({ job }: { job: Job }) {
       >
         Earlier
       </Act>
+      <Act
+        act={() =>
+          order("PATCH /api/v1/jobs/{job_id}", { path, body: { priority: Math.max(-100, (job.priority ?? 0) - 10) } })
+            .then(() => toast(`${name} goes after others now.`))}
+      >
+        Later
+      </Act>
       <Confirm
         title="Cancel this job?"
         ask={<p>Nothing more of “{name}” is fetched. What is saved stays saved.</p>}
@@ -138,6 +233,7 @@ export function JobActions({ job }: { job: Job }) {
 export function RunningRow({ videoId, title }: { videoId: string; title: string }) {
   const news = running.value.get(videoId);
   const progress = news?.data.progress;
+  const jobId = news?.data.job_id;
   const detail = progress
     ? [
       progress.total ? `${bytes(progress.current)} of ${bytes(progress.total)}` : bytes(progress.current),
@@ -147,14 +243,14 @@ export function RunningRow({ videoId, title }: { videoId: string; title: string 
     : "begins";
   return (
     <li class="running">
-      <span class="running-title">{title}</span>
+      <span class="running-title">{jobId ? <a href={`/j/${jobId}`}>{title}</a> : title}</span>
       <Bar value={progress?.total ? progress.percentage : undefined} label={`${title}: ${detail}`} />
       <span class="small">{detail}</span>
     </li>
   );
 }
 
-const ITEM_STATES: Record<Item["status"], [string, string]> = {
+export const ITEM_STATES: Record<ItemStatus, [string, string]> = {
   listed: ["is being looked up", ""],
   waiting: ["waits", ""],
   running: ["is fetched", "live"],
@@ -171,7 +267,11 @@ export function ItemState({ item }: { item: Item }) {
   return <Tag kind={kind}>{item.status === "waiting" && item.retry_at ? "waits for a retry" : text}</Tag>;
 }
 
-export function itemReason(item: Item): string {
+/** Why an item waits, or what became of it. `job`: that of the item. */
+export function itemReason(item: Item, job: Job): string {
   const retry = item.retry_at && item.status === "waiting" ? `Next attempt at ${timeOf(item.retry_at)}.` : "";
-  return [item.message, retry].filter(Boolean).join(" ");
+  const queued = item.status === "waiting" && !item.retry_at && !job.paused && !job.waiting_for
+    ? "Waits for a free slot."
+    : "";
+  return [item.message, retry, item.message ? "" : queued].filter(Boolean).join(" ");
 }

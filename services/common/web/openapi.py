@@ -199,7 +199,9 @@ def _answers(number: int, route: Route, shapes: _Shapes) -> Iterator[tuple[str, 
 def _content(route: Route, data: Schema | None) -> Schema:
     if route.streams:
         kind = route.media_type or "text/event-stream"
-        return {kind: {"schema": {"type": "string", "description": "server-sent events; see the description"}}}
+        of_events = {"contentMediaType": "application/json", "contentSchema": data} if data is not None else {}
+        text = "server-sent events; see the description"
+        return {kind: {"schema": {"type": "string", "description": text, **of_events}}}
     if route.media_type is not None:
         return {route.media_type: {"schema": data} if data is not None else {}}
     return {"application/json": {"schema": _wrapped({"success": {"const": True}, "data": data, "error": _NOTHING})}}

@@ -10,8 +10,9 @@ from services.common.infra.sqlite_files import parse_row
 from services.common.models import JobStatus
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import ITEM, JOB, SqlRows
+from services.jobs.domain.rows import JobRow
 from services.jobs.domain.views import item_view, job_view
-from services.jobs.rest_models import OPEN, ItemList, ItemQuery, JobList, JobQuery, JobSummary
+from services.jobs.rest_models import OPEN, ItemList, ItemQuery, ItemStates, JobList, JobQuery, JobSummary
 
 _COMPLETE = 100  # videos of a job whose summary has all of them
 _EACH = 50  # videos of each kind in the summary of a larger job
@@ -19,10 +20,26 @@ _UNSAVED = (ItemStatus.CLOSING, ItemStatus.FAILED, ItemStatus.UNAVAILABLE)
 _BODIES = "SELECT body FROM items WHERE job_id=:job_id AND "
 _SCHEDULED = "status='waiting' AND retry_at IS NOT NULL ORDER BY retry_at, position"
 _PAGE_AT = """SELECT i.body, i.position, i.video_id
-    FROM (SELECT video_id FROM items WHERE job_id=:job_id ORDER BY position, video_id LIMIT :limit OFFSET :offset) page
+    FROM (SELECT video_id FROM items WHERE job_id=:job_id{status} ORDER BY position, video_id
+        LIMIT :limit OFFSET :offset) page
     JOIN items i ON i.job_id=:job_id AND i.video_id=page.video_id ORDER BY i.position, i.video_id"""
-_PAGE_AFTER = """SELECT body, position, video_id FROM items
-    WHERE job_id=:job_id AND (position, video_id) > (:position, :video_id) ORDER BY position, video_id LIMIT :limit"""
+_PAGE_AFTER = """SELECT body, position, video_id FROM items WHERE job_id=:job_id{status}
+    AND (position, video_id) > (:position, :video_id) ORDER BY position, video_id LIMIT :limit"""
+_LETTERS = {
+    ItemStatus.LISTED: "l",
+    ItemStatus.WAITING: "w",
+    ItemStatus.RUNNING: "r",
+    ItemStatus.CLOSING: "g",
+    ItemStatus.ARCHIVED: "a",
+    ItemStatus.SKIPPED: "s",
+    ItemStatus.UNAVAILABLE: "u",
+    ItemStatus.FAILED: "f",
+    ItemStatus.CANCELLED: "c",
+}
+_NEWEST = "created_at DESC, job_id"
+# as the scheduler chooses, without what changes with every turn; an ended job has no turn
+_QUEUE = """status IN ('completed', 'failed', 'cancelled'), coalesce(json_extract(body, '$.paused'), 0),
+    status = 'retrying', coalesce(json_extract(body, '$.priority'), 0) DESC, created_at, job_id"""
 
 
 class JobReader:
@@ -40,7 +57,7 @@ class JobReader:
         return job
 
     async def jobs(self, query: JobQuery) -> JobList:
-        """Return a page of the jobs, newest first."""
+        """Return a page of the jobs, newest first or in the order in which they are served."""
         where, args = "WHERE 1", list[object]()
         if query.status is not None:
             statuses = [s for s in JobStatus if not s.ended] if query.status == OPEN else [query.status]
@@ -50,7 +67,8 @@ class JobReader:
 
         def work(_rows: SqlRows, sql: sqlite3.Connection) -> JobList:
             (total,) = sql.execute(f"SELECT count(*) FROM jobs {where}", args).fetchone()  # noqa: S608 - only marks
-            select = f"SELECT body FROM jobs {where} ORDER BY created_at DESC, job_id LIMIT ? OFFSET ?"  # noqa: S608 - only marks
+            order = _QUEUE if query.sort == "queue" else _NEWEST
+            select = f"SELECT body FROM jobs {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - only marks
             found = sql.execute(select, [*args, query.limit, query.offset])
             jobs = [job_view(parse_row(JOB.validate_json, row["body"])) for row in found]
             return JobList(jobs=jobs, total=total, limit=query.limit, offset=query.offset)
@@ -66,13 +84,24 @@ class JobReader:
             last = found[query.limit - 1] if len(found) > query.limit else None
             return ItemList(
                 items=[_item(row) for row in found[: query.limit]],
-                total=job.total if job else 0,
+                total=_total(sql, job, query.status) if job else 0,
                 limit=query.limit,
                 offset=query.offset,
                 next=f"{last['position']}/{last['video_id']}" if last else None,
             )
 
         return await self._store.read(work)
+
+    async def states(self, job_id: str) -> ItemStates:
+        """Return the state of every item. It reads an index alone, which is not in the order of the list."""
+
+        def work(_rows: SqlRows, sql: sqlite3.Connection) -> str:
+            query = "SELECT position, video_id, status FROM items INDEXED BY items_by_turn WHERE job_id=?"
+            found = sorted((row["position"], row["video_id"], row["status"]) for row in sql.execute(query, (job_id,)))
+            return "".join(_LETTERS[ItemStatus(status)] for _position, _video_id, status in found)
+
+        states = await self._store.read(work)
+        return ItemStates(job_id=job_id, states=states, legend={letter: status for status, letter in _LETTERS.items()})
 
     async def summary(self, job_id: str) -> JobSummary:
         """Return a job with the videos that deserve attention. Raises NotFound."""
@@ -118,10 +147,22 @@ class JobReader:
 def _page(sql: sqlite3.Connection, job_id: str, query: ItemQuery) -> list[sqlite3.Row]:
     """Return the rows of a page, and the one after it if there is one. An offset is counted in an index alone."""
     values: dict[str, object] = {"job_id": job_id, "limit": query.limit + 1, "offset": query.offset}
+    condition = ""
+    if query.status is not None:
+        condition, values["status"] = " AND status=:status", query.status
     if query.after is None:
-        return sql.execute(_PAGE_AT, values).fetchall()
+        return sql.execute(_PAGE_AT.format(status=condition), values).fetchall()
     position, video_id = query.after.split("/")
-    return sql.execute(_PAGE_AFTER, values | {"position": int(position), "video_id": video_id}).fetchall()
+    values |= {"position": int(position), "video_id": video_id}
+    return sql.execute(_PAGE_AFTER.format(status=condition), values).fetchall()
+
+
+def _total(sql: sqlite3.Connection, job: JobRow, status: ItemStatus | None) -> int:
+    if status is None:
+        return job.total
+    query = "SELECT count(*) FROM items WHERE job_id=? AND status=?"
+    (total,) = sql.execute(query, (job.job_id, status)).fetchone()
+    return int(total)
 
 
 def _noteworthy(sql: sqlite3.Connection, job_id: str) -> list[Item]:

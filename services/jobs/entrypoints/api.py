@@ -32,6 +32,7 @@ from services.jobs.rest_models import (
     CleanupBody,
     ItemList,
     ItemQuery,
+    ItemStates,
     JobDetail,
     JobList,
     JobPatch,
@@ -81,6 +82,11 @@ async def summarize(call: Call, reader: JobReader) -> JobSummary:
 async def show_items(call: Call, query: ItemQuery, reader: JobReader) -> ItemList:
     job = await reader.get(_job_id(call))
     return await reader.items(job.job_id, query)
+
+
+async def show_states(call: Call, reader: JobReader) -> ItemStates:
+    job = await reader.get(_job_id(call))
+    return await reader.states(job.job_id)
 
 
 async def cancel(call: Call, body: CancelBody, queue: JobQueue) -> Job:
@@ -164,10 +170,11 @@ ROUTES = (
         "POST", _JOBS, create, "Create a job",
         body=NewJob, response=Job, status=201, needs_bus=True, begins_work=True, scope="request",
     ),
-    Route("GET", _JOBS, show_many, "List jobs, newest first", query=JobQuery, response=JobList),
+    Route("GET", _JOBS, show_many, "List jobs", query=JobQuery, response=JobList),
     Route("GET", _JOB, show, "Show a job with its items and its progress", response=JobDetail),
     Route("GET", f"{_JOB}/summary", summarize, "Show a job with its videos that need attention", response=JobSummary),
     Route("GET", f"{_JOB}/items", show_items, "List the items of a job", query=ItemQuery, response=ItemList),
+    Route("GET", f"{_JOB}/states", show_states, "The state of every item of a job, in brief", response=ItemStates),
     Route("GET", f"{_JOB}/events", follow, "Follow a job: a snapshot, then its changes (SSE)", streams=True),
     Route("PATCH", _JOB, change, "Set the priority of a job", body=JobPatch, response=Job, needs_bus=True),
     Route("DELETE", _JOB, remove, "Remove an ended job", response=RemovedJob),

@@ -3,13 +3,15 @@
 from contextlib import suppress
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.domain.jobs import JOB_ID_PATTERN
+from services.common.domain.videos import VideoId
 from services.common.errors import StateDamaged
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
 from services.storage.formats.work_plan import WorkPlan
+from services.storage.workplans.missing import MissingPage, MissingQuery, MissingVideos
 from services.storage.workplans.queries import PlanPage, WorkPlanQueries
 from services.storage.workplans.recheck_scheduler import RecheckScheduler
 from services.storage.workplans.repository import WorkPlanRepository
@@ -17,6 +19,14 @@ from services.storage.workplans.repository import WorkPlanRepository
 
 class PlanPath(BaseModel):
     plan_id: Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+
+
+class RetryBody(BaseModel):
+    """Without `video_ids` all unresolved entries are retried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video_ids: list[VideoId] | None = Field(default=None, min_length=1, max_length=20_000)
 
 
 class RetryBegun(BaseModel):
@@ -37,9 +47,15 @@ async def show_plan(_call: Call, path: PlanPath, plans: WorkPlanQueries) -> Work
     return await plans.plan(path.plan_id)
 
 
-async def retry_plan(call: Call, path: PlanPath, plans: WorkPlanQueries, rechecks: RecheckScheduler) -> RetryBegun:
+async def list_missing(_call: Call, query: MissingQuery, missing: MissingVideos) -> MissingPage:
+    return await missing.page(query)
+
+
+async def retry_plan(
+    call: Call, path: PlanPath, body: RetryBody, plans: WorkPlanQueries, rechecks: RecheckScheduler
+) -> RetryBegun:
     """A new job for the unresolved entries, with the options of the plan's own job. Its results go onto this plan."""
-    event = await rechecks.retry(await plans.plan(path.plan_id), call.trace_id)
+    event = await rechecks.retry(await plans.plan(path.plan_id), call.trace_id, body.video_ids)
     return RetryBegun(job_id=event.job_id, plan_id=path.plan_id, video_ids=list(event.targets))
 
 
@@ -59,8 +75,12 @@ ROUTES = (
     Route("GET", _PLAN, show_plan, "A work plan", path_model=PlanPath, response=WorkPlan),
     Route(
         "POST", f"{_PLAN}/retry", retry_plan, "Retry the unresolved entries of a work plan",
-        path_model=PlanPath, response=RetryBegun, status=201,
+        path_model=PlanPath, body=RetryBody, response=RetryBegun, status=201,
         needs_bus=True, begins_work=True, scope="request",
+    ),
+    Route(
+        "GET", "/api/v1/storage/missing", list_missing, "The videos of all work plans, each once",
+        query=MissingQuery, response=MissingPage,
     ),
     Route("DELETE", _PLAN, remove_plan, "Remove a work plan", path_model=PlanPath, response=PlanRemoved),
 )  # fmt: skip

@@ -5,6 +5,7 @@ under the same id.
 """
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -56,9 +57,15 @@ class RecheckScheduler:
             await self._create(batch)
         return batches
 
-    async def retry(self, plan: WorkPlan, trace_id: str) -> JobCreated:
-        """Create a job for all unresolved entries of a plan, at normal priority. Raises InvalidRequest for none."""
-        waiting = [entry for entry in plan.entries() if entry.resolved_at is None]
+    async def retry(self, plan: WorkPlan, trace_id: str, video_ids: Collection[str] | None = None) -> JobCreated:
+        """Create a job for all unresolved entries of a plan, or those of `video_ids`, at normal priority. Raises
+        InvalidRequest for none."""
+        chosen = None if video_ids is None else set(video_ids)
+        waiting = [
+            entry
+            for entry in plan.entries()
+            if entry.resolved_at is None and (chosen is None or entry.video_id in chosen)
+        ]
         if not waiting:
             raise InvalidRequest(f"Nothing is open on work plan {plan.plan_id}.", plan_id=plan.plan_id)
         candidates = [recheck_policy.RecheckCandidate(plan, entry) for entry in waiting[:_LARGEST_JOB]]

@@ -28,10 +28,10 @@ def demo(
     Exit code 0 when the outcome is the expected one: ten videos saved, two listed as unavailable.
     """
     from ytarchive.cli.commands.download import run_task
-    from ytarchive.cli.jobs.job_request import make_request
     from ytarchive.cli.terminal.console import stdout
     from ytarchive.cli.workflows import demo as workflow
     from ytarchive.cli.workflows.run_job import NewJob
+    from ytarchive.planning.job_request import make_request
 
     invocation: Invocation = context.obj
     home = directory.expanduser().absolute()

@@ -80,8 +80,8 @@ def download(
 
     Attaches to the running stack, or runs one until the job has ended.
     """
-    from ytarchive.cli.jobs.job_request import make_request, read_batch
     from ytarchive.cli.workflows.run_job import NewJob
+    from ytarchive.planning.job_request import make_request, read_batch
 
     invocation: Invocation = context.obj
     config = invocation.config()

@@ -49,11 +49,11 @@ def plan(
     Takes the options of `download`. Lists the targets as a job would, and looks up the lengths of single videos.
     """
     from ytarchive.cli.jobs.exit_codes import Exit
-    from ytarchive.cli.jobs.job_request import make_request, read_batch
     from ytarchive.cli.render import plan as render
     from ytarchive.cli.terminal.console import stderr
-    from ytarchive.cli.workflows.planning import plan_download
     from ytarchive.cli.workflows.query import run_query
+    from ytarchive.planning.job_request import make_request, read_batch
+    from ytarchive.planning.planner import plan_download
 
     invocation: Invocation = context.obj
     config = invocation.config()
@@ -68,7 +68,7 @@ def plan(
         force=force,
     )
     notes = stderr()
-    found = run_query(
+    planned = run_query(
         config,
         lambda system: plan_download(
             system,
@@ -80,5 +80,6 @@ def plan(
         verbose=invocation.verbose,
         extra_roots=[request.extra_root] if request.extra_root else [],
     )
+    found = planned.plan
     show(found, lambda: render.plan(found), as_json=as_json)
     raise typer.Exit(int(Exit.INCOMPLETE if any(target.error for target in found.targets) else Exit.OK))

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.domain.videos import Entry, PlaylistMetadata, TargetKind, VideoMetadata
-from ytarchive.cli.jobs.download_plan import DownloadPlan, PlannedTarget
 from ytarchive.cli.render.table import Cell, facts, table
-from ytarchive.estimate import Estimate, Range
+from ytarchive.planning.download_plan import DownloadPlan, PlannedTarget
+from ytarchive.planning.estimate import Estimate, Range
 from ytarchive.text import count, safe_text, size, span
 
 _MAX_LISTED = 20

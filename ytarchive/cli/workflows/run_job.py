@@ -17,7 +17,6 @@ from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.events import JobResumeRequested
 from services.common.settings.load import Config
 from ytarchive.cli.jobs.exit_codes import Exit, exit_code
-from ytarchive.cli.jobs.job_request import JobRequest
 from ytarchive.cli.jobs.job_state import JobState
 from ytarchive.cli.jobs.result import ItemTotals, RunResult
 from ytarchive.cli.render.displays import Display
@@ -27,6 +26,7 @@ from ytarchive.client.connect import connected, reach, still_there
 from ytarchive.client.endpoints import System
 from ytarchive.client.job_commands import JobCommand
 from ytarchive.client.jobs import JobsClient, open_running_jobs
+from ytarchive.planning.job_request import JobRequest
 from ytarchive.text import count
 
 if TYPE_CHECKING:

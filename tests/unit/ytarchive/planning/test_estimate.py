@@ -4,7 +4,7 @@ import pytest
 
 from services.common.domain.videos import Entry
 from services.common.youtube.quality import HEIGHTS
-from ytarchive.estimate import METADATA, PICTURE, estimate, listing_units, videos_units
+from ytarchive.planning.estimate import METADATA, PICTURE, estimate, listing_units, videos_units
 
 HOUR = 3600.0
 

@@ -7,7 +7,7 @@ import pytest
 from services.common.domain.archive import Held, KnownGone, Revisit, RevisitReason
 from services.common.domain.videos import Entry, Wanted
 from services.jobs.domain.listings import RECHECK_GONE_AFTER
-from ytarchive.cli.jobs.download_plan import Prediction, predict
+from ytarchive.planning.download_plan import Prediction, predict
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 A = "aaaaaaaaaaa"

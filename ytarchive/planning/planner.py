@@ -10,17 +10,41 @@ from services.common.errors import NetworkTimeout, ServiceUnavailable, YTArchive
 from services.metadata.api import BATCH
 from services.metadata.quota_status import QuotaStatus
 from services.storage.reporting.estimate import Throughput
-from ytarchive.cli.jobs.download_plan import DownloadPlan, PlannedTarget, Prediction, predict
-from ytarchive.cli.jobs.job_request import JobRequest
 from ytarchive.client.archive import HoldingsClient
 from ytarchive.client.endpoints import System
 from ytarchive.client.metadata import TIMEOUT, MetadataClient
-from ytarchive.estimate import EXTRAS, METADATA, Estimate, estimate, listing_units, videos_units
+from ytarchive.planning.download_plan import DownloadPlan, PlannedTarget, Prediction, predict
+from ytarchive.planning.estimate import EXTRAS, METADATA, Estimate, estimate, listing_units, videos_units
+from ytarchive.planning.job_request import JobRequest
 
 LOOKUPS = 20  # of single videos; with an API key each is one call for 50 of them
 _KEYLESS_BATCH = 10  # videos per request without the Data API, which has to be answered within 25 s
 
 Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """`prediction` has the videos that `plan` counts."""
+
+    plan: DownloadPlan
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class ListingProgress:
+    """`read` of the `total` entries of a target were read; the total may still grow."""
+
+    target: Target
+    read: int
+    total: int
+
+
+Report = Callable[[ListingProgress], None]
+
+
+def _ignore(_progress: ListingProgress) -> None:
+    """Nobody waits for a long list."""
 
 
 @dataclass
@@ -41,8 +65,10 @@ async def plan_download(
     recheck_after: timedelta,
     lookups: int = LOOKUPS,
     notify: Notify = lambda _text: None,
-) -> DownloadPlan:
-    """`recheck_after`: `[recheck] interval_days`, as jobs use it.
+    report: Report = _ignore,
+) -> Planned:
+    """`recheck_after`: `[recheck] interval_days`, as jobs use it. `notify` gets what is done next, `report` how far a
+    list was read.
 
     Raise YTArchiveError when no target can be listed, or the archive root is rejected.
     """
@@ -50,7 +76,7 @@ async def plan_download(
     wanted = Wanted.of(request.type, request.options)
     async with MetadataClient.open(system) as metadata, HoldingsClient.open(system, answer_timeout=TIMEOUT) as storage:
         throughput = await storage.throughput(root, quality)
-        listing = await _list_all(metadata, request.targets, notify)
+        listing = await _list_all(metadata, request.targets, notify, report)
         quota = await metadata.quota()
         known = await storage.held(root, (entry.video_id for entry in listing.entries))
         notes: list[str] = []
@@ -67,7 +93,7 @@ async def plan_download(
         if unknown:
             notify(f"Looking up the length of {len(unknown)} single videos")
             prediction = prediction.with_lookups(await _look_up(metadata, unknown, lookups, quota, notes))
-    return DownloadPlan(
+    plan = DownloadPlan(
         root=throughput.root,
         quality=quality,
         targets=listing.targets,
@@ -77,6 +103,7 @@ async def plan_download(
         gone=dict(prediction.gone),
         notes=notes,
     )
+    return Planned(plan, prediction)
 
 
 def _estimate(
@@ -95,7 +122,7 @@ def _estimate(
     )
 
 
-async def _list_all(metadata: MetadataClient, targets: Sequence[Target], notify: Notify) -> _Listing:
+async def _list_all(metadata: MetadataClient, targets: Sequence[Target], notify: Notify, report: Report) -> _Listing:
     listing = _Listing()
     singles: list[str] = []
     for target in targets:
@@ -103,7 +130,7 @@ async def _list_all(metadata: MetadataClient, targets: Sequence[Target], notify:
             singles += target.video_ids
         else:
             notify(f"Listing {target}")
-            await _list(metadata, target, listing)
+            await _list(metadata, target, listing, report)
     if singles:
         listing.targets.append(PlannedTarget(kind=TargetKind.VIDEOS, videos=len(singles)))
         listing.units += videos_units(len(singles))
@@ -114,11 +141,13 @@ async def _list_all(metadata: MetadataClient, targets: Sequence[Target], notify:
     return listing
 
 
-async def _list(metadata: MetadataClient, target: Target, listing: _Listing) -> None:
+async def _list(metadata: MetadataClient, target: Target, listing: _Listing, report: Report) -> None:
     planned = PlannedTarget(kind=target.kind, id=target.id)
     listing.targets.append(planned)
     try:
-        playlist, entries = await metadata.listing(target)
+        playlist, entries = await metadata.listing(
+            target, on_page=lambda read, total: report(ListingProgress(target, read, total))
+        )
     except YTArchiveError as error:
         listing.failures.append(error)
         planned.error = error.detail()

@@ -10,7 +10,7 @@ from services.common.archive_coverage import decide
 from services.common.domain.archive import Held, KnownGone
 from services.common.domain.videos import Entry, Look, TargetKind, Wanted
 from services.common.models import ErrorDetail
-from ytarchive.estimate import Estimate
+from ytarchive.planning.estimate import Estimate
 
 
 class PlannedTarget(BaseModel):

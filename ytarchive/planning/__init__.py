@@ -1,0 +1,1 @@
+"""What a download comes to, before anything is fetched: the request, and its plan."""
