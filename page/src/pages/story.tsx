@@ -1,5 +1,5 @@
 /** `/t/{trace}`: what happened, step by step: which service did what, why, and what it waited for. */
-import { useMemo } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import type { TracePage } from "../data/api.ts";
 import { read } from "../data/client.ts";
 import { useReading } from "../data/read.ts";
@@ -23,14 +23,25 @@ import { exact, Records } from "../parts/records.tsx";
 
 const PAGE = 500;
 const MOST = 3_000; // entries
+const LARGE = 1_000; // entries
+const ENDS = new Set(["job.completed", "job.cancelled", "job.failed"]);
 const NEWS = ["job", "listing", "archive", "download", "metadata", "video", "work_plan", "source", "storage", "dead"];
+
+const TIME = /^\d{4}-\d\d-\d\dT/;
 
 type Names = ReadonlyMap<string, string>;
 type Found = Pick<TracePage, "entries" | "total" | "complete">;
 
 export function Story({ id }: { id: string }) {
   const address = useAddress();
-  const trace = useReading(id, (signal) => readTrace(id, signal), NEWS, (news) => news.trace_id === id);
+  const large = useRef(false); // is read again only at its end
+  const trace = useReading(
+    id,
+    (signal) => readTrace(id, signal),
+    NEWS,
+    (news) => news.trace_id === id && (!large.current || ENDS.has(news.type)),
+  );
+  large.current = (trace.data?.total ?? 0) > LARGE;
   return (
     <Shown of={trace} waiting="Reading what happened…">
       {(found) => <Told id={id} found={found} address={address} />}
@@ -66,11 +77,7 @@ function Told({ id, found, address }: { id: string; found: Found; address: Addre
     <>
       <Heading
         title="Story"
-        about={begun && ended
-          ? `${count(events.length, "step")}, begun ${moment(begun)}, over ${
-            span((Date.parse(ended) - Date.parse(begun)) / 1000)
-          }`
-          : id}
+        about={begun && ended ? `${count(events.length, "step")}, begun ${moment(begun)}, ${lasted(begun, ended)}` : id}
       >
         {job && <a class="button" href={`/j/${job}`}>The job</a>}
         <a class="button" href={`/logs?trace=${encodeURIComponent(id)}`}>All its log lines</a>
@@ -102,6 +109,11 @@ function Told({ id, found, address }: { id: string; found: Found; address: Addre
       {events.length > 0 && <AsTable story={story} names={videos} />}
     </>
   );
+}
+
+function lasted(begun: string, ended: string): string {
+  const seconds = (Date.parse(ended) - Date.parse(begun)) / 1000;
+  return seconds < 1 ? "done within a second" : `over ${span(seconds)}`;
 }
 
 function failingOf(story: StoryPicture): StoryEvent | undefined {
@@ -222,7 +234,7 @@ function Step({ event, names }: { event: StoryEvent; names: Names }) {
         <p class="small">
           <time dateTime={event.at}>{exact(event.at)}</time> · published by {event.service}
         </p>
-        <Facts rows={factsOf(event)} />
+        <Facts rows={factsOf(event).map(([name, value]) => [name, TIME.test(value) ? exact(value) : value] as const)} />
         <h3>What {event.service} wrote then</h3>
         {event.records.length
           ? <Records records={event.records} story={false} />
