@@ -13,6 +13,7 @@ from playwright.async_api import expect
 
 from tests.conftest import Cli
 from tests.web.conftest import Served, Visit, serve
+from ytarchive.emulator.site import sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of this test
@@ -97,6 +98,11 @@ async def test_orders_need_more_than_the_cookie_and_nothing_is_kept_in_clear(
     everything = b"".join(path.read_bytes() for path in opened.cli.data.rglob("*") if path.is_file())
     for secret in (PASSWORD, cookie.value, csrf):
         assert secret.encode() not in everything
+
+    opened.cli("download", sample.VIDEO_OK)
+    _, media = await answer_of(http, "GET", f"{opened.url}/api/v1/media/{sample.VIDEO_OK}/link", headers=have)
+    async with http.get(media["data"]["url"]) as answer:  # without a cookie
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "video/mp4")
 
     await answer_of(http, "DELETE", session, headers=have | {"X-CSRF-Token": csrf})
     assert (await answer_of(http, "GET", jobs, headers=have))[0] == 401

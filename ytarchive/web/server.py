@@ -13,25 +13,34 @@ from services.common.web.access import AccessRules
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.routing import RestApplication, Route
 from ytarchive.client.endpoints import System
-from ytarchive.web import assets, attention, diagnosis, forwarding, live, login, overview, plan
+from ytarchive.web import assets, attention, diagnosis, forwarding, live, login, media, overview, plan
 from ytarchive.web.assets import Assets
 from ytarchive.web.attention import AttentionReader
 from ytarchive.web.diagnosis import Examinations
 from ytarchive.web.forwarding import Forwarder
 from ytarchive.web.live import LiveHub
 from ytarchive.web.login import LoginDesk
+from ytarchive.web.media import Signatures
 from ytarchive.web.services import Services
 from ytarchive.web.sessions import Password, Sessions
 
 
 def own_routes() -> tuple[Route, ...]:
     """Return the routes that are answered here."""
-    return (*login.ROUTES, *overview.ROUTES, *attention.ROUTES, *plan.ROUTES, *diagnosis.ROUTES, *live.ROUTES)
+    return (
+        *login.ROUTES,
+        *overview.ROUTES,
+        *attention.ROUTES,
+        *plan.ROUTES,
+        *diagnosis.ROUTES,
+        *media.ROUTES,
+        *live.ROUTES,
+    )
 
 
 def routes() -> tuple[Route, ...]:
     """Return all routes. The first one that fits answers: forwarded paths and the page come last."""
-    return (*own_routes(), *forwarding.routes(), *assets.ROUTES)
+    return (*own_routes(), *media.SIGNED, *forwarding.routes(), *assets.ROUTES)
 
 
 class WebServer:
@@ -72,6 +81,7 @@ async def serving(config: Config, own: System | None = None) -> AsyncIterator[We
         desk = LoginDesk(rules, sessions, Password(config))
         parts: Sequence[object] = (
             desk,
+            Signatures(config),
             config, services, hub, AttentionReader(config, services), Assets(), Examinations(config), forwarder,
         )  # fmt: skip
         rest = RestApplication(server, [route.bind(parts) for route in routes()], rules)

@@ -176,6 +176,9 @@ export type LogCleanupBody = { dry_run?: boolean };
 /** Records as they were written, newest first. `complete` false: older files were not read, and `total` counts the others. */
 export type LogPage = { total: number; limit: number; offset: number; logs: Record<string, unknown>[]; complete?: boolean };
 
+/** `url`: the film, or its sound where only that is held, for any player. `playlist`: a file that opens in a player. Both are good until `expires` (seconds since 1970). */
+export type MediaLink = { url: string; playlist: string; expires: number };
+
 /** `reasons` counts the videos that match all but `reason`; `open` and `resolved` count all. */
 export type MissingPage = { total: number; limit: number; offset: number; videos: MissingRow[]; reasons: ReasonCount[]; open: number; resolved: number };
 
@@ -436,6 +439,7 @@ export interface Reads {
   "/api/v1/logs/services/{name}": { path: { name: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli" }; query: { service?: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli"; level?: "debug" | "info" | "warning" | "error" | "critical"; trace_id?: string; from?: string; to?: string; search?: string; limit?: number; offset?: number }; body: undefined; answer: LogPage };
   "/api/v1/logs/stream": { path: Record<never, never>; query: { service?: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli"; level?: "debug" | "info" | "warning" | "error" | "critical"; trace_id?: string; from?: string; to?: string; search?: string }; body: undefined; answer: never };
   "/api/v1/logs/traces/{trace_id}": { path: { trace_id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: TracePage };
+  "/api/v1/media/{video_id}/link": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: MediaLink };
   "/api/v1/metadata/channel/{channel_id}": { path: { channel_id: string }; query: Record<never, never>; body: undefined; answer: ChannelMetadata };
   "/api/v1/metadata/playlist/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: PlaylistPage };
   "/api/v1/metadata/quota": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: QuotaStatus };
