@@ -13,14 +13,23 @@ from services.common.web.routing import Route
 from services.storage.archive.disk_space import DiskSpace
 from services.storage.archive.locks import NamedLocks
 from services.storage.archive_store import ArchiveStore
-from services.storage.entrypoints import archive_api, estimate_api, verification_api, watch_api, work_plan_api
+from services.storage.entrypoints import (
+    archive_api,
+    estimate_api,
+    library_api,
+    verification_api,
+    watch_api,
+    work_plan_api,
+)
 from services.storage.entrypoints.handlers import HANDLERS
+from services.storage.fixity.ages import FixityReport
 from services.storage.fixity.repairs import Repairer
 from services.storage.fixity.repository import VerificationRepository
 from services.storage.fixity.requests import VerificationRequests
 from services.storage.fixity.verifier import Verifier
 from services.storage.index.catalogue import Catalogue
 from services.storage.index.damage import CatalogueDamage
+from services.storage.index.facets import ArchiveFacets
 from services.storage.index.fts import TextIndex
 from services.storage.index.indexer import Indexer
 from services.storage.index.queries import CatalogueQueries
@@ -29,8 +38,10 @@ from services.storage.index.schema import catalogue_path, open_catalogue
 from services.storage.index.search import ArchiveSearch
 from services.storage.playlists.assembler import PlaylistAssembler
 from services.storage.playlists.page_buffer import PageBuffer
+from services.storage.playlists.queries import PlaylistQueries
 from services.storage.reporting.descriptions import VideoReader
 from services.storage.reporting.estimate import EstimateReports
+from services.storage.reporting.growth import GrowthReport
 from services.storage.reporting.history import HistoryReader
 from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import TranscriptReader
@@ -46,6 +57,7 @@ __all__ = ["HANDLERS", "ROUTES", "StorageParts", "bootstrap"]
 
 ROUTES: Sequence[Route] = (
     *watch_api.ROUTES,
+    *library_api.ROUTES,
     *archive_api.ROUTES,
     *work_plan_api.ROUTES,
     *estimate_api.ROUTES,
@@ -74,8 +86,12 @@ class StorageParts:
     verifications: VerificationRepository
     verifier: Verifier
     verification_requests: VerificationRequests
+    fixity_report: FixityReport
+    growth_report: GrowthReport
     queries: CatalogueQueries
     search: ArchiveSearch
+    library: ArchiveFacets
+    playlist_queries: PlaylistQueries
     videos: VideoReader
     thumbnails: SmallThumbnails
     transcripts: TranscriptReader
@@ -139,8 +155,12 @@ def bootstrap(
         verifications=verifications,
         verifier=verifier,
         verification_requests=VerificationRequests(verifier, verifications),
+        fixity_report=FixityReport(database, verifications, config.fixity.interval_days),
+        growth_report=GrowthReport(database, roots, settings.min_free),
         queries=queries,
         search=ArchiveSearch(database, settings),
+        library=ArchiveFacets(database, queries),
+        playlist_queries=PlaylistQueries(database, settings),
         videos=videos,
         thumbnails=SmallThumbnails(videos, queries, settings.base_data_dir, config.download.ffmpeg),
         transcripts=TranscriptReader(videos),

@@ -9,8 +9,23 @@ from tests.web.conftest import Served, Visit
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGES = [
-    *("/", "/activity", "/activity?show=history", "/add", "/library", "/logs", "/missing", "/system"),
-    *("/v/demo-000002", "/v/demo-000001?tab=provenance"),
+    "/",
+    "/activity",
+    "/activity?show=history",
+    "/add",
+    "/c/UCemulator0000000000demo",
+    "/care",
+    "/library",
+    "/library?show=channels",
+    "/library?view=table&sort=-upload_date",
+    "/logs",
+    "/missing",
+    "/p/PLemulator0000000000000000000demo",
+    "/search?q=hello",
+    "/settings",
+    "/system",
+    "/v/demo-000001?tab=provenance",
+    "/v/demo-000002",
 ]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from services.common.errors import YTArchiveError
 from services.common.models import HealthCheck, HealthStatus
@@ -12,7 +12,14 @@ from services.common.web.tokens import TokenStore
 from ytarchive.client.endpoints import System, configured_urls, find_system
 from ytarchive.client.rest import Rest, error_of
 
-Answers = Mapping[str, HealthCheck | str]  # by service; a text tells why there is no HealthCheck
+
+class ExaminedService(HealthCheck):
+    """`critical_errors`: of an unhealthy service, each with its remedy."""
+
+    critical_errors: list[str] = Field(default_factory=list, exclude=True)
+
+
+Answers = Mapping[str, ExaminedService | str]  # by service; a text tells why there is no answer
 
 
 async def check_all(config: Config, system: System | None = None) -> Answers:
@@ -26,10 +33,10 @@ async def check_all(config: Config, system: System | None = None) -> Answers:
 
 
 def all_healthy(answers: Answers) -> bool:
-    return all(isinstance(a, HealthCheck) and a.status is HealthStatus.HEALTHY for a in answers.values())
+    return all(not isinstance(a, str) and a.status is HealthStatus.HEALTHY for a in answers.values())
 
 
-async def _check(name: str, url: str, token: str | None) -> HealthCheck | str:
+async def _check(name: str, url: str, token: str | None) -> ExaminedService | str:
     if url.endswith(":0"):
         return "not running"
     async with Rest.open(url, token=token) as rest:
@@ -37,7 +44,9 @@ async def _check(name: str, url: str, token: str | None) -> HealthCheck | str:
             answer, status = await rest.request_once("health")
             if answer.data is None:
                 raise error_of(answer.error, status)
-            check = HealthCheck.model_validate(answer.data)
+            details = (answer.error.details if answer.error else None) or {}
+            errors = {"critical_errors": details.get("critical_errors", [])}
+            check = ExaminedService.model_validate({**answer.data, **errors})
         except YTArchiveError as error:
             return error.message
         except ValidationError:

@@ -1,5 +1,5 @@
 """The generated files: in docs/ the bus reference, the users of the broker, the OpenAPI documents and the command line
-reference; in page/ the types of the REST API."""
+reference; in page/ the types of the REST API, and what the settings are for."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from services.common.infra.logs import VERSION
 from services.common.names import SERVICES
 from services.common.settings.load import Config
 from services.common.web import openapi as openapi_document
-from ytarchive.docgen import broker_users, bus_reference, cli_reference, page_types
+from ytarchive.docgen import broker_users, bus_reference, cli_reference, page_types, settings_table
 from ytarchive.stack import load_service
 from ytarchive.web.server import own_routes
 
@@ -28,6 +28,7 @@ def pages() -> dict[Path, str]:
         Path("cli.md"): cli_reference.page(),
         **{Path("openapi", f"{name}.json"): _json(document) for name, document in documents.items()},
         Path("../page/src/data/api.ts"): page_types.module(documents.values()),
+        Path("../page/src/data/settings.ts"): settings_table.module((DOCS.parent / "config.toml").read_text("utf-8")),
     }
 
 

@@ -13,11 +13,13 @@ from ytarchive.web.services import Services
 
 
 class ServiceState(BaseModel):
-    """`health` null: the service does not answer; `problem` tells why."""
+    """`health` null: the service does not answer; `problem` tells why. `errors`: what is critical, with remedies."""
 
     name: str
+    url: str | None
     health: HealthCheck | None
     problem: str | None
+    errors: list[str]
 
 
 class SystemState(BaseModel):
@@ -36,10 +38,14 @@ async def show_system(_call: Call, config: Config, services: Services) -> System
         version=VERSION,
         temporary=system.temporary,
         services=[
-            ServiceState(
+            ServiceState(name=name, url=system.services.get(name), health=None, problem=answer, errors=[])
+            if isinstance(answer, str)
+            else ServiceState(
                 name=name,
-                health=answer if isinstance(answer, HealthCheck) else None,
-                problem=None if isinstance(answer, HealthCheck) else answer,
+                url=system.services.get(name),
+                health=answer,
+                problem=None,
+                errors=answer.critical_errors,
             )
             for name, answer in answers.items()
         ],

@@ -13,9 +13,10 @@ from services.common.web.access import AccessRules
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.routing import RestApplication, Route
 from ytarchive.client.endpoints import System
-from ytarchive.web import assets, attention, forwarding, live, overview, plan
+from ytarchive.web import assets, attention, diagnosis, forwarding, live, overview, plan
 from ytarchive.web.assets import Assets
 from ytarchive.web.attention import AttentionReader
+from ytarchive.web.diagnosis import Examinations
 from ytarchive.web.forwarding import Forwarder
 from ytarchive.web.live import LiveHub
 from ytarchive.web.services import Services
@@ -23,7 +24,7 @@ from ytarchive.web.services import Services
 
 def own_routes() -> tuple[Route, ...]:
     """Return the routes that are answered here."""
-    return (*overview.ROUTES, *attention.ROUTES, *plan.ROUTES, *live.ROUTES)
+    return (*overview.ROUTES, *attention.ROUTES, *plan.ROUTES, *diagnosis.ROUTES, *live.ROUTES)
 
 
 def routes() -> tuple[Route, ...]:
@@ -64,7 +65,10 @@ async def serving(config: Config, own: System | None = None) -> AsyncIterator[We
         hub = LiveHub(services)
         resources.push_async_callback(hub.close)
         forwarder = await resources.enter_async_context(Forwarder.open(services))
-        parts: Sequence[object] = (config, services, hub, AttentionReader(config, services), Assets(), forwarder)
+        attention_reader = AttentionReader(config, services)
+        parts: Sequence[object] = (
+            config, services, hub, attention_reader, Assets(), Examinations(config), forwarder,
+        )  # fmt: skip
         rules = AccessRules.of(config, config.web.host, bound.url)
         rest = RestApplication(server, [route.bind(parts) for route in routes()], rules)
         await rest.start(bound)

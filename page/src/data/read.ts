@@ -31,12 +31,14 @@ export function useRead<P extends keyof Reads>(path: P | null, options: Options<
   );
 }
 
-/** As useRead, for any way of reading. `key` names what is read; null: nothing. */
+/** As useRead, for any way of reading. `key` names what is read; null: nothing. `again`: milliseconds after which it is
+ * read again, for what changes without news. */
 export function useReading<T>(
   key: string | null,
   load: (signal: AbortSignal) => Promise<T>,
   topics: readonly string[] = [],
   concerns: (news: News) => boolean = () => true,
+  again: (data: T) => number | undefined = () => undefined,
 ): Reading<T> {
   const [state, setState] = useState<{ key: string | null; data?: T; problem?: Problem }>({ key: null });
   const [round, setRound] = useState(0);
@@ -44,6 +46,8 @@ export function useReading<T>(
   latest.current = load;
   const relevant = useRef(concerns);
   relevant.current = concerns;
+  const interval = useRef(again);
+  interval.current = again;
   const reload = useCallback(() => setRound((before) => before + 1), []);
 
   useEffect(() => {
@@ -51,7 +55,11 @@ export function useReading<T>(
     const aborter = new AbortController();
     let retry: number | undefined;
     latest.current(aborter.signal).then(
-      (data) => setState({ key, data }),
+      (data) => {
+        setState({ key, data });
+        const pause = interval.current(data);
+        if (pause !== undefined) retry = setTimeout(reload, pause);
+      },
       (error) => {
         if (aborter.signal.aborted) return;
         const problem = error instanceof Problem ? error : new Problem(String(error), 0, "E999", null);

@@ -101,7 +101,14 @@ export function Watch({ id }: { id: string }) {
         {tab === "files" && <Files id={id} copies={held.data?.copies ?? []} />}
         {known.channel && <More id={id} channel={known.channel_id ?? known.channel} name={known.channel} />}
       </div>
-      {captions.length > 0 && <TranscriptPane key={id} videoId={id} languages={captions} />}
+      {captions.length > 0 && (
+        <TranscriptPane
+          key={`${id} ${address.get("find")}`}
+          videoId={id}
+          languages={captions}
+          find={address.get("find")}
+        />
+      )}
     </div>
   );
 }

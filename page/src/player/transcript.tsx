@@ -7,9 +7,14 @@ import { indexAt, pieces } from "./cues.ts";
 import { languageName } from "./stage.tsx";
 import { jump, position } from "./state.ts";
 
-export function TranscriptPane({ videoId, languages }: { videoId: string; languages: readonly string[] }) {
+export function TranscriptPane({ videoId, languages, find }: {
+  videoId: string;
+  languages: readonly string[];
+  /** What to search for at first. */
+  find: string;
+}) {
   const [chosen, choose] = useState(languages[0] ?? "");
-  const [words, search] = useState("");
+  const [words, search] = useState(find);
   const [follows, follow] = useState(true);
   const language = languages.includes(chosen) ? chosen : languages[0] ?? "";
   const transcript = useRead("/api/v1/storage/videos/{video_id}/captions/{language}", {

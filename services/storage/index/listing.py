@@ -22,7 +22,7 @@ from services.storage.index.schema import SORT_KEYS
 
 _NULLABLE = {"upload_date", "duration"}
 _FEW = 2_000  # rows that are sorted rather than looked for in the index of the order
-_CHOSEN = "id IN (SELECT id FROM chosen)"
+CHOSEN = "id IN (SELECT id FROM chosen)"
 
 
 class Cursor(BaseModel):
@@ -83,10 +83,10 @@ def select_page(
 ) -> Listed:
     """Raises InvalidRequest for an `after` that is no cursor of this order."""
     cursor = Cursor.of(after, sort) if after is not None else None
-    total = _count(db, chosen)
-    with_ids = _with_chosen(chosen)
+    total = count_rows(db, chosen)
+    with_ids = with_chosen(chosen)
     source = "videos" if chosen.chosen and total <= _FEW else f"videos INDEXED BY videos_by_{sort.removeprefix('-')}"
-    conditions = [*chosen.flags, *([_CHOSEN if source == "videos" else f"+{_CHOSEN}"] if chosen.chosen else [])]
+    conditions = [*chosen.flags, *([CHOSEN if source == "videos" else f"+{CHOSEN}"] if chosen.chosen else [])]
     ids = list[int]()
     for part in _parts(sort, cursor):
         where = " AND ".join([part.where, *conditions])
@@ -106,17 +106,19 @@ def select_page(
     return Listed(rows, total, _cursor(rows[-1], sort).text() if more and rows else None)
 
 
-def _count(db: sqlite3.Connection, chosen: Filter) -> int:
+def count_rows(db: sqlite3.Connection, chosen: Filter) -> int:
+    """Return the number of videos within a filter."""
     flags = " AND ".join(("1", *chosen.flags))
     if chosen.chosen is None:  # kept by triggers
         return int(db.execute(f"SELECT total(videos) FROM video_totals WHERE {flags}").fetchone()[0])  # noqa: S608 - ours
-    query = f"{_with_chosen(chosen)} SELECT count(*) FROM videos WHERE {_CHOSEN} AND {flags}"  # noqa: S608 - ours
+    query = f"{with_chosen(chosen)} SELECT count(*) FROM videos WHERE {CHOSEN} AND {flags}"  # noqa: S608 - ours
     if not chosen.flags:
-        query = f"{_with_chosen(chosen)} SELECT count(*) FROM chosen"  # noqa: S608 - ours
+        query = f"{with_chosen(chosen)} SELECT count(*) FROM chosen"  # noqa: S608 - ours
     return int(db.execute(query, chosen.values).fetchone()[0])
 
 
-def _with_chosen(chosen: Filter) -> str:
+def with_chosen(chosen: Filter) -> str:
+    """Return the clause that makes the table `chosen` of a filter; empty without one."""
     return f"WITH chosen (id) AS MATERIALIZED ({chosen.chosen})" if chosen.chosen else ""
 
 

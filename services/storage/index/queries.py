@@ -7,12 +7,12 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.common.domain.archive import FileFact, KnownGone, Revisit, RevisitReason
 from services.common.infra.sqlite import Database
@@ -34,21 +34,35 @@ _NAMED = "SELECT rowid FROM name_index WHERE name_index MATCH ?"
 _OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
 
 
-class VideoQuery(PageQuery):
+class VideoFilter(BaseModel):
     """`q`: words of title or channel, all of which must match, as in /storage/search; `channel`: its id or name.
+    `year`: in which the video was made; `quality`: for which it was asked (`1080p`); `captions`: a language that is
+    held, or `none`. Lengths are in seconds, `max_length` is excluded.
 
     `status`: `complete`, everything that was requested is held; `incomplete`, something is not (for example, upstream
     has no captions); `gone`, the video is known to be unavailable upstream. `below_wanted`: only videos
-    that might get better, with the reasons. `sort` with `-`: descending. `after`: the `next` of the page before, in
-    place of `offset`: pages at the end of a long list then cost what the first one does, and rows that are added
-    meanwhile shift nothing.
+    that might get better, with the reasons.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     q: str | None = Field(default=None, min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    year: int | None = Field(default=None, ge=1900, le=2999)
+    min_length: float | None = Field(default=None, ge=0, le=10**7)
+    max_length: float | None = Field(default=None, ge=0, le=10**7)
+    quality: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,16}$")
+    captions: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     status: VideoStatus | None = None
     below_wanted: bool = False
+
+
+class VideoQuery(VideoFilter, PageQuery):
+    """The filters, and `sort`: with `-`, descending. `after`: the `next` of the page before, in place of `offset`:
+    pages at the end of a long list then cost what the first one does, and rows that are added meanwhile shift nothing.
+    """
+
     sort: VideoSort = "-archived_at"
     after: str | None = Field(default=None, max_length=8000)
 
@@ -149,10 +163,7 @@ class CatalogueQueries:
 
     async def videos(self, query: VideoQuery) -> VideoPage:
         """Raises InvalidRequest for an `after` that is no cursor of this list."""
-        members = None
-        if query.playlist is not None:
-            members = await asyncio.to_thread(members_of, query.playlist, self._storage)
-        chosen = _filter(query, members)
+        chosen = await self.filter_of(query)
 
         def work(db: sqlite3.Connection) -> VideoPage:
             found = select_page(db, chosen, query.sort, limit=query.limit, offset=query.offset, after=query.after)
@@ -160,6 +171,12 @@ class CatalogueQueries:
             return VideoPage(videos=rows, total=found.total, next=found.next, limit=query.limit, offset=query.offset)
 
         return await self._database.read(work)
+
+    async def filter_of(self, query: VideoFilter) -> Filter:
+        members = None
+        if query.playlist is not None:
+            members = await asyncio.to_thread(members_of, query.playlist, self._storage)
+        return _filter(query, members)
 
     async def rows(self, video_ids: Sequence[str]) -> dict[str, VideoRow]:
         """Return a row for each of these videos that is held, by video_id."""
@@ -247,8 +264,8 @@ class CatalogueQueries:
         )
 
 
-def _filter(query: VideoQuery, members: Sequence[str] | None) -> Filter:
-    chosen, values = list[str](), list[str]()
+def _filter(query: VideoFilter, members: Sequence[str] | None) -> Filter:
+    chosen, values = list[str](), list[Any]()
     if query.q is not None:
         text_query = parse_query(query.q)
         wanted, unwanted = text_query.expression(), text_query.exclusion()
@@ -262,10 +279,31 @@ def _filter(query: VideoQuery, members: Sequence[str] | None) -> Filter:
     if members is not None:
         chosen.append(_OF_PLAYLIST)
         values.append(json.dumps(list(members)))
+    for condition, found in _conditions(query):
+        chosen.append(condition)
+        values += found
     flags = [_STATUS[query.status]] if query.status in _STATUS else []
     flags += ["below_wanted"] if query.below_wanted else []
     joined = " INTERSECT ".join(f"SELECT * FROM ({one})" for one in chosen)  # noqa: S608 - ours
     return Filter(joined or None, tuple(values), tuple(flags))
+
+
+def _conditions(query: VideoFilter) -> Iterator[tuple[str, list[Any]]]:
+    """Yield a query for row numbers, with its values, for each further filter."""
+    if query.year is not None:
+        yield "SELECT id FROM videos WHERE upload_date >= ? AND upload_date < ?", [f"{query.year}", f"{query.year + 1}"]
+    if query.min_length is not None or query.max_length is not None:
+        longest = query.max_length if query.max_length is not None else float("inf")
+        yield (
+            "SELECT id FROM videos WHERE duration_seconds >= ? AND duration_seconds < ?",
+            [query.min_length or 0.0, longest],
+        )
+    if query.quality is not None:
+        yield "SELECT id FROM videos WHERE instr(qualities, ?)", [json.dumps(query.quality)]
+    if query.captions == "none":
+        yield "SELECT id FROM videos EXCEPT SELECT video FROM searched_rows WHERE language != ''", []
+    elif query.captions is not None:
+        yield "SELECT video FROM searched_rows WHERE language = ?", [query.captions]
 
 
 def _holding(row: sqlite3.Row) -> Holding:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.domain.archive import FileRole
 from services.common.errors import InvalidRequest
@@ -50,6 +50,16 @@ SELECT r.video, v.root, v.video_id, name_index.rank AS rank FROM name_index
 CROSS JOIN searched_rows r ON r.video = name_index.rowid CROSS JOIN videos v ON v.id = r.video
 WHERE name_index MATCH :wanted AND rank MATCH :weights AND {conditions} ORDER BY name_index.rowid DESC LIMIT :most
 """
+_MOST_COUNTED = 50_000  # rows of the index
+_YEARS = f"""
+SELECT substr(v.upload_date, 1, 4) AS year, count(DISTINCT r.video) AS videos, count(*) AS texts FROM (
+  SELECT search_index.rowid AS id FROM search_index CROSS JOIN searched_rows r ON r.id = search_index.rowid
+  WHERE search_index MATCH :wanted AND {{conditions}} ORDER BY search_index.rowid DESC LIMIT {_MOST_COUNTED}) matched
+JOIN searched_rows r ON r.id = matched.id JOIN videos v ON v.id = r.video GROUP BY year ORDER BY year
+"""  # noqa: S608 - a constant
+_ALL_YEARS = """
+SELECT substr(upload_date, 1, 4) AS year, count(*) FROM videos INDEXED BY videos_by_upload_date GROUP BY year
+"""
 _NAME_WEIGHTS = "bm25(1000000.0, 100000.0)"
 # The row itself is excluded by the expression: all matches of the unwanted words are collected for videos with captions
 # in several languages only.
@@ -73,18 +83,43 @@ SELECT rowid AS id, highlight(page, 0, :mark, :unmark) AS title, highlight(page,
 """  # noqa: S608 - a constant
 
 
-class SearchQuery(PageQuery):
+class TextFilter(BaseModel):
     """`q`: words, all of which must match; "a phrase"; `begin*`; `-without`. `in`: the field to search; unset: all.
-    `channel`: its id or name. `language`: only captions in this language, and only videos that have them. `moments`:
-    maximum number per video."""
+    `channel`: its id or name. `language`: only captions in this language, and only videos that have them."""
 
-    limit: int = Field(default=20, ge=1, le=100)
+    model_config = ConfigDict(extra="forbid")
+
     q: str = Field(min_length=1, max_length=200)
     channel: str | None = Field(default=None, min_length=1, max_length=200)
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     place: SearchField | None = Field(default=None, alias="in")
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+
+
+class SearchQuery(TextFilter, PageQuery):
+    """What is searched for. `moments`: maximum number per video."""
+
+    limit: int = Field(default=20, ge=1, le=100)
     moments: int = Field(default=5, ge=0, le=50)
+
+
+class YearsQuery(TextFilter):
+    """What is searched for."""
+
+
+class YearCount(BaseModel):
+    """`year` in which the videos were made; null: not known. `of`: all videos of that year."""
+
+    year: str | None
+    videos: int
+    of: int
+
+
+class SearchYears(BaseModel):
+    """`more`: so many texts match that only the newest rows of the index are counted."""
+
+    years: list[YearCount]
+    more: bool
 
 
 class TextMatch(Passage):
@@ -164,6 +199,20 @@ class ArchiveSearch:
 
         return await self._database.read(work)
 
+    async def years(self, query: YearsQuery) -> SearchYears:
+        text_query = parse_query(query.q)
+        members = None
+        if query.playlist is not None:
+            members = await asyncio.to_thread(members_of, query.playlist, self._storage)
+
+        def work(db: sqlite3.Connection) -> SearchYears:
+            found, more = _Matches(db, query, text_query, members).years()
+            all_years = dict(db.execute(_ALL_YEARS).fetchall())
+            years = [YearCount(year=year, videos=videos, of=all_years.get(year, videos)) for year, videos in found]
+            return SearchYears(years=years, more=more)
+
+        return await self._database.read(work)
+
     def _hit(
         self, db: sqlite3.Connection, query: SearchQuery, number: int, found: list[_MatchedRow], rank: float
     ) -> SearchHit:
@@ -207,7 +256,7 @@ class _Matches:
     and of the others only the newest are ranked."""
 
     def __init__(
-        self, db: sqlite3.Connection, query: SearchQuery, text_query: TextQuery, members: Sequence[str] | None
+        self, db: sqlite3.Connection, query: TextFilter, text_query: TextQuery, members: Sequence[str] | None
     ) -> None:
         self._db = db
         self._query = query
@@ -235,6 +284,15 @@ class _Matches:
             rows = self._rows(_MATCHES, _WEIGHTS)
         return _ranked(names, described, rows, more=True)
 
+    def years(self) -> tuple[list[tuple[str | None, int]], bool]:
+        """Return (year, matching videos), oldest first, and whether only the newest matches were counted."""
+        if self._text_query.expression() is None:
+            return [], False
+        columns = _columns(self._query)
+        rows = self._select(_YEARS, *columns)
+        found = [(row["year"], row["videos"]) for row in rows]
+        return found, sum(row["texts"] for row in rows) >= _MOST_COUNTED
+
     def _rows(self, statement: str, weights: str, *columns: str) -> list[tuple[int, float]]:
         """Return (video, rank) of the newest matching rows, one more than are ranked at most; best first."""
         rows = self._select(statement, *columns, weights=weights)
@@ -259,7 +317,7 @@ def _ranked(*tiers: list[tuple[int, float]], more: bool) -> _Ranked:
 
 
 def _conditions(
-    query: SearchQuery, unwanted: str | None, members: Sequence[str] | None
+    query: TextFilter, unwanted: str | None, members: Sequence[str] | None
 ) -> tuple[list[str], dict[str, Any]]:
     conditions, values = ["1"], dict[str, Any]()
     if unwanted is not None:
@@ -305,7 +363,7 @@ def _found(
     return found
 
 
-def _columns(query: SearchQuery) -> Sequence[str]:
+def _columns(query: TextFilter) -> Sequence[str]:
     return [query.place] if query.place else []
 
 

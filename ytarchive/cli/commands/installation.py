@@ -110,12 +110,12 @@ def doctor(
     import asyncio
     import os
 
-    from ytarchive.cli.doctor.examination import examine
-    from ytarchive.cli.doctor.finding import healthy
-    from ytarchive.cli.doctor.view import lines
     from ytarchive.cli.jobs.exit_codes import Exit
+    from ytarchive.cli.render.installation import finding_lines
     from ytarchive.cli.render.json_output import print_json
     from ytarchive.cli.terminal.console import stdout
+    from ytarchive.doctor.examination import examine
+    from ytarchive.doctor.finding import healthy
 
     invocation: Invocation = context.obj
     findings = asyncio.run(examine(invocation.config_file, os.environ, online=online))
@@ -124,7 +124,7 @@ def doctor(
         print_json({"healthy": healthy(findings), "checks": checks}, indent=2)
     else:
         out = stdout()
-        for line in lines(findings):
+        for line in finding_lines(findings):
             out.print(line)
     raise typer.Exit(int(Exit.OK if healthy(findings) else Exit.FAILED))
 
@@ -159,8 +159,8 @@ def version(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the versions of ytarchive and of the programs that it uses."""
     from services.common.errors import ConfigError
     from services.common.youtube.ytdlp.installations import Installations
-    from ytarchive.cli.doctor.versions import versions
     from ytarchive.cli.render.installation import versions_table
+    from ytarchive.doctor.versions import versions
 
     invocation: Invocation = context.obj
     try:

@@ -1,6 +1,6 @@
-"""Health, configuration, tokens and versions for people. Pure."""
+"""Health, configuration, tokens, versions and the findings of `doctor` for people. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
@@ -8,11 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ytarchive.cli.render.table import Cell, facts, table
-from ytarchive.text import safe_text
+from ytarchive.doctor.finding import Finding, State
+from ytarchive.text import count, safe_text
 
 if TYPE_CHECKING:
     from services.common.models import HealthCheck
     from services.common.web.tokens import IssuedToken
+
+_STYLE = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "red"}
+_LONGEST_FINDING = 4_096  # characters
 
 
 def health_table(answers: "Mapping[str, HealthCheck | str]") -> Table:
@@ -53,3 +57,26 @@ def versions_table(versions: Mapping[str, str | None]) -> Table:
         (program, safe_text(version) if version else Text("not found", style="red"))
         for program, version in versions.items()
     )
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[Text]:
+    """Yield a line per finding, followed by the suggested fix, and finally the totals."""
+    width = max((len(finding.check) for finding in findings), default=0)
+    for finding in findings:
+        yield Text.assemble(
+            (f"{finding.state:<8} ", _STYLE[finding.state]),
+            (f"{finding.check:<{width}}  ", "bold"),
+            safe_text(finding.found, _LONGEST_FINDING),
+        )
+        if finding.mend is not None:
+            yield Text(f"{'':<{9 + width}}  {safe_text(finding.mend, _LONGEST_FINDING)}")
+    yield Text("")
+    yield _verdict(findings)
+
+
+def _verdict(findings: Sequence[Finding]) -> Text:
+    problems, warnings = (sum(1 for f in findings if f.state is state) for state in (State.PROBLEM, State.WARNING))
+    if not problems and not warnings:
+        return Text("No problems.", style="green")
+    totals = f"{count(problems, 'problem')}, {count(warnings, 'warning')}."
+    return Text(totals, style=_STYLE[State.PROBLEM if problems else State.WARNING])

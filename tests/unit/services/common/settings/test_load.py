@@ -12,8 +12,8 @@ from services.common.errors import ConfigError
 from services.common.names import SERVICES
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
-from ytarchive.cli.doctor import settings
-from ytarchive.cli.doctor.finding import State
+from ytarchive.doctor import settings
+from ytarchive.doctor.finding import State
 
 JOBS_PORT = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[5] / "config.toml"

@@ -11,10 +11,10 @@ from services.common.models import JobOptions, JobStatus, JobType, Progress
 from services.common.settings.load import Config
 from services.common.targets import digest
 from ytarchive.cli.app import app
-from ytarchive.cli.doctor.versions import version_in
 from ytarchive.cli.terminal.arguments import TAKE_IDS, arrange, wants_json
 from ytarchive.client.events import event_types
 from ytarchive.docgen import cli_reference
+from ytarchive.doctor.versions import version_in
 from ytarchive.planning.job_request import batch_targets, make_request
 
 VIDEO = "demo-000001"

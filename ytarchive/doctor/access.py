@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.common.settings.masking import mask_text
 from services.common.settings.urls import PROXY_SCHEMES, parse_address
-from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 _API_KEY = re.compile(r"AIza[0-9A-Za-z_-]{35}")

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from services.common.youtube.ytdlp import release
-from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 LEAST_PYTHON = (3, 11)  # pyproject.toml: requires-python

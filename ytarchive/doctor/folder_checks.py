@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import size
 
 # SQLite's WAL needs shared memory and locks between processes, which these do not support

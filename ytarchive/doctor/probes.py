@@ -20,9 +20,9 @@ from services.common.youtube.cookies import Cookies, CookiesUnreadable
 from services.common.youtube.tools import find_ffmpeg, scripts_directory
 from services.common.youtube.ytdlp import release
 from services.common.youtube.ytdlp.installations import Installations, YtDlpInUse
-from ytarchive.cli.doctor import access, folder_checks, programs
-from ytarchive.cli.doctor.finding import Finding
-from ytarchive.cli.doctor.versions import ask_version
+from ytarchive.doctor import access, folder_checks, programs
+from ytarchive.doctor.finding import Finding
+from ytarchive.doctor.versions import ask_version
 from ytarchive.running_stack import StackInfo, find_running
 
 _PATIENCE = 5.0  # seconds for an answer over the network

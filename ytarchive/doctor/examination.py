@@ -12,9 +12,9 @@ from services.common.settings.load import Config, load_config
 from services.common.settings.masking import mask_text
 from services.common.youtube.ytdlp import release
 from services.common.youtube.ytdlp.installations import Installations
-from ytarchive.cli.doctor import access, probes, programs, settings
-from ytarchive.cli.doctor.finding import Finding, problem
 from ytarchive.client.health import check_all
+from ytarchive.doctor import access, probes, programs, settings
+from ytarchive.doctor.finding import Finding, problem
 from ytarchive.text import safe_text
 
 YOUTUBE = access.Way("www.youtube.com", 443)

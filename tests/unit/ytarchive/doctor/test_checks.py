@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ytarchive.cli.doctor import access, folder_checks, programs, settings
-from ytarchive.cli.doctor.finding import Finding, State, healthy, ok, problem, warning
-from ytarchive.cli.doctor.view import lines
+from ytarchive.cli.render.installation import finding_lines
+from ytarchive.doctor import access, folder_checks, programs, settings
+from ytarchive.doctor.finding import Finding, State, healthy, ok, problem, warning
 
 OK, WARNING, PROBLEM = State.OK, State.WARNING, State.PROBLEM
 KEY = "AIza" + "a1-_B" * 7
@@ -394,7 +394,7 @@ def test_the_remedy_of_each_finding(finding: Finding, remedy: str) -> None:
 
 
 def test_findings_are_rendered_with_remedies_and_without_control_characters() -> None:
-    shown = [line.plain for line in lines([ok("one", "fine\x1b[31m"), warning("second", "so so", "Do this.")])]
+    shown = [line.plain for line in finding_lines([ok("one", "fine\x1b[31m"), warning("second", "so so", "Do this.")])]
 
     assert shown == [
         "ok       one     fine␛[31m",
@@ -403,4 +403,4 @@ def test_findings_are_rendered_with_remedies_and_without_control_characters() ->
         "",
         "0 problems, 1 warning.",
     ]
-    assert [line.plain for line in lines([ok("one", "fine")])][-1] == "No problems."
+    assert [line.plain for line in finding_lines([ok("one", "fine")])][-1] == "No problems."

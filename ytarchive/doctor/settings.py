@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from services.common.settings.load import API_KEY_VARIABLE, CONFIG_VARIABLE, PREFIX
-from ytarchive.cli.doctor.finding import Finding, ok, problem, warning
+from ytarchive.doctor.finding import Finding, ok, problem, warning
 from ytarchive.text import safe_text
 
 _ALIKE = 0.85
