@@ -10,22 +10,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGES = [
     "/",
-    "/activity",
-    "/activity?show=history",
-    "/add",
-    "/c/UCemulator0000000000demo",
-    "/care",
     "/library",
-    "/library?show=channels",
     "/library?view=table&sort=-upload_date",
-    "/logs",
-    "/missing",
-    "/p/PLemulator0000000000000000000demo",
+    "/library?show=channels",
     "/search?q=hello",
+    "/p/PLemulator0000000000000000000demo",
+    "/c/UCemulator0000000000demo",
+    "/activity",
+    "/care",
     "/settings",
     "/system",
-    "/v/demo-000001?tab=provenance",
     "/v/demo-000002",
+    "/v/demo-000001?tab=provenance",
+    "/activity?show=history",
+    "/add",
+    "/logs",
+    "/missing",
 ]
 
 

@@ -23,12 +23,12 @@ def progress(title: str) -> DownloadProgress:
     )  # fmt: skip
 
 
-async def test_tabs_share_one_stream_and_take_it_over(held: Served, visit: Visit) -> None:
-    first = await visit(held, "/activity")
-    tabs = [first, *[await visit(held, "/activity", context=first.context) for _ in range(TABS - 1)]]
+async def test_tabs_share_one_stream_and_take_it_over(served: Served, visit: Visit) -> None:
+    first = await visit(served, "/activity")
+    tabs = [first, *[await visit(served, "/activity", context=first.context) for _ in range(TABS - 1)]]
     for page in tabs:
         await expect(page.get_by_role("link", name="Live")).to_be_visible()
-    config = load_config(env=held.cli.env)
+    config = load_config(env=served.cli.env)
     running = await asyncio.to_thread(find_running, config)
     assert running is not None
     bus = await connect_bus(running.bus_settings(config), source="download/test")
@@ -36,7 +36,7 @@ async def test_tabs_share_one_stream_and_take_it_over(held: Served, visit: Visit
         await bus.publish(progress("Begins now"), trace_id="tabs")
         for page in tabs:
             await expect(page.get_by_text("Begins now", exact=True)).to_be_visible()
-        late = await visit(held, "/activity", context=first.context)
+        late = await visit(served, "/activity", context=first.context)
         await expect(late.get_by_text("Begins now", exact=True)).to_be_visible()
 
         await first.close()  # it had the stream

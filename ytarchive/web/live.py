@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp_sse import sse_response
+from cachetools import TTLCache
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
@@ -34,6 +35,8 @@ _PROGRESS_INTERVAL = 0.5  # seconds between two values of one download
 _KEEP_ALIVE = 10.0  # seconds
 _AGAIN = 1.0  # seconds until the bus is read again after it was lost
 _LINGER = 30.0  # seconds that the bus is read after the last client has gone
+_MOST_RUNNING = 10_000  # downloads
+_SILENT = 90.0  # seconds without a message of a download, which reports every 5
 _LONGEST_TEXT = 300  # characters of one text in a message
 _NOT_TOLD = {e.LogRecorded.subject, e.ServiceHeartbeat.subject}
 _KINDS = tuple(
@@ -77,7 +80,8 @@ class LiveHub:
         self._epoch = ""
         self._number = 0
         self._kept: deque[tuple[int, str, bytes]] = deque(maxlen=_KEPT)  # number, subject, JSON
-        self._progress: dict[str, bytes] = {}  # of the downloads that run, by video_id
+        # of the downloads that run, by video_id; one that has not moved for so long may have died with its worker
+        self._progress: TTLCache[str, bytes] = TTLCache(_MOST_RUNNING, _SILENT)
         self._listeners: set[_Listener] = set()
         self._reading: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
@@ -102,7 +106,10 @@ class LiveHub:
                 await self._ready.wait()
             epoch, seen = self._epoch, self._seen(last)
             yield self._id(self._number if seen is None else seen), *(self._snapshot() if seen is None else _RESUMED)
-            seen = self._number if seen is None else seen
+            if seen is None:
+                seen = self._number
+            elif listener.wants(e.DownloadProgress.subject):  # whose messages are not kept
+                listener.progress.update(self._progress)
             while True:
                 if epoch != self._epoch:  # something was missed while the bus was away
                     if not self._ready.is_set():

@@ -65,9 +65,8 @@ async def serving(config: Config, own: System | None = None) -> AsyncIterator[We
         hub = LiveHub(services)
         resources.push_async_callback(hub.close)
         forwarder = await resources.enter_async_context(Forwarder.open(services))
-        attention_reader = AttentionReader(config, services)
         parts: Sequence[object] = (
-            config, services, hub, attention_reader, Assets(), Examinations(config), forwarder,
+            config, services, hub, AttentionReader(config, services), Assets(), Examinations(config), forwarder,
         )  # fmt: skip
         rules = AccessRules.of(config, config.web.host, bound.url)
         rest = RestApplication(server, [route.bind(parts) for route in routes()], rules)

@@ -29,6 +29,8 @@ const ENDS = new Set([
   "video.archived",
 ]);
 const HIDDEN_AFTER = 5_000; // ms
+const SILENT = 90_000; // ms without a message of a download, which reports every 5 s: its worker is gone
+const moved = new Map<string, number>(); // when each download was last heard of
 
 /** A message of the stream, as tabs pass it to each other. */
 interface Passed {
@@ -74,6 +76,14 @@ export function connect(): void {
   });
   globalThis.addEventListener("pagehide", leave);
   globalThis.addEventListener("pageshow", join);
+  setInterval(() => {
+    const now = Date.now();
+    const left = [...running.value].filter(([id]) =>
+      now - (moved.get(id) ?? moved.set(id, now).get(id) ?? now) < SILENT
+    );
+    if (left.length < running.value.size) running.value = new Map(left);
+    for (const id of moved.keys()) if (!running.value.has(id)) moved.delete(id);
+  }, SILENT / 6);
   join();
 }
 
@@ -141,6 +151,7 @@ function take(name: string, id: string, data: string): void {
     if (name === "snapshot") { for (const listener of listeners) listener.tell(null); }
   } else if (name === "progress") {
     const news = JSON.parse(data) as News;
+    moved.set(String(news.data.video_id), Date.now());
     running.value = new Map(running.value).set(String(news.data.video_id), news);
   } else if (name === "event") {
     tellAll(JSON.parse(data) as News);

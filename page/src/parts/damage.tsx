@@ -82,14 +82,14 @@ function Repair({ finding, repairs }: { finding: FixityFinding; repairs: Repairs
   if (item && !ended(summary.job)) {
     return (
       <>
-        <ItemState item={item} /> {itemReason(item)} See {link}.
+        <ItemState item={item} /> {itemReason(item, summary.job)} See {link}.
       </>
     );
   }
   if (item) {
     return (
       <>
-        <ItemState item={item} /> {itemReason(item)} See {link}.
+        <ItemState item={item} /> {itemReason(item, summary.job)} See {link}.
       </>
     );
   }
