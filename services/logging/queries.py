@@ -32,7 +32,7 @@ _LEVELS = ("debug", "info", "warning", "error", "critical")
 _LEVEL_BYTES = tuple(f'"level": "{level}"'.encode() for level in _LEVELS)
 _REORDER_WINDOW = 2_000  # records by which a line may be out of order: services ship theirs in batches
 
-SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli")
+SERVICES = ("jobs", "metadata", "download", "storage", "logging", "stack", "cli", "web")
 
 
 def _aware(at: datetime) -> datetime:
@@ -47,7 +47,7 @@ def _lower(level: Any) -> Any:
 
 
 When = Annotated[datetime, AfterValidator(_aware)]  # UTC if without a time zone
-Service = Literal["jobs", "metadata", "download", "storage", "logging", "stack", "cli"]
+Service = Literal["jobs", "metadata", "download", "storage", "logging", "stack", "cli", "web"]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 
 

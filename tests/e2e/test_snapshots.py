@@ -124,6 +124,7 @@ ELSEWHERE = {
     ("update",): "tests/e2e/test_update.py",
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
+    ("web",): "tests/web/test_alone.py",
     ("demo",): "tests/e2e/test_demo.py",
     ("backup",): "tests/e2e/test_backup.py",
     ("restore",): "tests/e2e/test_backup.py",

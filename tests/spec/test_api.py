@@ -36,7 +36,7 @@ def test_resources_are_plural_and_actions_are_verbs(system: Any) -> None:
     assert {"/api/v1/storage/videos", "/api/v1/storage/work-plans/{plan_id}/retry", "/api/v1/logs"} <= set(paths)
     named = {one for path in paths for one in re.findall(r"([\w-]+)/\{", path)}
     # prescribed by SPEC: /metadata/video/{id} and others
-    kept = {"video", "playlist", "channel", "metadata", "exists", "files", "progress", "history"}
+    kept = {"video", "playlist", "channel", "metadata", "exists", "files", "progress", "history", "watching"}
     actions = {"retry", "cancel", "pause", "resume"}  # in /download/cancel/{task_id} the id follows the action
     assert {one for one in named - kept - actions if not one.endswith("s")} == set()
     for action in actions:

@@ -18,13 +18,23 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    async_playwright,
+    expect,
+)
 
 from tests.conftest import Cli
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site.sample import DEMO_PLAYLIST
 from ytarchive.web.assets import FOLDER
 
+expect.set_options(timeout=30_000)  # ms: other tests may have the processors meanwhile
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PLAYLIST = f"https://www.youtube.com/playlist?list={DEMO_PLAYLIST}"
 # --no-sandbox: tests may run as root. The others keep the browser from asking hosts of its own.

@@ -122,6 +122,7 @@ async def test_logs_are_followed_and_lead_to_stories(held: Served, visit: Visit)
     await record.locator("summary").click()
     await record.get_by_role("link", name="What led to it, and what followed").click()
     await expect(page.get_by_role("heading", level=1, name="Story")).to_be_visible()
+    await expect(page.get_by_role("listitem").filter(has_text="There is no job nowhere")).to_be_visible()
 
 
 async def test_an_address_that_is_pasted_anywhere_or_shared_is_looked_at(held: Served, visit: Visit) -> None:

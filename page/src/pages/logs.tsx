@@ -13,7 +13,7 @@ type Query = Reads["/api/v1/logs"]["query"];
 
 const LIMIT = 100;
 const KEPT = 500; // records that were followed
-const SERVICES = ["jobs", "metadata", "download", "storage", "logging", "stack", "cli"] as const;
+const SERVICES = ["jobs", "metadata", "download", "storage", "logging", "stack", "cli", "web"] as const;
 const LEVELS = [["debug", "everything"], ["info", "info"], ["warning", "warnings"], ["error", "errors"]] as const;
 
 export function LogsPage() {

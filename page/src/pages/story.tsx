@@ -16,6 +16,7 @@ import {
   titleOf,
   videosOf,
 } from "../data/story.ts";
+import { recordOf } from "../data/records.ts";
 import { count, moment, span } from "../data/units.ts";
 import { type Address, useAddress } from "../parts/address.ts";
 import { Empty, Facts, Heading, Notice, Section, Shown, Table, Tag } from "../parts/basics.tsx";
@@ -97,6 +98,12 @@ function Told({ id, found, address }: { id: string; found: Found; address: Addre
             <Picture story={story} chosen={chosen} address={address} names={videos} />
             {chosen && <Step event={chosen} names={videos} />}
           </div>
+        )
+        : found.entries.length
+        ? (
+          <Section title="No service did anything else because of it">
+            <Records records={found.entries.map(recordOf)} story={false} />
+          </Section>
         )
         : (
           <Empty title="Nothing is known of this">

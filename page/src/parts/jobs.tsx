@@ -268,9 +268,9 @@ export function ItemState({ item }: { item: Item }) {
 }
 
 /** Why an item waits, or what became of it. `job`: that of the item. */
-export function itemReason(item: Item, job: Job): string {
+export function itemReason(item: Item, job?: Job): string {
   const retry = item.retry_at && item.status === "waiting" ? `Next attempt at ${timeOf(item.retry_at)}.` : "";
-  const queued = item.status === "waiting" && !item.retry_at && !job.paused && !job.waiting_for
+  const queued = item.status === "waiting" && !item.retry_at && !job?.paused && !job?.waiting_for
     ? "Waits for a free slot."
     : "";
   return [item.message, retry, item.message ? "" : queued].filter(Boolean).join(" ");
