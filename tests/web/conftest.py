@@ -106,12 +106,17 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+_OFFLINE = "net::ERR_"  # what the browser reports of each request meanwhile
+
+
 @dataclass
 class Watched:
-    """What must not happen on a page. `allowed`: statuses of answers that a test causes on purpose."""
+    """What must not happen on a page. `allowed`: statuses of answers that a test causes on purpose; `offline`: the test
+    takes the network away."""
 
     origin: str
     allowed: set[int] = field(default_factory=set)
+    offline: bool = False
     faults: list[str] = field(default_factory=list)
 
     def attach(self, context: BrowserContext) -> None:
@@ -121,7 +126,8 @@ class Watched:
         context.on("response", self._response)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not any(f"status of {status}" in message.text for status in self.allowed):
+        expected = [f"status of {status}" for status in self.allowed] + [_OFFLINE] * self.offline
+        if message.type == "error" and not any(text in message.text for text in expected):
             self.faults.append(f"console: {message.text}")
 
     def _request(self, request: Request) -> None:
@@ -151,6 +157,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
         dark: bool = False,
         context: BrowserContext | None = None,
         allowed: Collection[int] = (),
+        offline: bool = False,
     ) -> Page:
         """`allowed`: statuses of answers, from 400 on, that the test causes on purpose."""
         if context is None:
@@ -158,7 +165,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
                 viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light",
                 reduced_motion="reduce", locale="en-GB",
             )  # fmt: skip
-            watched = Watched(served.url, set(allowed))
+            watched = Watched(served.url, set(allowed), offline)
             watched.attach(context)
             contexts.append(context)
             watches.append(watched)
