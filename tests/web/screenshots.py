@@ -48,15 +48,16 @@ async def take(url: str) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        demo = [sys.executable, "-m", "ytarchive", "demo", "--serve", "--dir", f"{folder}/demo"]
-        with subprocess.Popen(demo, stdout=subprocess.PIPE, text=True) as running:
-            try:
-                assert running.stdout is not None
-                line = next(line for line in running.stdout if line.startswith("The page of the demo:"))
-                asyncio.run(take(line.split()[-1]))
-            finally:
-                running.terminate()
+    folder = Path(tempfile.gettempdir(), "ytarchive-demo")  # some pictures show it
+    demo = [sys.executable, "-m", "ytarchive", "demo", "--fresh", "--serve", "--dir", str(folder)]
+    with subprocess.Popen(demo, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            line = next(line for line in running.stdout if line.startswith("The page of the demo:"))
+            asyncio.run(take(line.split()[-1]))
+        finally:
+            running.terminate()
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

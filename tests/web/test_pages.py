@@ -1,5 +1,7 @@
 """Each page: complete, accessible, usable by keyboard, at both widths, light and dark."""
 
+from typing import Literal
+
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Route, expect
@@ -8,6 +10,7 @@ from tests.web.conftest import Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = [
     "/",
     "/library",
@@ -30,14 +33,18 @@ PAGES = [
 
 
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (360, False), (360, True)])
-async def test_a_page_is_accessible_and_fits(held: Served, visit: Visit, path: str, width: int, dark: bool) -> None:
-    page = await visit(held, path, width=width, dark=dark)
+async def test_a_page_is_accessible_and_fits(held: Served, visit: Visit, path: str) -> None:
+    """At both widths, light and dark."""
+    page = await visit(held, path)
     await expect(page.get_by_role("heading", level=1)).to_be_visible()
     await expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
-    found = await Axe().run(page)
-    assert not found.response["violations"], found.generate_report()
+    for width in (1280, 360):
+        await page.set_viewport_size({"width": width, "height": 800})
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width} px"
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            found = await Axe().run(page)
+            assert not found.response["violations"], f"{width} px, {scheme}: {found.generate_report()}"
 
 
 async def test_a_page_that_was_open_during_an_update_is_loaded_again(held: Served, visit: Visit) -> None:
