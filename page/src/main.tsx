@@ -2,6 +2,7 @@
 import { render } from "preact";
 import { ErrorBoundary, LocationProvider, Route, Router } from "preact-iso";
 import { connect, onNews } from "./data/live.ts";
+import { askForSession } from "./data/session.ts";
 import { Announcer, toast } from "./parts/announcer.tsx";
 import { jobTitle, outcome } from "./parts/jobs.tsx";
 import { Keys } from "./parts/keys.tsx";
@@ -74,6 +75,7 @@ onNews(["job"], (news) => {
 const root = document.getElementById("page");
 if (root) {
   root.replaceChildren();
-  connect();
+  void askForSession();
+  if (location.pathname !== "/login") connect(); // after a login the whole page is loaded again
   render(<Page />, root);
 }

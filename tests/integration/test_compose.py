@@ -38,7 +38,7 @@ def compose() -> Any:
 
 def test_services_start_when_the_broker_is_healthy_which_has_no_other_port(compose: Any) -> None:
     services = compose["services"]
-    assert set(services) == {"nats", "cli", *SERVICES}
+    assert set(services) == {"nats", "cli", "web", *SERVICES}
     for name, service in services.items():
         if name != "nats":
             assert service["depends_on"] == {"nats": {"condition": "service_healthy"}}
@@ -49,10 +49,11 @@ def test_services_start_when_the_broker_is_healthy_which_has_no_other_port(compo
 
 def test_each_service_and_commands_have_their_own_user(compose: Any) -> None:
     services = compose["services"]
-    for name in ("cli", *SERVICES):
+    for name in ("cli", "web", *SERVICES):
+        user = "cli" if name == "web" else name  # the page only reads, and sends orders as commands do
         given = services[name]["environment"]
-        password = f"${broker_users.password_variable(name)}"
-        assert (given["YTARCHIVE_NATS__USER"], given["YTARCHIVE_NATS__PASSWORD"]) == (name, password)
+        password = f"${broker_users.password_variable(user)}"
+        assert (given["YTARCHIVE_NATS__USER"], given["YTARCHIVE_NATS__PASSWORD"]) == (user, password)
         assert [key for key in given if key.startswith("NATS_")] == []
     assert set(services["nats"]["environment"]) == set(PASSWORDS)
     assert f"for user in {' '.join(USERS).upper()}; do" in FILE.read_text()

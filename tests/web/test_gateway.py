@@ -153,3 +153,25 @@ async def test_the_live_stream_tells_all_and_goes_on_where_it_was(held: Served, 
     for last in ("00000000-7", number.partition("-")[0] + "-999999"):
         async with http.get("/api/v1/live", params={"last": last}) as lost:
             assert (await anext(messages(lost)))[1] == "snapshot"
+
+
+async def test_other_players_get_an_address_that_ends(http: aiohttp.ClientSession, held: Served) -> None:
+    async with http.get(FILE) as answer:
+        whole = await answer.read()
+    async with http.get(f"/api/v1/media/{sample.VIDEO_OK}/link") as answer:
+        link = (await answer.json())["data"]
+    async with http.get(link["playlist"]) as answer:
+        lines = (await answer.text()).splitlines()
+        assert lines == ["#EXTM3U", link["url"]]
+        assert ".m3u" in answer.headers["Content-Disposition"]
+    async with http.get(link["url"], headers={"Range": "bytes=5-9"}) as answer:
+        assert (answer.status, await answer.read()) == (206, whole[5:10])
+    async with http.head(link["url"]) as answer:
+        assert (answer.status, int(answer.headers["Content-Length"])) == (200, len(whole))
+    other = link["url"].replace(f"{sample.VIDEO_OK}.mp4", f"{sample.VIDEO_OK}.info.json")
+    later = link["url"].replace(f"expires={link['expires']}", f"expires={link['expires'] + 1}")
+    for wrong in (other, later, link["url"][:-1] + ("0" if link["url"][-1] != "0" else "1")):
+        async with http.get(wrong) as answer:
+            assert answer.status == 403
+    async with http.get(f"/api/v1/media/{sample.VIDEO_DELETED}/link") as answer:
+        assert answer.status == 404

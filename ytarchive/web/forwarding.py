@@ -60,15 +60,19 @@ class Forwarder:
         ) as session:
             yield cls(services, session)
 
-    async def forward(self, call: Call, service: ServiceName, path: str) -> web.StreamResponse:
-        """Answer with what `path` (below /api/v1, as it was sent) of a service answers. Raise ServiceUnavailable."""
+    async def forward(
+        self, call: Call, service: ServiceName, path: str, *, query: str | None = None
+    ) -> web.StreamResponse:
+        """Answer with what `path` of a service answers, with the query of the request or another one. Raise
+        ServiceUnavailable."""
         base, token = await self._services.address(service)
         request = call.raw
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         if token is not None:
             headers.setdefault("Authorization", f"Bearer {token}")
         headers[TRACE_HEADER] = call.trace_id
-        url = f"{base}{path}" + (f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else "")
+        query = request.rel_url.raw_query_string if query is None else query
+        url = f"{base}{path}?{query}" if query else f"{base}{path}"
         body = await request.read() if request.can_read_body else None
         try:
             async with self._session.request(

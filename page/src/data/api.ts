@@ -38,6 +38,9 @@ export type Cleanup = { dry_run: boolean; jobs: EndedJob[]; total: number; items
 /** `dry_run`: report only. */
 export type CleanupBody = { dry_run?: boolean };
 
+/** Either of both. */
+export type Credentials = { password?: string | null; token?: string | null };
+
 /** Newest first. */
 export type DeadLetterPage = { total: number; limit: number; offset: number; dead_letters: DeadLetterRow[] };
 
@@ -52,6 +55,8 @@ export type Disk = { roots: string[]; archived: number; total_bytes: number | nu
 
 /** `quota_left`: units that jobs may still use today, None without an API key. `gone`: reasons by video id. */
 export type DownloadPlan = { root: string; quality: string; targets: PlannedTarget[]; estimate: Estimate; quota_left?: number | null; min_free?: number; gone?: Record<string, string>; notes?: string[] };
+
+export type Ended = { everywhere: boolean };
 
 /** An ended job, as far as its removal is concerned. `items` is the number of its videos; `nothing_saved`: all of them failed or are unavailable. */
 export type EndedJob = { job_id: string; status: JobStatus; finished_at: string; items: number; nothing_saved?: boolean };
@@ -170,6 +175,9 @@ export type LogCleanupBody = { dry_run?: boolean };
 
 /** Records as they were written, newest first. `complete` false: older files were not read, and `total` counts the others. */
 export type LogPage = { total: number; limit: number; offset: number; logs: Record<string, unknown>[]; complete?: boolean };
+
+/** `url`: the film, or its sound where only that is held, for any player. `playlist`: a file that opens in a player. Both are good until `expires` (seconds since 1970). */
+export type MediaLink = { url: string; playlist: string; expires: number };
 
 /** `reasons` counts the videos that match all but `reason`; `open` and `resolved` count all. */
 export type MissingPage = { total: number; limit: number; offset: number; videos: MissingRow[]; reasons: ReasonCount[]; open: number; resolved: number };
@@ -303,6 +311,9 @@ export type ServiceResponse = { success: boolean; data?: unknown | null; error?:
 /** `health` null: the service does not answer; `problem` tells why. `errors`: what is critical, with remedies. */
 export type ServiceState = { name: string; url: string | null; health: HealthCheck | null; problem: string | null; errors: string[] };
 
+/** `needed`: this client has to log in before it sees anything. `password`: one is set. `scope` and `csrf` (for the header X-CSRF-Token of orders) of somebody who has logged in. */
+export type SessionState = { needed: boolean; logged_in: boolean; password: boolean; scope?: ("read" | "request" | "operate") | null; csrf?: string | null };
+
 /** `origin`: the file or the variable that set it, or `default`. */
 export type Setting = { key: string; value: unknown; origin: string };
 
@@ -428,6 +439,7 @@ export interface Reads {
   "/api/v1/logs/services/{name}": { path: { name: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli" | "web" }; query: { service?: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli" | "web"; level?: "debug" | "info" | "warning" | "error" | "critical"; trace_id?: string; from?: string; to?: string; search?: string; limit?: number; offset?: number }; body: undefined; answer: LogPage };
   "/api/v1/logs/stream": { path: Record<never, never>; query: { service?: "jobs" | "metadata" | "download" | "storage" | "logging" | "stack" | "cli" | "web"; level?: "debug" | "info" | "warning" | "error" | "critical"; trace_id?: string; from?: string; to?: string; search?: string }; body: undefined; answer: never };
   "/api/v1/logs/traces/{trace_id}": { path: { trace_id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: TracePage };
+  "/api/v1/media/{video_id}/link": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: MediaLink };
   "/api/v1/metadata/channel/{channel_id}": { path: { channel_id: string }; query: Record<never, never>; body: undefined; answer: ChannelMetadata };
   "/api/v1/metadata/playlist/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number }; body: undefined; answer: PlaylistPage };
   "/api/v1/metadata/quota": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: QuotaStatus };
@@ -436,6 +448,7 @@ export interface Reads {
   "/api/v1/openapi.json": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
   "/api/v1/plan": { path: Record<never, never>; query: { targets: string; quality?: string; captions?: string; metadata_only?: boolean; force?: boolean }; body: undefined; answer: never };
   "/api/v1/registry/services": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: ServiceList };
+  "/api/v1/session": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: SessionState };
   "/api/v1/settings": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Settings };
   "/api/v1/storage/buckets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; by?: "archived_at" | "upload_date" }; body: undefined; answer: Buckets };
   "/api/v1/storage/channels": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; sort?: "title" | "-title" | "videos" | "-videos" | "bytes" | "-bytes" }; body: undefined; answer: ChannelPage };
@@ -468,6 +481,7 @@ export interface Reads {
 /** What changes something, by method and path. */
 export interface Orders {
   "DELETE /api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: RemovedJob };
+  "DELETE /api/v1/session": { path: Record<never, never>; query: { everywhere?: boolean }; body: undefined; answer: Ended };
   "DELETE /api/v1/storage/verify": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: VerificationState };
   "DELETE /api/v1/storage/work-plans/{plan_id}": { path: { plan_id: string }; query: Record<never, never>; body: undefined; answer: PlanRemoved };
   "PATCH /api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: JobPatch; answer: Job };
@@ -481,6 +495,7 @@ export interface Orders {
   "POST /api/v1/jobs/{job_id}/retry": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: Job };
   "POST /api/v1/logs/cleanup": { path: Record<never, never>; query: Record<never, never>; body: LogCleanupBody; answer: LogCleanup };
   "POST /api/v1/metadata/batch": { path: Record<never, never>; query: Record<never, never>; body: BatchBody; answer: BatchAnswer };
+  "POST /api/v1/session": { path: Record<never, never>; query: Record<never, never>; body: Credentials; answer: SessionState };
   "POST /api/v1/storage/holdings": { path: Record<never, never>; query: Record<never, never>; body: HoldingsBody; answer: Holdings };
   "POST /api/v1/storage/rescan": { path: Record<never, never>; query: Record<never, never>; body: RescanBody; answer: RescanBegun };
   "POST /api/v1/storage/verify": { path: Record<never, never>; query: Record<never, never>; body: VerifyBody; answer: VerifyBegun };

@@ -21,8 +21,8 @@ export class Problem extends Error {
 type Values = Record<string, unknown>;
 type Options<Shape extends { path: unknown; query: unknown }> = { path?: Shape["path"]; query?: Shape["query"] };
 
-/** The token that an order must carry when the page needs a login; see data/session.ts. */
-export const orderToken = { value: "" };
+/** What an order must carry when the page needs a login, once it is known; see data/session.ts. */
+export const orderToken = { value: "", known: Promise.resolve() };
 
 export function read<P extends keyof Reads>(
   path: P,
@@ -62,6 +62,7 @@ async function ask(method: string, url: string, body: unknown, signal?: AbortSig
   const headers: Record<string, string> = {};
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
+    await orderToken.known;
     if (orderToken.value) headers["X-CSRF-Token"] = orderToken.value;
   }
   let response: Response;
@@ -83,6 +84,9 @@ async function ask(method: string, url: string, body: unknown, signal?: AbortSig
   }
   const answer = await response.json().catch(() => null);
   if (answer?.success === true) return answer.data;
+  if (response.status === 401 && location.pathname !== "/login") {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
   const error = answer?.error as ErrorDetail | undefined;
   throw new Problem(
     error?.message ?? `The answer has status ${response.status}.`,

@@ -165,6 +165,25 @@ function State({ existence }: { existence: Existence }) {
   );
 }
 
+/** The way to players of this machine, which play what a browser cannot. */
+function OtherPlayers({ id }: { id: string }) {
+  const link = useRead("/api/v1/media/{video_id}/link", { path: { video_id: id } });
+  if (!link.data) return null;
+  return (
+    <>
+      <a class="button" href={link.data.playlist}>Open in VLC or mpv</a>
+      <Act
+        act={() =>
+          navigator.clipboard.writeText(link.data?.url ?? "").then(() =>
+            toast("The address is copied. It is good for a day.")
+          )}
+      >
+        Copy its address
+      </Act>
+    </>
+  );
+}
+
 function Failed() {
   const video = playing.value;
   return (
@@ -172,7 +191,8 @@ function Failed() {
       <p>
         {failure.value} {video && (
           <>
-            <a href={video.src} download="">Download it</a>, or open its address in a player such as VLC or mpv.
+            <a href={video.src} download="">Download it</a>, or open it in a player of your machine:{" "}
+            <OtherPlayers id={video.videoId} />
           </>
         )}
       </p>
@@ -406,6 +426,7 @@ function Files({ id, copies }: { id: string; copies: readonly HeldCopy[] }) {
             ))}
           </Table>
           <div class="actions after">
+            <OtherPlayers id={id} />
             <a class="button" href={checksums(copy)} download={`${id}.sha256`}>List for sha256sum -c</a>
             <Act
               act={() =>

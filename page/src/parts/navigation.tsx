@@ -1,6 +1,7 @@
 /** The navigation, the search field, and the state of the connection. */
 import { useLocation } from "preact-iso";
 import { connection, running } from "../data/live.ts";
+import { logOut, session } from "../data/session.ts";
 import { count } from "../data/units.ts";
 
 export const PLACES = [
@@ -72,6 +73,12 @@ export function Navigation() {
             </li>
           ))}
         </ul>
+        {session.value?.logged_in && (
+          <div class="log-out">
+            <button type="button" onClick={() => void logOut(false)}>Log out</button>
+            <button type="button" onClick={() => void logOut(true)}>Log out everywhere</button>
+          </div>
+        )}
       </nav>
     </>
   );

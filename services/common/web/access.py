@@ -22,7 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Answers are not embedded by pages of other origins, and their types are not guessed.
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 _API = "/api"
 _IPV6_CLIENT = 64  # bits of an address that a client cannot choose
 # What reverse proxies add; a browser or a program on this machine does not.
@@ -83,7 +83,7 @@ class AccessRules:
         where no token is needed, or whose token does not include the scope `needed`; Unauthorized (401) for one without
         a valid token; TooManyRequests (429) for one beyond the limit of its client. `limited` False: only attempts with
         wrong tokens are limited. `needed` None: everybody may, without a token."""
-        address = self._client_address(arrival)
+        address = self.client_address(arrival)
         try:
             client = self._identify(arrival, address, needed)
         except (Forbidden, Unauthorized):
@@ -109,7 +109,7 @@ class AccessRules:
             return f"session/{session}"
         return f"token/{self._check_token(arrival.headers.get('Authorization'), self.tokens, address, needed)}"
 
-    def _client_address(self, arrival: Arrival) -> str:
+    def client_address(self, arrival: Arrival) -> str:
         """Return the address of a client, which may be one that a trusted proxy names. Of an IPv6 address the network,
         in which a client can choose addresses at will."""
         address = _address(arrival.peer)
@@ -190,7 +190,7 @@ def _check_fetch_metadata(arrival: Arrival) -> None:
     site = arrival.headers.get("Sec-Fetch-Site", "none")
     if site in {"same-origin", "none"}:
         return
-    opened = arrival.method in _SAFE and arrival.headers.get("Sec-Fetch-Mode") == "navigate"
+    opened = arrival.method in SAFE_METHODS and arrival.headers.get("Sec-Fetch-Mode") == "navigate"
     if opened and (site == "same-site" or not arrival.path.startswith(_API)):
         return
     raise _cross_site(arrival, site)

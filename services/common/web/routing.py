@@ -247,7 +247,7 @@ class RestApplication:
         needed, limited = (route.needed, route.limited) if route else ("read", True)
         try:
             self._access.check(
-                _arrival(request), None if route is not None and route.public else needed, limited=limited
+                arrival_of(request), None if route is not None and route.public else needed, limited=limited
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered like an error of a handler
             return error
@@ -329,7 +329,7 @@ class RestApplication:
                 request[ENDS_WITH_CONNECTION] = True
             call = Call(request[_TRACE_KEY], dict(request.match_info), request, self._owner.closing)
             result = await route.handler(call, **models)
-            return result if isinstance(result, web.StreamResponse) else _success(result, route.status, call.trace_id)
+            return result if isinstance(result, web.StreamResponse) else success(result, route.status, call.trace_id)
 
         endpoint.__name__ = getattr(route.handler, "__name__", "endpoint")
         setattr(endpoint, "route", route)  # noqa: B010 - an attribute that the type of a function does not have
@@ -378,7 +378,9 @@ async def _begin(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault(TRACE_HEADER, request.get(_TRACE_KEY) or _trace_of(request))
 
 
-def _arrival(request: web.Request) -> Arrival:
+def arrival_of(request: web.Request) -> Arrival:
+    """Return what the access rules need to know of a request."""
+
     def address(end: str) -> str:
         name = request.get_extra_info(end)
         return str(name[0]) if isinstance(name, tuple) else ""
@@ -395,7 +397,8 @@ def _trace_of(request: web.Request) -> str:
     return request.headers[TRACE_HEADER] if _has_trace(request) else str(uuid4())
 
 
-def _success(result: Any, status: int, trace_id: str) -> web.Response:
+def success(result: Any, status: int, trace_id: str) -> web.Response:
+    """Return the answer of a route: a ServiceResponse with `result`, or a Reply, as its data."""
     reply = result if isinstance(result, Reply) else Reply(result, status)
     data = _JSON.dump_python(reply.data, mode="json")
     return _response(

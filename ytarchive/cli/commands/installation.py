@@ -71,6 +71,36 @@ def add_token(
     show_data({"name": name, "scope": scope, "token": token}, lambda: Text(token), as_json=as_json)
 
 
+@auth.command("password")
+def set_password(
+    context: typer.Context,
+    from_stdin: Annotated[bool, typer.Option("--stdin", help="Read it from standard input.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove it: then only access tokens are accepted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set the password of the page. Everybody who has logged in is logged out."""
+    import sys
+
+    from rich.text import Text
+
+    from services.common.errors import InvalidRequest
+    from ytarchive.web.sessions import Password, Sessions
+
+    invocation: Invocation = context.obj
+    config = invocation.config()
+    if remove:
+        Password(config).remove()
+    elif from_stdin:
+        Password(config).set(sys.stdin.read().rstrip("\n"))
+    else:
+        if not sys.stdin.isatty():
+            raise InvalidRequest("There is no terminal to ask for the password: use --stdin.")
+        Password(config).set(typer.prompt("Password of the page", hide_input=True, confirmation_prompt=True))
+    Sessions(config).end_all()
+    done = "The password is removed" if remove else "The password is set"
+    show_data({"password": not remove}, lambda: Text(f"{done}. All sessions are ended."), as_json=as_json)
+
+
 @tokens.command("list")
 def list_tokens(context: typer.Context, as_json: AsJson = False) -> None:
     """List the issued tokens, without their secrets."""
