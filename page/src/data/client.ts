@@ -65,14 +65,21 @@ async function ask(method: string, url: string, body: unknown, signal?: AbortSig
     await orderToken.known;
     if (orderToken.value) headers["X-CSRF-Token"] = orderToken.value;
   }
-  let response: Response;
+  const response = await send(url, {
+    method,
+    headers,
+    body: body === undefined ? null : JSON.stringify(body),
+    signal: signal ?? null,
+  });
+  const answer = await response.json().catch(() => null);
+  if (answer?.success === true) return answer.data;
+  throw refusal(response, answer?.error);
+}
+
+/** Fetch. Raise Problem when nothing answers. */
+export async function send(url: string, init: RequestInit): Promise<Response> {
   try {
-    response = await fetch(url, {
-      method,
-      headers,
-      body: body === undefined ? null : JSON.stringify(body),
-      signal: signal ?? null,
-    });
+    return await fetch(url, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem(
@@ -82,13 +89,14 @@ async function ask(method: string, url: string, body: unknown, signal?: AbortSig
       null,
     );
   }
-  const answer = await response.json().catch(() => null);
-  if (answer?.success === true) return answer.data;
+}
+
+/** The Problem that an answer is. Where a login is needed, the browser goes there. */
+export function refusal(response: Response, error: ErrorDetail | undefined): Problem {
   if (response.status === 401 && location.pathname !== "/login") {
     location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   }
-  const error = answer?.error as ErrorDetail | undefined;
-  throw new Problem(
+  return new Problem(
     error?.message ?? `The answer has status ${response.status}.`,
     response.status,
     error?.code ?? "E999",

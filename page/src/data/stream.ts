@@ -1,6 +1,5 @@
 /** Server-sent events that are an answer: read once, with the errors of REST, unlike EventSource. */
-import type { ErrorDetail } from "./api.ts";
-import { Problem } from "./client.ts";
+import { refusal, send } from "./client.ts";
 
 export interface Message {
   event: string;
@@ -9,22 +8,9 @@ export interface Message {
 
 /** Yield the messages of the stream at `url`, until it ends. Raise Problem. */
 export async function* messagesOf(url: string, signal: AbortSignal): AsyncGenerator<Message> {
-  let response: Response;
-  try {
-    response = await fetch(url, { headers: { Accept: "text/event-stream" }, signal });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Problem(
-      "YTArchive does not answer. It may be restarting, or was stopped: start it with `ytarchive up`.",
-      0,
-      "E006",
-      null,
-    );
-  }
+  const response = await send(url, { headers: { Accept: "text/event-stream" }, signal });
   if (!response.ok || response.body === null) {
-    const error = (await response.json().catch(() => null))?.error as ErrorDetail | undefined;
-    const message = error?.message ?? `The answer has status ${response.status}.`;
-    throw new Problem(message, response.status, error?.code ?? "E999", error?.details ?? null);
+    throw refusal(response, (await response.json().catch(() => null))?.error);
   }
   const parser = new MessageParser();
   for await (const text of response.body.pipeThrough(new TextDecoderStream())) yield* parser.parse(text);
