@@ -125,6 +125,7 @@ ELSEWHERE = {
     ("up",): "tests/e2e/test_running_stack.py",
     ("service",): "tests/integration/test_stack.py",
     ("web",): "tests/web/test_alone.py",
+    ("auth", "password"): "tests/web/test_login.py",
     ("demo",): "tests/e2e/test_demo.py",
     ("backup",): "tests/e2e/test_backup.py",
     ("restore",): "tests/e2e/test_backup.py",

@@ -36,7 +36,10 @@ async def take(url: str) -> None:
             viewport={"width": 1280, "height": 800}, locale="en-GB", reduced_motion="reduce"
         )
         page = await context.new_page()
-        for name, path in PAGES.items():
+        await page.goto(url)
+        job = await page.evaluate("fetch('/api/v1/jobs?limit=1').then((it) => it.json()).then((it) => it.data.jobs[0])")
+        pages = PAGES | {"job": f"/j/{job['job_id']}", "story": f"/t/{job['trace_id']}"}
+        for name, path in pages.items():
             await page.goto(url + path)
             await expect(page.get_by_role("heading", level=1)).to_be_visible()
             await expect(page.locator("[aria-busy=true]")).to_have_count(0)

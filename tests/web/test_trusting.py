@@ -26,7 +26,7 @@ async def test_a_damaged_byte_is_found_and_repaired(make_cli: Callable[..., Cli]
     await page.get_by_role("button", name="Verify now").click()
     found = page.get_by_role("table", name="What the last verification found")
     await expect(found).to_contain_text(f"{sample.VIDEO_OK}.mp4", timeout=60_000)
-    await expect(found.get_by_text("repaired")).to_be_visible(timeout=60_000)
+    await expect(found.get_by_text("repaired", exact=True)).to_be_visible(timeout=60_000)
     assert film.read_bytes() == whole
     await found.get_by_role("link", name=sample.VIDEO_OK).first.click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Loopback, part 1: Hello")
