@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.common.infra.sqlite import Database
 from services.common.web.paging import Page
-from services.storage.index.queries import CatalogueQueries, VideoRow
+from services.storage.index.queries import CatalogueQueries, VideoFilter, VideoRow
 
 BEGUN, FINISHED = 15.0, 0.95  # seconds, and the share of a video, from which on it counts as begun and as watched
 _STEPS = (
@@ -105,6 +105,16 @@ class WatchStates:
             query = "SELECT * FROM watching WHERE video_id IN (SELECT value FROM json_each(?))"
             rows = db.execute(query, (json.dumps(list(video_ids)),)).fetchall()
             return {row["video_id"]: WatchState(**dict(row)) for row in rows}
+
+        return await (await self._database()).read(work)
+
+    async def watched(self, query: VideoFilter) -> list[str]:
+        """Return the videos that were watched, if a list is filtered by it; else nothing is read."""
+        if query.watched is None:
+            return []
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            return [row[0] for row in db.execute("SELECT video_id FROM watching WHERE watched")]
 
         return await (await self._database()).read(work)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,6 +21,10 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(REPOSITORY)], tmp_path)
     (wheel,) = tmp_path.glob("ytarchive-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = packed.namelist()
+    assert "ytarchive/web/static/index.html" in names, "the page is not in the wheel"
+    assert [name for name in names if name.startswith("ytarchive/web/static/assets/main-")]
     installed = tmp_path / "installed"
     _run([*pip, "install", "--no-deps", "--target", str(installed), str(wheel)], tmp_path)
     where = _run(

@@ -90,5 +90,8 @@ async def test_what_is_said_and_where_somebody_was(archive: Archive, web_client:
     assert await reader.post(f"watching/{video}", position_seconds=580, duration_seconds=600) == 200
     assert (await reader.get(f"watching/{video}"))[1]["watched"] is True
     assert (await reader.get("watching"))[1]["total"] == 0
+    for watched, number in (("true", 1), ("false", 0)):
+        assert (await reader.get(f"videos?watched={watched}"))[1]["total"] == number
+        assert (await reader.get(f"facets?watched={watched}"))[1]["total"] == number
     assert await reader.post(f"watching/{video}", position_seconds=580, duration_seconds=600, watched=False) == 200
     assert (await reader.get("watching"))[1]["total"] == 1

@@ -17,7 +17,7 @@ from services.common.errors import ConfigError, Forbidden, NotFound
 from services.common.infra.files import locked, write_atomically
 from services.common.settings.load import Config
 from services.common.web.routing import Call, Route
-from ytarchive.web.forwarding import Forwarder
+from ytarchive.web.local_files import ArchivedFile, LocalFiles
 from ytarchive.web.services import Services
 
 LASTS = 24 * 3600  # seconds
@@ -42,10 +42,6 @@ class SignedQuery(BaseModel):
 
     expires: int = Field(ge=0, le=10**11)
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class SignedFile(MediaPath):
-    name: str = Field(min_length=1, max_length=300)
 
 
 class Signatures:
@@ -96,7 +92,7 @@ async def link(call: Call, path: MediaPath, services: Services, signatures: Sign
 
 
 async def signed_file(
-    call: Call, path: SignedFile, query: SignedQuery, forwarder: Forwarder, signatures: Signatures
+    call: Call, path: ArchivedFile, query: SignedQuery, files: LocalFiles, signatures: Signatures
 ) -> web.StreamResponse:
     """A signed file; with `.m3u` after its name, a playlist of it."""
     as_playlist = path.name.endswith(".m3u")
@@ -108,8 +104,7 @@ async def signed_file(
         )
         headers = {"Content-Disposition": f'attachment; filename="{path.video_id}.m3u"'}
         return web.Response(text=f"#EXTM3U\n{target}\n", content_type="audio/x-mpegurl", headers=headers)
-    place = f"/api/v1/storage/videos/{quote(path.video_id)}/files/{quote(name)}"
-    return await forwarder.forward(call, "storage", place, query="")
+    return await files.send(call, path.video_id, name, None)
 
 
 ROUTES = (
@@ -120,7 +115,7 @@ ROUTES = (
 )  # fmt: skip
 SIGNED = tuple(
     Route(
-        method, "/media/{video_id}/{name:.+}", signed_file, path_model=SignedFile, query=SignedQuery,
+        method, "/media/{video_id}/{name:.+}", signed_file, path_model=ArchivedFile, query=SignedQuery,
         streams=True, quiet=True, public=True,
     )
     for method in ("GET", "HEAD")

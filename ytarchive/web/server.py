@@ -13,12 +13,13 @@ from services.common.web.access import AccessRules
 from services.common.web.bound_socket import BoundSocket
 from services.common.web.routing import RestApplication, Route
 from ytarchive.client.endpoints import System
-from ytarchive.web import assets, attention, diagnosis, forwarding, live, login, media, overview, plan
+from ytarchive.web import assets, attention, diagnosis, forwarding, live, local_files, login, media, overview, plan
 from ytarchive.web.assets import Assets
 from ytarchive.web.attention import AttentionReader
 from ytarchive.web.diagnosis import Examinations
 from ytarchive.web.forwarding import Forwarder
 from ytarchive.web.live import LiveHub
+from ytarchive.web.local_files import LocalFiles
 from ytarchive.web.login import LoginDesk
 from ytarchive.web.media import Signatures
 from ytarchive.web.services import Services
@@ -40,7 +41,7 @@ def own_routes() -> tuple[Route, ...]:
 
 def routes() -> tuple[Route, ...]:
     """Return all routes. The first one that fits answers: forwarded paths and the page come last."""
-    return (*own_routes(), *media.SIGNED, *forwarding.routes(), *assets.ROUTES)
+    return (*own_routes(), *media.SIGNED, *local_files.ROUTES, *forwarding.routes(), *assets.ROUTES)
 
 
 class WebServer:
@@ -78,12 +79,18 @@ async def serving(config: Config, own: System | None = None) -> AsyncIterator[We
         forwarder = await resources.enter_async_context(Forwarder.open(services))
         sessions = Sessions(config)
         rules = AccessRules.of(config, config.web.host, bound.url, sessions)
-        desk = LoginDesk(rules, sessions, Password(config))
         parts: Sequence[object] = (
-            desk,
+            config,
+            services,
+            hub,
+            forwarder,
+            Assets(),
+            AttentionReader(config, services),
+            Examinations(config),
+            LocalFiles(config, services, forwarder),
+            LoginDesk(rules, sessions, Password(config)),
             Signatures(config),
-            config, services, hub, AttentionReader(config, services), Assets(), Examinations(config), forwarder,
-        )  # fmt: skip
+        )
         rest = RestApplication(server, [route.bind(parts) for route in routes()], rules)
         await rest.start(bound)
         server.logger.info("page_served", url=bound.url)

@@ -42,6 +42,7 @@ export function filtersOf(address: Address): VideoQuery {
     captions: address.get("captions"),
     ...(address.get("year") ? { year: Number(address.get("year")) } : {}),
     ...(address.get("status") ? { status: address.get("status") as NonNullable<VideoQuery["status"]> } : {}),
+    ...(address.get("watched") ? { watched: address.get("watched") === "yes" } : {}),
     ...(address.get("better") ? { below_wanted: true } : {}),
     ...(LENGTHS[address.get("length")]?.[1] ?? {}),
   };
@@ -57,6 +58,7 @@ const FILTERS: Record<string, (value: string) => string> = {
   captions: captionsLabel,
   status: (value) =>
     ({ gone: "no longer on YouTube", complete: "complete", incomplete: "something is missing" })[value] ?? value,
+  watched: (value) => value === "yes" ? "watched" : "not watched",
   better: () => "may get better",
 };
 
@@ -139,6 +141,21 @@ function Videos({ address }: { address: Address }) {
                 address={address}
                 label={(value) => value === "none" ? "none" : languageName(value)}
               />
+              <div class="facet">
+                <h2>Watched</h2>
+                <ul>
+                  {[["no", "not yet"], ["yes", "to its end"]].map(([value, name]) => (
+                    <li key={value}>
+                      <a
+                        href={address.with({ watched: address.get("watched") === value ? "" : value as string })}
+                        aria-current={address.get("watched") === value ? "true" : undefined}
+                      >
+                        {name}
+                      </a>
+                    </li>
+                  ))}
+                </ul>
+              </div>
               <Facet
                 title="On YouTube"
                 name="status"

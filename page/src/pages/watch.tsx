@@ -7,6 +7,7 @@ import { bytes, clock, count, day, moment } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { toast } from "../parts/announcer.tsx";
 import { Act, Choices, Empty, Facts, Heading, Notice, Section, Shown, Table, Tag, When } from "../parts/basics.tsx";
+import { Ribbon } from "../parts/ribbon.tsx";
 import { Cards, channelUrl, VideoCard } from "../parts/videos.tsx";
 import { indexAt } from "../player/cues.ts";
 import { languageName } from "../player/stage.tsx";
@@ -314,26 +315,29 @@ function History({ id }: { id: string }) {
   return (
     <Shown of={history}>
       {(page) => (
-        <Table caption="What happened to this video, newest first" head={["When", "What", "More"]}>
-          {page.events.map((event, index) => (
-            <tr key={index}>
-              <td>{moment(event.at)}</td>
-              <td>
-                {CHANGES[event.change]}{" "}
-                {event.playlist_id && (
-                  <a href={`/p/${event.playlist_id}`}>{event.playlist_title ?? event.playlist_id}</a>
-                )}
-              </td>
-              <td>
-                {[
-                  event.change === "retitled" ? `“${event.before ?? "?"}” → “${event.title ?? "?"}”` : event.reason,
-                  event.files?.length ? count(event.files.length, "file") : "",
-                  event.looks && event.looks > 1 ? `${event.looks} looks` : "",
-                ].filter(Boolean).join(" · ")}
-              </td>
-            </tr>
-          ))}
-        </Table>
+        <>
+          <Ribbon events={page.events} />
+          <Table caption="What happened to this video, newest first" head={["When", "What", "More"]}>
+            {page.events.map((event, index) => (
+              <tr key={index}>
+                <td>{moment(event.at)}</td>
+                <td>
+                  {CHANGES[event.change]}{" "}
+                  {event.playlist_id && (
+                    <a href={`/p/${event.playlist_id}`}>{event.playlist_title ?? event.playlist_id}</a>
+                  )}
+                </td>
+                <td>
+                  {[
+                    event.change === "retitled" ? `“${event.before ?? "?"}” → “${event.title ?? "?"}”` : event.reason,
+                    event.files?.length ? count(event.files.length, "file") : "",
+                    event.looks && event.looks > 1 ? `${event.looks} looks` : "",
+                  ].filter(Boolean).join(" · ")}
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </>
       )}
     </Shown>
   );

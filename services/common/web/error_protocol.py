@@ -1,5 +1,5 @@
 """Answer invalid HTTP requests with a ServiceResponse, limit connections, and end streams with their connection. Uses
-private parts of aiohttp, as services.storage.entrypoints.file_response does."""
+private parts of aiohttp, as services.common.web.archived_file does."""
 
 import asyncio
 from collections.abc import Callable

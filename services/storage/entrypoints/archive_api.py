@@ -7,15 +7,16 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.events import VideoId
+from services.common.web.archived_file import ArchivedFileResponse
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
-from services.storage.entrypoints.file_response import ArchivedFileResponse
 from services.storage.index.queries import ArchiveStats, CatalogueQueries, Existence, VideoPage, VideoQuery
 from services.storage.index.roots import ArchiveRoots
 from services.storage.index.search import ArchiveSearch, SearchPage, SearchQuery
 from services.storage.reporting.descriptions import VideoDescription, VideoReader
 from services.storage.reporting.history import HistoryPage, HistoryReader
 from services.storage.rescan import RescanRunner
+from services.storage.watching import WatchStates
 
 
 class ArchivedVideoPath(BaseModel):
@@ -56,8 +57,8 @@ class RescanBegun(BaseModel):
     roots: list[str]
 
 
-async def list_videos(_call: Call, query: VideoQuery, queries: CatalogueQueries) -> VideoPage:
-    return await queries.videos(query)
+async def list_videos(_call: Call, query: VideoQuery, queries: CatalogueQueries, states: WatchStates) -> VideoPage:
+    return await queries.videos(query, await states.watched(query))
 
 
 async def search(_call: Call, query: SearchQuery, searches: ArchiveSearch) -> SearchPage:

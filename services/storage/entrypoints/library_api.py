@@ -21,18 +21,19 @@ from services.storage.playlists.queries import (
     PlaylistQueries,
     PlaylistQuery,
 )
+from services.storage.watching import WatchStates
 
 
 class PlaylistPath(BaseModel):
     playlist_id: PlaylistId
 
 
-async def facets(_call: Call, query: VideoFilter, library: ArchiveFacets) -> Facets:
-    return await library.facets(query)
+async def facets(_call: Call, query: VideoFilter, library: ArchiveFacets, states: WatchStates) -> Facets:
+    return await library.facets(query, await states.watched(query))
 
 
-async def buckets(_call: Call, query: BucketQuery, library: ArchiveFacets) -> Buckets:
-    return await library.buckets(query)
+async def buckets(_call: Call, query: BucketQuery, library: ArchiveFacets, states: WatchStates) -> Buckets:
+    return await library.buckets(query, await states.watched(query))
 
 
 async def channels(_call: Call, query: ChannelQuery, library: ArchiveFacets) -> ChannelPage:

@@ -5,10 +5,10 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from services.common.web.archived_file import ArchivedFileResponse
 from services.common.web.paging import PageQuery
 from services.common.web.routing import Call, Route
 from services.storage.entrypoints.archive_api import ArchivedVideoPath, RootQuery
-from services.storage.entrypoints.file_response import ArchivedFileResponse
 from services.storage.reporting.thumbnails import SmallThumbnails
 from services.storage.reporting.transcripts import Transcript, TranscriptReader
 from services.storage.watching import WatchedBody, WatchingPage, WatchState, WatchStates

@@ -3,7 +3,7 @@ channels. Needs no running service."""
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -82,12 +82,14 @@ class ArchiveFacets:
         self._database = database
         self._queries = queries
 
-    async def facets(self, query: VideoFilter) -> Facets:
-        chosen = await self._queries.filter_of(query)
+    async def facets(self, query: VideoFilter, watched: Sequence[str] = ()) -> Facets:
+        """`watched`: the videos that were watched, if the query asks."""
+        chosen = await self._queries.filter_of(query, watched)
         return await self._database.read(lambda db: _facets(db, chosen))
 
-    async def buckets(self, query: BucketQuery) -> Buckets:
-        chosen = await self._queries.filter_of(query)
+    async def buckets(self, query: BucketQuery, watched: Sequence[str] = ()) -> Buckets:
+        """`watched`: the videos that were watched, if the query asks."""
+        chosen = await self._queries.filter_of(query, watched)
         return await self._database.read(lambda db: _buckets(db, chosen, query.by))
 
     async def channels(self, query: ChannelQuery) -> ChannelPage:

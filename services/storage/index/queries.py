@@ -31,13 +31,15 @@ _STATUS = {"complete": "NOT incomplete", "incomplete": "incomplete"}
 _GONE = "SELECT id FROM videos WHERE video_id IN (SELECT video_id FROM known_gone)"
 _OF_CHANNEL = "SELECT id FROM videos WHERE channel_id = ? UNION SELECT id FROM videos WHERE channel = ? COLLATE NOCASE"
 _NAMED = "SELECT rowid FROM name_index WHERE name_index MATCH ?"
+_OF_OTHERS = "SELECT id FROM videos WHERE video_id NOT IN (SELECT value FROM json_each(?))"
 _OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
 
 
 class VideoFilter(BaseModel):
     """`q`: words of title or channel, all of which must match, as in /storage/search; `channel`: its id or name.
     `year`: in which the video was made; `quality`: for which it was asked (`1080p`); `captions`: a language that is
-    held, or `none`. Lengths are in seconds, `max_length` is excluded.
+    held, or `none`. Lengths are in seconds, `max_length` is excluded. `watched`: whether somebody has watched it to its
+    end.
 
     `status`: `complete`, everything that was requested is held; `incomplete`, something is not (for example, upstream
     has no captions); `gone`, the video is known to be unavailable upstream. `below_wanted`: only videos
@@ -54,6 +56,7 @@ class VideoFilter(BaseModel):
     max_length: float | None = Field(default=None, ge=0, le=10**7)
     quality: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,16}$")
     captions: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    watched: bool | None = None
     status: VideoStatus | None = None
     below_wanted: bool = False
 
@@ -161,9 +164,10 @@ class CatalogueQueries:
         self._storage = storage
         self._revisit_after = revisit_after
 
-    async def videos(self, query: VideoQuery) -> VideoPage:
-        """Raises InvalidRequest for an `after` that is no cursor of this list."""
-        chosen = await self.filter_of(query)
+    async def videos(self, query: VideoQuery, watched: Sequence[str] = ()) -> VideoPage:
+        """`watched`: the videos that were watched, if the query asks. Raises InvalidRequest for an `after` that is no
+        cursor of this list."""
+        chosen = await self.filter_of(query, watched)
 
         def work(db: sqlite3.Connection) -> VideoPage:
             found = select_page(db, chosen, query.sort, limit=query.limit, offset=query.offset, after=query.after)
@@ -172,11 +176,12 @@ class CatalogueQueries:
 
         return await self._database.read(work)
 
-    async def filter_of(self, query: VideoFilter) -> Filter:
+    async def filter_of(self, query: VideoFilter, watched: Sequence[str] = ()) -> Filter:
+        """`watched`: the videos that were watched, if the query asks."""
         members = None
         if query.playlist is not None:
             members = await asyncio.to_thread(members_of, query.playlist, self._storage)
-        return _filter(query, members)
+        return _filter(query, members, watched)
 
     async def rows(self, video_ids: Sequence[str]) -> dict[str, VideoRow]:
         """Return a row for each of these videos that is held, by video_id."""
@@ -264,7 +269,7 @@ class CatalogueQueries:
         )
 
 
-def _filter(query: VideoFilter, members: Sequence[str] | None) -> Filter:
+def _filter(query: VideoFilter, members: Sequence[str] | None, watched: Sequence[str]) -> Filter:
     chosen, values = list[str](), list[Any]()
     if query.q is not None:
         text_query = parse_query(query.q)
@@ -279,6 +284,9 @@ def _filter(query: VideoFilter, members: Sequence[str] | None) -> Filter:
     if members is not None:
         chosen.append(_OF_PLAYLIST)
         values.append(json.dumps(list(members)))
+    if query.watched is not None:
+        chosen.append(_OF_PLAYLIST if query.watched else _OF_OTHERS)
+        values.append(json.dumps(list(watched)))
     for condition, found in _conditions(query):
         chosen.append(condition)
         values += found

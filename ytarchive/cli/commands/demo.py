@@ -58,7 +58,10 @@ def _serve(config: "Config") -> None:
 
     def ready(stack: Stack) -> None:
         out = stdout()
-        out.print(f"The page of the demo: {stack.info.web if stack.info else ''}\nCtrl-C stops it.")
+        address = (stack.info and stack.info.web) or ""
+        out.print(f"The page of the demo: {address}\nCtrl-C stops it.")
         out.file.flush()
+        if address and out.is_terminal:
+            typer.launch(address)
 
     asyncio.run(run_services(SERVICES, config, beside=page_of, on_ready=ready))

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from services.storage.entrypoints.file_response import ArchivedFileResponse
+from services.common.web.archived_file import ArchivedFileResponse
 
 
 @pytest.mark.parametrize(("kind", "status", "body"), [("file", 200, b"film"), ("link", 404, b""), ("folder", 404, b"")])
