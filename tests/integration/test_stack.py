@@ -28,6 +28,7 @@ from services.common.service import ServiceBase
 from services.common.settings.load import Config, Endpoint
 from tests.fixtures.accelerated_loop import AcceleratedLoop
 from tests.fixtures.emulated import emulated_config
+from tests.fixtures.waiting import until
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site import sample
 from ytarchive.running_stack import StackInfo, find_running
@@ -354,8 +355,12 @@ def test_a_second_signal_stops_the_stack_at_once(config: Config, hanging: subpro
     assert hanging.wait(5) == 128 + signal.SIGTERM
     assert find_running(config) is None
     port = int(info.nats_url.rpartition(":")[2])
-    with socket.socket() as client:
-        assert client.connect_ex(("127.0.0.1", port)) != 0  # the broker has ended, too
+
+    def is_closed() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) != 0
+
+    until(is_closed, "the broker, which is killed, ends too")
 
 
 def test_a_killed_stack_is_not_found_and_another_can_start(config: Config, program: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,8 @@ import { type Address, useAddress } from "../parts/address.ts";
 import { Choices, Empty, Heading, Notice, Pager, Section, Shown } from "../parts/basics.tsx";
 import { Records } from "../parts/records.tsx";
 
+const SPANS: Record<string, [string, number]> = { hour: ["an hour", 1], day: ["a day", 24], week: ["a week", 168] };
+
 type Query = Reads["/api/v1/logs"]["query"];
 
 const LIMIT = 100;
@@ -24,6 +26,8 @@ export function LogsPage() {
   if (address.get("level")) filter.level = address.get("level") as NonNullable<Query["level"]>;
   if (address.get("q")) filter.search = address.get("q");
   if (address.get("trace")) filter.trace_id = address.get("trace");
+  const span = SPANS[address.get("since")];
+  const earlier = Math.floor(Date.now() / 60_000) * 60_000 - (span?.[1] ?? 0) * 3_600_000; // the same for a minute
   return (
     <>
       <Heading title="Logs" about="What the services have written. A line opens its story.">
@@ -33,7 +37,11 @@ export function LogsPage() {
       </Heading>
       <Filters address={address} />
       {follows && <Followed key={JSON.stringify(filter)} filter={filter} />}
-      <Kept address={address} filter={filter} follows={follows} />
+      <Kept
+        address={address}
+        filter={span ? { ...filter, from: new Date(earlier).toISOString() } : filter}
+        follows={follows}
+      />
     </>
   );
 }
@@ -52,6 +60,12 @@ function Filters({ address }: { address: Address }) {
         options={LEVELS.map(([value, name]) => [value === "debug" ? "" : value, name] as const)}
         chosen={address.get("level")}
         href={(value) => address.with({ level: value })}
+      />
+      <Choices
+        label="Of which time"
+        options={[["", "any time"], ...Object.entries(SPANS).map(([value, [name]]) => [value, name] as const)]}
+        chosen={address.get("since")}
+        href={(value) => address.with({ since: value })}
       />
       <form
         class="narrow"
@@ -84,7 +98,8 @@ function Kept({ address, filter, follows }: { address: Address; filter: Query; f
             {page.logs.length ? <Records records={page.logs.map(recordOf)} /> : (
               <Empty title="No record matches">
                 <p>
-                  <a href="/logs">Remove the filters</a>. Records of debugging are written with [logging] level.
+                  <a href="/logs">Remove the filters</a>. Records of debugging are written with [general] log_level =
+                  "DEBUG".
                 </p>
               </Empty>
             )}
