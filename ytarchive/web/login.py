@@ -84,7 +84,7 @@ class LoginDesk:
         self._rules.rates.note_token(address, digest(what), valid=scope is not None)
         if scope is None:
             raise Unauthorized(self._refusal(given))
-        secret = await asyncio.to_thread(self._sessions.begin, scope)
+        secret = await asyncio.to_thread(self._sessions.begin, scope, given.token)
         return self._of(secret, scope), secret
 
     def _scope_of(self, given: Credentials) -> TokenScope | None:

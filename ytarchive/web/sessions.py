@@ -22,7 +22,7 @@ from services.common.infra.logs import VERSION
 from services.common.names import TokenScope
 from services.common.settings.load import Config
 from services.common.web.access import SAFE_METHODS, Arrival
-from services.common.web.tokens import includes
+from services.common.web.tokens import TokenStore, digest, includes
 
 COOKIE = "ytarchive_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -36,12 +36,13 @@ _log = structlog.get_logger("ytarchive.web", service="web", version=VERSION)
 
 
 class Session(BaseModel, frozen=True):
-    """A session without its secret. `sha256` in hex."""
+    """A session without its secret. `sha256` in hex, as that of the `token` that began it, with which it ends."""
 
     sha256: str
     scope: TokenScope
     created_at: AwareDatetime
     used_at: AwareDatetime
+    token: str | None = None
 
 
 _SESSIONS: TypeAdapter[list[Session]] = TypeAdapter(list[Session])
@@ -101,13 +102,16 @@ class Sessions:
     def __init__(self, config: Config) -> None:
         self._dir = config.storage.base_data_dir / "auth"
         self._file = self._dir / "sessions.json"
+        self._tokens = TokenStore(config)
         self._read: tuple[tuple[int, int, int] | None, dict[str, Session]] = (None, {})
 
-    def begin(self, scope: TokenScope) -> str:
-        """Begin a session. Return its secret, which is kept nowhere."""
+    def begin(self, scope: TokenScope, token: str | None = None) -> str:
+        """Begin a session, of somebody with a password or a `token`. Return its secret, which is kept nowhere."""
         secret = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
-        session = Session(sha256=_digest(secret), scope=scope, created_at=now, used_at=now)
+        session = Session(
+            sha256=digest(secret), scope=scope, created_at=now, used_at=now, token=digest(token) if token else None
+        )
         with locked(self._lock()):
             newest = sorted(self._known().values(), key=lambda one: one.used_at, reverse=True)
             self._write([session, *newest[: _MOST - 1]])
@@ -115,7 +119,7 @@ class Sessions:
 
     def end(self, secret: str) -> None:
         with locked(self._lock()):
-            self._write([one for one in self._known().values() if one.sha256 != _digest(secret)])
+            self._write([one for one in self._known().values() if one.sha256 != digest(secret)])
 
     def end_all(self) -> None:
         with locked(self._lock()):
@@ -124,9 +128,11 @@ class Sessions:
     def find(self, headers: Mapping[str, str]) -> tuple[str, Session] | None:
         """Return the secret and the session of a request; None without a valid one."""
         secret = _cookie_of(headers)
-        session = self._known().get(_digest(secret)) if secret else None
+        session = self._known().get(digest(secret)) if secret else None
         if secret is None or session is None:
             return None
+        if session.token is not None and not self._tokens.has(session.token):
+            return None  # it was revoked
         if datetime.now(UTC) - session.used_at > _NOTED_EVERY:
             self._note_use(session)
         return secret, session
@@ -138,7 +144,7 @@ class Sessions:
             return None
         secret, session = found
         given = arrival.headers.get(CSRF_HEADER, "")
-        if arrival.method not in SAFE_METHODS and not hmac.compare_digest(given.encode(), csrf_token(secret).encode()):
+        if arrival.method not in SAFE_METHODS and not hmac.compare_digest(digest(given), digest(csrf_token(secret))):
             raise Forbidden(
                 f"An order of somebody who has logged in needs the header {CSRF_HEADER}. Load the page again.",
                 reason="csrf",
@@ -167,12 +173,12 @@ class Sessions:
         if self._read[0] != version:
             try:
                 found = _SESSIONS.validate_json(self._file.read_bytes())
-            except (OSError, ValidationError):
+            except ValidationError:
                 _log.warning("sessions_lost", error_message=f"{self._file} is damaged: everybody has to log in again.")
                 found = []
             self._read = (version, {one.sha256: one for one in found})
         oldest = datetime.now(UTC) - IDLE
-        return {digest: one for digest, one in self._read[1].items() if one.used_at > oldest}
+        return {key: one for key, one in self._read[1].items() if one.used_at > oldest}
 
     def _write(self, sessions: list[Session]) -> None:
         write_atomically(self._file, _SESSIONS.dump_json(sessions), mode=0o600)
@@ -185,10 +191,6 @@ class Sessions:
 def csrf_token(secret: str) -> str:
     """Return what orders of a session must carry beside the cookie."""
     return hmac.new(secret.encode(), b"orders", hashlib.sha256).hexdigest()
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _cookie_of(headers: Mapping[str, str]) -> str | None:

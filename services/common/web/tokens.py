@@ -144,6 +144,11 @@ class TokenStore:
 
     # --- check --------------------------------------------------------------------------------------------------------
 
+    def has(self, sha256: str) -> bool:
+        """Return whether a token with this digest is valid."""
+        own = self.own()
+        return (own is not None and digest(own) == sha256) or any(one.sha256 == sha256 for one in self.issued())
+
     def scope_of(self, token: str) -> TokenScope | None:
         """Return the scope of a valid token, else None. The time does not depend on how much of a token is right."""
         given = digest(token)

@@ -9,6 +9,7 @@ import pytest
 from services.common.errors import Forbidden, InvalidRequest
 from services.common.settings.load import Config
 from services.common.web.access import Arrival
+from services.common.web.tokens import TokenStore
 from ytarchive.web.sessions import IDLE, Password, Session, Sessions, csrf_token
 
 
@@ -35,10 +36,23 @@ def test_a_session_has_its_scope_until_it_ends(config: Config) -> None:
     assert sessions.identify(cookie(reader), "read") is None
 
 
-@pytest.mark.parametrize("header", ["", "ytarchive_session=", "ytarchive_session=guess", "\x00=;;;", "a=" + "x" * 9000])
+@pytest.mark.parametrize(
+    "header",
+    ["", "ytarchive_session=\udcff", "ytarchive_session=", "ytarchive_session=guess", "\x00=;;;", "a=" + "x" * 9000],
+)
 def test_other_cookies_are_nobody(config: Config, header: str) -> None:
     Sessions(config).begin("operate")
     assert Sessions(config).identify(Arrival("GET", "/", {"Cookie": header}), "read") is None
+
+
+def test_a_foreign_header_is_refused_and_a_revoked_token_ends_its_sessions(config: Config) -> None:
+    tokens, sessions = TokenStore(config), Sessions(config)
+    secret = sessions.begin("operate", tokens.issue("tablet", "operate"))
+    with pytest.raises(Forbidden, match="X-CSRF-Token"):
+        sessions.identify(cookie(secret, "POST", **{"X-CSRF-Token": "\udcff"}), "operate")
+    assert sessions.identify(cookie(secret), "operate") is not None
+    tokens.revoke("tablet")
+    assert sessions.identify(cookie(secret), "read") is None
 
 
 def written(config: Config) -> Path:
