@@ -24,12 +24,15 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Future[Any]"], again: float =
     await asyncio.gather(*ended, return_exceptions=True)  # retrieve their results: nobody else does
 
 
-async def unless(work: Awaitable[T], *events: asyncio.Event, patience: float | None = None) -> T | None:
-    """Run `work`. Return its result, or None when one of the events is set or `patience` seconds pass first; `work` is
-    then cancelled and has ended on return. Work that ends all the same, because the cancellation came too late or was
-    swallowed, has its result returned: what it has opened must be closed."""
+async def unless(
+    work: Awaitable[T], *ends: asyncio.Event | Awaitable[object], patience: float | None = None
+) -> T | None:
+    """Run `work`. Return its result, or None when one of the events is set, one of the other `ends` returns, or
+    `patience` seconds pass first; `work` is then cancelled and has ended on return. Work that ends all the same,
+    because the cancellation came too late or was swallowed, has its result returned: what it has opened must be closed.
+    """
     task = asyncio.ensure_future(work)
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    waits = [asyncio.ensure_future(end.wait() if isinstance(end, asyncio.Event) else end) for end in ends]
     in_time = False
     try:
         await asyncio.wait({task, *waits}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)

@@ -1,5 +1,6 @@
 """A page that other machines can reach asks who somebody is."""
 
+import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
+from services.common.web.limits import WRONG_TOKENS_AT_ONCE
 from tests.conftest import Cli
 from tests.web.conftest import Served, Visit, serve
 from ytarchive.emulator.site import sample
@@ -104,8 +106,19 @@ async def test_orders_need_more_than_the_cookie_and_nothing_is_kept_in_clear(
     async with http.get(media["data"]["url"]) as answer:  # without a cookie
         assert (answer.status, answer.headers["Content-Type"]) == (200, "video/mp4")
 
+    async with http.get(session, headers=have) as answer:  # whoever comes again stays for 30 more days
+        renewed = answer.cookies["ytarchive_session"]
+        assert (renewed.value, renewed["max-age"], renewed["httponly"]) == (cookie.value, str(30 * 86_400), True)
     await answer_of(http, "DELETE", session, headers=have | {"X-CSRF-Token": csrf})
     assert (await answer_of(http, "GET", jobs, headers=have))[0] == 401
+    async with http.get(media["data"]["url"]) as answer:
+        assert answer.status == 200  # only this session has ended
+    async with http.post(session, json={"password": PASSWORD}) as answer:
+        have = {"Cookie": f"ytarchive_session={answer.cookies['ytarchive_session'].value}"}
+        have |= {"X-CSRF-Token": (await answer.json())["data"]["csrf"]}
+    assert (await answer_of(http, "DELETE", f"{session}?everywhere=true", headers=have))[0] == 200
+    async with http.get(media["data"]["url"]) as answer:
+        assert answer.status == 403
 
 
 async def test_tokens_log_in_with_their_scope_and_guesses_are_limited(
@@ -122,10 +135,18 @@ async def test_tokens_log_in_with_their_scope_and_guesses_are_limited(
     status, refused = await answer_of(http, "POST", jobs, json={"targets": ["x"]}, headers=have)
     assert (status, refused["error"]["details"]["reason"]) == (403, "scope")
     assert (await answer_of(http, "GET", f"{opened.url}/api/v1/settings", headers=have))[0] == 403
-
-    assert opened.cli("auth", "password", "--stdin", stdin="another password\n").code == 0  # ends all sessions
+    assert (await answer_of(http, "DELETE", f"{session}?everywhere=true", headers=have))[0] == 403
+    assert (await answer_of(http, "GET", jobs, headers=have))[0] == 200
+    opened.cli("auth", "token", "revoke", "tablet")
     assert (await answer_of(http, "GET", jobs, headers=have))[0] == 401
-    statuses = [(await answer_of(http, "POST", session, json={"password": f"guess {n}"}))[0] for n in range(30)]
-    assert statuses[0] == 401
-    assert statuses[-1] == 429
+    async with http.post(session, json={"password": PASSWORD}) as answer:
+        have = {"Cookie": f"ytarchive_session={answer.cookies['ytarchive_session'].value}"}
+    assert (await answer_of(http, "GET", jobs, headers=have))[0] == 200
+
+    assert opened.cli("auth", "password", "--stdin", stdin="another password\n").code == 0  # ends its sessions
+    assert (await answer_of(http, "GET", jobs, headers=have))[0] == 401
+    guesses = (answer_of(http, "POST", session, json={"password": f"guess {n}"}) for n in range(30))
+    statuses = sorted(status for status, _ in await asyncio.gather(*guesses))
+    assert statuses[:WRONG_TOKENS_AT_ONCE] == [401] * WRONG_TOKENS_AT_ONCE
+    assert statuses[WRONG_TOKENS_AT_ONCE + 3 :] == [429] * (27 - WRONG_TOKENS_AT_ONCE)  # some come back with time
     assert opened.cli("auth", "password", "--stdin", stdin="short\n").code == 2

@@ -1,4 +1,8 @@
-"""Logging in and out: /api/v1/session."""
+"""Logging in and out: /api/v1/session.
+
+The cookie is `Secure` where the browser came by https, as the request or its proxy says: whoever lies about that harms
+only the own cookie.
+"""
 
 import asyncio
 from typing import Any
@@ -55,20 +59,23 @@ class LoginDesk:
         self._rules = rules
         self._sessions = sessions
         self._password = password
+        self._one_at_a_time = asyncio.Lock()  # guesses are counted before the next one is examined
 
-    async def state(self, request: web.Request) -> SessionState:
+    async def state(self, request: web.Request) -> tuple[SessionState, str | None]:
+        """Return the state, and the secret of somebody who has logged in."""
         return await asyncio.to_thread(self._state, request)
 
-    def _state(self, request: web.Request) -> SessionState:
+    def _state(self, request: web.Request) -> tuple[SessionState, str | None]:
         found = self._sessions.find(request.headers)
         if found is not None:
             secret, session = found
-            return self._of(secret, session.scope)
+            return self._of(secret, session.scope), secret
         try:
             self._rules.check(arrival_of(request), "read", limited=False)
+            needed = False
         except (Unauthorized, Forbidden, TooManyRequests):
-            return SessionState(needed=True, logged_in=False, password=self._password.exists)
-        return SessionState(needed=False, logged_in=False, password=self._password.exists)
+            needed = True
+        return SessionState(needed=needed, logged_in=False, password=self._password.exists), None
 
     def _of(self, secret: str, scope: TokenScope) -> SessionState:
         return SessionState(
@@ -78,19 +85,24 @@ class LoginDesk:
     async def begin(self, request: web.Request, given: Credentials) -> tuple[SessionState, str]:
         """Return the state and the secret of a new session. Raise Unauthorized, TooManyRequests."""
         address = self._rules.client_address(arrival_of(request))
-        what = given.password or given.token or ""
-        self._rules.rates.check_token(address, digest(what))
-        scope = await asyncio.to_thread(self._scope_of, given)
-        self._rules.rates.note_token(address, digest(what), valid=scope is not None)
-        if scope is None:
+        what = digest(given.password or given.token or "")
+        async with self._one_at_a_time:
+            self._rules.rates.check_token(address, what)
+            found = await asyncio.to_thread(self._examine, given)
+            self._rules.rates.note_token(address, what, valid=found is not None)
+        if found is None:
             raise Unauthorized(self._refusal(given))
-        secret = await asyncio.to_thread(self._sessions.begin, scope, given.token)
+        scope, credential = found
+        secret = await asyncio.to_thread(self._sessions.begin, scope, credential)
         return self._of(secret, scope), secret
 
-    def _scope_of(self, given: Credentials) -> TokenScope | None:
+    def _examine(self, given: Credentials) -> tuple[TokenScope, str] | None:
+        """Return the scope, and the credential that the session needs; None for a wrong guess."""
         if given.password is not None:
-            return "operate" if self._password.check(given.password) else None
-        return self._rules.tokens.scope_of(given.token or "") if self._rules.tokens is not None else None
+            credential = self._password.credential()  # first: one that is set meanwhile ends it
+            return ("operate", credential) if credential and self._password.check(given.password) else None
+        scope = self._rules.tokens.scope_of(given.token or "") if self._rules.tokens is not None else None
+        return (scope, digest(given.token or "")) if scope is not None else None
 
     def _refusal(self, given: Credentials) -> str:
         if given.token is not None:
@@ -99,23 +111,35 @@ class LoginDesk:
             return "No password is set. Set one with `ytarchive auth password`, or log in with an access token."
         return "This is not the password. `ytarchive auth password` sets another one."
 
-    async def end(self, request: web.Request, *, everywhere: bool) -> None:
+    async def end(self, request: web.Request) -> None:
         found = await asyncio.to_thread(self._sessions.find, request.headers)
-        if everywhere:
-            await asyncio.to_thread(self._sessions.end_all)
-        elif found is not None:
+        if found is not None:
             await asyncio.to_thread(self._sessions.end, found[0])
 
+    async def end_all(self, request: web.Request) -> None:
+        """Raise Forbidden for somebody who may only read: others would be logged out."""
+        self._rules.check(arrival_of(request), "operate", limited=False)
+        await asyncio.to_thread(self._sessions.end_all)
 
-async def show_session(call: Call, desk: LoginDesk) -> SessionState:
-    """Whether this client has to log in, and whether it has."""
-    return await desk.state(call.raw)
+
+async def show_session(call: Call, desk: LoginDesk) -> web.StreamResponse:
+    """Whether this client has to log in, and whether it has. The cookie of somebody who has is renewed."""
+    state, secret = await desk.state(call.raw)
+    response = success(state, 200, call.trace_id)
+    if secret is not None:
+        _set_cookie(response, call.raw, secret)
+    return response
 
 
 async def begin_session(call: Call, body: Credentials, desk: LoginDesk) -> web.StreamResponse:
     """Log in. The answer sets a cookie that scripts cannot read."""
     state, secret = await desk.begin(call.raw, body)
     response = success(state, 200, call.trace_id)
+    _set_cookie(response, call.raw, secret)
+    return response
+
+
+def _set_cookie(response: web.Response, request: web.Request, secret: str) -> None:
     response.set_cookie(
         COOKIE,
         secret,
@@ -123,14 +147,16 @@ async def begin_session(call: Call, body: Credentials, desk: LoginDesk) -> web.S
         httponly=True,
         samesite="Lax",
         path="/",
-        secure=call.raw.secure or call.raw.headers.get("X-Forwarded-Proto") == "https",
+        secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
     )
-    return response
 
 
 async def end_session(call: Call, query: EndQuery, desk: LoginDesk) -> web.StreamResponse:
-    """Log out."""
-    await desk.end(call.raw, everywhere=query.everywhere)
+    """Log out. `everywhere` needs the scope operate, and ends signed addresses of media too."""
+    if query.everywhere:
+        await desk.end_all(call.raw)
+    else:
+        await desk.end(call.raw)
     ended: dict[str, Any] = {"everywhere": query.everywhere}
     response = success(ended, 200, call.trace_id)
     response.del_cookie(COOKIE, path="/", httponly=True, samesite="Lax")

@@ -19,6 +19,7 @@ from services.common.settings.load import Config
 from services.common.web.routing import Call, Route
 from ytarchive.web.local_files import ArchivedFile, LocalFiles
 from ytarchive.web.services import Services
+from ytarchive.web.sessions import MEDIA_KEY
 
 LASTS = 24 * 3600  # seconds
 _MEDIA = ("video", "audio")
@@ -45,17 +46,14 @@ class SignedQuery(BaseModel):
 
 
 class Signatures:
-    """Signs paths with a key that the data folder keeps."""
+    """Signs paths with a key that the data folder keeps, until somebody logs out everywhere."""
 
     def __init__(self, config: Config) -> None:
-        self._file = config.storage.base_data_dir / "auth" / "media.key"
-        self._key: bytes | None = None
+        self._file = config.storage.base_data_dir / "auth" / MEDIA_KEY
 
     def sign(self, path: str, expires: int) -> str:
         """Raise ConfigError when there is no key and none can be written."""
-        if self._key is None:
-            self._key = _key_of(self._file)
-        return hmac.new(self._key, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(_key_of(self._file), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
     def expect(self, path: str, query: SignedQuery) -> None:
         """Raise Forbidden for another path, or after its time."""

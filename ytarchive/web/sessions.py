@@ -28,6 +28,7 @@ COOKIE = "ytarchive_session"
 CSRF_HEADER = "X-CSRF-Token"
 IDLE = timedelta(days=30)  # until a session that is not used ends
 SHORTEST_PASSWORD = 8
+MEDIA_KEY = "media.key"  # of signed addresses (ytarchive/web/media.py)
 _LONGEST_PASSWORD = 1_000
 _MOST = 200  # sessions; the one that was used longest ago goes
 _NOTED_EVERY = timedelta(hours=1)  # that a session is used
@@ -36,13 +37,14 @@ _log = structlog.get_logger("ytarchive.web", service="web", version=VERSION)
 
 
 class Session(BaseModel, frozen=True):
-    """A session without its secret. `sha256` in hex, as that of the `token` that began it, with which it ends."""
+    """A session without its secret. `sha256` in hex. `credential`: a digest of the token or the password that began it,
+    with which it ends."""
 
     sha256: str
     scope: TokenScope
     created_at: AwareDatetime
     used_at: AwareDatetime
-    token: str | None = None
+    credential: str
 
 
 _SESSIONS: TypeAdapter[list[Session]] = TypeAdapter(list[Session])
@@ -71,6 +73,13 @@ class Password:
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
+
+    def credential(self) -> str | None:
+        """Return a digest of what is stored, which another password changes; None without a password."""
+        try:
+            return digest(self._file.read_text("ascii"))
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def check(self, password: str) -> bool:
         """Raise ConfigError when the file cannot be read."""
@@ -102,16 +111,14 @@ class Sessions:
     def __init__(self, config: Config) -> None:
         self._dir = config.storage.base_data_dir / "auth"
         self._file = self._dir / "sessions.json"
-        self._tokens = TokenStore(config)
+        self._tokens, self._password = TokenStore(config), Password(config)
         self._read: tuple[tuple[int, int, int] | None, dict[str, Session]] = (None, {})
 
-    def begin(self, scope: TokenScope, token: str | None = None) -> str:
-        """Begin a session, of somebody with a password or a `token`. Return its secret, which is kept nowhere."""
+    def begin(self, scope: TokenScope, credential: str) -> str:
+        """Begin a session, which lasts as long as its `credential`. Return its secret, which is kept nowhere."""
         secret = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
-        session = Session(
-            sha256=digest(secret), scope=scope, created_at=now, used_at=now, token=digest(token) if token else None
-        )
+        session = Session(sha256=digest(secret), scope=scope, created_at=now, used_at=now, credential=credential)
         with locked(self._lock()):
             newest = sorted(self._known().values(), key=lambda one: one.used_at, reverse=True)
             self._write([session, *newest[: _MOST - 1]])
@@ -122,8 +129,10 @@ class Sessions:
             self._write([one for one in self._known().values() if one.sha256 != digest(secret)])
 
     def end_all(self) -> None:
+        """End all sessions, and with their key all signed addresses of media."""
         with locked(self._lock()):
             self._write([])
+            (self._dir / MEDIA_KEY).unlink(missing_ok=True)
 
     def find(self, headers: Mapping[str, str]) -> tuple[str, Session] | None:
         """Return the secret and the session of a request; None without a valid one."""
@@ -131,8 +140,8 @@ class Sessions:
         session = self._known().get(digest(secret)) if secret else None
         if secret is None or session is None:
             return None
-        if session.token is not None and not self._tokens.has(session.token):
-            return None  # it was revoked
+        if session.credential != self._password.credential() and not self._tokens.has(session.credential):
+            return None  # the token was revoked, or there is another password
         if datetime.now(UTC) - session.used_at > _NOTED_EVERY:
             self._note_use(session)
         return secret, session

@@ -5,13 +5,14 @@ its own host name resolve to such an address (DNS rebinding). The rules against 
 programs may write any header. A token is needed of all, but only where a service can be reached from other machines.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from services.common.errors import Forbidden, Unauthorized
+from services.common.errors import Forbidden, TooManyRequests, Unauthorized
 from services.common.names import TokenScope
 from services.common.settings.load import Config
 from services.common.web.limits import RequestRates
@@ -24,6 +25,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # methods without side effects
 _API = "/api"
+_ASK_AGAIN = 20.0  # seconds until it is examined again whether a long answer may go on
 _IPV6_CLIENT = 64  # bits of an address that a client cannot choose
 # What reverse proxies add; a browser or a program on this machine does not.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
@@ -64,6 +66,7 @@ class AccessRules:
     user_header: str = ""
     rates: RequestRates = field(default_factory=lambda: RequestRates(0.0))
     sessions: SessionRules | None = None
+    ask_again: float = _ASK_AGAIN
 
     @classmethod
     def of(cls, config: Config, host: str, url: str, sessions: SessionRules | None = None) -> "AccessRules":
@@ -92,6 +95,23 @@ class AccessRules:
             raise
         if limited:
             self.rates.count_request(client, address)
+
+    async def until_refused(self, arrival: Arrival, needed: TokenScope | None) -> None:
+        """Return when the token or the session of a long answer has ended; where none is needed, never."""
+        if needed is None or self.tokens is None:
+            await asyncio.Event().wait()
+            return
+        while True:
+            await asyncio.sleep(self.ask_again)
+            if not self._may_go_on(arrival, needed):
+                return
+
+    def _may_go_on(self, arrival: Arrival, needed: TokenScope) -> bool:
+        try:
+            self.check(arrival, needed, limited=False)
+        except (Forbidden, Unauthorized, TooManyRequests):
+            return False
+        return True
 
     def _identify(self, arrival: Arrival, address: str, needed: TokenScope | None) -> str:
         """Return a key for the client: the user that a proxy names, else the session or the token, else the address."""

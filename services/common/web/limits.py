@@ -88,7 +88,7 @@ class RequestRates:
         wait = self._wrong.wait(address)
         if wait and (address, digest) not in self._accepted:
             self._report("tokens_refused", address, "too many wrong tokens")
-            raise _too_many("Too many wrong tokens came from this address", wait)
+            raise _too_many("Too many wrong tokens or passwords came from this address", wait)
 
     def note_token(self, address: str, digest: str, *, valid: bool) -> None:
         if valid:

@@ -29,7 +29,14 @@ from pydantic_core import to_json
 from bus import BusError
 from bus.injection import inject
 from bus.tasks import unless
-from services.common.errors import InvalidRequest, ServiceUnavailable, TooManyRequests, YTArchiveError, code_of
+from services.common.errors import (
+    InvalidRequest,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthorized,
+    YTArchiveError,
+    code_of,
+)
 from services.common.models import ErrorCode, ErrorDetail, ServiceResponse
 from services.common.names import TokenScope
 from services.common.web import access
@@ -218,7 +225,7 @@ class RestApplication:
             self._count(+1 if counted else 0)
             response: web.StreamResponse | None = None
             try:
-                response = await self._answer(request, handler, problem, ends=counted)
+                response = await self._answer(request, handler, problem, route)
             finally:
                 self._count(-1 if counted else 0)
                 status = response.status if response is not None else 499  # cancelled at the end of the service
@@ -258,14 +265,15 @@ class RestApplication:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         problem: Exception | None,
-        *,
-        ends: bool,
+        route: Route | None,
     ) -> web.StreamResponse:
-        """`ends`: the answer does not go on until the client leaves; at the end of the service it is 503."""
+        """A stream ends when its client may no longer read; other answers are 503 at the end of the service."""
         try:
             if problem is not None:
                 raise problem
-            response = await (unless(handler(request), self._over) if ends else handler(request))
+            if route is not None and route.streams:
+                return await self._stream(request, handler, route)
+            response = await unless(handler(request), self._over)
             if response is None:
                 raise ServiceUnavailable(
                     "The service stopped before this request was done. Look whether it had an effect before you send"
@@ -279,6 +287,18 @@ class RestApplication:
             response = self._failed(request, error, request[_TRACE_KEY])
             self._log_error(error, response.status, request[_TRACE_KEY])
             return response
+
+    async def _stream(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], route: Route
+    ) -> web.StreamResponse:
+        refused = self._access.until_refused(arrival_of(request), None if route.public else route.needed)
+        response = await unless(handler(request), refused)
+        if response is not None:
+            return response
+        if _BEGUN in request and request.transport is not None:
+            request.transport.abort()  # there is no other way to tell the client
+            return web.Response(status=HTTPStatus.UNAUTHORIZED)  # for the log
+        raise Unauthorized("The session or the token that this request came with has ended. Log in again.")
 
     def _log_error(self, error: Exception, status: int, trace_id: str) -> None:
         """Log the error of an answer (docs/decisions/0024): a failure of this system at level error, with the traceback

@@ -146,8 +146,10 @@ class TokenStore:
 
     def has(self, sha256: str) -> bool:
         """Return whether a token with this digest is valid."""
-        own = self.own()
-        return (own is not None and digest(own) == sha256) or any(one.sha256 == sha256 for one in self.issued())
+        if self._own is None:
+            self._own = self.own()
+        own = self._own is not None and hmac.compare_digest(digest(self._own), sha256)
+        return own or any(hmac.compare_digest(one.sha256, sha256) for one in self.issued())
 
     def scope_of(self, token: str) -> TokenScope | None:
         """Return the scope of a valid token, else None. The time does not depend on how much of a token is right."""

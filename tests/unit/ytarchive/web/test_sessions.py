@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Forbidden, InvalidRequest
+from services.common.names import TokenScope
 from services.common.settings.load import Config
 from services.common.web.access import Arrival
-from services.common.web.tokens import TokenStore
+from services.common.web.tokens import TokenStore, digest
 from ytarchive.web.sessions import IDLE, Password, Session, Sessions, csrf_token
+
+
+def begun(config: Config, scope: TokenScope) -> str:
+    """Begin a session with a token, whose name counts on."""
+    tokens = TokenStore(config)
+    token = tokens.issue(f"device-{len(tokens.issued())}", scope) if len(tokens.issued()) < 3 else ""
+    return Sessions(config).begin(scope, digest(token) if token else tokens.issued()[0].sha256)
 
 
 def cookie(secret: str, method: str = "GET", **headers: str) -> Arrival:
@@ -19,7 +27,7 @@ def cookie(secret: str, method: str = "GET", **headers: str) -> Arrival:
 
 def test_a_session_has_its_scope_until_it_ends(config: Config) -> None:
     sessions = Sessions(config)
-    reader, operator = sessions.begin("read"), sessions.begin("operate")
+    reader, operator = begun(config, "read"), begun(config, "operate")
     assert sessions.identify(cookie(reader), "read") is not None
     with pytest.raises(Forbidden, match="scope read"):
         sessions.identify(cookie(reader), "operate")
@@ -41,18 +49,30 @@ def test_a_session_has_its_scope_until_it_ends(config: Config) -> None:
     ["", "ytarchive_session=\udcff", "ytarchive_session=", "ytarchive_session=guess", "\x00=;;;", "a=" + "x" * 9000],
 )
 def test_other_cookies_are_nobody(config: Config, header: str) -> None:
-    Sessions(config).begin("operate")
+    begun(config, "operate")
     assert Sessions(config).identify(Arrival("GET", "/", {"Cookie": header}), "read") is None
 
 
 def test_a_foreign_header_is_refused_and_a_revoked_token_ends_its_sessions(config: Config) -> None:
     tokens, sessions = TokenStore(config), Sessions(config)
-    secret = sessions.begin("operate", tokens.issue("tablet", "operate"))
+    secret = sessions.begin("operate", digest(tokens.issue("tablet", "operate")))
     with pytest.raises(Forbidden, match="X-CSRF-Token"):
         sessions.identify(cookie(secret, "POST", **{"X-CSRF-Token": "\udcff"}), "operate")
     assert sessions.identify(cookie(secret), "operate") is not None
     tokens.revoke("tablet")
     assert sessions.identify(cookie(secret), "read") is None
+
+
+def test_a_session_of_a_password_ends_with_it(config: Config) -> None:
+    password, sessions = Password(config), Sessions(config)
+    password.set("a first password")
+    first = sessions.begin("operate", password.credential() or "")
+    assert sessions.identify(cookie(first), "read") is not None
+    password.set("a second password")
+    assert sessions.identify(cookie(first), "read") is None
+    second = sessions.begin("operate", password.credential() or "")
+    password.remove()
+    assert sessions.identify(cookie(second), "read") is None
 
 
 def written(config: Config) -> Path:
@@ -61,7 +81,7 @@ def written(config: Config) -> Path:
 
 def test_an_unused_session_ends_and_use_is_noted(config: Config) -> None:
     sessions = Sessions(config)
-    secret = sessions.begin("read")
+    secret = begun(config, "read")
     now = datetime.now(UTC)
 
     def age(by: timedelta) -> None:
@@ -78,19 +98,19 @@ def test_an_unused_session_ends_and_use_is_noted(config: Config) -> None:
 
 def test_the_number_of_sessions_is_bounded(config: Config) -> None:
     sessions = Sessions(config)
-    first = sessions.begin("read")
+    first = begun(config, "read")
     for _ in range(200):
-        last = sessions.begin("read")
+        last = begun(config, "read")
     assert sessions.identify(cookie(first), "read") is None
     assert sessions.identify(cookie(last), "read") is not None
 
 
 def test_a_damaged_file_ends_all_sessions_and_no_more(config: Config) -> None:
     sessions = Sessions(config)
-    secret = sessions.begin("read")
+    secret = begun(config, "read")
     written(config).write_text("{")
     assert sessions.identify(cookie(secret), "read") is None
-    assert sessions.identify(cookie(sessions.begin("read")), "read") is not None
+    assert sessions.identify(cookie(begun(config, "read")), "read") is not None
 
 
 def test_a_password_is_kept_as_a_hash(config: Config) -> None:
