@@ -34,9 +34,9 @@ def decide(
         return gone
     if skip_existing and (need is None or not need.media) and (look := due_look(entry, held, wanted, now)) is not None:
         need = look if need is None else union(need, look)
-    if need is None or not need.media or entry.duration_seconds is None:
+    if need is None or not need.media:
         return need
-    return need.model_copy(update={"listed_seconds": entry.duration_seconds})
+    return need.model_copy(update={"listed_seconds": entry.duration_seconds, "rules": wanted.rules})
 
 
 def due_look(entry: Entry, held: Held, wanted: Wanted, now: datetime) -> Wanted | None:
@@ -154,6 +154,7 @@ def union(first: Wanted, second: Wanted) -> Wanted | None:
         force=first.force or second.force,
         look=_both_look(first, second),
         listed_seconds=first.listed_seconds if first.listed_seconds is not None else second.listed_seconds,
+        rules=tuple(dict.fromkeys(first.rules + second.rules)) if first.rules and second.rules else (),
     )
 
 

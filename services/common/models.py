@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from services.common.rules import Rules
+
 # --- SPEC: base models ------------------------------------------------------------------------------------------
 
 
@@ -85,7 +87,7 @@ class JobStatus(StrEnum):
 
 class JobOptions(BaseModel):
     """The options of a job. An unset `output_dir` means the base_path configured where the job runs, and is therefore
-    omitted when the options are serialized."""
+    omitted when the options are serialized. `rules`: which of the videos are wanted; the others are left out."""
 
     output_dir: str = Field(default="~/YTArchive", max_length=4096)
     quality: str = Field(default="1080p", min_length=1, max_length=500)
@@ -96,6 +98,7 @@ class JobOptions(BaseModel):
     )
     skip_existing: bool = True
     api_key: str | None = Field(default=None, max_length=200, repr=False)
+    rules: Rules = Rules()
 
     @property
     def chosen_output_dir(self) -> str | None:
@@ -108,6 +111,8 @@ class JobOptions(BaseModel):
             written.pop("output_dir", None)
         if self.api_key is None:
             written.pop("api_key", None)
+        if not self.rules:
+            written.pop("rules", None)
         return written
 
 

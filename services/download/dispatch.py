@@ -60,6 +60,8 @@ DISK_FULL = "disk_full"
 # Failures that spend no attempt: a full disk, and a partial locked by a worker that jobs considers gone.
 WAITS = {DISK_FULL: timedelta(seconds=60), "partial_busy": timedelta(seconds=30)}
 
+_ANSWERS = {FailureKind.GONE, FailureKind.NOT_YET, FailureKind.LEFT_OUT}  # YouTube has answered about the video
+
 T = TypeVar("T")
 
 _log = structlog.get_logger("services.download", service="download")
@@ -223,7 +225,7 @@ class Dispatch:
         if failure.reason in WAITS:
             return [self._deferred(failure.reason, now + WAITS[failure.reason], failure)]
         title = self._metadata.title if self._metadata else None
-        answered = self._probing is not None and failure.kind in {FailureKind.GONE, FailureKind.NOT_YET}
+        answered = self._probing is not None and failure.kind in _ANSWERS
         return [
             *(self._cleared() if answered else []),
             DownloadFailed(**self._names(), failure=failure, title=title, file_size=known_size(self.record.bytes)),
@@ -247,7 +249,8 @@ class Dispatch:
         return [blocked, self._deferred(reason, until, None if canary else failure)]
 
     def _log_failure(self, failure: Failure, **more: str) -> None:
-        _log.warning(
+        log = _log.info if failure.kind is FailureKind.LEFT_OUT else _log.warning
+        log(
             "download_failed",
             video_id=self._event.video_id,
             job_id=self._event.job_id,

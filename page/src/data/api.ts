@@ -61,8 +61,8 @@ export type Ended = { everywhere: boolean };
 /** An ended job, as far as its removal is concerned. `items` is the number of its videos; `nothing_saved`: all of them failed or are unavailable. */
 export type EndedJob = { job_id: string; status: JobStatus; finished_at: string; items: number; nothing_saved?: boolean };
 
-/** One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences. */
-export type Entry = { video_id: string; title?: string | null; duration_seconds?: number | null; channel?: string | null; position?: number; marked?: string | null; described?: boolean };
+/** One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences. It was published between `published_from` and `published_until`: a list tells "2 years ago", a feed the time. */
+export type Entry = { video_id: string; title?: string | null; duration_seconds?: number | null; channel?: string | null; position?: number; marked?: string | null; described?: boolean; kind?: VideoKind | null; published_from?: string | null; published_until?: string | null; views?: number | null; members_only?: boolean | null };
 
 export type ErrorCode = "E001" | "E002" | "E003" | "E004" | "E005" | "E006" | "E007" | "E999";
 
@@ -201,7 +201,7 @@ export type Need = { kind: "service" | "disk" | "blocked" | "waiting" | "damage"
 export type NewJob = { targets: string[]; type?: JobType; options?: NewJobOptions; priority?: number; job_id?: string | null };
 
 /** The options of a new job. An unknown name is an error: a misspelled option would silently be the default. */
-export type NewJobOptions = { output_dir?: string; quality?: string; include_metadata?: boolean; include_captions?: boolean; caption_languages?: string[]; skip_existing?: boolean; api_key?: string | null };
+export type NewJobOptions = { output_dir?: string; quality?: string; include_metadata?: boolean; include_captions?: boolean; caption_languages?: string[]; skip_existing?: boolean; api_key?: string | null; rules?: Rules };
 
 /** The video was found unavailable at `since`, and at each check until `last`; or it arrived at `resolved_at`. */
 export type Observation = { reason: string; since: string; last: string; resolved_at?: string | null };
@@ -290,6 +290,9 @@ export type RevisitReason = "lower" | "formats_missing" | "captions_absent" | "c
 
 /** `free_bytes` is null where the disk cannot be read. */
 export type RootStats = { root: string; videos: number; bytes: number; duration_seconds: number; free_bytes: number | null };
+
+/** Which videos are wanted: those that fulfil all of these. Lengths are in seconds, or as `2m`, `1h30m`. */
+export type Rules = { kinds?: VideoKind[]; title_include?: string | null; title_exclude?: string | null; description_include?: string | null; description_exclude?: string | null; min_length?: number | null; max_length?: number | null; since?: string | null; min_views?: number | null; max_views?: number | null; members_only?: ("exclude" | "only") | null; languages?: string[] };
 
 /** A video with matches: `texts`, and the best of its `moments_total` moments, in the order of time. */
 export type SearchHit = { root: string; video_id: string; title: string; channel: string | null; channel_id: string | null; duration_seconds: number | null; upload_date: string | null; archived_at: string; bytes: number; qualities: string[]; prospect?: Prospect | null; score: number; texts: TextMatch[]; moments: Moment[]; moments_total: number };
@@ -386,6 +389,8 @@ export type Versions = { programs: Version[] };
 
 /** `record`: {video_id}_metadata.json; `metadata`: metadata/videos/{video_id}.json. Either may be null. */
 export type VideoDescription = { video_id: string; root: string; record: Record<string, unknown> | null; metadata: Record<string, unknown> | null };
+
+export type VideoKind = "video" | "short" | "stream" | "premiere";
 
 /** The metadata of a video. Times are UTC, `upload_date` is ISO (YYYY-MM-DD). */
 export type VideoMetadata = { video_id: string; title: string; description?: string; channel?: string | null; channel_id?: string | null; channel_handle?: string | null; upload_date?: string | null; duration_seconds?: number | null; view_count?: number | null; like_count?: number | null; comment_count?: number | null; tags?: string[]; categories?: string[]; chapters?: Record<string, unknown>[]; thumbnails?: Record<string, unknown>[]; caption_languages?: string[]; language?: string | null; license?: string | null; age_limit?: number | null; availability?: string | null; live_status?: string | null; kind?: string | null; webpage_url?: string | null };

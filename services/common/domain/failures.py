@@ -31,6 +31,7 @@ class FailureKind(StrEnum):
     PASSING = "passing"  # retried after a back-off; counts as an attempt
     SITE_WIDE = "site_wide"  # the site blocks this machine: no attempt is counted, everything waits
     LOCAL = "local"  # a local cause (disk space, crashed child, bug); counts as an attempt
+    LEFT_OUT = "left_out"  # a rule of the job does not take the video, as its metadata tell: no failure at all
 
 
 class Suspicion(StrEnum):

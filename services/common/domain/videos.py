@@ -1,11 +1,13 @@
 """What is requested of YouTube and what it answers: targets, entries of listings, metadata of videos and playlists."""
 
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from services.common.models import JobOptions, JobType
+from services.common.rules import Facts, Rules, VideoKind
 from services.common.validation import VIDEO_ID_PATTERN
 
 LISTED_AT_MOST = 20_000  # uploads of a channel: YouTube lists the newest ones only
@@ -61,7 +63,8 @@ class Wanted(BaseModel, frozen=True):
     """What a job requests of one video. `quality` is `best`, `2160p` … `144p`, `audio` or a raw yt-dlp selector.
     `info`: yt-dlp's own record again, which otherwise comes with whatever files are fetched. `force`: what comes
     replaces what is held, even if it is worse. `look`: the media are held; only better ones are fetched.
-    `listed_seconds`: the length in the listing."""
+    `listed_seconds`: the length in the listing. `rules`: the video is left out if none of these take it, which only an
+    extraction can tell."""
 
     media: bool = True
     quality: str = "1080p"
@@ -72,6 +75,7 @@ class Wanted(BaseModel, frozen=True):
     force: bool = False
     look: Look | None = None
     listed_seconds: float | None = None
+    rules: tuple[Rules, ...] = ()
 
     @property
     def only_looks(self) -> bool:
@@ -93,7 +97,8 @@ class Wanted(BaseModel, frozen=True):
 
 
 class Entry(BaseModel, frozen=True):
-    """One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences."""
+    """One entry of a listing. `marked` is a hint of the listing (`private`, `deleted`) without consequences. It was
+    published between `published_from` and `published_until`: a list tells "2 years ago", a feed the time."""
 
     video_id: VideoId
     title: str | None = None
@@ -102,6 +107,24 @@ class Entry(BaseModel, frozen=True):
     position: Index = Field(default=0, description="Position within the target, from 0.")
     marked: str | None = None
     described: bool = Field(default=False, description="Its metadata.fetched (Data API) follows the page.")
+    kind: VideoKind | None = None
+    published_from: AwareDatetime | None = None
+    published_until: AwareDatetime | None = None
+    views: int | None = None
+    members_only: bool | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What the list tells for rules."""
+        return Facts(
+            title=self.title,
+            kind=self.kind,
+            seconds=self.duration_seconds,
+            earliest=self.published_from,
+            latest=self.published_until,
+            views=self.views,
+            members_only=self.members_only,
+        )
 
 
 class VideoMetadata(BaseModel):
@@ -130,6 +153,22 @@ class VideoMetadata(BaseModel):
     live_status: str | None = None
     kind: str | None = Field(default=None, description="video, short, stream or premiere; the Data API does not know.")
     webpage_url: str | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What is known for rules."""
+        day = datetime.fromisoformat(self.upload_date).replace(tzinfo=UTC) if self.upload_date else None
+        return Facts(
+            title=self.title,
+            description=self.description,
+            kind=VideoKind(self.kind) if self.kind in set(VideoKind) else None,
+            seconds=self.duration_seconds,
+            earliest=day,
+            latest=day + timedelta(days=1) if day else None,
+            views=self.view_count,
+            members_only=None if self.availability is None else self.availability == "subscriber_only",
+            language=self.language,
+        )
 
 
 class PlaylistMetadata(BaseModel):

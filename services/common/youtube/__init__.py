@@ -15,6 +15,6 @@ An operation is a module with
 parent; `emit` sends a message to the parent's `on_message`. Exceptions such as yt_dlp.utils.DownloadError propagate:
 the child converts them to facts, and `classify.classify` in the parent classifies them. An operation creates its
 YoutubeDL with `session.make_ydl(options)`, whose logger collects the warnings for the facts. Operations: `fetch` (one
-video and its files), `list` (module `listing`, a flat listing), `offer` (the streams of one video), `try` (module
-`trial`: whether a new yt-dlp works with us, without network).
+video and its files), `list` (module `listing`, a flat listing), `look` (what is new in a channel or playlist), `offer`
+(the streams of one video), `try` (module `trial`: whether a new yt-dlp works with us, without network).
 """

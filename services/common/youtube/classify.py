@@ -114,6 +114,7 @@ _RULES: tuple[_Rule, ...] = (
     _local(_type("PartialBusy"), "partial_busy", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_type("FfmpegMissing"), "no_ffmpeg", ErrorCode.SERVICE_UNAVAILABLE),
     _local(_type("OwnersOnly"), OWNERS_ONLY, ErrorCode.INVALID_CREDENTIALS),
+    _Rule(_type("LeftOut"), FailureKind.LEFT_OUT, ErrorCode.VIDEO_UNAVAILABLE, "left_out"),
     _local(_type("CookieLoadError", "CookiesUnreadable"), "cookies", ErrorCode.INVALID_CREDENTIALS),
     _local(_type("CertificateVerifyError"), "certificate", ErrorCode.SERVICE_UNAVAILABLE),
     _local(lambda facts: facts.out_of_memory, "memory", ErrorCode.INTERNAL_ERROR),

@@ -77,6 +77,12 @@ def finish(job: JobRow, item: ItemRow, status: ItemStatus, now: datetime, *, res
     touch(job, now, item)
 
 
+def leave_out(job: JobRow, item: ItemRow, reason: str, now: datetime) -> None:
+    """End an item that the rules of its job do not take: no failure, and no gap."""
+    result = JobResult(video_id=item.video_id, status="skipped", message=f"left out: {reason}")
+    finish(job, item, ItemStatus.SKIPPED, now, result=result)
+
+
 def reopen(job: JobRow, item: ItemRow) -> None:
     """Uncount an item that was given up. The caller decides what it waits for."""
     match item.status:

@@ -5,12 +5,12 @@ from typing import Any
 
 from services.common import events as e
 from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, shortfall, union
-from services.common.domain.failures import Failure, FailureKind, Suspicion
+from services.common.domain.failures import Failure, FailureKind, GoneReason, Suspicion
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
 from services.jobs.domain import streaks
-from services.jobs.domain.accounting import Out, finish, open_job, settle, touch
+from services.jobs.domain.accounting import Out, finish, leave_out, open_job, settle, touch
 from services.jobs.domain.failures import failed_result, give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
 from services.jobs.domain.scheduler import MAX_ATTEMPTS, backoff
@@ -279,7 +279,9 @@ def attempt_failed(
     out: list[Out] = []
     for item, job in _served(rows, fetch):
         item.title = item.title or title
-        if failure.kind is FailureKind.GONE:
+        if _left_out(failure, job):
+            leave_out(job, item, failure.message, now)
+        elif failure.kind is FailureKind.GONE:
             item.attempts += 1
             item.message = failure.message
             out += give_up(job, item, ItemStatus.UNAVAILABLE, failure.reason, now)
@@ -287,6 +289,12 @@ def attempt_failed(
             out += _spend_attempt(job, item, failure, now, last=last)
         out += settle(job, now)
     return out + _fetch_over(rows, fetch, now, ended=True)
+
+
+def _left_out(failure: Failure, job: JobRow) -> bool:
+    """Return whether a rule does not take the video; YouTube tells of some only that members alone may see them."""
+    members = failure.reason == GoneReason.MEMBERS_ONLY and job.options.rules.members_only == "exclude"
+    return members or failure.kind is FailureKind.LEFT_OUT
 
 
 def _spend_attempt(job: JobRow, item: ItemRow, failure: Failure, now: datetime, *, last: bool = False) -> list[Out]:

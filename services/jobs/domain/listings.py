@@ -11,12 +11,14 @@ from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import LISTED_AT_MOST, Entry, Wanted
 from services.common.models import ErrorCode, ErrorDetail, JobResult
 from services.common.rechecks import is_recheck
+from services.common.rules import judge
 from services.jobs.domain.accounting import (
     Out,
     add_item,
     add_note,
     finish,
     job_accepting_items,
+    leave_out,
     open_job,
     settle,
     touch,
@@ -80,6 +82,9 @@ def _decide(
     wanted = Wanted.of(job.type, job.options)
     if entry.described and not wanted.media:
         return []  # its metadata were fetched with the listing: metadata.archived ends it
+    verdict = judge(job.options.rules, entry.facts)
+    if verdict.taken is None:
+        wanted = wanted.model_copy(update={"rules": (job.options.rules,)})
     need = decide(
         entry,
         held,
@@ -91,6 +96,9 @@ def _decide(
         in_list=item.playlist_id is not None,
     )
     match need:
+        case Wanted() if verdict.taken is False:
+            leave_out(job, item, verdict.reason, now)
+            return []
         case None:
             result = JobResult(
                 video_id=item.video_id, status="skipped", message="already archived", metadata_saved=held.metadata,

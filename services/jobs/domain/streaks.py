@@ -44,7 +44,7 @@ def judge(
     if block is not None:
         return block.suspected and about == block.about
     if not fetch.egress or about is None:
-        if failure.kind is FailureKind.NOT_YET:
+        if failure.kind in {FailureKind.NOT_YET, FailureKind.LEFT_OUT}:
             served(rows, fetch)
         return False
     first = [(item, job) for item, job in waiting if _is_evidence(rows, item, job, about)]

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from datetime import UTC, datetime
 
 from ytarchive.emulator.site.refusals import starts_at
 from ytarchive.emulator.site.world import (
@@ -10,12 +11,16 @@ from ytarchive.emulator.site.world import (
     Channel,
     Json,
     Playlist,
+    Video,
     VideoKind,
     World,
+    published_at,
 )
 
 PLAYLIST_PAGE = 100
 CHANNEL_PAGE = 30
+_DAY = 86_400
+_AGES = {"year": 365 * _DAY, "month": 30 * _DAY, "week": 7 * _DAY, "day": _DAY, "hour": 3600, "minute": 60}  # seconds
 
 
 def missing_playlist() -> Json:
@@ -147,7 +152,7 @@ def _playlist_item(world: World, video_id: str, index: int) -> Json:
         "title": {"runs": [{"text": video.title}]},
         "shortBylineText": {"runs": [_channel_run(world.channel_of(video))]},
         "thumbnail": {"thumbnails": [{"url": f"https://i.ytimg.com/vi/{video_id}/hqdefault.jpg"}]},
-        "videoInfo": {"runs": [{"text": f"{video.views:,} views"}, {"text": " • "}, {"text": "2 years ago"}]},
+        "videoInfo": {"runs": [{"text": f"{video.views:,} views"}, {"text": " • "}, {"text": _ago(video)}]},
         "isPlayable": kind in (VideoKind.OK, VideoKind.LIVE),
     }
     if kind in (VideoKind.UPCOMING, VideoKind.PREMIERE):
@@ -157,6 +162,16 @@ def _playlist_item(world: World, video_id: str, index: int) -> Json:
     else:
         item["lengthSeconds"] = str(video.shown_duration)
     return {"playlistVideoRenderer": item}
+
+
+def _ago(video: Video) -> str:
+    """Return the age of a video as a list shows it."""
+    seconds = max(0.0, (datetime.now(UTC) - published_at(video)).total_seconds())
+    for unit, length in _AGES.items():
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' * (count > 1)} ago"
+    return f"{int(seconds)} seconds ago"
 
 
 def _channel_run(channel: Channel) -> Json:
@@ -189,7 +204,7 @@ def _lockup(world: World, video_id: str) -> Json:
     badge = {"thumbnailBadgeViewModel": {"text": text, "badgeStyle": style}}
     parts = [
         {"text": {"content": f"{video.views} views"}},
-        {"text": {"content": "2 years ago"}, "accessibilityLabel": ""},
+        {"text": {"content": _ago(video)}, "accessibilityLabel": ""},
     ]
     thumbnail = {
         "image": {"sources": [{"url": f"https://i.ytimg.com/vi/{video_id}/hqdefault.jpg"}]},

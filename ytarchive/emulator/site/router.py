@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
-from ytarchive.emulator.site import pages, player
+from ytarchive.emulator.site import feed, pages, player
 from ytarchive.emulator.site.media import Media
 from ytarchive.emulator.site.world import PRIVATE_LISTS, THUMBNAILS, Channel, Json, Playlist, VideoKind, World
 from ytarchive.emulator.transport.blob import Blob
@@ -38,6 +38,7 @@ class Site:
             "resolve": self._resolve,
             "playlist_page": self._playlist,
             "channel_page": self._channel,
+            "feed": self._feed,
             "caption": self._caption,
             "thumbnail": self._thumbnail,
             "media": self._serve_media,
@@ -61,6 +62,8 @@ class Site:
             return "watch", query.get("v")
         if path == "/playlist":
             return "playlist_page", None
+        if path == "/feeds/videos.xml":
+            return "feed", None
         if found := _THUMBNAIL.fullmatch(path):
             return "thumbnail", found[2]
         if found := _EMBED.fullmatch(path):
@@ -175,6 +178,14 @@ class Site:
         if channel is None:
             return text_response(_NOT_FOUND_HTML, HTTPStatus.NOT_FOUND)
         return text_response(player.page(pages.channel_data(self.world, channel)))
+
+    async def _feed(self, request: Request) -> Response:
+        channel_id = request.query.get("channel_id")
+        list_id = f"UU{channel_id[2:]}" if channel_id else request.query.get("playlist_id", "")
+        playlist = self.world.find_playlist(list_id)
+        if playlist is None:
+            return text_response(_NOT_FOUND_HTML, HTTPStatus.NOT_FOUND)
+        return text_response(feed.feed_of(self.world, playlist), content_type="text/xml; charset=UTF-8")
 
     async def _caption(self, request: Request) -> Response:
         query = request.query

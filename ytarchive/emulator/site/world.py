@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -118,6 +119,7 @@ class Video(_FromJson):
     streamed_at: str | None = None  # when the live stream began that it is the recording of (ISO 8601)
     without_url: tuple[int, ...] = ()  # heights of streams that come without an address (SABR)
     captions_need_token: bool = False  # a PO token
+    published: str | None = None  # ISO 8601, if not at noon of `upload_date`
 
     @property
     def shown_duration(self) -> int:
@@ -130,6 +132,10 @@ class Video(_FromJson):
             raise WorldError(f"no such height: {sorted(unknown)}")
         if unknown_names := set(self.thumbnails) - set(THUMBNAILS):
             raise WorldError(f"no such thumbnail: {sorted(unknown_names)}")
+
+
+def published_at(video: Video) -> datetime:
+    return datetime.fromisoformat(video.published or f"{video.upload_date}T12:00:00+00:00")
 
 
 @dataclass(frozen=True, slots=True)

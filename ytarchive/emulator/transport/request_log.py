@@ -19,6 +19,7 @@ REQUEST_KINDS = frozenset(
         "thumbnail",
         "playlist_page",
         "channel_page",
+        "feed",
         "browse",
         "resolve",
         "data_api",

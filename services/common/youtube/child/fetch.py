@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.common.domain.archive import FileFact, FileRole, Provenance
-from services.common.domain.videos import Look, Wanted
+from services.common.domain.videos import Look, VideoMetadata, Wanted
 from services.common.infra.files import sha256, sync_file
+from services.common.rules import judge
 from services.common.texts import all_encodable, encodable
 from services.common.youtube import tools
 from services.common.youtube.child import captions, prospects, thumbnail
@@ -40,6 +41,10 @@ class FfmpegMissing(Exception):
     """ffmpeg, which merges video and audio, is missing."""
 
 
+class LeftOut(Exception):
+    """The rules of the job do not take the video. The message says why."""
+
+
 class NoVideo(Exception):
     """The URL is not that of a video."""
 
@@ -50,9 +55,8 @@ def run(request: dict[str, Any], options: dict[str, Any], emit: Callable[[dict[s
     _Fetch(order, session(options), lambda message: emit(message.model_dump(mode="json"))).run()
 
 
-def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
-    """Extract a video, before formats are selected. Raise yt-dlp's errors, NoVideo, and LiveNow when `media` are
-    requested and not available yet."""
+def extract(ydl: Any, video_id: str) -> dict[str, Any]:
+    """Extract a video, before formats are selected. Raise yt-dlp's errors, NoVideo."""
     url = f"https://www.youtube.com/watch?v={video_id}"
     ydl.params["writesubtitles"] = True  # yt-dlp then warns of captions that it leaves out
     try:
@@ -61,9 +65,13 @@ def extract(ydl: Any, video_id: str, *, media: bool) -> dict[str, Any]:
         ydl.params["writesubtitles"] = False
     if not raw or raw.get("_type", "video") != "video":
         raise NoVideo(f"{url} is not a single video")
-    if media and raw.get("live_status") in _LIVE:
-        raise LiveNow(f"live_status {raw['live_status']}")
     return {**raw, **{name: all_encodable(raw[name]) for name in raw if not name.startswith("_")}}
+
+
+def expect_recorded(raw: dict[str, Any]) -> None:
+    """Raise LiveNow when the media are not available yet."""
+    if raw.get("live_status") in _LIVE:
+        raise LiveNow(f"live_status {raw['live_status']}")
 
 
 def select(ydl: Any, raw: dict[str, Any], choice: FormatChoice) -> dict[str, Any]:
@@ -119,9 +127,19 @@ class _Fetch:
 
     def _extract(self) -> dict[str, Any]:
         """Extract once; send the metadata before formats are selected, which may fail."""
-        raw = extract(self.ydl, self.order.video_id, media=self.wanted.media)
-        self.tell(MetadataFound(metadata=video_metadata(raw)))
+        raw = extract(self.ydl, self.order.video_id)
+        metadata = video_metadata(raw)
+        self._expect_wanted(metadata)
+        if self.wanted.media:
+            expect_recorded(raw)
+        self.tell(MetadataFound(metadata=metadata))
         return select(self.ydl, raw, self.order.choice)
+
+    def _expect_wanted(self, metadata: VideoMetadata) -> None:
+        """Raise LeftOut when no rules take the video. What even an extraction does not tell leaves nothing out."""
+        verdicts = [judge(rules, metadata.facts) for rules in self.wanted.rules]
+        if verdicts and all(verdict.taken is False for verdict in verdicts):
+            raise LeftOut(verdicts[0].reason)
 
     def _only_better(self, info: dict[str, Any], look: Look) -> Wanted:
         """Return the request without media that are not better than the archived ones, and without captions that do not

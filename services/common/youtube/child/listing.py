@@ -40,40 +40,50 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     """List the target. Raise yt-dlp's DownloadError, or ExtractorError between two pages."""
     target = Target.model_validate(request["target"])
     offset = int(request.get("offset", 0))
-    ydl = make_ydl(_complete(options))
+    ydl = make_ydl(complete(options))
     channel = None
     uploads = target.kind is TargetKind.CHANNEL
     if uploads:
         channel, target = _uploads(ydl, target)
-    playlist = _extract_private(ydl, target) if target.id in PRIVATE_LISTS else _extract(ydl, target_url(target))
+    playlist = _extract_private(ydl, target) if target.id in PRIVATE_LISTS else extract(ydl, target_url(target))
     if uploads and channel is None:  # its id was given, so its own page was not requested
         channel = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
-    emit({"playlist": _metadata(playlist, target.id, channel).model_dump(mode="json")})
+    emit({"playlist": metadata_of(playlist, target.id, channel).model_dump(mode="json")})
     lines = islice(playlist.get("entries") or (), offset, None)
     while page := list(islice(lines, PAGE)):
-        entries = [_entry(line, offset + n) for n, line in enumerate(page) if validate_video_id(line.get("id") or "")]
+        entries = [
+            entry_of(line, offset + n).model_dump(mode="json")
+            for n, line in enumerate(page)
+            if validate_video_id(line.get("id") or "")
+        ]
         emit({"page": {"offset": offset, "lines": len(page), "entries": entries}})
         offset += len(page)
 
 
 def _uploads(ydl: Any, channel: Target) -> tuple[Json | None, Target]:
     """Return a channel's page, unless its id is known, and the playlist of its uploads, or of those of one tab."""
-    page = None if validate_channel_id(channel.id) else _extract(ydl, f"{target_url(channel)}/about")
-    channel_id = str(page.get("channel_id")) if page else channel.id
-    if not validate_channel_id(channel_id):
-        raise ValueError(f"{channel.id}: the page names no channel")
+    page = None if validate_channel_id(channel.id) else channel_page(ydl, channel)
+    channel_id = str(page["channel_id"]) if page else channel.id
     prefix = channel.tab.list_prefix if channel.tab else "UU"
     return page, Target(kind=TargetKind.PLAYLIST, id=f"{prefix}{channel_id[2:]}")
 
 
-def _complete(options: Json) -> Json:
+def channel_page(ydl: Any, channel: Target) -> Json:
+    """Return the page of a channel that is not named by its id, which has it."""
+    page = extract(ydl, f"{target_url(channel)}/about")
+    if not validate_channel_id(str(page.get("channel_id"))):
+        raise ValueError(f"{channel.id}: the page names no channel")
+    return page
+
+
+def complete(options: Json) -> Json:
     """Make an empty continuation an error; by default yt-dlp only warns and ends the listing early."""
     given = options.get("extractor_args") or {}
     youtube = {**given.get("youtube", {}), "raise_incomplete_data": ["1"]}
     return {**options, "extractor_args": {**given, "youtube": youtube}}
 
 
-def _extract(ydl: Any, url: str) -> Json:
+def extract(ydl: Any, url: str) -> Json:
     """Extract a playlist page; `entries` are neither requested nor resolved yet (docs/decisions/0004).
 
     That is the effect of `process=False`; `extract_flat` would only keep every entry in memory.
@@ -89,7 +99,7 @@ def _extract(ydl: Any, url: str) -> Json:
 def _extract_private(ydl: Any, target: Target) -> Json:
     """Extract a list that only its owner sees. Raise OwnersOnly when YouTube answers as it does others."""
     try:
-        return _extract(ydl, target_url(target))
+        return extract(ydl, target_url(target))
     except YoutubeDLError as error:
         if not _NOT_SHOWN.search(str(error)):
             raise
@@ -99,7 +109,7 @@ def _extract_private(ydl: Any, target: Target) -> Json:
     )
 
 
-def _metadata(playlist: Json, playlist_id: str, channel: Json | None) -> PlaylistMetadata:
+def metadata_of(playlist: Json, playlist_id: str, channel: Json | None) -> PlaylistMetadata:
     """Prefer a channel's own title and description to those of its uploads ("Uploads from …")."""
     named = channel or playlist
     handle = str(named.get("uploader_id") or "")
@@ -118,9 +128,9 @@ def _metadata(playlist: Json, playlist_id: str, channel: Json | None) -> Playlis
     )
 
 
-def _entry(line: Json, position: int) -> Json:
+def entry_of(line: Json, position: int) -> Entry:
     title, duration = _text(line.get("title")), line.get("duration")
-    entry = Entry(
+    return Entry(
         video_id=line["id"],
         title=title,
         duration_seconds=duration,
@@ -129,7 +139,6 @@ def _entry(line: Json, position: int) -> Json:
         # a video may have this title; an unavailable one has no duration either
         marked=_MARKS.get(title or "") if duration is None else None,
     )
-    return entry.model_dump(mode="json")
 
 
 def _text(value: object) -> str | None:

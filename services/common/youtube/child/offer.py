@@ -8,7 +8,7 @@ from typing import Any
 
 from yt_dlp.utils import ExtractorError
 
-from services.common.youtube.child.fetch import extract, select
+from services.common.youtube.child.fetch import expect_recorded, extract, select
 from services.common.youtube.child.session import make_ydl
 from services.common.youtube.messages import Choice, Format, FormatChoice, Offered, OfferRequest
 
@@ -20,7 +20,8 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     """Emit one Offered (messages.py). Raise yt-dlp's errors, LiveNow and NoVideo."""
     order = OfferRequest.model_validate(request)
     ydl = make_ydl(options)
-    raw = extract(ydl, order.video_id, media=True)
+    raw = extract(ydl, order.video_id)
+    expect_recorded(raw)
     streams = select(ydl, raw, _ANY)["formats"]
     offered = Offered(
         video_id=order.video_id,

@@ -25,6 +25,7 @@ ALIVE_INTERVAL = 1.0  # seconds
 OPERATIONS = {
     "fetch": "services.common.youtube.child.fetch",
     "list": "services.common.youtube.child.listing",
+    "look": "services.common.youtube.child.look",
     "offer": "services.common.youtube.child.offer",
     "try": "services.common.youtube.child.trial",
 }

@@ -1,0 +1,195 @@
+"""The operation `look`: what is new in a channel or playlist, with as few requests as possible.
+
+Request:  {"target": a Target other than VIDEOS, "how": "feed" or "list", "known": ids of the newest known videos,
+           "prefixes": of the lists of a channel (`UU`, or some of `UULF`, `UUSH`, `UULV`), "most": entries of each, 0:
+           all}
+Messages: {"head": a PlaylistMetadata}                          once, before the entries
+          {"entries": [an Entry, …], "requests": so far}        up to 100 entries
+
+A feed has the 15 newest videos of a list: 1 request. A list of uploads is read, newest first, until a page has a known
+video: 2 requests, and 1 more for each further page. A playlist is read to its end, because it may be in any order.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+from yt_dlp.networking import Request
+
+from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
+from services.common.rules import VideoKind, published_between
+from services.common.targets import target_url
+from services.common.texts import encodable
+from services.common.validation import validate_channel_id, validate_video_id
+from services.common.youtube.child import listing
+from services.common.youtube.child.session import make_ydl
+
+PAGE = listing.PAGE
+_FEED = "https://www.youtube.com/feeds/videos.xml"
+_FEED_LIMIT = 4 * 1024**2  # bytes
+_KINDS = {"UUSH": VideoKind.SHORT, "UULV": VideoKind.STREAM}  # UULF has videos and premieres
+_NAMES = {
+    "atom": "http://www.w3.org/2005/Atom",
+    "yt": "http://www.youtube.com/xml/schemas/2015",
+    "media": "http://search.yahoo.com/mrss/",
+}
+
+Json = dict[str, Any]
+
+
+class FeedUnreadable(Exception):
+    """What YouTube sent is no feed of videos."""
+
+
+def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
+    """Look at the target. Raise yt-dlp's errors, FeedUnreadable."""
+    target = Target.model_validate(request["target"])
+    look = _Look(make_ydl(_with_dates(options)), target, request["prefixes"], frozenset(request["known"]), emit)
+    if request["how"] == "feed":
+        look.feeds()
+    else:
+        look.lists(int(request["most"]))
+
+
+class _Look:
+    def __init__(
+        self, ydl: Any, target: Target, prefixes: Sequence[str], known: frozenset[str], emit: Callable[[Json], None]
+    ) -> None:
+        self._ydl = ydl
+        self._target = target
+        self._prefixes = prefixes
+        self._known = known
+        self._emit = emit
+        self._requests = 0
+        self._headed = False
+
+    def feeds(self) -> None:
+        """A channel, named by its id."""
+        for prefix in self._prefixes:
+            self._requests += 1
+            feed = self._read_feed(prefix)
+            elements = feed.findall("atom:entry", _NAMES)
+            found = (_of_feed(element, n, _KINDS.get(prefix)) for n, element in enumerate(elements))
+            self._tell_head(
+                PlaylistMetadata(
+                    playlist_id=f"{prefix}{self._target.id[2:]}",
+                    title=_text(feed.findtext("atom:author/atom:name", None, _NAMES)),
+                    channel_id=self._target.id,
+                )
+            )
+            self._tell([entry for entry in found if entry is not None])
+
+    def _read_feed(self, prefix: str) -> ElementTree.Element:
+        key = ("channel_id", self._target.id) if prefix == "UU" else ("playlist_id", f"{prefix}{self._target.id[2:]}")
+        with self._ydl.urlopen(Request(f"{_FEED}?{urlencode([key])}")) as answer:
+            raw = answer.read(_FEED_LIMIT)
+        try:
+            found = ElementTree.fromstring(raw)  # noqa: S314 - expat limits what entities may become; 4 MiB at most
+        except ElementTree.ParseError as error:
+            raise FeedUnreadable(f"the feed of {self._target} is no XML: {error}") from error
+        if found.tag != f"{{{_NAMES['atom']}}}feed":
+            raise FeedUnreadable(f"the feed of {self._target} is no Atom feed")
+        return found
+
+    def lists(self, most: int) -> None:
+        head: PlaylistMetadata | None = None
+        for id, kind, named in self._targets():
+            self._requests += 2
+            url = target_url(Target(kind=TargetKind.PLAYLIST, id=id))
+            playlist = listing.extract(self._ydl, url)
+            if head is None:
+                head = listing.metadata_of(playlist, id, named)
+                self._tell_head(head)
+            lines = iter(playlist.get("entries") or ())
+            self._read(islice(lines, most) if most else lines, kind)
+
+    def _read(self, lines: Iterator[Json], kind: VideoKind | None) -> None:
+        position, now = 0, datetime.now(UTC)
+        while page := list(islice(lines, PAGE)):
+            entries = [
+                _of_list(line, position + n, kind, now)
+                for n, line in enumerate(page)
+                if validate_video_id(line.get("id") or "")
+            ]
+            self._tell(entries)
+            position += len(page)
+            uploads = self._target.kind is TargetKind.CHANNEL
+            if uploads and any(entry.video_id in self._known for entry in entries):
+                return
+            self._requests += len(page) == PAGE
+
+    def _targets(self) -> Iterator[tuple[str, VideoKind | None, Json | None]]:
+        """Yield the id of each list, the kind of its videos, and the channel's page if that was requested."""
+        if self._target.kind is not TargetKind.CHANNEL:
+            yield self._target.id, None, None
+            return
+        page = None if validate_channel_id(self._target.id) else listing.channel_page(self._ydl, self._target)
+        self._requests += page is not None
+        channel_id = str(page["channel_id"]) if page is not None else self._target.id
+        for prefix in self._prefixes:
+            yield f"{prefix}{channel_id[2:]}", _KINDS.get(prefix), page
+
+    def _tell_head(self, playlist: PlaylistMetadata) -> None:
+        if not self._headed:
+            self._headed = True
+            self._emit({"head": playlist.model_dump(mode="json")})
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        self._emit({"entries": [entry.model_dump(mode="json") for entry in entries], "requests": self._requests})
+
+
+def _with_dates(options: Json) -> Json:
+    """Let yt-dlp read the ages that a list shows; its own pages need no further request for that."""
+    given = listing.complete(options)
+    return {**given, "extractor_args": {**given["extractor_args"], "youtubetab": {"approximate_date": ["1"]}}}
+
+
+def _of_list(line: Json, position: int, kind: VideoKind | None, now: datetime) -> Entry:
+    told = line.get("timestamp")
+    between = published_between(datetime.fromtimestamp(told, UTC), now) if told else (None, None)
+    return listing.entry_of(line, position).model_copy(
+        update={
+            "kind": kind,
+            "published_from": between[0],
+            "published_until": between[1],
+            "views": line.get("view_count"),
+            "members_only": True if line.get("availability") == "subscriber_only" else None,
+        }
+    )
+
+
+def _of_feed(entry: ElementTree.Element, position: int, kind: VideoKind | None) -> Entry | None:
+    video_id = entry.findtext("yt:videoId", "", _NAMES)
+    if not validate_video_id(video_id):
+        return None
+    link = entry.find("atom:link[@rel='alternate']", _NAMES)
+    if kind is None and link is not None and "/shorts/" in link.get("href", ""):
+        kind = VideoKind.SHORT
+    at = _time(entry.findtext("atom:published", "", _NAMES))
+    views = entry.find("media:group/media:community/media:statistics", _NAMES)
+    counted = views.get("views", "") if views is not None else ""
+    return Entry(
+        video_id=video_id,
+        title=_text(entry.findtext("atom:title", None, _NAMES)),
+        channel=_text(entry.findtext("atom:author/atom:name", None, _NAMES)),
+        position=position,
+        kind=kind,
+        published_from=at,
+        published_until=at,
+        views=int(counted) if counted.isdecimal() else None,
+    )
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
+
+
+def _text(value: str | None) -> str | None:
+    return encodable(value) if value is not None else None
