@@ -4,6 +4,7 @@
 trace_id; `download.*` events carry that of the first waiting job.
 """
 
+from datetime import date
 from typing import Any, ClassVar, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -13,6 +14,7 @@ import bus.message
 from bus.message import DeadLetter, Delivery
 from services.common.domain.archive import FileFact, Held, Provenance
 from services.common.domain.failures import Failure
+from services.common.domain.follows import FollowId, HowToLook
 from services.common.domain.jobs import Job, JobId
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import Entry, Index, PlaylistMetadata, RawTarget, Target, VideoMetadata, Wanted
@@ -455,6 +457,99 @@ class JobFailed(Event, subject="job.failed", publishers={"jobs"}, key=("job_id",
     job_id: JobId
     revision: Index
     job: Job
+
+
+# --- follows ------------------------------------------------------------------------------------------------------
+
+
+class FollowCreated(Event, subject="follow.created", publishers={"jobs"}, key=("follow_id", "change_id")):
+    """A channel or playlist is followed from now on. `options.rules` decide which of its videos are wanted."""
+
+    follow_id: FollowId
+    change_id: str
+    target: RawTarget
+    type: JobType
+    options: JobOptions
+    root: str
+    priority: int = Field(default=0, ge=-100, le=100)
+    every_seconds: float | None = None
+    last: Index | None = None
+
+
+class FollowChanged(Event, subject="follow.changed", publishers={"jobs"}, key=("follow_id", "change_id")):
+    """A follow was changed. What is None stays; `every_seconds` 0: by the rhythm of the channel again."""
+
+    follow_id: FollowId
+    change_id: str
+    options: JobOptions | None = None
+    root: str | None = None
+    priority: int | None = None
+    every_seconds: float | None = None
+    paused: bool | None = None
+
+
+class FollowRemoved(Event, subject="follow.removed", publishers={"jobs"}, key=("follow_id", "change_id")):
+    """A follow has ended. What it has saved stays."""
+
+    follow_id: FollowId
+    change_id: str
+
+
+class FollowLookRequested(Event, subject="follow.look_requested", publishers={"jobs"}, key=("follow_id", "change_id")):
+    """Somebody wants a look now."""
+
+    follow_id: FollowId
+    change_id: str
+
+
+class FollowLookDue(Event, subject="follow.look_due", publishers={"jobs"}, key=("follow_id", "look")):
+    """Metadata is to look at a channel or playlist. `prefixes`: of the lists of a channel (`UU`, or `UULF`, `UUSH`,
+    `UULV`); `known`: newest videos that are known, none for a look at everything; `since`: uploads before that
+    day are of no interest."""
+
+    follow_id: FollowId
+    look: Index
+    target: Target
+    how: HowToLook
+    prefixes: tuple[str, ...]
+    known: tuple[VideoId, ...] = Field(default=(), max_length=PAGE_SIZE)
+    since: date | None = None
+
+
+class FollowListed(Event, subject="follow.listed", publishers={"metadata"}, key=("follow_id", "look", "page")):
+    """Up to 100 videos that a look has seen, new ones and known ones."""
+
+    follow_id: FollowId
+    look: Index
+    page: Index
+    entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)
+
+
+class FollowLooked(Event, subject="follow.looked", publishers={"metadata"}, key=("follow_id", "look")):
+    """A look is over, after `pages` of `follow.listed`. `how`: how it was done in the end; `feed_problem`: why the feed
+    did not do, if it was tried. With `error` it failed, and `retry_after` says when another one makes sense."""
+
+    follow_id: FollowId
+    look: Index
+    how: HowToLook
+    pages: Index = 0
+    requests: Index = 0
+    playlist: PlaylistMetadata | None = None
+    feed_problem: str | None = None
+    error: ErrorDetail | None = None
+    retry_after: AwareDatetime | None = None
+
+
+class FollowFound(Event, subject="follow.found", publishers={"jobs"}, key=("follow_id", "look")):
+    """A look has found new videos that are wanted, and a job fetches them. `entries`: the first 100 of `found`."""
+
+    follow_id: FollowId
+    look: Index
+    job_id: JobId
+    title: str | None = None
+    entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)
+    found: Index
+    left_out: Index = 0
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------

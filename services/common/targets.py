@@ -28,6 +28,7 @@ from services.common.validation import (
 
 MAX_VIDEOS = 100  # of one Target, which becomes one page of a listing
 _MAX_LENGTH = 2048
+_FOLLOW_DIGITS = 12  # of the id of a follow
 _MAX_NESTING = 3  # nested links, such as a consent page around an attribution link
 
 _AROUND = " \t\r\n\u00a0\u200b\ufeff<>()[]{}\"'`,;"
@@ -144,6 +145,17 @@ def group_targets(texts: Iterable[str]) -> list[Target]:
 def digest(texts: Iterable[str]) -> str:
     """Return a digest of a set of targets, independent of spelling and order (32 hex digits)."""
     return ParsedTargets.parse(texts).digest()
+
+
+def follow_id_of(target: str) -> str:
+    """Return the id of the follow of a target, whatever its spelling. Raise InvalidRequest for one without an end, such
+    as a video."""
+    if parse_target(target).kind is TargetKind.VIDEOS:
+        raise InvalidRequest(
+            f"{target} is a video: follow a channel or a playlist, and save a video with `ytarchive download`.",
+            target=target,
+        )
+    return digest([target])[:_FOLLOW_DIGITS]
 
 
 def target_url(target: Target) -> str:

@@ -15,8 +15,10 @@ from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.dispatcher import Dispatcher
+from services.jobs.domain.rhythm import Pace
 from services.jobs.entrypoints.api import ROUTES
 from services.jobs.entrypoints.handlers import HANDLERS
+from services.jobs.follow_desk import FollowDesk
 from services.jobs.job_queue import JobQueue
 from services.jobs.job_validator import JobValidator
 from services.jobs.publishers import OutboxPublisher, ProgressPublisher
@@ -37,6 +39,7 @@ class Parts:
     subscribers: Subscribers
     dispatcher: Dispatcher
     queue: JobQueue
+    follows: FollowDesk
     outbox: OutboxPublisher
     progress: ProgressPublisher
     restoration: Restoration
@@ -67,14 +70,28 @@ async def bootstrap(
     parked = await store.read(lambda _rows, sql: queries.open_jobs(sql)) if park_open else []
     notifier = CommitNotifier()
     subscribers = Subscribers()
-    dispatcher = Dispatcher(store, registry, parked, notifier, lambda: bus.room.waiting_for())
+    pace = Pace(config.follow.shortest, config.follow.longest, config.follow.requests_per_hour)
+    held = lambda: bus.room.waiting_for()  # noqa: E731 - the room is known once the bus is connected
+    dispatcher = Dispatcher(store, registry, parked, notifier, held, pace=pace, only_wanted_looks=park_open)
     validator = JobValidator(config)
-    queue = JobQueue(config, bus, store, reader, validator, registry, dispatcher, subscribers, notifier)
+    queue = JobQueue(config, bus, store, reader, validator, registry, dispatcher, subscribers, notifier, pace)
+    follow_desk = FollowDesk(bus, store, validator, queue)
     outbox = OutboxPublisher(store, bus, notifier)
     progress = ProgressPublisher(reader, bus)
     notifier.add(outbox, progress, subscribers)
     restoration = Restoration(store, reader, queue, bus, storage.logs_dir)
     lease = BrokerLease(bus, await store.identity(), instance, url)
     return Parts(
-        store, reader, registry, notifier, subscribers, dispatcher, queue, outbox, progress, restoration, lease
+        store,
+        reader,
+        registry,
+        notifier,
+        subscribers,
+        dispatcher,
+        queue,
+        follow_desk,
+        outbox,
+        progress,
+        restoration,
+        lease,
     )

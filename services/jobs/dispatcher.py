@@ -14,8 +14,9 @@ from services.jobs.adapters.commits import CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.adapters.unit_of_work import SqlRows
-from services.jobs.domain import clock_set_back, commands, dispatches, failures, listings, scheduler, streaks
+from services.jobs.domain import clock_set_back, commands, dispatches, failures, follows, listings, scheduler, streaks
 from services.jobs.domain.accounting import Out, set_retrying, set_waiting
+from services.jobs.domain.rhythm import Pace, RequestBudget
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, ListingRow, ListingState, Rows
 
 _TICK = 5.0  # seconds between two rounds, unless a timer is nearer
@@ -27,6 +28,10 @@ _CLOCK_SLACK = timedelta(seconds=1)  # the clock is corrected all the time by le
 _MOVED = 2000  # items that one transaction moves
 _ROOM_AGAIN = timedelta(seconds=10)  # until a listing that had to wait for room is due again
 
+_LOOKS_AT_ONCE = 2  # of each metadata service
+_UNANSWERED_LOOK = timedelta(minutes=15)  # a list of 20,000 takes some
+_PACE = Pace()
+
 _STALE = ClaimAnswer(verdict=ClaimVerdict.STALE)
 
 
@@ -34,7 +39,8 @@ class Dispatcher:
     """`parked` jobs are not dispatched: a one-shot command runs only its own job, not the open ones of earlier runs.
 
     `held` returns why no new work may begin at present, None when it may: then nothing is dispatched, and the room in
-    the event stream is left to the events of running work.
+    the event stream is left to the events of running work. `only_wanted_looks`: of follows, only those that somebody
+    asks for are looked at.
     """
 
     def __init__(
@@ -44,7 +50,12 @@ class Dispatcher:
         parked: Iterable[str],
         notifier: CommitNotifier,
         held: Callable[[], str | None] = lambda: None,
+        *,
+        pace: Pace = _PACE,
+        only_wanted_looks: bool = False,
     ) -> None:
+        self._budget = RequestBudget(pace.requests_per_hour)
+        self._only_wanted_looks = only_wanted_looks
         self._held = held
         self._store = store
         self._registry = registry
@@ -104,6 +115,7 @@ class Dispatcher:
         if held is None:
             out += self._listings(rows, sql, now)
             out += self._unanswered(rows, sql, now)
+            out += self._looks(rows, sql, now)
             rows.save()  # the queries below read the tables
             out += self._release(rows, sql, now)
         rows.save()
@@ -235,6 +247,32 @@ class Dispatcher:
     def _lost_with_store(self, since: datetime) -> bool:
         return self._store_lost is not None and since < self._store_lost
 
+    # --- follows
+
+    def _looks(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        """Request the looks that are due, as many as metadata does at once and the budget of requests permits; again
+        those that were not answered. A look that somebody asked for does not wait for the budget."""
+        out: list[Out] = []
+        open_looks = queries.open_looks(sql)
+        for follow_id in open_looks:
+            follow = rows.follow(follow_id)
+            if follow is not None and follow.looking is not None and self._look_lost(follow.looking, now):
+                out += follows.look(rows, follow, now)
+        free = _LOOKS_AT_ONCE * len(self._registry.live("metadata")) - len(open_looks)
+        for follow_id in queries.due_follows(sql, now, max(0, free), only_wanted=self._only_wanted_looks):
+            follow = rows.follow(follow_id)
+            if follow is not None and (self._budget.take(max(1, follow.requests), now) or follow.wanted):
+                out += follows.look(rows, follow, now)
+        return out
+
+    def _look_lost(self, since: datetime, now: datetime) -> bool:
+        return self._unanswerable("metadata", since, now, _UNANSWERED_LOOK) or self._orphaned("metadata", since)
+
+    def _next_look(self, sql: sqlite3.Connection, now: datetime) -> list[datetime]:
+        """Return when a round has to look at follows again."""
+        at = None if self._only_wanted_looks else queries.next_follow(sql)
+        return [] if at is None else [max(at, self._budget.ready_at(now))]
+
     # --- timers
 
     def _update_timers(self, rows: SqlRows, sql: sqlite3.Connection, now: datetime, held: str | None) -> None:
@@ -242,7 +280,7 @@ class Dispatcher:
         block = scheduler.current_block(self._registry.live("download"), blocks, now)
         blocked = block.until if block is not None else None
         waiting_for = held or (block.waiting_for() if block is not None else None)
-        soonest = [block.until for block in blocks.values() if block.holds(now)]
+        soonest = [block.until for block in blocks.values() if block.holds(now)] + self._next_look(sql, now)
         timed: dict[str, list[datetime]] = {}
         for listing in queries.open_listings(rows, sql, (ListingState.TIMER,)):
             if listing.retry_at is not None:

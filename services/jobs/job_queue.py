@@ -22,6 +22,7 @@ from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import commands, state_machine
 from services.jobs.domain.accounting import Out
+from services.jobs.domain.rhythm import Pace
 from services.jobs.domain.state_machine import Rejected, Verdict
 from services.jobs.job_validator import JobValidator
 from services.jobs.rest_models import Cleanup
@@ -50,6 +51,7 @@ class JobQueue:
         dispatcher: Dispatcher,
         subscribers: Subscribers,
         notifier: CommitNotifier,
+        pace: Pace,
     ) -> None:
         self._bus = bus
         self._store = store
@@ -62,6 +64,7 @@ class JobQueue:
         self._delayed: set[str] = set()  # jobs whose validation takes long: their commands wait for them
         self._retention = config.retention
         self._recheck_after = timedelta(days=config.recheck.interval_days)
+        self._pace = pace
 
     # --- the inbox
 
@@ -114,7 +117,7 @@ class JobQueue:
             if isinstance(event, e.JobCreated):
                 self._delayed.discard(event.job_id)
         by_id = {envelope.id: event for envelope, event in zip(envelopes, events, strict=True)}
-        step = partial(_step, events=by_id, verdicts=verdicts, recheck_after=self._recheck_after)
+        step = partial(_step, events=by_id, verdicts=verdicts, recheck_after=self._recheck_after, pace=self._pace)
         commit = await self._store.apply(envelopes, step)
         for envelope, _key in keys:
             await self._bus.erase(envelope)
@@ -189,6 +192,7 @@ def _step(
     events: Mapping[str, Event],
     verdicts: Mapping[str, Verdict],
     recheck_after: timedelta,
+    pace: Pace,
 ) -> list[Out]:
     return state_machine.apply(
         rows,
@@ -197,4 +201,5 @@ def _step(
         now,
         verdict=verdicts.get(envelope.id),
         recheck_after=recheck_after,
+        pace=pace,
     )

@@ -4,12 +4,14 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from services.common.domain.follows import Follow, FollowVideo, FollowVideoState
 from services.common.domain.jobs import JOB_ID_PATTERN, Item, ItemStatus, Job, NewJobOptions
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import RawTarget, VideoId
 from services.common.models import JobStatus, JobType, Progress
 from services.common.web.paging import Page, PageQuery
 
+_SHORTEST = 60  # seconds between two looks
 OPEN = "open"  # the filter for all jobs that have not ended
 CURSOR_PATTERN = r"^[0-9]{1,15}/[A-Za-z0-9_-]{1,64}$"  # position/video_id of the item before the page
 
@@ -24,6 +26,65 @@ class NewJob(BaseModel):
     options: NewJobOptions = Field(default_factory=NewJobOptions)
     priority: int = Field(default=0, ge=-100, le=100)
     job_id: str | None = Field(default=None, pattern=JOB_ID_PATTERN)
+
+
+class NewFollow(BaseModel):
+    """The body of POST /follows. `every_seconds`: unset, the channel's own rhythm decides. `last`: of what is there
+    now, only so many newest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: RawTarget
+    type: JobType = JobType.PLAYLIST_DOWNLOAD
+    options: NewJobOptions = Field(default_factory=NewJobOptions)
+    priority: int = Field(default=0, ge=-100, le=100)
+    every_seconds: float | None = Field(default=None, ge=60, le=366 * 86_400)
+    last: int | None = Field(default=None, ge=1, le=20_000)
+
+
+class FollowPatch(BaseModel):
+    """What is to change. `options` are replaced as a whole; other rules let the next look read the whole list.
+    `every_seconds` 0: the channel's own rhythm decides again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: NewJobOptions | None = None
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    every_seconds: float | None = Field(default=None, ge=0, le=366 * 86_400)
+    paused: bool | None = None
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing is to change: name options, priority, every_seconds or paused")
+        if self.every_seconds is not None and 0 < self.every_seconds < _SHORTEST:
+            raise ValueError(f"every_seconds must be 0, or {_SHORTEST} or more")
+        return self
+
+
+class FollowQuery(PageQuery):
+    """`sort=next`: in the order of the next looks, paused ones last."""
+
+    sort: Literal["title", "next"] = "title"
+
+
+class FollowList(Page):
+    follows: list[Follow]
+
+
+class FollowVideoQuery(PageQuery):
+    state: FollowVideoState | None = None
+
+
+class FollowVideoList(Page):
+    """The newest first."""
+
+    videos: list[FollowVideo]
+
+
+class RemovedFollow(BaseModel):
+    follow_id: str
+    removed: bool = True
 
 
 class CancelBody(BaseModel):

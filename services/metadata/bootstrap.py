@@ -20,6 +20,7 @@ from services.metadata.data_api.quota import Budget
 from services.metadata.data_api.quota_store import QuotaStore
 from services.metadata.handlers import handlers
 from services.metadata.lister import ClaimedSource, Lister
+from services.metadata.looks import Looks
 from services.metadata.lookups import Lookups
 from services.metadata.permits import PermittedSource
 from services.metadata.quota_status import QuotaReport
@@ -39,9 +40,10 @@ class Parts:
     report: QuotaReport
     lister: Lister
     lookups: Lookups
+    looks: Looks
 
     def all(self) -> Sequence[object]:
-        return (self.keys, self.quota, self.report, self.lister, self.lookups)
+        return (self.keys, self.quota, self.report, self.lister, self.lookups, self.looks)
 
 
 def bootstrap(
@@ -72,11 +74,12 @@ def bootstrap(
     keys = ApiKeys(config)
     quota = QuotaStore(bus, Budget(youtube.quota_limit, youtube.quota_reserve), quota_zone, quota_late)
     api = DataApi(youtube.api_endpoint, quota, hosts)
+    listings = yt_dlp(LISTINGS)
     sources = SourceSelection(
         keys=keys,
         api=api,
         api_claim=with_key.ask,
-        keyless=ClaimedSource(yt_dlp(LISTINGS), keyless.ask, keyless.egress),
+        keyless=ClaimedSource(listings, keyless.ask, keyless.egress),
         api_egress=with_key.egress,
         keyless_fallback=youtube.keyless_fallback,
     )
@@ -84,4 +87,5 @@ def bootstrap(
     lookups = Lookups(bus, keys, api, with_key, lookup_source, fallback=youtube.keyless_fallback)
     resources.push_async_callback(lookups.close)
     report = QuotaReport(keys, quota, keyless_fallback=youtube.keyless_fallback)
-    return Parts(keys, quota, report, Lister(sources.of, closing), lookups)
+    looks = Looks(PermittedSource(listings, keyless, bus, resumable=False), closing)
+    return Parts(keys, quota, report, Lister(sources.of, closing), lookups, looks)

@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator
 
 from bus import Event, Handlers
 from services.common.domain.replies import CredentialsTaken
-from services.common.events import CredentialsOffered, JobQueued
+from services.common.events import CredentialsOffered, FollowLookDue, JobQueued
 from services.metadata.data_api.keys import ApiKeys
 from services.metadata.lister import Lister
+from services.metadata.looks import Looks
 
 handlers = Handlers("metadata")
 
@@ -15,6 +16,11 @@ handlers = Handlers("metadata")
 @handlers.on(JobQueued, slots=16)
 def list_target(event: JobQueued, lister: Lister) -> AsyncGenerator[Event, None]:
     return lister.run(event)
+
+
+@handlers.on(FollowLookDue, slots=2)
+def look(event: FollowLookDue, looks: Looks) -> AsyncGenerator[Event, None]:
+    return looks.run(event)
 
 
 # Every instance: which of them will list the job is not decided yet, and the key must not be stored for the others.

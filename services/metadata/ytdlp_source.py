@@ -10,8 +10,10 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from services.common.domain.failures import Failure, FailureKind, GoneReason
+from services.common.domain.follows import HowToLook
 from services.common.domain.videos import Entry, PlaylistMetadata, Target, VideoMetadata, Wanted
 from services.common.errors import HostUnavailable
+from services.common.events import FollowLookDue
 from services.common.infra.resilience import RemoteHost
 from services.common.models import ErrorCode
 from services.common.settings.retry_policy import BREAKER_OPEN, CallOutcome
@@ -71,6 +73,17 @@ class YtDlpSource:
             finally:
                 await listing.end()
 
+    async def look(self, due: FollowLookDue, how: HowToLook) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the messages of the child's operation `look`. Raise SourceFailed."""
+        request = due.model_dump(mode="json", include={"target", "prefixes", "known", "since"}) | {"how": how}
+        async with self._children.one() as child:
+            listing = _Listing(child, request, str(due.target), "look")
+            try:
+                while (message := await self._ask(listing.following)) is not None:
+                    yield message
+            finally:
+                await listing.end()
+
     async def head(self, target: Target) -> PlaylistMetadata:
         """Return the metadata of a playlist or channel itself. Raise SourceFailed."""
         async with aclosing(self.parts(target, 0, "")) as parts:
@@ -122,7 +135,8 @@ class YtDlpSource:
 class _Listing:
     """A listing in a child. It starts with the first call of `following`."""
 
-    def __init__(self, child: YtDlpChild, request: dict[str, Any], name: str) -> None:
+    def __init__(self, child: YtDlpChild, request: dict[str, Any], name: str, operation: str = "list") -> None:
+        self._operation = operation
         self._child = child
         self._request = request
         self._name = name
@@ -134,7 +148,7 @@ class _Listing:
         """Return the next message of the child, None at the end. Raise SourceFailed."""
         if self._task is None:
             self._task = asyncio.create_task(
-                _list(self._child, self._request, self._messages), name=f"listing {self._name}"
+                _list(self._child, self._operation, self._request, self._messages), name=f"listing {self._name}"
             )
         message = await self._messages.get()
         if isinstance(message, Exception):
@@ -154,9 +168,9 @@ def outcome_of(error: BaseException) -> CallOutcome | None:
     return call_outcome(error.failure) if isinstance(error, SourceFailed) else None
 
 
-async def _list(child: YtDlpChild, request: dict[str, Any], messages: asyncio.Queue[_Message]) -> None:
+async def _list(child: YtDlpChild, operation: str, request: dict[str, Any], messages: asyncio.Queue[_Message]) -> None:
     try:
-        await child.run("list", request, on_message=messages.put)
+        await child.run(operation, request, on_message=messages.put)
     except (ChildFailed, ChildCrashed) as error:
         await messages.put(error)
     else:

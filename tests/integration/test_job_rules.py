@@ -1,6 +1,7 @@
 """Rules of a job: what the list decides costs no request, what only the video tells costs one extraction."""
 
 from collections import Counter
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +16,7 @@ LIST = "PLrules0000000000000000000000000a"
 
 def publish(archive: Archive) -> None:
     world = archive.emulator
-    videos = {
+    videos: dict[str, dict[str, Any]] = {
         "rule-film01": {"title": "A concert", "duration": 30, "description": "In Bern."},
         "rule-film02": {"title": "A talk", "duration": 30, "description": "In Basel."},
         "rule-short1": {"title": "A clip", "duration": 3, "description": "In Bern."},

@@ -100,6 +100,22 @@ export type FixityAges = { interval_days: number; videos: number; bytes: number;
 /** One deviation. `name` is relative to the video's folder (`.`: the folder itself), or `metadata/videos/{video_id}.json`. `set_aside`: the path of the damaged file in quarantine. `job_id`: the job that downloads it again. */
 export type FixityFinding = { root: string; video_id: string; name: string; kind: FindingKind; message: string; expected_size?: number | null; expected_sha256?: string | null; found_size?: number | null; found_sha256?: string | null; set_aside?: string | null; job_id?: string | null };
 
+/** A channel or playlist that is looked at again and again. `options` are those of the jobs that fetch what was found, with the rules that decide what is wanted. `interval_seconds`: until the next look, from the channel's own rhythm unless `every_seconds` is set; `stretched`: it is longer than that, because all follows together may send only so many requests. `videos`, `taken` and `left_out` count what was found since the follow exists. */
+export type Follow = { follow_id: string; target: string; title?: string | null; channel_id?: string | null; type: JobType; options: JobOptions; root: string; priority?: number; every_seconds?: number | null; last?: number | null; paused?: boolean; looking?: boolean; looks?: number; looked_at?: string | null; how?: ("feed" | "list") | null; next_look?: string | null; interval_seconds?: number | null; stretched?: boolean; failures?: number; error?: ErrorDetail | null; feed_problem?: string | null; found_at?: string | null; found_title?: string | null; job_id?: string | null; videos?: number; taken?: number; left_out?: number; created_at: string };
+
+export type FollowList = { total: number; limit: number; offset: number; follows: Follow[] };
+
+/** What is to change. `options` are replaced as a whole; other rules let the next look read the whole list. `every_seconds` 0: the channel's own rhythm decides again. */
+export type FollowPatch = { options?: NewJobOptions | null; priority?: number | null; every_seconds?: number | null; paused?: boolean | null };
+
+/** A video that a follow has found. `reason`: why it is left out. `published_until`: it was published then, or earlier. */
+export type FollowVideo = { video_id: string; title?: string | null; state: FollowVideoState; reason?: string | null; job_id?: string | null; found_at: string; published_until?: string | null };
+
+/** The newest first. */
+export type FollowVideoList = { total: number; limit: number; offset: number; videos: FollowVideo[] };
+
+export type FollowVideoState = "found" | "taken" | "left_out" | "before";
+
 /** A stream of a video. `vcodec` and `acodec` are None without picture or sound; bitrates are in kbit/s; `size` is in bytes. */
 export type Format = { format_id: string; ext: string; width?: number | null; height?: number | null; fps?: number | null; dynamic_range?: string | null; vcodec?: string | null; acodec?: string | null; bitrate?: number | null; size?: number | null; size_estimated?: boolean; language?: string | null; note?: string | null };
 
@@ -197,6 +213,9 @@ export type MonthTotals = { month: string | null; videos: number; bytes: number 
 /** `urgent`: nothing, or not everything, is done until somebody acts. `until`: when it is tried again without them. `path`: the page that shows more. */
 export type Need = { kind: "service" | "disk" | "blocked" | "waiting" | "damage" | "cookies" | "gaps" | "dead_letters"; urgent: boolean; title: string; text: string; path: string; until?: string | null };
 
+/** The body of POST /follows. `every_seconds`: unset, the channel's own rhythm decides. `last`: of what is there now, only so many newest. */
+export type NewFollow = { target: string; type?: JobType; options?: NewJobOptions; priority?: number; every_seconds?: number | null; last?: number | null };
+
 /** The body of POST /jobs. The sender may choose `job_id`: a repeated request then returns the same job. */
 export type NewJob = { targets: string[]; type?: JobType; options?: NewJobOptions; priority?: number; job_id?: string | null };
 
@@ -267,6 +286,8 @@ export type ReasonCount = { reason: string; videos: number };
 
 /** The last re-check. `number` is that of the `video.failed` that answered it. */
 export type RecheckState = { job_id: string; asked_at: string; number?: number; ended_at?: string | null };
+
+export type RemovedFollow = { follow_id: string; removed?: boolean };
 
 /** A job that was removed by a user or by the retention rules. */
 export type RemovedJob = { job_id: string };
@@ -432,6 +453,9 @@ export interface Reads {
   "/api/v1/download/progress/{task_id}": { path: { task_id: string }; query: Record<never, never>; body: undefined; answer: TaskProgress };
   "/api/v1/download/tasks": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: TaskList };
   "/api/v1/events": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: never };
+  "/api/v1/follows": { path: Record<never, never>; query: { limit?: number; offset?: number; sort?: "title" | "next" }; body: undefined; answer: FollowList };
+  "/api/v1/follows/{follow_id}": { path: { follow_id: string }; query: Record<never, never>; body: undefined; answer: Follow };
+  "/api/v1/follows/{follow_id}/videos": { path: { follow_id: string }; query: { limit?: number; offset?: number; state?: FollowVideoState }; body: undefined; answer: FollowVideoList };
   "/api/v1/health": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: HealthCheck };
   "/api/v1/jobs": { path: Record<never, never>; query: { limit?: number; offset?: number; status?: JobStatus | "open"; type?: JobType; sort?: "newest" | "queue" }; body: undefined; answer: JobList };
   "/api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: JobDetail };
@@ -485,13 +509,17 @@ export interface Reads {
 
 /** What changes something, by method and path. */
 export interface Orders {
+  "DELETE /api/v1/follows/{follow_id}": { path: { follow_id: string }; query: Record<never, never>; body: undefined; answer: RemovedFollow };
   "DELETE /api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: RemovedJob };
   "DELETE /api/v1/session": { path: Record<never, never>; query: { everywhere?: boolean }; body: undefined; answer: Ended };
   "DELETE /api/v1/storage/verify": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: VerificationState };
   "DELETE /api/v1/storage/work-plans/{plan_id}": { path: { plan_id: string }; query: Record<never, never>; body: undefined; answer: PlanRemoved };
+  "PATCH /api/v1/follows/{follow_id}": { path: { follow_id: string }; query: Record<never, never>; body: FollowPatch; answer: Follow };
   "PATCH /api/v1/jobs/{job_id}": { path: { job_id: string }; query: Record<never, never>; body: JobPatch; answer: Job };
   "POST /api/v1/download/cancel/{task_id}": { path: { task_id: string }; query: Record<never, never>; body: undefined; answer: Task };
   "POST /api/v1/download/video": { path: Record<never, never>; query: Record<never, never>; body: VideoOrder; answer: Ordered };
+  "POST /api/v1/follows": { path: Record<never, never>; query: Record<never, never>; body: NewFollow; answer: Follow };
+  "POST /api/v1/follows/{follow_id}/look": { path: { follow_id: string }; query: Record<never, never>; body: undefined; answer: Follow };
   "POST /api/v1/jobs": { path: Record<never, never>; query: Record<never, never>; body: NewJob; answer: Job };
   "POST /api/v1/jobs/cleanup": { path: Record<never, never>; query: Record<never, never>; body: CleanupBody; answer: Cleanup };
   "POST /api/v1/jobs/{job_id}/cancel": { path: { job_id: string }; query: Record<never, never>; body: CancelBody; answer: Job };

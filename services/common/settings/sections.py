@@ -230,6 +230,29 @@ class Recheck(Section):
     interval_days: float = Field(default=7.0, ge=0, le=_MOST_DAYS, allow_inf_nan=False)  # 0: never
 
 
+class Follow(Section):
+    """Looks at what is followed. `min_interval`, `max_interval`: between two looks at one channel, whose own rhythm
+    decides between them. `requests_per_hour`: of all looks together; more follows are looked at less often."""
+
+    min_interval: Annotated[str, AfterValidator(lambda text: _check_delay(text))] = "10m"
+    max_interval: Annotated[str, AfterValidator(lambda text: _check_delay(text))] = "3d"
+    requests_per_hour: int = Field(default=240, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not timedelta() < self.shortest <= self.longest:
+            raise ValueError("min_interval must not be 0s, and not be longer than max_interval")
+        return self
+
+    @property
+    def shortest(self) -> timedelta:
+        return _delay(self.min_interval)
+
+    @property
+    def longest(self) -> timedelta:
+        return _delay(self.max_interval)
+
+
 def _delay(text: str) -> timedelta:
     """Parse `90s`, `30m`, `2h`, `1d` or `1w`. Raise ValueError."""
     found = _DELAY.fullmatch(text.strip())
@@ -377,6 +400,7 @@ class Config(Section):
     fixity: Fixity = Field(default_factory=Fixity)
     recheck: Recheck = Field(default_factory=Recheck)
     revisit: Revisit = Field(default_factory=Revisit)
+    follow: Follow = Field(default_factory=Follow)
     updates: Updates = Field(default_factory=Updates)
     nats: Nats = Field(default_factory=Nats)
     services: Services = Field(default_factory=Services)

@@ -126,3 +126,24 @@ def timers(
 
 def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:
     return {row["egress"]: parse_row(BLOCK.validate_json, row["body"]) for row in sql.execute("SELECT * FROM blocks")}
+
+
+# --- follows
+
+
+def due_follows(sql: sqlite3.Connection, now: datetime, limit: int, *, only_wanted: bool) -> list[str]:
+    """Return the follows that are to be looked at, the longest overdue first; `only_wanted`: if somebody asked."""
+    wanted = " AND json_extract(body, '$.wanted')" if only_wanted else ""
+    query = f"SELECT follow_id FROM follows WHERE next_look <= ?{wanted} ORDER BY next_look, follow_id LIMIT ?"  # noqa: S608 - a constant
+    return [row["follow_id"] for row in sql.execute(query, (as_time(now), limit))]
+
+
+def open_looks(sql: sqlite3.Connection) -> list[str]:
+    """Return the follows that are being looked at."""
+    return [row["follow_id"] for row in sql.execute("SELECT follow_id FROM follows WHERE looking IS NOT NULL")]
+
+
+def next_follow(sql: sqlite3.Connection) -> datetime | None:
+    """Return when the next follow is due."""
+    (at,) = sql.execute("SELECT min(next_look) FROM follows WHERE next_look IS NOT NULL").fetchone()
+    return datetime.fromisoformat(at) if at else None

@@ -53,5 +53,18 @@ CREATE INDEX items_archived ON items (since) WHERE status = 'archived';
 # a claim names a listing by its number: a job may have 20,000 targets
 _V5 = "CREATE INDEX listings_by_number ON listings (job_id, json_extract(body, '$.number'));\n"
 
-STEPS = (_V1, _V1 + _V2, _V3, _V4, _V5)  # a file of version 1 may lack the newest indexes of that version
-SCHEMA = "".join((_V1, _V2, _V3, _V4, _V5))
+# what is followed, and every video that a follow has found
+_V6 = """
+CREATE TABLE follows (
+  follow_id TEXT PRIMARY KEY, next_look TEXT, looking TEXT, load REAL NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX follows_due ON follows (next_look) WHERE next_look IS NOT NULL;
+CREATE INDEX follows_looking ON follows (looking) WHERE looking IS NOT NULL;
+CREATE TABLE follow_videos (
+  follow_id TEXT NOT NULL, video_id TEXT NOT NULL, rank INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (follow_id, video_id)) WITHOUT ROWID;
+CREATE INDEX follow_videos_by_rank ON follow_videos (follow_id, rank);
+CREATE INDEX follow_videos_by_state ON follow_videos (follow_id, state, rank);
+"""
+
+STEPS = (_V1, _V1 + _V2, _V3, _V4, _V5, _V6)  # a file of version 1 may lack the newest indexes of that version
+SCHEMA = "".join((_V1, _V2, _V3, _V4, _V5, _V6))

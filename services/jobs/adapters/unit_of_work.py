@@ -1,5 +1,6 @@
 """The unit of work of jobs.db: the rows of one transaction, loaded on demand and saved where changed."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from copy import copy
@@ -10,15 +11,17 @@ from pydantic import TypeAdapter
 
 from services.common.domain.jobs import ItemStatus
 from services.common.infra.sqlite_files import parse_row
-from services.jobs.domain.rows import FetchRow, ItemRow, JobRow, ListingRow, Streak
+from services.jobs.domain.rows import FetchRow, FollowRow, FollowVideoRow, ItemRow, JobRow, ListingRow, Streak
 from services.jobs.domain.scheduler import Block
 
-R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow)
+R = TypeVar("R", JobRow, ListingRow, ItemRow, FetchRow, FollowRow)
 
 JOB = TypeAdapter(JobRow)
 LISTING = TypeAdapter(ListingRow)
 ITEM = TypeAdapter(ItemRow)
 FETCH = TypeAdapter(FetchRow)
+FOLLOW = TypeAdapter(FollowRow)
+FOLLOW_VIDEO = TypeAdapter(FollowVideoRow)
 BLOCK = TypeAdapter(Block)
 STREAK = TypeAdapter(Streak)
 
@@ -32,6 +35,7 @@ class SqlRows:
         self._listings: dict[tuple[str, int], ListingRow | None] = {}
         self._items: dict[tuple[str, str], ItemRow | None] = {}
         self._fetches: dict[str, FetchRow | None] = {}
+        self._follows: dict[str, FollowRow | None] = {}
         self._job_ids: dict[str, set[str]] = {}  # video -> jobs whose item is loaded or new
         self._loaded: dict[int, Any] = {}  # id of a row object -> the row as it was
         self.touched: set[str] = set()  # jobs with changes, after save()
@@ -97,7 +101,7 @@ class SqlRows:
         job = self.job(job_id)
         return job.created_at if job else datetime.max.replace(tzinfo=UTC)
 
-    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None:
+    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow | FollowRow) -> None:
         match row:
             case JobRow():
                 self._jobs[row.job_id] = row
@@ -108,6 +112,8 @@ class SqlRows:
                 self._job_ids.setdefault(row.video_id, set()).add(row.job_id)
             case FetchRow():
                 self._fetches[row.video_id] = row
+            case FollowRow():
+                self._follows[row.follow_id] = row
 
     def drop(self, fetch: FetchRow) -> None:
         self.sql.execute("DELETE FROM fetches WHERE video_id=?", (fetch.video_id,))
@@ -137,6 +143,51 @@ class SqlRows:
             self.sql.execute("DELETE FROM streaks WHERE egress=?", (egress,))
         else:
             self.sql.execute("INSERT OR REPLACE INTO streaks VALUES (?,?)", (egress, as_json(STREAK, streak)))
+
+    # --- follows
+
+    def follow(self, follow_id: str) -> FollowRow | None:
+        if follow_id not in self._follows:
+            self._follows[follow_id] = self._load(FOLLOW, "SELECT body FROM follows WHERE follow_id=?", follow_id)
+        return self._follows[follow_id]
+
+    def drop_follow(self, follow_id: str) -> None:
+        self.sql.execute("DELETE FROM follows WHERE follow_id=?", (follow_id,))
+        self.sql.execute("DELETE FROM follow_videos WHERE follow_id=?", (follow_id,))
+        self._follows[follow_id] = None
+
+    def follow_load(self) -> float:
+        (load,) = self.sql.execute("SELECT total(load) FROM follows").fetchone()
+        return float(load)
+
+    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> set[str]:
+        query = "SELECT video_id FROM follow_videos WHERE follow_id=? AND video_id IN (SELECT value FROM json_each(?))"
+        found: set[str] = {row["video_id"] for row in self.sql.execute(query, (follow_id, json.dumps(list(video_ids))))}
+        return found
+
+    def newest_known(self, follow_id: str, limit: int) -> list[str]:
+        query = "SELECT video_id FROM follow_videos WHERE follow_id=? ORDER BY rank DESC LIMIT ?"
+        return [row["video_id"] for row in self.sql.execute(query, (follow_id, limit))]
+
+    def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None:
+        for video in videos:
+            self.set_follow_video(video)
+
+    def found_videos(self, follow_id: str) -> list[FollowVideoRow]:
+        query = "SELECT body FROM follow_videos WHERE follow_id=? AND state='found' ORDER BY rank DESC"
+        return [parse_row(FOLLOW_VIDEO.validate_json, row["body"]) for row in self.sql.execute(query, (follow_id,))]
+
+    def forget_left_out(self, follow_id: str) -> None:
+        self.sql.execute("DELETE FROM follow_videos WHERE follow_id=? AND state='left_out'", (follow_id,))
+
+    def set_follow_video(self, video: FollowVideoRow) -> None:
+        values = (video.follow_id, video.video_id, video.rank, video.state, as_json(FOLLOW_VIDEO, video))
+        self.sql.execute("INSERT OR REPLACE INTO follow_videos VALUES (?,?,?,?,?)", values)
+
+    def follow_video(self, follow_id: str, video_id: str) -> FollowVideoRow | None:
+        query = "SELECT body FROM follow_videos WHERE follow_id=? AND video_id=?"
+        found = self.sql.execute(query, (follow_id, video_id)).fetchone()
+        return parse_row(FOLLOW_VIDEO.validate_json, found["body"]) if found else None
 
     def canary(self, exclude: Collection[str]) -> str | None:
         self.save()  # the query reads the table
@@ -176,6 +227,13 @@ class SqlRows:
         self.sql.executemany(
             "INSERT OR REPLACE INTO fetches VALUES (?,?,?)",
             [(f.video_id, f.state, as_json(FETCH, f)) for f in self._changed(self._fetches)],
+        )
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO follows VALUES (?,?,?,?,?)",
+            [
+                (f.follow_id, as_time(f.next_look), as_time(f.looking), f.load, as_json(FOLLOW, f))
+                for f in self._changed(self._follows)
+            ],
         )
 
     def _changed(self, rows: dict[Any, R | None]) -> list[R]:

@@ -6,10 +6,11 @@ from typing import Any
 from services.common import events as e
 from services.common.archive_coverage import lacks_only_captions, missing, only_metadata, shortfall, union
 from services.common.domain.failures import Failure, FailureKind, GoneReason, Suspicion
+from services.common.domain.follows import follow_of_job
 from services.common.domain.jobs import ItemStatus
 from services.common.domain.videos import Wanted
 from services.common.models import ErrorCode, JobResult, JobType
-from services.jobs.domain import streaks
+from services.jobs.domain import follows, streaks
 from services.jobs.domain.accounting import Out, finish, leave_out, open_job, settle, touch
 from services.jobs.domain.failures import failed_result, give_up
 from services.jobs.domain.rows import FetchRow, FetchState, ItemRow, JobRow, Rows
@@ -281,6 +282,8 @@ def attempt_failed(
         item.title = item.title or title
         if _left_out(failure, job):
             leave_out(job, item, failure.message, now)
+            if (follow_id := follow_of_job(job.job_id)) is not None:
+                follows.left_out(rows, follow_id, item.video_id, failure.message)
         elif failure.kind is FailureKind.GONE:
             item.attempts += 1
             item.message = failure.message

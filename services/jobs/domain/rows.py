@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from services.common.domain.follows import FollowVideoState, HowToLook
 from services.common.domain.jobs import ItemStatus, Shortfall
 from services.common.domain.videos import Target, Wanted
 from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobResult, JobStatus, JobType
@@ -156,6 +157,61 @@ class FetchRow:
         }
 
 
+@dataclass
+class FollowRow:
+    follow_id: str
+    target: str  # as given
+    parsed: Target
+    type: JobType
+    options: JobOptions
+    root: str
+    priority: int
+    created_at: datetime
+    every: float | None = None  # seconds, if a person chose them
+    last: int | None = None
+    paused: bool = False
+    title: str | None = None
+    channel_id: str | None = None
+    look: int = 0  # the number of the last look
+    looking: datetime | None = None  # when it was requested, until it is over
+    wanted: bool = False  # somebody asked for a look
+    next_look: datetime | None = None
+    looked_at: datetime | None = None
+    listed_at: datetime | None = None  # the last look at a list
+    whole_at: datetime | None = None  # the last look at everything
+    how: HowToLook | None = None
+    interval: float = 0.0  # seconds, of the last computation
+    stretched: bool = False
+    load: float = 0.0  # requests per hour, by its own rhythm
+    requests: int = 0  # of the last look
+    failures: int = 0
+    error: ErrorDetail | None = None
+    feed_failures: int = 0
+    feed_problem: str | None = None
+    feed_at: datetime | None = None  # when the feed was tried last
+    times: tuple[datetime, ...] = ()  # when the newest videos were published, the newest first
+    found_at: datetime | None = None
+    found_title: str | None = None
+    last_job: str | None = None
+    videos: int = 0
+    taken: int = 0
+    left_out: int = 0
+
+
+@dataclass
+class FollowVideoRow:
+    follow_id: str
+    video_id: str
+    rank: int  # the newest video has the highest
+    state: FollowVideoState
+    at: datetime
+    position: int = 0  # in the list of its look
+    title: str | None = None
+    reason: str | None = None
+    job_id: str | None = None
+    published_until: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Streak:
     """First attempts by one egress that failed one after the other, as (job_id, video_id), once for each job that
@@ -195,7 +251,7 @@ class Rows(Protocol):
         """Return whether any video of any job was claimed and archived since then."""
         ...
 
-    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow) -> None: ...
+    def add(self, row: JobRow | ListingRow | ItemRow | FetchRow | FollowRow) -> None: ...
 
     def drop(self, fetch: FetchRow) -> None: ...
 
@@ -210,6 +266,36 @@ class Rows(Protocol):
     def streak(self, egress: str) -> Streak | None: ...
 
     def set_streak(self, egress: str, streak: Streak | None) -> None: ...
+
+    def follow(self, follow_id: str) -> FollowRow | None: ...
+
+    def drop_follow(self, follow_id: str) -> None:
+        """Forget a follow and what it has found."""
+
+    def follow_load(self) -> float:
+        """Return the requests per hour that all follows would send by their own rhythm."""
+        ...
+
+    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> set[str]:
+        """Return those of these videos that the follow has found before."""
+        ...
+
+    def newest_known(self, follow_id: str, limit: int) -> list[str]:
+        """Return the newest videos that the follow has found."""
+        ...
+
+    def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None: ...
+
+    def found_videos(self, follow_id: str) -> list[FollowVideoRow]:
+        """Return the videos of looks that are not over yet, the newest first."""
+        ...
+
+    def forget_left_out(self, follow_id: str) -> None:
+        """Forget what rules have left out: there are other rules."""
+
+    def set_follow_video(self, video: FollowVideoRow) -> None: ...
+
+    def follow_video(self, follow_id: str, video_id: str) -> FollowVideoRow | None: ...
 
     def canary(self, exclude: Collection[str]) -> str | None:
         """Return the video that was archived last, of any job; None without one."""

@@ -16,10 +16,13 @@ from bus.message import Event
 from services.common import events as e
 from services.common.domain.videos import Target
 from services.common.models import ErrorDetail, JobOptions, JobStatus
-from services.common.targets import digest
-from services.jobs.domain import commands, dead_letters, dispatches, listings, streaks
+from services.common.targets import digest, group_targets
+from services.jobs.domain import commands, dead_letters, dispatches, follows, listings, streaks
 from services.jobs.domain.accounting import Out, end, settle
+from services.jobs.domain.rhythm import Pace
 from services.jobs.domain.rows import TARGETS_SHOWN, JobRow, ListingRow, ListingState, Rows
+
+_PACE = Pace()
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def apply(
     *,
     verdict: Verdict | None,
     recheck_after: timedelta,
+    pace: Pace,
 ) -> list[Out]:
     """Apply one message of the inbox. `verdict` is that of a new job, unless the job exists."""
     match event:
@@ -99,20 +103,48 @@ def apply(
         case e.DeadLettered() if out := refuse(rows, event, trace_id, now):
             return out
         case _:
-            return step(rows, event, now, recheck_after=recheck_after)
+            return step(rows, event, now, trace_id, recheck_after=recheck_after, pace=pace)
     return []
 
 
 def step(
-    rows: Rows, event: Event, now: datetime, *, recheck_after: timedelta = listings.RECHECK_GONE_AFTER
+    rows: Rows,
+    event: Event,
+    now: datetime,
+    trace_id: str = "",
+    *,
+    recheck_after: timedelta = listings.RECHECK_GONE_AFTER,
+    pace: Pace = _PACE,
 ) -> list[Out]:
     """Apply one event of another service, or one command of a user. Raise KeyError for any other event.
 
-    `recheck_after`: the age at which a video that is known to be gone is tried again; 0: never.
+    `recheck_after`: the age at which a video that is known to be gone is tried again; 0: never. `pace`: of looks at
+    follows.
     """
-    if isinstance(event, e.ArchiveChecked):
-        return listings.archive_checked(rows, event, now, recheck_after)
-    return _STEPS[type(event)](rows, event, now)
+    match event:
+        case e.ArchiveChecked():
+            return listings.archive_checked(rows, event, now, recheck_after)
+        case e.FollowCreated():
+            return follows.created(rows, event, now, pace)
+        case e.FollowChanged():
+            return follows.changed(rows, event, now, pace)
+        case e.FollowLooked():
+            return _looked(rows, event, trace_id, now, pace)
+        case _:
+            return _STEPS[type(event)](rows, event, now)
+
+
+def _looked(rows: Rows, event: e.FollowLooked, trace_id: str, now: datetime, pace: Pace) -> list[Out]:
+    """End a look at a follow, and create the job that fetches what it has found."""
+    out, found = follows.looked(rows, event, trace_id, now, pace)
+    if found is None:
+        return out
+    accepted = Accepted(tuple(group_targets(found.event.targets)), found.root, digest(found.event.targets))
+    out = create(rows, found.event, found.trace_id, accepted, now) + out
+    job = rows.job(found.event.job_id)
+    if job is not None:
+        job.title = found.title
+    return out
 
 
 def refuse(rows: Rows, letter: e.DeadLettered, trace_id: str, now: datetime) -> list[Out]:
@@ -143,6 +175,9 @@ _STEPS: dict[type[Event], Callable[[Rows, Any, datetime], list[Out]]] = {
     e.MetadataArchived: dispatches.metadata_archived,
     e.WorkPlanUpdated: streaks.work_plan_updated,
     e.DeadLettered: dead_letters.dead_lettered,
+    e.FollowRemoved: follows.removed,
+    e.FollowLookRequested: follows.look_requested,
+    e.FollowListed: follows.listed,
 }
 
-HANDLED: tuple[type[Event], ...] = tuple(_STEPS)
+HANDLED: tuple[type[Event], ...] = (*_STEPS, e.FollowCreated, e.FollowChanged, e.FollowLooked)

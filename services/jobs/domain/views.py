@@ -1,8 +1,9 @@
 """Rows as REST and events show them. Pure."""
 
+from services.common.domain.follows import Follow, FollowVideo
 from services.common.domain.jobs import Item, Job, JobCounts
 from services.common.models import Progress
-from services.jobs.domain.rows import ItemRow, JobRow
+from services.jobs.domain.rows import FollowRow, FollowVideoRow, ItemRow, JobRow
 
 
 def job_view(job: JobRow) -> Job:
@@ -67,4 +68,49 @@ def item_view(item: ItemRow) -> Item:
         result=item.result,
         shortfall=item.shortfall,
         revision=item.revision,
+    )
+
+
+def follow_view(follow: FollowRow) -> Follow:
+    return Follow(
+        follow_id=follow.follow_id,
+        target=follow.target,
+        title=follow.title,
+        channel_id=follow.channel_id,
+        type=follow.type,
+        options=follow.options,
+        root=follow.root,
+        priority=follow.priority,
+        every_seconds=follow.every,
+        last=follow.last,
+        paused=follow.paused,
+        looking=follow.looking is not None,
+        looks=follow.look,
+        looked_at=follow.looked_at,
+        how=follow.how,
+        next_look=follow.next_look,
+        interval_seconds=follow.interval or None,
+        stretched=follow.stretched,
+        failures=follow.failures,
+        error=follow.error,
+        feed_problem=follow.feed_problem,
+        found_at=follow.found_at,
+        found_title=follow.found_title,
+        job_id=follow.last_job,
+        videos=follow.videos,
+        taken=follow.taken,
+        left_out=follow.left_out,
+        created_at=follow.created_at,
+    )
+
+
+def follow_video_view(video: FollowVideoRow) -> FollowVideo:
+    return FollowVideo(
+        video_id=video.video_id,
+        title=video.title,
+        state=video.state,
+        reason=video.reason,
+        job_id=video.job_id,
+        found_at=video.at,
+        published_until=video.published_until,
     )

@@ -9,6 +9,7 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp_sse import sse_response
 
+from services.common.domain.follows import Follow
 from services.common.domain.jobs import JOB_ID_PATTERN, Job
 from services.common.errors import InvalidRequest, NotFound
 from services.common.events import (
@@ -25,11 +26,17 @@ from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
 from services.jobs.entrypoints import change_stream
+from services.jobs.follow_desk import FollowDesk
 from services.jobs.job_queue import JobQueue
 from services.jobs.rest_models import (
     CancelBody,
     Cleanup,
     CleanupBody,
+    FollowList,
+    FollowPatch,
+    FollowQuery,
+    FollowVideoList,
+    FollowVideoQuery,
     ItemList,
     ItemQuery,
     ItemStates,
@@ -38,7 +45,9 @@ from services.jobs.rest_models import (
     JobPatch,
     JobQuery,
     JobSummary,
+    NewFollow,
     NewJob,
+    RemovedFollow,
     RemovedJob,
     ServiceList,
 )
@@ -162,6 +171,37 @@ def _job_id(call: Call) -> str:
     return job_id
 
 
+async def show_follows(_call: Call, query: FollowQuery, desk: FollowDesk) -> FollowList:
+    return await desk.reader.follows(query)
+
+
+async def create_follow(call: Call, body: NewFollow, desk: FollowDesk) -> Follow:
+    return await desk.create(body, call.trace_id)
+
+
+async def show_follow(call: Call, desk: FollowDesk) -> Follow:
+    return await desk.reader.get(call.path["follow_id"])
+
+
+async def show_follow_videos(call: Call, query: FollowVideoQuery, desk: FollowDesk) -> FollowVideoList:
+    follow = await desk.reader.get(call.path["follow_id"])
+    return await desk.reader.videos(follow.follow_id, query)
+
+
+async def change_follow(call: Call, body: FollowPatch, desk: FollowDesk) -> Follow:
+    return await desk.change(call.path["follow_id"], body, call.trace_id)
+
+
+async def remove_follow(call: Call, desk: FollowDesk) -> RemovedFollow:
+    await desk.remove(call.path["follow_id"], call.trace_id)
+    return RemovedFollow(follow_id=call.path["follow_id"])
+
+
+async def look_at_follow(call: Call, desk: FollowDesk) -> Follow:
+    return await desk.look(call.path["follow_id"], call.trace_id)
+
+
+_FOLLOWS, _FOLLOW = "/api/v1/follows", "/api/v1/follows/{follow_id}"
 _JOBS, _JOB = "/api/v1/jobs", "/api/v1/jobs/{job_id}"
 _command = partial(Route, "POST", response=Job, needs_bus=True)
 
@@ -187,6 +227,25 @@ ROUTES = (
         "GET", "/api/v1/registry/services", show_services, "List the live service instances",
         query=PageQuery, response=ServiceList,
     ),
+    Route("GET", _FOLLOWS, show_follows, "List what is followed", query=FollowQuery, response=FollowList),
+    Route(
+        "POST", _FOLLOWS, create_follow, "Follow a channel or playlist",
+        body=NewFollow, response=Follow, status=201, needs_bus=True,
+    ),
+    Route("GET", _FOLLOW, show_follow, "Show a follow", response=Follow),
+    Route(
+        "GET", f"{_FOLLOW}/videos", show_follow_videos, "List what a follow has found, and left out",
+        query=FollowVideoQuery, response=FollowVideoList,
+    ),
+    Route(
+        "PATCH", _FOLLOW, change_follow, "Change, pause or resume a follow",
+        body=FollowPatch, response=Follow, needs_bus=True,
+    ),
+    Route(
+        "DELETE", _FOLLOW, remove_follow, "End a follow; what it has saved stays",
+        response=RemovedFollow, needs_bus=True,
+    ),
+    Route("POST", f"{_FOLLOW}/look", look_at_follow, "Look now", response=Follow, needs_bus=True),
     _command(f"{_JOB}/cancel", cancel, "Cancel a job, or one of its videos", body=CancelBody),
     _command(f"{_JOB}/pause", pause, "Pause a job: nothing more of it is started"),
     _command(f"{_JOB}/resume", resume, "Resume a paused or parked job"),

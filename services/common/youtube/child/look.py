@@ -1,8 +1,8 @@
 """The operation `look`: what is new in a channel or playlist, with as few requests as possible.
 
 Request:  {"target": a Target other than VIDEOS, "how": "feed" or "list", "known": ids of the newest known videos,
-           "prefixes": of the lists of a channel (`UU`, or some of `UULF`, `UUSH`, `UULV`), "most": entries of each, 0:
-           all}
+           "prefixes": of the lists of a channel (`UU`, or some of `UULF`, `UUSH`, `UULV`),
+           "since": a day before which uploads are of no interest, or null}
 Messages: {"head": a PlaylistMetadata}                          once, before the entries
           {"entries": [an Entry, …], "requests": so far}        up to 100 entries
 
@@ -47,21 +47,30 @@ class FeedUnreadable(Exception):
 def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     """Look at the target. Raise yt-dlp's errors, FeedUnreadable."""
     target = Target.model_validate(request["target"])
-    look = _Look(make_ydl(_with_dates(options)), target, request["prefixes"], frozenset(request["known"]), emit)
+    since = datetime.fromisoformat(request["since"]).replace(tzinfo=UTC) if request["since"] else None
+    known = frozenset(request["known"])
+    look = _Look(make_ydl(_with_dates(options)), target, request["prefixes"], known, since, emit)
     if request["how"] == "feed":
         look.feeds()
     else:
-        look.lists(int(request["most"]))
+        look.lists()
 
 
 class _Look:
     def __init__(
-        self, ydl: Any, target: Target, prefixes: Sequence[str], known: frozenset[str], emit: Callable[[Json], None]
+        self,
+        ydl: Any,
+        target: Target,
+        prefixes: Sequence[str],
+        known: frozenset[str],
+        since: datetime | None,
+        emit: Callable[[Json], None],
     ) -> None:
         self._ydl = ydl
         self._target = target
         self._prefixes = prefixes
         self._known = known
+        self._since = since
         self._emit = emit
         self._requests = 0
         self._headed = False
@@ -94,7 +103,7 @@ class _Look:
             raise FeedUnreadable(f"the feed of {self._target} is no Atom feed")
         return found
 
-    def lists(self, most: int) -> None:
+    def lists(self) -> None:
         head: PlaylistMetadata | None = None
         for id, kind, named in self._targets():
             self._requests += 2
@@ -104,7 +113,7 @@ class _Look:
                 head = listing.metadata_of(playlist, id, named)
                 self._tell_head(head)
             lines = iter(playlist.get("entries") or ())
-            self._read(islice(lines, most) if most else lines, kind)
+            self._read(lines, kind)
 
     def _read(self, lines: Iterator[Json], kind: VideoKind | None) -> None:
         position, now = 0, datetime.now(UTC)
@@ -116,10 +125,14 @@ class _Look:
             ]
             self._tell(entries)
             position += len(page)
-            uploads = self._target.kind is TargetKind.CHANNEL
-            if uploads and any(entry.video_id in self._known for entry in entries):
+            if self._target.kind is TargetKind.CHANNEL and self._has_enough(entries):
                 return
             self._requests += len(page) == PAGE
+
+    def _has_enough(self, entries: Sequence[Entry]) -> bool:
+        """Return whether the rest of a list that has the newest first is known, or too old."""
+        old = [self._since and entry.published_until and entry.published_until < self._since for entry in entries]
+        return (bool(old) and all(old)) or any(entry.video_id in self._known for entry in entries)
 
     def _targets(self) -> Iterator[tuple[str, VideoKind | None, Json | None]]:
         """Yield the id of each list, the kind of its videos, and the channel's page if that was requested."""

@@ -1,0 +1,294 @@
+"""Follows: looks at channels and playlists, what they find, and the job that fetches it. Pure.
+
+    due         next_look has come, or somebody asks   follow.look_due
+    metadata    looks                                  follow.listed, …, follow.looked
+    over        new videos that the rules take         a job, follow.found
+
+What a look has found is stored with each page; the job is created in the transaction that ends the look. So a kill at
+any moment loses no find: a look that was not ended is repeated, and finds the same.
+
+A look reads the feed, one request. It reads the list instead: at first, once a day, while the feed fails, and always of
+a playlist, which may be in any order. Once in thirty days it reads the list to its end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import NAMESPACE_URL, uuid5
+
+from services.common import events as e
+from services.common.domain.follows import FollowVideoState, HowToLook, job_id_of
+from services.common.domain.videos import Entry, Target, TargetKind
+from services.common.rules import Rules, VideoKind, judge
+from services.common.targets import group_targets
+from services.jobs.domain.accounting import Out
+from services.jobs.domain.rhythm import Pace, newest_times, schedule
+from services.jobs.domain.rows import FollowRow, FollowVideoRow, Rows
+
+UPLOADS = "UU"
+_LIST_AGAIN = timedelta(days=1)
+_WHOLE_AGAIN = timedelta(days=30)
+_FEED_AGAIN = timedelta(hours=12)  # after it has failed _FEED_FAILURES times
+_FEED_FAILURES = 3
+_LIST = 1_000_000  # entries of a list are fewer
+_MOST = 20_000  # videos of a job
+_KNOWN = 50  # videos that a look is told
+_PREFIXES = {
+    VideoKind.VIDEO: "UULF", VideoKind.PREMIERE: "UULF", VideoKind.SHORT: "UUSH", VideoKind.STREAM: "UULV",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoundJob:
+    """The job that fetches what a look has found."""
+
+    event: e.JobCreated
+    trace_id: str
+    root: str
+    title: str | None
+
+
+def created(rows: Rows, event: e.FollowCreated, now: datetime, pace: Pace) -> list[Out]:
+    if rows.follow(event.follow_id) is not None:
+        return []
+    follow = FollowRow(
+        follow_id=event.follow_id,
+        target=event.target,
+        parsed=group_targets([event.target])[0],
+        type=event.type,
+        options=event.options,
+        root=event.root,
+        priority=event.priority,
+        every=event.every_seconds,
+        last=event.last,
+        created_at=now,
+    )
+    schedule(follow, rows.follow_load(), now, pace)
+    follow.next_look = now
+    rows.add(follow)
+    return []
+
+
+def changed(rows: Rows, event: e.FollowChanged, now: datetime, pace: Pace) -> list[Out]:
+    follow = rows.follow(event.follow_id)
+    if follow is None:
+        return []
+    if event.options is not None:
+        if event.options.rules != follow.options.rules:
+            rows.forget_left_out(follow.follow_id)
+            follow.videos, follow.left_out, follow.whole_at = follow.videos - follow.left_out, 0, None
+        follow.options = event.options
+    follow.root = event.root if event.root is not None else follow.root
+    follow.priority = event.priority if event.priority is not None else follow.priority
+    follow.paused = event.paused if event.paused is not None else follow.paused
+    if event.every_seconds is not None:
+        follow.every = event.every_seconds or None
+    schedule(follow, rows.follow_load(), now, pace)
+    if follow.whole_at is None and not follow.paused:
+        follow.next_look = now
+    return []
+
+
+def removed(rows: Rows, event: e.FollowRemoved, _now: datetime) -> list[Out]:
+    rows.drop_follow(event.follow_id)
+    return []
+
+
+def look_requested(rows: Rows, event: e.FollowLookRequested, now: datetime) -> list[Out]:
+    follow = rows.follow(event.follow_id)
+    if follow is not None:
+        follow.wanted, follow.next_look = True, now
+    return []
+
+
+# --- looks ----------------------------------------------------------------------------------------------------------
+
+
+def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
+    """Request a look: the next one, or one that was not answered, under a new number."""
+    follow.look += 1
+    follow.looking, follow.next_look = now, None
+    whole = follow.whole_at is None or now - follow.whole_at > _WHOLE_AGAIN
+    how = _how(follow, now, whole=whole)
+    if how == "feed":
+        follow.feed_at = now
+    due = e.FollowLookDue(
+        follow_id=follow.follow_id,
+        look=follow.look,
+        target=_target(follow),
+        how=how,
+        prefixes=tuple(_lists_of(follow, follow.options.rules)),
+        since=follow.options.rules.since,
+        known=() if whole else tuple(rows.newest_known(follow.follow_id, _KNOWN)),
+    )
+    return [(due, str(uuid5(NAMESPACE_URL, f"{follow.follow_id}|{follow.look}|{follow.created_at.isoformat()}")))]
+
+
+def _how(follow: FollowRow, now: datetime, *, whole: bool) -> HowToLook:
+    if whole or follow.parsed.kind is not TargetKind.CHANNEL or follow.channel_id is None:
+        return "list"
+    if follow.listed_at is None or now - follow.listed_at > _LIST_AGAIN:
+        return "list"
+    tired = follow.feed_failures >= _FEED_FAILURES and follow.feed_at is not None
+    return "list" if tired and follow.feed_at is not None and now - follow.feed_at < _FEED_AGAIN else "feed"
+
+
+def _target(follow: FollowRow) -> Target:
+    """A channel by its id, once that is known: names change."""
+    if follow.parsed.kind is TargetKind.CHANNEL and follow.channel_id is not None:
+        return follow.parsed.model_copy(update={"id": follow.channel_id})
+    return follow.parsed
+
+
+def _lists_of(follow: FollowRow, rules: Rules) -> list[str]:
+    """Return the prefixes of the lists with the wanted kinds of videos."""
+    if follow.parsed.tab is not None:
+        return [follow.parsed.tab.list_prefix]
+    lists = dict.fromkeys(_PREFIXES[kind] for kind in rules.kinds)
+    return list(lists) if 0 < len(lists) < len(set(_PREFIXES.values())) else [UPLOADS]
+
+
+def listed(rows: Rows, event: e.FollowListed, now: datetime) -> list[Out]:
+    """Store the new videos of a page, with the decision of the rules as far as the list tells."""
+    follow = _looking(rows, event.follow_id, event.look)
+    if follow is None:
+        return []
+    known = rows.known_videos(follow.follow_id, [entry.video_id for entry in event.entries])
+    new = [entry for entry in event.entries if entry.video_id not in known and entry.marked is None]
+    new = list({entry.video_id: entry for entry in new}.values())
+    videos = []
+    for entry in new:
+        verdict = judge(follow.options.rules, entry.facts)
+        state = FollowVideoState.LEFT_OUT if verdict.taken is False else FollowVideoState.FOUND
+        follow.left_out += state is FollowVideoState.LEFT_OUT
+        videos.append(_video(follow, entry, state, verdict.reason or None, now))
+        follow.videos += 1
+    rows.add_follow_videos(videos)
+    exact = [entry.published_until for entry in event.entries if entry.published_until is not None and _is_exact(entry)]
+    follow.times = newest_times(follow.times, exact or ([now] if new and follow.looked_at is not None else []))
+    return []
+
+
+def _is_exact(entry: Entry) -> bool:
+    """Whether it is known to a day or less when it was published."""
+    if entry.published_from is None or entry.published_until is None:
+        return False
+    return entry.published_until - entry.published_from <= timedelta(days=3)
+
+
+def _video(
+    follow: FollowRow, entry: Entry, state: FollowVideoState, reason: str | None, now: datetime
+) -> FollowVideoRow:
+    return FollowVideoRow(
+        follow_id=follow.follow_id,
+        video_id=entry.video_id,
+        rank=follow.look * _LIST - entry.position,
+        state=state,
+        at=now,
+        position=entry.position,
+        title=entry.title,
+        reason=reason,
+        published_until=entry.published_until,
+    )
+
+
+def looked(
+    rows: Rows, event: e.FollowLooked, trace_id: str, now: datetime, pace: Pace
+) -> tuple[list[Out], FoundJob | None]:
+    """End a look. Return its events, and the job that fetches what it has found. Also what a failed look has found is
+    fetched."""
+    follow = _looking(rows, event.follow_id, event.look)
+    if follow is None:
+        return [], None
+    first = follow.looked_at is None
+    _note_look(follow, event, now)
+    found = rows.found_videos(follow.follow_id)
+    if first and follow.last is not None and event.error is None:
+        found = _only_newest(rows, follow, found)
+    schedule(follow, rows.follow_load(), now, pace)
+    if event.retry_after is not None and follow.next_look is not None:
+        follow.next_look = max(event.retry_after, now)
+    if not found or (first and event.error is not None):
+        return [], None
+    return _take(rows, follow, found, trace_id, now)
+
+
+def _note_look(follow: FollowRow, event: e.FollowLooked, now: datetime) -> None:
+    follow.looking, follow.wanted, follow.how = None, False, event.how
+    follow.requests = event.requests or follow.requests
+    follow.error = event.error
+    if event.feed_problem is not None:
+        follow.feed_failures, follow.feed_problem = follow.feed_failures + 1, event.feed_problem
+    elif event.how == "feed" and event.error is None:
+        follow.feed_failures, follow.feed_problem = 0, None
+    if event.playlist is not None:
+        follow.title = event.playlist.title or event.playlist.channel or follow.title
+        if follow.parsed.kind is TargetKind.CHANNEL:
+            follow.channel_id = event.playlist.channel_id or follow.channel_id
+    if event.error is not None:
+        follow.failures += 1
+        return
+    follow.failures, follow.looked_at = 0, now
+    if event.how == "list":
+        follow.listed_at = now
+        if follow.whole_at is None or now - follow.whole_at > _WHOLE_AGAIN:
+            follow.whole_at = now
+
+
+def _only_newest(rows: Rows, follow: FollowRow, found: list[FollowVideoRow]) -> list[FollowVideoRow]:
+    """Leave out all but the newest of what was there at the first look."""
+    for video in found[follow.last :]:
+        video.state = FollowVideoState.BEFORE
+        video.reason = f"it was not among the newest {follow.last} when the follow began"
+        rows.set_follow_video(video)
+    return found[: follow.last]
+
+
+def _take(
+    rows: Rows, follow: FollowRow, found: Sequence[FollowVideoRow], trace_id: str, now: datetime
+) -> tuple[list[Out], FoundJob]:
+    job_id = job_id_of(follow.follow_id, follow.look)
+    if len(found) > _MOST:
+        found, follow.next_look = found[:_MOST], now  # the end of that look takes the others
+    for video in found:
+        video.state, video.job_id = FollowVideoState.TAKEN, job_id
+        rows.set_follow_video(video)
+    follow.taken += len(found)
+    follow.found_at, follow.found_title, follow.last_job = now, found[0].title, job_id
+    job = e.JobCreated(
+        job_id=job_id,
+        type=follow.type,
+        targets=tuple(video.video_id for video in found),
+        options=follow.options,
+        priority=follow.priority,
+    )
+    event = e.FollowFound(
+        follow_id=follow.follow_id,
+        look=follow.look,
+        job_id=job_id,
+        title=follow.title,
+        entries=tuple(
+            Entry(video_id=video.video_id, title=video.title, position=n)
+            for n, video in enumerate(found[: e.PAGE_SIZE])
+        ),
+        found=len(found),
+        left_out=follow.left_out,
+    )
+    return [(event, trace_id)], FoundJob(job, trace_id, follow.root, follow.title)
+
+
+def left_out(rows: Rows, follow_id: str, video_id: str, reason: str) -> None:
+    """Note that a rule does not take a video after all, as its metadata tell."""
+    follow, video = rows.follow(follow_id), rows.follow_video(follow_id, video_id)
+    if follow is None or video is None or video.state is not FollowVideoState.TAKEN:
+        return
+    video.state, video.reason = FollowVideoState.LEFT_OUT, reason
+    rows.set_follow_video(video)
+    follow.taken -= 1
+    follow.left_out += 1
+
+
+def _looking(rows: Rows, follow_id: str, number: int) -> FollowRow | None:
+    """Return the follow that waits for this look; None if it was superseded, or the follow removed."""
+    follow = rows.follow(follow_id)
+    return follow if follow is not None and follow.looking is not None and follow.look == number else None
