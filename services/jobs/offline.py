@@ -12,10 +12,23 @@ from services.common.errors import NotFound
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
 from services.jobs.adapters import backups, retention
+from services.jobs.adapters.follow_reader import FollowReader
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
 from services.jobs.domain.commands import Command, check
-from services.jobs.rest_models import Cleanup, ItemList, ItemQuery, JobDetail, JobList, JobQuery, JobSummary
+from services.jobs.rest_models import (
+    Cleanup,
+    FollowList,
+    FollowQuery,
+    FollowVideoList,
+    FollowVideoQuery,
+    ItemList,
+    ItemQuery,
+    JobDetail,
+    JobList,
+    JobQuery,
+    JobSummary,
+)
 
 _FIRST_ITEMS = ItemQuery(limit=1000)
 
@@ -64,6 +77,16 @@ class OfflineJobs:
         if self._store is None:
             return ItemList(items=[], total=0, limit=query.limit, offset=query.offset)
         return await JobReader(self._store).items(job_id, query)
+
+    async def follows(self, query: FollowQuery) -> FollowList:
+        if self._store is None:
+            return FollowList(follows=[], total=0, limit=query.limit, offset=query.offset)
+        return await FollowReader(self._store).follows(query)
+
+    async def follow_videos(self, follow_id: str, query: FollowVideoQuery) -> FollowVideoList:
+        if self._store is None:
+            return FollowVideoList(videos=[], total=0, limit=query.limit, offset=query.offset)
+        return await FollowReader(self._store).videos(follow_id, query)
 
     async def check(self, command: Command) -> None:
         """Raise NotFound or InvalidRequest when the command would have no effect."""

@@ -23,7 +23,7 @@ from services.jobs.job_queue import JobQueue
 
 _REQUESTS = (
     e.JobCreated, e.JobCancelRequested, e.JobPauseRequested, e.JobResumeRequested, e.JobRetryRequested,
-    e.JobPriorityRequested,
+    e.JobPriorityRequested, e.FollowCreated, e.FollowChanged, e.FollowRemoved,
 )  # fmt: skip
 _ENDS = (e.JobCompleted, e.JobFailed, e.JobCancelled)
 _SUBJECTS = {kind.subject for kind in (*_REQUESTS, *_ENDS)}
@@ -89,7 +89,11 @@ def journalled(logs_dir: Path, since: datetime) -> Iterator[Envelope]:
             continue
         with path.open("rb") as file:
             for line in file:
-                if b'"job.' in line and (envelope := _envelope(line)) and envelope.timestamp >= since:
+                if (
+                    (b'"job.' in line or b'"follow.' in line)
+                    and (envelope := _envelope(line))
+                    and envelope.timestamp >= since
+                ):
                     yield envelope
 
 

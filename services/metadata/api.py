@@ -5,13 +5,24 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind, VideoId, VideoMetadata
+from services.common.domain.follows import RulesTrial
+from services.common.domain.videos import (
+    Entry,
+    PlaylistMetadata,
+    RawTarget,
+    Target,
+    TargetKind,
+    VideoId,
+    VideoMetadata,
+)
 from services.common.errors import InvalidRequest, NotFound
 from services.common.models import ErrorCode
+from services.common.rules import Rules
 from services.common.targets import parse_target
 from services.common.validation import LIST_ID_PATTERN
 from services.common.web.paging import Page, PageQuery
 from services.common.web.routing import Call, Route
+from services.metadata.looks import Looks
 from services.metadata.lookups import Lookups
 from services.metadata.quota_status import QuotaReport, QuotaStatus
 
@@ -61,6 +72,13 @@ class BatchBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     video_ids: list[VideoId] = Field(min_length=1, max_length=BATCH)
+
+
+class TrialBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    target: RawTarget
+    rules: Rules = Rules()
 
 
 class MissingVideo(BaseModel):
@@ -125,6 +143,13 @@ async def show_videos(call: Call, body: BatchBody, lookups: Lookups) -> BatchAns
     )
 
 
+async def try_rules(call: Call, body: TrialBody, looks: Looks) -> RulesTrial:
+    parsed = parse_target(body.target)
+    if parsed.kind is TargetKind.VIDEOS:
+        raise InvalidRequest(f"{body.target} is a video: give a channel or a playlist.", target=body.target)
+    return await looks.try_rules(Target(kind=parsed.kind, id=parsed.id, tab=parsed.tab), body.rules, call.trace_id)
+
+
 async def show_quota(_call: Call, report: QuotaReport) -> QuotaStatus:
     return await report.status()
 
@@ -160,6 +185,11 @@ ROUTES: Sequence[Route] = (
         "POST", f"{_AT}/batch", show_videos,
         summary="Metadata of up to 50 videos, as YouTube has it now", body=BatchBody, response=BatchAnswer,
         needs_bus=True, also=_USED_UP, scope="read",
+    ),
+    Route(
+        "POST", f"{_AT}/rules/try", try_rules,
+        summary="What rules would do with the newest hundred videos of a channel or playlist", body=TrialBody,
+        response=RulesTrial, needs_bus=True, scope="request",
     ),
     Route(
         "GET", f"{_AT}/quota", show_quota,

@@ -18,15 +18,18 @@ from bus import Event, handling
 from bus.errors import NotNow
 from bus.tasks import unless
 from services.common.domain.failures import FailureKind
-from services.common.domain.follows import HowToLook
-from services.common.domain.videos import Entry, PlaylistMetadata
+from services.common.domain.follows import HowToLook, RulesTrial, Tried, list_prefixes
+from services.common.domain.videos import Entry, PlaylistMetadata, Target
 from services.common.errors import ServiceUnavailable, YTArchiveError
 from services.common.events import PAGE_SIZE, FollowListed, FollowLookDue, FollowLooked
+from services.common.lookup_permission import refusal
 from services.common.models import ErrorCode, ErrorDetail
+from services.common.rules import Rules, judge
 from services.metadata.permits import PermittedSource
 from services.metadata.sources import SourceFailed
 from services.metadata.ytdlp_source import YtDlpSource
 
+_TRIED = 100  # videos
 _AGAIN = timedelta(seconds=30)  # while jobs does not answer
 
 log = structlog.get_logger("services.metadata")
@@ -75,6 +78,25 @@ class Looks:
             retry_after=retry_after,
         )
 
+    async def try_rules(self, target: Target, rules: Rules, trace_id: str) -> RulesTrial:
+        """Return what rules would do with the newest hundred videos. Raise as lookups do."""
+        due = FollowLookDue(
+            follow_id="0" * 12, look=0, target=target, how="list", prefixes=list_prefixes(target.tab, rules)
+        )
+        title, entries = None, list[Entry]()
+        try:
+            async with self.source.permission(trace_id), aclosing(self.source.source.look(due, "list")) as messages:
+                async for message in messages:
+                    if "head" in message:
+                        title = PlaylistMetadata.model_validate(message["head"]).title
+                        continue
+                    entries += [Entry.model_validate(entry) for entry in message["entries"]]
+                    if len(entries) >= _TRIED:
+                        break
+        except SourceFailed as error:
+            raise refusal(error.failure, str(target), datetime.now(UTC)) from error
+        return RulesTrial(title=title, videos=[_tried(entry, rules) for entry in entries[:_TRIED]])
+
     async def _look(self, due: FollowLookDue, progress: _Progress) -> AsyncGenerator[Event, None]:
         if due.how == "feed":
             problem = None
@@ -121,6 +143,19 @@ class Looks:
                         entries=entries[start : start + PAGE_SIZE],
                     )
                     progress.pages += 1
+
+
+def _tried(entry: Entry, rules: Rules) -> Tried:
+    verdict = judge(rules, entry.facts)
+    return Tried(
+        video_id=entry.video_id,
+        title=entry.title,
+        taken=verdict.taken,
+        reason=verdict.reason or None,
+        unknown=verdict.unknown or None,
+        duration_seconds=entry.duration_seconds,
+        published_until=entry.published_until,
+    )
 
 
 def _refused(due: FollowLookDue, refused: YTArchiveError) -> tuple[ErrorDetail, datetime]:

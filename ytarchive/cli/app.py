@@ -10,6 +10,7 @@ from ytarchive.cli.commands import (
     demo,
     download,
     events,
+    follow,
     installation,
     jobs,
     logs,
@@ -62,6 +63,7 @@ app.command("download", epilog=download.EPILOG)(download.download)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.command("metadata")(lookup.metadata)
 app.add_typer(lookup.playlist, name="playlist")
+app.add_typer(follow.app, name="follow")
 app.add_typer(jobs.app, name="jobs")
 archive.app.command("verify")(verify.verify)
 app.add_typer(archive.app, name="storage")

@@ -5,7 +5,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 SECTIONS = {
-    "Archive": ("download", "plan", "jobs", "workplan"),
+    "Archive": ("download", "follow", "plan", "jobs", "workplan"),
     "Query YouTube": ("metadata", "playlist", "quota"),
     "Query the archive": ("storage",),
     "Logs and events": ("logs", "trace", "events"),

@@ -315,6 +315,9 @@ export type RootStats = { root: string; videos: number; bytes: number; duration_
 /** Which videos are wanted: those that fulfil all of these. Lengths are in seconds, or as `2m`, `1h30m`. */
 export type Rules = { kinds?: VideoKind[]; title_include?: string | null; title_exclude?: string | null; description_include?: string | null; description_exclude?: string | null; min_length?: number | null; max_length?: number | null; since?: string | null; min_views?: number | null; max_views?: number | null; members_only?: ("exclude" | "only") | null; languages?: string[] };
 
+/** What rules would do with the newest videos of a channel or playlist. */
+export type RulesTrial = { title?: string | null; videos: Tried[] };
+
 /** A video with matches: `texts`, and the best of its `moments_total` moments, in the order of time. */
 export type SearchHit = { root: string; video_id: string; title: string; channel: string | null; channel_id: string | null; duration_seconds: number | null; upload_date: string | null; archived_at: string; bytes: number; qualities: string[]; prospect?: Prospect | null; score: number; texts: TextMatch[]; moments: Moment[]; moments_total: number };
 
@@ -385,6 +388,11 @@ export type TracePage = { total: number; limit: number; offset: number; trace_id
 export type Transcript = { video_id: string; language: string; lines: TranscriptLine[] };
 
 export type TranscriptLine = { start_seconds: number; text: string };
+
+export type TrialBody = { target: string; rules?: Rules };
+
+/** What rules would do with a video. `taken` None: its list does not tell `unknown`, and the first look at the video itself decides. */
+export type Tried = { video_id: string; title?: string | null; taken?: boolean | null; reason?: string | null; unknown?: string | null; duration_seconds?: number | null; published_until?: string | null };
 
 /** SPEC's UnavailableVideo; `detected_at` is the time of the last check. */
 export type UnavailableEntry = { video_id: string; title?: string | null; reason: string; detected_at: string; playlist_id?: string | null; last_available?: string | null; number?: number; resolved_at?: string | null; findings?: Observation[]; recheck?: RecheckState | null };
@@ -528,6 +536,7 @@ export interface Orders {
   "POST /api/v1/jobs/{job_id}/retry": { path: { job_id: string }; query: Record<never, never>; body: undefined; answer: Job };
   "POST /api/v1/logs/cleanup": { path: Record<never, never>; query: Record<never, never>; body: LogCleanupBody; answer: LogCleanup };
   "POST /api/v1/metadata/batch": { path: Record<never, never>; query: Record<never, never>; body: BatchBody; answer: BatchAnswer };
+  "POST /api/v1/metadata/rules/try": { path: Record<never, never>; query: Record<never, never>; body: TrialBody; answer: RulesTrial };
   "POST /api/v1/session": { path: Record<never, never>; query: Record<never, never>; body: Credentials; answer: SessionState };
   "POST /api/v1/storage/holdings": { path: Record<never, never>; query: Record<never, never>; body: HoldingsBody; answer: Holdings };
   "POST /api/v1/storage/rescan": { path: Record<never, never>; query: Record<never, never>; body: RescanBody; answer: RescanBegun };

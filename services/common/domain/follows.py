@@ -5,13 +5,21 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.common.domain.videos import RawTarget
+from services.common.domain.videos import ChannelTab, RawTarget
 from services.common.models import ErrorDetail, JobOptions, JobType
+from services.common.rules import Rules, VideoKind
 
 FOLLOW_ID_PATTERN = r"^[0-9a-f]{12}$"
 FollowId = Annotated[str, Field(pattern=FOLLOW_ID_PATTERN)]
 HowToLook = Literal["feed", "list"]
 _JOB = "follow-"
+_UPLOADS = "UU"
+_TABS = {
+    VideoKind.VIDEO: ChannelTab.VIDEOS,
+    VideoKind.PREMIERE: ChannelTab.VIDEOS,
+    VideoKind.SHORT: ChannelTab.SHORTS,
+    VideoKind.STREAM: ChannelTab.STREAMS,
+}
 
 
 class FollowVideoState(StrEnum):
@@ -71,6 +79,35 @@ class FollowVideo(BaseModel):
     job_id: str | None = None
     found_at: AwareDatetime
     published_until: AwareDatetime | None = None
+
+
+class Tried(BaseModel):
+    """What rules would do with a video. `taken` None: its list does not tell `unknown`, and the first look at the video
+    itself decides."""
+
+    video_id: str
+    title: str | None = None
+    taken: bool | None = None
+    reason: str | None = None
+    unknown: str | None = None
+    duration_seconds: float | None = None
+    published_until: AwareDatetime | None = None
+
+
+class RulesTrial(BaseModel):
+    """What rules would do with the newest videos of a channel or playlist."""
+
+    title: str | None = None
+    videos: list[Tried]
+
+
+def list_prefixes(tab: ChannelTab | None, rules: Rules) -> tuple[str, ...]:
+    """Return the beginnings of the ids of a channel's lists that have the wanted kinds of videos; the rest of the id is
+    that of the channel's."""
+    if tab is not None:
+        return (tab.list_prefix,)
+    lists = dict.fromkeys(_TABS[kind].list_prefix for kind in rules.kinds)
+    return tuple(lists) if 0 < len(lists) < len(ChannelTab) else (_UPLOADS,)
 
 
 def job_id_of(follow_id: str, look: int) -> str:

@@ -17,15 +17,14 @@ from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
-from services.common.domain.follows import FollowVideoState, HowToLook, job_id_of
+from services.common.domain.follows import FollowVideoState, HowToLook, job_id_of, list_prefixes
 from services.common.domain.videos import Entry, Target, TargetKind
-from services.common.rules import Rules, VideoKind, judge
+from services.common.rules import judge
 from services.common.targets import group_targets
 from services.jobs.domain.accounting import Out
 from services.jobs.domain.rhythm import Pace, newest_times, schedule
 from services.jobs.domain.rows import FollowRow, FollowVideoRow, Rows
 
-UPLOADS = "UU"
 _LIST_AGAIN = timedelta(days=1)
 _WHOLE_AGAIN = timedelta(days=30)
 _FEED_AGAIN = timedelta(hours=12)  # after it has failed _FEED_FAILURES times
@@ -33,9 +32,6 @@ _FEED_FAILURES = 3
 _LIST = 1_000_000  # entries of a list are fewer
 _MOST = 20_000  # videos of a job
 _KNOWN = 50  # videos that a look is told
-_PREFIXES = {
-    VideoKind.VIDEO: "UULF", VideoKind.PREMIERE: "UULF", VideoKind.SHORT: "UUSH", VideoKind.STREAM: "UULV",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
         look=follow.look,
         target=_target(follow),
         how=how,
-        prefixes=tuple(_lists_of(follow, follow.options.rules)),
+        prefixes=list_prefixes(follow.parsed.tab, follow.options.rules),
         since=follow.options.rules.since,
         known=() if whole else tuple(rows.newest_known(follow.follow_id, _KNOWN)),
     )
@@ -138,14 +134,6 @@ def _target(follow: FollowRow) -> Target:
     if follow.parsed.kind is TargetKind.CHANNEL and follow.channel_id is not None:
         return follow.parsed.model_copy(update={"id": follow.channel_id})
     return follow.parsed
-
-
-def _lists_of(follow: FollowRow, rules: Rules) -> list[str]:
-    """Return the prefixes of the lists with the wanted kinds of videos."""
-    if follow.parsed.tab is not None:
-        return [follow.parsed.tab.list_prefix]
-    lists = dict.fromkeys(_PREFIXES[kind] for kind in rules.kinds)
-    return list(lists) if 0 < len(lists) < len(set(_PREFIXES.values())) else [UPLOADS]
 
 
 def listed(rows: Rows, event: e.FollowListed, now: datetime) -> list[Out]:
