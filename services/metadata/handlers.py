@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from bus import Event, Handlers
+from bus import Event, Handlers, handling
 from services.common.domain.replies import CredentialsTaken
 from services.common.events import CredentialsOffered, FollowLookDue, JobQueued
 from services.metadata.data_api.keys import ApiKeys
@@ -20,7 +20,7 @@ def list_target(event: JobQueued, lister: Lister) -> AsyncGenerator[Event, None]
 
 @handlers.on(FollowLookDue, slots=2)
 def look(event: FollowLookDue, looks: Looks) -> AsyncGenerator[Event, None]:
-    return looks.run(event)
+    return looks.look(event, handling().trace_id)
 
 
 # Every instance: which of them will list the job is not decided yet, and the key must not be stored for the others.

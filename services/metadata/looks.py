@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from bus import Event, handling
+from bus import Event
 from bus.errors import NotNow
 from bus.tasks import unless
 from services.common.domain.failures import FailureKind
@@ -52,11 +52,12 @@ class Looks:
     source: PermittedSource[YtDlpSource]
     closing: asyncio.Event
 
-    async def run(self, due: FollowLookDue) -> AsyncGenerator[Event, None]:
+    async def look(self, due: FollowLookDue, trace_id: str) -> AsyncGenerator[Event, None]:
+        """Yield what was seen, then the end of the look."""
         progress = _Progress(due.how)
         error, retry_after = None, None
         try:
-            async with self.source.permission(handling().trace_id), aclosing(self._look(due, progress)) as events:
+            async with self.source.permission(trace_id), aclosing(self._look(due, progress)) as events:
                 async for event in events:
                     yield event
         except SourceFailed as failed:
@@ -129,10 +130,10 @@ class Looks:
                     return
                 if message is None:
                     raise NotNow("the metadata service is shutting down", delay=0.0)
+                progress.requests = before + message["requests"]
                 if "head" in message:
                     progress.playlist = PlaylistMetadata.model_validate(message["head"])
                     continue
-                progress.requests = before + message["requests"]
                 entries = tuple(Entry.model_validate(entry) for entry in message["entries"])
                 progress.seen.update(entry.video_id for entry in entries)
                 for start in range(0, len(entries), PAGE_SIZE):

@@ -79,6 +79,9 @@ download {playlist} --captions en --no-captions #once
 download nonsense #once
 download #once
 plan nonsense #once
+follow list
+follow show nobody #once
+follow add demo-000001 #once
 metadata {playlist} #once
 playlist info demo-000001 #once
 jobs pause {job} #once
@@ -103,6 +106,16 @@ metadata demo-000001
 metadata demo-000006
 playlist info {playlist} --entries
 playlist info {missing} #once
+follow test @LoopbackLectures --min-length 1h --kind video,premiere
+follow add @SecondSource --kind short --title-exclude trailer --every 2h --quality 360p #once
+follow run @SecondSource #once
+follow list
+follow show @SecondSource
+follow pause @SecondSource
+follow edit @SecondSource --every auto
+follow edit @SecondSource #once
+follow resume @SecondSource
+follow remove @SecondSource #once
 events dead list
 events dead show 1 #once
 events dead replay 1 #once

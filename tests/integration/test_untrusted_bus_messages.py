@@ -350,6 +350,7 @@ def events_of_a_job(root: Path, video_id: str = VIDEO) -> dict[str, dict[str, An
     }  # fmt: skip
     return {
         "job.created": {"targets": ["nothing to archive"]},
+        "follow.found": {"follow_id": "0" * 12, "look": 1, "entries": [{"video_id": video_id}], "found": 1},
         "job.cancel_requested": {"video_id": video_id},
         "job.pause_requested": {},
         "job.resume_requested": {},

@@ -188,10 +188,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 async def test_methods_without_a_route_are_refused(raw: RawHttp, jobs: JobsService) -> None:
     """Check every path of jobs. A method that is not valid HTTP is answered with 400 instead of 405."""
-    paths = {route.path.replace("{job_id}", "any") for route in jobs.routes}
+    paths = {re.sub(r"\{\w+\}", "any", route.path) for route in jobs.routes}
     assert len(paths) >= 8
     for path in paths:
-        methods = {route.method for route in jobs.routes if re.fullmatch(route.path.replace("{job_id}", "[^/]+"), path)}
+        methods = {route.method for route in jobs.routes if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route.path), path)}
         for method in sorted(set(METHODS) - methods - {"HEAD"}):  # a response to HEAD has no body
             statuses = {"foo": (400,), "G\0T": (400,), "CONNECT": (400, 404, 405)}.get(method, (405,))
             expect_refusal(await raw.ask(method, path), *statuses, sent=(method, path))

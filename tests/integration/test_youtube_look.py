@@ -72,6 +72,7 @@ async def test_a_feed_is_one_request_and_knows_the_times(look: Any) -> None:
 async def test_a_list_is_read_until_a_page_has_a_known_video(look: Any, emulator_child: EmulatorClient) -> None:
     looked, requests = await look(CHANNEL, "list", known=["upload-0030"])
     assert (len(looked.entries), looked.requests, sum(requests.values())) == (36, 2, 2)
+    assert looked.head.title == "Loopback Lectures"
     many = ["manyuploads"[:6] + f"{n:05d}" for n in range(350)]
     channel = "UCemulator000000000000many"[:24]
     emulator_child.put_channel(channel, handle="@many", title="Many", uploads=many)

@@ -51,7 +51,8 @@ def test_enums_have_the_values_of_the_specification(enum: type[Any], values: lis
         ),
         (
             models.JobOptions,
-            "output_dir? quality? include_metadata? include_captions? caption_languages? skip_existing? api_key?",
+            "output_dir? quality? include_metadata? include_captions? caption_languages? skip_existing? api_key?"
+            " rules?",  # the last one is ours: docs/decisions/0037-follows.md
         ),
         pytest.param(
             models.JobResult,

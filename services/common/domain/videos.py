@@ -164,7 +164,7 @@ class VideoMetadata(BaseModel):
             kind=VideoKind(self.kind) if self.kind in set(VideoKind) else None,
             seconds=self.duration_seconds,
             earliest=day,
-            latest=day + timedelta(days=1) if day else None,
+            latest=day + timedelta(days=1, microseconds=-1) if day else None,
             views=self.view_count,
             members_only=None if self.availability is None else self.availability == "subscriber_only",
             language=self.language,

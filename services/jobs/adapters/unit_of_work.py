@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from services.common.domain.follows import FollowVideoState
 from services.common.domain.jobs import ItemStatus
 from services.common.infra.sqlite_files import parse_row
 from services.jobs.domain.rows import FetchRow, FollowRow, FollowVideoRow, ItemRow, JobRow, ListingRow, Streak
@@ -177,8 +178,8 @@ class SqlRows:
         query = "SELECT body FROM follow_videos WHERE follow_id=? AND state='found' ORDER BY rank DESC"
         return [parse_row(FOLLOW_VIDEO.validate_json, row["body"]) for row in self.sql.execute(query, (follow_id,))]
 
-    def forget_left_out(self, follow_id: str) -> None:
-        self.sql.execute("DELETE FROM follow_videos WHERE follow_id=? AND state='left_out'", (follow_id,))
+    def forget_videos(self, follow_id: str, state: FollowVideoState) -> None:
+        self.sql.execute("DELETE FROM follow_videos WHERE follow_id=? AND state=?", (follow_id, state))
 
     def set_follow_video(self, video: FollowVideoRow) -> None:
         values = (video.follow_id, video.video_id, video.rank, video.state, as_json(FOLLOW_VIDEO, video))

@@ -71,7 +71,7 @@ def changed(rows: Rows, event: e.FollowChanged, now: datetime, pace: Pace) -> li
         return []
     if event.options is not None:
         if event.options.rules != follow.options.rules:
-            rows.forget_left_out(follow.follow_id)
+            rows.forget_videos(follow.follow_id, FollowVideoState.LEFT_OUT)
             follow.videos, follow.left_out, follow.whole_at = follow.videos - follow.left_out, 0, None
         follow.options = event.options
     follow.root = event.root if event.root is not None else follow.root
@@ -184,7 +184,7 @@ def looked(
     rows: Rows, event: e.FollowLooked, trace_id: str, now: datetime, pace: Pace
 ) -> tuple[list[Out], FoundJob | None]:
     """End a look. Return its events, and the job that fetches what it has found. Also what a failed look has found is
-    fetched."""
+    fetched, unless it was the first: then it is not known which are the newest."""
     follow = _looking(rows, event.follow_id, event.look)
     if follow is None:
         return [], None
@@ -196,7 +196,11 @@ def looked(
     schedule(follow, rows.follow_load(), now, pace)
     if event.retry_after is not None and follow.next_look is not None:
         follow.next_look = max(event.retry_after, now)
-    if not found or (first and event.error is not None):
+    if first and event.error is not None:
+        rows.forget_videos(follow.follow_id, FollowVideoState.FOUND)  # the next look reads the list from its start
+        follow.videos -= len(found)
+        return [], None
+    if not found:
         return [], None
     return _take(rows, follow, found, trace_id, now)
 

@@ -290,8 +290,7 @@ class Rows(Protocol):
         """Return the videos of looks that are not over yet, the newest first."""
         ...
 
-    def forget_left_out(self, follow_id: str) -> None:
-        """Forget what rules have left out: there are other rules."""
+    def forget_videos(self, follow_id: str, state: FollowVideoState) -> None: ...
 
     def set_follow_video(self, video: FollowVideoRow) -> None: ...
 

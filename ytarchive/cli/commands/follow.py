@@ -39,9 +39,9 @@ Members = Annotated[
 Languages = Annotated[str | None, typer.Option("--language", metavar="LANGS", help="Only these, as en,pt-BR.")]
 Every = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Look so often, as 1h; auto: by the channel's own rhythm. [default: auto]"),
+    typer.Option(metavar="TIME", help="Look so often, as 1h; auto, or unset: by the channel's own rhythm."),
 ]
-Priority = Annotated[int | None, typer.Option(min=-100, max=100, help="Of its jobs. [default: 0]")]
+Priority = Annotated[int | None, typer.Option(min=-100, max=100, help="Of its jobs; unset: 0.")]
 
 
 @app.command()
@@ -61,7 +61,7 @@ def add(
     members_only: Members = None,
     language: Languages = None,
     last: Annotated[
-        int | None, typer.Option(min=1, max=20_000, help="Of what is there now, only so many newest. [default: all]")
+        int | None, typer.Option(min=1, max=20_000, help="Of what is there now, only so many newest; unset: all.")
     ] = None,
     every: Every = None,
     quality: Quality = None,
@@ -233,7 +233,7 @@ def remove(context: typer.Context, wanted: Wanted, as_json: AsJson = False) -> N
 def run(
     context: typer.Context,
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="FOLLOW", help="Targets, names or ids. [default: all but paused ones]")
+        list[str] | None, typer.Argument(metavar="FOLLOW", help="Targets, names or ids; none: all but paused ones.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,7 +3,7 @@
 Request:  {"target": a Target other than VIDEOS, "how": "feed" or "list", "known": ids of the newest known videos,
            "prefixes": of the lists of a channel (`UU`, or some of `UULF`, `UUSH`, `UULV`),
            "since": a day before which uploads are of no interest, or null}
-Messages: {"head": a PlaylistMetadata}                          once, before the entries
+Messages: {"head": a PlaylistMetadata, "requests": so far}    once, before the entries
           {"entries": [an Entry, …], "requests": so far}        up to 100 entries
 
 A feed has the 15 newest videos of a list: 1 request. A list of uploads is read, newest first, until a page has a known
@@ -49,14 +49,16 @@ def run(request: Json, options: Json, emit: Callable[[Json], None]) -> None:
     target = Target.model_validate(request["target"])
     since = datetime.fromisoformat(request["since"]).replace(tzinfo=UTC) if request["since"] else None
     known = frozenset(request["known"])
-    look = _Look(make_ydl(_with_dates(options)), target, request["prefixes"], known, since, emit)
+    look = Look(make_ydl(_with_dates(options)), target, request["prefixes"], known, since, emit)
     if request["how"] == "feed":
         look.feeds()
     else:
         look.lists()
 
 
-class _Look:
+class Look:
+    """One look, with a YoutubeDL. `now`: the time, to which lists tell ages."""
+
     def __init__(
         self,
         ydl: Any,
@@ -65,7 +67,9 @@ class _Look:
         known: frozenset[str],
         since: datetime | None,
         emit: Callable[[Json], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._now = now
         self._ydl = ydl
         self._target = target
         self._prefixes = prefixes
@@ -110,13 +114,15 @@ class _Look:
             url = target_url(Target(kind=TargetKind.PLAYLIST, id=id))
             playlist = listing.extract(self._ydl, url)
             if head is None:
+                if named is None and self._target.kind is TargetKind.CHANNEL:
+                    named = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
                 head = listing.metadata_of(playlist, id, named)
                 self._tell_head(head)
             lines = iter(playlist.get("entries") or ())
             self._read(lines, kind)
 
     def _read(self, lines: Iterator[Json], kind: VideoKind | None) -> None:
-        position, now = 0, datetime.now(UTC)
+        position, now = 0, self._now()
         while page := list(islice(lines, PAGE)):
             entries = [
                 _of_list(line, position + n, kind, now)
@@ -148,7 +154,7 @@ class _Look:
     def _tell_head(self, playlist: PlaylistMetadata) -> None:
         if not self._headed:
             self._headed = True
-            self._emit({"head": playlist.model_dump(mode="json")})
+            self._emit({"head": playlist.model_dump(mode="json"), "requests": self._requests})
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         self._emit({"entries": [entry.model_dump(mode="json") for entry in entries], "requests": self._requests})

@@ -1,0 +1,222 @@
+"""Follows: which look is due, what it finds, when the next one is, and that no event changes anything twice."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.common import events as e
+from services.common.domain.follows import FollowVideoState
+from services.common.domain.videos import Entry, PlaylistMetadata
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobType
+from services.common.rules import Rules, VideoKind
+from services.jobs.domain import follows, state_machine
+from services.jobs.domain.rhythm import Pace, RequestBudget, interval_of
+from services.jobs.domain.rows import FollowRow
+from tests.fixtures.jobs_world import MemoryRows
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+PACE = Pace()
+CHANNEL = "UCfollow0000000000000000"
+ID = "0123456789ab"
+
+
+class Follows:
+    """One follow on rows in memory, whose clock a test moves."""
+
+    def __init__(self, target: str = CHANNEL, *, rules: Rules | None = None, **more: Any) -> None:
+        self.rows, self.now = MemoryRows(), NOW
+        options = JobOptions(rules=rules or Rules())
+        self.step(
+            e.FollowCreated(
+                follow_id=ID,
+                change_id="1",
+                target=target,
+                type=JobType.PLAYLIST_DOWNLOAD,
+                options=options,
+                root="/a",
+                **more,
+            )
+        )
+
+    @property
+    def row(self) -> FollowRow:
+        return self.rows.follows[ID]
+
+    def step(self, event: Any) -> list[Any]:
+        return [out for out, _trace in state_machine.step(self.rows, event, self.now, "trace", pace=PACE)]
+
+    def due(self) -> e.FollowLookDue:
+        ((event, _trace),) = follows.look(self.rows, self.row, self.now)
+        assert isinstance(event, e.FollowLookDue)
+        return event
+
+    def looked(self, *entries: Entry, **more: Any) -> list[Any]:
+        due = self.due()
+        self.step(e.FollowListed(follow_id=ID, look=due.look, page=0, entries=entries))
+        playlist = PlaylistMetadata(playlist_id="UU", title="A channel", channel_id=CHANNEL)
+        return self.step(
+            e.FollowLooked(**({"follow_id": ID, "look": due.look, "how": due.how, "playlist": playlist} | more))
+        )
+
+
+def video(n: int, at: datetime | None = None, **more: Any) -> Entry:
+    values = {"video_id": f"video{n:06d}", "title": f"Video {n}", "published_from": at, "published_until": at}
+    return Entry.model_validate(values | more)
+
+
+def test_the_first_look_reads_the_list_and_the_next_the_feed() -> None:
+    world = Follows()
+    first = world.due()
+    assert (first.how, first.known, first.prefixes) == ("list", (), ("UU",))
+    out = world.looked(video(2), video(1, position=1))
+    found = next(event for event in out if isinstance(event, e.FollowFound))
+    assert (found.found, found.job_id, found.title) == (2, f"follow-{ID}-2", "A channel")
+    assert isinstance(out[0], e.JobQueued)
+    job = world.rows.jobs[found.job_id]
+    assert (job.title, job.root, job.target_count) == ("A channel", "/a", 2)
+    due = world.due()
+    assert (due.how, due.known) == ("feed", ("video000002", "video000001"))
+    world.now += timedelta(days=1, minutes=1)
+    assert world.due().how == "list"
+    world.now += timedelta(days=30)
+    assert (world.due().how, world.due().known) == ("list", ())
+
+
+def test_what_is_known_is_found_once() -> None:
+    world = Follows()
+    world.looked(video(1))
+    assert world.looked(video(1)) == []
+    out = world.looked(video(2), video(1), video(2))
+    assert [event.entries[0].video_id for event in out if isinstance(event, e.FollowFound)] == ["video000002"]
+    assert (world.row.videos, world.row.taken) == (2, 2)
+
+
+def test_an_answer_counts_once_and_for_its_look_only() -> None:
+    world = Follows()
+    due = world.due()
+    answer = e.FollowLooked(follow_id=ID, look=due.look, how="list")
+    listed = e.FollowListed(follow_id=ID, look=due.look, page=0, entries=(video(1),))
+    again = world.due()  # it was not answered in time
+    assert world.step(listed) == world.step(answer) == []
+    assert (world.row.videos, world.row.looking is not None) == (0, True)
+    world.step(listed.model_copy(update={"look": again.look}))
+    assert world.step(answer.model_copy(update={"look": again.look})) != []
+    assert world.step(answer.model_copy(update={"look": again.look})) == []
+    world.step(e.FollowRemoved(follow_id=ID, change_id="2"))
+    assert world.step(listed) == world.step(answer) == []
+
+
+def test_a_failed_look_keeps_what_it_has_found_for_the_next_one() -> None:
+    world = Follows(last=2)
+    error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message="away")
+    assert world.looked(video(9), error=error) == []
+    assert (world.row.failures, world.row.error, world.row.looked_at) == (1, error, None)
+    assert world.row.next_look is not None
+    assert world.row.next_look > NOW
+    out = world.looked(video(9), video(8, position=1), video(7, position=2))
+    found = next(event for event in out if isinstance(event, e.FollowFound))
+    assert [entry.video_id for entry in found.entries] == ["video000009", "video000008"]
+    assert world.rows.follow_videos[ID, "video000007"].state is FollowVideoState.BEFORE
+    assert (world.row.failures, world.row.error) == (0, None)
+
+
+def test_a_time_that_the_failure_names_is_the_next_look() -> None:
+    world = Follows()
+    until = NOW + timedelta(hours=7)
+    error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message="blocked")
+    world.looked(error=error, retry_after=until)
+    assert world.row.next_look == until
+
+
+@pytest.mark.parametrize(
+    ("kinds", "prefixes"),
+    [
+        ((), ("UU",)),
+        ((VideoKind.VIDEO, VideoKind.PREMIERE), ("UULF",)),
+        ((VideoKind.SHORT, VideoKind.STREAM), ("UUSH", "UULV")),
+        (tuple(VideoKind), ("UU",)),
+    ],
+)
+def test_only_the_lists_of_wanted_kinds_are_read(kinds: tuple[VideoKind, ...], prefixes: tuple[str, ...]) -> None:
+    assert Follows(rules=Rules(kinds=kinds)).due().prefixes == prefixes
+
+
+def test_other_rules_let_everything_be_read_again() -> None:
+    world = Follows(rules=Rules(title_exclude="2"))
+    world.looked(video(2), video(1, position=1))
+    assert (world.row.taken, world.row.left_out) == (1, 1)
+    world.step(e.FollowChanged(follow_id=ID, change_id="2", options=JobOptions()))
+    assert (world.due().known, world.row.left_out) == ((), 0)
+    out = world.looked(video(2), video(1, position=1))
+    assert [entry.video_id for event in out if isinstance(event, e.FollowFound) for entry in event.entries] == [
+        "video000002"
+    ]
+
+
+def test_hidden_entries_are_not_found_yet() -> None:
+    world = Follows("PLfollow00000000000000000000000001")
+    assert world.looked(video(1, title="[Private video]", marked="private")) == []
+    assert world.looked(video(1)) != []
+    assert world.due().how == "list"
+
+
+def test_the_feed_rests_after_three_failures() -> None:
+    world = Follows()
+    world.looked(video(1))
+    for failures in range(3):
+        assert world.row.feed_failures == failures
+        world.looked(how="list", feed_problem="HTTP Error 404")
+    world.looked()
+    assert world.row.how == "list"
+    world.now += timedelta(hours=13)
+    world.looked()
+    assert (world.row.how, world.row.feed_failures, world.row.feed_problem) == ("feed", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("every", "quiet", "expected"),
+    [
+        (timedelta(hours=1), timedelta(0), timedelta(minutes=10)),  # the shortest
+        (timedelta(days=1), timedelta(hours=5), timedelta(hours=3)),
+        (timedelta(days=7), timedelta(days=2), timedelta(hours=21)),
+        (timedelta(days=7), timedelta(days=14), timedelta(hours=42)),  # longer silent than usual
+        (timedelta(days=30), timedelta(0), timedelta(days=3)),  # the longest
+        (timedelta(days=1), timedelta(days=300), timedelta(days=3)),
+    ],
+)
+def test_the_rhythm_of_a_channel(every: timedelta, quiet: timedelta, expected: timedelta) -> None:
+    row = Follows().row
+    row.times = tuple(NOW - quiet - n * every for n in range(12))
+    assert interval_of(row, NOW, PACE) == expected
+
+
+def test_a_chosen_interval_holds_and_a_new_channel_is_asked_every_six_hours() -> None:
+    assert interval_of(Follows().row, NOW, PACE) == timedelta(hours=6)
+    assert interval_of(Follows(every_seconds=60.0).row, NOW, PACE) == timedelta(minutes=1)
+
+
+def test_many_follows_share_the_requests() -> None:
+    world = Follows(every_seconds=3600.0)
+    world.row.load = 0.0
+    world.rows.follow_load = lambda: 480.0  # type: ignore[method-assign]  # of others
+    world.looked(video(1))
+    assert world.row.stretched
+    assert world.row.interval == pytest.approx(3600 * 481 / 240)
+
+
+def test_a_paused_follow_waits_for_nothing_and_weighs_nothing() -> None:
+    world = Follows()
+    world.step(e.FollowChanged(follow_id=ID, change_id="2", paused=True))
+    assert (world.row.next_look, world.row.load) == (None, 0.0)
+    world.step(e.FollowChanged(follow_id=ID, change_id="3", paused=False))
+    assert world.row.next_look is not None
+
+
+def test_the_budget_of_requests() -> None:
+    budget = RequestBudget(120)
+    assert [budget.take(1, NOW) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert budget.ready_at(NOW) == NOW + timedelta(seconds=30)
+    assert budget.take(50, NOW + timedelta(seconds=31))  # a long list
+    assert not budget.take(1, NOW + timedelta(minutes=20))
+    assert budget.take(1, NOW + timedelta(minutes=27))
