@@ -15,7 +15,11 @@ from tests.conftest import Cli
 from ytarchive.emulator.site import sample
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDES = ["tutorial.md", *sorted(str(path.relative_to(DOCS)) for path in (DOCS / "how-to").glob("*.md"))]
+GUIDES = [
+    "tutorial.md",
+    "keep-a-channel.md",
+    *sorted(str(path.relative_to(DOCS)) for path in (DOCS / "how-to").glob("*.md")),
+]
 # What stands for what somebody has, and the exit codes that are not 0.
 MEANT = {"PLAYLIST": f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}", "@CHANNEL": "@SecondSource"}
 ENDS = {"download PLAYLIST": 3, "download WL": 2, "doctor": None}  # 2: without cookies; None: as the machine is
