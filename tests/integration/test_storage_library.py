@@ -131,8 +131,28 @@ async def test_a_word_over_the_years(reader: Reader) -> None:
         "years": [{"year": "2006", "videos": 1, "of": 1}, {"year": "2024", "videos": 8, "of": 9}],
         "more": False,
     }
-    assert (await reader.get("search/years?q=goodbye&channel=Second%20Source"))["years"] == [
-        {"year": "2024", "videos": 2, "of": 9}
-    ]
+    for filters, of in {  # the share is of the videos that the other filters leave
+        "channel=Second%20Source": [2],
+        "language=de": [1],
+        f"playlist={sample.DEMO_PLAYLIST}": [1, 9],
+        "year=2006": [1],
+        "year=2024&channel=second%20source": [2],
+    }.items():
+        found = await reader.get(f"search/years?q=goodbye&{filters}")
+        listed = await reader.get(f"facets?{filters.replace('language', 'captions')}")
+        assert [one["of"] for one in found["years"]] == of, filters
+        assert {one["year"]: one["of"] for one in found["years"]}.items() <= {
+            one["value"]: one["videos"] for one in listed["years"]
+        }.items()
     assert (await reader.get("search/years?q=nowhere"))["years"] == []
     assert await reader.status("search/years?q=") == 400
+
+
+async def test_a_search_may_be_of_one_year(reader: Reader) -> None:
+    everything = await reader.get("search?q=goodbye&in=captions")
+    old = await reader.get("search?q=goodbye&in=captions&year=2006")
+    assert (everything["total"], old["total"]) == (9, 1)
+    assert [one["upload_date"][:4] for one in old["hits"]] == ["2006"]
+    assert (await reader.get("search?q=goodbye&year=2024&channel=Second%20Source"))["total"] == 2
+    assert (await reader.get("search?q=goodbye&year=2005"))["total"] == 0
+    assert await reader.status("search?q=goodbye&year=1") == 400

@@ -448,7 +448,7 @@ export type WatchingPage = { total: number; limit: number; offset: number; video
 /** One plan per job. It stores type, options and targets, so that it can be retried after the job was removed. */
 export type WorkPlan = { plan_id: string; job_id: string; trace_id: string; root: string; type: JobType; options: JobOptions; targets: string[]; created_at: string; updated_at: string; unavailable_videos?: UnavailableEntry[]; failed_downloads?: FailedEntry[] };
 
-/** `year` in which the videos were made; null: not known. `of`: all videos of that year. */
+/** `year` in which the videos were made; null: not known. `of`: all videos of that year within the other filters. */
 export type YearCount = { year: string | null; videos: number; of: number };
 
 /** What can be read: GET, by path. */
@@ -498,8 +498,8 @@ export interface Reads {
   "/api/v1/storage/missing": { path: Record<never, never>; query: { limit?: number; offset?: number; reason?: string; plan?: string; q?: string; resolved?: boolean }; body: undefined; answer: MissingPage };
   "/api/v1/storage/playlists": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string }; body: undefined; answer: PlaylistList };
   "/api/v1/storage/playlists/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number; state?: "held" | "missing" | "gone" }; body: undefined; answer: PlaylistEntries };
-  "/api/v1/storage/search": { path: Record<never, never>; query: { limit?: number; offset?: number; q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; moments?: number }; body: undefined; answer: SearchPage };
-  "/api/v1/storage/search/years": { path: Record<never, never>; query: { q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string }; body: undefined; answer: SearchYears };
+  "/api/v1/storage/search": { path: Record<never, never>; query: { limit?: number; offset?: number; q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; year?: number; moments?: number }; body: undefined; answer: SearchPage };
+  "/api/v1/storage/search/years": { path: Record<never, never>; query: { q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; year?: number }; body: undefined; answer: SearchYears };
   "/api/v1/storage/stats": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: ArchiveStats };
   "/api/v1/storage/throughput": { path: Record<never, never>; query: { root?: string; quality?: string }; body: undefined; answer: Throughput };
   "/api/v1/storage/verify": { path: Record<never, never>; query: { limit?: number; offset?: number }; body: undefined; answer: VerificationPage };

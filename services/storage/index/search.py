@@ -60,6 +60,9 @@ JOIN searched_rows r ON r.id = matched.id JOIN videos v ON v.id = r.video GROUP 
 _ALL_YEARS = """
 SELECT substr(upload_date, 1, 4) AS year, count(*) FROM videos INDEXED BY videos_by_upload_date GROUP BY year
 """
+_YEARS_OF_FILTER = """
+SELECT substr(v.upload_date, 1, 4) AS year, count(*) FROM videos v WHERE {conditions} GROUP BY year
+"""
 _NAME_WEIGHTS = "bm25(1000000.0, 100000.0)"
 # The row itself is excluded by the expression: all matches of the unwanted words are collected for videos with captions
 # in several languages only.
@@ -67,10 +70,14 @@ _EXCLUDED = """
 NOT EXISTS (SELECT 1 FROM searched_rows other WHERE other.video = r.video AND other.id != r.id
   AND other.id IN (SELECT rowid FROM search_index WHERE search_index MATCH :unwanted))
 """
+# Queries for row numbers of videos.
 _OF_CHANNEL = """
-r.video IN (SELECT id FROM videos WHERE channel_id = :channel UNION ALL
-  SELECT id FROM videos WHERE channel = :channel COLLATE NOCASE)
+SELECT id FROM videos WHERE channel_id = :channel
+UNION ALL SELECT id FROM videos WHERE channel = :channel COLLATE NOCASE
 """
+_OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(:members))"
+_OF_YEAR = "SELECT id FROM videos WHERE upload_date >= :year AND upload_date < :next_year"
+_WITH_LANGUAGE = "SELECT video FROM searched_rows WHERE language = :language"
 _TEXTS_OF_PAGE = """
 SELECT r.id, v.title, v.channel, inflate(v.description), inflate(c.text)
 FROM searched_rows r JOIN searched_videos v ON v.id = r.video LEFT JOIN searched_captions c ON c.id = r.id
@@ -85,7 +92,8 @@ SELECT rowid AS id, highlight(page, 0, :mark, :unmark) AS title, highlight(page,
 
 class TextFilter(BaseModel):
     """`q`: words, all of which must match; "a phrase"; `begin*`; `-without`. `in`: the field to search; unset: all.
-    `channel`: its id or name. `language`: only captions in this language, and only videos that have them."""
+    `channel`: its id or name. `language`: only captions in this language, and only videos that have them. `year`: in
+    which the video was made."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -94,6 +102,7 @@ class TextFilter(BaseModel):
     playlist: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     place: SearchField | None = Field(default=None, alias="in")
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    year: int | None = Field(default=None, ge=1900, le=2999)
 
 
 class SearchQuery(TextFilter, PageQuery):
@@ -108,7 +117,7 @@ class YearsQuery(TextFilter):
 
 
 class YearCount(BaseModel):
-    """`year` in which the videos were made; null: not known. `of`: all videos of that year."""
+    """`year` in which the videos were made; null: not known. `of`: all videos of that year within the other filters."""
 
     year: str | None
     videos: int
@@ -207,7 +216,7 @@ class ArchiveSearch:
 
         def work(db: sqlite3.Connection) -> SearchYears:
             found, more = _Matches(db, query, text_query, members).years()
-            all_years = dict(db.execute(_ALL_YEARS).fetchall())
+            all_years = _years_of_filter(db, query, members) if found else {}
             years = [YearCount(year=year, videos=videos, of=all_years.get(year, videos)) for year, videos in found]
             return SearchYears(years=years, more=more)
 
@@ -326,14 +335,36 @@ def _conditions(
     if query.language is not None:
         conditions.append("r.language = :language")
         values["language"] = query.language
+    subsets, values_of_subsets = _subsets(query, members)
+    conditions += [f"r.video IN ({subset})" for subset in subsets]
+    return conditions, values | values_of_subsets
+
+
+def _subsets(query: TextFilter, members: Sequence[str] | None) -> tuple[list[str], dict[str, Any]]:
+    """Return a query for the row numbers of videos, with its values, for each filter that does not depend on texts."""
+    subsets, values = list[str](), dict[str, Any]()
     if query.channel is not None:
-        conditions.append(_OF_CHANNEL)
+        subsets.append(_OF_CHANNEL)
         values["channel"] = query.channel
     if members is not None:
-        of_list = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(:members))"
-        conditions.append(f"r.video IN ({of_list})")
+        subsets.append(_OF_PLAYLIST)
         values["members"] = json.dumps(list(members))
-    return conditions, values
+    if query.year is not None:
+        subsets.append(_OF_YEAR)
+        values |= {"year": f"{query.year}", "next_year": f"{query.year + 1}"}
+    return subsets, values
+
+
+def _years_of_filter(db: sqlite3.Connection, query: TextFilter, members: Sequence[str] | None) -> dict[str | None, int]:
+    """Return the number of videos of each year within all filters but the words."""
+    subsets, values = _subsets(query, members)
+    if query.language is not None:
+        subsets.append(_WITH_LANGUAGE)
+        values["language"] = query.language
+    if not subsets:
+        return dict(db.execute(_ALL_YEARS).fetchall())
+    conditions = " AND ".join(f"v.id IN ({subset})" for subset in subsets)
+    return dict(db.execute(_YEARS_OF_FILTER.format(conditions=conditions), values).fetchall())
 
 
 def _found(
