@@ -265,7 +265,7 @@ export type PlaylistMetadata = { playlist_id: string; title?: string | null; des
 /** A playlist and one page of its entries. `total` is what the playlist announces until all entries were read (`complete`). It was read at `read_at`, and is read again five minutes later. */
 export type PlaylistPage = { total: number; limit: number; offset: number; playlist: PlaylistMetadata; entries: Entry[]; complete: boolean; read_at: string };
 
-/** A playlist, or the uploads of a channel. `entries` as of the last complete listing; `gone`: how many of them are known to be unavailable on YouTube. */
+/** A playlist, or the uploads of a channel. `entries` as of the last complete listing, a video that is listed twice counts twice; so many of them are `held`, and `gone`: known to be unavailable on YouTube. */
 export type PlaylistRow = { playlist_id: string; title: string | null; channel: string | null; channel_id: string | null; entries: number; held: number; gone: number; fetched_at: string };
 
 export type Progress = { current: number; total: number; percentage: number; message: string; speed_bps?: number | null; eta_seconds?: number | null };

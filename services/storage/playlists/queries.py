@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ from services.storage.playlists.playlist_file import read_playlist_file
 
 _KEPT = 2_000  # parsed files
 _TITLES = "SELECT video_id, title FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
+_HELD = "SELECT count(*) FROM json_each(?) WHERE EXISTS (SELECT 1 FROM videos WHERE video_id = value)"
+_LOST = "SELECT count(*) FROM json_each(?) WHERE EXISTS (SELECT 1 FROM known_gone WHERE video_id = value)"
 _GONE = "SELECT video_id, reason FROM known_gone WHERE video_id IN (SELECT value FROM json_each(?))"
 
 
@@ -29,8 +32,8 @@ class PlaylistQuery(PageQuery):
 
 
 class PlaylistRow(BaseModel):
-    """A playlist, or the uploads of a channel. `entries` as of the last complete listing; `gone`: how many of them are
-    known to be unavailable on YouTube."""
+    """A playlist, or the uploads of a channel. `entries` as of the last complete listing, a video that is listed twice
+    counts twice; so many of them are `held`, and `gone`: known to be unavailable on YouTube."""
 
     playlist_id: str
     title: str | None
@@ -91,10 +94,12 @@ class _Known:
 
 
 class PlaylistQueries:
-    def __init__(self, database: Database, storage: Storage) -> None:
+    def __init__(self, database: Database, storage: Storage, kept: int = _KEPT) -> None:
+        """`kept`: how many parsed files are kept in memory."""
         self._database = database
         self._storage = storage
-        self._parsed: LRUCache[tuple[str, int, int], _Known | None] = LRUCache(_KEPT)
+        self._parsed: LRUCache[tuple[str, int, int], _Known | None] = LRUCache(kept)
+        self._lock = threading.Lock()  # of `_parsed`: files are read on several threads
 
     async def page(self, query: PlaylistQuery) -> PlaylistList:
         known = await asyncio.to_thread(self._all, query.q)
@@ -138,9 +143,13 @@ class PlaylistQueries:
         except OSError:
             return None
         key = (str(path), status.st_mtime_ns, status.st_size)
-        if key not in self._parsed:
-            self._parsed[key] = _known(path)
-        return self._parsed[key]
+        with self._lock:
+            if key in self._parsed:
+                return self._parsed[key]
+        known = _known(path)
+        with self._lock:
+            self._parsed[key] = known
+        return known
 
 
 def _known(path: Path) -> _Known | None:
@@ -164,16 +173,14 @@ def _text(known: _Known) -> str:
 
 def _row(db: sqlite3.Connection, known: _Known) -> PlaylistRow:
     ids = json.dumps([video_id for video_id, _title, _seconds in known.entries])
-    held = "SELECT count(DISTINCT video_id) FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
-    gone = "SELECT count(*) FROM known_gone WHERE video_id IN (SELECT value FROM json_each(?))"
     return PlaylistRow(
         playlist_id=known.playlist_id,
         title=known.title,
         channel=known.channel,
         channel_id=known.channel_id,
         entries=len(known.entries),
-        held=db.execute(held, (ids,)).fetchone()[0],
-        gone=db.execute(gone, (ids,)).fetchone()[0],
+        held=db.execute(_HELD, (ids,)).fetchone()[0],
+        gone=db.execute(_LOST, (ids,)).fetchone()[0],
         fetched_at=known.fetched_at,
     )
 
