@@ -124,6 +124,10 @@ async def test_channels_and_playlists_say_what_is_held_and_what_went(reader: Rea
     assert await reader.status("playlists/..%2f..%2fetc") == 404
     assert await reader.status(f"{path}?state=lost") == 400
 
+    (point,) = (await reader.get(f"{path}/availability"))["points"]
+    assert (point["listed"], point["closed"], point["left"]) == (10, 2, 0)
+    assert await reader.status("playlists/PLnobody/availability") == 404
+
 
 async def test_a_word_over_the_years(reader: Reader) -> None:
     found = await reader.get("search/years?q=goodbye&in=captions")

@@ -9,6 +9,9 @@ export type ArchiveStats = { videos: number; bytes: number; duration_seconds: nu
 /** `unknown`: what could not be asked, and why. */
 export type Attention = { needs: Need[]; unknown: string[] };
 
+/** Videos from this time on, a video that has several entries once. `listed`: as available; `closed`: last listed as private or deleted; `left`: no longer listed, for whatever reason. */
+export type AvailabilityPoint = { at: string; listed: number; closed: number; left: number };
+
 /** Both lists are in the order of the request, without duplicates. */
 export type BatchAnswer = { videos: VideoMetadata[]; missing: MissingVideo[] };
 
@@ -250,6 +253,9 @@ export type PlannedTarget = { kind: TargetKind; id?: string; title?: string | nu
 
 /** `reason`: why it is gone. `seconds`: its length; null: unknown. */
 export type PlannedVideo = { video_id: string; title: string | null; seconds: number | null; state: "fetch" | "held" | "gone"; reason?: string | null };
+
+/** From the first listing on, oldest first; at most five hundred points, of which the newest is always there. */
+export type PlaylistAvailability = { points: AvailabilityPoint[] };
 
 export type PlaylistEntries = { total: number; limit: number; offset: number; playlist: PlaylistRow; description: string | null; entries: PlaylistEntry[] };
 
@@ -498,6 +504,7 @@ export interface Reads {
   "/api/v1/storage/missing": { path: Record<never, never>; query: { limit?: number; offset?: number; reason?: string; plan?: string; q?: string; resolved?: boolean }; body: undefined; answer: MissingPage };
   "/api/v1/storage/playlists": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string }; body: undefined; answer: PlaylistList };
   "/api/v1/storage/playlists/{playlist_id}": { path: { playlist_id: string }; query: { limit?: number; offset?: number; state?: "held" | "missing" | "gone" }; body: undefined; answer: PlaylistEntries };
+  "/api/v1/storage/playlists/{playlist_id}/availability": { path: { playlist_id: string }; query: Record<never, never>; body: undefined; answer: PlaylistAvailability };
   "/api/v1/storage/search": { path: Record<never, never>; query: { limit?: number; offset?: number; q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; year?: number; moments?: number }; body: undefined; answer: SearchPage };
   "/api/v1/storage/search/years": { path: Record<never, never>; query: { q: string; channel?: string; playlist?: string; in?: "title" | "channel" | "description" | "captions"; language?: string; year?: number }; body: undefined; answer: SearchYears };
   "/api/v1/storage/stats": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: ArchiveStats };

@@ -91,7 +91,7 @@ export function Channel({ id: raw }: { id: string }) {
               </Empty>
             )}
       </Shown>
-      {uploads && list && <Availability id={id} total={list.entries} gone={list.gone} />}
+      {uploads && list && <Availability id={uploads} />}
     </>
   );
 }

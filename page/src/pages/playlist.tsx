@@ -82,7 +82,7 @@ export function Playlist({ id }: { id: string }) {
                 : <Empty title={`No such video among ${count(list.entries, "entry", "entries")}`} />}
               <Pager offset={offset} limit={LIMIT} total={page.total} href={(at) => address.with({ offset: at })} />
             </Section>
-            <Availability id={id} total={list.entries} gone={list.gone} />
+            <Availability id={id} />
           </>
         );
       }}

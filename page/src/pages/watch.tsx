@@ -309,14 +309,16 @@ const CHANGES: Record<TimelineEvent["change"], string> = {
 function History({ id }: { id: string }) {
   const history = useRead("/api/v1/storage/history/{id}", {
     path: { id },
-    query: { limit: 200 },
+    query: { limit: 500 },
     topics: ["video", "work_plan"],
   });
   return (
     <Shown of={history}>
       {(page) => (
         <>
-          <Ribbon events={page.events} />
+          {page.total > page.events.length
+            ? <p class="small">The newest {page.events.length} of {count(page.total, "event")}.</p>
+            : <Ribbon events={page.events} />}
           <Table caption="What happened to this video, newest first" head={["When", "What", "More"]}>
             {page.events.map((event, index) => (
               <tr key={index}>

@@ -1,27 +1,21 @@
-import type { TimelineEvent } from "../data/api.ts";
-import { stepsOf } from "./availability.tsx";
+import type { AvailabilityPoint } from "../data/api.ts";
+import { outlines } from "./availability.tsx";
 
-const event = (at: string, change: TimelineEvent["change"], video_id: string | null = null): TimelineEvent => ({
-  at: `2026-0${at}-01T00:00:00Z`,
-  change,
-  root: "/",
-  video_id,
+const point = (month: number, listed: number, closed: number, left: number): AvailabilityPoint => ({
+  at: new Date(Date.UTC(2026, month - 1)).toISOString(),
+  listed,
+  closed,
+  left,
 });
 
-Deno.test("videos that went and came back are counted at each change", () => {
-  const newestFirst = [
-    event("5", "came_back", "a"),
-    event("4", "retitled", "c"),
-    event("3", "deleted", "b"),
-    event("3", "private", "a"),
-    event("2", "appeared", "c"),
-    event("1", "first_look"),
+Deno.test("what left a list is drawn apart from what is private or deleted", () => {
+  const begin = Date.UTC(2026, 0);
+  const half = Date.UTC(2026, 1);
+  const found = outlines([point(1, 4, 0, 0), point(2, 2, 1, 1)], half + (half - begin));
+  const wanted = [
+    { name: "closed", path: "M0 80 L0.0 80.0 H500.0 L500.0 60.0 H1000.0 V80 Z" },
+    { name: "left", path: "M0 80 L0.0 80.0 H500.0 L500.0 40.0 H1000.0 V80 Z" },
+    { name: "listed", path: "M0 80 L0.0 0.0 H500.0 L500.0 0.0 H1000.0 V80 Z" },
   ];
-  const found = stepsOf(newestFirst).map((step) => [new Date(step.at).getUTCMonth() + 1, step.gone]);
-  const wanted = [[1, 0], [2, 0], [3, 2], [5, 1]];
   if (JSON.stringify(found) !== JSON.stringify(wanted)) throw new Error(JSON.stringify(found));
-});
-
-Deno.test("without changes there are no steps", () => {
-  if (stepsOf([]).length) throw new Error("steps");
 });

@@ -26,6 +26,11 @@ Deno.test("a video is listed, held, gone, and back", () => {
   if (JSON.stringify(found) !== JSON.stringify(wanted)) throw new Error(JSON.stringify(found));
 });
 
+Deno.test("a video that left a list is not known to be gone", () => {
+  const found = stretchesOf([event(2, "vanished"), event(1, "archived")], Date.UTC(2026, 6));
+  if (found.length !== 1 || found[0]?.gone) throw new Error(JSON.stringify(found));
+});
+
 Deno.test("of nothing nothing is known", () => {
   if (stretchesOf([], 1).length) throw new Error("stretches");
 });

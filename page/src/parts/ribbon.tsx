@@ -10,7 +10,8 @@ export interface Stretch {
   gone: boolean;
 }
 
-const GOES = new Set(["private", "deleted", "vanished", "found_gone"]);
+/** What a list no longer has may still be there: `vanished` is not among them. */
+const GOES = new Set(["private", "deleted", "found_gone"]);
 const HOLDS = new Set(["archived", "resolved"]);
 
 /** What was true from when to when, oldest first, from events that are newest first. Pure. */

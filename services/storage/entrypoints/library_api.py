@@ -15,6 +15,7 @@ from services.storage.index.queries import VideoFilter
 from services.storage.index.search import ArchiveSearch, SearchYears, YearsQuery
 from services.storage.playlists.queries import (
     EntryQuery,
+    PlaylistAvailability,
     PlaylistEntries,
     PlaylistId,
     PlaylistList,
@@ -48,6 +49,10 @@ async def playlist(_call: Call, path: PlaylistPath, query: EntryQuery, lists: Pl
     return await lists.entries(path.playlist_id, query)
 
 
+async def availability(_call: Call, path: PlaylistPath, lists: PlaylistQueries) -> PlaylistAvailability:
+    return await lists.availability(path.playlist_id)
+
+
 async def years(_call: Call, query: YearsQuery, searches: ArchiveSearch) -> SearchYears:
     return await searches.years(query)
 
@@ -64,6 +69,11 @@ ROUTES = (
     Route(
         "GET", f"{_BASE}/playlists/{{playlist_id}}", playlist, "A playlist, and what is held of it",
         path_model=PlaylistPath, query=EntryQuery, response=PlaylistEntries,
+    ),
+    Route(
+        "GET", f"{_BASE}/playlists/{{playlist_id}}/availability", availability,
+        "How many videos of a playlist were listed, private or deleted, or no longer listed, over time",
+        path_model=PlaylistPath, response=PlaylistAvailability,
     ),
     Route(
         "GET", f"{_BASE}/search/years", years, "In how many videos of each year something is found",

@@ -18,9 +18,11 @@ from services.common.infra.sqlite import Database
 from services.common.settings.load import Storage
 from services.common.web.paging import Page, PageQuery
 from services.storage.formats.layout import tree_of
+from services.storage.formats.playlist_availability import AvailabilityPoint, availability
 from services.storage.playlists.playlist_file import read_playlist_file
 
 _KEPT = 2_000  # parsed files
+_MOST_POINTS = 500
 _TITLES = "SELECT video_id, title FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
 _HELD = "SELECT count(*) FROM json_each(?) WHERE EXISTS (SELECT 1 FROM videos WHERE video_id = value)"
 _LOST = "SELECT count(*) FROM json_each(?) WHERE EXISTS (SELECT 1 FROM known_gone WHERE video_id = value)"
@@ -77,6 +79,12 @@ class PlaylistEntries(Page):
     entries: list[PlaylistEntry]
 
 
+class PlaylistAvailability(BaseModel):
+    """From the first listing on, oldest first; at most five hundred points, of which the newest is always there."""
+
+    points: list[AvailabilityPoint]
+
+
 PlaylistId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -111,8 +119,21 @@ class PlaylistQueries:
         """Raises NotFound."""
         known = await asyncio.to_thread(self._one, playlist_id)
         if known is None:
-            raise NotFound(f"The archive knows no playlist {playlist_id}.", playlist_id=playlist_id)
+            raise _unknown(playlist_id)
         return await self._database.read(lambda db: _entries(db, known, query))
+
+    async def availability(self, playlist_id: str) -> PlaylistAvailability:
+        """Raises NotFound."""
+        points = await asyncio.to_thread(self._availability, playlist_id)
+        if points is None:
+            raise _unknown(playlist_id)
+        return PlaylistAvailability(points=points)
+
+    def _availability(self, playlist_id: str) -> list[AvailabilityPoint] | None:
+        files = [file for path in self._places(playlist_id) if (file := read_playlist_file(path)) is not None]
+        if not files:
+            return None
+        return availability(max(files, key=lambda file: file.fetched_at), _MOST_POINTS)
 
     def _all(self, q: str | None) -> list[_Known]:
         newest: dict[str, _Known] = {}
@@ -127,9 +148,12 @@ class PlaylistQueries:
         return sorted(found, key=lambda one: (one.fetched_at, one.playlist_id), reverse=True)
 
     def _one(self, playlist_id: str) -> _Known | None:
-        places = (tree_of(root, self._storage).playlist_metadata(playlist_id) for root in self._storage.all_roots)
-        found = [one for path in places if (one := self._read(path)) is not None]
+        found = [one for path in self._places(playlist_id) if (one := self._read(path)) is not None]
         return max(found, key=lambda one: one.fetched_at, default=None)
+
+    def _places(self, playlist_id: str) -> Iterator[Path]:
+        for root in self._storage.all_roots:
+            yield tree_of(root, self._storage).playlist_metadata(playlist_id)
 
     def _files(self) -> Iterator[Path]:
         for root in self._storage.all_roots:
@@ -150,6 +174,10 @@ class PlaylistQueries:
         with self._lock:
             self._parsed[key] = known
         return known
+
+
+def _unknown(playlist_id: str) -> NotFound:
+    return NotFound(f"The archive knows no playlist {playlist_id}.", playlist_id=playlist_id)
 
 
 def _known(path: Path) -> _Known | None:
