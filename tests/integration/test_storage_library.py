@@ -103,6 +103,8 @@ async def test_channels_and_playlists_say_what_is_held_and_what_went(reader: Rea
         "Loopback Lectures",
     ]
 
+    assert [one["newest"][:4] for one in (await reader.get("channels?sort=-newest"))["channels"]] == ["2024", "2024"]
+
     lists = await reader.get("playlists?q=demo")
     (one,) = lists["playlists"]
     assert (one["playlist_id"], one["entries"], one["held"], one["gone"]) == (sample.DEMO_PLAYLIST, 12, 10, 2)

@@ -494,7 +494,7 @@ export interface Reads {
   "/api/v1/session": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: SessionState };
   "/api/v1/settings": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: Settings };
   "/api/v1/storage/buckets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; watched?: boolean; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean; by?: "archived_at" | "upload_date" }; body: undefined; answer: Buckets };
-  "/api/v1/storage/channels": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; sort?: "title" | "-title" | "videos" | "-videos" | "bytes" | "-bytes" }; body: undefined; answer: ChannelPage };
+  "/api/v1/storage/channels": { path: Record<never, never>; query: { limit?: number; offset?: number; q?: string; sort?: "title" | "-title" | "videos" | "-videos" | "bytes" | "-bytes" | "newest" | "-newest" }; body: undefined; answer: ChannelPage };
   "/api/v1/storage/exists/{video_id}": { path: { video_id: string }; query: Record<never, never>; body: undefined; answer: Existence };
   "/api/v1/storage/facets": { path: Record<never, never>; query: { q?: string; channel?: string; playlist?: string; year?: number; min_length?: number; max_length?: number; quality?: string; captions?: string; watched?: boolean; status?: "complete" | "incomplete" | "gone"; below_wanted?: boolean }; body: undefined; answer: Facets };
   "/api/v1/storage/fixity": { path: Record<never, never>; query: Record<never, never>; body: undefined; answer: FixityAges };

@@ -1,13 +1,13 @@
 /** `/care`: when every byte was last read, damage and its repair, disks, growth. */
 import type { Disk, FixityAges, Growth, VerificationPage, VerificationState } from "../data/api.ts";
 import { order, read } from "../data/client.ts";
-import { ageColumns, ageName, agesSentence, daysAgo, diskParts, forecast, share, timeColumns } from "../data/care.ts";
+import { ageColumns, ageName, agesSentence, daysAgo, diskParts, forecast, share, timeColumns } from "../data/fixity.ts";
 import { type Reading, useRead, useReading } from "../data/read.ts";
 import { bytes, count, moment, span } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { announce, toast } from "../parts/announcer.tsx";
 import { Act, Bar, Confirm, Figure, Heading, Notice, Pager, Section, Shown, Tag, When } from "../parts/basics.tsx";
-import { Columns } from "../parts/columns.tsx";
+import { Columns } from "../parts/plots.tsx";
 import { Damage, type Repairs } from "../parts/damage.tsx";
 
 const LIMIT = 50;
@@ -140,17 +140,12 @@ function Ages({ ages, damaged }: { ages: FixityAges; damaged: number }) {
           columns={ageColumns(ages)}
           line={overdue > 0 ? { after: overdue, name: `${ages.interval_days} days` } : undefined}
           head={["Last read", "Videos", "Size"]}
-        >
-          {ages.buckets.map((bucket) => (
-            <tr key={bucket.from_days}>
-              <th scope="row">
-                {ageName(bucket)} {bucket.overdue && <Tag kind="warn">overdue</Tag>}
-              </th>
-              <td class="number">{bucket.videos.toLocaleString("en")}</td>
-              <td class="number">{bytes(bucket.bytes)}</td>
-            </tr>
-          ))}
-        </Columns>
+          rows={ages.buckets.map((bucket) => [
+            <span key="name">{ageName(bucket)} {bucket.overdue && <Tag kind="warn">overdue</Tag>}</span>,
+            bucket.videos.toLocaleString("en"),
+            bytes(bucket.bytes),
+          ])}
+        />
       )}
       <p class="small">
         {ages.next_round
@@ -256,25 +251,12 @@ function DiskCard({ disk }: { disk: Disk }) {
 }
 
 function GrowthPictures({ growth }: { growth: Growth }) {
-  const picture = (title: string, totals: Growth["saved"]) => {
-    const columns = timeColumns(totals);
-    return (
-      <div>
-        <h3>{title}</h3>
-        <Columns title={title} columns={columns} most={8} head={["Month", "Saved"]}>
-          {columns.map((one, index) => {
-            const [name, ...rest] = one.text.split(": ");
-            return (
-              <tr key={index}>
-                <th scope="row">{name}</th>
-                <td>{rest.join(": ")}</td>
-              </tr>
-            );
-          })}
-        </Columns>
-      </div>
-    );
-  };
+  const picture = (title: string, totals: Growth["saved"]) => (
+    <div>
+      <h3>{title}</h3>
+      <Columns title={title} columns={timeColumns(totals)} most={8} head={["Month", "Saved"]} />
+    </div>
+  );
   return (
     <Section title="Growth">
       <div class="pair">

@@ -4,13 +4,14 @@ import { count } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { Availability } from "../parts/availability.tsx";
 import { Empty, Figure, Heading, Pager, Section, Shown } from "../parts/basics.tsx";
-import { Bars } from "../parts/plots.tsx";
+import { Columns } from "../parts/plots.tsx";
 import { Cards, VideoCard } from "../parts/videos.tsx";
 
 const LIMIT = 48;
+const COUNTED = ["video", "work_plan"] as const; // news that change what is held, and what is gone
 
-export function Channel({ id: raw }: { id: string }) {
-  const id = decodeURIComponent(raw);
+/** `id`: decoded already. */
+export function Channel({ id }: { id: string }) {
   const address = useAddress();
   const offset = address.number("offset", 0);
   const uploads = /^UC[\w-]{22}$/.test(id) ? `UU${id.slice(2)}` : null;
@@ -18,9 +19,12 @@ export function Channel({ id: raw }: { id: string }) {
     query: { channel: id, limit: LIMIT, offset, sort: "-upload_date" },
     topics: ["video"],
   });
-  const facets = useRead("/api/v1/storage/facets", { query: { channel: id } });
-  const months = useRead("/api/v1/storage/buckets", { query: { channel: id, by: "upload_date" } });
-  const lists = useRead(uploads ? "/api/v1/storage/playlists" : null, { query: { q: uploads ?? "", limit: 1 } });
+  const facets = useRead("/api/v1/storage/facets", { query: { channel: id }, topics: COUNTED });
+  const months = useRead("/api/v1/storage/buckets", { query: { channel: id, by: "upload_date" }, topics: COUNTED });
+  const lists = useRead(uploads ? "/api/v1/storage/playlists" : null, {
+    query: { q: uploads ?? "", limit: 1 },
+    topics: ["listing", "playlist", ...COUNTED],
+  });
   const list = lists.data?.playlists.find((one) => one.playlist_id === uploads);
   const first = videos.data?.videos[0];
   const name = first?.channel ?? facets.data?.channels[0]?.value ?? id;
@@ -61,11 +65,11 @@ export function Channel({ id: raw }: { id: string }) {
                 </div>
                 {years.length > 1 && (
                   <Section title="By year">
-                    <Bars
+                    <Columns
                       title={`Videos of ${name} by the year in which they were made`}
-                      unit="Videos"
-                      values={years.map((one) => ({
-                        name: one.value,
+                      head={["Year", "Videos"]}
+                      columns={years.map((one) => ({
+                        label: one.value,
                         value: one.videos,
                         text: `${one.value}: ${count(one.videos, "video")}`,
                         href: `/library?channel=${encodeURIComponent(name)}&year=${one.value}`,

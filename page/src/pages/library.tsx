@@ -10,6 +10,7 @@ import { Cards, channelUrl, Thumbnail, VideoCard, watchUrl } from "../parts/vide
 import { languageName } from "../player/stage.tsx";
 
 const LIMIT = 60;
+const COUNTED = ["video", "work_plan"] as const; // news that change what is held, and what is gone
 const VIEWS = [["", "Grid"], ["list", "List"], ["table", "Table"]] as const;
 const SORTS = [
   ["", "Saved last"],
@@ -99,7 +100,7 @@ function Videos({ address }: { address: Address }) {
   };
   const videos = useRead("/api/v1/storage/videos", { query: wanted });
   const newest = useRead("/api/v1/storage/videos", { query: { ...filters, limit: 1 }, topics: ["video"] });
-  const facets = useRead("/api/v1/storage/facets", { query: filters });
+  const facets = useRead("/api/v1/storage/facets", { query: filters, topics: COUNTED });
   const added = videos.data && newest.data && !videos.loading ? newest.data.total - videos.data.total : 0;
   return (
     <div class="library">
@@ -213,7 +214,7 @@ function Videos({ address }: { address: Address }) {
         </Shown>
       </div>
       {["", "-upload_date"].includes(sort) && (
-        <Months address={address} by={sort ? "upload_date" : "archived_at"} offset={offset} />
+        <Months address={address} by={sort ? "upload_date" : "archived_at"} first={videos.data?.videos[0]} />
       )}
     </div>
   );
@@ -285,12 +286,17 @@ function Listing({ videos, view }: { videos: readonly VideoRow[]; view: string }
   return <Cards>{videos.map((video) => <VideoCard key={video.root + video.video_id} video={video} />)}</Cards>;
 }
 
-/** The months of the list: where one is, and where else one can be. Places come from the archive. */
-function Months({ address, by, offset }: { address: Address; by: "archived_at" | "upload_date"; offset: number }) {
-  const months = useRead("/api/v1/storage/buckets", { query: { ...filtersOf(address), by } });
+/** The months of the list: where one is, and where else one can be. Places come from the archive. `first`: the video that
+ * the list begins with now; the months may be newer than the list. */
+function Months({ address, by, first }: {
+  address: Address;
+  by: "archived_at" | "upload_date";
+  first: VideoRow | undefined;
+}) {
+  const months = useRead("/api/v1/storage/buckets", { query: { ...filtersOf(address), by }, topics: COUNTED });
   const list = useRef<HTMLElement>(null);
   const buckets = months.data?.buckets ?? [];
-  const current = buckets.findLastIndex((bucket) => bucket.offset <= offset);
+  const current = first ? buckets.findIndex((bucket) => bucket.month === (first[by]?.slice(0, 7) ?? null)) : -1;
   useEffect(() => {
     const row = list.current?.querySelector<HTMLElement>("[aria-current]");
     if (row && list.current) list.current.scrollTop = row.offsetTop - list.current.clientHeight / 2;
@@ -307,7 +313,7 @@ function Months({ address, by, offset }: { address: Address; by: "archived_at" |
         {buckets.map((bucket, index) => (
           <li key={bucket.month ?? "none"}>
             <a
-              href={address.with({ offset: bucket.offset - bucket.offset % LIMIT })}
+              href={address.with({ offset: bucket.offset })}
               aria-current={index === current ? "true" : undefined}
             >
               <span>{monthName(bucket.month)}</span>
@@ -346,7 +352,7 @@ function Channels({ address }: { address: Address }) {
                     <Order key="t" address={address} by="title">Channel</Order>,
                     <Order key="v" address={address} by="-videos">Videos</Order>,
                     <Order key="b" address={address} by="-bytes">Size</Order>,
-                    "Newest video",
+                    <Order key="n" address={address} by="-newest">Newest video</Order>,
                   ]}
                 >
                   {page.channels.map((one) => (
@@ -378,7 +384,7 @@ function Playlists({ address }: { address: Address }) {
   const [limit, offset] = [50, address.number("offset", 0)];
   const playlists = useRead("/api/v1/storage/playlists", {
     query: { limit, offset, q: address.get("q") },
-    topics: ["listing", "playlist"],
+    topics: ["listing", "playlist", ...COUNTED],
   });
   return (
     <>

@@ -16,7 +16,7 @@ export function Playlist({ id }: { id: string }) {
   const entries = useRead("/api/v1/storage/playlists/{playlist_id}", {
     path: { playlist_id: id },
     query: { limit: LIMIT, offset, ...(state ? { state: state as "held" } : {}) },
-    topics: ["listing", "video", "playlist"],
+    topics: ["listing", "video", "playlist", "work_plan"],
   });
   return (
     <Shown of={entries}>

@@ -4,7 +4,7 @@ import { useRead } from "../data/read.ts";
 import { clock, count, day } from "../data/units.ts";
 import { type Address, useAddress } from "../parts/address.ts";
 import { Empty, Heading, Pager, Section, Shown } from "../parts/basics.tsx";
-import { Bars } from "../parts/plots.tsx";
+import { Columns } from "../parts/plots.tsx";
 import { channelUrl, Thumbnail, watchUrl } from "../parts/videos.tsx";
 import { languageName } from "../player/stage.tsx";
 
@@ -27,6 +27,7 @@ export function Search() {
     channel: address.get("channel"),
     playlist: address.get("playlist"),
     language: address.get("language"),
+    ...(address.get("year") ? { year: address.number("year", 0) } : {}),
     ...(address.get("in") ? { in: address.get("in") as NonNullable<Query["in"]> } : {}),
   };
   const hits = useRead(q ? "/api/v1/storage/search" : null, { query: { ...filter, limit: LIMIT, offset } });
@@ -66,7 +67,7 @@ export function Search() {
                   </Empty>
                 )}
               <Pager offset={offset} limit={LIMIT} total={page.total} href={(at) => address.with({ offset: at })} />
-              {page.total > 1 && offset === 0 && <Years filter={filter} address={address} />}
+              {(page.total > 1 || filter.year) && offset === 0 && <Years filter={filter} address={address} />}
             </>
           )}
         </Shown>
@@ -103,6 +104,7 @@ function Form({ address }: { address: Address }) {
       {address.get("channel") && (
         <a class="button" href={address.with({ channel: "" })}>Only {address.get("channel")} ✕</a>
       )}
+      {address.get("year") && <a class="button" href={address.with({ year: "" })}>Only {address.get("year")} ✕</a>}
       {address.get("playlist") && <a class="button" href={address.with({ playlist: "" })}>Only one playlist ✕</a>}
       <button type="submit" class="primary">Search</button>
     </form>
@@ -176,30 +178,30 @@ export function Marked({ text, matches }: { text: string; matches: readonly (rea
   return <>{parts}{signs.slice(at).join("")}</>;
 }
 
-function Years({ filter, address }: { filter: Query; address: Address }) {
+/** All years in which it is found, also when only one is searched: another one is a click away. */
+function Years({ filter: { year: chosen, ...filter }, address }: { filter: Query; address: Address }) {
   const found = useRead("/api/v1/storage/search/years", { query: filter });
   const years = found.data?.years.filter((one) => one.year !== null) ?? [];
   if (years.length < 2) return null;
   const [first, last] = [Number(years[0]?.year), Number(years.at(-1)?.year)];
   const byYear = new Map(years.map((one) => [one.year, one]));
-  const values = Array.from({ length: last - first + 1 }, (_, index) => {
+  const columns = Array.from({ length: last - first + 1 }, (_, index) => {
     const year = String(first + index);
     const one = byYear.get(year);
     return {
-      name: year,
+      label: year,
       value: one ? one.videos / Math.max(one.of, 1) : 0,
       text: one ? `${year}: in ${count(one.videos, "video")} of ${one.of.toLocaleString("en")}` : `${year}: in none`,
-      href: `/library?year=${year}${
-        address.get("channel") ? `&channel=${encodeURIComponent(address.get("channel"))}` : ""
-      }`,
+      marked: Number(year) === chosen,
+      href: address.with({ year }),
     };
   });
   return (
     <Section title="Over the years">
-      <Bars
+      <Columns
         title={`The share of the videos of each year in which “${filter.q}” is found`}
-        values={values}
-        unit="Videos"
+        columns={columns}
+        head={["Year", "Videos"]}
       />
       {found.data?.more && <p class="small">So many texts match that only those that were saved last are counted.</p>}
     </Section>

@@ -1,9 +1,9 @@
 /** What a verification found, and what became of it. */
 import type { FixityFinding, JobSummary } from "../data/api.ts";
-import { FINDINGS } from "../data/care.ts";
+import { FINDINGS } from "../data/fixity.ts";
 import { bytes } from "../data/units.ts";
 import { Table, Tag } from "./basics.tsx";
-import { ended, itemReason, ItemState, JobState } from "./jobs.tsx";
+import { itemReason, ItemState, JobState } from "./jobs.tsx";
 import { watchUrl } from "./videos.tsx";
 
 /** The repair jobs by id; null: a job that is no longer kept. */
@@ -76,13 +76,6 @@ function Repair({ finding, repairs }: { finding: FixityFinding; repairs: Repairs
     return (
       <>
         <Tag kind="good">repaired</Tag> by {link}
-      </>
-    );
-  }
-  if (item && !ended(summary.job)) {
-    return (
-      <>
-        <ItemState item={item} /> {itemReason(item, summary.job)} See {link}.
       </>
     );
   }

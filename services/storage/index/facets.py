@@ -60,7 +60,7 @@ class Buckets(BaseModel):
 
 class ChannelQuery(PageQuery):
     q: str | None = Field(default=None, min_length=1, max_length=200)
-    sort: Literal["title", "-title", "videos", "-videos", "bytes", "-bytes"] = "-videos"
+    sort: Literal["title", "-title", "videos", "-videos", "bytes", "-bytes", "newest", "-newest"] = "-videos"
 
 
 class ChannelRow(BaseModel):
@@ -116,7 +116,7 @@ def _facets(db: sqlite3.Connection, chosen: Filter) -> Facets:
         f"{source('')} SELECT count(*) FROM (SELECT id FROM listed"  # noqa: S608 - ours
         " EXCEPT SELECT video FROM searched_rows WHERE language != '')"
     )
-    gone = f"{source('')} SELECT count(*) FROM listed WHERE video_id IN (SELECT video_id FROM known_gone)"  # noqa: S608
+    gone = f"{source('')} SELECT count(*) FROM listed WHERE video_id IN (SELECT video_id FROM known_gone)"  # noqa: S608 - ours
     captions = [FacetCount(**dict(row)) for row in db.execute(languages, values)]
     captions.append(FacetCount(value="none", videos=db.execute(without, values).fetchone()[0]))
     return Facets(
@@ -175,7 +175,12 @@ def _placed(rows: list[sqlite3.Row]) -> Iterator[Bucket]:
         offset += row["videos"]
 
 
-_CHANNEL_ORDERS = {"title": "channel COLLATE NOCASE", "videos": "videos", "bytes": "bytes"}
+_CHANNEL_ORDERS = {"title": "channel COLLATE NOCASE", "videos": "videos", "bytes": "bytes", "newest": "newest"}
+# of channel_totals, whose channel is an id where the name is not known
+_OF_CHANNEL = """
+(SELECT {column} FROM (SELECT channel_id, upload_date FROM videos WHERE channel = t.channel COLLATE NOCASE
+  UNION ALL SELECT channel_id, upload_date FROM videos WHERE channel IS NULL AND channel_id = t.channel))
+"""
 
 
 def _channels(db: sqlite3.Connection, query: ChannelQuery) -> ChannelPage:
@@ -184,20 +189,13 @@ def _channels(db: sqlite3.Connection, query: ChannelQuery) -> ChannelPage:
         where += " AND instr(lower(channel), lower(?))"
         values.append(query.q)
     (total,) = db.execute(f"SELECT count(*) FROM channel_totals WHERE {where}", values).fetchone()  # noqa: S608 - ours
-    direction = "DESC" if query.sort.startswith("-") else "ASC"
+    direction = "DESC NULLS LAST" if query.sort.startswith("-") else "ASC NULLS LAST"
     order = f"{_CHANNEL_ORDERS[query.sort.removeprefix('-')]} {direction}, channel"
+    newest, channel_id = (_OF_CHANNEL.format(column=f"max({name})") for name in ("upload_date", "channel_id"))
     rows = db.execute(
-        f"SELECT channel, videos, bytes FROM channel_totals WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - ours
+        f"SELECT channel, videos, bytes, {newest} AS newest, {channel_id} AS channel_id FROM channel_totals t"  # noqa: S608 - ours
+        f" WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         (*values, query.limit, query.offset),
     ).fetchall()
-    return ChannelPage(
-        channels=[_channel(db, row) for row in rows], total=total, limit=query.limit, offset=query.offset
-    )
-
-
-def _channel(db: sqlite3.Connection, row: sqlite3.Row) -> ChannelRow:
-    found = db.execute(
-        "SELECT max(channel_id) AS channel_id, max(upload_date) AS newest FROM videos WHERE channel = ? COLLATE NOCASE",
-        (row["channel"],),
-    ).fetchone()
-    return ChannelRow(**dict(row), channel_id=found["channel_id"], newest=found["newest"])
+    channels = [ChannelRow(**dict(row)) for row in rows]
+    return ChannelPage(channels=channels, total=total, limit=query.limit, offset=query.offset)

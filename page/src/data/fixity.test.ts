@@ -1,5 +1,5 @@
 import type { Disk, FixityAges } from "./api.ts";
-import { ageColumns, ageName, agesSentence, diskParts, forecast, share, timeColumns } from "./care.ts";
+import { ageColumns, ageName, agesSentence, diskParts, forecast, share, timeColumns } from "./fixity.ts";
 
 function equal(found: unknown, expected: unknown): void {
   const [left, right] = [JSON.stringify(found), JSON.stringify(expected)];

@@ -1,14 +1,7 @@
 /** What the figures of Care mean, in words and as columns. Pure. */
 import type { AgeBucket, Disk, FindingKind, FixityAges, MonthTotals } from "./api.ts";
+import type { Column } from "./columns.ts";
 import { bytes, count, day, span } from "./units.ts";
-
-/** A column of a picture: `label` below it, `text` what it is, for people who look closer. */
-export interface Column {
-  label: string;
-  value: number;
-  text: string;
-  marked?: boolean;
-}
 
 const DAY = 86_400;
 
