@@ -15,9 +15,13 @@ PAGES = [
     "/",
     "/library",
     "/library?view=table&sort=-upload_date",
+    "/library?view=list",
     "/library?show=channels",
+    "/library?show=playlists",
     "/search?q=hello",
+    "/search?q=hello&year=2024",
     "/p/PLemulator0000000000000000000demo",
+    "/p/PLemulator0000000000000000000demo?state=missing",
     "/c/UCemulator0000000000demo",
     "/activity",
     "/care",
@@ -29,6 +33,7 @@ PAGES = [
     "/add",
     "/logs",
     "/missing",
+    "/login",
 ]
 
 
