@@ -42,7 +42,7 @@ def figure(name: str, value: float, unit: str, bar: float | None = None) -> bool
     """Print a figure. Return whether it misses its bar."""
     missed = bar is not None and value > bar
     wanted = "" if bar is None else f"  (bar {bar:g} {unit}{', MISSED' if missed else ''})"
-    print(f"{name:<58} {value:>10.1f} {unit}{wanted}", flush=True)  # noqa: T201
+    print(f"{name:<58} {value:>10.1f} {unit}{wanted}", flush=True)  # noqa: T201 - the result
     return missed
 
 

@@ -55,7 +55,7 @@ def measure(pid: int, videos: int, store: Path) -> Sample:
 def call(url: str, body: dict[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310 - http
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - http
         return json.load(answer)["data"]
 
 
@@ -92,7 +92,7 @@ def run(videos: int, home: Path, emulator: EmulatorClient) -> list[Sample]:
             if job["finished_at"]:
                 break
             time.sleep(2.0)
-        print(job["status"], job["counts"], flush=True)  # noqa: T201
+        print(job["status"], job["counts"], flush=True)  # noqa: T201 - the result
         up.send_signal(signal.SIGTERM)
     return samples
 
@@ -101,7 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--videos", type=int, default=5_000)
     options = parser.parse_args()
-    print(*(field.name for field in fields(Sample)), sep="\t")  # noqa: T201
+    print(*(field.name for field in fields(Sample)), sep="\t")  # noqa: T201 - the result
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, emulator_process() as emulator:
         samples = run(options.videos, Path(folder), emulator)
     first, last = samples[0], samples[-1]
@@ -110,7 +110,7 @@ def main() -> int:
         for field in fields(Sample)[1:]
         if getattr(last, field.name) > _TOLERANCE * max(1, getattr(first, field.name))
     ]
-    print("level" if not grown else f"grown: {', '.join(grown)}")  # noqa: T201
+    print("level" if not grown else f"grown: {', '.join(grown)}")  # noqa: T201 - the result
     return int(bool(grown))
 
 

@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 @pytest.fixture
 def open_cli(make_cli: Any) -> Any:
     """All services are bound to all addresses."""
-    hosts = {f"YTARCHIVE_SERVICES__{name}__HOST": "0.0.0.0" for name in ("JOBS", "STORAGE", "LOGGING")}  # noqa: S104
+    hosts = {f"YTARCHIVE_SERVICES__{name}__HOST": "0.0.0.0" for name in ("JOBS", "STORAGE", "LOGGING")}  # noqa: S104 - under test
     return make_cli(**hosts)
 
 

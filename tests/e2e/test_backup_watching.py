@@ -16,7 +16,7 @@ def test_watch_states_are_backed_up_and_restored(cli: Cli) -> None:
     body = json.dumps({"position_seconds": 62.5, "duration_seconds": 600}).encode()
     place = f"{url}/api/v1/storage/watching/abcdefghijk"
     request = Request(place, body, {"Content-Type": "application/json"})  # noqa: S310 - http to loopback
-    with urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
         assert answer.status == 200
     assert cli("backup", str(cli.home / "kept")).code == 0
     up.process.terminate()

@@ -186,7 +186,7 @@ async def test_the_garbage_collector_may_do_its_work_as_each_service(broker: Bro
         for _ in range(24):
             await jobs.js.publish("job.queued", b"x" * 32_768)
         for name, bus in buses.items():
-            await StreamGC(SCHEMA, lambda bus=bus: bus.js, purges=name == "jobs").collect()  # type: ignore[misc]
+            await StreamGC(SCHEMA, lambda bus=bus: bus.js, purges=name == "jobs").collect()  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert (await jobs.js.stream_info(EVENTS)).state.messages == 0
     assert broker.violations() == []
 

@@ -498,7 +498,7 @@ async def test_a_deleted_store_directory_is_created_again(server: EmbeddedServer
 
 def listening_ports(pid: int) -> set[int]:
     """Return the TCP ports on which a process listens (Linux)."""
-    sockets = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}  # noqa: PTH115
+    sockets = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}  # noqa: PTH115 - no path
     ports = set()
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()

@@ -60,7 +60,7 @@ async def test_a_lost_lease_is_noticed(config: Config, broker: BusSettings) -> N
         await service.parts.lease.renew()
     await other.release()
     await service.parts.lease.renew()
-    assert await service.parts.store.identity() in (await bucket.get("jobs")).value.decode()  # type: ignore[union-attr]
+    assert await service.parts.store.identity() in (await bucket.get("jobs")).value.decode()  # type: ignore[union-attr]  # it has a value
     await service.shutdown(5)
 
 

@@ -26,7 +26,7 @@ API = "/api/v1"
 async def jobs(config: Config, broker: BusSettings) -> AsyncIterator[JobsService]:
     """A jobs service that is bound to all addresses and has one further host name."""
     services = config.services.model_copy(
-        update={"jobs": Endpoint(host="0.0.0.0", port=0), "allowed_hosts": ("archive.example.org",)}  # noqa: S104
+        update={"jobs": Endpoint(host="0.0.0.0", port=0), "allowed_hosts": ("archive.example.org",)}  # noqa: S104 - under test
     )  # hence it needs a token
     service = JobsService(config.model_copy(update={"services": services}), broker)
     await service.startup()

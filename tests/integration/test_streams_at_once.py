@@ -69,7 +69,7 @@ def parts(directory: Path) -> dict[int, int]:
 
 async def until_both_arrive(directory: Path) -> None:
     async with asyncio.timeout(60):
-        while not {PICTURE, SOUND} <= {itag for itag, size in parts(directory).items() if size}:  # noqa: ASYNC110
+        while not {PICTURE, SOUND} <= {itag for itag, size in parts(directory).items() if size}:  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.02)  # files of another process raise no event
 
 

@@ -24,7 +24,7 @@ PASSWORD = "correct horse battery staple"  # noqa: S105 - of this test
 @pytest.fixture
 def opened(make_cli: Callable[..., Cli]) -> Served:
     """A system whose page is bound to all addresses, reached on this machine."""
-    cli = make_cli(YTARCHIVE_WEB__HOST="0.0.0.0")  # noqa: S104
+    cli = make_cli(YTARCHIVE_WEB__HOST="0.0.0.0")  # noqa: S104 - what a login is for
     assert cli("auth", "password", "--stdin", stdin=f"{PASSWORD}\n").code == 0
     served = serve(cli)
     return Served(cli, f"http://127.0.0.1:{served.url.rpartition(':')[2]}")

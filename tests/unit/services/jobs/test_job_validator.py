@@ -109,5 +109,5 @@ def test_an_option_that_is_misspelled_on_the_bus_is_rejected(config: Config) -> 
     assert isinstance(verdict, Rejected)
     assert verdict.error.code is ErrorCode.INVALID_REQUEST
     assert "options.qualty is not known" in verdict.error.message and "skip_existing" in verdict.error.message
-    del data["options"]["qualty"]  # type: ignore[attr-defined]
+    del data["options"]["qualty"]  # type: ignore[attr-defined]  # a dict
     assert isinstance(validate(JobCreated.model_validate(data), config), Accepted)

@@ -68,7 +68,7 @@ def delivery(
     """A delivery at AT of a video that was uploaded `age` before; `told` is of its provenance."""
     about = {"height": 360, "width": 640, "offered": 360, "duration_seconds": 100.0} | told
     return DownloadCompleted(
-        dispatch_id=dispatch, fetch_id="f", job_id="j", video_id=VIDEO, root="/a", directory="/tmp/x.part",  # noqa: S108
+        dispatch_id=dispatch, fetch_id="f", job_id="j", video_id=VIDEO, root="/a", directory="/tmp/x.part",  # noqa: S108 - not used
         wanted=Wanted(quality=quality, thumbnail=False, **(wanted or {})), files=files, absent=absent,
         metadata=VideoMetadata(
             video_id=VIDEO, title="T", upload_date=None if age is None else (AT - age).date().isoformat()

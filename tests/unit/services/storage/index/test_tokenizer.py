@@ -125,7 +125,7 @@ def test_a_text_is_found_by_its_own_words(index: sqlite3.Connection, text: str) 
 
 
 @fixture_settings
-@given(before=LETTERS, word=st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x4FFF), min_size=1, max_size=5), after=LETTERS)  # fmt: skip  # noqa: E501
+@given(before=LETTERS, word=st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x4FFF), min_size=1, max_size=5), after=LETTERS)  # fmt: skip  # noqa: E501 - one property in a line
 def test_a_chinese_word_is_found_within_any_text(index: sqlite3.Connection, before: str, word: str, after: str) -> None:
     assert finds(index, word, before + word + after)
 
