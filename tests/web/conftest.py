@@ -5,7 +5,6 @@ request to another origin, an answer of 500 or more. Where there is no Chromium 
 """
 
 import asyncio
-import json
 import os
 import shutil
 import time
@@ -64,12 +63,6 @@ class Served:
 
     cli: Cli
     url: str
-
-    def rest(self, *words: str) -> Any:
-        """Return what a command of the command line prints with --json."""
-        ran = self.cli(*words, "--json")
-        assert ran.code == 0, ran.out + ran.err
-        return json.loads(ran.out.splitlines()[-1])
 
 
 Serve = Callable[..., Served]

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     OK = "ok"
     WARNING = "warning"  # it works with limitations
     PROBLEM = "problem"  # something will fail
@@ -18,23 +18,23 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     check: str
-    state: State
+    state: FindingState
     found: str
     mend: str | None = None
 
 
 def ok(check: str, found: str) -> Finding:
-    return Finding(check=check, state=State.OK, found=found)
+    return Finding(check=check, state=FindingState.OK, found=found)
 
 
 def warning(check: str, found: str, mend: str) -> Finding:
-    return Finding(check=check, state=State.WARNING, found=found, mend=mend)
+    return Finding(check=check, state=FindingState.WARNING, found=found, mend=mend)
 
 
 def problem(check: str, found: str, mend: str) -> Finding:
-    return Finding(check=check, state=State.PROBLEM, found=found, mend=mend)
+    return Finding(check=check, state=FindingState.PROBLEM, found=found, mend=mend)
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
     """Return whether there is no problem. Warnings do not count."""
-    return all(finding.state is not State.PROBLEM for finding in findings)
+    return all(finding.state is not FindingState.PROBLEM for finding in findings)

@@ -76,10 +76,6 @@ class Assets:
         self._folder = folder
         self._read: dict[str, _Asset] = {}
 
-    @property
-    def built(self) -> bool:
-        return (self._folder / INDEX).is_file()
-
     def answer(self, name: str, request: web.Request) -> web.Response | None:
         """Return the file `name` (`assets/main-1a2b.js`), or None if there is none."""
         asset = self._asset(name)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from bus import BusError, Envelope
-from bus.message import Delivery, Event
+from bus.message import Delivery
 from bus.tasks import cancel_and_wait, first_of
 from services.common import events as e
 from services.common.infra.logs import VERSION
@@ -121,7 +121,8 @@ class LiveHub:
                 due, seen = self._due(listener, seen), self._number
                 for told in due:
                     yield told
-                await asyncio.sleep(_PROGRESS_INTERVAL if any(name == "progress" for _, name, _ in due) else 0)
+                if any(name == "progress" for _, name, _ in due):
+                    await asyncio.sleep(_PROGRESS_INTERVAL)
                 await listener.news.wait()
         finally:
             self._listeners.discard(listener)
@@ -296,8 +297,3 @@ ROUTES = (
         query=LiveQuery, streams=True, quiet=True,
     ),
 )  # fmt: skip
-
-
-def subjects() -> tuple[type[Event], ...]:
-    """Return the events that are told."""
-    return _KINDS

@@ -23,7 +23,7 @@ class ServiceState(BaseModel):
 
 
 class SystemState(BaseModel):
-    """`temporary`: the system of a command that ends with its own job. `problem`: why nothing runs."""
+    """`temporary`: the system of a command that ends with its own job."""
 
     version: str
     temporary: bool

@@ -93,9 +93,11 @@ export type FileFact = { name: string; role: FileRole; size: number; sha256: str
 export type FileRole = "video" | "audio" | "thumbnail" | "caption" | "info";
 
 /** `found`: the state. `mend`: the suggested fix, None when it is ok. */
-export type Finding = { check: string; state: State; found: string; mend?: string | null };
+export type Finding = { check: string; state: FindingState; found: string; mend?: string | null };
 
 export type FindingKind = "missing" | "changed" | "unreadable" | "extra";
+
+export type FindingState = "ok" | "warning" | "problem";
 
 /** Ages of the last reading of every byte: its verification, or its arrival. `within` of `bytes` were read within `interval_days` (0: verification only on request, then all of them count). `oldest`: the day of the oldest reading. `next_round`: when the next scheduled round begins; null without one. */
 export type FixityAges = { interval_days: number; videos: number; bytes: number; within: number; oldest: string | null; next_round: string | null; buckets: AgeBucket[] };
@@ -356,9 +358,7 @@ export type Settings = { file: string | null; settings: Setting[] };
 /** What was wanted of a saved video and is not there. Names as in `Held.absent`: `thumbnail`, `captions/de`. */
 export type Shortfall = { absent?: string[]; unfetched?: string[]; height?: number | null; next_look?: string | null };
 
-export type State = "ok" | "warning" | "problem";
-
-/** `temporary`: the system of a command that ends with its own job. `problem`: why nothing runs. */
+/** `temporary`: the system of a command that ends with its own job. */
 export type SystemState = { version: string; temporary: boolean; services: ServiceState[] };
 
 export type TargetKind = "videos" | "playlist" | "channel";

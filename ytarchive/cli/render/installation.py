@@ -8,14 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ytarchive.cli.render.table import Cell, facts, table
-from ytarchive.doctor.finding import Finding, State
+from ytarchive.doctor.finding import Finding, FindingState
 from ytarchive.text import count, safe_text
 
 if TYPE_CHECKING:
     from services.common.models import HealthCheck
     from services.common.web.tokens import IssuedToken
 
-_STYLE = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "red"}
+_STYLE = {FindingState.OK: "green", FindingState.WARNING: "yellow", FindingState.PROBLEM: "red"}
 _LONGEST_FINDING = 4_096  # characters
 
 
@@ -75,8 +75,10 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[Text]:
 
 
 def _verdict(findings: Sequence[Finding]) -> Text:
-    problems, warnings = (sum(1 for f in findings if f.state is state) for state in (State.PROBLEM, State.WARNING))
+    problems, warnings = (
+        sum(1 for f in findings if f.state is state) for state in (FindingState.PROBLEM, FindingState.WARNING)
+    )
     if not problems and not warnings:
         return Text("No problems.", style="green")
     totals = f"{count(problems, 'problem')}, {count(warnings, 'warning')}."
-    return Text(totals, style=_STYLE[State.PROBLEM if problems else State.WARNING])
+    return Text(totals, style=_STYLE[FindingState.PROBLEM if problems else FindingState.WARNING])

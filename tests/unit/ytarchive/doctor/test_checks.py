@@ -8,14 +8,14 @@ import pytest
 
 from ytarchive.cli.render.installation import finding_lines
 from ytarchive.doctor import access, folder_checks, programs, settings
-from ytarchive.doctor.finding import Finding, State, healthy, ok, problem, warning
+from ytarchive.doctor.finding import Finding, FindingState, healthy, ok, problem, warning
 
-OK, WARNING, PROBLEM = State.OK, State.WARNING, State.PROBLEM
+OK, WARNING, PROBLEM = FindingState.OK, FindingState.WARNING, FindingState.PROBLEM
 KEY = "AIza" + "a1-_B" * 7
 NOW = 1_800_000_000.0
 
 
-def assert_finding(finding: Finding, state: State, *parts: str) -> None:
+def assert_finding(finding: Finding, state: FindingState, *parts: str) -> None:
     """Assert the state and the text of a finding, and that it has a remedy unless it is `ok`."""
     text = f"{finding.found} {finding.mend or ''}"
     assert finding.state is state, finding
@@ -34,7 +34,7 @@ def test_only_problems_make_the_system_unhealthy() -> None:
 @pytest.mark.parametrize(
     ("version", "state"), [((3, 10, 14), PROBLEM), ((3, 11, 0), OK), ((3, 14, 1), OK), ((4, 0, 0), OK)]
 )
-def test_python_older_than_3_11_is_a_problem(version: tuple[int, int, int], state: State) -> None:
+def test_python_older_than_3_11_is_a_problem(version: tuple[int, int, int], state: FindingState) -> None:
     assert_finding(programs.python(version, "/usr/bin/python3"), state, ".".join(map(str, version)))
 
 
@@ -53,7 +53,9 @@ def test_python_older_than_3_11_is_a_problem(version: tuple[int, int, int], stat
         (None, PROBLEM, "not installed"),
     ],
 )
-def test_an_old_or_unknown_version_of_ytdlp_is_a_warning(version: str | None, state: State, expected: str) -> None:
+def test_an_old_or_unknown_version_of_ytdlp_is_a_warning(
+    version: str | None, state: FindingState, expected: str
+) -> None:
     today = date(2026, 11, 20)
     assert_finding(programs.ytdlp(version, today), state, expected)
 
@@ -64,7 +66,7 @@ BROKEN = programs.Program(Path("/opt/x"), None)
 
 @pytest.mark.parametrize(("found", "state", "expected"), [(FOUND, OK, "7.1"), (BROKEN, PROBLEM, "does not run")])
 def test_a_missing_or_broken_broker_or_ffmpeg_is_a_problem(
-    found: programs.Program, state: State, expected: str
+    found: programs.Program, state: FindingState, expected: str
 ) -> None:
     for judge in (programs.broker, programs.ffmpeg):
         assert_finding(judge(found), state, expected, "/opt/x")
@@ -90,7 +92,7 @@ def test_a_missing_or_broken_javascript_runtime_is_a_warning() -> None:
     ],
 )
 def test_an_external_broker_must_be_a_nats_server_with_jetstream(
-    greeting: bytes | str, state: State, expected: str
+    greeting: bytes | str, state: FindingState, expected: str
 ) -> None:
     assert_finding(programs.external_broker("nas:4222", greeting), state, "nas:4222", expected)
 
@@ -127,7 +129,7 @@ MOUNTS = "\n".join(
         ("/mnt/c/data", "9p", WARNING),
     ],
 )
-def test_databases_on_a_network_file_system_are_a_problem(path: str, kind: str, state: State) -> None:
+def test_databases_on_a_network_file_system_are_a_problem(path: str, kind: str, state: FindingState) -> None:
     assert folder_checks.file_system(Path(path), MOUNTS) == kind
     assert_finding(folder_checks.data_disk(Path(path), MOUNTS), state, kind, path)
 
@@ -139,7 +141,7 @@ def test_the_file_system_is_unknown_without_a_mount_table() -> None:
 @pytest.mark.parametrize(
     ("free", "state"), [(0, PROBLEM), (999, PROBLEM), (1000, WARNING), (1999, WARNING), (2000, OK)]
 )
-def test_free_space_is_compared_with_min_free(free: int, state: State) -> None:
+def test_free_space_is_compared_with_min_free(free: int, state: FindingState) -> None:
     assert_finding(folder_checks.space(folder_checks.Place("base_path", Path("/nas"), True, free), 1000), state, "/nas")
 
 
@@ -148,7 +150,7 @@ def test_a_full_disk_is_ok_if_min_free_is_zero() -> None:
 
 
 @pytest.mark.parametrize(("usable", "state"), [(True, OK), (False, PROBLEM)])
-def test_a_folder_that_is_not_writable_is_a_problem(usable: bool, state: State) -> None:
+def test_a_folder_that_is_not_writable_is_a_problem(usable: bool, state: FindingState) -> None:
     finding = folder_checks.writable(folder_checks.Place("tmp_dir", Path("/ro"), usable, 1))
     assert_finding(finding, state, "/ro")
     assert finding.check == "tmp_dir writable"
@@ -171,7 +173,7 @@ def test_symbolic_links_are_resolved(tmp_path: Path) -> None:
     ],
 )
 def test_a_port_used_by_another_program_is_a_warning(
-    holders: tuple[folder_checks.Holder, folder_checks.Holder], state: State, expected: str
+    holders: tuple[folder_checks.Holder, folder_checks.Holder], state: FindingState, expected: str
 ) -> None:
     jobs, storage = holders
     found = [
@@ -185,7 +187,7 @@ def test_a_port_used_by_another_program_is_a_warning(
     ("pid", "held", "state", "expected"),
     [(None, False, OK, "not running"), (12, True, OK, "process 12"), (None, True, WARNING, "starting or stopping")],
 )
-def test_the_state_of_the_stack(pid: int | None, held: bool, state: State, expected: str) -> None:
+def test_the_state_of_the_stack(pid: int | None, held: bool, state: FindingState, expected: str) -> None:
     assert_finding(folder_checks.stack(pid, held, 5), state, expected)
 
 
@@ -209,7 +211,7 @@ def test_every_configuration_error_is_listed() -> None:
         (["YARN_CACHE", "YOUTUBE_DL_OPTS", "API_KEY"], OK, "no variables set"),
     ],
 )
-def test_misspelled_environment_variables_are_a_warning(names: list[str], state: State, expected: str) -> None:
+def test_misspelled_environment_variables_are_a_warning(names: list[str], state: FindingState, expected: str) -> None:
     assert_finding(settings.variables(names), state, expected)
 
 
@@ -229,7 +231,7 @@ def test_misspelled_environment_variables_are_a_warning(names: list[str], state:
         (KEY[:-1] + "ü", PROBLEM),
     ],
 )
-def test_the_format_of_the_api_key_is_checked_without_showing_it(key: str | None, state: State) -> None:
+def test_the_format_of_the_api_key_is_checked_without_showing_it(key: str | None, state: FindingState) -> None:
     finding = access.api_key(key, "YOUTUBE_API_KEY")
 
     assert_finding(finding, state)
@@ -256,7 +258,7 @@ def refusal(message: str, reason: str) -> bytes:
     ],
 )
 def test_the_answer_of_the_data_api_to_the_key_is_judged_without_showing_it(
-    status: int, body: bytes, state: State, expected: str
+    status: int, body: bytes, state: FindingState, expected: str
 ) -> None:
     finding = access.live_key(status, body)
 
@@ -288,7 +290,7 @@ HEAD = "# Netscape HTTP Cookie File\n\n"
     ],
 )
 def test_the_cookie_file_is_checked_without_showing_its_values(
-    text: str | None, mode: int, state: State, expected: str
+    text: str | None, mode: int, state: FindingState, expected: str
 ) -> None:
     file = access.CookieFile(Path("/cookies.txt"), text, mode, "No such file or directory")
 

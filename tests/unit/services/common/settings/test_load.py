@@ -13,7 +13,7 @@ from services.common.names import SERVICES
 from services.common.settings.load import Config, describe, load_config
 from services.common.settings.masking import MASK
 from ytarchive.doctor import settings
-from ytarchive.doctor.finding import State
+from ytarchive.doctor.finding import FindingState
 
 JOBS_PORT = "[services.jobs]\nport = 9000\n"
 SHIPPED = Path(__file__).parents[5] / "config.toml"
@@ -99,7 +99,7 @@ def test_a_config_file_of_the_working_directory_that_others_can_write_is_ignored
     assert config.ignored is not None and config.ignored.startswith(f"{here} is ignored: {reason}")
     assert load_config(here, env={}).services.jobs.port == 9000
     finding = settings.configuration(config.source, None, config.ignored)
-    assert (finding.state, finding.mend is not None) == (State.WARNING, True)
+    assert (finding.state, finding.mend is not None) == (FindingState.WARNING, True)
 
 
 def test_a_working_directory_that_the_user_may_not_enter_has_no_config_file(
