@@ -12,7 +12,8 @@ export interface Reading<T> {
   reload: () => void;
 }
 
-const PAUSE = 1_000; // ms between two readings of the same
+const PAUSE = 1_000; // ms between two readings of the same, at least
+const SHARE = 10; // of the time, one part for reading: what takes long in a large archive is read less often
 const RETRY = 5_000; // ms after a problem that may pass
 
 type Options<P extends keyof Reads> = {
@@ -48,14 +49,17 @@ export function useReading<T>(
   relevant.current = concerns;
   const interval = useRef(again);
   interval.current = again;
+  const taken = useRef(0); // ms of the last reading
   const reload = useCallback(() => setRound((before) => before + 1), []);
 
   useEffect(() => {
     if (key === null) return;
     const aborter = new AbortController();
     let retry: number | undefined;
+    const asked = performance.now();
     latest.current(aborter.signal).then(
       (data) => {
+        taken.current = performance.now() - asked;
         setState({ key, data });
         const pause = interval.current(data);
         if (pause !== undefined) retry = setTimeout(reload, pause);
@@ -84,7 +88,7 @@ export function useReading<T>(
         waiting = undefined;
         begun = performance.now();
         reload();
-      }, Math.max(50, begun + PAUSE - performance.now()));
+      }, Math.max(50, begun + Math.max(PAUSE, SHARE * taken.current) - performance.now()));
     });
     return () => {
       clearTimeout(waiting);

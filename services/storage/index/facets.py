@@ -3,14 +3,14 @@ channels. Needs no running service."""
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from services.common.infra.sqlite import Database
 from services.common.web.paging import Page, PageQuery
-from services.storage.index.listing import CHOSEN, Filter, count_rows, with_chosen
+from services.storage.index.listing import Filter, narrowed, with_chosen
 from services.storage.index.queries import CatalogueQueries, VideoFilter
 
 SHORT, LONG = 240, 1_200  # seconds: below and from there on
@@ -97,37 +97,83 @@ class ArchiveFacets:
 
 
 def _facets(db: sqlite3.Connection, chosen: Filter) -> Facets:
+    chosen = narrowed(db, chosen)
     source, values = _source(chosen)
-    total = count_rows(db, chosen)
 
-    def grouped(key: str, index: str = "", *, limit: int = 1_000) -> list[FacetCount]:
+    def grouped(key: str, *, limit: int = 1_000) -> list[FacetCount]:
         query = (
-            f"{source(index)} SELECT {key} AS value, count(*) AS videos FROM listed"  # noqa: S608 - ours
+            f"{source('')} SELECT {key} AS value, count(*) AS videos FROM listed"  # noqa: S608 - ours
             f" WHERE value IS NOT NULL GROUP BY value ORDER BY videos DESC, value LIMIT {limit}"
         )
-        return [FacetCount(value=str(row["value"]), videos=row["videos"]) for row in db.execute(query, values)]
+        return _counts(db.execute(query, values))
 
-    length = f"CASE WHEN duration_seconds < {SHORT} THEN 'short' WHEN duration_seconds < {LONG} THEN 'medium'"
-    languages = (
-        f"{source('')} SELECT language AS value, count(*) AS videos FROM searched_rows"  # noqa: S608 - ours
-        " WHERE video IN (SELECT id FROM listed) AND language != '' GROUP BY language ORDER BY videos DESC, language"
-    )
-    without = (
-        f"{source('')} SELECT count(*) FROM (SELECT id FROM listed"  # noqa: S608 - ours
-        " EXCEPT SELECT video FROM searched_rows WHERE language != '')"
-    )
+    everything = chosen.all and not chosen.flags
+    languages = f"""
+{source("")} SELECT r.language AS value, count(*) AS videos
+FROM {"" if everything else "listed CROSS JOIN "} searched_rows r
+WHERE r.language > '' {"" if everything else "AND r.video = listed.id"} GROUP BY value ORDER BY videos DESC, value
+"""  # noqa: S608 - ours
+    counted = _TOTALS_OF_ALL if everything else f"{source('')} SELECT {_TOTALS} FROM listed"  # noqa: S608 - ours
+    totals = dict(db.execute(counted, values).fetchone())
     gone = f"{source('')} SELECT count(*) FROM listed WHERE video_id IN (SELECT video_id FROM known_gone)"  # noqa: S608 - ours
-    captions = [FacetCount(**dict(row)) for row in db.execute(languages, values)]
-    captions.append(FacetCount(value="none", videos=db.execute(without, values).fetchone()[0]))
     return Facets(
-        total=total,
-        channels=grouped("coalesce(channel, channel_id)", limit=_LARGEST),
-        years=sorted(grouped("substr(upload_date, 1, 4)", "upload_date"), key=lambda one: one.value, reverse=True),
-        lengths=grouped(f"{length} WHEN duration_seconds IS NOT NULL THEN 'long' END", "duration"),
+        total=totals["total"],
+        channels=_largest_channels(db) if everything else grouped("coalesce(channel, channel_id)", limit=_LARGEST),
+        years=_years(db, chosen) if chosen.all else sorted(grouped(_YEAR), key=lambda one: one.value, reverse=True),
+        lengths=[FacetCount(value=name, videos=totals[name]) for name in ("short", "medium", "long") if totals[name]],
         qualities=_qualities(grouped("qualities")),
-        captions=captions,
+        captions=[*_counts(db.execute(languages, values)), FacetCount(value="none", videos=totals["without"])],
         gone=db.execute(gone, values).fetchone()[0],
     )
+
+
+_YEAR = "substr(upload_date, 1, 4)"
+# of all rows in one reading; `total` adds numbers, and is 0 without rows
+_TOTALS = f"""
+count(*) AS total,
+CAST(total(duration_seconds < {SHORT}) AS INTEGER) AS short,
+CAST(total(duration_seconds >= {SHORT} AND duration_seconds < {LONG}) AS INTEGER) AS medium,
+CAST(total(duration_seconds >= {LONG}) AS INTEGER) AS long,
+CAST(total(NOT EXISTS (SELECT 1 FROM searched_rows r WHERE r.video = listed.id AND r.language > '')) AS INTEGER)
+  AS without
+"""  # noqa: S608 - constants
+_TOTALS_OF_ALL = f"""
+SELECT (SELECT count(*) FROM videos) AS total,
+  (SELECT count(*) FROM videos WHERE duration_seconds < {SHORT}) AS short,
+  (SELECT count(*) FROM videos WHERE duration_seconds >= {SHORT} AND duration_seconds < {LONG}) AS medium,
+  (SELECT count(*) FROM videos WHERE duration_seconds >= {LONG}) AS long,
+  (SELECT count(*) FROM videos) - (SELECT count(DISTINCT video) FROM searched_rows WHERE language > '') AS without
+"""  # noqa: S608 - constants
+
+
+def _counts(rows: Iterable[sqlite3.Row]) -> list[FacetCount]:
+    return [FacetCount(value=str(row["value"]), videos=row["videos"]) for row in rows]
+
+
+def _largest_channels(db: sqlite3.Connection) -> list[FacetCount]:
+    """Return those of the whole archive, from the totals that triggers keep."""
+    query = (
+        "SELECT channel AS value, videos FROM channel_totals WHERE channel != '' AND videos > 0"
+        " ORDER BY videos DESC, channel LIMIT ?"
+    )
+    return _counts(db.execute(query, (_LARGEST,)))
+
+
+def _years(db: sqlite3.Connection, chosen: Filter) -> list[FacetCount]:
+    """Return the years of a list without conditions, the newest first: each is counted as a range of the index."""
+    where = " AND ".join(("1", *chosen.flags))
+    found = list[FacetCount]()
+    before = "~"  # after all digits
+    while True:
+        (newest,) = db.execute("SELECT max(upload_date) FROM videos WHERE upload_date < ?", (before,)).fetchone()
+        if newest is None:
+            return found
+        before = newest[:4]
+        of_year = "upload_date >= ? AND upload_date < ?"
+        query = f"SELECT count(*) FROM videos INDEXED BY videos_by_upload_date WHERE {of_year} AND {where}"  # noqa: S608 - ours
+        (number,) = db.execute(query, (before, before + "~")).fetchone()
+        if number:
+            found.append(FacetCount(value=before, videos=number))
 
 
 def _source(chosen: Filter) -> tuple["_Source", tuple[object, ...]]:
@@ -142,10 +188,9 @@ class _Source:
         self._chosen = chosen
 
     def __call__(self, index: str) -> str:
-        conditions = [*self._chosen.flags, *([CHOSEN] if self._chosen.chosen else [])]
         begin = with_chosen(self._chosen)
-        indexed = f" INDEXED BY videos_by_{index}" if index and not self._chosen.chosen else ""
-        where = " AND ".join(conditions) or "1"
+        indexed = f" INDEXED BY videos_by_{index}" if index and self._chosen.all else ""
+        where = " AND ".join(self._chosen.where()) or "1"
         return f"{begin + ',' if begin else 'WITH'} listed AS (SELECT * FROM videos{indexed} WHERE {where})"  # noqa: S608 - ours
 
 
@@ -159,7 +204,7 @@ def _qualities(found: list[FacetCount]) -> list[FacetCount]:
 
 
 def _buckets(db: sqlite3.Connection, chosen: Filter, by: str) -> Buckets:
-    source, values = _source(chosen)
+    source, values = _source(narrowed(db, chosen))
     query = (
         f"{source(by)} SELECT substr({by}, 1, 7) AS month, count(*) AS videos FROM listed"  # noqa: S608 - ours
         f" GROUP BY month ORDER BY month IS NULL, month DESC LIMIT {_MOST_MONTHS}"

@@ -53,11 +53,22 @@ class Cursor(BaseModel):
 @dataclass(frozen=True)
 class Filter:
     """`chosen`: a query for the row numbers that may be listed, None: all; `flags`: further conditions, of columns
-    that each index has."""
+    that each index has; `conditions`: of any column, which are read row by row: to collect all row numbers that fulfil
+    one would take longer than to count them. `values` are those of `chosen`, then of `conditions`."""
 
     chosen: str | None = None
     values: tuple[Any, ...] = ()
     flags: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing but flags restricts the list."""
+        return self.chosen is None and not self.conditions
+
+    def where(self, chosen: str = CHOSEN) -> list[str]:
+        """Return the terms for rows of `videos`; `chosen`: the one for the table that `with_chosen` makes."""
+        return [*self.flags, *([chosen] if self.chosen else []), *self.conditions]
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,17 @@ def select_page(
 ) -> Listed:
     """Raises InvalidRequest for an `after` that is no cursor of this order."""
     cursor = Cursor.of(after, sort) if after is not None else None
+    chosen = narrowed(db, chosen)
     total = count_rows(db, chosen)
+    if total == 0:
+        return Listed([], 0, None)
     with_ids = with_chosen(chosen)
-    source = "videos" if chosen.chosen and total <= _FEW else f"videos INDEXED BY videos_by_{sort.removeprefix('-')}"
-    conditions = [*chosen.flags, *([CHOSEN if source == "videos" else f"+{CHOSEN}"] if chosen.chosen else [])]
+    few = not chosen.all and total <= _FEW
+    source = "videos" if few else f"videos INDEXED BY videos_by_{sort.removeprefix('-')}"
+    conditions = chosen.where(CHOSEN if few else f"+{CHOSEN}")
     ids = list[int]()
     for part in _parts(sort, cursor):
-        where = " AND ".join([part.where, *conditions])
+        where = " AND ".join([*conditions, part.where])
         query = f"{with_ids} SELECT id FROM {source} WHERE {where} ORDER BY {part.order} LIMIT ? OFFSET ?"  # noqa: S608 - ours
         wanted = (limit + 1 - len(ids), offset)
         found = [row[0] for row in db.execute(query, (*chosen.values, *part.values, *wanted))]
@@ -106,13 +121,24 @@ def select_page(
     return Listed(rows, total, _cursor(rows[-1], sort).text() if more and rows else None)
 
 
+def narrowed(db: sqlite3.Connection, chosen: Filter) -> Filter:
+    """Return a filter for the same rows; where few fulfil the conditions, by their numbers: rows are read once."""
+    if not chosen.conditions:
+        return chosen
+    query = f"{with_chosen(chosen)} SELECT id FROM videos WHERE {' AND '.join(chosen.where())} LIMIT {_FEW + 1}"  # noqa: S608 - ours
+    found = [row[0] for row in db.execute(query, chosen.values)]
+    if len(found) > _FEW:
+        return chosen
+    return Filter("SELECT value FROM json_each(?)", (json.dumps(found),))
+
+
 def count_rows(db: sqlite3.Connection, chosen: Filter) -> int:
     """Return the number of videos within a filter."""
     flags = " AND ".join(("1", *chosen.flags))
-    if chosen.chosen is None:  # kept by triggers
+    if chosen.all:  # kept by triggers
         return int(db.execute(f"SELECT total(videos) FROM video_totals WHERE {flags}").fetchone()[0])  # noqa: S608 - ours
-    query = f"{with_chosen(chosen)} SELECT count(*) FROM videos WHERE {CHOSEN} AND {flags}"  # noqa: S608 - ours
-    if not chosen.flags:
+    query = f"{with_chosen(chosen)} SELECT count(*) FROM videos WHERE {' AND '.join(chosen.where())}"  # noqa: S608 - ours
+    if not chosen.flags and not chosen.conditions:
         query = f"{with_chosen(chosen)} SELECT count(*) FROM chosen"  # noqa: S608 - ours
     return int(db.execute(query, chosen.values).fetchone()[0])
 

@@ -31,7 +31,6 @@ _STATUS = {"complete": "NOT incomplete", "incomplete": "incomplete"}
 _GONE = "SELECT id FROM videos WHERE video_id IN (SELECT video_id FROM known_gone)"
 _OF_CHANNEL = "SELECT id FROM videos WHERE channel_id = ? UNION SELECT id FROM videos WHERE channel = ? COLLATE NOCASE"
 _NAMED = "SELECT rowid FROM name_index WHERE name_index MATCH ?"
-_OF_OTHERS = "SELECT id FROM videos WHERE video_id NOT IN (SELECT value FROM json_each(?))"
 _OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(?))"
 
 
@@ -284,34 +283,35 @@ def _filter(query: VideoFilter, members: Sequence[str] | None, watched: Sequence
     if members is not None:
         chosen.append(_OF_PLAYLIST)
         values.append(json.dumps(list(members)))
-    if query.watched is not None:
-        chosen.append(_OF_PLAYLIST if query.watched else _OF_OTHERS)
+    if query.watched:
+        chosen.append(_OF_PLAYLIST)
         values.append(json.dumps(list(watched)))
-    for condition, found in _conditions(query):
-        chosen.append(condition)
-        values += found
+    conditions = list(_conditions(query, watched, sets=bool(chosen)))
     flags = [_STATUS[query.status]] if query.status in _STATUS else []
     flags += ["below_wanted"] if query.below_wanted else []
     joined = " INTERSECT ".join(f"SELECT * FROM ({one})" for one in chosen)  # noqa: S608 - ours
-    return Filter(joined or None, tuple(values), tuple(flags))
+    values += [value for _condition, found in conditions for value in found]
+    return Filter(joined or None, tuple(values), tuple(flags), tuple(condition for condition, _found in conditions))
 
 
-def _conditions(query: VideoFilter) -> Iterator[tuple[str, list[Any]]]:
-    """Yield a query for row numbers, with its values, for each further filter."""
+def _conditions(query: VideoFilter, watched: Sequence[str], *, sets: bool) -> Iterator[tuple[str, list[Any]]]:
+    """Yield a condition of a row of `videos`, with its values, for each further filter. `+`: not by its index, where
+    that would be slower: within a set of rows, or where most rows are read anyway. `sets`: there is such a set."""
     if query.year is not None:
-        yield "SELECT id FROM videos WHERE upload_date >= ? AND upload_date < ?", [f"{query.year}", f"{query.year + 1}"]
+        date = f"{'+' if sets else ''}videos.upload_date"
+        yield f"{date} >= ? AND {date} < ?", [f"{query.year}", f"{query.year + 1}"]
     if query.min_length is not None or query.max_length is not None:
         longest = query.max_length if query.max_length is not None else float("inf")
-        yield (
-            "SELECT id FROM videos WHERE duration_seconds >= ? AND duration_seconds < ?",
-            [query.min_length or 0.0, longest],
-        )
+        length = f"{'+' if sets or query.year or query.quality else ''}videos.duration_seconds"
+        yield f"{length} >= ? AND {length} < ?", [query.min_length or 0.0, longest]
     if query.quality is not None:
-        yield "SELECT id FROM videos WHERE instr(qualities, ?)", [json.dumps(query.quality)]
+        yield "instr(videos.qualities, ?)", [json.dumps(query.quality)]
+    if query.watched is False:
+        yield "videos.video_id NOT IN (SELECT value FROM json_each(?))", [json.dumps(list(watched))]
     if query.captions == "none":
-        yield "SELECT id FROM videos EXCEPT SELECT video FROM searched_rows WHERE language != ''", []
+        yield "NOT EXISTS (SELECT 1 FROM searched_rows r WHERE r.video = videos.id AND r.language > '')", []
     elif query.captions is not None:
-        yield "SELECT video FROM searched_rows WHERE language = ?", [query.captions]
+        yield "EXISTS (SELECT 1 FROM searched_rows r WHERE r.video = videos.id AND r.language = ?)", [query.captions]
 
 
 def _holding(row: sqlite3.Row) -> Holding:

@@ -1,4 +1,4 @@
-"""The channels of an archive, in each order."""
+"""The counts of an archive, and its channels in each order."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import pytest
 from services.common.infra.sqlite import Database
 from services.common.settings.load import Storage
 from services.storage.index.facets import ArchiveFacets, ChannelQuery
-from services.storage.index.queries import CatalogueQueries
+from services.storage.index.queries import CatalogueQueries, VideoFilter
 from services.storage.index.schema import open_catalogue
 
 VIDEOS = [  # channel, channel_id, upload_date, bytes
@@ -19,6 +19,7 @@ VIDEOS = [  # channel, channel_id, upload_date, bytes
     (None, "UCnameless", "2020-02-02", 2),
     ("Undated", None, None, 3),
 ]
+LENGTHS = (None, 0.0, 240.0, 1_199.9, 1_200.0)
 
 
 @pytest.fixture
@@ -29,9 +30,12 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         for number, values in enumerate(VIDEOS):
             db.execute(
                 "INSERT INTO videos (root, video_id, stamp, title, archived_at, qualities, incomplete, below_wanted,"
-                " channel, channel_id, upload_date, bytes) VALUES ('/', ?, '', 'T', '2026', '[]', 0, 0, ?, ?, ?, ?)",
-                (f"v{number}", *values),
+                " channel, channel_id, upload_date, bytes, duration_seconds)"
+                " VALUES ('/', ?, '', 'T', '2026', '[\"1080p\"]', ?, 0, ?, ?, ?, ?, ?)",
+                (f"v{number}", number % 2, *values, LENGTHS[number]),
             )
+        db.execute("INSERT INTO searched_rows (video, language) VALUES (1, 'en'), (1, 'de'), (2, 'en'), (3, '')")
+        db.execute("INSERT INTO known_gone VALUES ('v1', 'deleted', '2026'), ('elsewhere', 'deleted', '2026')")
 
     await opened.run(fill)
     yield opened
@@ -60,3 +64,28 @@ async def test_channels_are_sorted(database: Database, tmp_path: Path, sort: str
         "UCnameless": ("UCnameless", "2020-02-02"),
         "Undated": (None, None),
     }
+
+
+async def test_counts_of_everything_are_those_of_a_filter_that_all_fulfil(database: Database, tmp_path: Path) -> None:
+    """They are read in other ways: from totals, and from ranges of indexes."""
+    storage = Storage(base_path=tmp_path / "archive", base_data_dir=tmp_path)
+    library = ArchiveFacets(database, CatalogueQueries(database, storage, ()))
+    everything = await library.facets(VideoFilter())
+    assert everything == await library.facets(VideoFilter(watched=False))
+    assert everything.model_dump() == {
+        "total": 5,
+        "channels": _counts({"Old": 2, "UCnameless": 1, "Undated": 1, "new": 1}),
+        "years": _counts({"2024": 1, "2020": 1, "2006": 1, "2005": 1}),
+        "lengths": _counts({"short": 1, "medium": 2, "long": 1}),
+        "qualities": _counts({"1080p": 5}),
+        "captions": _counts({"en": 2, "de": 1, "none": 3}),
+        "gone": 1,
+    }
+    for status, years in (("complete", ["2024", "2005"]), ("incomplete", ["2020", "2006"])):
+        flagged = await library.facets(VideoFilter.model_validate({"status": status}))
+        assert flagged == await library.facets(VideoFilter.model_validate({"status": status, "watched": False}))
+        assert [one.value for one in flagged.years] == years
+
+
+def _counts(found: dict[str, int]) -> list[dict[str, object]]:
+    return [{"value": value, "videos": videos} for value, videos in found.items()]
