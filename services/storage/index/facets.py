@@ -221,10 +221,14 @@ def _placed(rows: list[sqlite3.Row]) -> Iterator[Bucket]:
 
 
 _CHANNEL_ORDERS = {"title": "channel COLLATE NOCASE", "videos": "videos", "bytes": "bytes", "newest": "newest"}
-# of channel_totals, whose channel is an id where the name is not known
-_OF_CHANNEL = """
-(SELECT {column} FROM (SELECT channel_id, upload_date FROM videos WHERE channel = t.channel COLLATE NOCASE
-  UNION ALL SELECT channel_id, upload_date FROM videos WHERE channel IS NULL AND channel_id = t.channel))
+# of a row of channel_totals, whose channel is an id where the name is not known
+_NEWEST = """
+coalesce((SELECT max(upload_date) FROM videos WHERE channel = t.channel COLLATE NOCASE),
+  (SELECT max(upload_date) FROM videos WHERE channel IS NULL AND channel_id = t.channel)) AS newest
+"""
+_CHANNEL_ID = """
+coalesce((SELECT channel_id FROM videos WHERE channel = t.channel COLLATE NOCASE AND channel_id IS NOT NULL LIMIT 1),
+  (SELECT channel_id FROM videos WHERE channel IS NULL AND channel_id = t.channel LIMIT 1)) AS channel_id
 """
 
 
@@ -234,12 +238,12 @@ def _channels(db: sqlite3.Connection, query: ChannelQuery) -> ChannelPage:
         where += " AND instr(lower(channel), lower(?))"
         values.append(query.q)
     (total,) = db.execute(f"SELECT count(*) FROM channel_totals WHERE {where}", values).fetchone()  # noqa: S608 - ours
-    direction = "DESC NULLS LAST" if query.sort.startswith("-") else "ASC NULLS LAST"
-    order = f"{_CHANNEL_ORDERS[query.sort.removeprefix('-')]} {direction}, channel"
-    newest, channel_id = (_OF_CHANNEL.format(column=f"max({name})") for name in ("upload_date", "channel_id"))
+    key = query.sort.removeprefix("-")
+    order = f"{_CHANNEL_ORDERS[key]} {'DESC' if query.sort.startswith('-') else 'ASC'} NULLS LAST, channel"
+    everywhere, on_page = ("*", _NEWEST) if key != "newest" else (f"*, {_NEWEST}", "newest")
+    page = f"SELECT {everywhere} FROM channel_totals t WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - ours
     rows = db.execute(
-        f"SELECT channel, videos, bytes, {newest} AS newest, {channel_id} AS channel_id FROM channel_totals t"  # noqa: S608 - ours
-        f" WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT channel, videos, bytes, {on_page}, {_CHANNEL_ID} FROM ({page}) t ORDER BY {order}",  # noqa: S608 - ours
         (*values, query.limit, query.offset),
     ).fetchall()
     channels = [ChannelRow(**dict(row)) for row in rows]
