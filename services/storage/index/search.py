@@ -76,8 +76,8 @@ SELECT id FROM videos WHERE channel_id = :channel
 UNION ALL SELECT id FROM videos WHERE channel = :channel COLLATE NOCASE
 """
 _OF_PLAYLIST = "SELECT id FROM videos WHERE video_id IN (SELECT value FROM json_each(:members))"
-_OF_YEAR = "SELECT id FROM videos WHERE upload_date >= :year AND upload_date < :next_year"
 _WITH_LANGUAGE = "SELECT video FROM searched_rows WHERE language = :language"
+_OF_YEAR = "upload_date >= :year AND upload_date < :next_year"  # of a row of videos
 _TEXTS_OF_PAGE = """
 SELECT r.id, v.title, v.channel, inflate(v.description), inflate(c.text)
 FROM searched_rows r JOIN searched_videos v ON v.id = r.video LEFT JOIN searched_captions c ON c.id = r.id
@@ -337,7 +337,9 @@ def _conditions(
         values["language"] = query.language
     subsets, values_of_subsets = _subsets(query, members)
     conditions += [f"r.video IN ({subset})" for subset in subsets]
-    return conditions, values | values_of_subsets
+    if query.year is not None:  # row by row: as many as are ranked are soon found
+        conditions.append(f"EXISTS (SELECT 1 FROM videos WHERE id = r.video AND {_OF_YEAR})")  # noqa: S608 - a constant
+    return conditions, values | values_of_subsets | _year(query)
 
 
 def _subsets(query: TextFilter, members: Sequence[str] | None) -> tuple[list[str], dict[str, Any]]:
@@ -349,10 +351,12 @@ def _subsets(query: TextFilter, members: Sequence[str] | None) -> tuple[list[str
     if members is not None:
         subsets.append(_OF_PLAYLIST)
         values["members"] = json.dumps(list(members))
-    if query.year is not None:
-        subsets.append(_OF_YEAR)
-        values |= {"year": f"{query.year}", "next_year": f"{query.year + 1}"}
     return subsets, values
+
+
+def _year(query: TextFilter) -> dict[str, str]:
+    """Return the values of _OF_YEAR."""
+    return {"year": f"{query.year}", "next_year": f"{query.year + 1}"} if query.year is not None else {}
 
 
 def _years_of_filter(db: sqlite3.Connection, query: TextFilter, members: Sequence[str] | None) -> dict[str | None, int]:
@@ -361,10 +365,11 @@ def _years_of_filter(db: sqlite3.Connection, query: TextFilter, members: Sequenc
     if query.language is not None:
         subsets.append(_WITH_LANGUAGE)
         values["language"] = query.language
-    if not subsets:
+    conditions = [f"v.id IN ({subset})" for subset in subsets] + ([_OF_YEAR] if query.year is not None else [])
+    if not conditions:
         return dict(db.execute(_ALL_YEARS).fetchall())
-    conditions = " AND ".join(f"v.id IN ({subset})" for subset in subsets)
-    return dict(db.execute(_YEARS_OF_FILTER.format(conditions=conditions), values).fetchall())
+    statement = _YEARS_OF_FILTER.format(conditions=" AND ".join(conditions))
+    return dict(db.execute(statement, values | _year(query)).fetchall())
 
 
 def _found(
