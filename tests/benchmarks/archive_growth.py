@@ -133,6 +133,11 @@ class Bench:
             "a channel of 1 in 800": {"channel": "Channel 77"},
             "a channel of 1 in 6, further on": {"channel": "Channel 1", **last},
             "words of the title": {"q": "be*"},
+            "quality": {"quality": "1080p"},
+            "20 minutes and more": {"min_length": 1200},
+            "captions in a language": {"captions": "en"},
+            "without captions": {"captions": "none"},
+            "a year of a channel": {"channel": "Channel 1", "year": 2022},
         }
         for name, options in asked.items():
             await self._page(f"filter: {name}", bar=80, **options)

@@ -202,6 +202,7 @@ function Years({ filter: { year: chosen, ...filter }, address }: { filter: Query
         title={`The share of the videos of each year in which “${filter.q}” is found`}
         columns={columns}
         head={["Year", "Videos"]}
+        most={8}
       />
       {found.data?.more && <p class="small">So many texts match that only those that were saved last are counted.</p>}
     </Section>

@@ -22,6 +22,7 @@ from services.storage.index.schema import SORT_KEYS
 
 _NULLABLE = {"upload_date", "duration"}
 _FEW = 2_000  # rows that are sorted rather than looked for in the index of the order
+_MANY = 4  # a list with this part of all rows has those of its first pages near the beginning
 CHOSEN = "id IN (SELECT id FROM chosen)"
 
 
@@ -66,6 +67,11 @@ class Filter:
         """Whether nothing but flags restricts the list."""
         return self.chosen is None and not self.conditions
 
+    def collected(self) -> "Filter":
+        """Return the same filter, with the row numbers that fulfil the conditions as a query."""
+        where = self.where(f"id IN ({self.chosen})")
+        return Filter(f"SELECT id FROM videos WHERE {' AND '.join(where)}", self.values)  # noqa: S608 - ours
+
     def where(self, chosen: str = CHOSEN) -> list[str]:
         """Return the terms for rows of `videos`; `chosen`: the one for the table that `with_chosen` makes."""
         return [*self.flags, *([chosen] if self.chosen else []), *self.conditions]
@@ -98,6 +104,8 @@ def select_page(
     total = count_rows(db, chosen)
     if total == 0:
         return Listed([], 0, None)
+    if chosen.conditions and (offset > _FEW or total * _MANY < count_rows(db, Filter())):
+        chosen = chosen.collected()  # else many rows would be read on the way in the order of the list
     with_ids = with_chosen(chosen)
     few = not chosen.all and total <= _FEW
     source = "videos" if few else f"videos INDEXED BY videos_by_{sort.removeprefix('-')}"
@@ -122,10 +130,13 @@ def select_page(
 
 
 def narrowed(db: sqlite3.Connection, chosen: Filter) -> Filter:
-    """Return a filter for the same rows; where few fulfil the conditions, by their numbers: rows are read once."""
+    """Return a filter for the same rows; where few fulfil the conditions, by their numbers: rows are read once.
+    Conditions within a set of rows become a smaller set."""
     if not chosen.conditions:
         return chosen
-    query = f"{with_chosen(chosen)} SELECT id FROM videos WHERE {' AND '.join(chosen.where())} LIMIT {_FEW + 1}"  # noqa: S608 - ours
+    if chosen.chosen is not None:
+        return chosen.collected()
+    query = f"SELECT id FROM videos WHERE {' AND '.join(chosen.where())} LIMIT {_FEW + 1}"  # noqa: S608 - ours
     found = [row[0] for row in db.execute(query, chosen.values)]
     if len(found) > _FEW:
         return chosen
