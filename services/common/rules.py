@@ -9,18 +9,21 @@ What a rule leaves out is no failure and no gap. Regular expressions are those o
 case; one that needs longer than 0.1 s for a text matches it.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import regex
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import regex
 
 _REGEX_TIME = 0.1  # seconds
 _UNITS = (timedelta(days=366), timedelta(days=31), timedelta(days=7), timedelta(days=1), timedelta(hours=1))
-_LENGTH = regex.compile(r"(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s?)?", regex.IGNORECASE)
+_LENGTH = re.compile(r"(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s?)?", re.IGNORECASE)
 
 
 class VideoKind(StrEnum):
@@ -44,6 +47,8 @@ def _read_length(value: Any) -> Any:
 
 
 def _check_expression(text: str) -> str:
+    import regex  # not at the head: a job without rules needs none
+
     try:
         regex.compile(text, regex.IGNORECASE)
     except regex.error as error:
@@ -169,6 +174,8 @@ def _texts(rules: Rules, facts: Facts) -> list[Verdict]:
 
 @lru_cache(maxsize=1000)
 def _compiled(expression: str) -> "regex.Pattern[str]":
+    import regex
+
     return regex.compile(expression, regex.IGNORECASE)
 
 

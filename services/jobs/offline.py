@@ -1,21 +1,20 @@
 """Read-only access to jobs.db while no service runs. Methods mirror the REST routes: the same query models in, the same
-response models out."""
+response models out. Listing jobs loads only what it needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.common.domain.jobs import Job
 from services.common.errors import NotFound
 from services.common.settings.load import Config
 from services.common.settings.sections import Retention
-from services.jobs.adapters import backups, retention
 from services.jobs.adapters.follow_reader import FollowReader
 from services.jobs.adapters.job_reader import JobReader
 from services.jobs.adapters.store import Store
-from services.jobs.domain.commands import Command, check
 from services.jobs.rest_models import (
     Cleanup,
     FollowList,
@@ -29,6 +28,9 @@ from services.jobs.rest_models import (
     JobQuery,
     JobSummary,
 )
+
+if TYPE_CHECKING:
+    from services.jobs.domain.commands import Command
 
 _FIRST_ITEMS = ItemQuery(limit=1000)
 
@@ -88,14 +90,18 @@ class OfflineJobs:
             return FollowVideoList(videos=[], total=0, limit=query.limit, offset=query.offset)
         return await FollowReader(self._store).videos(follow_id, query)
 
-    async def check(self, command: Command) -> None:
+    async def check(self, command: "Command") -> None:
         """Raise NotFound or InvalidRequest when the command would have no effect."""
         if self._store is None:
             raise NotFound(f"There is no job {command.job_id}.", job_id=command.job_id)
+        from services.jobs.domain.commands import check
+
         await self._store.read(lambda rows, _sql: check(rows, command))
 
     async def cleanup_preview(self) -> Cleanup:
         """Return what the next cleanup would remove."""
+        from services.jobs.adapters import retention
+
         if self._store is None:
             return retention.report([], dry_run=True)
         due = await retention.due(self._store, self._settings, datetime.now(UTC))
@@ -108,6 +114,8 @@ def database_path(config: Config) -> Path:
 
 def mark_restored(database: Path, at: datetime) -> None:
     """Mark a jobs.db that is not in use as a copy of that time: what was requested since is then found again."""
+    from services.jobs.adapters import backups
+
     backups.mark_restored(database, at)
 
 

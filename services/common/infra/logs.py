@@ -25,7 +25,6 @@ from structlog.typing import EventDict, WrappedLogger
 
 from bus import BusError
 from services.common.errors import code_of
-from services.common.events import LogRecorded
 from services.common.names import SERVICES
 from services.common.settings.masking import mask
 
@@ -215,6 +214,8 @@ def _service_of(name: str) -> str:
 
 def _is_local(name: str, record: Mapping[str, Any]) -> bool:
     """Return whether the record may be the effect of a batch of log records: then it is not published."""
+    from services.common.events import LogRecorded  # not at the head: a short command needs no events
+
     area = name.partition(".")[0]
     if _publishing.get() or area == "nats":
         return True
@@ -260,6 +261,8 @@ class Shipper:
             await asyncio.wait_for(self._ship(), patience)
 
     async def _ship(self) -> None:
+        from services.common.events import LogRecorded
+
         while batch := _waiting.take():
             sent = False
             publishing = _publishing.set(True)

@@ -19,11 +19,10 @@ def find_ffmpeg(configured: Path | None = None) -> Path | None:
     Return None without any."""
     if configured is not None:
         return configured.expanduser().absolute()
-    try:
-        found = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())  # a bare name where the package has no binary
-    except RuntimeError:  # nor is one on PATH
-        return None
-    return Path(found) if found else None
+    # The package would start it, to see whether it runs.
+    packaged = sorted(Path(imageio_ffmpeg.__file__).with_name("binaries").glob("ffmpeg-*"))
+    runnable = (shutil.which(str(program)) for program in (*packaged, "ffmpeg"))
+    return next((Path(found) for found in runnable if found), None)
 
 
 def scripts_directory() -> Path:

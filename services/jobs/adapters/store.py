@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from bus.message import Envelope, Event
 from services.common.errors import StateDamaged, code_of
-from services.common.events import catalogue
 from services.common.infra.sqlite import Database
 from services.jobs.adapters.commits import Commit
 from services.jobs.adapters.schema import STEPS
 from services.jobs.adapters.unit_of_work import SqlRows, as_time
-from services.jobs.domain.accounting import Out
+
+if TYPE_CHECKING:
+    from services.jobs.domain.accounting import Out
 
 _log = structlog.get_logger("services.jobs", service="jobs")
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Store:
     # --- transactions
 
     async def apply(
-        self, envelopes: Sequence[Envelope], step: Callable[[SqlRows, Envelope, datetime], list[Out]]
+        self, envelopes: Sequence[Envelope], step: Callable[[SqlRows, Envelope, datetime], "list[Out]"]
     ) -> Commit:
         """Apply the messages that were not applied before, and queue the events that they cause."""
 
@@ -79,7 +80,7 @@ class Store:
 
         return await self._db.run(work)
 
-    async def change(self, work: Callable[[SqlRows, sqlite3.Connection, datetime], list[Out]]) -> Commit:
+    async def change(self, work: Callable[[SqlRows, sqlite3.Connection, datetime], "list[Out]"]) -> Commit:
         """Run a change that no message causes, and queue the events that it returns."""
 
         def transaction(sql: sqlite3.Connection) -> Commit:
@@ -99,7 +100,7 @@ class Store:
         """Run `work` on a read-only connection. It does not wait for write transactions."""
         return await self._db.read(lambda sql: work(SqlRows(sql), sql))
 
-    def _queue(self, sql: sqlite3.Connection, outs: Iterable[Out], *, caused_by: str | None) -> bool:
+    def _queue(self, sql: sqlite3.Connection, outs: "Iterable[Out]", *, caused_by: str | None) -> bool:
         rows = []
         for event, trace_id in outs:
             envelope = Envelope.around(event, source=self._source, trace_id=trace_id, caused_by=caused_by)
@@ -111,6 +112,8 @@ class Store:
 
     async def pending(self, limit: int = 500) -> list[OutboxRow]:
         """Return the oldest events that are not published yet."""
+        from services.common.events import catalogue  # not to read jobs
+
         kinds = {kind.subject: kind for kind in catalogue()}
 
         def work(sql: sqlite3.Connection) -> list[OutboxRow]:

@@ -25,6 +25,13 @@ def test_the_static_ffmpeg_comes_before_that_of_the_system(on_path: Path) -> Non
     assert find_ffmpeg() == Path(imageio_ffmpeg.get_ffmpeg_exe()) != on_path
 
 
+def test_that_of_the_system_is_used_where_the_package_has_none(
+    on_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imageio_ffmpeg, "__file__", str(tmp_path / "package" / "__init__.py"))
+    assert find_ffmpeg() == on_path
+
+
 def test_the_configured_ffmpeg_comes_first(on_path: Path) -> None:
     assert find_ffmpeg(on_path) == on_path
 
