@@ -2,9 +2,13 @@
 same response models out."""
 
 import asyncio
+from collections.abc import Sequence
+
+from pydantic import SecretStr
 
 from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
+from services.logging.news.delivery import Delivery, Sent
 from services.logging.queries import JournalQueries, LogPage, LogQuery, TracePage
 from services.logging.retention import LogCleanup, LogRetention
 
@@ -25,3 +29,8 @@ class OfflineLogs:
     async def cleanup_preview(self) -> LogCleanup:
         """Return what a cleanup would remove now."""
         return await self._retention.clean_up(dry_run=True)
+
+
+def send_test(urls: Sequence[SecretStr]) -> list[Sent]:
+    """Send a message that tells nothing to every address. Blocks."""
+    return Delivery(urls).send("YTArchive: a test", "If you read this, news will reach you.")

@@ -1,7 +1,7 @@
 """Writes log records and events to their journals, and passes new log records on to the subscribers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ class Recorder:
         self.last_batch = 0  # events in the last write
         self.ending = asyncio.Event()  # set when the service is about to stop
         self.write_failures = 0
+        self.on_events: Callable[[], None] = lambda: None  # called when the journal of events has grown
 
     async def write_logs(self, envelopes: Sequence[Envelope]) -> None:
         """Append the records of `log.recorded` events. Records that are written already are left out."""
@@ -50,6 +51,8 @@ class Recorder:
         self.last_batch = len(envelopes)
         written = await self._append(self._events, [records.event_message(one) for one in envelopes])
         self.event_lines += len(written)
+        if written:
+            self.on_events()
 
     async def run_own(self) -> None:
         """Background task: write the records of this service itself, which are never published. On a disk that takes no

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,9 @@ from services.common.service import SHUTDOWN_TIMEOUT, ServiceBase
 from services.common.settings.load import Config
 from services.common.web.routing import Route
 from services.logging.bootstrap import HANDLERS, ROUTES, bootstrap
+from services.logging.news.delivery import Delivery
+from services.logging.news.news import News
+from services.logging.news.store import NewsStore
 from services.logging.recorder import DISK_PATIENCE
 
 _LAST_EVENTS = 1.0  # seconds that a stop waits for events that are there
@@ -29,6 +32,7 @@ class LoggingService(ServiceBase):
         """`disk_patience`: seconds between two attempts to write to a full disk."""
         super().__init__(config, bus)
         self.parts = bootstrap(config, disk_patience)
+        self._resources = AsyncExitStack()
 
     def disk_paths(self) -> Sequence[Path]:
         return (self.config.storage.logs_dir,)
@@ -39,6 +43,17 @@ class LoggingService(ServiceBase):
     async def after_start(self) -> None:
         self.spawn(self.parts.retention.run, "retention")
         self.spawn(self.parts.recorder.run_own, "own records")
+        if self.config.notify.urls:
+            await self._begin_news()
+
+    async def _begin_news(self) -> None:
+        """Without an address to tell anything to, nothing is read."""
+        store = await asyncio.to_thread(NewsStore, self.config.storage.base_data_dir / "news.db")
+        self._resources.push_async_callback(asyncio.to_thread, store.close)
+        notify = self.config.notify
+        news = News(self.config.storage.logs_dir, store, notify, Delivery(notify.urls))
+        self.parts.recorder.on_events = news.written.set
+        self.spawn(news.run, "news")
 
     async def shutdown(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """As every service, after the events that are there, and with the last records of its own, `service_stopped`
@@ -58,6 +73,7 @@ class LoggingService(ServiceBase):
                     await asyncio.sleep(_BETWEEN)
 
     async def cleanup_resources(self) -> None:
+        await self._resources.aclose()
         await asyncio.to_thread(self.parts.recorder.close)
 
     def metrics(self) -> dict[str, Any]:

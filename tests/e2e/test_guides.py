@@ -22,7 +22,12 @@ GUIDES = [
 ]
 # What stands for what somebody has, and the exit codes that are not 0.
 MEANT = {"PLAYLIST": f"https://www.youtube.com/playlist?list={sample.DEMO_PLAYLIST}", "@CHANNEL": "@SecondSource"}
-ENDS = {"download PLAYLIST": 3, "download WL": 2, "doctor": None}  # 2: without cookies; None: as the machine is
+ENDS = {
+    "download PLAYLIST": 3,
+    "download WL": 2,
+    "notify test": 2,
+    "doctor": None,
+}  # 2: without cookies, or an address; None: as the machine is
 LATER = {"backup.md", "move.md"}  # of somebody who has an archive
 
 

@@ -69,6 +69,7 @@ workplan delete {job} #once
 events tail #once
 events dead list #once
 config check #once
+notify test #once
 auth token list #once
 auth token revoke nobody #once
 config show #shape

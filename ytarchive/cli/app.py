@@ -16,6 +16,7 @@ from ytarchive.cli.commands import (
     logs,
     lookup,
     maintenance,
+    notify,
     plan,
     serve,
     verify,
@@ -79,6 +80,7 @@ app.add_typer(events.app, name="events")
 app.command("health")(maintenance.health)
 app.command("doctor")(installation.doctor)
 app.command("update")(installation.update)
+app.add_typer(notify.app, name="notify")
 app.add_typer(installation.config, name="config")
 app.add_typer(installation.auth, name="auth")
 app.command("up")(serve.up)

@@ -10,7 +10,7 @@ SECTIONS = {
     "Query the archive": ("storage",),
     "Logs and events": ("logs", "trace", "events"),
     "Run services": ("up", "service", "web", "services", "health", "cleanup", "backup", "restore"),
-    "This installation": ("doctor", "update", "config", "auth", "demo", "version"),
+    "This installation": ("doctor", "update", "config", "auth", "notify", "demo", "version"),
 }
 
 

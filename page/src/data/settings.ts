@@ -22,6 +22,7 @@ export const SECTIONS: Readonly<Record<string, string>> = {
   "services.storage": "keeps the archive, and verifies it",
   "services.logging": "collects logs and events",
   "web": "the page for the browser; access is as to the services",
+  "notify": "news for people: what needs you at once, the rest once a day",
 };
 
 /** What a key is for, and a value as config.toml shows it: the default, or an example for one that is unset. */
@@ -107,4 +108,7 @@ export const KEYS: Readonly<Record<string, { about: string; example: string }>> 
   "web.enabled": { about: "whether `ytarchive up` serves it", example: "true" },
   "web.host": { about: "address or name that it listens at", example: "\"localhost\"" },
   "web.port": { about: "0: any free one", example: "8005" },
+  "notify.urls": { about: "addresses of Apprise: mail, chat, push, and a hundred more. They are secrets", example: "[\"ntfy://topic\"]" },
+  "notify.digest_at": { about: "local time of the news of the day", example: "\"08:00\"" },
+  "notify.quiet_hours": { about: "\"22:00-07:00\": nothing is told then", example: "\"\"" },
 };

@@ -56,6 +56,7 @@ def _mode(value: Any) -> Any:
 
 _MOST_DAYS = 36_500
 _SHORTEST_TOKEN = 16  # characters
+_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _DELAY = re.compile(r"(\d{1,7})([smhdw])")
 _UNITS = {
     "s": timedelta(seconds=1),
@@ -388,6 +389,28 @@ class Auth(Section):
     user_header: str = Field(default="X-Forwarded-User", pattern=r"^[A-Za-z0-9-]{1,64}$")
 
 
+class Notify(Section):
+    """News for people. `urls`: addresses of Apprise (`ntfy://…`, `mailto://…`), which are secrets. What needs you is
+    told at once, except in `quiet_hours`; news once a day, at `digest_at`. Times are local."""
+
+    urls: tuple[SecretStr, ...] = ()
+    digest_at: Annotated[str, AfterValidator(lambda text: _check_clock(text))] = "08:00"
+    quiet_hours: Annotated[str, AfterValidator(lambda text: _check_hours(text))] = ""
+
+
+def _check_clock(text: str) -> str:
+    if not _CLOCK.fullmatch(text):
+        raise ValueError("a time of the day: 08:00")
+    return text
+
+
+def _check_hours(text: str) -> str:
+    begin, _, end = text.partition("-")
+    if text and not (_CLOCK.fullmatch(begin.strip()) and _CLOCK.fullmatch(end.strip())):
+        raise ValueError("two times of the day: 22:00-07:00; empty: none")
+    return text
+
+
 class Config(Section):
     """`origins` maps each key that was set (`youtube.proxy`) to the file or variable that set it. `ignored`: the
     `./config.toml` that was not used, with the reason."""
@@ -406,6 +429,7 @@ class Config(Section):
     services: Services = Field(default_factory=Services)
     auth: Auth = Field(default_factory=Auth)
     web: Web = Field(default_factory=Web)
+    notify: Notify = Field(default_factory=Notify)
     source: Path | None = Field(default=None, exclude=True)  # the file it was read from
     origins: Mapping[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     ignored: str | None = Field(default=None, exclude=True, repr=False)
