@@ -15,7 +15,16 @@ for name in SERVICES: load_service(name)
 """
 
 
-NEVER_SHORT = {"aiohttp", "nats", "googleapiclient", "yt_dlp", "regex", "services.common.events"}
+NEVER_SHORT = {
+    "aiohttp",
+    "nats",
+    "googleapiclient",
+    "yt_dlp",
+    "regex",
+    "pygments",
+    "rich.traceback",
+    "services.common.events",
+}
 
 
 def command(*words: str) -> str:
