@@ -14,6 +14,7 @@ TIMES_KEPT = 12
 _LOOKS_PER_VIDEO = 8
 _UNKNOWN = timedelta(hours=6)  # of a channel whose rhythm is not known yet
 _LONGEST_BACKOFF = timedelta(days=1)
+_ROUNDING = 1e-6  # of a request: times have microseconds
 _EARLIER = 0.1  # looks are spread over this last part of the interval
 
 
@@ -79,7 +80,7 @@ class RequestBudget:
     def take(self, requests: int, now: datetime) -> bool:
         """Take the requests of a look, which may be more than are left: a large list has to be read some time."""
         self._refill(now)
-        ready = self._left >= 1
+        ready = self._left >= 1 - _ROUNDING
         if ready:
             self._left -= requests
         return ready
