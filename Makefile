@@ -8,6 +8,7 @@
 # make bench   time, memory and requests of archiving beside yt-dlp's own command, and costs of the queue and of search
 # make page-bench  what the page weighs, and how fast it is with 50,000 videos
 # make growth  what search, lists, statistics, rescans and a start cost with 10,000, 50,000 and 200,000 videos (half an hour)
+# make follow-world  200 channels over 60 days of a made clock: what is found, when, and with how many requests
 # make audit   known vulnerabilities of the versions in constraints.txt (needs the internet)
 # make sbom    dist/sbom.json: the packages of a release, as CycloneDX
 # make upgrade renew constraints.txt with the newest versions that pyproject.toml allows
@@ -37,7 +38,7 @@ endif
 endif
 endif
 
-.PHONY: page page-check screenshots page-bench demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench growth upgrade clean
+.PHONY: page page-check screenshots page-bench demo test chaos power-cut mutants soak audit sbom coverage check lint types contracts fresh fix docs bench follow-world growth upgrade clean
 
 # The page. Where its packages cannot be had, everything else works; page/build.py says so.
 PAGE := ytarchive/web/static/index.html
@@ -121,6 +122,9 @@ bench: $(DEV)
 
 page-bench: $(DEV) $(PAGE)
 	$(BIN)/python -m tests.benchmarks.page $(ARGS)
+
+follow-world: $(DEV)
+	$(BIN)/python -m tests.benchmarks.follow_world $(ARGS)
 
 growth: $(DEV)
 	$(BIN)/python -m tests.benchmarks.archive_growth $(ARGS)

@@ -6,7 +6,7 @@ A rule decides by facts of a video. A list of YouTube tells some of them, an ext
     judge(Rules(min_length=120), Facts())              undecided: the list does not tell how long it is
 
 What a rule leaves out is no failure and no gap. Regular expressions are those of the package `regex`, without regard to
-case; one that needs longer than 0.1 s for a text matches it.
+case; one that needs longer than 20 ms for a text matches it.
 """
 
 import re
@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 if TYPE_CHECKING:
     import regex
 
-_REGEX_TIME = 0.1  # seconds
+_REGEX_TIME = 0.02  # seconds
 _UNITS = (timedelta(days=366), timedelta(days=31), timedelta(days=7), timedelta(days=1), timedelta(hours=1))
 _LENGTH = re.compile(r"(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s?)?", re.IGNORECASE)
 

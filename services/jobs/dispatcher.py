@@ -129,6 +129,9 @@ class Dispatcher:
         fetches = [fetch for video_id in queries.busy_fetches(sql) if (fetch := rows.fetch(video_id))]
         items = queries.items_of_the_future(rows, sql, now, _MOVED)
         clock_set_back.move_times(rows, items, queries.open_listings(rows, sql), fetches, now)
+        for follow_id in queries.all_follows(sql):
+            if (follow := rows.follow(follow_id)) is not None:
+                follows.clock_set_back(follow, now)
         rows.save()  # the queries below read the tables
         self._moving_times = len(items) == _MOVED
 

@@ -1,5 +1,6 @@
 """Follows: channels and playlists that are looked at by themselves, as REST, events and the command line show them."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -110,9 +111,10 @@ def list_prefixes(tab: ChannelTab | None, rules: Rules) -> tuple[str, ...]:
     return tuple(lists) if 0 < len(lists) < len(ChannelTab) else (_UPLOADS,)
 
 
-def job_id_of(follow_id: str, look: int) -> str:
-    """Return the id of the job that fetches what a look has found."""
-    return f"{_JOB}{follow_id}-{look}"
+def job_id_of(follow_id: str, created_at: datetime, look: int) -> str:
+    """Return the id of the job that fetches what a look has found. A follow may be removed and created again: its looks
+    are counted from the start then."""
+    return f"{_JOB}{follow_id}-{int(created_at.timestamp()):x}-{look}"
 
 
 def follow_of_job(job_id: str) -> str | None:

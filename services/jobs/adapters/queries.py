@@ -143,6 +143,10 @@ def open_looks(sql: sqlite3.Connection) -> list[str]:
     return [row["follow_id"] for row in sql.execute("SELECT follow_id FROM follows WHERE looking IS NOT NULL")]
 
 
+def all_follows(sql: sqlite3.Connection) -> list[str]:
+    return [row["follow_id"] for row in sql.execute("SELECT follow_id FROM follows")]
+
+
 def next_follow(sql: sqlite3.Connection) -> datetime | None:
     """Return when the next follow is due."""
     (at,) = sql.execute("SELECT min(next_look) FROM follows WHERE next_look IS NOT NULL").fetchone()

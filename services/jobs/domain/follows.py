@@ -239,7 +239,7 @@ def _only_newest(rows: Rows, follow: FollowRow, found: list[FollowVideoRow]) -> 
 def _take(
     rows: Rows, follow: FollowRow, found: Sequence[FollowVideoRow], trace_id: str, now: datetime
 ) -> tuple[list[Out], FoundJob]:
-    job_id = job_id_of(follow.follow_id, follow.look)
+    job_id = job_id_of(follow.follow_id, follow.created_at, follow.look)
     if len(found) > _MOST:
         found, follow.next_look = found[:_MOST], now  # the end of that look takes the others
     for video in found:
@@ -278,6 +278,25 @@ def left_out(rows: Rows, follow_id: str, video_id: str, reason: str) -> None:
     rows.set_follow_video(video)
     follow.taken -= 1
     follow.left_out += 1
+
+
+def clock_set_back(follow: FollowRow, now: datetime) -> None:
+    """Move times that lie in the future to now: the clock was ahead when they were stored."""
+    ahead = [
+        at
+        for at in (follow.looked_at, follow.listed_at, follow.whole_at, follow.feed_at)
+        if at is not None and at > now
+    ]
+    if ahead and follow.next_look is not None:
+        follow.next_look = min(follow.next_look, now)
+    follow.created_at = min(follow.created_at, now)
+    follow.looking = _not_after(follow.looking, now)
+    follow.looked_at, follow.listed_at = _not_after(follow.looked_at, now), _not_after(follow.listed_at, now)
+    follow.whole_at, follow.feed_at = _not_after(follow.whole_at, now), _not_after(follow.feed_at, now)
+
+
+def _not_after(at: datetime | None, now: datetime) -> datetime | None:
+    return min(at, now) if at is not None else None
 
 
 def _looking(rows: Rows, follow_id: str, number: int) -> FollowRow | None:

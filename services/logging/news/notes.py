@@ -123,7 +123,7 @@ def _completed(data: Mapping[str, Any]) -> Iterator[Change]:
     if counts.unavailable + counts.failed:
         name = _short(job.get("title") or job["targets"][0])
         lost = f"{counts.unavailable} unavailable, {counts.failed} failed, {counts.archived} saved"
-        text = f"{lost}. `ytarchive workplan show {job['job_id'][:8]}` has the reasons."
+        text = f"{lost}. `ytarchive workplan show {job['job_id']}` has the reasons."
         yield Note(f"incomplete/{data['job_id']}/{data['revision']}", False, f"Not all of {name} could be saved", text)
 
 

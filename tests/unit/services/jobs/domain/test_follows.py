@@ -71,7 +71,8 @@ def test_the_first_look_reads_the_list_and_the_next_the_feed() -> None:
     assert (first.how, first.known, first.prefixes) == ("list", (), ("UU",))
     out = world.looked(video(2), video(1, position=1))
     found = next(event for event in out if isinstance(event, e.FollowFound))
-    assert (found.found, found.job_id, found.title) == (2, f"follow-{ID}-2", "A channel")
+    assert (found.found, found.title) == (2, "A channel")
+    assert found.job_id == f"follow-{ID}-{int(NOW.timestamp()):x}-2"
     assert isinstance(out[0], e.JobQueued)
     job = world.rows.jobs[found.job_id]
     assert (job.title, job.root, job.target_count) == ("A channel", "/a", 2)
@@ -203,6 +204,32 @@ def test_many_follows_share_the_requests() -> None:
     world.looked(video(1))
     assert world.row.stretched
     assert world.row.interval == pytest.approx(3600 * 481 / 240)
+
+
+def test_a_follow_that_is_created_again_makes_jobs_of_its_own() -> None:
+    world = Follows()
+    world.looked(video(1))
+    created = e.FollowCreated(
+        follow_id=ID, change_id="9", target=CHANNEL, type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(), root="/a"
+    )
+    world.step(e.FollowRemoved(follow_id=ID, change_id="8"))
+    world.now += timedelta(minutes=1)
+    world.step(created)
+    world.looked(video(1))
+    assert len(world.rows.jobs) == 2
+
+
+def test_a_clock_that_was_ahead_delays_no_look() -> None:
+    world = Follows()
+    world.now += timedelta(days=3650)
+    world.looked(video(1))
+    world.now = NOW + timedelta(days=1)
+    follows.clock_set_back(world.row, world.now)
+    assert world.row.next_look == world.now
+    assert world.due().how == "feed"
+    world.looked(video(2))
+    assert world.row.next_look is not None
+    assert world.row.next_look < world.now + timedelta(days=4)
 
 
 def test_a_paused_follow_waits_for_nothing_and_weighs_nothing() -> None:
