@@ -124,6 +124,22 @@ def test_wrong_requests_change_nothing(cli: Cli, words: tuple[str, ...], message
     assert "Nothing is followed" in cli("follow", "list").out
 
 
+def test_the_follows_of_another_program(cli: Cli, channel: Any) -> None:
+    channel("other-00001", "other-00002")
+    file = cli.home / "subscriptions.csv"
+    file.write_text(f"Channel Id,Channel Url,Channel Title\n{sample.OTHER_CHANNEL},x,Second\nnonsense,x,y\n")
+    assert "1 would be followed" in cli("follow", "import", str(file), "--dry-run").out
+    assert "Nothing is followed" in cli("follow", "list").out
+    ran = cli("follow", "import", str(file), "--last", "1", "--json")
+    assert ran.code == 3
+    results = {row["target"]: row["result"].partition(":")[0] for row in json.loads(ran.out)["targets"]}
+    assert results == {sample.OTHER_CHANNEL: "followed", "nonsense": "refused"}
+    assert "1 followed already" in cli("follow", "import", str(file)).out
+    assert cli("follow", "run").code == 0
+    assert cli.mp4("other-00001").exists()
+    assert not cli.mp4("other-00002").exists()
+
+
 def test_what_is_not_followed_is_said(cli: Cli) -> None:
     for command in ("show", "edit", "pause", "resume", "remove"):
         ran = cli("follow", command, HANDLE)

@@ -83,6 +83,7 @@ plan nonsense #once
 follow list
 follow show nobody #once
 follow add demo-000001 #once
+follow import /nowhere #once
 metadata {playlist} #once
 playlist info demo-000001 #once
 jobs pause {job} #once

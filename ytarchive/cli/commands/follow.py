@@ -99,6 +99,71 @@ def add(
 _WHO_LOOKS = "`ytarchive up` looks by itself, `ytarchive follow run` now."
 
 
+@app.command("import")
+def import_follows(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="subscriptions.csv, OPML, NewPipe's JSON, or a list.")],
+    last: Annotated[
+        int | None, typer.Option(min=1, max=20_000, help="Of each, only so many newest of what is there; unset: all.")
+    ] = None,
+    quality: Quality = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be followed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the channels of another program: Takeout, a feed reader, NewPipe.
+
+    What is followed already stays as it is. Exit code 3 when something in the file cannot be followed.
+    """
+    from services.common.errors import InvalidRequest, YTArchiveError
+    from services.common.targets import follow_id_of
+    from ytarchive.cli.render.follows import imported_view
+    from ytarchive.cli.terminal.output import show_data
+    from ytarchive.cli.workflows.query import run_query
+    from ytarchive.client.follows import open_follows, running_follows
+    from ytarchive.planning.job_request import make_request
+    from ytarchive.planning.subscriptions import read_subscriptions
+
+    invocation: Invocation = context.obj
+    config = invocation.config()
+    rows: list[dict[str, str]] = []
+
+    async def known() -> set[str]:
+        async with open_follows(config) as follows:
+            return {follow.follow_id for follow in await follows.all()}
+
+    there = run_async(known())
+    wanted: list[tuple[str, dict[str, Any]]] = []
+    for target in read_subscriptions(file):
+        try:
+            request = make_request([target], config, quality=quality)
+            if follow_id_of(target) in there:
+                rows.append({"target": target, "result": "followed already"})
+                continue
+        except InvalidRequest as error:
+            rows.append({"target": target, "result": f"refused: {error.message}"})
+            continue
+        there.add(follow_id_of(target))
+        options = request.options.model_dump(mode="json")
+        wanted.append((target, {"target": target, "type": request.type, "options": options, "last": last}))
+
+    async def add_all(system: "System") -> None:
+        async with running_follows(system) as rest:
+            for target, body in wanted:
+                try:
+                    await rest.add(body)
+                    rows.append({"target": target, "result": "followed"})
+                except YTArchiveError as error:
+                    rows.append({"target": target, "result": f"refused: {error.message}"})
+
+    if dry_run:
+        rows += [{"target": target, "result": "would be followed"} for target, _body in wanted]
+    elif wanted:
+        run_query(config, add_all, verbose=invocation.verbose)
+    show_data({"targets": rows}, lambda: imported_view(rows), as_json=as_json)
+    if any(row["result"].startswith("refused") for row in rows):
+        raise typer.Exit(3)
+
+
 @app.command("list")
 def list_follows(context: typer.Context, as_json: AsJson = False) -> None:
     """List what is followed, with the next look and what was found last."""

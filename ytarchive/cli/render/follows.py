@@ -1,5 +1,6 @@
 """Follows for people. Pure; upstream text goes through safe_text."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -126,6 +127,14 @@ def trial_view(trial: RulesTrial) -> RenderableType:
     name, shown = safe_text(trial.title or "", _NAME), len(trial.videos)
     heading = f"{name}: of the newest {shown}, {taken} wanted, {left} left out{later}."
     return Group(table("video", "", "title", "why", rows=rows), Text(heading))
+
+
+def imported_view(rows: Sequence[dict[str, str]]) -> RenderableType:
+    results = Counter(row["result"].partition(":")[0] for row in rows)
+    shown = table(
+        "target", "", rows=((safe_text(row["target"], _TITLE), safe_text(row["result"], 200)) for row in rows)
+    )
+    return Group(shown, Text(", ".join(f"{number:,} {result}" for result, number in results.items()) + "."))
 
 
 _VERDICTS = {
