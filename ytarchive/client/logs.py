@@ -10,6 +10,7 @@ from urllib.parse import quote
 from services.common.settings.load import Config
 from services.common.web.paging import PageQuery
 from services.logging.offline import OfflineLogs
+from services.logging.offline import send_test as send_test
 from services.logging.queries import LogFilter, LogPage, LogQuery, TracePage
 from ytarchive.client.endpoints import System, find_system, get_or_read, query_of, require_system
 from ytarchive.client.sse import StreamLost

@@ -114,51 +114,18 @@ def import_follows(
 
     What is followed already stays as it is. Exit code 3 when something in the file cannot be followed.
     """
-    from services.common.errors import InvalidRequest, YTArchiveError
-    from services.common.targets import follow_id_of
     from ytarchive.cli.render.follows import imported_view
     from ytarchive.cli.terminal.output import show_data
+    from ytarchive.cli.workflows.import_follows import add_all, examine
     from ytarchive.cli.workflows.query import run_query
-    from ytarchive.client.follows import open_follows, running_follows
-    from ytarchive.planning.job_request import make_request
-    from ytarchive.planning.subscriptions import read_subscriptions
 
     invocation: Invocation = context.obj
     config = invocation.config()
-    rows: list[dict[str, str]] = []
-
-    async def known() -> set[str]:
-        async with open_follows(config) as follows:
-            return {follow.follow_id for follow in await follows.all()}
-
-    there = run_async(known())
-    wanted: list[tuple[str, dict[str, Any]]] = []
-    for target in read_subscriptions(file):
-        try:
-            request = make_request([target], config, quality=quality)
-            if follow_id_of(target) in there:
-                rows.append({"target": target, "result": "followed already"})
-                continue
-        except InvalidRequest as error:
-            rows.append({"target": target, "result": f"refused: {error.message}"})
-            continue
-        there.add(follow_id_of(target))
-        options = request.options.model_dump(mode="json")
-        wanted.append((target, {"target": target, "type": request.type, "options": options, "last": last}))
-
-    async def add_all(system: "System") -> None:
-        async with running_follows(system) as rest:
-            for target, body in wanted:
-                try:
-                    await rest.add(body)
-                    rows.append({"target": target, "result": "followed"})
-                except YTArchiveError as error:
-                    rows.append({"target": target, "result": f"refused: {error.message}"})
-
+    rows, wanted = run_async(examine(config, file, last=last, quality=quality))
     if dry_run:
-        rows += [{"target": target, "result": "would be followed"} for target, _body in wanted]
+        rows += [{"target": body["target"], "result": "would be followed"} for body in wanted]
     elif wanted:
-        run_query(config, add_all, verbose=invocation.verbose)
+        rows += run_query(config, lambda system: add_all(system, wanted), verbose=invocation.verbose)
     show_data({"targets": rows}, lambda: imported_view(rows), as_json=as_json)
     if any(row["result"].startswith("refused") for row in rows):
         raise typer.Exit(3)

@@ -18,9 +18,9 @@ def test(context: typer.Context, as_json: AsJson = False) -> None:
     from rich.text import Text
 
     from services.common.errors import InvalidRequest
-    from services.logging.offline import send_test
     from ytarchive.cli.render.table import table
     from ytarchive.cli.terminal.output import show_data
+    from ytarchive.client.logs import send_test
 
     invocation: Invocation = context.obj
     urls = invocation.config().notify.urls
