@@ -166,9 +166,9 @@ def _texts(rules: Rules, facts: Facts) -> list[Verdict]:
         if text is None:
             verdicts.append(_unknown(f"its {name}"))
         elif include is not None and not _matches(include, text):
-            verdicts.append(_left_out(f"its {name} does not match {include!r}"))
+            verdicts.append(_left_out(f"its {name} does not match '{include}'"))
         elif exclude is not None and _matches(exclude, text, otherwise=False):
-            verdicts.append(_left_out(f"its {name} matches {exclude!r}"))
+            verdicts.append(_left_out(f"its {name} matches '{exclude}'"))
     return verdicts
 
 

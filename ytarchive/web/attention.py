@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from bus import BusError
 from bus.dead_letter_store import DeadLetterStore
 from services.common.domain.failures import GoneReason
+from services.common.domain.follows import Follow
 from services.common.domain.jobs import Job
 from services.common.errors import YTArchiveError
 from services.common.events import DeadLettered
@@ -19,7 +20,7 @@ from services.common.models import HealthCheck, JobStatus
 from services.common.names import SERVICES
 from services.common.settings.load import Config
 from services.common.web.routing import Call, Route
-from services.jobs.rest_models import JobList
+from services.jobs.rest_models import FollowList, JobList
 from services.storage.fixity.report import VerificationPage, VerificationState
 from services.storage.workplans.missing import MissingPage
 from ytarchive.client.connect import connected
@@ -30,9 +31,12 @@ _KNOWN_FOR = 3.0  # seconds: several parts of the page, and tabs, ask for the sa
 _PATIENCE = 10.0  # seconds for one service
 _JOBS_READ = 200
 _REPAIRS_READ = 20
+_FOLLOWS_READ = 500
+_FAILURES = 3  # looks of a follow, one after the other: less often passes by itself
+_NAMED = 3  # follows that are named
 _LOGIN = frozenset({"SAPISID", "__Secure-1PSID", "__Secure-3PSID", "LOGIN_INFO"})
 
-NeedKind = Literal["service", "disk", "blocked", "waiting", "damage", "cookies", "gaps", "dead_letters"]
+NeedKind = Literal["service", "disk", "blocked", "waiting", "damage", "follow", "cookies", "gaps", "dead_letters"]
 
 
 class Need(BaseModel):
@@ -76,6 +80,7 @@ class AttentionReader:
         questions: Mapping[str, Callable[[System], AsyncIterator[Need]]] = {
             "health": _health_needs,
             "jobs": _job_needs,
+            "follows": _follow_needs,
             "verification": _damage_needs,
             "work plans": _gap_needs,
             "dead letters": _letter_needs,
@@ -173,6 +178,37 @@ def waiting_needs(jobs: Iterable[Job]) -> Iterable[Need]:
         title = "A job waits" if len(waiting) == 1 else f"{len(waiting)} jobs wait"
         path = f"/j/{waiting[0].job_id}" if len(waiting) == 1 else "/activity"
         yield Need(kind="waiting", urgent=True, title=title, text=reason, path=path, until=waiting[0].retry_at)
+
+
+async def _follow_needs(system: System) -> AsyncIterator[Need]:
+    async with system.rest("jobs") as rest:
+        page = FollowList.model_validate(await rest.get("follows", limit=_FOLLOWS_READ))
+    for need in failing_needs(page.follows):
+        yield need
+
+
+def failing_needs(follows: Iterable[Follow]) -> Iterable[Need]:
+    """Return the follows whose looks fail one after the other: one with its error, several together. Pure."""
+    failing = [follow for follow in follows if follow.failures >= _FAILURES and not follow.paused]
+    match failing:
+        case []:
+            return
+        case [follow]:
+            yield Need(
+                kind="follow", urgent=False, title=f"{follow.title or follow.target} cannot be looked at",
+                text=f"{follow.failures} looks failed, one after the other."
+                f" {follow.error.message if follow.error else ''}".rstrip(),
+                path=f"/follow/{follow.follow_id}", until=follow.next_look,
+            )  # fmt: skip
+        case _:
+            names = [follow.title or follow.target for follow in failing]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield Need(
+                kind="follow", urgent=False, title=f"{len(names)} follows cannot be looked at",
+                text=f"{', '.join(names[:_NAMED])}{more}: at least {_FAILURES} looks at each failed, one after the"
+                " other. They are looked at again by themselves.",
+                path="/follow",
+            )  # fmt: skip
 
 
 async def _damage_needs(system: System) -> AsyncIterator[Need]:

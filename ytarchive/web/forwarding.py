@@ -18,6 +18,7 @@ from ytarchive.web.services import Services
 
 OWNERS: Final[dict[str, ServiceName]] = {
     "jobs": "jobs",
+    "follows": "jobs",
     "events": "jobs",
     "registry": "jobs",
     "metadata": "metadata",

@@ -216,7 +216,7 @@ export type Moment = { text: string; matches: [number, number][]; language: stri
 export type MonthTotals = { month: string | null; videos: number; bytes: number };
 
 /** `urgent`: nothing, or not everything, is done until somebody acts. `until`: when it is tried again without them. `path`: the page that shows more. */
-export type Need = { kind: "service" | "disk" | "blocked" | "waiting" | "damage" | "cookies" | "gaps" | "dead_letters"; urgent: boolean; title: string; text: string; path: string; until?: string | null };
+export type Need = { kind: "service" | "disk" | "blocked" | "waiting" | "damage" | "follow" | "cookies" | "gaps" | "dead_letters"; urgent: boolean; title: string; text: string; path: string; until?: string | null };
 
 /** The body of POST /follows. `every_seconds`: unset, the channel's own rhythm decides. `last`: of what is there now, only so many newest. */
 export type NewFollow = { target: string; type?: JobType; options?: NewJobOptions; priority?: number; every_seconds?: number | null; last?: number | null };

@@ -4,9 +4,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.common.domain.follows import Follow
 from services.common.domain.jobs import Job
-from services.common.models import HealthCheck, HealthStatus, JobOptions, JobStatus, JobType, Progress
-from ytarchive.web.attention import health_needs, login_expired_at, waiting_needs
+from services.common.models import (
+    ErrorCode,
+    ErrorDetail,
+    HealthCheck,
+    HealthStatus,
+    JobOptions,
+    JobStatus,
+    JobType,
+    Progress,
+)
+from ytarchive.web.attention import failing_needs, health_needs, login_expired_at, waiting_needs
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
@@ -46,6 +56,24 @@ def test_each_reason_for_which_jobs_wait_is_told_once() -> None:
     jobs = [job("a", "Blocked."), job("b", "Blocked."), job("c", "Full."), job("d", None), job("e", "x", paused=True)]
     found = [(need.title, need.text, need.path) for need in waiting_needs(jobs)]
     assert found == [("2 jobs wait", "Blocked.", "/activity"), ("A job waits", "Full.", "/j/c")]
+
+
+def follow(number: int, failures: int, *, paused: bool = False) -> Follow:
+    error = ErrorDetail(code=ErrorCode.VIDEO_UNAVAILABLE, message="There is no such channel.")
+    return Follow(
+        follow_id=f"{number:012x}", target=f"@Channel{number}", type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(),
+        root="/archive", failures=failures, error=error if failures else None, paused=paused, created_at=NOW,
+    )  # fmt: skip
+
+
+def test_a_follow_whose_looks_fail_needs_somebody() -> None:
+    assert list(failing_needs([follow(1, 0), follow(2, 2), follow(3, 9, paused=True)])) == []
+    (need,) = failing_needs([follow(1, 0), follow(2, 3)])
+    assert (need.title, need.path) == ("@Channel2 cannot be looked at", "/follow/000000000002")
+    assert need.text == "3 looks failed, one after the other. There is no such channel."
+    (need,) = failing_needs([follow(number, 3) for number in range(5)])
+    assert (need.title, need.path) == ("5 follows cannot be looked at", "/follow")
+    assert need.text.startswith("@Channel0, @Channel1, @Channel2 and 2 more: ")
 
 
 def cookie(name: str, expires: int, domain: str = ".youtube.com") -> str:
