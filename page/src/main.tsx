@@ -16,6 +16,8 @@ const Activity = onDemand(() => import("./pages/activity.tsx").then((module) => 
 const Add = onDemand(() => import("./pages/add.tsx").then((module) => module.Add));
 const Care = onDemand(() => import("./pages/care.tsx").then((module) => module.Care));
 const Channel = onDemand(() => import("./pages/channel.tsx").then((module) => module.Channel));
+const FollowPage = onDemand(() => import("./pages/follow.tsx").then((module) => module.FollowPage));
+const Follows = onDemand(() => import("./pages/follows.tsx").then((module) => module.Follows));
 const JobPage = onDemand(() => import("./pages/job.tsx").then((module) => module.JobPage));
 const Library = onDemand(() => import("./pages/library.tsx").then((module) => module.Library));
 const Login = onDemand(() => import("./pages/login.tsx").then((module) => module.Login));
@@ -43,6 +45,8 @@ function Page() {
             <Route path="/add" component={Add} />
             <Route path="/c/:id" component={Channel} />
             <Route path="/care" component={Care} />
+            <Route path="/follow" component={Follows} />
+            <Route path="/follow/:id" component={FollowPage} />
             <Route path="/j/:id" component={JobPage} />
             <Route path="/library" component={Library} />
             <Route path="/login" component={Login} />

@@ -12,9 +12,8 @@ import { PartsBar } from "../parts/bars.tsx";
 import { Act, Bar, Figure, Heading, Notice, Section, Table, Tag, Trouble } from "../parts/basics.tsx";
 import { goneReason } from "../parts/jobs.tsx";
 import { watchUrl } from "../parts/videos.tsx";
+import { CaptionField, Check, chosenQuality, QualityFields, USUAL } from "../parts/wishes.tsx";
 
-const QUALITIES = ["best", "2160p", "1440p", "1080p", "720p", "480p", "360p", "audio"];
-const USUAL = "1080p";
 const LONGEST = 6_000; // characters of targets that can be looked at in advance
 
 export function Add() {
@@ -34,11 +33,10 @@ export function Add() {
 function Wishes({ address, targets }: { address: Address; targets: readonly string[] }) {
   const id = useId();
   const quality = address.get("quality") || USUAL;
-  const [own, setOwn] = useState(!QUALITIES.includes(quality));
   const submit = (form: HTMLFormElement) => {
     const fields = new FormData(form);
     const value = (name: string) => String(fields.get(name) ?? "").trim();
-    const chosen = value("quality") === "own" ? value("selector") : value("quality");
+    const chosen = chosenQuality(value);
     address.go({
       t: targetsIn(value("t")).join("\n"),
       quality: chosen === USUAL ? "" : chosen,
@@ -77,42 +75,10 @@ function Wishes({ address, targets }: { address: Address; targets: readonly stri
         }}
       />
       <div class="wishes-row">
-        <div>
-          <label for={`${id}q`}>Quality</label>
-          <select
-            id={`${id}q`}
-            name="quality"
-            onChange={(event) => setOwn(event.currentTarget.value === "own")}
-          >
-            {QUALITIES.map((name) => (
-              <option key={name} value={name} selected={name === quality}>
-                {QUALITY_NAMES[name] ?? `up to ${name}`}
-              </option>
-            ))}
-            <option value="own" selected={!QUALITIES.includes(quality)}>a format selector…</option>
-          </select>
-        </div>
-        {own && (
-          <div>
-            <label for={`${id}s`}>Format selector of yt-dlp</label>
-            <input
-              id={`${id}s`}
-              name="selector"
-              required
-              defaultValue={QUALITIES.includes(quality) ? "" : quality}
-              placeholder="bv*[fps<=30]+ba/b"
-            />
-          </div>
-        )}
-        <div>
-          <label for={`${id}c`}>Captions, as language codes</label>
-          <input
-            id={`${id}c`}
-            name="captions"
-            defaultValue={["", "none"].includes(address.get("captions")) ? "en" : address.get("captions")}
-            placeholder="en,de"
-          />
-        </div>
+        <QualityFields chosen={quality} />
+        <CaptionField
+          chosen={["", "none"].includes(address.get("captions")) ? "en" : address.get("captions")}
+        />
       </div>
       <div class="wishes-row checks">
         <Check name="captions-on" on={address.get("captions") !== "none"}>Save captions</Check>
@@ -125,16 +91,6 @@ function Wishes({ address, targets }: { address: Address; targets: readonly stri
         </button>
       </div>
     </form>
-  );
-}
-
-const QUALITY_NAMES: Record<string, string> = { best: "the best there is", audio: "sound only" };
-
-function Check({ name, on, children }: { name: string; on: boolean; children: string }) {
-  return (
-    <label class="check">
-      <input type="checkbox" name={name} value="1" defaultChecked={on} /> {children}
-    </label>
   );
 }
 

@@ -4,6 +4,7 @@ import { count } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { Availability } from "../parts/availability.tsx";
 import { Empty, Figure, Heading, Pager, Section, Shown } from "../parts/basics.tsx";
+import { FollowLink } from "../parts/follows.tsx";
 import { Columns } from "../parts/plots.tsx";
 import { Cards, VideoCard } from "../parts/videos.tsx";
 
@@ -34,6 +35,7 @@ export function Channel({ id }: { id: string }) {
     <>
       <Heading title={name}>
         {target && <a class="button primary" href={`/add?t=${encodeURIComponent(target)}`}>Look for new videos</a>}
+        {target && <FollowLink target={target} place={`/c/${id}`} />}
         <a class="button" href={`/search?channel=${encodeURIComponent(id)}`}>Search in it</a>
         <a class="button" href={`/library?channel=${encodeURIComponent(name)}`}>In the library</a>
       </Heading>

@@ -4,6 +4,7 @@ import { clock, count } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { Availability } from "../parts/availability.tsx";
 import { Choices, Empty, Figure, Heading, Pager, Section, Shown, Table, Tag, When } from "../parts/basics.tsx";
+import { FollowLink } from "../parts/follows.tsx";
 import { channelUrl, watchUrl } from "../parts/videos.tsx";
 
 const LIMIT = 100;
@@ -32,6 +33,7 @@ export function Playlist({ id }: { id: string }) {
               )}
             >
               <a class="button primary" href={`/add?t=${encodeURIComponent(address_)}`}>Look for new videos</a>
+              <FollowLink target={address_} place={`/p/${id}`} />
               <a class="button" href={`/search?playlist=${id}`}>Search in it</a>
             </Heading>
             <div class="figures">

@@ -14,6 +14,7 @@ import { Cards, VideoCard } from "../parts/videos.tsx";
 const MOST_RUNNING = 6;
 const MOST_JOBS = 5;
 const MOST_BEGUN = 6;
+const NEWS = ["source", "service", "work_plan", "fixity", "dead", "follow"];
 
 export function Today() {
   return (
@@ -58,7 +59,7 @@ function PasteBox() {
 }
 
 function NeedsYou() {
-  const attention = useRead("/api/v1/attention", { topics: ["source", "service", "work_plan", "fixity", "dead"] });
+  const attention = useRead("/api/v1/attention", { topics: NEWS });
   const { needs = [], unknown = [] } = attention.data ?? {};
   if (attention.problem && !attention.data) {
     return (

@@ -14,6 +14,13 @@ export const PLACES = [
     icon:
       "M10.5 4a6.5 6.5 0 1 0 4 11.6L20 21l1.5-1.5-5.4-5.4A6.5 6.5 0 0 0 10.5 4zm0 2a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9z",
   },
+  {
+    path: "/follow",
+    name: "Follow",
+    key: "f",
+    icon:
+      "M12 5c5 0 9 4 10.500 7-1.500 3-5.500 7-10.500 7S3 15 1.500 12C3 9 7 5 12 5zm0 3.500a3.500 3.500 0 1 0 0 7 3.500 3.500 0 0 0 0-7z",
+  },
   { path: "/activity", name: "Activity", key: "a", icon: "M3 13h4l3-8 4 14 3-6h4v-2h-5l-2 4-4-14-4 10H3z" },
   { path: "/missing", name: "Missing", key: "m", icon: "M12 3 1.5 21h21zM11 9h2v6h-2zm0 8h2v2h-2z" },
   {
