@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -77,11 +78,14 @@ def serve(cli: Cli) -> Served:
 
 @pytest.fixture(scope="session")
 def held(cli_at: Callable[..., Cli], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A system whose archive has the videos of the demo: ten saved, two unavailable. Tests only look at it."""
+    """A system whose archive has the videos of the demo: ten saved, two unavailable. It follows the list, and wants
+    nothing of it. Tests only look at it."""
     with ExitStack() as resources:
         cli = replace(cli_at(tmp_path_factory.mktemp("page") / "home"), resources=resources)
         served = serve(cli)
         assert cli("download", PLAYLIST, "--captions", "en,de").code == 3
+        assert cli("follow", "add", PLAYLIST, "--title-exclude", ".").code == 0
+        assert cli("follow", "run", PLAYLIST).code == 0
         yield served
 
 
@@ -179,6 +183,14 @@ async def until(page: Page, expression: str, within: float = 30.0) -> None:
     while not await page.evaluate(f"Boolean({expression})"):
         assert time.monotonic() < deadline, f"not true within {within} s: {expression}"
         await asyncio.sleep(0.05)
+
+
+async def expect_accessible(page: Page) -> None:
+    """That it fits and that axe finds nothing, as it is shown now."""
+    await expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
+    found = await Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from tests.web.conftest import PLAYLIST, Served, Visit
+from tests.web.conftest import PLAYLIST, Served, Visit, expect_accessible
 from ytarchive.emulator import EmulatorClient
 from ytarchive.emulator.site.sample import PLAYLIST_3, PLAYLIST_120, PLAYLIST_MISSING, VIDEO_OK, VIDEO_PRIVATE
 
@@ -24,13 +23,6 @@ async def demo_job(held: Served) -> dict[str, str]:
     async with aiohttp.ClientSession(held.url) as http, http.get("/api/v1/jobs") as response:
         jobs: list[dict[str, str]] = (await response.json())["data"]["jobs"]
     return jobs[-1]
-
-
-async def expect_accessible(page: Page) -> None:
-    await expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
-    found = await Axe().run(page)
-    assert not found.response["violations"], found.generate_report()
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)])

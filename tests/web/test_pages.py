@@ -6,7 +6,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Route, expect
 
-from tests.web.conftest import Served, Visit
+from services.common.targets import follow_id_of
+from tests.web.conftest import PLAYLIST, Served, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,6 +32,8 @@ PAGES = [
     "/v/demo-000001?tab=provenance",
     "/activity?show=history",
     "/add",
+    "/follow",
+    f"/follow/{follow_id_of(PLAYLIST)}",
     "/logs",
     "/missing",
     "/login",

@@ -41,6 +41,7 @@ export function FollowPage({ id }: { id: string }) {
     (news: News) => news.data.follow_id === id || String(news.data.job_id ?? "").startsWith(`follow-${id}-`),
     (one) => one.looking ? SOON : undefined,
   );
+  if (follow.problem?.status === 404) return <Gone />;
   return (
     <Shown of={follow} waiting="Reading the follow…">
       {(one) => (
@@ -71,6 +72,19 @@ export function FollowPage({ id }: { id: string }) {
         </>
       )}
     </Shown>
+  );
+}
+
+function Gone() {
+  return (
+    <>
+      <Heading title="Not followed" />
+      <Empty title="This is not followed, or not any more">
+        <p>
+          What it has saved stays. <a href="/follow">Show what is followed</a>
+        </p>
+      </Empty>
+    </>
   );
 }
 

@@ -162,7 +162,6 @@ export function FollowForm({ follow, target = "", done }: {
   return (
     <form
       class="wishes"
-      aria-label={follow ? "Change the follow" : "Follow a channel or playlist"}
       onSubmit={(event) => {
         event.preventDefault();
         void run("send", event.currentTarget);
@@ -409,7 +408,7 @@ function Trial({ trial, stale }: { trial: RulesTrial; stale: boolean }) {
   const { wanted, leftOut, open } = sumOf(trial);
   return (
     <section class="trial" aria-label="What the rules would do">
-      <h3>{trial.title || "What the rules would do"}</h3>
+      <h2>{trial.title || "What the rules would do"}</h2>
       {stale && <Notice kind="warn">Something was changed since. Try the rules again to see what they do now.</Notice>}
       <p>{trial.videos.length ? trialSentence(trial) : "It has no videos now."}</p>
       {trial.videos.length > 0 && (
