@@ -1,6 +1,6 @@
 /** `/follow/{id}`: one follow: when it is looked at, its rules, what was found, and what they left out and why. */
 import { useLocation } from "preact-iso";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Follow, FollowVideo, FollowVideoState, NewJobOptions } from "../data/api.ts";
 import { order, read } from "../data/client.ts";
 import { FOUND, intervalOf, nameOf, placesOf, rulesInWords, rulesOf } from "../data/follows.ts";
@@ -89,15 +89,14 @@ function Gone() {
 }
 
 function Problems({ follow }: { follow: Follow }) {
-  const again = follow.paused || !follow.next_look ? "" : ` The next look is at ${timeOf(follow.next_look)}.`;
   return (
     <>
       {follow.error && (
         <Notice kind="bad">
-          <p>
-            The last look failed: {follow.error.message}
-            {again}
-          </p>
+          <p>The last look failed: {follow.error.message}</p>
+          {!follow.paused && follow.next_look && (
+            <p>It is tried again by itself, next at {timeOf(follow.next_look)}.</p>
+          )}
         </Notice>
       )}
       {follow.paused && <Notice kind="warn">Paused by you. Nothing new is found until you resume it.</Notice>}
@@ -113,9 +112,7 @@ function Counts({ follow, address }: { follow: Follow; address: Address }) {
     <div class="figures">
       <Figure value={taken.toLocaleString("en")} label="wanted" href={shown("taken")} />
       <Figure value={leftOut.toLocaleString("en")} label="left out by its rules" href={shown("left_out")} />
-      {before > 0 && (
-        <Figure value={before.toLocaleString("en")} label="older than the newest wanted" href={shown("before")} />
-      )}
+      {before > 0 && <Figure value={before.toLocaleString("en")} label="older, not wanted" href={shown("before")} />}
       <Figure value={videos.toLocaleString("en")} label="found in all" href={shown("")} />
     </div>
   );
@@ -177,27 +174,22 @@ function Places({ follow }: { follow: Follow }) {
 
 function Change({ follow, changed }: { follow: Follow; changed: () => void }) {
   const [open, setOpen] = useState(false);
-  if (!open) {
-    return (
-      <p class="change">
-        <button type="button" onClick={() => setOpen(true)}>Change the rules, quality or interval</button>
-      </p>
-    );
-  }
+  const summary = useRef<HTMLElement>(null);
   return (
-    <Section
-      title="Change the follow"
-      more={<button type="button" class="slight" onClick={() => setOpen(false)}>Leave it as it is</button>}
-    >
-      <FollowForm
-        follow={follow}
-        done={(one) => {
-          toast(`${nameOf(one)} is changed.`);
-          setOpen(false);
-          changed();
-        }}
-      />
-    </Section>
+    <details class="fields change" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary ref={summary}>Change the rules, quality or interval</summary>
+      {open && (
+        <FollowForm
+          follow={follow}
+          done={(one) => {
+            toast(`${nameOf(one)} is changed.`);
+            setOpen(false);
+            summary.current?.focus();
+            changed();
+          }}
+        />
+      )}
+    </details>
   );
 }
 

@@ -153,12 +153,13 @@ export function Pager(
 }
 
 /** A button that works for a while: it says so, and shows what went wrong. */
-export function Act({ children, act, kind = "", busy = "Working…", title }: {
+export function Act({ children, act, kind = "", busy = "Working…", title, disabled = false }: {
   children: ComponentChildren;
   act: () => Promise<unknown>;
   kind?: string;
   busy?: string;
   title?: string;
+  disabled?: boolean;
 }) {
   const [state, setState] = useState<"ready" | "busy" | Error>("ready");
   const run = () => {
@@ -167,7 +168,7 @@ export function Act({ children, act, kind = "", busy = "Working…", title }: {
   };
   return (
     <span class="act">
-      <button type="button" class={kind} disabled={state === "busy"} onClick={run} title={title}>
+      <button type="button" class={kind} disabled={disabled || state === "busy"} onClick={run} title={title}>
         {state === "busy" ? busy : children}
       </button>
       {state instanceof Error && <span class="act-error" role="alert">{state.message}</span>}

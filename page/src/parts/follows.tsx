@@ -68,13 +68,14 @@ export function FollowActions({ follow, done, removed }: {
     <>
       <Act
         busy="Asking for a look…"
+        disabled={follow.looking}
         act={() =>
           order("POST /api/v1/follows/{follow_id}/look", { path }).then(() => {
             announce(`${name} is looked at now.`);
             done();
           })}
       >
-        Look now
+        {follow.looking ? "Looking now…" : "Look now"}
       </Act>
       {follow.paused
         ? <Act key="resume" act={() => set(false)}>Resume</Act>
@@ -192,7 +193,7 @@ export function FollowForm({ follow, target = "", done }: {
       </details>
       <details class="fields" open={follow !== undefined}>
         <summary>Quality, captions, and how often it is looked at</summary>
-        <div class="wishes-row">
+        <div class="field-grid">
           <QualityFields chosen={options.quality ?? USUAL} />
           <CaptionField chosen={options.caption_languages?.join(", ") ?? "en"} />
           <TextField
@@ -454,6 +455,6 @@ function TriedRow({ video }: { video: Tried }) {
 
 /** Rules in words, as a list. */
 export function RuleList({ words }: { words: readonly string[] }): ComponentChildren {
-  if (!words.length) return <p>No rules: all videos are wanted.</p>;
+  if (!words.length) return <p class="rules">No rules: all videos are wanted.</p>;
   return <ul class="rules">{words.map((text) => <li key={text}>{text}</li>)}</ul>;
 }
