@@ -72,15 +72,13 @@ class ArchiveRoots:
 
     async def _problem(self, tree: ArchiveTree) -> str | None:
         try:
-            if await asyncio.to_thread(tree.videos.exists):
-                read_only = await asyncio.to_thread(is_read_only, tree.videos)
-                return (
-                    f"{tree.root} is read-only. Make its disk writable; what is to be saved waits."
-                    if read_only
-                    else None
-                )
+            exists, read_only = await asyncio.to_thread(_examine, tree.videos)
         except OSError as error:  # a stale NFS handle, a disk that was pulled
             return f"{tree.root} cannot be read ({error.strerror}). Check its disk."
+        if exists:
+            return (
+                f"{tree.root} is read-only. Make its disk writable; what is to be saved waits." if read_only else None
+            )
         if not (known := await self._catalogue.count_videos(tree.key)):
             return None
         held, they = ("1 video", "it is") if known == 1 else (f"{known} videos", "they are")
@@ -94,3 +92,9 @@ class ArchiveRoots:
         for root in list(self.unavailable):
             with suppress(ServiceUnavailable, InvalidRequest):
                 await self.expect_mounted(self.tree(root))
+
+
+def _examine(folder: Path) -> tuple[bool, bool]:
+    """Return whether a folder exists, and whether its disk is read-only."""
+    exists = folder.exists()
+    return exists, exists and is_read_only(folder)
