@@ -264,7 +264,7 @@ class Dispatcher:
         free = _LOOKS_AT_ONCE * len(self._registry.live("metadata")) - len(open_looks)
         for follow_id in queries.due_follows(sql, now, max(0, free), only_wanted=self._only_wanted_looks):
             follow = rows.follow(follow_id)
-            if follow is not None and (self._budget.take(max(1, follow.requests), now) or follow.wanted):
+            if follow is not None and (self._budget.take(follows.expected_requests(follow, now), now) or follow.wanted):
                 out += follows.look(rows, follow, now)
         return out
 

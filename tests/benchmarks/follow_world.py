@@ -358,7 +358,7 @@ class Simulation:
         rows = SqlRows(self.sql)
         follow = rows.follow(follow_id)
         assert follow is not None
-        if not self._budget.take(max(1, follow.requests), self.now):
+        if not self._budget.take(follows.expected_requests(follow, self.now), self.now):
             return
         self.sql.execute("BEGIN")
         ((due, _trace_id),) = follows.look(rows, follow, self.now)

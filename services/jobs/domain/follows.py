@@ -22,7 +22,7 @@ from services.common.domain.videos import Entry, Target, TargetKind
 from services.common.rules import judge
 from services.common.targets import group_targets
 from services.jobs.domain.accounting import Out
-from services.jobs.domain.rhythm import Pace, newest_times, schedule
+from services.jobs.domain.rhythm import Pace, after_block, newest_times, schedule
 from services.jobs.domain.rows import FollowRow, FollowVideoRow, Rows
 
 _LIST_AGAIN = timedelta(days=1)
@@ -104,7 +104,7 @@ def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
     """Request a look: the next one, or one that was not answered, under a new number."""
     follow.look += 1
     follow.looking, follow.next_look = now, None
-    whole = follow.whole_at is None or now - follow.whole_at > _WHOLE_AGAIN
+    whole = _whole(follow, now)
     how = _how(follow, now, whole=whole)
     if how == "feed":
         follow.feed_at = now
@@ -118,6 +118,19 @@ def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
         known=() if whole else tuple(rows.newest_known(follow.follow_id, _KNOWN)),
     )
     return [(due, str(uuid5(NAMESPACE_URL, f"{follow.follow_id}|{follow.look}|{follow.created_at.isoformat()}")))]
+
+
+def expected_requests(follow: FollowRow, now: datetime) -> int:
+    """Return about how many requests the next look will send."""
+    lists = len(list_prefixes(follow.parsed.tab, follow.options.rules))
+    whole = _whole(follow, now)
+    if _how(follow, now, whole=whole) == "feed":
+        return lists + (2 * lists if follow.feed_failures else 0)
+    return 2 * lists + (follow.videos // 100 if whole or follow.parsed.kind is not TargetKind.CHANNEL else 0)
+
+
+def _whole(follow: FollowRow, now: datetime) -> bool:
+    return follow.whole_at is None or now - follow.whole_at > _WHOLE_AGAIN
 
 
 def _how(follow: FollowRow, now: datetime, *, whole: bool) -> HowToLook:
@@ -195,7 +208,7 @@ def looked(
         found = _only_newest(rows, follow, found)
     schedule(follow, rows.follow_load(), now, pace)
     if event.retry_after is not None and follow.next_look is not None:
-        follow.next_look = max(event.retry_after, now)
+        follow.next_look = after_block(follow, max(event.retry_after, now))
     if first and event.error is not None:
         rows.forget_videos(follow.follow_id, FollowVideoState.FOUND)  # the next look reads the list from its start
         follow.videos -= len(found)

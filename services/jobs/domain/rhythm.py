@@ -54,6 +54,12 @@ def schedule(follow: FollowRow, load: float, now: datetime, pace: Pace) -> None:
     follow.next_look = None if follow.paused else now + wait * (1 - _EARLIER * _share(follow))
 
 
+def after_block(follow: FollowRow, over: datetime) -> datetime:
+    """Return when to look after YouTube has refused this machine until `over`: not all follows at once, but each within
+    its own interval."""
+    return over + timedelta(seconds=follow.interval) * _share(follow)
+
+
 def _load(follow: FollowRow, interval: timedelta) -> float:
     """Return the requests per hour that a follow sends by its own rhythm."""
     return 0.0 if follow.paused else 3600 * max(1, follow.requests) / max(1.0, interval.total_seconds())

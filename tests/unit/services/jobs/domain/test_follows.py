@@ -122,12 +122,22 @@ def test_a_failed_look_keeps_what_it_has_found_for_the_next_one() -> None:
     assert (world.row.failures, world.row.error) == (0, None)
 
 
-def test_a_time_that_the_failure_names_is_the_next_look() -> None:
-    world = Follows()
+def test_after_a_block_each_is_looked_at_within_its_own_interval() -> None:
+    world = Follows(every_seconds=3600.0)
     until = NOW + timedelta(hours=7)
     error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message="blocked")
     world.looked(error=error, retry_after=until)
-    assert world.row.next_look == until
+    assert world.row.next_look is not None
+    assert until < world.row.next_look < until + timedelta(hours=1)
+
+
+def test_what_a_look_will_cost() -> None:
+    world = Follows(rules=Rules(kinds=(VideoKind.SHORT, VideoKind.VIDEO)))
+    assert follows.expected_requests(world.row, NOW) == 4  # two lists
+    world.looked(*(video(n, position=n) for n in range(100)))
+    assert follows.expected_requests(world.row, NOW) == 2  # two feeds
+    assert follows.expected_requests(world.row, NOW + timedelta(days=2)) == 4
+    assert follows.expected_requests(world.row, NOW + timedelta(days=40)) == 5
 
 
 @pytest.mark.parametrize(
