@@ -80,6 +80,10 @@ class Dispatcher:
         self.parked.discard(job_id)
         self._listings_checked = None
 
+    def looked(self, follow_id: str, requests: int) -> None:
+        """Note how many requests a look has sent."""
+        self._budget.sent(follow_id, requests)
+
     def store_lost(self) -> None:
         """Repeat all unanswered requests: those sent until now, and their answers, may be lost."""
         self._store_lost = datetime.now(UTC)
@@ -264,7 +268,9 @@ class Dispatcher:
         free = _LOOKS_AT_ONCE * len(self._registry.live("metadata")) - len(open_looks)
         for follow_id in queries.due_follows(sql, now, max(0, free), only_wanted=self._only_wanted_looks):
             follow = rows.follow(follow_id)
-            if follow is not None and (self._budget.take(follows.expected_requests(follow, now), now) or follow.wanted):
+            if follow is not None and (
+                self._budget.take(follow_id, follows.expected_requests(follow, now), now) or follow.wanted
+            ):
                 out += follows.look(rows, follow, now)
         return out
 

@@ -137,6 +137,8 @@ class JobQueue:
         match event:
             case e.ServiceRegistered():
                 self._registry.seen(event.service)
+            case e.FollowLooked():
+                self._dispatcher.looked(event.follow_id, event.requests)
             case e.ServiceStopped():
                 self._registry.stopped(event.instance)
             case _ if isinstance(event, _DOWNLOAD_ENDS):

@@ -358,7 +358,7 @@ class Simulation:
         rows = SqlRows(self.sql)
         follow = rows.follow(follow_id)
         assert follow is not None
-        if not self._budget.take(follows.expected_requests(follow, self.now), self.now):
+        if not self._budget.take(follow_id, follows.expected_requests(follow, self.now), self.now):
             return
         self.sql.execute("BEGIN")
         ((due, _trace_id),) = follows.look(rows, follow, self.now)
@@ -368,6 +368,7 @@ class Simulation:
         async for event in self._looks.look(due, "trace"):
             if isinstance(event, e.FollowLooked):
                 self.figures.looks[event.how] += 1
+                self._budget.sent(follow_id, event.requests)
             self._step(cast("e.Event", event))
 
     def _judged(self) -> Figures:

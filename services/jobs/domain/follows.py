@@ -91,8 +91,9 @@ def removed(rows: Rows, event: e.FollowRemoved, _now: datetime) -> list[Out]:
 
 
 def look_requested(rows: Rows, event: e.FollowLookRequested, now: datetime) -> list[Out]:
+    """A look that runs already will do."""
     follow = rows.follow(event.follow_id)
-    if follow is not None:
+    if follow is not None and follow.looking is None:
         follow.wanted, follow.next_look = True, now
     return []
 

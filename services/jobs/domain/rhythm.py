@@ -75,21 +75,28 @@ def _share(follow: FollowRow) -> float:
 
 
 class RequestBudget:
-    """Requests of looks: so many an hour, a twelfth of them at once."""
+    """Requests of looks: so many an hour, a twelfth of them at once. A look takes what it will probably send; what it has
+    sent beyond that is taken at its end."""
 
     def __init__(self, per_hour: int) -> None:
         self._per_second = per_hour / 3600
         self._most = max(1.0, per_hour / 12)
         self._left = self._most
+        self._taken: dict[str, int] = {}  # by follow
         self._at: datetime | None = None
 
-    def take(self, requests: int, now: datetime) -> bool:
+    def take(self, follow_id: str, requests: int, now: datetime) -> bool:
         """Take the requests of a look, which may be more than are left: a large list has to be read some time."""
         self._refill(now)
         ready = self._left >= 1 - _ROUNDING
         if ready:
             self._left -= requests
+            self._taken[follow_id] = requests
         return ready
+
+    def sent(self, follow_id: str, requests: int) -> None:
+        """Correct what a look has taken by what it has sent."""
+        self._left -= max(0, requests - self._taken.pop(follow_id, 0))
 
     def ready_at(self, now: datetime) -> datetime:
         """Return when the next look may begin."""

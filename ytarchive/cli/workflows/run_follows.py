@@ -105,13 +105,14 @@ _ORDER = (Exit.FAILED, Exit.REFUSED, Exit.INCOMPLETE, Exit.PARKED, Exit.OK)  # t
 
 
 async def _look_at(bus: Bus, rest: RestFollows, before: Follow) -> Follow:
-    """Ask for a look and return the follow when it is over."""
+    """Ask for a look and return the follow when it is over; a look that runs already will do."""
     async with bus.tail(FollowLooked) as looked:
         events = looked.__aiter__()
-        await rest.look(before.follow_id)
+        asked = await rest.look(before.follow_id)
+        wanted = asked.looks if asked.looking else asked.looks + 1
         while True:
             now = await rest.get(before.follow_id)
-            if now.looks > before.looks and not now.looking:
+            if now.looks >= wanted and not now.looking:
                 return now
             with suppress(TimeoutError, BusError, StopAsyncIteration):
                 async with asyncio.timeout(_ASK_AGAIN):

@@ -108,6 +108,16 @@ def test_an_answer_counts_once_and_for_its_look_only() -> None:
     assert world.step(listed) == world.step(answer) == []
 
 
+def test_a_look_that_somebody_asks_for_does_not_end_the_one_that_runs() -> None:
+    world = Follows()
+    due = world.due()
+    world.step(e.FollowLookRequested(follow_id=ID, change_id="2"))
+    assert (world.row.next_look, world.row.look) == (None, due.look)
+    world.step(e.FollowLooked(follow_id=ID, look=due.look, how="list"))
+    world.step(e.FollowLookRequested(follow_id=ID, change_id="3"))
+    assert (world.row.next_look, world.row.wanted) == (NOW, True)
+
+
 def test_a_failed_look_keeps_what_it_has_found_for_the_next_one() -> None:
     world = Follows(last=2)
     error = ErrorDetail(code=ErrorCode.SERVICE_UNAVAILABLE, message="away")
@@ -252,8 +262,11 @@ def test_a_paused_follow_waits_for_nothing_and_weighs_nothing() -> None:
 
 def test_the_budget_of_requests() -> None:
     budget = RequestBudget(120)
-    assert [budget.take(1, NOW) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [budget.take(ID, 1, NOW) for _ in range(12)] == [True] * 10 + [False] * 2
     assert budget.ready_at(NOW) == NOW + timedelta(seconds=30)
-    assert budget.take(50, NOW + timedelta(seconds=31))  # a long list
-    assert not budget.take(1, NOW + timedelta(minutes=20))
-    assert budget.take(1, NOW + timedelta(minutes=27))
+    assert budget.take(ID, 50, NOW + timedelta(seconds=31))  # a long list
+    assert not budget.take(ID, 1, NOW + timedelta(minutes=20))
+    assert budget.take(ID, 1, NOW + timedelta(minutes=27))
+    budget.sent(ID, 21)  # its feed failed, and a list was long
+    assert not budget.take(ID, 1, NOW + timedelta(minutes=35))
+    assert budget.take(ID, 1, NOW + timedelta(minutes=37))
