@@ -98,6 +98,12 @@ async def test_rules_are_tried_then_a_channel_is_followed_and_a_left_out_video_t
     await trailer.get_by_role("button", name="Take it").click()
     await trailer.get_by_role("link", name="its job").click()
     await expect(page.locator("header .about")).to_contain_text("done 1 video: 1 saved")
+    await page.go_back()
+    await expect(trailer).to_contain_text("left out held")
+    await expect(trailer.get_by_role("button")).to_have_count(0)
+    await page.get_by_role("link", name="what was fetched last").click()
+    await page.get_by_role("link", name="a follow").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Second Source")
 
 
 async def test_a_follow_is_changed_and_ended_and_what_it_saved_stays(
@@ -180,6 +186,7 @@ async def test_hostile_names_are_text(served: Served, visit: Visit, publish: Pub
 
 async def test_keys_alone_lead_to_a_follow(held: Served, visit: Visit) -> None:
     page = await visit(held)
+    await expect(page.get_by_role("heading", name="Saved lately")).to_be_visible()
     await page.keyboard.press("g")
     await page.keyboard.press("f")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Follow")

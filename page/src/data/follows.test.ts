@@ -1,5 +1,6 @@
 import type { Follow } from "./api.ts";
 import {
+  followOfJob,
   intervalOf,
   lengthText,
   nameOf,
@@ -59,6 +60,11 @@ Deno.test("a follow leads to its playlist and its channel", () => {
   const list = { name: "its playlist", path: "/p/PL0123456789abc" };
   equal(placesOf(follow({ target: "https://www.youtube.com/playlist?list=PL0123456789abc" })), [list]);
   equal(placesOf(follow({ target: "PL0123456789abc" })), [list]);
+});
+
+Deno.test("the job of a look tells its follow", () => {
+  equal(followOfJob("follow-0123456789ab-12"), "0123456789ab");
+  equal(followOfJob("follow-me"), null);
 });
 
 Deno.test("lengths are written as on the command line", () => {

@@ -12,7 +12,7 @@ export const KINDS: readonly (readonly [VideoKind, string])[] = [
 /** The states of what was found: in words, and the kind of their tag. */
 export const FOUND: Record<FollowVideoState, [string, string]> = {
   found: ["the look is not over", ""],
-  taken: ["wanted", "good"],
+  taken: ["wanted", "live"],
   left_out: ["left out", "warn"],
   before: ["older", ""],
 };
@@ -44,6 +44,11 @@ export function placesOf(follow: Follow): { name: string; path: string }[] {
     ...(list ? [{ name: "its playlist", path: `/p/${encodeURIComponent(list)}` }] : []),
     ...(follow.channel_id ? [{ name: "its channel", path: `/c/${encodeURIComponent(follow.channel_id)}` }] : []),
   ];
+}
+
+/** The follow that a job fetches for. */
+export function followOfJob(jobId: string): string | null {
+  return /^follow-([0-9a-f]{12})-\d+$/.exec(jobId)?.[1] ?? null;
 }
 
 // --- rules --------------------------------------------------------------------------------------------------------

@@ -207,6 +207,15 @@ function Found({ follow, address }: { follow: Follow; address: Address }) {
     JSON.stringify([path, query, follow.looks, follow.looking, follow.videos, follow.taken, follow.left_out]),
     (signal) => read("/api/v1/follows/{follow_id}/videos", { path, query }, signal),
   );
+  const ids = videos.data?.videos.map((video) => video.video_id) ?? [];
+  const held = useReading(
+    ids.length ? ids.join(" ") : null,
+    () => order("POST /api/v1/storage/holdings", { body: { root: follow.root, video_ids: ids } }),
+    ["video"],
+  );
+  const inArchive = new Set(
+    held.data?.held.filter((one) => one.metadata || one.qualities?.length).map((one) => one.video_id),
+  );
   const take = async (video: FollowVideo) => {
     const { rules: _, ...options } = follow.options as NewJobOptions;
     const job = await order("POST /api/v1/jobs", {
@@ -238,6 +247,7 @@ function Found({ follow, address }: { follow: Follow; address: Address }) {
                       <Row
                         key={video.video_id}
                         video={video}
+                        held={inArchive.has(video.video_id)}
                         job={jobs.get(video.video_id)}
                         take={() => take(video)}
                       />
@@ -253,15 +263,20 @@ function Found({ follow, address }: { follow: Follow; address: Address }) {
   );
 }
 
-function Row({ video, job, take }: { video: FollowVideo; job: string | undefined; take: () => Promise<void> }) {
+function Row({ video, held, job, take }: {
+  video: FollowVideo;
+  held: boolean;
+  job: string | undefined;
+  take: () => Promise<void>;
+}) {
   const title = video.title ?? video.video_id;
   const [text, kind] = FOUND[video.state];
   const jobId = job ?? video.job_id;
   return (
     <tr>
-      <td>{video.state === "taken" ? <a href={watchUrl(video.video_id)}>{title}</a> : title}</td>
+      <td>{held ? <a href={watchUrl(video.video_id)}>{title}</a> : title}</td>
       <td>
-        <Tag kind={kind}>{text}</Tag>
+        <Tag kind={kind}>{text}</Tag> {held && <Tag kind="good">held</Tag>}
       </td>
       <td>{video.reason}</td>
       <td data-label="Found">
@@ -270,7 +285,7 @@ function Row({ video, job, take }: { video: FollowVideo; job: string | undefined
       <td>
         {jobId
           ? <a href={`/j/${jobId}`}>its job</a>
-          : (video.state === "left_out" || video.state === "before") && (
+          : !held && (video.state === "left_out" || video.state === "before") && (
             <Act act={take} kind="slight" busy="A job is being created…">Take it</Act>
           )}
       </td>

@@ -3,6 +3,7 @@ import { useLocation } from "preact-iso";
 import { useMemo } from "preact/hooks";
 import type { Item, ItemStates, ItemStatus, Job } from "../data/api.ts";
 import { order } from "../data/client.ts";
+import { followOfJob } from "../data/follows.ts";
 import { running } from "../data/live.ts";
 import { gridOf, itemAt } from "../data/pixels.ts";
 import { useRead } from "../data/read.ts";
@@ -44,6 +45,7 @@ export function JobPage({ id }: { id: string }) {
   const address = useAddress();
   const summary = useRead("/api/v1/jobs/{job_id}/summary", { path: { job_id: id }, topics: NEWS });
   const states = useRead("/api/v1/jobs/{job_id}/states", { path: { job_id: id }, topics: NEWS });
+  const follow = followOfJob(id);
   return (
     <Shown of={summary} waiting="Reading the job…">
       {({ job }) => (
@@ -75,6 +77,7 @@ export function JobPage({ id }: { id: string }) {
           <Section title="About this job">
             <Facts
               rows={[
+                !!follow && ["Found by", <a key="o" href={`/follow/${follow}`}>a follow</a>],
                 ["Asked for", <Targets key="f" job={job} />],
                 ["Quality", String(job.options.quality ?? "")],
                 ["Captions", captionsOf(job)],
