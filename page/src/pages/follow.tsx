@@ -304,7 +304,7 @@ function Nothing({ follow, state, all }: { follow: Follow; state: FollowVideoSta
     );
   }
   return (
-    <Empty title={follow.looked_at ? "It has no videos yet" : "It was not looked at yet"}>
+    <Empty title={follow.looked_at ? "It has no videos yet" : "No look has been finished yet"}>
       <p>
         {follow.looking ? "It is looked at now. Videos appear here" : "Videos appear here"} as soon as a look is over.
       </p>

@@ -403,7 +403,7 @@ function TextField({ name, label, value, placeholder, hint, type = "text" }: {
 
 // --- what rules would do ------------------------------------------------------------------------------------------
 
-const VERDICTS = { true: ["wanted", "good"], false: ["left out", "warn"], null: ["open", "live"] } as const;
+const VERDICTS = { true: ["wanted", "live"], false: ["left out", "warn"], null: ["open", ""] } as const;
 
 function Trial({ trial, stale }: { trial: RulesTrial; stale: boolean }) {
   const { wanted, leftOut, open } = sumOf(trial);
