@@ -63,7 +63,7 @@ Deno.test("a follow leads to its playlist and its channel", () => {
 });
 
 Deno.test("the job of a look tells its follow", () => {
-  equal(followOfJob("follow-0123456789ab-12"), "0123456789ab");
+  equal(followOfJob("follow-0123456789ab-692cfa10-12"), "0123456789ab");
   equal(followOfJob("follow-me"), null);
 });
 

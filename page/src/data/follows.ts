@@ -48,7 +48,7 @@ export function placesOf(follow: Follow): { name: string; path: string }[] {
 
 /** The follow that a job fetches for. */
 export function followOfJob(jobId: string): string | null {
-  return /^follow-([0-9a-f]{12})-\d+$/.exec(jobId)?.[1] ?? null;
+  return /^follow-([0-9a-f]{12})-/.exec(jobId)?.[1] ?? null;
 }
 
 // --- rules --------------------------------------------------------------------------------------------------------
