@@ -4,7 +4,7 @@ import { count } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { Availability } from "../parts/availability.tsx";
 import { Empty, Figure, Heading, Pager, Section, Shown } from "../parts/basics.tsx";
-import { FollowLink } from "../parts/follows.tsx";
+import { FollowLink } from "../parts/follow_link.tsx";
 import { Columns } from "../parts/plots.tsx";
 import { Cards, VideoCard } from "../parts/videos.tsx";
 

@@ -4,7 +4,7 @@ import { clock, count } from "../data/units.ts";
 import { useAddress } from "../parts/address.ts";
 import { Availability } from "../parts/availability.tsx";
 import { Choices, Empty, Figure, Heading, Pager, Section, Shown, Table, Tag, When } from "../parts/basics.tsx";
-import { FollowLink } from "../parts/follows.tsx";
+import { FollowLink } from "../parts/follow_link.tsx";
 import { channelUrl, watchUrl } from "../parts/videos.tsx";
 
 const LIMIT = 100;

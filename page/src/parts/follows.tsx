@@ -7,7 +7,6 @@ import {
   KINDS,
   lengthText,
   nameOf,
-  placesOf,
   rulesIn,
   rulesOf,
   secondsIn,
@@ -15,7 +14,6 @@ import {
   sumOf,
   trialSentence,
 } from "../data/follows.ts";
-import { useRead } from "../data/read.ts";
 import { clock, count } from "../data/units.ts";
 import { announce, toast } from "./announcer.tsx";
 import { PartsBar } from "./bars.tsx";
@@ -24,7 +22,6 @@ import { CaptionField, Check, chosenQuality, QualityFields, USUAL } from "./wish
 
 /** What may change what is shown of follows. */
 export const FOLLOW_NEWS = ["follow", "job"];
-const MOST = 500; // follows that are looked through for a page
 export const SOON = 2_000; // ms: a look that runs may be over before its news is told
 
 export function FollowState({ follow }: { follow: Follow }) {
@@ -40,15 +37,6 @@ export function FollowState({ follow }: { follow: Follow }) {
       {!!follow.failures && <Tag kind="bad">failed {count(follow.failures, "time")}</Tag>}
     </>
   );
-}
-
-/** A link to the follow of what a page is about, or to what following it would be. `place`: the path of the page. */
-export function FollowLink({ target, place }: { target: string; place: string }) {
-  const follows = useRead("/api/v1/follows", { query: { limit: MOST }, topics: ["follow"] });
-  const follow = follows.data?.follows.find((one) => placesOf(one)[0]?.path === place);
-  return follow
-    ? <a class="button" href={`/follow/${follow.follow_id}`}>Followed</a>
-    : <a class="button" href={`/follow?t=${encodeURIComponent(target)}`}>Follow</a>;
 }
 
 /** What can be done with a follow. `removed` is called when it is followed no more. */
