@@ -71,8 +71,7 @@ def changed(rows: Rows, event: e.FollowChanged, now: datetime, pace: Pace) -> li
         return []
     if event.options is not None:
         if event.options.rules != follow.options.rules:
-            rows.forget_videos(follow.follow_id, FollowVideoState.LEFT_OUT)
-            follow.videos, follow.left_out, follow.whole_at = follow.videos - follow.left_out, 0, None
+            _begin_again(rows, follow)
         follow.options = event.options
     follow.root = event.root if event.root is not None else follow.root
     follow.priority = event.priority if event.priority is not None else follow.priority
@@ -83,6 +82,15 @@ def changed(rows: Rows, event: e.FollowChanged, now: datetime, pace: Pace) -> li
     if follow.whole_at is None and not follow.paused:
         follow.next_look = now
     return []
+
+
+def _begin_again(rows: Rows, follow: FollowRow) -> None:
+    """Forget what other rules have decided, and the look that runs with them."""
+    undecided = len(rows.found_videos(follow.follow_id))
+    rows.forget_videos(follow.follow_id, FollowVideoState.FOUND)
+    rows.forget_videos(follow.follow_id, FollowVideoState.LEFT_OUT)
+    follow.videos -= follow.left_out + undecided
+    follow.left_out, follow.looking, follow.whole_at = 0, None, None
 
 
 def removed(rows: Rows, event: e.FollowRemoved, _now: datetime) -> list[Out]:

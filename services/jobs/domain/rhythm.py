@@ -75,8 +75,8 @@ def _share(follow: FollowRow) -> float:
 
 
 class RequestBudget:
-    """Requests of looks: so many an hour, a twelfth of them at once. A look takes what it will probably send; what it has
-    sent beyond that is taken at its end."""
+    """Requests of looks: so many an hour, a twelfth of them at once. A look takes what it will probably send; what it
+    has sent beyond that is taken at its end."""
 
     def __init__(self, per_hour: int) -> None:
         self._per_second = per_hour / 3600

@@ -175,6 +175,20 @@ def test_other_rules_let_everything_be_read_again() -> None:
     ]
 
 
+def test_other_rules_end_the_look_that_runs_with_the_old_ones() -> None:
+    world = Follows(rules=Rules(title_exclude="2"))
+    due = world.due()
+    listed = e.FollowListed(follow_id=ID, look=due.look, page=0, entries=(video(2), video(1, position=1)))
+    world.step(listed)
+    world.step(e.FollowChanged(follow_id=ID, change_id="2", options=JobOptions(rules=Rules(title_exclude="1"))))
+    assert (world.row.next_look, world.row.videos) == (NOW, 0)
+    assert world.step(e.FollowLooked(follow_id=ID, look=due.look, how="list")) == []
+    out = world.looked(video(2), video(1, position=1))
+    assert [entry.video_id for event in out if isinstance(event, e.FollowFound) for entry in event.entries] == [
+        "video000002"
+    ]
+
+
 def test_hidden_entries_are_not_found_yet() -> None:
     world = Follows("PLfollow00000000000000000000000001")
     assert world.looked(video(1, title="[Private video]", marked="private")) == []
