@@ -14,7 +14,7 @@ import bus.message
 from bus.message import DeadLetter, Delivery
 from services.common.domain.archive import FileFact, Held, Provenance
 from services.common.domain.failures import Failure
-from services.common.domain.follows import FollowId, HowToLook
+from services.common.domain.follows import FollowId, HowToLook, LookNumber
 from services.common.domain.jobs import Job, JobId
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.videos import Entry, Index, PlaylistMetadata, RawTarget, Target, VideoMetadata, Wanted
@@ -508,7 +508,7 @@ class FollowLookDue(Event, subject="follow.look_due", publishers={"jobs"}, key=(
     day are of no interest."""
 
     follow_id: FollowId
-    look: Index
+    look: LookNumber
     target: Target
     how: HowToLook
     prefixes: tuple[str, ...]
@@ -516,11 +516,12 @@ class FollowLookDue(Event, subject="follow.look_due", publishers={"jobs"}, key=(
     since: date | None = None
 
 
-class FollowListed(Event, subject="follow.listed", publishers={"metadata"}, key=("follow_id", "look", "page")):
+class FollowListed(Event, subject="follow.listed", publishers={"metadata"}, key=("follow_id", "look", "how", "page")):
     """Up to 100 videos that a look has seen, new ones and known ones."""
 
     follow_id: FollowId
-    look: Index
+    look: LookNumber
+    how: HowToLook
     page: Index
     entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)
 
@@ -530,7 +531,7 @@ class FollowLooked(Event, subject="follow.looked", publishers={"metadata"}, key=
     did not do, if it was tried. With `error` it failed, and `retry_after` says when another one makes sense."""
 
     follow_id: FollowId
-    look: Index
+    look: LookNumber
     how: HowToLook
     pages: Index = 0
     requests: Index = 0
@@ -544,7 +545,7 @@ class FollowFound(Event, subject="follow.found", publishers={"jobs"}, key=("foll
     """A look has found new videos that are wanted, and a job fetches them. `entries`: the first 100 of `found`."""
 
     follow_id: FollowId
-    look: Index
+    look: LookNumber
     job_id: JobId
     title: str | None = None
     entries: tuple[Entry, ...] = Field(max_length=PAGE_SIZE)

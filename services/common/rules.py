@@ -10,6 +10,7 @@ case; one that needs longer than 20 ms for a text matches it.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import regex
 
 _REGEX_TIME = 0.02  # seconds
+_SLOW, _TRIED_AGAIN = 3, 500  # texts
 _UNITS = (timedelta(days=366), timedelta(days=31), timedelta(days=7), timedelta(days=1), timedelta(hours=1))
 _LENGTH = re.compile(r"(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s?)?", re.IGNORECASE)
 
@@ -66,7 +68,7 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kinds: tuple[VideoKind, ...] = Field(default=(), description="Only these kinds; empty: all.")
+    kinds: tuple[VideoKind, ...] = Field(default=(), max_length=10, description="Only these kinds; empty: all.")
     title_include: Expression | None = Field(default=None, description="The title matches this regular expression.")
     title_exclude: Expression | None = None
     description_include: Expression | None = None
@@ -77,7 +79,9 @@ class Rules(BaseModel):
     min_views: int | None = Field(default=None, ge=0)
     max_views: int | None = Field(default=None, ge=0)
     members_only: Literal["exclude", "only"] | None = None
-    languages: tuple[Language, ...] = Field(default=(), description="As `en`, `pt-BR`; `pt` includes `pt-BR`.")
+    languages: tuple[Language, ...] = Field(
+        default=(), max_length=50, description="As `en`, `pt-BR`; `pt` includes `pt-BR`."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -172,6 +176,9 @@ def _texts(rules: Rules, facts: Facts) -> list[Verdict]:
     return verdicts
 
 
+_slow: Counter[str] = Counter()  # by expression: how many texts it needed too long for, one after the other
+
+
 @lru_cache(maxsize=1000)
 def _compiled(expression: str) -> "regex.Pattern[str]":
     import regex
@@ -180,11 +187,19 @@ def _compiled(expression: str) -> "regex.Pattern[str]":
 
 
 def _matches(expression: str, text: str, *, otherwise: bool = True) -> bool:
-    """`otherwise`: of an expression that needs too long. It leaves nothing out: a video too many is no loss."""
-    try:
-        return _compiled(expression).search(text, timeout=_REGEX_TIME) is not None
-    except TimeoutError:
+    """`otherwise`: of an expression that needs too long. It leaves nothing out: a video too many is no loss. One that
+    needed too long for several texts is hardly tried any more."""
+    slow = _slow[expression]
+    if slow >= _SLOW:
+        _slow[expression] = slow + 1 if slow < _SLOW + _TRIED_AGAIN else 0
         return otherwise
+    try:
+        found = _compiled(expression).search(text, timeout=_REGEX_TIME) is not None
+    except TimeoutError:
+        _slow[expression] += 1
+        return otherwise
+    _slow.pop(expression, None)
+    return found
 
 
 def _lengths(rules: Rules, facts: Facts) -> list[Verdict]:

@@ -56,6 +56,7 @@ class Dispatcher:
     ) -> None:
         self._budget = RequestBudget(pace.requests_per_hour)
         self._only_wanted_looks = only_wanted_looks
+        self._looks_full = False  # no further look can begin before one ends
         self._held = held
         self._store = store
         self._registry = registry
@@ -266,6 +267,7 @@ class Dispatcher:
             if follow is not None and follow.looking is not None and self._look_lost(follow.looking, now):
                 out += follows.look(rows, follow, now)
         free = _LOOKS_AT_ONCE * len(self._registry.live("metadata")) - len(open_looks)
+        self._looks_full = free <= 0
         for follow_id in queries.due_follows(sql, now, max(0, free), only_wanted=self._only_wanted_looks):
             follow = rows.follow(follow_id)
             if follow is not None and (
@@ -278,8 +280,8 @@ class Dispatcher:
         return self._unanswerable("metadata", since, now, _UNANSWERED_LOOK) or self._orphaned("metadata", since)
 
     def _next_look(self, sql: sqlite3.Connection, now: datetime) -> list[datetime]:
-        """Return when a round has to look at follows again."""
-        at = None if self._only_wanted_looks else queries.next_follow(sql)
+        """Return when a round has to look at follows again; the end of a look starts one anyway."""
+        at = None if self._only_wanted_looks or self._looks_full else queries.next_follow(sql)
         return [] if at is None else [max(at, self._budget.ready_at(now))]
 
     # --- timers

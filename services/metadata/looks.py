@@ -96,7 +96,8 @@ class Looks:
                         break
         except SourceFailed as error:
             raise refusal(error.failure, str(target), datetime.now(UTC)) from error
-        return RulesTrial(title=title, videos=[_tried(entry, rules) for entry in entries[:_TRIED]])
+        tried = await asyncio.to_thread(lambda: [_tried(entry, rules) for entry in entries[:_TRIED]])
+        return RulesTrial(title=title, videos=tried)
 
     async def _look(self, due: FollowLookDue, progress: _Progress) -> AsyncGenerator[Event, None]:
         if due.how == "feed":
@@ -140,6 +141,7 @@ class Looks:
                     yield FollowListed(
                         follow_id=due.follow_id,
                         look=due.look,
+                        how=how,
                         page=progress.pages,
                         entries=entries[start : start + PAGE_SIZE],
                     )

@@ -42,7 +42,7 @@ def test_every_address_is_tried(make_cli: Callable[..., Cli], phone: tuple[str, 
     assert ran.code == 1, ran.out + ran.err
     assert "addresses" in ran.out, ran.out + ran.err
     assert json.loads(ran.out)["addresses"] == [
-        {"name": "1. json", "ok": True}, {"name": "2. json", "ok": False}, {"name": "3. nonsense", "ok": False},
+        {"name": "1. json", "ok": True}, {"name": "2. json", "ok": False}, {"name": "3. no address", "ok": False},
     ]  # fmt: skip
     assert [message["title"] for message in messages] == ["YTArchive: a test"]
     shown = cli("config", "show")

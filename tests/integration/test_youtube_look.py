@@ -116,6 +116,16 @@ async def test_lists_tell_the_kind_the_age_and_the_length(look: Any, emulator_ch
     assert [entry.kind for entry in looked.entries] == [VideoKind.SHORT, None]  # from its address
 
 
+async def test_a_kind_that_a_channel_does_not_have_is_no_failure(look: Any) -> None:
+    for how in ("list", "feed"):
+        looked, _requests = await look(CHANNEL, how, prefixes=["UULF", "UUSH"])
+        assert len(looked.entries) == (36 if how == "list" else 15)
+        looked, _requests = await look(CHANNEL, how, prefixes=["UUSH", "UULV"])
+        assert (looked.entries, looked.head.channel_id) == ([], sample.CHANNEL)
+    with pytest.raises(ChildFailed, match="does not exist"):
+        await look(Target(kind=TargetKind.CHANNEL, id="UC0000000000000000000000"), "list", prefixes=["UUSH"])
+
+
 async def test_a_playlist_is_read_to_its_end(look: Any) -> None:
     target = Target(kind=TargetKind.PLAYLIST, id=sample.PLAYLIST_120)
     looked, requests = await look(target, "list", known=["nothing1234"])

@@ -1,6 +1,5 @@
 """Follows: channels and playlists that are looked at by themselves, as REST, events and the command line show them."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ from services.common.rules import Rules, VideoKind
 FOLLOW_ID_PATTERN = r"^[0-9a-f]{12}$"
 FollowId = Annotated[str, Field(pattern=FOLLOW_ID_PATTERN)]
 HowToLook = Literal["feed", "list"]
+LookNumber = Annotated[int, Field(ge=0, lt=2**53)]
 _JOB = "follow-"
 _UPLOADS = "UU"
 _TABS = {
@@ -111,10 +111,9 @@ def list_prefixes(tab: ChannelTab | None, rules: Rules) -> tuple[str, ...]:
     return tuple(lists) if 0 < len(lists) < len(ChannelTab) else (_UPLOADS,)
 
 
-def job_id_of(follow_id: str, created_at: datetime, look: int) -> str:
-    """Return the id of the job that fetches what a look has found. A follow may be removed and created again: its looks
-    are counted from the start then."""
-    return f"{_JOB}{follow_id}-{int(created_at.timestamp()):x}-{look}"
+def job_id_of(follow_id: str, look: int) -> str:
+    """Return the id of the job that fetches what a look has found."""
+    return f"{_JOB}{follow_id}-{look:x}"
 
 
 def follow_of_job(job_id: str) -> str | None:

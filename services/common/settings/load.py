@@ -287,7 +287,7 @@ def _explain(problem: ErrorDetails, origins: Mapping[str, str]) -> str:
     if isinstance(problem["input"], Mapping):  # of keys that do not fit together; the message names them
         places = dict.fromkeys(place for name, place in origins.items() if name.startswith(f"{key}."))
         return f"{', '.join(places)}: [{key}] {message}."
-    secret = any(part in {"api_key", "password", "token"} for part in parts)
+    secret = any(part in {"api_key", "password", "token", "urls"} for part in parts)
     if secret:  # no colon after the key: what follows would be masked as the secret
         return f"{origin} has no valid value for {key} ({message}). Correct it, or remove it for the default."
     value = f" = {_masked(key, problem['input'])!r}"

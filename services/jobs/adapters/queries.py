@@ -132,10 +132,16 @@ def load_blocks(sql: sqlite3.Connection) -> dict[str, Block]:
 
 
 def due_follows(sql: sqlite3.Connection, now: datetime, limit: int, *, only_wanted: bool) -> list[str]:
-    """Return the follows that are to be looked at, the longest overdue first; `only_wanted`: if somebody asked."""
-    where = "next_look <= ? AND looking IS NULL" + (" AND json_extract(body, '$.wanted')" if only_wanted else "")
-    query = f"SELECT follow_id FROM follows WHERE {where} ORDER BY next_look, follow_id LIMIT ?"  # noqa: S608 - constants
-    return [row["follow_id"] for row in sql.execute(query, (as_time(now), limit))]
+    """Return the follows that are to be looked at: those that somebody asks for, then the longest overdue."""
+    query = (
+        "SELECT follow_id FROM follows WHERE wanted AND next_look <= ? AND looking IS NULL ORDER BY next_look LIMIT ?"
+    )
+    found = [row["follow_id"] for row in sql.execute(query, (as_time(now), limit))]
+    if not only_wanted and len(found) < limit:
+        query = """SELECT follow_id FROM follows WHERE next_look <= ? AND looking IS NULL AND NOT wanted
+            ORDER BY next_look, follow_id LIMIT ?"""
+        found += [row["follow_id"] for row in sql.execute(query, (as_time(now), limit - len(found)))]
+    return found
 
 
 def open_looks(sql: sqlite3.Connection) -> list[str]:

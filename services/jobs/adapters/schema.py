@@ -56,9 +56,11 @@ _V5 = "CREATE INDEX listings_by_number ON listings (job_id, json_extract(body, '
 # what is followed, and every video that a follow has found
 _V6 = """
 CREATE TABLE follows (
-  follow_id TEXT PRIMARY KEY, next_look TEXT, looking TEXT, load REAL NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+  follow_id TEXT PRIMARY KEY, next_look TEXT, looking TEXT, wanted INTEGER NOT NULL, load REAL NOT NULL,
+  body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX follows_due ON follows (next_look) WHERE next_look IS NOT NULL;
 CREATE INDEX follows_looking ON follows (looking) WHERE looking IS NOT NULL;
+CREATE INDEX follows_wanted ON follows (next_look) WHERE wanted;
 CREATE INDEX follows_by_load ON follows (load);
 CREATE TABLE follow_videos (
   follow_id TEXT NOT NULL, video_id TEXT NOT NULL, rank INTEGER NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL,

@@ -161,14 +161,15 @@ class SqlRows:
         (load,) = self.sql.execute("SELECT total(load) FROM follows").fetchone()
         return float(load)
 
-    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> set[str]:
-        query = "SELECT video_id FROM follow_videos WHERE follow_id=? AND video_id IN (SELECT value FROM json_each(?))"
-        found: set[str] = {row["video_id"] for row in self.sql.execute(query, (follow_id, json.dumps(list(video_ids))))}
-        return found
+    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> dict[str, FollowVideoRow]:
+        query = "SELECT body FROM follow_videos WHERE follow_id=? AND video_id IN (SELECT value FROM json_each(?))"
+        found = self.sql.execute(query, (follow_id, json.dumps(list(video_ids))))
+        videos = [parse_row(FOLLOW_VIDEO.validate_json, row["body"]) for row in found]
+        return {video.video_id: video for video in videos}
 
-    def newest_known(self, follow_id: str, limit: int) -> list[str]:
-        query = "SELECT video_id FROM follow_videos WHERE follow_id=? ORDER BY rank DESC LIMIT ?"
-        return [row["video_id"] for row in self.sql.execute(query, (follow_id, limit))]
+    def newest_known(self, follow_id: str, highest: int, limit: int) -> list[str]:
+        query = "SELECT video_id FROM follow_videos WHERE follow_id=? AND rank<=? ORDER BY rank DESC LIMIT ?"
+        return [row["video_id"] for row in self.sql.execute(query, (follow_id, highest, limit))]
 
     def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None:
         for video in videos:
@@ -230,9 +231,9 @@ class SqlRows:
             [(f.video_id, f.state, as_json(FETCH, f)) for f in self._changed(self._fetches)],
         )
         self.sql.executemany(
-            "INSERT OR REPLACE INTO follows VALUES (?,?,?,?,?)",
+            "INSERT OR REPLACE INTO follows VALUES (?,?,?,?,?,?)",
             [
-                (f.follow_id, as_time(f.next_look), as_time(f.looking), f.load, as_json(FOLLOW, f))
+                (f.follow_id, as_time(f.next_look), as_time(f.looking), f.wanted, f.load, as_json(FOLLOW, f))
                 for f in self._changed(self._follows)
             ],
         )

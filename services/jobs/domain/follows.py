@@ -13,7 +13,7 @@ a playlist, which may be in any order. Once in thirty days it reads the list to 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from services.common import events as e
@@ -29,6 +29,7 @@ _LIST_AGAIN = timedelta(days=1)
 _WHOLE_AGAIN = timedelta(days=30)
 _FEED_AGAIN = timedelta(hours=12)  # after it has failed _FEED_FAILURES times
 _FEED_FAILURES = 3
+_FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # looks of a follow are counted from the milliseconds since then
 _LIST = 1_000_000  # entries of a list are fewer
 _MOST = 20_000  # videos of a job
 _KNOWN = 50  # videos that a look is told
@@ -59,6 +60,7 @@ def created(rows: Rows, event: e.FollowCreated, now: datetime, pace: Pace) -> li
         last=event.last,
         created_at=now,
     )
+    follow.look = follow.first_look = max(0, round((now - _FIRST).total_seconds() * 1000))
     schedule(follow, rows.follow_load(), now, pace)
     follow.next_look = now
     rows.add(follow)
@@ -113,7 +115,7 @@ def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
     """Request a look: the next one, or one that was not answered, under a new number."""
     follow.look += 1
     follow.looking, follow.next_look = now, None
-    whole = _whole(follow, now)
+    follow.whole = whole = _whole(follow, now)
     how = _how(follow, now, whole=whole)
     if how == "feed":
         follow.feed_at = now
@@ -124,7 +126,7 @@ def look(rows: Rows, follow: FollowRow, now: datetime) -> list[Out]:
         how=how,
         prefixes=list_prefixes(follow.parsed.tab, follow.options.rules),
         since=follow.options.rules.since,
-        known=() if whole else tuple(rows.newest_known(follow.follow_id, _KNOWN)),
+        known=() if whole else tuple(rows.newest_known(follow.follow_id, follow.good_look * _LIST, _KNOWN)),
     )
     return [(due, str(uuid5(NAMESPACE_URL, f"{follow.follow_id}|{follow.look}|{follow.created_at.isoformat()}")))]
 
@@ -163,7 +165,13 @@ def listed(rows: Rows, event: e.FollowListed, now: datetime) -> list[Out]:
     follow = _looking(rows, event.follow_id, event.look)
     if follow is None:
         return []
+    follow.looking = now  # a long list takes its time
     known = rows.known_videos(follow.follow_id, [entry.video_id for entry in event.entries])
+    for entry in event.entries:
+        before = known.get(entry.video_id)
+        if before is not None and (follow.whole or before.state is FollowVideoState.FOUND):
+            before.rank = _rank(follow, entry)  # its place in the list, which an earlier look may not have known
+            rows.set_follow_video(before)
     new = [entry for entry in event.entries if entry.video_id not in known and entry.marked is None]
     new = list({entry.video_id: entry for entry in new}.values())
     videos = []
@@ -186,13 +194,17 @@ def _is_exact(entry: Entry) -> bool:
     return entry.published_until - entry.published_from <= timedelta(days=3)
 
 
+def _rank(follow: FollowRow, entry: Entry) -> int:
+    return follow.look * _LIST - min(entry.position, _LIST - 1)
+
+
 def _video(
     follow: FollowRow, entry: Entry, state: FollowVideoState, reason: str | None, now: datetime
 ) -> FollowVideoRow:
     return FollowVideoRow(
         follow_id=follow.follow_id,
         video_id=entry.video_id,
-        rank=follow.look * _LIST - entry.position,
+        rank=_rank(follow, entry),
         state=state,
         at=now,
         position=entry.position,
@@ -242,11 +254,11 @@ def _note_look(follow: FollowRow, event: e.FollowLooked, now: datetime) -> None:
     if event.error is not None:
         follow.failures += 1
         return
-    follow.failures, follow.looked_at = 0, now
+    follow.failures, follow.looked_at, follow.good_look = 0, now, follow.look
     if event.how == "list":
         follow.listed_at = now
-        if follow.whole_at is None or now - follow.whole_at > _WHOLE_AGAIN:
-            follow.whole_at = now
+    if follow.whole:
+        follow.whole_at = now
 
 
 def _only_newest(rows: Rows, follow: FollowRow, found: list[FollowVideoRow]) -> list[FollowVideoRow]:
@@ -261,9 +273,9 @@ def _only_newest(rows: Rows, follow: FollowRow, found: list[FollowVideoRow]) -> 
 def _take(
     rows: Rows, follow: FollowRow, found: Sequence[FollowVideoRow], trace_id: str, now: datetime
 ) -> tuple[list[Out], FoundJob]:
-    job_id = job_id_of(follow.follow_id, follow.created_at, follow.look)
+    job_id = job_id_of(follow.follow_id, follow.look)
     if len(found) > _MOST:
-        found, follow.next_look = found[:_MOST], now  # the end of that look takes the others
+        found, follow.next_look, follow.wanted = found[:_MOST], now, True  # the end of that look takes the others
     for video in found:
         video.state, video.job_id = FollowVideoState.TAKEN, job_id
         rows.set_follow_video(video)
@@ -304,12 +316,8 @@ def left_out(rows: Rows, follow_id: str, video_id: str, reason: str) -> None:
 
 def clock_set_back(follow: FollowRow, now: datetime) -> None:
     """Move times that lie in the future to now: the clock was ahead when they were stored."""
-    ahead = [
-        at
-        for at in (follow.looked_at, follow.listed_at, follow.whole_at, follow.feed_at)
-        if at is not None and at > now
-    ]
-    if ahead and follow.next_look is not None:
+    times = (follow.created_at, follow.looked_at, follow.listed_at, follow.whole_at, follow.feed_at)
+    if follow.next_look is not None and any(at > now for at in times if at is not None):
         follow.next_look = min(follow.next_look, now)
     follow.created_at = min(follow.created_at, now)
     follow.looking = _not_after(follow.looking, now)

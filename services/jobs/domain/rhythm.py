@@ -50,7 +50,7 @@ def schedule(follow: FollowRow, load: float, now: datetime, pace: Pace) -> None:
     follow.interval, follow.stretched = interval.total_seconds() * stretch, stretch > 1.0
     wait = timedelta(seconds=follow.interval)
     if follow.failures:
-        wait = max(wait, min(pace.shortest * 2.0 ** min(follow.failures, 16), _LONGEST_BACKOFF))
+        wait = min(pace.shortest * 2.0 ** min(follow.failures - 1, 16), _LONGEST_BACKOFF)
     follow.next_look = None if follow.paused else now + wait * (1 - _EARLIER * _share(follow))
 
 

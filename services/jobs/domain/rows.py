@@ -172,7 +172,10 @@ class FollowRow:
     paused: bool = False
     title: str | None = None
     channel_id: str | None = None
-    look: int = 0  # the number of the last look
+    look: int = 0  # the number of the last look; a follow that is created again begins with a higher one
+    first_look: int = 0
+    good_look: int = 0  # the last one that ended well
+    whole: bool = False  # whether the look that runs reads everything
     looking: datetime | None = None  # when it was requested, until it is over
     wanted: bool = False  # somebody asked for a look
     next_look: datetime | None = None
@@ -276,12 +279,12 @@ class Rows(Protocol):
         """Return the requests per hour that all follows would send by their own rhythm."""
         ...
 
-    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> set[str]:
-        """Return those of these videos that the follow has found before."""
+    def known_videos(self, follow_id: str, video_ids: Collection[str]) -> dict[str, FollowVideoRow]:
+        """Return those of these videos that the follow has found before, by id."""
         ...
 
-    def newest_known(self, follow_id: str, limit: int) -> list[str]:
-        """Return the newest videos that the follow has found."""
+    def newest_known(self, follow_id: str, highest: int, limit: int) -> list[str]:
+        """Return the newest videos that the follow has found, up to the rank `highest`."""
         ...
 
     def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None: ...

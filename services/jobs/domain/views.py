@@ -85,7 +85,7 @@ def follow_view(follow: FollowRow) -> Follow:
         last=follow.last,
         paused=follow.paused,
         looking=follow.looking is not None,
-        looks=follow.look,
+        looks=follow.look - follow.first_look,
         looked_at=follow.looked_at,
         how=follow.how,
         next_look=follow.next_look,

@@ -39,7 +39,8 @@ class Delivery:
             for number, url in enumerate(self._urls, start=1):
                 address = url.get_secret_value()
                 service = Apprise.instantiate(address, suppress_exceptions=True)
-                self._services.append((f"{number}. {address.partition(':')[0]}", service))
+                scheme, known, _secret = address.partition("://")
+                self._services.append((f"{number}. {scheme if known else 'no address'}", service))
         return self._services
 
 

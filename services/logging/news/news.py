@@ -2,7 +2,7 @@
 kept, and continues where it stopped."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ import structlog
 from services.common.settings.sections import Notify
 from services.logging.news.delivery import Delivery
 from services.logging.news.notes import SUBJECTS, Change, changes
-from services.logging.news.store import Cursor, NewsStore, Waiting
+from services.logging.news.store import NewsStore, Waiting
 from services.logging.news.times import QuietHours, next_time, parse_time
 from services.logging.reading import EVENTS, journal_files, parse_record
 
@@ -21,6 +21,7 @@ _LONGEST_SLEEP = 3600.0  # seconds
 _BLOCK = 4 * 1024**2  # bytes of the journal in one transaction
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=6)  # after failed deliveries
 _IN_ONE_MESSAGE = 20
+_LAST_MESSAGE = 3.0  # seconds that the end of the service waits for a message
 
 _log = structlog.get_logger("services.logging")
 
@@ -60,38 +61,32 @@ class News:
 
     async def read(self) -> None:
         """Read what the journal has since the last time. The first time nothing: what was before is no news."""
-        cursor = await self._store.cursor()
-        if cursor is None:
-            await self._store.apply([], await asyncio.to_thread(self._end), self._now())
+        known = await self._store.read_so_far()
+        if known is None:
+            await self._store.apply([], await asyncio.to_thread(self._sizes), self._now())
             return
         while True:
-            found, read = await asyncio.to_thread(self._read, cursor)
-            if read == cursor:
+            found, read = await asyncio.to_thread(self._read, known)
+            if read == known:
                 return
             await self._store.apply(found, read, self._now())
-            cursor = read
+            known = read
 
-    def _end(self) -> Cursor:
-        files = journal_files(self._directory, EVENTS)
-        return Cursor(files[-1].path.name, files[-1].size) if files else Cursor("", 0)
+    def _sizes(self) -> dict[str, int]:
+        return {file.path.name: file.size for file in journal_files(self._directory, EVENTS)}
 
-    def _read(self, cursor: Cursor) -> tuple[list[Change], Cursor]:
-        """Return what the next lines of the journal change, and how far they go."""
+    def _read(self, known: Mapping[str, int]) -> tuple[list[Change], dict[str, int]]:
+        """Return what the next lines of the journal change, and how far each file is read. An event is in the file of
+        its own day, so that yesterday's may grow beside today's."""
+        found: list[Change] = []
+        read = {"": 0}
         for file in journal_files(self._directory, EVENTS):
             name = file.path.name
-            if name < cursor.name:
-                continue
-            offset = cursor.offset if name == cursor.name else 0
-            try:
-                with file.path.open("rb") as opened:
-                    opened.seek(offset)
-                    text = opened.read(_BLOCK)
-            except FileNotFoundError:
-                continue  # removed by retention
-            whole = text.rfind(b"\n") + 1
-            if whole:
-                return _changes_of(text[:whole].splitlines()), Cursor(name, offset + whole)
-        return [], cursor
+            offset = known.get(name, 0)
+            lines = _lines(file.path, offset) if file.size > offset else b""
+            found += _changes_of(lines.splitlines())
+            read[name] = offset + len(lines)
+        return found, read
 
     # --- telling
 
@@ -115,10 +110,19 @@ class News:
         at = note.due.astimezone(self._now().tzinfo)
         if not note.urgent and note.tries == 0:
             at = next_time(at, self._digest)
-        return self._quiet.over_at(at) if self._quiet is not None else at
+        return self._quiet.over_at(max(at, self._now())) if self._quiet is not None else at
 
     async def _send(self, notes: Sequence[Waiting], now: datetime) -> list[datetime]:
-        """Send notes as one message. Return when to try again, if no address took it."""
+        """Send notes as one message. Return when to try again, if no address took it. At the end of the service the
+        message that is on its way is waited for: it would be sent again."""
+        sending = asyncio.create_task(self._deliver(notes, now), name="news")
+        try:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait({sending}, timeout=_LAST_MESSAGE)
+            raise
+
+    async def _deliver(self, notes: Sequence[Waiting], now: datetime) -> list[datetime]:
         title, text = message_of(notes)
         sent = await asyncio.to_thread(self._delivery.send, title, text)
         keys = [note.key for note in notes]
@@ -142,6 +146,22 @@ def message_of(notes: Sequence[Waiting]) -> tuple[str, str]:
         lines.append(f"… and {len(notes) - _IN_ONE_MESSAGE} more")
     what = "needs you" if notes[0].urgent else "news"
     return f"YTArchive: {what} ({len(notes)})", "\n".join(lines)
+
+
+def _lines(path: Path, offset: int) -> bytes:
+    """Return whole lines from there on, about _BLOCK bytes, or one line that is longer."""
+    size = _BLOCK
+    while True:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                text = file.read(size)
+        except FileNotFoundError:
+            return b""  # removed by retention
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole or len(text) < size:
+            return whole
+        size *= 2
 
 
 def _changes_of(lines: Sequence[bytes]) -> list[Change]:

@@ -38,7 +38,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What was to be told under this key is over."""
+    """What was told under this key, or was to be told, is over. If it comes again it is told again."""
 
     key: str
 
@@ -53,7 +53,7 @@ def changes(subject: str, data: Mapping[str, Any]) -> list[Change]:
         return []
     try:
         return list(rule(data))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError):
         return []  # of another version
 
 
@@ -97,6 +97,11 @@ def _looked(data: Mapping[str, Any]) -> Iterator[Change]:
         yield Withdrawn(key)
     else:
         yield Note(key, True, "A channel cannot be looked at since a day", _short(error["message"]), _DAY, _DAY * 7)
+
+
+def _no_follow(data: Mapping[str, Any]) -> Iterator[Change]:
+    if data.get("paused", True):  # of a change: whether it is paused now; of a removal nothing
+        yield Withdrawn(f"follow/{data['follow_id']}")
 
 
 def _found(data: Mapping[str, Any]) -> Iterator[Change]:
@@ -144,6 +149,8 @@ _RULES = {
     "listing.failed": _failed,
     "follow.looked": _looked,
     "follow.found": _found,
+    "follow.changed": _no_follow,
+    "follow.removed": _no_follow,
     "archive.checked": _checked,
     "job.completed": _completed,
 }

@@ -2,7 +2,7 @@
 that nothing is told twice or left out after a kill."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ CREATE TABLE notes (
   key TEXT PRIMARY KEY, urgent INTEGER NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL, at TEXT NOT NULL,
   due TEXT NOT NULL, told TEXT, tries INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX notes_due ON notes (due) WHERE told IS NULL;
-CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, offset INTEGER NOT NULL);
+CREATE TABLE read (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
 """,
 )
 _KEPT = timedelta(days=400)  # what was told: a video that is hidden for a year is not news again
@@ -35,14 +35,6 @@ class Waiting:
     tries: int
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """The name of a file of the journal, and how many bytes of it are read."""
-
-    name: str
-    offset: int
-
-
 class NewsStore:
     def __init__(self, path: Path) -> None:
         self._db = Database(path, _STEPS, on_recreated=lambda _reason: None)
@@ -50,23 +42,26 @@ class NewsStore:
     def close(self) -> None:
         self._db.close()
 
-    async def cursor(self) -> Cursor | None:
-        def work(sql: sqlite3.Connection) -> Cursor | None:
-            row = sql.execute("SELECT name, offset FROM cursor").fetchone()
-            return Cursor(row["name"], row["offset"]) if row else None
+    async def read_so_far(self) -> dict[str, int] | None:
+        """Return how many bytes of each file of the journal are read; None at the first time."""
+
+        def work(sql: sqlite3.Connection) -> dict[str, int] | None:
+            found = sql.execute("SELECT name, offset FROM read").fetchall()
+            return {row["name"]: row["offset"] for row in found} if found else None
 
         return await self._db.read(work)
 
-    async def apply(self, changes: Sequence[Change], read: Cursor, now: datetime) -> None:
-        """Store what the events up to `read` change."""
+    async def apply(self, changes: Sequence[Change], read: Mapping[str, int], now: datetime) -> None:
+        """Store what the events up to `read` change. Files that are not in `read` are gone."""
 
         def work(sql: sqlite3.Connection) -> None:
             for change in changes:
                 if isinstance(change, Note):
                     _add(sql, change, now)
                 else:
-                    sql.execute("DELETE FROM notes WHERE key = ? AND told IS NULL", (change.key,))
-            sql.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, ?)", (read.name, read.offset))
+                    sql.execute("DELETE FROM notes WHERE key = ?", (change.key,))
+            sql.execute("DELETE FROM read")
+            sql.executemany("INSERT INTO read VALUES (?, ?)", list({"": 0, **read}.items()))
 
         await self._db.run(work)
 

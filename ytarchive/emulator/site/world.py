@@ -242,6 +242,8 @@ class World:
             channel = self.channels.get("UC" + playlist_id.removeprefix(prefix))
             if playlist_id.startswith(prefix) and channel is not None:
                 entries = tuple(v for v in self.uploads(channel) if tab in {None, self.videos[v].tab})
+                if tab is not None and not entries:
+                    return None  # as on YouTube: a channel without shorts has no list of them
                 return Playlist(playlist_id, f"Uploads from {channel.title}", channel.id, entries=entries)
         return None
 

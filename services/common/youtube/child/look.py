@@ -12,12 +12,14 @@ video: 2 requests, and 1 more for each further page. A playlist is read to its e
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from yt_dlp.networking import Request
+from yt_dlp.utils import YoutubeDLError
 
 from services.common.domain.videos import Entry, PlaylistMetadata, Target, TargetKind
 from services.common.rules import VideoKind, published_between
@@ -30,6 +32,7 @@ from services.common.youtube.child.session import make_ydl
 PAGE = listing.PAGE
 _FEED = "https://www.youtube.com/feeds/videos.xml"
 _FEED_LIMIT = 4 * 1024**2  # bytes
+_TABS = frozenset({"UULF", "UUSH", "UULV"})
 _KINDS = {"UUSH": VideoKind.SHORT, "UULV": VideoKind.STREAM}  # UULF has videos and premieres
 _NAMES = {
     "atom": "http://www.w3.org/2005/Atom",
@@ -38,6 +41,7 @@ _NAMES = {
 }
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class FeedUnreadable(Exception):
@@ -77,13 +81,16 @@ class Look:
         self._since = since
         self._emit = emit
         self._requests = 0
+        self._lacking: list[YoutubeDLError] = []  # lists that the channel does not have
         self._headed = False
 
     def feeds(self) -> None:
-        """A channel, named by its id."""
+        """A channel, named by its id. Some of its lists may be missing: of a channel without shorts, say."""
         for prefix in self._prefixes:
             self._requests += 1
-            feed = self._read_feed(prefix)
+            feed = self._existing(lambda prefix=prefix: self._read_feed(prefix), prefix)  # type: ignore[misc]
+            if feed is None:
+                continue
             elements = feed.findall("atom:entry", _NAMES)
             found = (_of_feed(element, n, _KINDS.get(prefix)) for n, element in enumerate(elements))
             self._tell_head(
@@ -112,7 +119,9 @@ class Look:
         for id, kind, named in self._targets():
             self._requests += 2
             url = target_url(Target(kind=TargetKind.PLAYLIST, id=id))
-            playlist = listing.extract(self._ydl, url)
+            playlist = self._existing(lambda url=url: listing.extract(self._ydl, url), id[:4])  # type: ignore[misc]
+            if playlist is None:
+                continue
             if head is None:
                 if named is None and self._target.kind is TargetKind.CHANNEL:
                     named = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
@@ -151,6 +160,32 @@ class Look:
         for prefix in self._prefixes:
             yield f"{prefix}{channel_id[2:]}", _KINDS.get(prefix), page
 
+    def _existing(self, read: Callable[[], T], prefix: str) -> T | None:
+        """Read a list of a channel. Return None for one of a kind of video that the channel does not have; raise when
+        the channel has no list at all."""
+        try:
+            return read()
+        except YoutubeDLError as error:
+            if prefix not in _TABS or not _missing(error):
+                raise
+            self._lacking.append(error)
+            if len(self._lacking) == len(self._prefixes):
+                self._expect_channel(error)
+            return None
+
+    def _expect_channel(self, error: YoutubeDLError) -> None:
+        """None of the wanted lists exists: the channel has such videos not yet, or does not exist."""
+        if not validate_channel_id(self._target.id):
+            return  # it was found by its name
+        self._requests += 2
+        uploads = f"UU{self._target.id[2:]}"
+        try:
+            playlist = listing.extract(self._ydl, target_url(Target(kind=TargetKind.PLAYLIST, id=uploads)))
+        except YoutubeDLError:
+            raise error from None
+        named = {**playlist, "title": playlist.get("channel") or playlist.get("title")}
+        self._tell_head(listing.metadata_of(playlist, uploads, named))
+
     def _tell_head(self, playlist: PlaylistMetadata) -> None:
         if not self._headed:
             self._headed = True
@@ -158,6 +193,13 @@ class Look:
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         self._emit({"entries": [entry.model_dump(mode="json") for entry in entries], "requests": self._requests})
+
+
+def _missing(error: YoutubeDLError) -> bool:
+    """Return whether YouTube says that there is no such list, or feed."""
+    cause = getattr(error, "cause", None) or error
+    gone = getattr(cause, "status", None) == HTTPStatus.NOT_FOUND
+    return gone or "does not exist" in str(error)
 
 
 def _with_dates(options: Json) -> Json:

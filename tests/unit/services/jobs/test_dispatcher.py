@@ -18,7 +18,7 @@ from services.common.domain.jobs import ItemStatus
 from services.common.domain.registry import ServiceInfo
 from services.common.domain.replies import ClaimAnswer, ClaimVerdict
 from services.common.domain.videos import Entry, Target, TargetKind, VideoMetadata
-from services.common.models import ErrorCode, ErrorDetail, JobType
+from services.common.models import ErrorCode, ErrorDetail, JobOptions, JobType
 from services.jobs.adapters.commits import Commit, CommitNotifier
 from services.jobs.adapters.registry import Registry
 from services.jobs.adapters.store import Store
@@ -26,6 +26,7 @@ from services.jobs.adapters.unit_of_work import SqlRows
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.domain import state_machine
 from services.jobs.domain.accounting import Out
+from services.jobs.domain.rhythm import Pace
 from services.jobs.domain.scheduler import Block
 from services.jobs.domain.state_machine import Accepted
 from tests.fixtures.jobs_world import request_ids
@@ -266,3 +267,89 @@ async def test_the_first_claim_of_a_suspected_egress_is_the_probe_and_asks_for_a
     assert (probe.verdict, probe.reason, probe.canary) == (ClaimVerdict.PROBE, Suspicion.SAME_FAILURE, saved.video_id)
     assert (waits.verdict, waits.canary) == (ClaimVerdict.WAIT, None)
     assert (await claim("metadata", None)).verdict is ClaimVerdict.GO
+
+
+# --- follows
+
+
+async def follow(store: Store, count: int, now: datetime, wanted: int | None = None) -> None:
+    """Create follows, which are due at once; somebody asks for one of them."""
+
+    def work(rows: SqlRows, _sql: sqlite3.Connection, _now: datetime) -> list[Out]:
+        for number in range(count):
+            created = e.FollowCreated(
+                follow_id=f"{number:012x}",
+                change_id="1",
+                target=f"UC{number:022d}",
+                type=JobType.PLAYLIST_DOWNLOAD,
+                options=JobOptions(),
+                root="/archive",
+            )
+            state_machine.step(rows, created, now)
+        if wanted is not None:
+            asked = e.FollowLookRequested(follow_id=f"{wanted:012x}", change_id="2")
+            state_machine.step(rows, asked, now + timedelta(minutes=1))
+        return []
+
+    await store.change(work)
+
+
+def with_metadata(tmp_path: Path) -> Registry:
+    registry = Registry(tmp_path / "services.json")
+    registry.seen(
+        ServiceInfo(
+            name="metadata",
+            instance="metadata/1",
+            url="http://127.0.0.1:1",
+            version="1",
+            host=platform.node(),
+            pid=os.getpid(),
+            started_at=datetime.now(UTC),
+        )
+    )
+    return registry
+
+
+async def test_due_follows_do_not_keep_the_dispatcher_busy_while_no_look_can_begin(
+    store: Store, tmp_path: Path
+) -> None:
+    await follow(store, 3, datetime.now(UTC))
+    rounds = Rounds()
+    dispatcher = Dispatcher(store, Registry(tmp_path / "services.json"), (), CommitNotifier(rounds))
+    running = asyncio.create_task(dispatcher.run())
+    await asyncio.sleep(1.0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert 0 < rounds.count < 5
+
+
+async def test_a_look_that_somebody_asks_for_comes_first_and_waits_for_no_budget(store: Store, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    await follow(store, 10, now - timedelta(hours=1), wanted=7)
+    pace = Pace(requests_per_hour=1)
+    dispatcher = Dispatcher(store, with_metadata(tmp_path), (), CommitNotifier(), pace=pace)
+    for number in range(3):
+        dispatcher.looked(str(number), 1)  # the budget is used up
+    out: list[str] = []
+
+    def decide(rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        decided = dispatcher._decide(rows, sql, now)
+        out.extend(event.follow_id for event, _trace in decided if isinstance(event, e.FollowLookDue))
+        return decided
+
+    await store.change(decide)
+    assert out == [f"{7:012x}"]
+
+
+async def test_a_clock_that_was_ahead_for_ten_years_delays_no_look(store: Store, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    await follow(store, 1, now + timedelta(days=3650))
+    dispatcher = Dispatcher(store, with_metadata(tmp_path), (), CommitNotifier())
+    found: list[Out] = []
+
+    def decide(rows: SqlRows, sql: sqlite3.Connection, now: datetime) -> list[Out]:
+        found.extend(dispatcher._decide(rows, sql, now))
+        return []
+
+    await store.change(decide)
+    assert [type(event) for event, _trace in found] == [e.FollowLookDue]

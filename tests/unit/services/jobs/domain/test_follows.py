@@ -53,7 +53,7 @@ class Follows:
 
     def looked(self, *entries: Entry, **more: Any) -> list[Any]:
         due = self.due()
-        self.step(e.FollowListed(follow_id=ID, look=due.look, page=0, entries=entries))
+        self.step(e.FollowListed(follow_id=ID, look=due.look, how=due.how, page=0, entries=entries))
         playlist = PlaylistMetadata(playlist_id="UU", title="A channel", channel_id=CHANNEL)
         return self.step(
             e.FollowLooked(**({"follow_id": ID, "look": due.look, "how": due.how, "playlist": playlist} | more))
@@ -72,7 +72,7 @@ def test_the_first_look_reads_the_list_and_the_next_the_feed() -> None:
     out = world.looked(video(2), video(1, position=1))
     found = next(event for event in out if isinstance(event, e.FollowFound))
     assert (found.found, found.title) == (2, "A channel")
-    assert found.job_id == f"follow-{ID}-{int(NOW.timestamp()):x}-2"
+    assert found.job_id == f"follow-{ID}-{world.row.look:x}"
     assert isinstance(out[0], e.JobQueued)
     job = world.rows.jobs[found.job_id]
     assert (job.title, job.root, job.target_count) == ("A channel", "/a", 2)
@@ -97,7 +97,7 @@ def test_an_answer_counts_once_and_for_its_look_only() -> None:
     world = Follows()
     due = world.due()
     answer = e.FollowLooked(follow_id=ID, look=due.look, how="list")
-    listed = e.FollowListed(follow_id=ID, look=due.look, page=0, entries=(video(1),))
+    listed = e.FollowListed(follow_id=ID, look=due.look, how=due.how, page=0, entries=(video(1),))
     again = world.due()  # it was not answered in time
     assert world.step(listed) == world.step(answer) == []
     assert (world.row.videos, world.row.looking is not None) == (0, True)
@@ -116,6 +116,58 @@ def test_a_look_that_somebody_asks_for_does_not_end_the_one_that_runs() -> None:
     world.step(e.FollowLooked(follow_id=ID, look=due.look, how="list"))
     world.step(e.FollowLookRequested(follow_id=ID, change_id="3"))
     assert (world.row.next_look, world.row.wanted) == (NOW, True)
+
+
+def page(world: Follows, due: e.FollowLookDue, number: int, *videos: int) -> None:
+    entries = tuple(video(n, position=number * 100 + place) for place, n in enumerate(videos))
+    world.step(e.FollowListed(follow_id=ID, look=due.look, how=due.how, page=number, entries=entries))
+
+
+def test_the_newest_are_the_newest_also_after_a_first_look_that_was_cut_off() -> None:
+    world = Follows(last=2)
+    page(world, world.due(), 0, 10, 9, 8)
+    again = world.due()
+    page(world, again, 0, 10, 9, 8)
+    page(world, again, 1, 3, 2, 1)
+    world.step(e.FollowLooked(follow_id=ID, look=again.look, how="list", pages=2))
+    states = {one.video_id: one.state for one in world.rows.follow_videos.values()}
+    taken = [video_id for video_id, state in states.items() if state is FollowVideoState.TAKEN]
+    assert sorted(taken) == ["video000009", "video000010"]
+    assert world.due().known[:2] == ("video000010", "video000009")
+
+
+def test_what_an_unfinished_look_has_seen_does_not_end_the_next_one() -> None:
+    world = Follows()
+    world.looked(video(1))
+    world.now += timedelta(days=2)
+    page(world, world.due(), 0, *range(250, 150, -1))
+    assert world.due().known == ("video000001",)
+
+
+def test_events_of_a_removed_follow_do_not_end_the_first_look_of_the_next_one() -> None:
+    world = Follows()
+    old = world.due()
+    world.step(e.FollowRemoved(follow_id=ID, change_id="2"))
+    world.now += timedelta(milliseconds=2)
+    world.step(
+        e.FollowCreated(
+            follow_id=ID, change_id="3", target=CHANNEL, type=JobType.PLAYLIST_DOWNLOAD, options=JobOptions(), root="/a"
+        )
+    )
+    world.due()
+    page(world, old, 1, 5)
+    world.step(e.FollowLooked(follow_id=ID, look=old.look, how="list"))
+    assert world.row.looking is not None
+    assert world.row.videos == 0
+
+
+def test_a_failing_look_is_repeated_sooner_than_a_quiet_channel_is_looked_at() -> None:
+    world = Follows(every_seconds=86_400.0 * 3)
+    error = ErrorDetail(code=ErrorCode.NETWORK_TIMEOUT, message="away")
+    for most in (10, 20, 40):
+        world.looked(error=error)
+        assert world.row.next_look is not None
+        assert world.row.next_look <= NOW + timedelta(minutes=most)
 
 
 def test_a_failed_look_keeps_what_it_has_found_for_the_next_one() -> None:
@@ -178,7 +230,7 @@ def test_other_rules_let_everything_be_read_again() -> None:
 def test_other_rules_end_the_look_that_runs_with_the_old_ones() -> None:
     world = Follows(rules=Rules(title_exclude="2"))
     due = world.due()
-    listed = e.FollowListed(follow_id=ID, look=due.look, page=0, entries=(video(2), video(1, position=1)))
+    listed = e.FollowListed(follow_id=ID, look=due.look, how=due.how, page=0, entries=(video(2), video(1, position=1)))
     world.step(listed)
     world.step(e.FollowChanged(follow_id=ID, change_id="2", options=JobOptions(rules=Rules(title_exclude="1"))))
     assert (world.row.next_look, world.row.videos) == (NOW, 0)

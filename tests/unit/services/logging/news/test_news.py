@@ -1,5 +1,6 @@
 """News from the journal of events to somebody's phone: once, in time, and after days away."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -26,6 +27,7 @@ class Phone:
     def __init__(self) -> None:
         self.messages: list[tuple[str, str]] = []
         self.away = False
+        self.slow = 0.0  # seconds
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
@@ -33,6 +35,7 @@ class Phone:
             return web.Response(status=503)
         body = await request.json()
         self.messages.append((body["title"], body["message"]))
+        await asyncio.sleep(self.slow)
         return web.Response()
 
 
@@ -160,6 +163,66 @@ async def test_an_address_that_is_away_gets_it_later_and_a_restart_loses_nothing
     assert [title for title, _text in phone.messages] == ["YTArchive: A file of the archive is damaged"]
     await world.after(days=1)
     assert [title for title, _text in phone.messages][1:] == ["YTArchive: Bern: 1 new video"]
+
+
+async def test_events_of_yesterday_and_of_a_wrong_clock_hide_nothing(world: World, phone: Phone) -> None:
+    for number, day in enumerate(("2031-01-01", "2026-12-02", "2026-12-01")):
+        with (world.folder / f"events-{day}.jsonl").open("a") as file:
+            data = {"verification_id": str(number), "video_id": "video000001", "files": ["a.mp4"]}
+            file.write(json.dumps({"subject": "fixity.failed", "data": data}) + "\n")
+        await world.after(hours=1)
+        assert len(phone.messages) == number + 1
+
+
+async def test_a_message_on_its_way_is_not_sent_again(world: World, phone: Phone) -> None:
+    phone.slow = 0.5
+    world.happen("fixity.failed", verification_id="1", video_id="video000001", files=["a.mp4"])
+    running = asyncio.create_task(world.news.run())
+    while not phone.messages:  # noqa: ASYNC110 - of another thread
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    world.begin()
+    await world.after()
+    assert len(phone.messages) == 1
+
+
+async def test_quiet_hours_hold_also_for_what_was_due_before(tmp_path: Path, phone: Phone) -> None:
+    world = World(tmp_path, phone, quiet_hours="22:00-07:00", digest_at="21:00")
+    await world.after()
+    world.find(1)
+    await world.after()
+    await world.after(hours=11)  # the machine slept until 23:00
+    assert phone.messages == []
+    await world.after(hours=8)
+    assert len(phone.messages) == 1
+    world.store.close()
+
+
+async def test_a_follow_that_was_removed_or_paused_fails_no_more(world: World, phone: Phone) -> None:
+    for number, end in enumerate(({"subject": "follow.removed"}, {"subject": "follow.changed", "paused": True})):
+        world.happen("follow.looked", follow_id=str(number), error={"code": "E006", "message": "no"})
+        await world.after()
+        world.happen(follow_id=str(number), **end)  # type: ignore[arg-type]
+        await world.after(days=2)
+    assert phone.messages == []
+
+
+async def test_what_was_over_and_comes_again_is_told_again(world: World, phone: Phone) -> None:
+    for number in (1, 2):
+        world.block()
+        await world.after()
+        await world.after(hours=2)
+        assert len(phone.messages) == number
+        world.happen("source.cleared", egress="home")
+        await world.after(hours=1)
+
+
+async def test_a_long_line_hides_nothing(world: World, phone: Phone) -> None:
+    world.happen("other", text="y" * 5_000_000)
+    world.happen("fixity.failed", verification_id="1", video_id="video000001", files=["a.mp4"])
+    await world.after()
+    assert len(phone.messages) == 1
 
 
 async def test_half_a_line_and_a_removed_journal_are_no_problem(world: World, phone: Phone) -> None:

@@ -105,7 +105,17 @@ def test_saved_in_time_is_what_is_held_and_hidden() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [{}, {"egress": 1}, {"entries": 3, "held": None}, {"job": {}}, {"error": "x"}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"egress": 1},
+        {"entries": 3, "held": None},
+        {"job": {}},
+        {"error": "x"},
+        {"job": {"counts": {"unavailable": 1}, "targets": [], "job_id": "x"}, "job_id": "x", "revision": 1},
+    ],
+)
 def test_an_event_of_another_version_is_no_error(data: dict[str, Any]) -> None:
     for subject in ("source.blocked", "archive.checked", "job.completed", "follow.looked", "follow.found", "other"):
         assert isinstance(changes(subject, data), list)
