@@ -610,6 +610,7 @@ class DeadLettered(DeadLetter, subject="dead.lettered", publishers={"bus"}, key=
     dispatch_id: str | None = None
     target_index: int | None = None
     video_ids: tuple[str, ...] = ()
+    follow_id: str | None = None
 
 
 def catalogue() -> tuple[type[bus.message.Event], ...]:

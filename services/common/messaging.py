@@ -43,6 +43,7 @@ def _dead_letter_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         "dispatch_id": text_field(data, "dispatch_id"),
         "target_index": index if isinstance(index, int) and 0 <= index < _INDEX_LIMIT else None,
         "video_ids": tuple(dict.fromkeys(_video_ids(data)))[:_MOST_VIDEOS],
+        "follow_id": text_field(data, "follow_id"),
     }
 
 

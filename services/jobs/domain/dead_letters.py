@@ -10,6 +10,7 @@ storage                   video.failed                             the item, wit
 storage                   other events of a listing                nothing: the job has an error, a file is missing
 jobs                      an event of these services               as above, and the listing with its pages
 jobs                      job.created                              the job: rejected
+metadata, jobs            follow.look_due, .listed, .looked        the look, which is repeated later
 logging; download, of video.archived                               nothing: no job waits for them
 """
 
@@ -22,7 +23,7 @@ from services.common.archive_coverage import only_metadata
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.jobs import JOB_ID_PATTERN, ItemStatus
 from services.common.models import ErrorCode, ErrorDetail
-from services.jobs.domain import dispatches, failures, listings
+from services.jobs.domain import dispatches, failures, follows, listings
 from services.jobs.domain.accounting import Out, open_job, settle, touch
 from services.jobs.domain.rows import ItemRow, JobRow, Rows
 
@@ -33,6 +34,7 @@ _IGNORED = re.compile(r"logging-.*|download-video_archived")
 _PLANS = {e.VideoFailed.subject, e.WorkPlanUpdated.subject}
 _PAGES = {e.ListingPageFetched.subject, e.ArchiveChecked.subject}
 _METADATA = {e.MetadataFetched.subject, e.MetadataArchived.subject}
+_LOOKS = {e.FollowLookDue.subject, e.FollowListed.subject, e.FollowLooked.subject}
 _PLAYLIST_FILE = {e.PlaylistFetched.subject, e.ListingCompleted.subject, e.ListingFailed.subject}
 
 
@@ -40,6 +42,9 @@ def dead_lettered(rows: Rows, event: e.DeadLettered, now: datetime) -> list[Out]
     if _IGNORED.fullmatch(event.consumer):
         return []
     error = ErrorDetail(code=ErrorCode.INTERNAL_ERROR, message=f"{event.type} could not be handled: {event.error}")
+    if event.type in _LOOKS and event.follow_id is not None:
+        follows.look_lost(rows, event.follow_id, error, now)
+        return []
     out: list[Out] = []
     if event.dispatch_id and event.video_id:
         out += dispatches.attempt_failed(rows, event.video_id, event.dispatch_id, _failure(error), None, now, last=True)

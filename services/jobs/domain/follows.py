@@ -19,6 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 from services.common import events as e
 from services.common.domain.follows import FollowVideoState, HowToLook, job_id_of, list_prefixes
 from services.common.domain.videos import Entry, Target, TargetKind
+from services.common.models import ErrorDetail
 from services.common.rules import judge
 from services.common.targets import group_targets
 from services.jobs.domain.accounting import Out
@@ -301,6 +302,16 @@ def _take(
         left_out=follow.left_out,
     )
     return [(event, trace_id)], FoundJob(job, trace_id, follow.root, follow.title)
+
+
+def look_lost(rows: Rows, follow_id: str, error: ErrorDetail, now: datetime) -> None:
+    """End a look of which a message could not be handled. It is repeated as after a failure."""
+    follow = rows.follow(follow_id)
+    if follow is None or follow.looking is None:
+        return
+    follow.looking, follow.wanted, follow.error = None, False, error
+    follow.failures += 1
+    schedule(follow, rows.follow_load(), now, Pace())
 
 
 def left_out(rows: Rows, follow_id: str, video_id: str, reason: str) -> None:

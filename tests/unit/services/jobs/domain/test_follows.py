@@ -184,6 +184,21 @@ def test_a_failed_look_keeps_what_it_has_found_for_the_next_one() -> None:
     assert (world.row.failures, world.row.error) == (0, None)
 
 
+def test_a_message_that_could_not_be_handled_ends_its_look() -> None:
+    world = Follows()
+    due = world.due()
+    letter = e.DeadLettered(
+        type="follow.looked", consumer="jobs-inbox", sequence=1, error="ValueError: no", payload="", follow_id=ID
+    )
+    world.step(letter)
+    assert (world.row.looking, world.row.failures) == (None, 1)
+    assert world.row.error is not None
+    assert world.row.error.message == "follow.looked could not be handled: ValueError: no"
+    assert world.row.next_look is not None
+    world.step(e.FollowLooked(follow_id=ID, look=due.look, how="list"))
+    assert world.row.looked_at is None
+
+
 def test_after_a_block_each_is_looked_at_within_its_own_interval() -> None:
     world = Follows(every_seconds=3600.0)
     until = NOW + timedelta(hours=7)
