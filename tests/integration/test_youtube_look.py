@@ -122,6 +122,8 @@ async def test_a_kind_that_a_channel_does_not_have_is_no_failure(look: Any) -> N
         assert len(looked.entries) == (36 if how == "list" else 15)
         looked, _requests = await look(CHANNEL, how, prefixes=["UUSH", "UULV"])
         assert (looked.entries, looked.head.channel_id) == ([], sample.CHANNEL)
+    looked, _requests = await look(Target(kind=TargetKind.CHANNEL, id=sample.CHANNEL_HANDLE), "list", prefixes=["UUSH"])
+    assert (looked.entries, looked.head.channel_id, looked.head.title) == ([], sample.CHANNEL, "Loopback Lectures")
     with pytest.raises(ChildFailed, match="does not exist"):
         await look(Target(kind=TargetKind.CHANNEL, id="UC0000000000000000000000"), "list", prefixes=["UUSH"])
 

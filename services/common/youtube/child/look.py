@@ -81,6 +81,7 @@ class Look:
         self._since = since
         self._emit = emit
         self._requests = 0
+        self._page: Json | None = None  # of a channel that is not named by its id
         self._lacking: list[YoutubeDLError] = []  # lists that the channel does not have
         self._headed = False
 
@@ -154,11 +155,12 @@ class Look:
         if self._target.kind is not TargetKind.CHANNEL:
             yield self._target.id, None, None
             return
-        page = None if validate_channel_id(self._target.id) else listing.channel_page(self._ydl, self._target)
-        self._requests += page is not None
-        channel_id = str(page["channel_id"]) if page is not None else self._target.id
+        if not validate_channel_id(self._target.id):
+            self._page = listing.channel_page(self._ydl, self._target)
+            self._requests += 1
+        channel_id = str(self._page["channel_id"]) if self._page is not None else self._target.id
         for prefix in self._prefixes:
-            yield f"{prefix}{channel_id[2:]}", _KINDS.get(prefix), page
+            yield f"{prefix}{channel_id[2:]}", _KINDS.get(prefix), self._page
 
     def _existing(self, read: Callable[[], T], prefix: str) -> T | None:
         """Read a list of a channel. Return None for one of a kind of video that the channel does not have; raise when
@@ -175,8 +177,9 @@ class Look:
 
     def _expect_channel(self, error: YoutubeDLError) -> None:
         """None of the wanted lists exists: the channel has such videos not yet, or does not exist."""
-        if not validate_channel_id(self._target.id):
-            return  # it was found by its name
+        if self._page is not None:  # it was found by its name
+            self._tell_head(listing.metadata_of(self._page, f"UU{self._page['channel_id'][2:]}", self._page))
+            return
         self._requests += 2
         uploads = f"UU{self._target.id[2:]}"
         try:
