@@ -24,6 +24,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any, cast
 
+from yt_dlp.utils import DownloadError
+
 from services.common import events as e
 from services.common.domain.failures import Failure, FailureKind
 from services.common.domain.follows import HowToLook
@@ -129,12 +131,14 @@ class YouTube:
     def urlopen(self, request: Any) -> io.BytesIO:
         _key, _, wanted = request.url.partition("?")[2].partition("=")
         playlist = self._world.find_playlist(f"UU{wanted[2:]}" if wanted.startswith("UC") else wanted)
-        assert playlist is not None, request.url
+        if playlist is None:
+            raise DownloadError("HTTP Error 404: there is no such feed, the playlist does not exist")
         return io.BytesIO(feed_of(self._world, playlist).encode())
 
     def extract_info(self, url: str, **_options: Any) -> dict[str, Any]:
         playlist = self._world.find_playlist(url.partition("list=")[2])
-        assert playlist is not None, url
+        if playlist is None:
+            raise DownloadError("YouTube said: The playlist does not exist.")
         channel = self._world.channels[playlist.channel]
         return {
             "_type": "playlist",
