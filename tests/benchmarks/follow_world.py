@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -240,7 +241,7 @@ class Simulation:
             self._publish(channel_id, BEGIN - usual * age * self._random.uniform(0.8, 1.2))
         at = BEGIN
         while (at := at + usual * self._random.expovariate(1.0)) < self.end:
-            self._at(at, lambda channel_id=channel_id, at=at: self._publish(channel_id, at))  # type: ignore[misc]
+            self._at(at, partial(self._publish, channel_id, at))
         created = e.FollowCreated(
             follow_id=follow_id,
             change_id="1",

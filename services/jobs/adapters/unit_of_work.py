@@ -171,10 +171,6 @@ class SqlRows:
         query = "SELECT video_id FROM follow_videos WHERE follow_id=? AND rank<=? ORDER BY rank DESC LIMIT ?"
         return [row["video_id"] for row in self.sql.execute(query, (follow_id, highest, limit))]
 
-    def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None:
-        for video in videos:
-            self.set_follow_video(video)
-
     def found_videos(self, follow_id: str) -> list[FollowVideoRow]:
         query = "SELECT body FROM follow_videos WHERE follow_id=? AND state='found' ORDER BY rank DESC"
         return [parse_row(FOLLOW_VIDEO.validate_json, row["body"]) for row in self.sql.execute(query, (follow_id,))]

@@ -175,14 +175,12 @@ def listed(rows: Rows, event: e.FollowListed, now: datetime) -> list[Out]:
             rows.set_follow_video(before)
     new = [entry for entry in event.entries if entry.video_id not in known and entry.marked is None]
     new = list({entry.video_id: entry for entry in new}.values())
-    videos = []
     for entry in new:
         verdict = judge(follow.options.rules, entry.facts)
         state = FollowVideoState.LEFT_OUT if verdict.taken is False else FollowVideoState.FOUND
         follow.left_out += state is FollowVideoState.LEFT_OUT
-        videos.append(_video(follow, entry, state, verdict.reason or None, now))
+        rows.set_follow_video(_video(follow, entry, state, verdict.reason or None, now))
         follow.videos += 1
-    rows.add_follow_videos(videos)
     exact = [entry.published_until for entry in event.entries if entry.published_until is not None and _is_exact(entry)]
     follow.times = newest_times(follow.times, exact or ([now] if new and follow.looked_at is not None else []))
     return []
@@ -242,7 +240,8 @@ def looked(
 
 def _note_look(follow: FollowRow, event: e.FollowLooked, now: datetime) -> None:
     follow.looking, follow.wanted, follow.how = None, False, event.how
-    follow.requests = event.requests or follow.requests
+    if not follow.whole:  # which is too rare to say what the looks of this follow cost
+        follow.requests = event.requests or follow.requests
     follow.error = event.error
     if event.feed_problem is not None:
         follow.feed_failures, follow.feed_problem = follow.feed_failures + 1, event.feed_problem

@@ -186,7 +186,7 @@ class FollowRow:
     interval: float = 0.0  # seconds, of the last computation
     stretched: bool = False
     load: float = 0.0  # requests per hour, by its own rhythm
-    requests: int = 0  # of the last look
+    requests: int = 0  # of the last look that did not read everything
     failures: int = 0
     error: ErrorDetail | None = None
     feed_failures: int = 0
@@ -286,8 +286,6 @@ class Rows(Protocol):
     def newest_known(self, follow_id: str, highest: int, limit: int) -> list[str]:
         """Return the newest videos that the follow has found, up to the rank `highest`."""
         ...
-
-    def add_follow_videos(self, videos: Collection[FollowVideoRow]) -> None: ...
 
     def found_videos(self, follow_id: str) -> list[FollowVideoRow]:
         """Return the videos of looks that are not over yet, the newest first."""

@@ -12,6 +12,7 @@ video: 2 requests, and 1 more for each further page. A playlist is read to its e
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
@@ -89,7 +90,7 @@ class Look:
         """A channel, named by its id. Some of its lists may be missing: of a channel without shorts, say."""
         for prefix in self._prefixes:
             self._requests += 1
-            feed = self._existing(lambda prefix=prefix: self._read_feed(prefix), prefix)  # type: ignore[misc]
+            feed = self._existing(partial(self._read_feed, prefix), prefix)
             if feed is None:
                 continue
             elements = feed.findall("atom:entry", _NAMES)
@@ -120,7 +121,7 @@ class Look:
         for id, kind, named in self._targets():
             self._requests += 2
             url = target_url(Target(kind=TargetKind.PLAYLIST, id=id))
-            playlist = self._existing(lambda url=url: listing.extract(self._ydl, url), id[:4])  # type: ignore[misc]
+            playlist = self._existing(partial(listing.extract, self._ydl, url), id[:4])
             if playlist is None:
                 continue
             if head is None:

@@ -1,5 +1,6 @@
 """Follows: which look is due, what it finds, when the next one is, and that no event changes anything twice."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -208,6 +209,14 @@ def test_after_a_block_each_is_looked_at_within_its_own_interval() -> None:
     assert until < world.row.next_look < until + timedelta(hours=1)
 
 
+def test_a_long_first_look_does_not_slow_the_others_down() -> None:
+    world = Follows(every_seconds=3600.0)
+    world.looked(video(1), requests=500)
+    assert (world.row.load, world.row.stretched) == (1.0, False)
+    world.looked(video(1), requests=3)
+    assert world.row.load == 3.0
+
+
 def test_what_a_look_will_cost() -> None:
     world = Follows(rules=Rules(kinds=(VideoKind.SHORT, VideoKind.VIDEO)))
     assert follows.expected_requests(world.row, NOW) == 4  # two lists
@@ -301,7 +310,7 @@ def test_a_chosen_interval_holds_and_a_new_channel_is_asked_every_six_hours() ->
 def test_many_follows_share_the_requests() -> None:
     world = Follows(every_seconds=3600.0)
     world.row.load = 0.0
-    world.rows.follow_load = lambda: 480.0  # type: ignore[method-assign]  # of others
+    world.rows.add(replace(world.row, follow_id="f" * 12, load=480.0))
     world.looked(video(1))
     assert world.row.stretched
     assert world.row.interval == pytest.approx(3600 * 481 / 240)

@@ -200,10 +200,10 @@ async def test_quiet_hours_hold_also_for_what_was_due_before(tmp_path: Path, pho
 
 
 async def test_a_follow_that_was_removed_or_paused_fails_no_more(world: World, phone: Phone) -> None:
-    for number, end in enumerate(({"subject": "follow.removed"}, {"subject": "follow.changed", "paused": True})):
+    for number, subject in enumerate(("follow.removed", "follow.changed")):
         world.happen("follow.looked", follow_id=str(number), error={"code": "E006", "message": "no"})
         await world.after()
-        world.happen(follow_id=str(number), **end)  # type: ignore[arg-type]
+        world.happen(subject, follow_id=str(number), paused=True)
         await world.after(days=2)
     assert phone.messages == []
 
